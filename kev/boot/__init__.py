@@ -1,0 +1,1 @@
+"""Boot protocols: one per file. Each says how a vCPU starts and what the guest finds in memory."""

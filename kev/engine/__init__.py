@@ -1,0 +1,1 @@
+"""What executes guest code, behind the protocol of `kev.engine.base`."""

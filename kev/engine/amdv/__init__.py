@@ -1,0 +1,1 @@
+"""Unicorn's emulated AMD-V with nested paging: the default engine. All knowledge of Unicorn lives here."""

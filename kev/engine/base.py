@@ -1,0 +1,148 @@
+"""What the rest of the hypervisor asks of an engine.
+
+An engine executes guest code in slices. A slice ends with an exit; most exits are finished on the spot by the VM's service
+function, without leaving the CPU, and the guest goes on.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from kev.addressing import Gpa
+from kev.exits import Exit, GuestException, Reply
+
+
+@attrs.frozen(slots=True)
+class Segment:
+    """A segment register with its hidden part (Intel SDM vol. 3, "Segment registers")."""
+
+    selector: int
+    base: int
+    limit: int
+    """The last valid offset, in bytes, granularity already applied."""
+    access: int
+    """Bits 40-47 of the descriptor in 0-7, bits 52-55 in 12-15: the format of Intel's VMCS access rights."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class EntryState:
+    """The registers a vCPU starts with. General registers not named are 0."""
+
+    rip: int
+    cs: Segment
+    data: Segment
+    """DS, ES, SS, FS and GS."""
+    cr0: int
+    """Real mode 0x30, 32-bit protected mode 0x31."""
+    idt_limit: int = 0
+    gdt_limit: int = 0
+    rax: int = 0
+    rbx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rsp: int = 0
+
+
+class VcpuState(Protocol):
+    """One vCPU's registers as the engine keeps them; readable and writable whenever the vCPU is not executing.
+
+    `rip` is the instruction that exited. The setters take effect when the vCPU runs next.
+    """
+
+    rax: int
+    rbx: int
+    rcx: int
+    rdx: int
+    rsi: int
+    rdi: int
+    rbp: int
+    rsp: int
+    r8: int
+    r9: int
+    r10: int
+    r11: int
+    r12: int
+    r13: int
+    r14: int
+    r15: int
+    rip: int
+
+    @property
+    def index(self) -> int:
+        """The vCPU's number, from 0: its APIC id."""
+
+    @property
+    def rflags(self) -> int: ...
+    @property
+    def cr0(self) -> int: ...
+    @property
+    def cr2(self) -> int: ...
+    @property
+    def cr3(self) -> int: ...
+    @property
+    def cr4(self) -> int: ...
+    @property
+    def efer(self) -> int: ...
+    @property
+    def cpl(self) -> int:
+        """The current privilege level, 0 to 3."""
+
+    @property
+    def cs(self) -> Segment: ...
+
+    @property
+    def instructions(self) -> int:
+        """Instructions retired since the start, where slices are counted; else 0."""
+
+
+Service: TypeAlias = Callable[[VcpuState, Exit], Reply | None]
+"""Called for every exit, on the CPU. A reply finishes it and the guest goes on; None ends the slice.
+
+`IoIn`, `IoOut`, `MmioRead` and `MmioWrite` must be finished here: the instruction is half-way through.
+"""
+
+
+@attrs.frozen(slots=True)
+class Budget:
+    """How long a slice may last. At least one of the two bounds is set."""
+
+    instructions: int | None = None
+    """Exactly so many instructions: slower, and repeatable."""
+    seconds: float | None = None
+    """About so long, by the host's clock: faster, and not repeatable."""
+
+
+class Engine(Protocol):
+    """One emulated machine: any number of vCPUs over one guest-physical memory."""
+
+    def create_vcpu(self, index: int) -> VcpuState:
+        """A new vCPU; it runs nothing before `reset` gave it an entry state."""
+
+    def reset(self, vcpu: VcpuState, entry: EntryState) -> None:
+        """Puts a vCPU into its entry state (power-up, or a SIPI)."""
+
+    def run(self, vcpu: VcpuState, budget: Budget, service: Service) -> Exit:
+        """Executes guest code until an exit that `service` did not finish, or until the budget is used up."""
+
+    def complete(self, vcpu: VcpuState, exit: Exit, reply: Reply) -> None:
+        """Finishes an exit that `run` returned, as `service` would have."""
+
+    def yield_soon(self) -> None:
+        """Called from `service`: the slice ends right after the exit being serviced."""
+
+    def raise_interrupt(self, vcpu: VcpuState, vector: int | None) -> None:
+        """The external interrupt that waits for this vCPU, or None. The CPU takes it as soon as RFLAGS.IF and shadows allow."""
+
+    def interrupt_taken(self, vcpu: VcpuState) -> int | None:
+        """The vector that the vCPU has taken since the last call, if any: the interrupt controller's acknowledge cycle."""
+
+    def raise_nmi(self, vcpu: VcpuState) -> None: ...
+
+    def inject(self, vcpu: VcpuState, exception: GuestException) -> None:
+        """Delivers an exception before the vCPU's next instruction."""
+
+    def invalidate(self, gpa: Gpa) -> None:
+        """The nested mapping of a page was removed or narrowed, or its frame refilled: forget what was cached of it."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,175 @@
+"""The exits a vCPU can stop with, as data, and the replies that finish them.
+
+The names are Intel's (SDM vol. 3, appendix C, "VMX basic exit reasons"), whatever engine produced the exit.
+"""
+
+from enum import IntFlag
+from typing import Final, TypeAlias
+
+import attrs
+
+from kev.addressing import Gpa, Gva
+
+
+class Access(IntFlag):
+    """What a vCPU wanted of a page; the bits are those of an EPT violation's exit qualification (SDM table 28-7)."""
+
+    READ = 1
+    WRITE = 2
+    EXECUTE = 4
+
+
+@attrs.frozen(slots=True)
+class EptViolation:
+    """A guest-physical address that the nested page tables do not map, or not for this kind of access."""
+
+    gpa: Gpa
+    access: Access
+    present: bool = False
+    """The page is mapped, but not for this access."""
+
+
+@attrs.frozen(slots=True)
+class IoIn:
+    """IN, or one iteration of INS. Reply: the value, `size` bytes of it."""
+
+    port: int
+    size: int
+    """1, 2 or 4 bytes."""
+
+
+@attrs.frozen(slots=True)
+class IoOut:
+    """OUT, or one iteration of OUTS."""
+
+    port: int
+    size: int
+    value: int
+
+
+@attrs.frozen(slots=True)
+class MmioRead:
+    """A load from a page that a device stands behind. Reply: the value, `size` bytes of it."""
+
+    gpa: Gpa
+    size: int
+
+
+@attrs.frozen(slots=True)
+class MmioWrite:
+    """A store to a page that a device stands behind."""
+
+    gpa: Gpa
+    size: int
+    value: int
+
+
+@attrs.frozen(slots=True)
+class Cpuid:
+    """CPUID. Reply: a `CpuidResult`."""
+
+    leaf: int
+    subleaf: int
+
+
+@attrs.frozen(slots=True)
+class Rdmsr:
+    """RDMSR. Reply: the 64-bit value."""
+
+    index: int
+
+
+@attrs.frozen(slots=True)
+class Wrmsr:
+    """WRMSR. `value` is EDX:EAX; the high halves of the registers do not count."""
+
+    index: int
+    value: int
+
+
+@attrs.frozen(slots=True)
+class Rdtsc:
+    """RDTSC or RDTSCP. Reply: the time-stamp counter."""
+
+
+@attrs.frozen(slots=True)
+class Vmcall:
+    """A hypercall: Intel's VMCALL or AMD's VMMCALL. Number and arguments are in the vCPU's registers. Reply: the new RAX."""
+
+
+@attrs.frozen(slots=True)
+class Hlt:
+    """HLT. Never finished on the spot: the vCPU waits for an interrupt."""
+
+
+@attrs.frozen(slots=True)
+class Pause:
+    """PAUSE in a spinning vCPU."""
+
+
+@attrs.frozen(slots=True)
+class CrAccess:
+    """A write to a control register that the VM asked to see."""
+
+    register: int
+    """0, 3, 4 or 8."""
+    value: int
+
+
+@attrs.frozen(slots=True)
+class TripleFault:
+    """An exception that could not be delivered, nor the double fault after it."""
+
+    vector: int | None
+    """The exception it began with, where the engine knows."""
+
+
+@attrs.frozen(slots=True)
+class PreemptionTimer:
+    """The budget of the slice is used up (Intel: "VMX-preemption timer expired"). Nothing to finish."""
+
+
+Exit: TypeAlias = (
+    EptViolation
+    | IoIn
+    | IoOut
+    | MmioRead
+    | MmioWrite
+    | Cpuid
+    | Rdmsr
+    | Wrmsr
+    | Rdtsc
+    | Vmcall
+    | Hlt
+    | Pause
+    | CrAccess
+    | TripleFault
+    | PreemptionTimer
+)
+
+
+@attrs.frozen(slots=True)
+class CpuidResult:
+    """The four registers of a CPUID leaf, 32 bits each."""
+
+    eax: int
+    ebx: int
+    ecx: int
+    edx: int
+
+
+@attrs.frozen(slots=True)
+class GuestException:
+    """An exception to deliver to the guest instead of finishing its instruction."""
+
+    vector: int
+    error_code: int | None = None
+    address: Gva | None = None
+    """What CR2 becomes, for a page fault."""
+
+
+GENERAL_PROTECTION: Final = GuestException(13, 0)
+INVALID_OPCODE: Final = GuestException(6)
+
+Reply: TypeAlias = int | CpuidResult | GuestException
+"""What finishes an exit. An int is what the instruction reads (0 where it reads nothing)."""

@@ -1,0 +1,81 @@
+"""Host-physical memory: what the nested page tables point into."""
+
+import ctypes
+import mmap
+import sys
+from typing import Final
+
+from kev.addressing import GIB, PAGE_SHIFT, PAGE_SIZE, Hpa, is_page_aligned
+from kev.errors import KevError
+
+_MAP_NORESERVE: Final = 0x4000 if sys.platform == "linux" else 0x40  # a name in `mmap` only since Python 3.12
+_MADV_NOHUGEPAGE: Final = 15
+
+
+class HostMemoryError(KevError):
+    """Host-physical memory cannot be reserved, or is used up."""
+
+
+class HostMemory:
+    """A sparse range of host-physical memory, [0, size), of which only touched pages cost anything.
+
+    One reservation serves a whole VM: tables, frames and the engine's own structures. Page 0 is never handed out, so that 0
+    can stand for "no page". Every page reads as zeros when it is allocated.
+    """
+
+    __slots__ = ("_free", "_map", "_next", "address", "size", "view", "words")
+
+    def __init__(self, size: int = 64 * GIB) -> None:
+        """Reserves `size` bytes, a multiple of 4 KiB. HostMemoryError if the operating system refuses."""
+        if size < 2 * PAGE_SIZE or not is_page_aligned(size):
+            raise HostMemoryError(f"host memory of {size} bytes: it must be a multiple of {PAGE_SIZE}, and 2 pages or more")
+        try:
+            self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+        except (OSError, OverflowError, ValueError) as error:
+            raise HostMemoryError(f"host memory: cannot reserve {size >> 30} GiB of address space: {error}") from error
+        if sys.platform == "linux":
+            # A first touch must cost one page, not the zeroing of 2 MiB.
+            self._map.madvise(_MADV_NOHUGEPAGE)
+        self.size: Final = size
+        self.view: Final = memoryview(self._map)
+        """Every byte, index = host-physical address."""
+        self.words: Final = self.view.cast("Q")
+        """The same as 64-bit words, index = host-physical address >> 3: how page tables are read and written."""
+        self.address: Final = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        """Where byte 0 lies in this process."""
+        self._next = PAGE_SIZE
+        self._free: list[Hpa] = []
+
+    @property
+    def allocated(self) -> int:
+        """Bytes handed out and not freed: an upper bound of what the range can cost."""
+        return self._next - PAGE_SIZE - len(self._free) * PAGE_SIZE
+
+    def allocate(self, pages: int = 1, align: int = 1) -> Hpa:
+        """The address of `pages` zeroed contiguous pages, a multiple of `align` pages. HostMemoryError if there is no room."""
+        if pages == 1 and align == 1 and self._free:
+            return self._free.pop()
+        unit = align << PAGE_SHIFT
+        start = -(-self._next // unit) * unit
+        end = start + (pages << PAGE_SHIFT)
+        if end > self.size:
+            raise HostMemoryError(f"host memory is full: {pages} pages more than its {self.size >> 20} MiB")
+        self._next = end
+        return Hpa(start)
+
+    def free(self, page: Hpa) -> None:
+        """Gives one page back; its next owner gets it zeroed."""
+        self.discard(page)
+        self._free.append(page)
+
+    def discard(self, start: Hpa, pages: int = 1) -> None:
+        """Returns the contents of pages to the operating system: they read as zeros from now on."""
+        length = pages << PAGE_SHIFT
+        if sys.platform == "linux":
+            self._map.madvise(mmap.MADV_DONTNEED, start, length)
+        else:
+            self.view[start : start + length] = bytes(length)
+
+    def page(self, hpa: Hpa) -> memoryview:
+        """The 4 KiB page at `hpa`, writable."""
+        return self.view[hpa : hpa + PAGE_SIZE]

@@ -1,0 +1,1 @@
+"""Page tables: one radix-tree walker, several entry formats."""

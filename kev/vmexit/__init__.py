@@ -1,0 +1,1 @@
+"""What a VM does about each exit: one controller per kind of exit."""

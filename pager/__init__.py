@@ -1,0 +1,1 @@
+"""What every page of a guest holds, and how it gets there when it is first touched."""
