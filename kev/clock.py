@@ -1,0 +1,93 @@
+"""Guest time: one clock and one queue of timers that every device shares, so that all of them agree.
+
+Time is in nanoseconds since the machine was switched on. The time-stamp counter and the local APIC's bus both run at 1 GHz,
+so a TSC tick is a nanosecond.
+"""
+
+import heapq
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+
+class Clock(Protocol):
+    def now(self) -> int:
+        """Nanoseconds since the machine was switched on; never goes back."""
+
+
+class WallClock:
+    """Follows the host's monotonic clock."""
+
+    __slots__ = ("_start",)
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter_ns()
+
+    def now(self) -> int:
+        return time.perf_counter_ns() - self._start
+
+
+class VirtualClock:
+    """Stands still until it is advanced: a run of counted slices advances it by a nanosecond an instruction."""
+
+    __slots__ = ("_now",)
+
+    def __init__(self) -> None:
+        self._now = 0
+
+    def now(self) -> int:
+        return self._now
+
+    def advance(self, nanoseconds: int) -> None:
+        self._now += nanoseconds
+
+    def advance_to(self, deadline: int) -> None:
+        """Skips to `deadline`, if that is in the future: what an idle machine does."""
+        self._now = max(self._now, deadline)
+
+
+@attrs.define(eq=False, slots=True)
+class Timer:
+    """A callback that waits for its deadline; `TimerQueue.cancel` takes it back."""
+
+    deadline: int
+    callback: Callable[[], None]
+    cancelled: bool = False
+
+
+class TimerQueue:
+    """Callbacks by deadline. Timers of the same deadline run in the order they were set."""
+
+    __slots__ = ("_clock", "_heap", "_sequence")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._sequence = 0
+
+    def at(self, deadline: int, callback: Callable[[], None]) -> Timer:
+        """Runs `callback` at the first `run_due` at or after `deadline` (nanoseconds)."""
+        timer = Timer(deadline, callback)
+        self._sequence += 1
+        heapq.heappush(self._heap, (deadline, self._sequence, timer))
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        timer.cancelled = True
+
+    def next_deadline(self) -> int | None:
+        """When the next timer is due, or None if none is set."""
+        heap = self._heap
+        while heap and heap[0][2].cancelled:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def run_due(self) -> bool:
+        """Runs every timer whose deadline has come; says whether there was one."""
+        ran = False
+        while (deadline := self.next_deadline()) is not None and deadline <= self._clock.now():
+            heapq.heappop(self._heap)[2].callback()
+            ran = True
+        return ran
