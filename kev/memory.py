@@ -28,9 +28,7 @@ class HostMemory:
     def __init__(self, size: int = 64 * GIB) -> None:
         """Reserves `size` bytes, a multiple of 4 KiB. HostMemoryError if the operating system refuses."""
         if size < 2 * PAGE_SIZE or not is_page_aligned(size):
-            raise HostMemoryError(
-                f"host memory of {size} bytes: it must be a multiple of {PAGE_SIZE}, and 2 pages or more"
-            )
+            raise HostMemoryError(f"host memory of {size} bytes: it must be a multiple of {PAGE_SIZE}, and 2 pages or more")
         try:
             self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
         except (OSError, OverflowError, ValueError) as error:
