@@ -1,0 +1,58 @@
+"""The guests that come with kev: built from source when kev is installed, and packed into its root file system."""
+
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from kev.errors import KevError
+
+_DATA: Final = Path(__file__).parent / "data"
+
+
+class GuestsMissing(KevError):
+    """The root file system or the list of its guests is not there: kev was not installed by its build."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Guest:
+    """A guest on the root file system, and the machine it wants. The fields are the top-level keys of its guest.toml."""
+
+    name: str
+    """Its file's name on the root file system."""
+    description: str
+    """What it does, in a line."""
+    boot: str
+    """The boot protocol: the name of a module in `kev.boot`."""
+    exit_code: int | None = None
+    """What `kev run` ends with. None for a guest that does not end by itself."""
+    memory_mib: int = 256
+    smp: int = 1
+    """How many vCPUs."""
+    command_line: str = ""
+    modules: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    """Names of files on the root file system."""
+
+
+def root_file_system() -> Path:
+    """The SIMPLEFS image with the guests. GuestsMissing if it is not there."""
+    return _data_file("rootfs.img")
+
+
+def guests() -> tuple[Guest, ...]:
+    """Every guest, by name. GuestsMissing if their list is not there."""
+    import json
+
+    return tuple(Guest(**fields) for fields in json.loads(_data_file("guests.json").read_text(encoding="utf-8")))
+
+
+def find_guest(name: str) -> Guest | None:
+    """The guest of that name, or None: a root file system also holds files that are no guests."""
+    return next((guest for guest in guests() if guest.name == name), None)
+
+
+def _data_file(name: str) -> Path:
+    file = _DATA / name
+    if not file.is_file():
+        raise GuestsMissing(f"{file} is missing: `pip install` of the kev source tree builds it")
+    return file
