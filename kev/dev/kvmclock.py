@@ -1,0 +1,71 @@
+"""KVM's paravirtual clock (Linux, Documentation/virt/kvm/x86/msr.rst)."""
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from kev.addressing import Gpa
+from kev.clock import Clock
+from kev.dev.base import GuestMemory
+from kev.exits import GENERAL_PROTECTION, GuestException
+
+_WALL_CLOCK: Final = (0x11, 0x4B56_4D00)
+_SYSTEM_TIME: Final = (0x12, 0x4B56_4D01)
+
+_SYSTEM_TIME_LAYOUT: Final = struct.Struct("<IIQQIbB2x")
+"""struct pvclock_vcpu_time_info: version, pad, tsc_timestamp, system_time, tsc_to_system_mul, tsc_shift, flags."""
+_WALL_CLOCK_LAYOUT: Final = struct.Struct("<III")
+"""struct pvclock_wall_clock: version, sec, nsec."""
+
+_VERSION: Final = 2
+"""Even: not being updated. It never is: the clocks below hold for ever."""
+_NANOSECOND_PER_TICK: Final = (1 << 31, 1)
+"""Multiplier (a fraction of 2**32) and shift: ((ticks << 1) * 2**31) >> 32 == ticks."""
+_STABLE: Final = 1
+"""The time-stamp counters of all vCPUs agree (PVCLOCK_TSC_STABLE_BIT)."""
+_ENABLE: Final = 1
+_NANOSECONDS: Final = 1_000_000_000
+
+
+class KvmClock:
+    """An `MsrDevice`. The time-stamp counter runs at 1 GHz and starts with the machine, so system time is what RDTSC says."""
+
+    __slots__ = ("_boot_time", "_clock", "_memory", "_system_time", "_wall_clock")
+
+    msrs: Final[Sequence[range]] = (range(0x11, 0x13), range(0x4B56_4D00, 0x4B56_4D02))
+
+    def __init__(self, vcpus: int, clock: Clock, boot_time: int, memory: GuestMemory) -> None:
+        """`boot_time`: when the machine was switched on, in nanoseconds since 1970 UTC."""
+        self._clock = clock
+        self._boot_time = boot_time
+        self._memory = memory
+        self._system_time = [0] * vcpus
+        self._wall_clock = 0
+
+    def read_msr(self, vcpu: int, index: int) -> int | GuestException:
+        return self._system_time[vcpu] if index in _SYSTEM_TIME else self._wall_clock
+
+    def write_msr(self, vcpu: int, index: int, value: int) -> GuestException | None:
+        """Fills the structure at the address (a multiple of 4, else #GP) before the guest goes on; 0 switches a clock off."""
+        if index in _WALL_CLOCK:
+            return self._write_wall_clock(value)
+        return self._write_system_time(vcpu, value)
+
+    def _write_wall_clock(self, address: int) -> GuestException | None:
+        if address & 3:
+            return GENERAL_PROTECTION
+        if address:
+            seconds, nanoseconds = divmod(self._boot_time, _NANOSECONDS)
+            self._memory.write(Gpa(address), _WALL_CLOCK_LAYOUT.pack(_VERSION, seconds & 0xFFFF_FFFF, nanoseconds))
+        self._wall_clock = address
+        return None
+
+    def _write_system_time(self, vcpu: int, value: int) -> GuestException | None:
+        address = value & ~_ENABLE
+        if address & 3:
+            return GENERAL_PROTECTION
+        if value & _ENABLE:
+            now = self._clock.now()
+            self._memory.write(Gpa(address), _SYSTEM_TIME_LAYOUT.pack(_VERSION, 0, now, now, *_NANOSECOND_PER_TICK, _STABLE))
+        self._system_time[vcpu] = value
+        return None
