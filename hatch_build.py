@@ -1,0 +1,152 @@
+"""Builds the guests and packs the root file system whenever a wheel or an editable install is made.
+
+Every folder of rootfs/guests with a guest.toml is a guest. Its top-level keys are the fields of `kev.guests.Guest`; the table
+[build] holds what the compiler needs (`Build`). The guests and the files of rootfs/files become kev/data/rootfs.img, a SIMPLEFS
+image; what `kev guests` lists becomes kev/data/guests.json.
+"""
+
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fs import create_image
+
+COMPILER_FLAGS = [
+    "-std=c17",
+    "-O2",
+    "-g0",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-ffreestanding",
+    "-fno-sanitize=all",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-mgeneral-regs-only",
+    "-mno-red-zone",
+    "-nostdlib",
+    "-static",
+    "-Wl,--build-id=none",
+    "-Wl,-z,max-page-size=4096",
+]
+
+
+class GuestBuildError(Exception):
+    """A guest cannot be built."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """How a guest is compiled. Paths are relative to its folder."""
+
+    target: str
+    """The instruction set of its C code and the format of its image: x86_64 (ELF64) or x86 (ELF32)."""
+    sources: list[str]
+    linker_script: str
+    flags: list[str] = field(default_factory=list)
+    debug: bool = False
+    """Keeps the symbols."""
+
+
+@dataclass(frozen=True)
+class GuestSource:
+    folder: Path
+    manifest: dict[str, Any]
+    build: Build
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["name"])
+
+
+def read_guest(folder: Path) -> GuestSource:
+    """GuestBuildError if guest.toml lacks something or has too much."""
+    file = folder / "guest.toml"
+    try:
+        manifest = tomllib.loads(file.read_text(encoding="utf-8"))
+        return GuestSource(folder, manifest, Build(**manifest.pop("build")))
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise GuestBuildError(f"{file}: {error}") from error
+
+
+class Compiler:
+    """Zig's C compiler, whose cache notices by itself what did not change."""
+
+    def __init__(self, root: Path) -> None:
+        if importlib.util.find_spec("ziglang") is None:
+            raise GuestBuildError("the guests need a compiler: the package ziglang, in the version that pyproject.toml names")
+        build = root / "build"
+        self._library = root / "rootfs" / "guests" / "lib"
+        self._output = build / "guests"
+        self._output.mkdir(parents=True, exist_ok=True)
+        cache = str(build / "zig-cache")
+        self._environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+
+    def compile(self, guest: GuestSource) -> Path:
+        """The guest's image. GuestBuildError with the compiler's own words if it refuses."""
+        image = self._output / guest.name
+        build = guest.build
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{build.target}-freestanding-none"]
+        command += [*COMPILER_FLAGS, f"-I{self._library}", *build.flags, *([] if build.debug else ["-s"])]
+        command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(image)]
+        result = subprocess.run(command, cwd=guest.folder, env=self._environment, capture_output=True, text=True)
+        if result.returncode:
+            raise GuestBuildError(f"the guest {guest.name} does not compile:\n{result.stderr}")
+        return image
+
+    def compile_all(self, guests: Iterable[GuestSource]) -> list[Path]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(self.compile, guests))
+
+
+def build_guests(root: Path) -> None:
+    """Writes kev/data of the source tree `root`. GuestBuildError if a guest or the compiler stands in the way."""
+    guests = [read_guest(file.parent) for file in sorted(root.glob("rootfs/guests/*/guest.toml"))]
+    images = Compiler(root).compile_all(guests)
+    data = root / "kev" / "data"
+    data.mkdir(exist_ok=True)
+    pack(data / "rootfs.img", [*images, *sorted(root.glob("rootfs/files/*"))])
+    manifests = sorted((guest.manifest for guest in guests), key=lambda manifest: str(manifest["name"]))
+    replace(data / "guests.json", json.dumps(manifests, indent=2).encode())
+
+
+def pack(image: Path, files: list[Path]) -> None:
+    """Makes a SIMPLEFS image of files, which keep their names. GuestBuildError if two have the same."""
+    names = [file.name for file in files]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise GuestBuildError(f"the root file system would have two files named {', '.join(sorted(twice))}")
+    with ExitStack() as stack:
+        disk = io.BytesIO()
+        create_image(disk, image.name, {file.name: stack.enter_context(file.open("rb")) for file in files})
+        replace(image, disk.getvalue())
+
+
+def replace(file: Path, contents: bytes) -> None:
+    """Writes a file in one step: whoever has the old one open keeps it."""
+    new = file.with_suffix(".new")
+    new.write_bytes(contents)
+    new.replace(file)
+
+
+class GuestBuildHook(BuildHookInterface[Any]):
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        try:
+            build_guests(Path(self.root))
+        except GuestBuildError as error:
+            self.app.abort(str(error))
+        build_data["artifacts"].append("/kev/data/")
