@@ -75,6 +75,10 @@ class VcpuState(Protocol):
     @property
     def rflags(self) -> int: ...
     @property
+    def interrupts_enabled(self) -> bool:
+        """RFLAGS.IF."""
+
+    @property
     def cr0(self) -> int: ...
     @property
     def cr2(self) -> int: ...
@@ -96,8 +100,8 @@ class VcpuState(Protocol):
         """Instructions retired since the start, where slices are counted; else 0."""
 
 
-Service: TypeAlias = Callable[[VcpuState, Exit], Reply | None]
-"""Called for every exit, on the CPU. A reply finishes it and the guest goes on; None ends the slice.
+Service: TypeAlias = Callable[[Exit], Reply | None]
+"""Called for every exit of one vCPU, on the CPU. A reply finishes it and the guest goes on; None ends the slice.
 
 `IoIn`, `IoOut`, `MmioRead` and `MmioWrite` must be finished here: the instruction is half-way through.
 """

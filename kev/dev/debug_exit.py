@@ -1,0 +1,34 @@
+"""The port with which test kernels end the run and give a verdict: QEMU's "isa-debug-exit", at 0xf4."""
+
+from collections.abc import Callable
+from typing import Final
+
+_PORT: Final = 0xF4
+
+
+def exit_code(value: int) -> int:
+    """The exit code of the run for a `value` written to the port.
+
+    0 stands for success and stays 0, so that a passed test is a successful command. Everything else is what QEMU's process ends
+    with, value * 2 + 1 in 8 bits, which is never 0.
+    """
+    return (value * 2 + 1) & 0xFF if value else 0
+
+
+class DebugExit:
+    """Any write ends the run; reads are 0."""
+
+    ports: Final = (range(_PORT, _PORT + 1),)
+    wide_ports: Final = ports
+
+    __slots__ = ("_report",)
+
+    def __init__(self, report: Callable[[int], None]) -> None:
+        """`report` is called with the value as the guest wrote it: see `exit_code`."""
+        self._report = report
+
+    def read_port(self, port: int, size: int) -> int:
+        return 0
+
+    def write_port(self, port: int, size: int, value: int) -> None:
+        self._report(value)

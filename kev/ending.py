@@ -1,0 +1,47 @@
+"""How a run ended."""
+
+from enum import Enum
+from typing import Self
+
+import attrs
+
+
+class EndingKind(Enum):
+    EXITED = "exited"
+    """The guest ended itself."""
+    DIED = "died"
+    """The guest did what cannot be carried out, or halted for ever."""
+    INTERRUPTED = "interrupted"
+    """Ctrl-C."""
+    TIMED_OUT = "timed out"
+
+
+EXIT_CODE_DIED = 3
+EXIT_CODE_TIMED_OUT = 124
+EXIT_CODE_INTERRUPTED = 130
+
+
+@attrs.frozen(slots=True)
+class Ending:
+    """Why a machine stopped, and the exit code that says so to the shell."""
+
+    kind: EndingKind
+    exit_code: int
+    message: str = ""
+
+    @classmethod
+    def exited(cls, exit_code: int) -> Self:
+        """The guest ended itself with `exit_code`, of which the shell sees the low 8 bits."""
+        return cls(EndingKind.EXITED, exit_code & 0xFF)
+
+    @classmethod
+    def died(cls, message: str) -> Self:
+        return cls(EndingKind.DIED, EXIT_CODE_DIED, message)
+
+    @classmethod
+    def interrupted(cls) -> Self:
+        return cls(EndingKind.INTERRUPTED, EXIT_CODE_INTERRUPTED, "interrupted")
+
+    @classmethod
+    def timed_out(cls, seconds: float) -> Self:
+        return cls(EndingKind.TIMED_OUT, EXIT_CODE_TIMED_OUT, f"timed out after {seconds:g} s")

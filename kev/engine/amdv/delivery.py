@@ -1,0 +1,138 @@
+"""Event delivery by the CPU itself: VMRUN with an injected event.
+
+Unicorn reports an exception of the guest and leaves it at that. VMRUN's event injection, though, performs the whole delivery (gate,
+privilege change, stack, frame) in every mode, so the guest is entered anew for each event: its state is written to
+the VMCB, the CPU goes back to host mode, on a VMRUN instruction, and runs on. A pending host interrupt, which the guest may not
+mask, exits right after the delivery, before the handler's first instruction.
+
+AMD64 Architecture Programmer's Manual vol. 2, "VMRUN instruction" and "Event injection".
+"""
+
+from typing import Final
+
+from unicorn import Uc
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+
+from kev.addressing import Hpa
+from kev.engine.amdv import layout
+from kev.engine.amdv.layout import CpuMemory
+from kev.engine.amdv.vcpu import CS, DS, ES, GDTR, IDTR, SS, AmdvVcpu, Event
+from kev.engine.amdv.vmcb import EFER_SVME, Vmcb
+from kev.engine.base import EntryState
+from kev.memory import HostMemory
+
+INTERRUPT_HARD: Final = 0x002
+"""A host interrupt: it exits with INTR, whatever the guest's RFLAGS.IF."""
+INTERRUPT_VIRTUAL: Final = 0x100
+"""A guest interrupt: delivered when the guest allows."""
+INTERRUPT_NMI: Final = 0x200
+
+HAS_ERROR_CODE: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
+_CONTRIBUTORY_OR_PAGE_FAULT: Final = frozenset({0, 8, 10, 11, 12, 13, 14})
+_NO_EXCEPTION: Final = 0xFFFF_FFFF
+
+_VMRUN: Final = b"\x0f\x01\xd8"
+_HOST_CR0: Final = 0x11  # PE and ET: paging off
+_HOST_CR4: Final = 0x20  # PAE: otherwise VMRUN takes the nested tables to have two levels
+_HOST_RFLAGS: Final = 0x202  # IF: otherwise no host interrupt exits while the guest runs
+_HFLAGS2_NMI_BLOCKED: Final = 1 << 2
+_MSR_EFER: Final = 0xC0000080
+_MSR_VM_HSAVE_PA: Final = 0xC0010117
+
+
+class EventDelivery:
+    """Enters the guest: at a vCPU's start and for every event."""
+
+    __slots__ = ("_cpu", "_host_hflags", "_stub", "_uc", "_vmcb")
+
+    def __init__(self, uc: Uc, cpu: CpuMemory, memory: HostMemory, vmcb: Vmcb) -> None:
+        self._uc = uc
+        self._cpu = cpu
+        self._vmcb = vmcb
+        self._stub: Hpa = memory.allocate()
+        memory.view[self._stub : self._stub + len(_VMRUN)] = _VMRUN
+        uc.msr_write(_MSR_EFER, EFER_SVME)
+        uc.msr_write(_MSR_VM_HSAVE_PA, memory.allocate())
+        uc.reg_write(x86.UC_X86_REG_CR0, _HOST_CR0)
+        uc.reg_write(x86.UC_X86_REG_CR4, _HOST_CR4)
+        uc.reg_write(x86.UC_X86_REG_EFLAGS, _HOST_RFLAGS)
+        self._host_hflags = cpu.words[layout.HFLAGS >> 2]
+
+    def prepare_entry(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
+        """Makes the next run begin with the entry of `vcpu`, which must be current, and stop before its first instruction."""
+        vcpu.quads[layout.GENERAL_REGISTERS >> 3 : (layout.GENERAL_REGISTERS >> 3) + 16] = _NO_REGISTERS
+        vcpu.rbx, vcpu.rdx, vcpu.rsi = entry.rbx, entry.rdx, entry.rsi
+        for number in (4, 5):  # FS and GS, which VMRUN does not load
+            data = entry.data
+            flags = (data.access & 0xF0FF) << 8
+            vcpu.set_segment(number, data.selector, data.base, data.limit, flags)
+        self._vmcb.write_entry_state(entry)
+        self._to_host_mode(vcpu)
+
+    def prepare_event(self, vcpu: AmdvVcpu, event: Event) -> None:
+        """Makes the CPU deliver `event` next, and exit with INTR right after. `vcpu` must be current."""
+        exception = event.exception
+        if exception.address is not None:
+            vcpu.cr2 = exception.address
+        vector = exception.vector
+        vcpu.words[layout.OLD_EXCEPTION >> 2] = vector if vector in _CONTRIBUTORY_OR_PAGE_FAULT else _NO_EXCEPTION
+        self._vmcb.write_running_state(
+            segments=tuple(_vmcb_segment(vcpu, number) for number in (ES, CS, SS, DS)),
+            tables=(vcpu.raw_segment(GDTR)[1:3], vcpu.raw_segment(IDTR)[1:3]),
+            registers=_vmcb_registers(vcpu),
+        )
+        self._vmcb.inject(vector)
+        self._to_host_mode(vcpu)
+
+    def finish_event(self, vcpu: AmdvVcpu) -> bool:
+        """Says whether the event is in the guest's frame now; if not, something intervened and it has to be prepared again."""
+        if self._vmcb.injection_pending:
+            return False
+        vcpu.words[layout.OLD_EXCEPTION >> 2] = _NO_EXCEPTION
+        vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
+        return True
+
+    def flush_tlb(self) -> None:
+        """Forgets every translation, guest and nested."""
+        self._uc.ctl(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE)
+
+    def _to_host_mode(self, vcpu: AmdvVcpu) -> None:
+        quads, words = vcpu.quads, vcpu.words
+        words[layout.HFLAGS >> 2] = self._host_hflags
+        words[layout.HFLAGS2 >> 2] &= _HFLAGS2_NMI_BLOCKED  # no GIF: nothing may interrupt the host
+        control = layout.CONTROL_REGISTERS >> 3
+        quads[control], quads[control + 3], quads[control + 4] = _HOST_CR0, 0, _HOST_CR4
+        quads[layout.RFLAGS >> 3] = _HOST_RFLAGS
+        vcpu.set_segment(CS, 0, 0, 0xFFFF_FFFF, 0)
+        vcpu.rip = self._stub
+        vcpu.rax = self._vmcb.address
+        self.flush_tlb()
+        self._cpu.interrupt_request.value |= INTERRUPT_HARD
+        self._cpu.leave_chain.value = 0xFFFF
+
+
+_NO_REGISTERS: Final = memoryview(bytes(16 * 8)).cast("Q")
+
+
+def _vmcb_segment(vcpu: AmdvVcpu, number: int) -> tuple[int, int, int, int]:
+    selector, base, limit, flags = vcpu.raw_segment(number)
+    return selector & 0xFFFF, flags >> 8 & 0xFF | flags >> 12 & 0xF00, limit, base
+
+
+def _vmcb_registers(vcpu: AmdvVcpu) -> tuple[int, ...]:
+    quads = vcpu.quads
+    control, debug = layout.CONTROL_REGISTERS >> 3, layout.DEBUG_REGISTERS >> 3
+    return (
+        quads[control + 4],
+        quads[control + 3],
+        quads[control],
+        quads[debug + 7],
+        quads[debug + 6],
+        vcpu.rflags,
+        vcpu.rip,
+        vcpu.rsp,
+        vcpu.rax,
+        quads[control + 2],
+        quads[layout.EFER >> 3],
+    )

@@ -1,0 +1,473 @@
+"""The AMD-V engine: guest code under Unicorn's emulated VMRUN and nested paging.
+
+All vCPUs of a machine are contexts of one Unicorn instance, so that they share translated code and locked instructions stay
+atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit is a callback, and going on is returning from it.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from unicorn import (
+    UC_ARCH_X86,
+    UC_HOOK_INSN,
+    UC_HOOK_INSN_INVALID,
+    UC_HOOK_INTR,
+    UC_MODE_64,
+    UC_PROT_ALL,
+    Uc,
+    UcError,
+)
+from unicorn import x86_const as x86
+
+from kev.addressing import Gpa, Hpa
+from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.delivery import (
+    HAS_ERROR_CODE,
+    INTERRUPT_HARD,
+    INTERRUPT_NMI,
+    INTERRUPT_VIRTUAL,
+    EventDelivery,
+)
+from kev.engine.amdv.instructions import INTERCEPTED, finish, vmcall
+from kev.engine.amdv.linear import AwaitedPage, GuestFault, LinearMemory
+from kev.engine.amdv.preempt import PreemptionThread
+from kev.engine.amdv.syscall import syscall, sysenter
+from kev.engine.amdv.vcpu import AmdvVcpu, Event
+from kev.engine.amdv.vmcb import Vmcb
+from kev.engine.base import Budget, EntryState, Service
+from kev.errors import KevError
+from kev.exits import (
+    INVALID_OPCODE,
+    Access,
+    EptViolation,
+    Exit,
+    GuestException,
+    IoIn,
+    IoOut,
+    MmioRead,
+    MmioWrite,
+    PreemptionTimer,
+    Reply,
+)
+from kev.memory import HostMemory
+
+_VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
+_NESTED_PAGE_FAULT: Final = _VMEXIT + vmcb.NPF
+_HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
+
+_INTERCEPTS: Final = vmcb.SVM_INSTRUCTIONS | {
+    vmcb.INTR,
+    vmcb.RDTSC,
+    vmcb.RDTSCP,
+    vmcb.CPUID,
+    vmcb.HLT,
+    vmcb.MSR,
+    vmcb.SHUTDOWN,
+    vmcb.VMMCALL,
+    vmcb.MONITOR,
+    vmcb.MWAIT,
+}
+
+# Nested page fault error code: bit 1 write, bit 4 instruction fetch.
+_ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error & 2 else Access.READ for error in range(0x20))
+
+_VMCALL_BYTES: Final = b"\x0f\x01\xc1"
+_INT3: Final = 0xCC
+_EFER: Final = 0xC0000080
+_MASK32: Final = 0xFFFF_FFFF
+
+
+def _no_service(_exit: Exit) -> None:
+    """Stands in until the first run names the machine's own."""
+
+
+class EngineError(KevError):
+    """The guest did what this engine cannot carry out."""
+
+
+class AmdvEngine:
+    """See `kev.engine.base.Engine`."""
+
+    def __init__(self, memory: HostMemory, nested_root: Hpa) -> None:
+        """An engine whose guest-physical memory is what the AMD nested page table at `nested_root` maps onto `memory`."""
+        self._memory = memory
+        self.uc = uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        uc.ctl_set_cpu_model(x86.UC_CPU_X86_EPYC_ROME)
+        uc.mem_map_ptr(0, memory.size, UC_PROT_ALL, memory.address)
+        # An end address would make Unicorn translate the page before it after every stop, which faults and loses exit_info_2.
+        uc.ctl_exits_enabled(True)
+        uc.ctl_set_exits([])
+        self._cpu = layout.locate(uc)
+        self._vmcb = Vmcb(memory, nested_root)
+        self._delivery = EventDelivery(uc, self._cpu, memory, self._vmcb)
+        self.linear = LinearMemory(memory, nested_root, self.ask)
+        self._preemption = PreemptionThread(self._preempt)
+        self._window = memory.size
+        self._vcpus: list[AmdvVcpu] = []
+        self._vcpu: AmdvVcpu | None = None
+        self._service: Service = _no_service
+        self._exit: Exit | None = None
+        self._preempted = False
+        self._counted = False
+        self._running = False
+        self._not_retired = 0
+        self._entering = False
+        self._delivering: Event | None = None
+        self.first_vector: int | None = None
+        self._nested_page_faults = 0
+        self._umip = False
+        uc.hook_add(UC_HOOK_INTR, self._on_interrupt)
+        uc.hook_add(UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
+        for callback, instruction in (
+            (self._on_in, x86.UC_X86_INS_IN),
+            (self._on_out, x86.UC_X86_INS_OUT),
+            (self._on_syscall, x86.UC_X86_INS_SYSCALL),
+            (self._on_sysenter, x86.UC_X86_INS_SYSENTER),
+        ):
+            uc.hook_add(UC_HOOK_INSN, callback, None, 1, 0, instruction)
+
+    # What the machine asks for.
+
+    def create_vcpu(self, index: int) -> AmdvVcpu:
+        vcpu = AmdvVcpu(index, self.uc.context_save(), self)
+        self._vcpus.append(vcpu)
+        self._write_intercepts()
+        return vcpu
+
+    def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
+        vcpu.event = vcpu.error_code = vcpu.interrupt = vcpu.interrupt_taken = None
+        vcpu.nmi = False
+        self._make_current(vcpu)
+        self._delivery.prepare_entry(vcpu, entry)
+        self._entering = True
+        try:
+            self._emulate(vcpu, 0)
+        finally:
+            self._entering = False
+
+    def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
+        self._make_current(vcpu)
+        self._service = service
+        self._exit = None
+        self._preempted = False
+        self._not_retired = 0
+        self._choose_counting(budget.instructions is not None)
+        if vcpu.error_code is not None:
+            self._push_error_code(vcpu, vcpu.error_code)
+            if self._exit is not None:
+                return self._exit
+        self._cpu.interrupt_request.value = INTERRUPT_NMI if vcpu.nmi else 0
+        if vcpu.interrupt is not None:
+            self._request_interrupt(vcpu.interrupt)
+        count = budget.instructions or 0
+        if vcpu.event is not None:
+            self._deliver(vcpu, vcpu.event)
+            count += bool(count)
+        if budget.seconds is not None:
+            self._preemption.arm(budget.seconds)
+        try:
+            self._emulate(vcpu, count)
+        finally:
+            self._preemption.disarm()
+            if self._counted:
+                vcpu.instructions += self.instructions_in_slice()
+        self._note_taken(vcpu)
+        vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
+        return self._exit or PreemptionTimer()
+
+    def complete(self, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
+        self._make_current(vcpu)
+        if isinstance(reply, GuestException):
+            vcpu.event = Event(reply)
+        else:
+            finish(vcpu, exit, reply)
+
+    def yield_soon(self) -> None:
+        self._preempted = True
+        if self._counted:
+            self._cpu.count_limit.value = self._cpu.counter.value
+        else:
+            self._kick(INTERRUPT_HARD)
+
+    def raise_interrupt(self, vcpu: AmdvVcpu, vector: int | None) -> None:
+        vcpu.interrupt = vector
+        if vcpu is not self._vcpu or not self._running:
+            return
+        if vector is None:
+            self._cpu.interrupt_request.value &= ~INTERRUPT_VIRTUAL
+        else:
+            self._request_interrupt(vector)
+
+    def interrupt_taken(self, vcpu: AmdvVcpu) -> int | None:
+        if vcpu is self._vcpu and self._running:
+            self._note_taken(vcpu)
+        taken, vcpu.interrupt_taken = vcpu.interrupt_taken, None
+        return taken
+
+    def raise_nmi(self, vcpu: AmdvVcpu) -> None:
+        vcpu.nmi = True
+        if vcpu is self._vcpu and self._running:
+            self._kick(INTERRUPT_NMI)
+
+    def inject(self, vcpu: AmdvVcpu, exception: GuestException) -> None:
+        vcpu.event = Event(exception)
+
+    def invalidate(self, gpa: Gpa) -> None:
+        self.forget_translations()
+
+    def forget_code(self) -> None:
+        """Executed pages were written behind the CPU's back: translate their code anew."""
+        self.uc.ctl_flush_tb()
+
+    def map_window(self, gpa: Gpa, length: int) -> Hpa:
+        """A host-physical range whose loads and stores become MMIO exits for the guest-physical range at `gpa`."""
+        start = self._window
+        self._window += length
+        base = int(gpa)
+
+        def load(_uc: Uc, offset: int, size: int, _data: object) -> int:
+            return self._answer(MmioRead(Gpa(base + offset), size)) & (1 << 8 * size) - 1
+
+        def store(_uc: Uc, offset: int, size: int, value: int, _data: object) -> None:
+            self._answer(MmioWrite(Gpa(base + offset), size, value & (1 << 8 * size) - 1))
+
+        self.uc.mmio_map(start, length, load, None, store, None)
+        return Hpa(start)
+
+    def instructions_in_slice(self) -> int:
+        """Instructions retired so far in the running counted slice."""
+        if not self._counted:
+            return 0
+        return min(self._cpu.counter.value, self._cpu.count_limit.value) - self._not_retired
+
+    def read_rflags(self, vcpu: AmdvVcpu) -> int:
+        self._make_current(vcpu)
+        return int(self.uc.reg_read(x86.UC_X86_REG_EFLAGS))
+
+    def translate(self, vcpu: AmdvVcpu, gva: int) -> Gpa | None:
+        """The guest-physical address behind `gva`, or None if the guest's tables or their pages are not there."""
+        return self.linear.look_up(vcpu, gva)
+
+    def close(self) -> None:
+        self._preemption.close()
+
+    # Running.
+
+    def set_umip(self, enabled: bool) -> None:
+        """CR4.UMIP of the current vCPU has changed."""
+
+    def forget_translations(self) -> None:
+        """Empties the translation look-aside buffer, guest and nested."""
+        self._delivery.flush_tlb()
+
+    def _make_current(self, vcpu: AmdvVcpu) -> None:
+        current = self._vcpu
+        if current is vcpu:
+            return
+        if current is not None:
+            self.uc.context_update(current.context)
+            current.detach()
+        self.uc.context_restore(vcpu.context)
+        vcpu.attach(self._cpu.quads, self._cpu.words)
+        self.forget_translations()
+        self._vcpu = vcpu
+
+    def _emulate(self, vcpu: AmdvVcpu, count: int) -> None:
+        self._running = True
+        try:
+            self.uc.emu_start(vcpu.rip, 0, 0, count)
+        except UcError as error:
+            if self._exit is None:
+                raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: {error}") from error
+        finally:
+            self._running = False
+
+    def _choose_counting(self, counted: bool) -> None:
+        if counted != self._counted:
+            self.uc.ctl_flush_tb()  # counting is compiled into translated code
+            self._counted = counted
+
+    def _write_intercepts(self) -> None:
+        codes = _INTERCEPTS
+        if len(self._vcpus) > 1:
+            codes |= {vmcb.PAUSE}
+        self._vmcb.intercept(codes, frozenset({4}))
+
+    def stop(self, exit: Exit) -> None:
+        self._exit = exit
+        self.uc.emu_stop()
+
+    def _kick(self, request: int) -> None:
+        self._cpu.interrupt_request.value |= request
+        self._cpu.leave_chain.value = 0xFFFF
+
+    def _preempt(self) -> None:
+        if self._running:
+            self._preempted = True
+            self._kick(INTERRUPT_HARD)
+
+    def _request_interrupt(self, vector: int) -> None:
+        self._vmcb.interrupt_vector = vector
+        self._kick(INTERRUPT_VIRTUAL)
+
+    def _note_taken(self, vcpu: AmdvVcpu) -> None:
+        if vcpu.interrupt is not None and not self._cpu.interrupt_request.value & INTERRUPT_VIRTUAL:
+            vcpu.interrupt_taken, vcpu.interrupt = vcpu.interrupt, None
+
+    def ask(self, exit: Exit) -> Reply | None:
+        return self._service(exit)
+
+    def _answer(self, exit: Exit) -> int:
+        reply = self.ask(exit)
+        if type(reply) is not int:
+            raise EngineError(f"{exit} cannot be put off or refused: the instruction is half-way through")
+        return reply
+
+    def _do_not_count(self) -> None:
+        """The instruction begun last will be begun again, or is the hypervisor's own."""
+        if self._counted:
+            self._not_retired += 1
+            if self._running:
+                self._cpu.count_limit.value += 1
+
+    # Events.
+
+    def raise_exception(self, vcpu: AmdvVcpu, exception: GuestException, instruction_length: int = 0) -> None:
+        self.first_vector = exception.vector
+        self._deliver(vcpu, Event(exception, instruction_length))
+
+    def _deliver(self, vcpu: AmdvVcpu, event: Event) -> None:
+        """Leads the CPU through VMRUN into the guest's handler."""
+        vcpu.event = self._delivering = event
+        self._do_not_count()
+        self._delivery.prepare_event(vcpu, event)
+
+    def _on_host_interrupt(self, vcpu: AmdvVcpu) -> None:
+        self._cpu.interrupt_request.value &= ~INTERRUPT_HARD
+        event = self._delivering
+        if event is not None:
+            if not self._delivery.finish_event(vcpu):
+                self._deliver(vcpu, event)
+                return
+            self._finish_delivery(vcpu, event)
+            if self._exit is not None or not self._preempted:
+                return
+        self.stop(PreemptionTimer())
+
+    def _finish_delivery(self, vcpu: AmdvVcpu, event: Event) -> None:
+        vcpu.event = self._delivering = None
+        exception = event.exception
+        if exception.vector in HAS_ERROR_CODE and not event.instruction_length and vcpu.protected_mode:
+            self._push_error_code(vcpu, exception.error_code or 0)
+
+    def _push_error_code(self, vcpu: AmdvVcpu, error_code: int) -> None:
+        vcpu.error_code = None
+        try:
+            self.linear.push(vcpu, error_code)
+        except GuestFault:
+            self.raise_exception(vcpu, GuestException(8, 0))
+        except AwaitedPage as awaited:
+            vcpu.error_code = error_code
+            self.stop(awaited.violation)
+
+    def _on_guest_exception(self, vcpu: AmdvVcpu, vector: int) -> None:
+        software = bool(vcpu.words[layout.EXCEPTION_IS_INT >> 2])
+        vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
+        error_code = vcpu.words[layout.ERROR_CODE >> 2] if vector in HAS_ERROR_CODE else None
+        delivering = self._delivering
+        if delivering is not None:
+            if delivering.instruction_length:
+                vcpu.rip -= delivering.instruction_length
+            self._deliver(vcpu, Event(GuestException(vector, error_code)))
+        elif software:
+            self._software_interrupt(vcpu, vector)
+        else:
+            self.raise_exception(vcpu, GuestException(vector, error_code))
+
+    def _software_interrupt(self, vcpu: AmdvVcpu, vector: int) -> None:
+        """INT n, INT3, INTO: RIP is past the instruction already."""
+        before = vcpu.cs.base + vcpu.rip - 1
+        length = 1 if vector in (3, 4) and self.linear.peek(vcpu, before, 1) in (b"\xcc", b"\xce") else 2
+        gate_level = self.linear.gate_privilege_level(vcpu, vector)
+        if gate_level is not None and gate_level < vcpu.cpl:
+            vcpu.rip -= length
+            self.raise_exception(vcpu, GuestException(13, vector << 3 | 2))
+        else:
+            self.raise_exception(vcpu, GuestException(vector), length)
+
+    # Callbacks from the CPU.
+
+    def _on_interrupt(self, _uc: Uc, number: int, _data: object) -> None:
+        vcpu = self._vcpu
+        assert vcpu is not None
+        if number < _VMEXIT:
+            self._on_guest_exception(vcpu, number)
+        elif number == _NESTED_PAGE_FAULT:
+            self._on_nested_page_fault(vcpu)
+        elif number == _HOST_INTERRUPT:
+            self._on_host_interrupt(vcpu)
+        else:
+            self._on_instruction(vcpu, number - _VMEXIT)
+
+    def _on_nested_page_fault(self, vcpu: AmdvVcpu) -> None:
+        error = vcpu.words[layout.ERROR_CODE >> 2]
+        if vcpu.quads[layout.FAULTING_CODE >> 3]:
+            self._do_not_count()
+        exit = EptViolation(Gpa(self._vmcb.exit_info_2), _ACCESS[error & 0x1F], bool(error & 1))
+        reply = self._service(exit)
+        if reply is None:
+            self.stop(exit)
+        elif self._delivering is not None:
+            self._deliver(vcpu, self._delivering)
+
+    def _on_instruction(self, vcpu: AmdvVcpu, code: int) -> None:
+        handler = INTERCEPTED.get(code)
+        if handler is None:
+            raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: exit code {code:#x} is not known")
+        handler(self, vcpu)
+        self._deliver_pending(vcpu)
+
+    def _deliver_pending(self, vcpu: AmdvVcpu) -> None:
+        """A single-step trap that an emulated instruction left behind."""
+        if vcpu.event is not None and self._delivering is None and self._exit is None:
+            self.raise_exception(vcpu, vcpu.event.exception)
+
+    def _on_invalid_instruction(self, _uc: Uc, _data: object) -> bool:
+        """#UD, and VMCALL, which an AMD processor does not know."""
+        vcpu = self._vcpu
+        assert vcpu is not None
+        if self._delivering is None and self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 3) == _VMCALL_BYTES:
+            vmcall(self, vcpu)
+            self._deliver_pending(vcpu)
+        else:
+            self.raise_exception(vcpu, INVALID_OPCODE)
+        return True
+
+    def _on_syscall(self, _uc: Uc, _data: object) -> None:
+        self._system_call(syscall)
+
+    def _on_sysenter(self, _uc: Uc, _data: object) -> None:
+        self._system_call(sysenter)
+
+    def _system_call(self, instruction: Callable[[AmdvVcpu], GuestException | None]) -> None:
+        vcpu = self._vcpu
+        assert vcpu is not None
+        exception = instruction(vcpu)
+        if exception is not None:
+            vcpu.event = Event(exception)
+
+    def _on_in(self, _uc: Uc, port: int, size: int, _data: object) -> int:
+        return self._answer(IoIn(port, size))
+
+    def _on_out(self, _uc: Uc, port: int, size: int, value: int, _data: object) -> None:
+        self._answer(IoOut(port, size, value & (1 << 8 * size) - 1))
+
+    def reply_or_stop(self, vcpu: AmdvVcpu, exit: Exit) -> Reply | None:
+        """The reply that finishes `exit`; None if an exception is on its way instead, or the slice ends."""
+        reply = self._service(exit)
+        if reply is None:
+            self.stop(exit)
+        elif isinstance(reply, GuestException):
+            self.raise_exception(vcpu, reply)
+            return None
+        return reply

@@ -1,0 +1,154 @@
+"""What each intercepted instruction does once the machine has replied: registers, and RIP past it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.control_registers import write_cr4
+from kev.engine.amdv.vcpu import AmdvVcpu
+from kev.exits import (
+    GENERAL_PROTECTION,
+    INVALID_OPCODE,
+    Cpuid,
+    CpuidResult,
+    Exit,
+    Hlt,
+    Pause,
+    Rdmsr,
+    Rdtsc,
+    Reply,
+    TripleFault,
+    Vmcall,
+    Wrmsr,
+)
+
+if TYPE_CHECKING:
+    from kev.engine.amdv.engine import AmdvEngine
+
+_MASK32: Final = 0xFFFF_FFFF
+_EFER: Final = 0xC0000080
+_EFER_WRITABLE: Final = 0x4901  # SCE, LME, NXE, FFXSR
+_EFER_LME: Final = 1 << 8
+_EFER_LMA: Final = 1 << 10
+_CR0_PG: Final = 1 << 31
+
+
+def finish(vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
+    """Completes the instruction behind `exit` with what the machine replied; exits that are not instructions need nothing."""
+    match exit, reply:
+        case Cpuid(), CpuidResult():
+            _finish_cpuid(vcpu, reply)
+        case Rdmsr(), int():
+            _finish_rdmsr(vcpu, reply)
+        case Wrmsr(), int():
+            vcpu.skip(2)
+        case Rdtsc(), int():
+            _finish_rdmsr(vcpu, reply)
+        case Vmcall(), int():
+            vcpu.rax = reply
+            vcpu.skip(3)
+        case _:
+            pass
+
+
+def cpuid(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    reply = engine.reply_or_stop(vcpu, Cpuid(vcpu.rax & _MASK32, vcpu.rcx & _MASK32))
+    if isinstance(reply, CpuidResult):
+        _finish_cpuid(vcpu, reply)
+
+
+def _finish_cpuid(vcpu: AmdvVcpu, result: CpuidResult) -> None:
+    vcpu.rax, vcpu.rbx, vcpu.rcx, vcpu.rdx = result.eax, result.ebx, result.ecx, result.edx
+    vcpu.skip(2)
+
+
+def msr(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    index = vcpu.rcx & _MASK32
+    is_write = vcpu.words[layout.ERROR_CODE >> 2] & 1
+    value = (vcpu.rdx & _MASK32) << 32 | vcpu.rax & _MASK32
+    if index == _EFER:
+        _efer(engine, vcpu, value if is_write else None)
+    elif is_write:
+        if engine.reply_or_stop(vcpu, Wrmsr(index, value)) is not None:
+            vcpu.skip(2)
+    else:
+        reply = engine.reply_or_stop(vcpu, Rdmsr(index))
+        if isinstance(reply, int):
+            _finish_rdmsr(vcpu, reply)
+
+
+def _finish_rdmsr(vcpu: AmdvVcpu, value: int) -> None:
+    vcpu.rax = value & _MASK32
+    vcpu.rdx = value >> 32 & _MASK32
+    vcpu.skip(2)
+
+
+def _efer(engine: "AmdvEngine", vcpu: AmdvVcpu, value: int | None) -> None:
+    """EFER without SVME, which stays set because the guest runs under it (AMD64 APM vol. 2, "Extended Feature Enable Register")."""
+    if value is None:
+        _finish_rdmsr(vcpu, vcpu.efer)
+        return
+    paging = vcpu.cr0 & _CR0_PG
+    if value & ~(_EFER_WRITABLE | _EFER_LMA) or paging and (value ^ vcpu.efer) & _EFER_LME:
+        engine.raise_exception(vcpu, GENERAL_PROTECTION)
+        return
+    vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE | vcpu.efer & _EFER_LMA | vmcb.EFER_SVME
+    engine.forget_translations()
+    vcpu.skip(2)
+
+
+def rdtsc(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    reply = engine.reply_or_stop(vcpu, Rdtsc())
+    if isinstance(reply, int):
+        _finish_rdmsr(vcpu, reply)
+
+
+def rdtscp(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    reply = engine.reply_or_stop(vcpu, Rdtsc())
+    if isinstance(reply, int):
+        vcpu.rcx = vcpu.quads[layout.TSC_AUX >> 3] & _MASK32
+        _finish_rdmsr(vcpu, reply)
+        vcpu.skip(1)
+
+
+def hlt(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    vcpu.skip(1)
+    engine.stop(Hlt())
+
+
+def pause(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    vcpu.skip(2)
+    if engine.ask(Pause()) is None:
+        engine.stop(Pause())
+
+
+def vmcall(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    reply = engine.reply_or_stop(vcpu, Vmcall())
+    if isinstance(reply, int):
+        vcpu.rax = reply
+        vcpu.skip(3)
+
+
+def shutdown(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    engine.stop(TripleFault(engine.first_vector))
+
+
+def undefined(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    """An instruction that this machine's CPUID does not announce."""
+    engine.raise_exception(vcpu, INVALID_OPCODE)
+
+
+INTERCEPTED: Final[dict[int, Callable[["AmdvEngine", AmdvVcpu], None]]] = {
+    vmcb.CR4_WRITE: write_cr4,
+    vmcb.CPUID: cpuid,
+    vmcb.MSR: msr,
+    vmcb.HLT: hlt,
+    vmcb.PAUSE: pause,
+    vmcb.RDTSC: rdtsc,
+    vmcb.RDTSCP: rdtscp,
+    vmcb.VMMCALL: vmcall,
+    vmcb.SHUTDOWN: shutdown,
+    vmcb.MONITOR: undefined,
+    vmcb.MWAIT: undefined,
+    **dict.fromkeys(vmcb.SVM_INSTRUCTIONS, undefined),
+}

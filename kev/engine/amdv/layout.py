@@ -1,0 +1,154 @@
+"""Where Unicorn keeps the emulated CPU's state, found and checked once for every engine.
+
+Unicorn has no interface for what a hypervisor needs on every exit: error codes, hidden parts of segments, pending interrupts. They
+lie in its CPU structure, which a saved context is a copy of. The offsets are those of the 2.1 series; `locate` confirms
+them against values it planted, so that a build laid out otherwise is refused by name and never silently misread.
+"""
+
+import ctypes
+import struct
+from typing import Final
+
+import attrs
+from unicorn import Uc
+from unicorn import x86_const as x86
+
+from kev.errors import KevError
+
+# Offsets into the CPU state (CPUX86State).
+GENERAL_REGISTERS: Final = 0  # RAX RCX RDX RBX RSP RBP RSI RDI R8-R15, 8 bytes each
+RIP: Final = 128
+RFLAGS: Final = 136  # without the arithmetic flags and DF, which are kept apart:
+CC_DST: Final = 144
+CC_SRC: Final = 152
+CC_SRC2: Final = 160
+CC_OP: Final = 168
+DF: Final = 172
+HFLAGS: Final = 176
+HFLAGS2: Final = 180
+SEGMENTS: Final = 184  # ES CS SS DS FS GS LDTR TR GDTR IDTR, 24 bytes each
+CONTROL_REGISTERS: Final = 424  # CR0-CR4
+EFER: Final = 592
+SYSENTER_CS: Final = 4800
+SYSENTER_ESP: Final = 4808
+SYSENTER_EIP: Final = 4816
+STAR: Final = 4824
+LSTAR: Final = 4840
+CSTAR: Final = 4848
+FMASK: Final = 4856
+TSC_AUX: Final = 4896
+ERROR_CODE: Final = 5384
+EXCEPTION_IS_INT: Final = 5388
+EXCEPTION_NEXT_EIP: Final = 5392
+DEBUG_REGISTERS: Final = 5400  # DR0-DR7
+OLD_EXCEPTION: Final = 5496
+INTERCEPT: Final = 5520
+FAULTING_CODE: Final = 5560  # where translated code faulted; 0 if no instruction had begun: a fetch, or an event's delivery
+SIZE: Final = 5568
+
+# Offsets from the CPU structure (CPUState), which the state lies in.
+_STATE_IN_CPU: Final = 35408
+_INTERRUPT_REQUEST: Final = 28
+_EXIT_REQUESTED: Final = -14  # before the state: the half-word that ends a chain of translated blocks
+
+# Offsets into uc_struct.
+_CPU_POINTER: Final = 440
+_COUNTER: Final = 1368
+_COUNT_LIMIT: Final = 1376
+
+_GENERAL: Final = (
+    x86.UC_X86_REG_RAX,
+    x86.UC_X86_REG_RCX,
+    x86.UC_X86_REG_RDX,
+    x86.UC_X86_REG_RBX,
+    x86.UC_X86_REG_RSP,
+    x86.UC_X86_REG_RBP,
+    x86.UC_X86_REG_RSI,
+    x86.UC_X86_REG_RDI,
+    *range(x86.UC_X86_REG_R8, x86.UC_X86_REG_R8 + 8),
+)
+
+_PROBE_MSRS: Final = {0xC0000080: (EFER, 0x1500), 0xC0000081: (STAR, 0x11), 0xC0000082: (LSTAR, 0x22), 0xC0000084: (FMASK, 0x33)}
+
+
+class UnknownBuild(KevError):
+    """The installed Unicorn keeps its CPU state in another place than this engine knows."""
+
+
+@attrs.frozen(slots=True, eq=False)
+class CpuMemory:
+    """The emulated CPU's own memory, live: what is written here counts from the next instruction on."""
+
+    address: int
+    """Of the CPU state, in this process."""
+    quads: memoryview
+    """The state as 64-bit words, index = offset >> 3."""
+    words: memoryview
+    """The same as 32-bit words, index = offset >> 2."""
+    interrupt_request: ctypes.c_uint32
+    """Bits of `kev.engine.amdv.interrupts`: what the CPU takes at the next block boundary."""
+    leave_chain: ctypes.c_uint16
+    """0xFFFF ends a chain of translated blocks, so that `interrupt_request` is looked at."""
+    counter: ctypes.c_uint64
+    """Instructions begun in the running counted slice, plus 1 at its end."""
+    count_limit: ctypes.c_uint64
+    """The slice ends before instruction number `count_limit` + 1."""
+
+
+def view(address: int, length: int) -> memoryview:
+    """`length` bytes of this process's memory, writable."""
+    return memoryview((ctypes.c_char * length).from_address(address)).cast("B")
+
+
+def locate(uc: Uc) -> CpuMemory:
+    """Finds the CPU's memory and checks every place it will be used at. `uc` must be new. UnknownBuild if anything differs."""
+    for register_number, register in enumerate(_GENERAL):
+        uc.reg_write(register, _planted(register_number))
+    for msr, (_, value) in _PROBE_MSRS.items():
+        uc.msr_write(msr, value)
+    uc_struct = uc._uch.value
+    (cpu,) = struct.unpack("<Q", _peek(uc_struct + _CPU_POINTER, 8))
+    state = cpu + _STATE_IN_CPU
+    bytes_found = _peek(state, SIZE)
+    expected = {GENERAL_REGISTERS + 8 * i: struct.pack("<Q", _planted(i)) for i in range(16)}
+    expected |= {offset: struct.pack("<Q", value) for offset, value in _PROBE_MSRS.values()}
+    expected[OLD_EXCEPTION] = struct.pack("<i", -1)
+    for offset, value in expected.items():
+        if bytes_found[offset : offset + len(value)] != value:
+            raise UnknownBuild(f"unicorn {_version()}: no CPU state where the 2.1 series has it (offset {offset} differs)")
+    for register in _GENERAL:
+        uc.reg_write(register, 0)
+    for msr in _PROBE_MSRS:
+        uc.msr_write(msr, 0)
+    memory = view(state, SIZE)
+    return CpuMemory(
+        address=state,
+        quads=memory.cast("Q"),
+        words=memory.cast("I"),
+        interrupt_request=ctypes.c_uint32.from_address(cpu + _INTERRUPT_REQUEST),
+        leave_chain=ctypes.c_uint16.from_address(state + _EXIT_REQUESTED),
+        counter=ctypes.c_uint64.from_address(uc_struct + _COUNTER),
+        count_limit=ctypes.c_uint64.from_address(uc_struct + _COUNT_LIMIT),
+    )
+
+
+def _planted(register_number: int) -> int:
+    return 0x6B65_7600_0000_0000 | register_number << 8
+
+
+def _version() -> str:
+    from unicorn import __version__
+
+    return str(__version__)
+
+
+def _peek(address: int, length: int) -> bytes:
+    """Reads this process's memory; UnknownBuild, not a crash, where there is none and the system offers a way to tell."""
+    try:
+        with open("/proc/self/mem", "rb", buffering=0) as memory:
+            memory.seek(address)
+            return memory.read(length)
+    except FileNotFoundError:
+        return ctypes.string_at(address, length)
+    except (OSError, OverflowError, ValueError) as error:
+        raise UnknownBuild(f"unicorn {_version()}: no CPU state where the 2.1 series has it ({error})") from error

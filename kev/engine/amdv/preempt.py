@@ -1,0 +1,69 @@
+"""Ends a slice by the host's clock: the timer interrupt of this hypervisor's host."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+_LONGEST_SLEEP: Final = 0.002  # seconds; a deadline set while the thread sleeps is met this late at worst
+
+
+class PreemptionThread:
+    """Calls `preempt` once when the deadline of the running slice is over.
+
+    Guest code runs without the interpreter's lock, so a thread of this process can look at the clock meanwhile. `preempt` must be
+    harmless when the slice has just ended by itself.
+    """
+
+    __slots__ = ("_busy", "_closed", "_deadline", "_preempt", "_thread")
+
+    def __init__(self, preempt: Callable[[], None]) -> None:
+        self._preempt = preempt
+        self._deadline: float | None = None
+        self._busy = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def arm(self, seconds: float) -> None:
+        """The slice that starts now ends in `seconds`."""
+        self._deadline = time.monotonic() + seconds
+        if not self._busy.is_set():
+            self._busy.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="kev-preemption", daemon=True)
+                self._thread.start()
+
+    def disarm(self) -> None:
+        """The slice is over."""
+        self._deadline = None
+
+    def close(self) -> None:
+        self._closed = True
+        self._busy.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        idle = 0
+        while not self._closed:
+            deadline = self._deadline
+            if deadline is None:
+                idle += 1
+                if idle > 100:
+                    self._park()
+                    idle = 0
+                time.sleep(_LONGEST_SLEEP)
+                continue
+            idle = 0
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                self._deadline = None
+                self._preempt()
+            else:
+                time.sleep(min(remaining, _LONGEST_SLEEP))
+
+    def _park(self) -> None:
+        """Sleeps without waking up until the next slice is armed: an idle machine costs nothing."""
+        self._busy.clear()
+        if self._deadline is None and not self._closed:
+            self._busy.wait()

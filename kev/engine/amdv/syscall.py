@@ -1,0 +1,79 @@
+"""SYSCALL and SYSENTER, which Unicorn decodes but does not execute.
+
+AMD64 Architecture Programmer's Manual vol. 3, "SYSCALL", and Intel SDM vol. 2, "SYSENTER". The functions are called while RIP is
+on the instruction; the caller moves it past, which is why they leave RIP two bytes short.
+"""
+
+from typing import Final
+
+from kev.engine.amdv import layout
+from kev.engine.amdv.vcpu import CS, HFLAGS_CPL, HFLAGS_CS64, HFLAGS_INHIBIT_IRQ, HFLAGS_LMA, SS, AmdvVcpu
+from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, GuestException
+
+LENGTH: Final = 2  # of either instruction, in bytes
+
+_EFER_SCE: Final = 1
+_RFLAGS_RF: Final = 1 << 16
+_RFLAGS_VM: Final = 1 << 17
+_RFLAGS_IF: Final = 1 << 9
+
+_HFLAGS_TF: Final = 1 << 8
+_HFLAGS_IOPL: Final = 3 << 12
+_HFLAGS_ADDSEG: Final = 1 << 6
+_HFLAGS_RF: Final = 1 << 16
+_HFLAGS_VM: Final = 1 << 17
+_HFLAGS_AC: Final = 1 << 18
+_HFLAGS_CS32: Final = 1 << 4
+_HFLAGS_SS32: Final = 1 << 5
+_FROM_RFLAGS: Final = _HFLAGS_TF | _HFLAGS_IOPL | _HFLAGS_RF | _HFLAGS_VM | _HFLAGS_AC
+
+_CODE_64: Final = 0x00A09B00  # second word of a flat descriptor: present, DPL 0, read and execute
+_CODE_32: Final = 0x00C09B00
+_DATA: Final = 0x00C09300
+
+
+def syscall(vcpu: AmdvVcpu) -> GuestException | None:
+    """SYSCALL; the exception it raises, if any."""
+    quads = vcpu.quads
+    if not quads[layout.EFER >> 3] & _EFER_SCE or not vcpu.protected_mode:
+        return INVALID_OPCODE
+    hflags = vcpu.words[layout.HFLAGS >> 2]
+    rflags = vcpu.rflags
+    star = quads[layout.STAR >> 3]
+    selector = star >> 32 & 0xFFFC
+    if hflags & HFLAGS_LMA:
+        vcpu.rcx = vcpu.rip + LENGTH
+        vcpu.r11 = rflags & ~_RFLAGS_RF
+        target = quads[(layout.LSTAR if hflags & HFLAGS_CS64 else layout.CSTAR) >> 3]
+        rflags &= ~(quads[layout.FMASK >> 3] & 0xFFFF_FFFF) & ~_RFLAGS_RF
+        _enter_kernel(vcpu, selector, target, rflags, long_mode=True)
+    else:
+        vcpu.rcx = (vcpu.rip + LENGTH) & 0xFFFF_FFFF
+        rflags &= ~(_RFLAGS_IF | _RFLAGS_RF | _RFLAGS_VM)
+        _enter_kernel(vcpu, selector, star & 0xFFFF_FFFF, rflags, long_mode=False)
+    return None
+
+
+def sysenter(vcpu: AmdvVcpu) -> GuestException | None:
+    """SYSENTER; the exception it raises, if any."""
+    quads = vcpu.quads
+    selector = quads[layout.SYSENTER_CS >> 3] & 0xFFFC
+    if not vcpu.protected_mode or not selector:
+        return GENERAL_PROTECTION
+    long_mode = vcpu.long_mode
+    mask = 0xFFFF_FFFF_FFFF_FFFF if long_mode else 0xFFFF_FFFF
+    vcpu.rsp = quads[layout.SYSENTER_ESP >> 3] & mask
+    target = quads[layout.SYSENTER_EIP >> 3] & mask
+    rflags = vcpu.rflags & ~(_RFLAGS_IF | _RFLAGS_RF | _RFLAGS_VM)
+    _enter_kernel(vcpu, selector, target, rflags, long_mode=long_mode)
+    return None
+
+
+def _enter_kernel(vcpu: AmdvVcpu, selector: int, target: int, rflags: int, *, long_mode: bool) -> None:
+    vcpu.set_segment(CS, selector, 0, 0xFFFF_FFFF, _CODE_64 if long_mode else _CODE_32)
+    vcpu.set_segment(SS, selector + 8 & 0xFFFF, 0, 0xFFFF_FFFF, _DATA)
+    vcpu.set_rflags(rflags)
+    cleared = HFLAGS_CPL | HFLAGS_CS64 | HFLAGS_INHIBIT_IRQ | _HFLAGS_ADDSEG | _FROM_RFLAGS
+    hflags = vcpu.words[layout.HFLAGS >> 2] & ~cleared | _HFLAGS_CS32 | _HFLAGS_SS32 | rflags & _FROM_RFLAGS
+    vcpu.words[layout.HFLAGS >> 2] = hflags | (HFLAGS_CS64 if long_mode else 0)
+    vcpu.rip = target - LENGTH

@@ -1,0 +1,195 @@
+"""The virtual machine control block (AMD64 Architecture Programmer's Manual vol. 2, appendix B)."""
+
+import struct
+from typing import Final
+
+from kev.addressing import PAGE_SIZE, Hpa
+from kev.engine.base import EntryState, Segment
+from kev.memory import HostMemory
+
+# Exit codes (appendix C).
+CR4_WRITE: Final = 0x14
+INTR: Final = 0x60
+IDTR_READ: Final = 0x66
+GDTR_READ: Final = 0x67
+LDTR_READ: Final = 0x68
+TR_READ: Final = 0x69
+RDTSC: Final = 0x6E
+CPUID: Final = 0x72
+PAUSE: Final = 0x77
+HLT: Final = 0x78
+INVLPGA: Final = 0x7A
+MSR: Final = 0x7C
+SHUTDOWN: Final = 0x7F
+VMRUN: Final = 0x80
+VMMCALL: Final = 0x81
+VMLOAD: Final = 0x82
+VMSAVE: Final = 0x83
+STGI: Final = 0x84
+CLGI: Final = 0x85
+SKINIT: Final = 0x86
+RDTSCP: Final = 0x87
+MONITOR: Final = 0x8A
+MWAIT: Final = 0x8B
+NPF: Final = 0x400
+
+SVM_INSTRUCTIONS: Final = frozenset({VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, INVLPGA})
+"""Instructions that the guest must not find, since its EFER.SVME is set behind its back."""
+
+DESCRIPTOR_TABLE_READS: Final = frozenset({IDTR_READ, GDTR_READ, LDTR_READ, TR_READ})
+"""SIDT, SGDT, SLDT and STR: intercepted while CR4.UMIP is set."""
+
+# Control area.
+_INTERCEPT_CR_WRITE: Final = 0x02
+_INTERCEPTS: Final = 0x0C
+_MSRPM_BASE: Final = 0x48
+_ASID: Final = 0x58
+_TLB_CONTROL: Final = 0x5C
+_VIRTUAL_INTERRUPT: Final = 0x60
+_V_INTR_VECTOR: Final = 0x64
+_EXIT_INFO_2: Final = 0x80
+_NESTED_PAGING: Final = 0x90
+_EVENT_INJECTION: Final = 0xA8
+_NESTED_CR3: Final = 0xB0
+# State save area.
+_SAVE: Final = 0x400
+_ES, _CS, _SS, _DS, _FS, _GS = (_SAVE + 0x10 * i for i in range(6))
+_GDTR, _LDTR, _IDTR, _TR = (_SAVE + 0x60 + 0x10 * i for i in range(4))
+_EFER: Final = _SAVE + 0xD0
+_CR4: Final = _SAVE + 0x148  # CR4 CR3 CR0 DR7 DR6 RFLAGS RIP
+_RSP: Final = _SAVE + 0x1D8
+_RAX: Final = _SAVE + 0x1F8
+_CR2: Final = _SAVE + 0x240
+
+EFER_SVME: Final = 1 << 12
+_EVENT_VALID: Final = 1 << 31
+_V_INTR_MASKING: Final = 1 << 24
+_FLUSH_ALL: Final = 1
+_MSRPM_SIZE: Final = 0x2000
+_SEGMENT: Final = struct.Struct("<HHIQ")
+
+# The CPU keeps these itself; everything else exits. Intercepting them is not only slower: reading an intercepted MSR from outside
+# of emulation ends the process.
+_PASSED_THROUGH: Final = (
+    0x174,  # SYSENTER_CS
+    0x175,  # SYSENTER_ESP
+    0x176,  # SYSENTER_EIP
+    0x277,  # PAT
+    0xC0000081,  # STAR
+    0xC0000082,  # LSTAR
+    0xC0000083,  # CSTAR
+    0xC0000084,  # FMASK
+    0xC0000100,  # FS base
+    0xC0000101,  # GS base
+    0xC0000102,  # Kernel GS base
+    0xC0000103,  # TSC_AUX
+)
+
+
+def attributes(access: int) -> int:
+    """A segment's access rights in the VMCB's 12-bit format, from Intel's, which leaves a gap."""
+    return access & 0xFF | access >> 4 & 0xF00
+
+
+class Vmcb:
+    """The one VMCB of a machine: what VMRUN loads the guest from, and what it intercepts."""
+
+    __slots__ = ("_memory", "_quads", "_words32", "address")
+
+    def __init__(self, memory: HostMemory, nested_root: Hpa) -> None:
+        self._memory = memory
+        self._quads = memory.words
+        self.address: Final = memory.allocate()
+        self._words32 = memory.page(self.address).cast("I")
+        permission_map = memory.allocate(_MSRPM_SIZE // PAGE_SIZE)
+        self._write_permission_map(permission_map)
+        self._pack(_MSRPM_BASE, "Q", permission_map)
+        self._pack(_ASID, "I", 1)
+        self._pack(_TLB_CONTROL, "B", _FLUSH_ALL)
+        self._pack(_VIRTUAL_INTERRUPT, "I", _V_INTR_MASKING)
+        self._pack(_NESTED_PAGING, "Q", 1)
+        self._pack(_NESTED_CR3, "Q", nested_root)
+
+    def _pack(self, offset: int, layout: str, *values: int) -> None:
+        struct.pack_into("<" + layout, self._memory.view, self.address + offset, *values)
+
+    def _write_permission_map(self, address: Hpa) -> None:
+        view = self._memory.view
+        view[address : address + _MSRPM_SIZE] = b"\xff" * _MSRPM_SIZE
+        for msr in _PASSED_THROUGH:
+            bit = 2 * msr if msr < 0x2000 else 2 * (0x2000 + msr - 0xC0000000)
+            view[address + bit // 8] &= ~(3 << bit % 8) & 0xFF
+
+    def intercept(self, codes: frozenset[int], cr_writes: frozenset[int]) -> None:
+        """Which exits VMRUN arms from now on: `codes` from 0x60 on, and writes to control registers."""
+        self._pack(_INTERCEPT_CR_WRITE, "H", sum(1 << number for number in cr_writes))
+        self._pack(_INTERCEPTS, "Q", sum(1 << code - INTR for code in codes))
+
+    @property
+    def exit_info_2(self) -> int:
+        """Of a nested page fault: the guest-physical address."""
+        return self._quads[(self.address + _EXIT_INFO_2) >> 3]
+
+    def inject(self, vector: int) -> None:
+        """Makes the next VMRUN deliver `vector` as an external interrupt: no error code, whatever the guest's IF."""
+        self._words32[_EVENT_INJECTION >> 2] = _EVENT_VALID | vector
+
+    @property
+    def injection_pending(self) -> bool:
+        """VMRUN has not delivered the event yet."""
+        return bool(self._words32[_EVENT_INJECTION >> 2] & _EVENT_VALID)
+
+    def cancel_injection(self) -> None:
+        self._words32[_EVENT_INJECTION >> 2] = 0
+
+    @property
+    def interrupt_vector(self) -> int:
+        """The vector a virtual interrupt delivers."""
+        return self._words32[_V_INTR_VECTOR >> 2]
+
+    @interrupt_vector.setter
+    def interrupt_vector(self, vector: int) -> None:
+        self._words32[_V_INTR_VECTOR >> 2] = vector
+
+    def write_entry_state(self, entry: EntryState) -> None:
+        """The state that VMRUN starts a vCPU with."""
+        self.cancel_injection()
+        for offset in (_ES, _SS, _DS, _FS, _GS):
+            self._write_segment(offset, entry.data)
+        self._write_segment(_CS, entry.cs)
+        self._pack(_GDTR, "HHIQ", 0, 0, entry.gdt_limit, 0)
+        self._pack(_IDTR, "HHIQ", 0, 0, entry.idt_limit, 0)
+        self._pack(_EFER, "Q", EFER_SVME)
+        self._pack(_CR4, "QQQQQQQ", 0, 0, entry.cr0, 0x400, 0xFFFF0FF0, 2, entry.rip)
+        self._pack(_RSP, "Q", entry.rsp)
+        self._pack(_RAX, "Q", entry.rax)
+        self._pack(_CR2, "Q", 0)
+
+    def _write_segment(self, offset: int, segment: Segment) -> None:
+        self._pack(offset, "HHIQ", segment.selector, attributes(segment.access), segment.limit, segment.base)
+
+    def write_running_state(
+        self,
+        *,
+        segments: tuple[tuple[int, int, int, int], ...],
+        tables: tuple[tuple[int, int], tuple[int, int]],
+        registers: tuple[int, ...],
+    ) -> None:
+        """The state of a guest that was running, to be entered again.
+
+        `segments`: ES, CS, SS and DS as (selector, attributes, limit, base). `tables`: base and limit of GDTR and IDTR.
+        `registers`: CR4 CR3 CR0 DR7 DR6 RFLAGS RIP, then RSP, RAX, CR2 and EFER.
+        """
+        view, base = self._memory.view, self.address
+        for offset, segment in zip((_ES, _CS, _SS, _DS), segments, strict=True):
+            _SEGMENT.pack_into(view, base + offset, *segment)
+        (gdt_base, gdt_limit), (idt_base, idt_limit) = tables
+        _SEGMENT.pack_into(view, base + _GDTR, 0, 0, gdt_limit, gdt_base)
+        _SEGMENT.pack_into(view, base + _IDTR, 0, 0, idt_limit, idt_base)
+        _REGISTERS.pack_into(view, base + _CR4, *registers[:7])
+        quads, index = self._quads, base >> 3
+        quads[index + (_RSP >> 3)], quads[index + (_RAX >> 3)], quads[index + (_CR2 >> 3)] = registers[7:10]
+        quads[index + (_EFER >> 3)] = registers[10] | EFER_SVME
+
+
+_REGISTERS: Final = struct.Struct("<7Q")

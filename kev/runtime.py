@@ -1,0 +1,160 @@
+"""The vCPUs as trio tasks.
+
+The vCPUs of a machine share one emulated CPU, so one of them executes at a time. A task that has ended its slice asks the scheduler
+who is next and hands the CPU straight to that task; nothing stands between two vCPUs but one task switch. A vCPU that waits for
+a page, an interrupt or a SIPI has given the CPU away before it waits.
+"""
+
+import signal
+import threading
+import time
+from typing import Final
+
+import trio
+
+from kev.ending import Ending
+from kev.exits import EptViolation, PreemptionTimer
+from kev.schedule import Scheduler, Slice
+from kev.vcpu import ActivityState, Vcpu
+from kev.vm import Vm
+
+_CHECKPOINT_EVERY: Final = 0.005  # seconds between chances for other tasks: input, page loads, Ctrl-C
+
+
+class Runtime:
+    """Runs one machine to its end."""
+
+    def __init__(self, vm: Vm, scheduler: Scheduler) -> None:
+        self._vm = vm
+        self._scheduler = scheduler
+        self._parked: dict[int, trio.lowlevel.Task] = {}
+        self._waiting_for_page: set[int] = set()
+        self._chosen: Slice | None = None
+        self._idle = True
+        self._activity = trio.Event()
+        self._last_checkpoint = time.perf_counter()
+
+    async def run(self, timeout: float | None = None) -> None:
+        """Runs until the machine has ended; `timeout` in seconds of the host's clock."""
+        vm = self._vm
+        vm.interrupts.on_runnable = self._note_activity
+        async with trio.open_nursery() as nursery:
+            self._cancel = nursery.cancel_scope.cancel
+            if threading.current_thread() is threading.main_thread():
+                nursery.start_soon(self._watch_for_interrupt)
+            if timeout is not None:
+                nursery.start_soon(self._watch_for_timeout, timeout)
+            nursery.start_soon(self._wait_while_idle)
+            for vcpu in vm.vcpus:
+                nursery.start_soon(self._run_vcpu, vcpu, name=f"vcpu{vcpu.index}")
+
+    def _end(self, ending: Ending) -> None:
+        self._vm.end(ending)
+        self._cancel()
+
+    async def _watch_for_interrupt(self) -> None:
+        with trio.open_signal_receiver(signal.SIGINT) as signals:
+            async for _ in signals:
+                self._end(Ending.interrupted())
+
+    async def _watch_for_timeout(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self._end(Ending.timed_out(seconds))
+
+    # One vCPU.
+
+    async def _run_vcpu(self, vcpu: Vcpu) -> None:
+        vm = self._vm
+        while True:
+            slice_ = await self._turn(vcpu)
+            exit = vm.run_slice(vcpu, slice_.budget)
+            if vm.ending is not None:
+                self._cancel()
+                return
+            if vcpu.unfinished is not None:
+                await self._load(vcpu, vcpu.unfinished.gpa)
+                vm.finish(vcpu)
+            elif isinstance(exit, EptViolation):
+                await self._load(vcpu, exit.gpa)
+            elif isinstance(exit, PreemptionTimer):
+                await self._checkpoint()
+
+    async def _load(self, vcpu: Vcpu, gpa: int) -> None:
+        """Waits for a page while the other vCPUs run."""
+        self._waiting_for_page.add(vcpu.index)
+        self._hand_over()
+        try:
+            await self._vm.load_page(vcpu, gpa)
+        finally:
+            self._waiting_for_page.discard(vcpu.index)
+            self._note_activity()
+
+    async def _checkpoint(self) -> None:
+        now = time.perf_counter()
+        if now - self._last_checkpoint > _CHECKPOINT_EVERY or self._waiting_for_page:
+            self._last_checkpoint = now
+            await trio.lowlevel.checkpoint()
+
+    async def _turn(self, vcpu: Vcpu) -> Slice:
+        """Waits until the CPU is this vCPU's."""
+        self._hand_over()
+        while self._chosen is None or self._chosen.vcpu != vcpu.index:
+            self._parked[vcpu.index] = trio.lowlevel.current_task()
+            try:
+                await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
+            finally:
+                self._parked.pop(vcpu.index, None)
+        chosen, self._chosen = self._chosen, None
+        return chosen
+
+    # Between vCPUs.
+
+    def _runnable(self) -> list[int]:
+        waiting = self._waiting_for_page
+        return [vcpu.index for vcpu in self._vm.vcpus if vcpu.activity is ActivityState.ACTIVE and vcpu.index not in waiting]
+
+    def _hand_over(self) -> None:
+        """Lets the scheduler choose who is next and wakes that vCPU's task, or the task that waits while nobody can run."""
+        if self._chosen is None and not self._choose():
+            self._idle = True
+            self._activity.set()
+
+    def _choose(self) -> bool:
+        self._vm.timers.run_due()
+        runnable = self._runnable()
+        if not runnable:
+            return False
+        self._idle = False
+        self._chosen = self._scheduler.next(runnable)
+        task = self._parked.pop(self._chosen.vcpu, None)
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+        return True
+
+    def _note_activity(self) -> None:
+        """Something happened that may make a vCPU runnable."""
+        if self._idle:
+            self._activity.set()
+
+    async def _wait_while_idle(self) -> None:
+        while True:
+            await self._activity.wait()
+            self._activity = trio.Event()
+            while not self._choose():
+                if not self._can_continue():
+                    self._end(self._vm.halted_for_ever())
+                    return
+                await self._wait_for_activity()
+
+    def _can_continue(self) -> bool:
+        """A timer, a page or input may still make a vCPU runnable."""
+        vm = self._vm
+        if self._waiting_for_page:
+            return True
+        return vm.interruptible and (vm.timers.next_deadline() is not None or vm.expects_input)
+
+    async def _wait_for_activity(self) -> None:
+        """Returns when something happened, or when the next timer is due."""
+        with trio.move_on_after(self._vm.idle_seconds()):
+            await self._activity.wait()
+        self._activity = trio.Event()

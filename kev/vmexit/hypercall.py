@@ -1,0 +1,42 @@
+"""KeV's hypercalls: VMCALL with the number in RAX and the arguments in RDI, RSI, RDX, R10, R9, R8."""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from kev.addressing import Gva
+from kev.errors import KevError
+from kev.exits import Reply, Vmcall
+from kev.vcpu import Vcpu
+
+_EXIT: Final = 0
+_PRINT: Final = 1
+_LONGEST_PRINT: Final = 1 << 20  # bytes; a longer one is a guest's mistake
+
+
+class HypercallError(KevError):
+    """A hypercall that does not exist, or that cannot be carried out."""
+
+
+@attrs.frozen(slots=True)
+class KevHypercalls:
+    """0 ends the run with exit code RDI; 1 prints RSI bytes at guest-virtual address RDI."""
+
+    end: Callable[[int], None]
+    write: Callable[[bytes], None]
+    read_virtual: Callable[[Vcpu, Gva, int], bytes]
+
+    def handle(self, vcpu: Vcpu, _exit: Vmcall) -> Reply | None:
+        state = vcpu.state
+        number = state.rax
+        if number == _EXIT:
+            self.end(state.rdi & 0xFFFF_FFFF)
+            return None
+        if number == _PRINT:
+            length = state.rsi
+            if length > _LONGEST_PRINT:
+                raise HypercallError(f"hypercall 1 (print) of {length} bytes; the limit is {_LONGEST_PRINT}")
+            self.write(self.read_virtual(vcpu, Gva(state.rdi), length))
+            return number
+        raise HypercallError(f"hypercall {number:#x} is not known: KeV has 0 (exit) and 1 (print)")
