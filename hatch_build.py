@@ -22,7 +22,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fs import create_image
+from fs.mkfs import create_image
 
 COMPILER_FLAGS = [
     "-std=c17",

@@ -1,0 +1,100 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from hatch_build import Compiler, GuestBuildError, build_guests, pack, read_guest
+
+MANIFEST = """
+name = "tiny"
+description = "halts"
+boot = "keos"
+
+[build]
+target = "x86_64"
+sources = ["tiny.S"]
+linker_script = "../lib/flat.ld"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A guest of one instruction, in a source tree of its own."""
+    folder = tmp_path / "rootfs" / "guests" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "guest.toml").write_text(MANIFEST)
+    (folder / "tiny.S").write_text(".globl _start\n_start: hlt\n")
+    library = folder.parent / "lib"
+    library.mkdir()
+    (library / "flat.ld").write_text("SECTIONS { . = 0x100000; .text : { *(.text) } }")
+    return folder
+
+
+@pytest.fixture
+def compiler(tmp_path: Path) -> Compiler:
+    pytest.importorskip("ziglang")
+    return Compiler(tmp_path)
+
+
+def test_what_a_guest_wants_of_its_machine_is_not_what_the_compiler_gets(folder: Path) -> None:
+    guest = read_guest(folder)
+    assert guest.manifest == {"name": "tiny", "description": "halts", "boot": "keos"}
+    assert guest.build.sources == ["tiny.S"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (MANIFEST + "speed = 1\n", "speed"),
+        (MANIFEST.replace("linker_script", "# "), "linker_script"),
+        ('name = "tiny"\n', "build"),
+        ("name = tiny\n", "line 1"),
+    ],
+    ids=["unknown key", "missing key", "no build table", "not TOML"],
+)
+def test_a_guest_toml_that_is_wrong_is_refused_by_file_and_key(folder: Path, text: str, complaint: str) -> None:
+    (folder / "guest.toml").write_text(text)
+    with pytest.raises(GuestBuildError, match=f"guest.toml: .*{complaint}"):
+        read_guest(folder)
+
+
+def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    with pytest.raises(GuestBuildError, match="the package ziglang"):
+        Compiler(tmp_path)
+
+
+def test_two_files_of_one_name_do_not_fit_on_the_root_file_system(tmp_path: Path) -> None:
+    files = [tmp_path / "a" / "file", tmp_path / "b" / "file"]
+    with pytest.raises(GuestBuildError, match="two files named file"):
+        pack(tmp_path / "rootfs.img", files)
+
+
+def test_a_guest_that_does_not_compile_is_refused_in_the_compilers_words(folder: Path, compiler: Compiler) -> None:
+    (folder / "tiny.S").write_text("_start: frobnicate\n")
+    with pytest.raises(GuestBuildError, match=r"(?s)tiny does not compile:.*frobnicate"):
+        compiler.compile(read_guest(folder))
+
+
+def test_an_image_follows_its_sources_and_is_the_same_again_when_they_are(folder: Path, compiler: Compiler) -> None:
+    source = folder / "tiny.S"
+    halt = source.read_text()
+    first = compiler.compile(read_guest(folder)).read_bytes()
+    source.write_text(halt.replace("hlt", "nop"))
+    changed = compiler.compile(read_guest(folder)).read_bytes()
+    source.write_text(halt)
+    assert changed != first
+    assert compiler.compile(read_guest(folder)).read_bytes() == first
+
+
+def test_an_image_follows_its_linker_script(folder: Path, compiler: Compiler) -> None:
+    script = folder.parent / "lib" / "flat.ld"
+    before = compiler.compile(read_guest(folder)).read_bytes()
+    script.write_text(script.read_text().replace("0x100000", "0x200000"))
+    assert compiler.compile(read_guest(folder)).read_bytes() != before
+
+
+def test_a_build_leaves_the_disk_and_the_list_of_guests(folder: Path, compiler: Compiler, tmp_path: Path) -> None:
+    (tmp_path / "kev").mkdir()
+    build_guests(tmp_path)
+    assert {file.name for file in (tmp_path / "kev" / "data").iterdir()} == {"rootfs.img", "guests.json"}
