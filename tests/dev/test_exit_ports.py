@@ -1,0 +1,61 @@
+"""The ports that end a run."""
+
+import pytest
+
+from kev.dev.debug_exit import DebugExit, exit_code
+from kev.dev.ports import PortBus
+from kev.dev.poweroff import AcpiPowerOff, BochsShutdown
+
+
+def shutdown_bytes(text: bytes) -> list[int]:
+    """The exit codes after `text` was written to Bochs's port."""
+    codes: list[int] = []
+    device = BochsShutdown(codes.append)
+    for byte in text:
+        device.write_port(0x8900, 1, byte)
+    return codes
+
+
+@pytest.mark.parametrize("port", [0x604, 0xB004])
+@pytest.mark.parametrize("size", [2, 4])
+def test_soft_off_ends_the_run_with_0(port: int, size: int) -> None:
+    codes: list[int] = []
+    bus = PortBus(strict=True)
+    bus.attach("power", AcpiPowerOff(codes.append))
+    bus.write(port, size, 0x2000)
+    assert codes == [0]
+
+
+@pytest.mark.parametrize(("size", "value"), [(2, 0x0001), (2, 0x3400), (4, 0), (1, 0x20)])
+def test_other_power_management_writes_are_ignored(size: int, value: int) -> None:
+    codes: list[int] = []
+    AcpiPowerOff(codes.append).write_port(0x604, size, value)
+    assert codes == []
+
+
+def test_the_word_shutdown_ends_the_run_with_0() -> None:
+    assert shutdown_bytes(b"Shutdown") == [0]
+
+
+@pytest.mark.parametrize("text", [b"Shutdow", b"shutdown", b"Shut down", b"hutdown"])
+def test_another_word_does_not(text: bytes) -> None:
+    assert shutdown_bytes(text) == []
+
+
+@pytest.mark.parametrize("text", [b"xShutdown", b"ShutShutdown", b"SShutdown"])
+def test_the_word_counts_after_a_false_start(text: bytes) -> None:
+    assert shutdown_bytes(text) == [0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_debug_exit_reports_the_value_that_the_guest_wrote(size: int) -> None:
+    values: list[int] = []
+    bus = PortBus(strict=True)
+    bus.attach("debug-exit", DebugExit(values.append))
+    bus.write(0xF4, size, 0x21)
+    assert values == [0x21]
+
+
+@pytest.mark.parametrize(("value", "code"), [(0, 0), (1, 3), (0x10, 33), (0x7F, 255), (0x80, 1), (0xFFFF_FFFF, 255)])
+def test_the_exit_code_is_0_for_success_and_never_0_otherwise(value: int, code: int) -> None:
+    assert exit_code(value) == code
