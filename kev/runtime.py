@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from kev.addressing import Gpa
 from kev.ending import Ending
 from kev.exits import EptViolation, PreemptionTimer
 from kev.schedule import Scheduler, Slice
@@ -79,7 +80,7 @@ class Runtime:
             elif isinstance(exit, PreemptionTimer):
                 await self._checkpoint()
 
-    async def _load(self, vcpu: Vcpu, gpa: int) -> None:
+    async def _load(self, vcpu: Vcpu, gpa: Gpa) -> None:
         """Waits for a page while the other vCPUs run."""
         self._waiting_for_page.add(vcpu.index)
         self._hand_over()

@@ -35,6 +35,7 @@ _NO_EXCEPTION: Final = 0xFFFF_FFFF
 _VMRUN: Final = b"\x0f\x01\xd8"
 _HOST_CR0: Final = 0x11  # PE and ET: paging off
 _HOST_CR4: Final = 0x20  # PAE: otherwise VMRUN takes the nested tables to have two levels
+_HOST_EFER: Final = EFER_SVME | 0xD00  # LME LMA NXE: nested tables of four levels, in which NX counts
 _HOST_RFLAGS: Final = 0x202  # IF: otherwise no host interrupt exits while the guest runs
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
 _MSR_EFER: Final = 0xC0000080
@@ -52,7 +53,7 @@ class EventDelivery:
         self._vmcb = vmcb
         self._stub: Hpa = memory.allocate()
         memory.view[self._stub : self._stub + len(_VMRUN)] = _VMRUN
-        uc.msr_write(_MSR_EFER, EFER_SVME)
+        uc.msr_write(_MSR_EFER, _HOST_EFER)
         uc.msr_write(_MSR_VM_HSAVE_PA, memory.allocate())
         uc.reg_write(x86.UC_X86_REG_CR0, _HOST_CR0)
         uc.reg_write(x86.UC_X86_REG_CR4, _HOST_CR4)
@@ -103,6 +104,7 @@ class EventDelivery:
         words[layout.HFLAGS2 >> 2] &= _HFLAGS2_NMI_BLOCKED  # no GIF: nothing may interrupt the host
         control = layout.CONTROL_REGISTERS >> 3
         quads[control], quads[control + 3], quads[control + 4] = _HOST_CR0, 0, _HOST_CR4
+        quads[layout.EFER >> 3] = _HOST_EFER
         quads[layout.RFLAGS >> 3] = _HOST_RFLAGS
         vcpu.set_segment(CS, 0, 0, 0xFFFF_FFFF, 0)
         vcpu.rip = self._stub

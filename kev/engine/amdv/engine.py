@@ -29,7 +29,7 @@ from kev.engine.amdv.delivery import (
     EventDelivery,
 )
 from kev.engine.amdv.instructions import INTERCEPTED, finish, vmcall
-from kev.engine.amdv.linear import AwaitedPage, GuestFault, LinearMemory
+from kev.engine.amdv.linear import AwaitedPage, LinearMemory
 from kev.engine.amdv.preempt import PreemptionThread
 from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
@@ -50,6 +50,8 @@ from kev.exits import (
     Reply,
 )
 from kev.memory import HostMemory
+from kev.paging.guest import GuestFault
+from kev.paging.table import PageTable
 
 _VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
 _NESTED_PAGE_FAULT: Final = _VMEXIT + vmcb.NPF
@@ -88,8 +90,8 @@ class EngineError(KevError):
 class AmdvEngine:
     """See `kev.engine.base.Engine`."""
 
-    def __init__(self, memory: HostMemory, nested_root: Hpa) -> None:
-        """An engine whose guest-physical memory is what the AMD nested page table at `nested_root` maps onto `memory`."""
+    def __init__(self, memory: HostMemory, table: PageTable) -> None:
+        """An engine whose guest-physical memory is what `table`, in AMD's format, maps onto `memory`."""
         self._memory = memory
         self.uc = uc = Uc(UC_ARCH_X86, UC_MODE_64)
         uc.ctl_set_cpu_model(x86.UC_CPU_X86_EPYC_ROME)
@@ -98,9 +100,9 @@ class AmdvEngine:
         uc.ctl_exits_enabled(True)
         uc.ctl_set_exits([])
         self._cpu = layout.locate(uc)
-        self._vmcb = Vmcb(memory, nested_root)
+        self._vmcb = Vmcb(memory, table.root)
         self._delivery = EventDelivery(uc, self._cpu, memory, self._vmcb)
-        self.linear = LinearMemory(memory, nested_root, self.ask)
+        self.linear = LinearMemory(memory, table, self.ask)
         self._preemption = PreemptionThread(self._preempt)
         self._window = memory.size
         self._vcpus: list[AmdvVcpu] = []
@@ -135,7 +137,7 @@ class AmdvEngine:
         return vcpu
 
     def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
-        vcpu.event = vcpu.error_code = vcpu.interrupt = vcpu.interrupt_taken = None
+        vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
         vcpu.nmi = False
         self._make_current(vcpu)
         self._delivery.prepare_entry(vcpu, entry)
@@ -152,8 +154,8 @@ class AmdvEngine:
         self._preempted = False
         self._not_retired = 0
         self._choose_counting(budget.instructions is not None)
-        if vcpu.error_code is not None:
-            self._push_error_code(vcpu, vcpu.error_code)
+        if vcpu.unpushed is not None:
+            self._push_error_code(vcpu, vcpu.unpushed)
             if self._exit is not None:
                 return self._exit
         self._cpu.interrupt_request.value = INTERRUPT_NMI if vcpu.nmi else 0
@@ -356,18 +358,17 @@ class AmdvEngine:
 
     def _finish_delivery(self, vcpu: AmdvVcpu, event: Event) -> None:
         vcpu.event = self._delivering = None
-        exception = event.exception
-        if exception.vector in HAS_ERROR_CODE and not event.instruction_length and vcpu.protected_mode:
-            self._push_error_code(vcpu, exception.error_code or 0)
+        if event.exception.vector in HAS_ERROR_CODE and not event.instruction_length and vcpu.protected_mode:
+            self._push_error_code(vcpu, event.exception)
 
-    def _push_error_code(self, vcpu: AmdvVcpu, error_code: int) -> None:
-        vcpu.error_code = None
+    def _push_error_code(self, vcpu: AmdvVcpu, exception: GuestException) -> None:
+        vcpu.unpushed = None
         try:
-            self.linear.push(vcpu, error_code)
+            self.linear.push(vcpu, exception.vector, exception.error_code or 0)
         except GuestFault:
             self.raise_exception(vcpu, GuestException(8, 0))
         except AwaitedPage as awaited:
-            vcpu.error_code = error_code
+            vcpu.unpushed = exception
             self.stop(awaited.violation)
 
     def _on_guest_exception(self, vcpu: AmdvVcpu, vector: int) -> None:

@@ -113,8 +113,8 @@ def locate(uc: Uc) -> CpuMemory:
     expected = {GENERAL_REGISTERS + 8 * i: struct.pack("<Q", _planted(i)) for i in range(16)}
     expected |= {offset: struct.pack("<Q", value) for offset, value in _PROBE_MSRS.values()}
     expected[OLD_EXCEPTION] = struct.pack("<i", -1)
-    for offset, value in expected.items():
-        if bytes_found[offset : offset + len(value)] != value:
+    for offset, planted in expected.items():
+        if bytes_found[offset : offset + len(planted)] != planted:
             raise UnknownBuild(f"unicorn {_version()}: no CPU state where the 2.1 series has it (offset {offset} differs)")
     for register in _GENERAL:
         uc.reg_write(register, 0)

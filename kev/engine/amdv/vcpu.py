@@ -90,8 +90,8 @@ class AmdvVcpu:
         self.instructions = 0
         self.event: Event | None = None
         """What has to be delivered before the next instruction."""
-        self.error_code: int | None = None
-        """What has to be pushed before the next instruction."""
+        self.unpushed: GuestException | None = None
+        """An exception that was delivered but for its error code, which has to be pushed before the next instruction."""
         self.interrupt: int | None = None
         """The external interrupt that waits for RFLAGS.IF."""
         self.interrupt_taken: int | None = None
