@@ -1,8 +1,9 @@
 """SIMPLEFS, the disk format of KeOS: files without directories, back to back.
 
-All integers are little-endian. Sector 0 is the superblock: "SIMPLEFS", u64 size of the disk in bytes. Then comes file after file:
-a header sector (u64 length of the name in bytes, u64 size of the file in bytes, the name in UTF-8), then the contents, padded to
-whole sectors. A header without a name is that of the free space, which reaches to the end of the disk and holds no header behind.
+All integers are little-endian, all padding is zeros. Sector 0 is the superblock: "SIMPLEFS", u64 size of the disk in bytes. Then
+comes file after file: a header sector (u64 length of the name in bytes, u64 size of the file in bytes, the name in UTF-8), then the
+contents, padded to whole sectors. A header without a name is that of the free space: it reaches to the end of the disk, and its
+size is what is behind the header, or 0 on a disk that is all zeros from there on.
 """
 
 import struct
@@ -69,8 +70,8 @@ def encode_superblock(size: int) -> bytes:
 
 def encode_header(name: str, size: int) -> bytes:
     """The header sector of a file of `size` bytes. SimpleFsError if the name cannot be used."""
-    if not name:
-        raise SimpleFsError("a file must have a name")
+    if not name or "\0" in name:
+        raise SimpleFsError(f"a file cannot be named {name!r}: a name has one byte or more, and no NUL")
     try:
         encoded = name.encode()
     except UnicodeEncodeError as error:
@@ -116,9 +117,11 @@ def _read_header(disk: Disk, sector: int) -> FileEntry | None:
     name_length, size, name = _HEADER.unpack(disk.read_sector(sector))
     if name_length > MAX_NAME:
         raise _damaged(disk, sector, f"a name of {name_length} bytes: at most {MAX_NAME} fit")
+    if name[name_length:].strip(b"\0"):
+        raise _damaged(disk, sector, f"a name of {name_length} bytes, yet more follows it")
     left = disk.size - (sector + 1) * SECTOR_SIZE
     if not name_length:
-        _check_free_space(disk, sector, size, left, name)
+        _check_free_space(disk, sector, size, left)
         return None
     if size > left:
         raise _damaged(disk, sector, f"a file of {size} bytes runs past the end of the disk: {left} bytes are left")
@@ -127,15 +130,16 @@ def _read_header(disk: Disk, sector: int) -> FileEntry | None:
 
 def _decode_name(disk: Disk, sector: int, name: bytes) -> str:
     try:
-        return name.decode()
+        decoded = name.decode()
     except UnicodeDecodeError as error:
         raise _damaged(disk, sector, f"the name is not UTF-8: byte {name[error.start]:#04x} at position {error.start}") from error
+    if "\0" in decoded:
+        raise _damaged(disk, sector, f"the name {decoded!r} holds a NUL")
+    return decoded
 
 
-def _check_free_space(disk: Disk, sector: int, size: int, left: int, name: bytes) -> None:
-    """Finds out a header that is none: one that a wrong size makes of some file's contents."""
-    if any(name):
-        raise _damaged(disk, sector, "a name of 0 bytes, yet the header holds one")
+def _check_free_space(disk: Disk, sector: int, size: int, left: int) -> None:
+    """Finds out a header that is none: one that a wrong size makes of zeros in some file's contents."""
     if size not in (0, left):
         raise _damaged(disk, sector, f"free space of {size} bytes, but {left} bytes are left")
     if not size:

@@ -1,0 +1,159 @@
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fs.errors import SimpleFsError
+from kev.cli.fs import FsCommandError, command
+from kev.errors import KevError
+from tests.fs.errors import refused
+from tests.fs.images import free_space, image
+
+FILES = {"kernel": b"\x7fELF\0\xff" * 300, "hello.txt": b"Hello guest os!\n", "empty": b""}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the files in it and in an image."""
+    monkeypatch.chdir(tmp_path)
+    for name, data in FILES.items():
+        Path(name).write_bytes(data)
+    Path("disk.img").write_bytes(image(FILES))
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    """Runs `kev fs`; a user's error is raised, to be compared."""
+    result = CliRunner().invoke(command, arguments)
+    if isinstance(result.exception, KevError):
+        raise result.exception
+    return result
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_mk_makes_an_image_that_just_fits(folder: Path) -> None:
+    result = run("mk", "new.img", *FILES)
+    assert (result.exit_code, result.output) == (0, "")
+    assert Path("new.img").read_bytes() == image(FILES)
+    assert names(folder) == {*FILES, "disk.img", "new.img"}
+
+
+def test_mk_names_files_without_their_folder(folder: Path) -> None:
+    run("mk", "new.img", str(folder / "kernel"))
+    assert Path("new.img").read_bytes() == image({"kernel": FILES["kernel"]})
+
+
+@pytest.mark.parametrize(("size", "sectors"), [("16k", 32), ("16384", 32), ("1M", 2048)])
+def test_mk_makes_a_disk_of_the_size_that_is_asked_for(folder: Path, size: str, sectors: int) -> None:
+    run("mk", "--size", size, "new.img", "hello.txt")
+    assert Path("new.img").read_bytes() == image({"hello.txt": FILES["hello.txt"]}, free_space(sectors - 3))
+
+
+@pytest.mark.parametrize("size", ["", "M", "-1", "1.5M", "1MM", "1P", "²"])
+def test_mk_refuses_what_is_no_size(folder: Path, size: str) -> None:
+    result = run("mk", "--size", size, "new.img", "kernel")
+    assert result.exit_code == 2
+    assert f"{size!r} is not a size: it must be a number of bytes, or one with K, M, G or T behind it" in result.output
+
+
+def test_mk_replaces_an_image_only_by_force(folder: Path) -> None:
+    with refused(FsCommandError, "disk.img exists: --force replaces it"):
+        run("mk", "disk.img", "kernel")
+    assert Path("disk.img").read_bytes() == image(FILES)
+    run("mk", "--force", "disk.img", "kernel")
+    assert Path("disk.img").read_bytes() == image({"kernel": FILES["kernel"]})
+
+
+def test_mk_can_pack_the_image_that_it_replaces(folder: Path) -> None:
+    run("mk", "--force", "disk.img", "disk.img")
+    assert Path("disk.img").read_bytes() == image({"disk.img": bytes(image(FILES))})
+
+
+def test_mk_that_fails_leaves_everything_as_it_was(folder: Path) -> None:
+    before = names(folder)
+    with refused(SimpleFsError, "disk.img: a size of 1024 bytes is too small: the files need 3072"):
+        run("mk", "--force", "--size", "1K", "disk.img", "kernel")
+    assert names(folder) == before
+    assert Path("disk.img").read_bytes() == image(FILES)
+
+
+def test_mk_refuses_two_files_of_one_name(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "kernel").write_bytes(b"other")
+    with refused(FsCommandError, "kernel and sub/kernel would both be named 'kernel'"):
+        run("mk", "new.img", "kernel", "sub/kernel")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mk", "new.img", "missing"], "missing: No such file or directory"),
+        (["mk", "new.img", "."], ".: Is a directory"),
+        (["mk", "missing/new.img", "kernel"], "missing/new.img: No such file or directory"),
+        (["ls", "missing"], "missing: No such file or directory"),
+        (["cat", ".", "kernel"], ".: Is a directory"),
+        (["put", "disk.img", "kernel", "missing"], "missing: No such file or directory"),
+        (["put", "missing", "kernel", "kernel"], "missing: No such file or directory"),
+    ],
+)
+def test_a_file_of_the_host_that_cannot_be_opened_is_named(folder: Path, arguments: list[str], message: str) -> None:
+    with refused(FsCommandError, message):
+        run(*arguments)
+    assert names(folder) == {*FILES, "disk.img"}
+
+
+def test_ls_shows_sizes_and_names_in_the_order_of_the_disk(folder: Path) -> None:
+    assert run("ls", "disk.img").output == "1800  kernel\n  16  hello.txt\n   0  empty\n"
+
+
+def test_ls_of_a_disk_without_files_prints_nothing(folder: Path) -> None:
+    Path("empty.img").write_bytes(image({}, free_space(4)))
+    assert run("ls", "empty.img").output == ""
+    assert json.loads(run("ls", "--json", "empty.img").output) == []
+
+
+def test_ls_gives_json_for_programs(folder: Path) -> None:
+    expected = [{"name": "kernel", "size": 1800}, {"name": "hello.txt", "size": 16}, {"name": "empty", "size": 0}]
+    assert json.loads(run("ls", "disk.img", "--json").output) == expected
+
+
+def test_ls_lets_no_control_sequence_through(folder: Path) -> None:
+    Path("evil.img").write_bytes(image({"\x1b[2Jred\n": b"x"}))
+    assert run("ls", "evil.img").output == "1  '\\x1b[2Jred\\n'\n"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_cat_writes_the_bytes_as_they_are(folder: Path, name: str) -> None:
+    assert run("cat", "disk.img", name).stdout_bytes == FILES[name]
+
+
+def test_put_overwrites_in_place_and_keeps_the_rest(folder: Path) -> None:
+    Path("new").write_bytes(b"HELLO")
+    assert run("put", "disk.img", "hello.txt", "new").output == "hello.txt: 5 of 16 bytes overwritten\n"
+    assert Path("disk.img").read_bytes() == image(FILES | {"hello.txt": b"HELLO guest os!\n"})
+
+
+def test_put_of_a_file_that_is_too_large_changes_nothing(folder: Path) -> None:
+    with refused(SimpleFsError, "'hello.txt': 1800 bytes do not fit: the file has 16 bytes and never grows"):
+        run("put", "disk.img", "hello.txt", "kernel")
+    assert Path("disk.img").read_bytes() == image(FILES)
+
+
+@pytest.mark.parametrize("arguments", [["cat", "disk.img", "other"], ["put", "disk.img", "other", "kernel"]])
+def test_a_file_that_is_not_on_the_disk_is_named(folder: Path, arguments: list[str]) -> None:
+    with refused(SimpleFsError, "disk.img: no file is named 'other': the disk has 3 others"):
+        run(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [["ls", "bad.img"], ["cat", "bad.img", "kernel"], ["put", "bad.img", "kernel", "empty"]])
+def test_a_damaged_image_is_reported_by_sector(folder: Path, arguments: list[str]) -> None:
+    data = image(FILES)
+    data[6 * 512 : 6 * 512 + 8] = struct.pack("<Q", 500)
+    Path("bad.img").write_bytes(data)
+    with refused(SimpleFsError, "bad.img: sector 6: a name of 500 bytes: at most 496 fit"):
+        run(*arguments)
