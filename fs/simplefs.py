@@ -123,9 +123,12 @@ def _read_header(disk: Disk, sector: int) -> FileEntry | None:
     if not name_length:
         _check_free_space(disk, sector, size, left)
         return None
+    entry = FileEntry(_decode_name(disk, sector, name[:name_length]), size, sector)
     if size > left:
-        raise _damaged(disk, sector, f"a file of {size} bytes runs past the end of the disk: {left} bytes are left")
-    return FileEntry(_decode_name(disk, sector, name[:name_length]), size, sector)
+        raise _damaged(
+            disk, sector, f"the file {entry.name!r} of {size} bytes runs past the end of the disk: {left} bytes are left"
+        )
+    return entry
 
 
 def _decode_name(disk: Disk, sector: int, name: bytes) -> str:
@@ -148,10 +151,9 @@ def _check_free_space(disk: Disk, sector: int, size: int, left: int) -> None:
 
 def _check_zeros(disk: Disk, header: int) -> None:
     """Free space whose header does not say its size, as on a disk that was never formatted to its end, must hold nothing."""
-    buffer = memoryview(bytearray(COPY_SIZE))
+    buffer = bytearray(COPY_SIZE)
     zeros = bytes(COPY_SIZE)
     for offset in range((header + 1) * SECTOR_SIZE, disk.size, COPY_SIZE):
-        part = buffer[: disk.size - offset]
-        disk.read_into(offset, part)
-        if part != zeros[: len(part)]:
+        disk.read_into(offset, memoryview(buffer)[: disk.size - offset])
+        if buffer != zeros:
             raise _damaged(disk, header, "free space of 0 bytes, yet what follows is not empty")

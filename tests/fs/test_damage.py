@@ -38,10 +38,10 @@ def u64(sector: int, offset: int, value: int) -> tuple[int, bytes]:
         (u64(5, 0, 6), "sector 5: the name 'zeros\\x00' holds a NUL"),
         ((5 * SECTOR + 18, b"\xff"), "sector 5: the name is not UTF-8: byte 0xff at position 2"),
         ((5 * SECTOR + 16, b"first"), "sector 5: the name 'first' is already that of the file in sector 1"),
-        (u64(5, 8, 8 * 512 + 1), "sector 5: a file of 4097 bytes runs past the end of the disk: 4096 bytes are left"),
+        (u64(5, 8, 8 * 512 + 1), "sector 5: the file 'zeros' of 4097 bytes runs past the end of the disk: 4096 bytes are left"),
         (
             u64(5, 8, (1 << 64) - 1),
-            "sector 5: a file of 18446744073709551615 bytes runs past the end of the disk: 4096 bytes are left",
+            "sector 5: the file 'zeros' of 18446744073709551615 bytes runs past the end of the disk: 4096 bytes are left",
         ),
         # A size that is too small makes a header of what the file holds there: text, or zeros that look like free space.
         (u64(1, 8, 512), "sector 3: a name of 8392569456449578356 bytes: at most 496 fit"),
