@@ -1,0 +1,441 @@
+"""The pager of a guest kernel: loads every page when it is first touched, exactly once.
+
+`try_lazy_paging` is the way of almost every violation: the loader is synchronous, and the page is filled and mapped before the
+function returns. Where somebody has to wait, for a slow source or for another vCPU's load, `load_page` does.
+
+A page is claimed, filled, published and those who waited are woken, in this order; `pager.pages` keeps it. No lock is held
+while a loader runs: a loader may load other pages. All vCPUs of a VM are tasks of one thread, so that what happens between two
+awaits happens at once; there is none between finding a page Absent and claiming it, nor between mapping it and calling it Present,
+nor between finding a load unfinished and waiting for it.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final, Literal, Self
+
+import attrs
+
+from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
+from kev.errors import KevError
+from kev.exits import Access, EptViolation
+from kev.memory import HostMemory
+from kev.paging.guest import PagingRegisters, translate
+from kev.paging.mapping import Permissions
+from pager.backing import Backing, PageLoader
+from pager.errors import NoSuchPage, PageLoadError, PagerError, ReadOnlyPage, Violation
+from pager.frames import FrameMap
+from pager.image import KernelImage, Segment
+from pager.loaders import LoaderMap, contents
+from pager.mbi import MbiWriter, MemoryRegion
+from pager.pages import PageEvent, PageState, PageStates
+from pager.protocols import LoadObserver, NestedTable, Point, Rendezvous, SchedulingPoints
+from pager.ram import ram_regions
+from pager.source import PageSource, SynchronousSource
+
+MBI_GPA: Final = Gpa(0)
+"""Where KeOS looks for the Multiboot2 information."""
+_PAGE: Final = ~PAGE_MASK
+_ABSENT: Final = PageState.ABSENT
+_PRESENT: Final = PageState.PRESENT
+_CLAIM: Final = PageEvent.CLAIM
+_PUBLISH: Final = PageEvent.PUBLISH
+_RWX: Final = Permissions.RWX.value
+_RX: Final = Permissions.RX.value
+_WRITE: Final = Access.WRITE.value
+
+
+@attrs.define(eq=False, slots=True)
+class Load:
+    """A load that somebody waits for or may come to wait for."""
+
+    page: int
+    pending: Awaitable[bool] | None = None
+    """The loader was started by the synchronous short cut and has to be awaited; the first who comes does it."""
+    finished: bool = False
+    error: Exception | None = None
+    """What it failed with: everyone who waited for this load gets it."""
+    rendezvous: Rendezvous | None = None
+    """Made by the first who waits."""
+
+
+@attrs.define(slots=True)
+class PagerStatistics:
+    """What has happened so far, in pages."""
+
+    loads: int = 0
+    failures: int = 0
+    cancellations: int = 0
+    evictions: int = 0
+    waits: int = 0
+    """How often a vCPU waited for another's load."""
+    spurious: int = 0
+    """Violations on pages that were Present already."""
+
+    @property
+    def present(self) -> int:
+        """Loaded, and not evicted since."""
+        return self.loads - self.evictions
+
+
+def trio_rendezvous() -> Rendezvous:
+    import trio
+
+    return trio.Event()
+
+
+class KernelVmPager:
+    """The pages of one VM: which there are, what fills them, where they lie and whether they are there."""
+
+    def __init__(
+        self,
+        image: KernelImage,
+        ram_kib: int,
+        memory: HostMemory,
+        table: NestedTable,
+        rendezvous: Callable[[], Rendezvous] = trio_rendezvous,
+    ) -> None:
+        """Registers the image's segments and `ram_kib` KiB of RAM around them. RamError if they do not fit."""
+        self.image: Final = image
+        self.memory: Final = memory
+        self.table: Final = table
+        self.ram: Final = ram_regions(ram_kib, image.end)
+        """The guest-physical addresses of RAM."""
+        self.loaders: Final = LoaderMap()
+        self.pages: Final = PageStates()
+        self.frames: Final = FrameMap(memory)
+        self.statistics: Final = PagerStatistics()
+        self.observer: LoadObserver | None = None
+        self.points: SchedulingPoints | None = None
+        self.unmapped: Callable[[Gpa], None] | None = None
+        """Told of every page that was unmapped, before its contents are looked at: the engine's `invalidate`."""
+        self._rendezvous: Final = rendezvous
+        self._loads: Final[dict[int, Load]] = {}
+        self._mmio_pages: Final[dict[int, Hpa]] = {}
+        self._fingerprints: Final[dict[int, int]] = {}
+        for segment in image.segments:
+            self.load_phdr(segment, image.source)
+        for region in self.ram:
+            self.loaders.add_ram(Gpa(region.start), Gpa(region.stop))
+
+    @classmethod
+    def from_image(cls, source: SynchronousSource, ram_kib: int, memory: HostMemory, table: NestedTable) -> Self:
+        """A pager for the ELF kernel in `source`. ImageError, SourceError, RamError."""
+        return cls(KernelImage.from_elf(source), ram_kib, memory, table)
+
+    @property
+    def entry(self) -> Gpa:
+        """The guest-physical address of the kernel's first instruction."""
+        return self.image.entry
+
+    def load_phdr(self, segment: Segment, source: PageSource) -> None:
+        """Registers the loaders of a segment's pages. Before the guest runs: pages that are loaded already do not change."""
+        self.loaders.add_segment(segment, source)
+
+    def map_page(self, gpa: Gpa, loader: PageLoader) -> None:
+        """Registers a loader for the page at `gpa`, in place of the one it has. PagerError if it is not Absent."""
+        self._check_absent(gpa)
+        self.loaders.replace(gpa, loader)
+
+    def map_mmio_page(self, gpa: Gpa, page: Hpa) -> None:
+        """Maps a device's page for reading and executing: reads do not exit, writes raise `ReadOnlyPage` in `try_lazy_paging`.
+
+        The page is what the guest sees at `gpa`, whatever RAM or image there may be. PagerError if `gpa` is loaded already.
+        """
+        self._check_absent(gpa)
+        self.table.map_page(gpa, page, _RX)
+        self.pages.advance(gpa, _CLAIM)
+        self.pages.advance(gpa, _PUBLISH)
+        self._mmio_pages[gpa] = page
+
+    def finalize_mem(self) -> Gpa:
+        """Makes page 0 the Multiboot2 information, with a map of all RAM but this page; returns where it is.
+
+        PagerError if the image itself needs page 0.
+        """
+        if self.loaders.segments(MBI_GPA):
+            raise PagerError(f"{self.image.source.name}: a segment begins in page {MBI_GPA:#x}, where the boot information goes")
+        below, *above = self.ram
+        usable = [range(MBI_GPA + PAGE_SIZE, below.stop), *above]
+        regions = [MemoryRegion(region.start, len(region)) for region in usable if region]
+        self.map_page(MBI_GPA, contents(MbiWriter().memory_map(regions).finish()))
+        return MBI_GPA
+
+    def try_lazy_paging(self, exit: EptViolation) -> bool:
+        """Answers a violation on the spot: True if the guest can go on, False if `load_page` has to be awaited.
+
+        A violation on a page that is Present by now needs no answer but True. NoSuchPage if there is nothing to load; ReadOnlyPage
+        for a write to a page of `map_mmio_page`; else whatever the loader raised.
+        """
+        page = exit.gpa & _PAGE
+        state = self.pages[page]
+        if state is _ABSENT:
+            return self._load_now(page)
+        return state is _PRESENT and self._answer_present(page, exit)
+
+    def try_load_page(self, gpa: Gpa) -> bool:
+        """Makes the page at `gpa` Present if that takes no waiting; False if `load_page` has to be awaited."""
+        page = gpa & _PAGE
+        state = self.pages[page]
+        return self._load_now(page) if state is _ABSENT else state is _PRESENT
+
+    async def load_page(self, gpa: Gpa) -> None:
+        """Returns when the page at `gpa` is Present: loads it, or waits for whoever does.
+
+        Raises what the loader raised, whoever ran it; PageLoadError if it returned False; NoSuchPage. After a failure the page is
+        Absent, and the next call tries again. If the one who loads is cancelled, one of those who wait begins anew.
+        """
+        page = gpa & _PAGE
+        while self.pages[page] is not _PRESENT:
+            load = await self._acquire(page)
+            if load is not None:
+                await self._carry_out(load)
+                return
+
+    async def evict(self, gpa: Gpa) -> bool:
+        """Makes the page at `gpa` Absent and returns its frame's memory; False if it is not Present, or a device's.
+
+        If the guest changed the page, its contents are what it will be loaded from; else its loader stays.
+        """
+        page = gpa & _PAGE
+        await self._reach(Point.LOCK, page)
+        if self.pages[page] is not _PRESENT or page in self._mmio_pages:
+            return False
+        self._unmap(page)
+        self._save_changes(page)
+        self._empty_frame(page)
+        self.pages.advance(page, PageEvent.EVICT)
+        self.statistics.evictions += 1
+        return True
+
+    def close(self) -> None:
+        """Drops the loads that `try_load_page` began and nobody came to await; their pages are Absent."""
+        for load in list(self._loads.values()):
+            if load.pending is not None:
+                if isinstance(load.pending, Coroutine):
+                    load.pending.close()
+                self._retract(load.page, PageEvent.ABANDON)
+                self._wake(load)
+
+    def gpa2hpa(self, gpa: Gpa) -> Hpa | None:
+        """Where a guest-physical address lies in host-physical memory; None unless its page is Present."""
+        page = gpa & _PAGE
+        if self.pages[page] is not _PRESENT:
+            return None
+        mmio_page = self._mmio_pages.get(page)
+        return self.frames.assign(gpa) if mmio_page is None else Hpa(mmio_page | gpa & PAGE_MASK)
+
+    def gva2hpa(self, registers: PagingRegisters, gva: Gva, access: Access | None = None) -> Hpa:
+        """Where a guest-virtual address lies in host-physical memory, through the guest's own page tables.
+
+        GuestFault with the exception the guest would get; Violation if one of its tables or the page itself is not Present.
+        """
+        return self._present_hpa(translate(self._read_entry, registers, gva, access))
+
+    @property
+    def image_pages(self) -> int:
+        """The pages that the image's segments reach into."""
+        return self.loaders.image_pages
+
+    @property
+    def ram_pages(self) -> int:
+        return sum(map(len, self.ram)) >> PAGE_SHIFT
+
+    def _check_absent(self, gpa: Gpa) -> None:
+        if not is_page_aligned(gpa):
+            raise PagerError(f"guest-physical address {gpa:#x} is not the beginning of a page of {PAGE_SIZE} bytes")
+        if self.pages[gpa] is not _ABSENT:
+            raise PagerError(f"page {gpa:#x} is {self.pages[gpa].name.lower()} already: what fills it cannot change")
+
+    def _answer_present(self, page: int, exit: EptViolation) -> bool:
+        if page in self._mmio_pages and exit.access & _WRITE:
+            raise ReadOnlyPage(exit.gpa)
+        self.statistics.spurious += 1
+        return True
+
+    def _backing(self, page: int) -> Backing:
+        backing = self.loaders.find(page)
+        if backing is None:
+            ram = ", ".join(f"{region.start:#x}-{region.stop:#x}" for region in self.ram)
+            image = f"{self.image.start:#x}-{self.image.end:#x}"
+            raise NoSuchPage(f"there is no page at guest-physical address {page:#x}: RAM is {ram}, the image {image}")
+        return backing
+
+    def _load_now(self, page: int) -> bool:
+        """Loads an Absent page if its loader does not wait, else starts the loader and leaves the rest to `load_page`."""
+        backing = self._backing(page)
+        self._claim(page)
+        try:
+            filled = self._start(page, backing)
+            if filled is True:
+                self._publish(page)
+                return True
+        except Exception:
+            self._retract(page, PageEvent.FAIL)
+            raise
+        except BaseException:
+            self._retract(page, PageEvent.ABANDON)
+            raise
+        self._loads[page] = Load(page, filled)
+        return False
+
+    async def _acquire(self, page: int) -> Load | None:
+        """The load that the caller has to carry out. None if somebody else did one meanwhile: look again."""
+        await self._reach(Point.LOCK, page)
+        state = self.pages[page]
+        if state is _ABSENT:
+            return self._begin(page)
+        if state is _PRESENT:
+            return None
+        load = self._loads.get(page)
+        if load is None:
+            raise PagerError(f"page {page:#x} is needed by its own loader")
+        if load.pending is None:
+            await self._wait(load)
+            return None
+        return load
+
+    def _begin(self, page: int) -> Load:
+        self._backing(page)
+        self._claim(page)
+        load = self._loads[page] = Load(page)
+        return load
+
+    async def _carry_out(self, load: Load) -> None:
+        try:
+            await self._fill(load)
+            await self._reach(Point.PUBLISH, load.page)
+            self._publish(load.page)
+        except Exception as error:
+            load.error = error
+            self._retract(load.page, PageEvent.FAIL)
+            self._wake(load)
+            raise
+        # Cancellation, of whatever kind: nobody's fault, so that those who wait do not get to see it.
+        except BaseException:
+            self._retract(load.page, PageEvent.ABANDON)
+            self._wake(load)
+            raise
+        try:
+            await self._reach(Point.WAKE, load.page)
+        finally:
+            self._wake(load)
+
+    def _claim(self, page: int) -> None:
+        self.pages.advance(page, _CLAIM)
+        if self.observer is not None:
+            self.observer.began(Gpa(page))
+
+    async def _fill(self, load: Load) -> None:
+        page = load.page
+        if load.pending is None:
+            await self._reach(Point.FILL, page)
+            filled = self._start(page, self._backing(page))
+        else:
+            filled, load.pending = load.pending, None
+        if filled is not True:
+            self._check(page, await filled)
+            self._remember(page)
+
+    def _start(self, page: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
+        """Runs the loader, on the page's frame of zeros, as far as it goes without waiting."""
+        hpa = self.frames.assign(page)
+        filled = backing.fill(page, self.memory.view[hpa : hpa + PAGE_SIZE])
+        if not isinstance(filled, bool):
+            return filled
+        self._check(page, filled)
+        if not backing.repeatable:
+            self._remember(page)
+        return True
+
+    def _check(self, page: int, filled: bool) -> None:
+        if not filled:
+            raise PageLoadError(f"page {page:#x} cannot be loaded: its loader failed")
+
+    def _publish(self, page: int) -> None:
+        self.table.map_page(page, self.frames.assign(page), _RWX)
+        self.pages.advance(page, _PUBLISH)
+        self.statistics.loads += 1
+        if self.observer is not None:
+            self.observer.ended(Gpa(page), _PUBLISH)
+
+    def _retract(self, page: int, event: PageEvent) -> None:
+        """A claim came to nothing: whatever the loader wrote is gone, and the page is Absent."""
+        self._empty_frame(page)
+        self.pages.advance(page, event)
+        if event is PageEvent.FAIL:
+            self.statistics.failures += 1
+        else:
+            self.statistics.cancellations += 1
+        if self.observer is not None:
+            self.observer.ended(Gpa(page), event)
+
+    async def _wait(self, load: Load) -> None:
+        """Until `load` has ended; raises what it failed with."""
+        self.statistics.waits += 1
+        if self.observer is not None:
+            self.observer.waited(Gpa(load.page))
+        await self._reach(Point.WAIT, load.page)
+        if not load.finished:
+            if load.rendezvous is None:
+                load.rendezvous = self._rendezvous()
+            await load.rendezvous.wait()
+        if load.error is not None:
+            raise load.error
+
+    def _wake(self, load: Load) -> None:
+        load.finished = True
+        # It may be the next load of the page by now that is under way.
+        if self._loads.get(load.page) is load:
+            del self._loads[load.page]
+        if load.rendezvous is not None:
+            load.rendezvous.set()
+
+    async def _reach(self, point: Point, page: int) -> None:
+        if self.points is not None:
+            await self.points(point, Gpa(page))
+
+    def _unmap(self, page: int) -> None:
+        self.table.unmap(Gpa(page))
+        if self.unmapped is not None:
+            self.unmapped(Gpa(page))
+
+    def _save_changes(self, page: int) -> None:
+        frame = self.memory.page(self.frames.assign(page))
+        if self._has_changed(page, frame):
+            self.loaders.replace(Gpa(page), contents(bytes(frame)))
+
+    def _has_changed(self, page: int, frame: memoryview) -> bool:
+        """Whether a page differs from what its loader made of it."""
+        fingerprint = self._fingerprints.pop(page, None)
+        if fingerprint is not None:
+            return fingerprint != _fingerprint(frame)
+        original = memoryview(bytearray(PAGE_SIZE))
+        try:
+            return self._backing(page).fill(page, original) is not True or original != frame
+        except KevError:
+            # The source cannot be read any more: better to keep what there is.
+            return True
+
+    def _remember(self, page: int) -> None:
+        """Notes what was loaded, where running the loader again would be too much to find out."""
+        self._fingerprints[page] = _fingerprint(self.memory.page(self.frames.assign(page)))
+
+    def _empty_frame(self, page: int) -> None:
+        hpa = self.frames.find(page)
+        if hpa is not None:
+            self.memory.discard(hpa)
+
+    def _present_hpa(self, gpa: Gpa) -> Hpa:
+        hpa = self.gpa2hpa(gpa)
+        if hpa is None:
+            raise Violation(gpa)
+        return hpa
+
+    def _read_entry(self, gpa: int, size: int) -> int:
+        """An entry of the guest's page tables, `size` bytes."""
+        hpa = self._present_hpa(Gpa(gpa))
+        return int.from_bytes(self.memory.view[hpa : hpa + size], "little")
+
+
+def _fingerprint(frame: memoryview) -> int:
+    """64 bits, keyed by the process: pages that differ have different ones, but for a chance that is none."""
+    return hash(frame.toreadonly())

@@ -1,0 +1,197 @@
+"""Which loader fills which page.
+
+A kernel of gigabytes has millions of pages, but only a handful of segments. So loaders are held by ranges of pages that are
+filled alike, and the closure for one page is made when somebody asks for it.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Awaitable, Iterator, Mapping
+from itertools import pairwise
+from typing import Final
+
+import attrs
+
+from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, page_ceil, page_floor
+from pager.backing import Backing, ComposedPage, FilePages, OwnPage, PageLoader, Piece, Zeros
+from pager.image import Segment
+from pager.source import PageSource
+
+
+def contents(data: bytes) -> PageLoader:
+    """The loader of a page that begins with `data`, 4,096 bytes at most."""
+
+    def load(page: memoryview) -> bool:
+        page[: len(data)] = data
+        return True
+
+    return load
+
+
+@attrs.frozen(slots=True)
+class _LoaderOf:
+    """The loader of one page of a run. Equal to another if they fill the same page from the same place."""
+
+    backing: Backing
+    page: int
+
+    def __call__(self, frame: memoryview) -> bool | Awaitable[bool]:
+        return self.backing.fill(self.page, frame)
+
+
+@attrs.frozen(slots=True)
+class Extent:
+    """Pages that one positional read can fill."""
+
+    start: Gpa
+    end: Gpa
+    source: PageSource
+    offset: int
+    """Where the bytes of `start` are in the source."""
+
+
+@attrs.frozen(slots=True)
+class _Placed:
+    """A segment and its source, or a range of RAM, whose segment is None."""
+
+    start: int
+    end: int
+    segment: Segment | None = None
+    source: PageSource | None = None
+
+    def boundaries(self) -> tuple[int, ...]:
+        """Between these, all its pages are alike, or there is only one."""
+        if self.segment is None:
+            return self.start, self.end
+        head, tail = self.segment.paddr, self.segment.file_end
+        return self.start, page_ceil(head), page_floor(tail), page_ceil(tail), self.end
+
+    def piece(self, start: int, end: int) -> Piece | None:
+        """The bytes of the file that fall into the addresses [start, end)."""
+        if self.segment is None or self.source is None:
+            return None
+        first, last = max(self.segment.paddr, start), min(self.segment.file_end, end)
+        if first >= last:
+            return None
+        return Piece(self.source, first - self.segment.paddr + self.segment.offset, first - start, last - start)
+
+
+class LoaderMap(Mapping[Gpa, PageLoader]):
+    """The loader of every page there is, by the page's address. Built and searched by ranges, at no cost per page.
+
+    A page that several segments share gets the bytes of all of them. Should they overlap, those of the segment added last win.
+    """
+
+    __slots__ = ("_backings", "_own", "_own_pages", "_placed", "_stale", "_starts")
+
+    def __init__(self) -> None:
+        self._placed: Final[list[_Placed]] = []
+        self._own: Final[dict[int, OwnPage]] = {}
+        self._own_pages: Final[list[int]] = []
+        self._backings: list[Backing] = []
+        self._starts: list[int] = []
+        self._stale = False
+
+    def add_segment(self, segment: Segment, source: PageSource) -> None:
+        """Every page that `segment` reaches into gets its bytes from `source`."""
+        self._placed.append(_Placed(page_floor(segment.paddr), page_ceil(segment.end), segment, source))
+        self._stale = True
+
+    def add_ram(self, start: Gpa, end: Gpa) -> None:
+        """The pages of [start, end) exist, and are zeros where no segment is. Both are page boundaries."""
+        self._placed.append(_Placed(start, end))
+        self._stale = True
+
+    def replace(self, page: Gpa, loader: PageLoader) -> None:
+        """Gives one page a loader of its own, in place of what it was filled from."""
+        if page not in self._own:
+            insort(self._own_pages, page)
+        self._own[page] = OwnPage(page, page + PAGE_SIZE, self.segments(page), loader)
+
+    def find(self, page: int) -> Backing | None:
+        """What `page` is filled from; None if there is no such page."""
+        return self._own.get(page) or self._find_range(page)
+
+    def segments(self, page: Gpa) -> tuple[Segment, ...]:
+        """The segments that reach into `page`."""
+        backing = self._find_range(page)
+        return backing.segments if backing is not None else ()
+
+    def extent(self, page: Gpa) -> Extent | None:
+        """The largest run of pages around `page` that one read fills; None if `page` is not a whole page of a file."""
+        backing = self.find(page)
+        if not isinstance(backing, FilePages):
+            return None
+        index = bisect_left(self._own_pages, page)
+        start, end = backing.start, backing.end
+        if index > 0:
+            start = max(start, self._own_pages[index - 1] + PAGE_SIZE)
+        if index < len(self._own_pages):
+            end = min(end, self._own_pages[index])
+        return Extent(Gpa(start), Gpa(end), backing.source, start + backing.displacement)
+
+    @property
+    def image_pages(self) -> int:
+        """How many pages segments reach into."""
+        return sum(backing.end - backing.start for backing in self._ranges() if backing.segments) >> PAGE_SHIFT
+
+    def __getitem__(self, page: Gpa) -> PageLoader:
+        backing = self.find(page)
+        if backing is None or page_floor(page) != page:
+            raise KeyError(page)
+        return backing.loader if isinstance(backing, OwnPage) else _LoaderOf(backing, page)
+
+    def __contains__(self, page: object) -> bool:
+        return isinstance(page, int) and page_floor(page) == page and self.find(page) is not None
+
+    def __len__(self) -> int:
+        outside = sum(self._find_range(page) is None for page in self._own_pages)
+        return outside + (sum(backing.end - backing.start for backing in self._ranges()) >> PAGE_SHIFT)
+
+    def __iter__(self) -> Iterator[Gpa]:
+        """Every page, in the order of addresses."""
+        outside = [page for page in self._own_pages if self._find_range(page) is None]
+        runs = [(backing.start, backing.end) for backing in self._ranges()] + [(page, page + PAGE_SIZE) for page in outside]
+        for start, end in sorted(runs):
+            yield from map(Gpa, range(start, end, PAGE_SIZE))
+
+    def _find_range(self, page: int) -> Backing | None:
+        if self._stale:
+            self._build()
+        index = bisect_right(self._starts, page) - 1
+        if index < 0 or page >= self._backings[index].end:
+            return None
+        return self._backings[index]
+
+    def _ranges(self) -> list[Backing]:
+        if self._stale:
+            self._build()
+        return self._backings
+
+    def _build(self) -> None:
+        self._backings = list(_backings(self._placed))
+        self._starts = [backing.start for backing in self._backings]
+        self._stale = False
+
+
+def _backings(placed: list[_Placed]) -> Iterator[Backing]:
+    """Cuts the address space at every boundary; from one to the next, the same is placed in every page."""
+    boundaries = sorted({boundary for item in placed for boundary in item.boundaries()})
+    waiting = sorted(range(len(placed)), key=lambda index: placed[index].start, reverse=True)
+    active: list[int] = []
+    for start, end in pairwise(boundaries):
+        active = [index for index in active if placed[index].end > start]
+        while waiting and placed[waiting[-1]].start <= start:
+            insort(active, waiting.pop())
+        if active:
+            yield _backing(start, end, [placed[index] for index in active])
+
+
+def _backing(start: int, end: int, placed: list[_Placed]) -> Backing:
+    segments = tuple(item.segment for item in placed if item.segment is not None)
+    pieces = tuple(piece for item in placed if (piece := item.piece(start, end)) is not None)
+    if not pieces:
+        return Zeros(start, end, segments)
+    last = pieces[-1]
+    if last.begin == 0 and last.end == end - start:
+        return FilePages(start, end, segments, last.source, last.offset - start)
+    return ComposedPage(start, end, segments, pieces)

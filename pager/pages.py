@@ -1,0 +1,88 @@
+"""The life of a guest page, as data.
+
+A page is Absent until somebody claims it, Loading while its loader runs, and Present from when it is mapped until it is evicted.
+There is no way from Absent to Present: nobody runs on a page that was not filled. There is no way from Loading to Loading: only
+one claim succeeds, so that a loader runs once however many vCPUs want the page. What waiting there is, `pager.kernel` adds.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final
+
+_SHIFT: Final = 12
+_CHUNK_SHIFT: Final = 21
+_CHUNK_PAGES: Final = 1 << (_CHUNK_SHIFT - _SHIFT)
+
+
+class PageState(IntEnum):
+    """What a page is."""
+
+    ABSENT = 0
+    LOADING = 1
+    PRESENT = 2
+
+
+class PageEvent(IntEnum):
+    """What happens to a page."""
+
+    CLAIM = 0
+    """Somebody is going to load it."""
+    PUBLISH = 1
+    """It is filled and mapped."""
+    FAIL = 2
+    """Its loader said so or raised."""
+    ABANDON = 3
+    """Its load was cancelled."""
+    EVICT = 4
+    """It is unmapped, and its frame is empty."""
+
+
+TRANSITIONS: Final[Mapping[PageState, Mapping[PageEvent, PageState]]] = {
+    PageState.ABSENT: {PageEvent.CLAIM: PageState.LOADING},
+    PageState.LOADING: {
+        PageEvent.PUBLISH: PageState.PRESENT,
+        PageEvent.FAIL: PageState.ABSENT,
+        PageEvent.ABANDON: PageState.ABSENT,
+    },
+    PageState.PRESENT: {PageEvent.EVICT: PageState.ABSENT},
+}
+"""All there are. Everything else is a bug."""
+
+
+class IllegalTransition(AssertionError):
+    """A page got an event that its state does not allow."""
+
+    def __init__(self, page: int, state: PageState, event: PageEvent) -> None:
+        super().__init__(f"page {page:#x} is {state.name}: {event.name} is not possible")
+        self.page = page
+        self.state = state
+        self.event = event
+
+
+class PageStates:
+    """The state of every page, by its address. Costs a byte a page, in chunks of 2 MiB, where a page was ever claimed."""
+
+    __slots__ = ("_chunks",)
+
+    def __init__(self) -> None:
+        self._chunks: Final[dict[int, bytearray]] = {}
+
+    def __getitem__(self, page: int) -> PageState:
+        chunk = self._chunks.get(page >> _CHUNK_SHIFT)
+        return _STATES[chunk[page >> _SHIFT & _CHUNK_PAGES - 1]] if chunk is not None else PageState.ABSENT
+
+    def advance(self, page: int, event: PageEvent) -> None:
+        """IllegalTransition if `page` is in a state that `event` cannot happen in; nothing has changed then."""
+        chunk = self._chunks.get(page >> _CHUNK_SHIFT)
+        if chunk is None:
+            chunk = self._chunks[page >> _CHUNK_SHIFT] = bytearray(_CHUNK_PAGES)
+        index = page >> _SHIFT & _CHUNK_PAGES - 1
+        state = chunk[index]
+        following = _FOLLOWING[state].get(event)
+        if following is None:
+            raise IllegalTransition(page, PageState(state), event)
+        chunk[index] = following
+
+
+_STATES: Final = tuple(PageState)
+_FOLLOWING: Final = tuple(TRANSITIONS[state] for state in _STATES)

@@ -1,0 +1,56 @@
+"""What the pager asks of its surroundings: a table, a way to wait, and who may watch."""
+
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+from kev.addressing import Gpa
+from pager.pages import PageEvent
+
+
+class NestedTable(Protocol):
+    """What the pager does with a nested page table."""
+
+    def map_page(self, gpa: int, hpa: int, permissions: int, /) -> None: ...
+
+    def unmap(self, gpa: Gpa, /) -> object: ...
+
+
+class Rendezvous(Protocol):
+    """Where tasks wait for something that happens once. `trio.Event` is one."""
+
+    def set(self) -> None:
+        """It has happened: everyone who waits goes on."""
+
+    async def wait(self) -> None:
+        """Returns when it has happened. Registers the caller before it first suspends."""
+
+
+class Point(Enum):
+    """Where another task might as well run first: the scheduling points of a race test."""
+
+    LOCK = "lock"
+    """Before a page's state is looked at."""
+    WAIT = "wait"
+    """Before waiting for somebody else's load."""
+    FILL = "fill"
+    """After the claim, before the loader runs."""
+    PUBLISH = "publish"
+    """After the loader, before the page is mapped."""
+    WAKE = "wake"
+    """After the page was mapped, before those who wait for it go on."""
+
+
+SchedulingPoints: TypeAlias = Callable[[Point, Gpa], Awaitable[None]]
+
+
+class LoadObserver(Protocol):
+    """Is told of every load as it happens; `gpa` is the address of the page."""
+
+    def began(self, gpa: Gpa) -> None: ...
+
+    def waited(self, gpa: Gpa) -> None:
+        """Somebody begins to wait for a load that is under way."""
+
+    def ended(self, gpa: Gpa, event: PageEvent) -> None:
+        """The page is Present (PUBLISH), or Absent again (FAIL, ABANDON)."""

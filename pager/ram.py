@@ -1,0 +1,33 @@
+"""Where a guest's RAM lies."""
+
+from typing import Final
+
+from kev.addressing import GIB, KIB, PAGE_SIZE, Gpa
+from kev.errors import KevError
+from pager.image import PHYSICAL_ADDRESS_LIMIT
+
+MMIO_HOLE: Final = range(0xBFFDA000, 4 * GIB)
+"""Where devices are, and RAM is not."""
+
+
+class RamError(KevError):
+    """The guest cannot have so little, or so much, RAM."""
+
+
+def ram_regions(ram_kib: int, image_end: Gpa) -> tuple[range, ...]:
+    """The guest-physical addresses of `ram_kib` KiB of RAM, in whole pages: from 0 on, around the MMIO hole.
+
+    The image lies in RAM: RamError if it ends behind RAM's end. Also if there is no page, or more than can be addressed.
+    """
+    size = ram_kib * KIB // PAGE_SIZE * PAGE_SIZE
+    if size <= 0:
+        raise RamError(f"RAM of {ram_kib} KiB: the least is one page of {PAGE_SIZE // KIB} KiB")
+    below = range(min(size, MMIO_HOLE.start))
+    above = range(MMIO_HOLE.stop, MMIO_HOLE.stop + size - len(below))
+    regions = (below, above) if above else (below,)
+    end = regions[-1].stop
+    if end > PHYSICAL_ADDRESS_LIMIT:
+        raise RamError(f"RAM of {ram_kib} KiB ends at {end:#x}, behind the last guest-physical address {PHYSICAL_ADDRESS_LIMIT:#x}")
+    if image_end > end:
+        raise RamError(f"RAM of {ram_kib} KiB ends at {end:#x}: the kernel ends at {image_end:#x} and does not fit")
+    return regions

@@ -1,0 +1,111 @@
+"""Where the bytes of guest pages come from: positional reads straight into a caller's buffer."""
+
+import os
+import stat
+from collections.abc import Awaitable
+from typing import Final, Protocol, Self
+
+from kev.errors import KevError
+
+
+class SourceError(KevError):
+    """A source cannot be opened or read, or ends before the bytes that were asked for."""
+
+
+class PageSource(Protocol):
+    """Bytes that can be read at any offset. Reads are independent of each other: there is no file position."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
+        """Reads the bytes from `offset` on into `buffer` and returns how many; 0 only at the end of the source.
+
+        An asynchronous source returns an awaitable of that number, and does not touch `buffer` any more once the awaitable has
+        finished or was cancelled. SourceError if the bytes cannot be read.
+        """
+
+
+class SynchronousSource(PageSource, Protocol):
+    """A source that never has to be awaited."""
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int: ...
+
+
+class FileSource:
+    """A file of the host. A read is one `preadv`: the kernel copies from its page cache into the buffer, and nothing else does."""
+
+    __slots__ = ("_descriptor", "name", "size")
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Opens `path` for reading. SourceError if that is not possible, or if it is neither a regular file nor a block device."""
+        self.name: Final = os.fspath(path)
+        try:
+            # Without O_NONBLOCK a FIFO would wait for its writer here.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise SourceError(f"{self.name}: cannot be opened: {error.strerror}") from error
+        mode = os.fstat(self._descriptor).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            self.close()
+            raise SourceError(f"{self.name}: is neither a regular file nor a block device")
+        self.size: Final = os.lseek(self._descriptor, 0, os.SEEK_END)
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int:
+        try:
+            return os.preadv(self._descriptor, (buffer,), offset)
+        except OSError as error:
+            raise SourceError(f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {error.strerror}") from error
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_exactly(source: PageSource, offset: int, buffer: memoryview) -> bool | Awaitable[bool]:
+    """Fills all of `buffer`: True, or an awaitable of True. SourceError if the source ends before."""
+    count = source.read_into(offset, buffer)
+    if count == len(buffer):
+        return True
+    if isinstance(count, int):
+        return _read_rest(source, offset, buffer, count)
+    return _await_rest(source, offset, buffer, 0, count)
+
+
+def _read_rest(source: PageSource, offset: int, buffer: memoryview, count: int) -> bool | Awaitable[bool]:
+    done = _advanced(source, offset, buffer, 0, count)
+    while done < len(buffer):
+        more = source.read_into(offset + done, buffer[done:])
+        if not isinstance(more, int):
+            return _await_rest(source, offset, buffer, done, more)
+        done = _advanced(source, offset, buffer, done, more)
+    return True
+
+
+async def _await_rest(source: PageSource, offset: int, buffer: memoryview, done: int, pending: Awaitable[int]) -> bool:
+    done = _advanced(source, offset, buffer, done, await pending)
+    while done < len(buffer):
+        more = source.read_into(offset + done, buffer[done:])
+        done = _advanced(source, offset, buffer, done, more if isinstance(more, int) else await more)
+    return True
+
+
+def _advanced(source: PageSource, offset: int, buffer: memoryview, done: int, count: int) -> int:
+    """How many bytes are there after `count` more. SourceError if there were none."""
+    if count <= 0:
+        raise SourceError(
+            f"{source.name}: ends {len(buffer) - done} bytes too early: {len(buffer)} bytes were expected at offset {offset:#x}"
+        )
+    return done + count
