@@ -7,7 +7,7 @@ so a TSC tick is a nanosecond.
 import heapq
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
@@ -48,6 +48,10 @@ class VirtualClock:
         self._now = max(self._now, deadline)
 
 
+_CANCELLED_LIMIT: Final = 256
+"""Cancelled timers that may lie in the queue until their deadline."""
+
+
 @attrs.define(eq=False, slots=True)
 class Timer:
     """A callback that waits for its deadline; `TimerQueue.cancel` takes it back."""
@@ -60,12 +64,13 @@ class Timer:
 class TimerQueue:
     """Callbacks by deadline. Timers of the same deadline run in the order they were set."""
 
-    __slots__ = ("_clock", "_heap", "_sequence")
+    __slots__ = ("_cancelled", "_clock", "_heap", "_sequence")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[tuple[int, int, Timer]] = []
         self._sequence = 0
+        self._cancelled = 0
 
     def at(self, deadline: int, callback: Callable[[], None]) -> Timer:
         """Runs `callback` at the first `run_due` at or after `deadline` (nanoseconds)."""
@@ -76,6 +81,15 @@ class TimerQueue:
 
     def cancel(self, timer: Timer) -> None:
         timer.cancelled = True
+        self._cancelled += 1
+        if self._cancelled > _CANCELLED_LIMIT:
+            self._forget_cancelled()
+
+    def _forget_cancelled(self) -> None:
+        """A guest that sets its timer further and further ahead must not fill the heap with what it no longer waits for."""
+        self._heap = [entry for entry in self._heap if not entry[2].cancelled]
+        heapq.heapify(self._heap)
+        self._cancelled = 0
 
     def next_deadline(self) -> int | None:
         """When the next timer is due, or None if none is set."""
