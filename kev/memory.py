@@ -23,7 +23,7 @@ class HostMemory:
     can stand for "no page". Every page reads as zeros when it is allocated.
     """
 
-    __slots__ = ("_free", "_map", "_next", "address", "size", "view", "words")
+    __slots__ = ("_end", "_free", "_map", "_next", "address", "size", "view", "words")
 
     def __init__(self, size: int = 64 * GIB) -> None:
         """Reserves `size` bytes, a multiple of 4 KiB. HostMemoryError if the operating system refuses."""
@@ -44,24 +44,37 @@ class HostMemory:
         self.address: Final = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         """Where byte 0 lies in this process."""
         self._next = PAGE_SIZE
+        self._end = size
         self._free: list[Hpa] = []
 
     @property
     def allocated(self) -> int:
         """Bytes handed out and not freed: an upper bound of what the range can cost."""
-        return self._next - PAGE_SIZE - len(self._free) * PAGE_SIZE
+        return self._next - PAGE_SIZE + self.size - self._end - len(self._free) * PAGE_SIZE
 
     def allocate(self, pages: int = 1, align: int = 1) -> Hpa:
         """The address of `pages` zeroed contiguous pages, a multiple of `align` pages. HostMemoryError if there is no room."""
-        if pages == 1 and align == 1 and self._free:
+        if align > 1:
+            return self._allocate_aligned(pages, align << PAGE_SHIFT)
+        if pages == 1 and self._free:
             return self._free.pop()
-        unit = align << PAGE_SHIFT
-        start = -(-self._next // unit) * unit
+        start = self._next
         end = start + (pages << PAGE_SHIFT)
-        if end > self.size:
-            raise HostMemoryError(f"host memory is full: {pages} pages more than its {self.size >> 20} MiB")
+        if end > self._end:
+            raise self._full(pages)
         self._next = end
         return Hpa(start)
+
+    def _allocate_aligned(self, pages: int, alignment: int) -> Hpa:
+        """From the other end: between single pages, each block would waste up to its own alignment."""
+        start = (self._end - (pages << PAGE_SHIFT)) // alignment * alignment
+        if start < self._next:
+            raise self._full(pages)
+        self._end = start
+        return Hpa(start)
+
+    def _full(self, pages: int) -> HostMemoryError:
+        return HostMemoryError(f"host memory is full: {pages} pages more than its {self.size >> 20} MiB")
 
     def free(self, page: Hpa) -> None:
         """Gives one page back; its next owner gets it zeroed."""
