@@ -93,10 +93,6 @@ class Counter:
     def _modulus(self) -> int:
         return 10_000 if self._bcd else 0x1_0000
 
-    @property
-    def gate(self) -> bool:
-        return self._gate
-
     def set_gate(self, now: int, gate: bool) -> None:
         if gate == self._gate:
             return

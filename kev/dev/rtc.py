@@ -191,7 +191,7 @@ class Rtc:
         self._update_interrupt()
 
     def _encode(self, value: int) -> int:
-        return value if self._b & _BINARY else value // 10 << 4 | value % 10
+        return (value if self._b & _BINARY else value // 10 << 4 | value % 10) & 0xFF
 
     def _decode(self, byte: int) -> int:
         return byte if self._b & _BINARY else (byte >> 4) * 10 + (byte & 0xF)

@@ -1,9 +1,12 @@
 """The local APIC's timer in its three modes."""
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kev.clock import Timer
 from tests.dev.board import CURRENT_COUNT, DIVIDE, IA32_TSC_DEADLINE, INITIAL_COUNT, LVT_TIMER, Board, x2apic
 
 VECTOR = 0x40
@@ -30,6 +33,7 @@ def service(board: Board) -> int | None:
 @pytest.mark.parametrize(("configuration", "divisor"), [(0, 2), (1, 4), (2, 8), (3, 16), (8, 32), (9, 64), (0xA, 128), (0xB, 1)])
 def test_the_divide_configuration_slows_the_count(configuration: int, divisor: int) -> None:
     board = timer(ONE_SHOT, configuration)
+    assert board.read(DIVIDE) == configuration
     board.write(INITIAL_COUNT, 100)
     board.advance(60 * divisor)
     assert board.read(CURRENT_COUNT) == 40
@@ -186,6 +190,22 @@ def test_a_change_to_or_from_tsc_deadline_mode_stops_the_timer() -> None:
     board.write(LVT_TIMER, TSC_DEADLINE)
     board.advance(10_000)
     assert service(board) is None
+
+
+def test_a_guest_that_puts_its_deadline_off_for_ever_fills_no_memory() -> None:
+    def timers() -> int:
+        gc.collect()
+        return sum(isinstance(each, Timer) for each in gc.get_objects())
+
+    board = timer(TSC_DEADLINE)
+    before = timers()
+    for deadline in range(1_000_000, 1_002_000):
+        board.wrmsr(IA32_TSC_DEADLINE, deadline)
+    assert timers() - before < 300
+    board.advance(1_001_998)
+    assert service(board) is None
+    board.advance(1)
+    assert service(board) == VECTOR
 
 
 def test_every_vcpu_has_its_own_timer() -> None:

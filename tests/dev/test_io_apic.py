@@ -65,6 +65,12 @@ def test_the_index_reads_back() -> None:
     assert board.io_apic.load(0, 0, 4) == 0x12
 
 
+def test_there_is_nothing_beside_index_and_window() -> None:
+    board = Board()
+    board.io_apic.store(0, 0x40, 4, 0x51)
+    assert board.io_apic.load(0, 0x40, 4) == 0
+
+
 def test_an_edge_interrupts_once() -> None:
     board = redirected(0x51)
     board.io_apic.set_line(GSI, True)

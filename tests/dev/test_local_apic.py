@@ -13,6 +13,7 @@ from tests.dev.board import (
     ENABLE,
     ERROR_STATUS,
     IA32_APIC_BASE,
+    INITIAL_COUNT,
     LOCAL_APIC,
     LOGICAL_DESTINATION,
     LVT_ERROR,
@@ -91,6 +92,7 @@ def test_the_page_reads_as_all_ones_in_x2apic_mode_and_when_disabled() -> None:
     assert board.wrmsr(IA32_APIC_BASE, base) is None
     assert board.read(0x30) == 0xFFFF_FFFF
     assert board.rdmsr(x2apic(0x30)) is GENERAL_PROTECTION
+    assert board.wrmsr(x2apic(TASK_PRIORITY), 0) is GENERAL_PROTECTION
 
 
 @pytest.mark.parametrize(
@@ -246,6 +248,21 @@ def test_cr8_is_the_class_of_the_task_priority() -> None:
     board.write(TASK_PRIORITY, 0x73)
     assert board.apics.read_cr8(0) == 7
     assert board.apics.write_cr8(0, 16) is GENERAL_PROTECTION
+
+
+@pytest.mark.parametrize(
+    ("task", "in_service", "requested", "arbitration"),
+    [(0x35, 0x20, 0x25, 0x35), (0x35, 0x20, 0x71, 0x70), (0x35, 0x61, 0x25, 0x20), (0x75, 0x61, 0x51, 0x75)],
+)
+def test_the_arbitration_priority_weighs_task_service_and_requests(
+    task: int, in_service: int, requested: int, arbitration: int
+) -> None:
+    board = Board()
+    board.wrmsr(SELF_IPI, in_service)
+    board.take()
+    board.wrmsr(SELF_IPI, requested)
+    board.write(TASK_PRIORITY, task)
+    assert board.read(0x90) == arbitration
 
 
 def test_an_end_of_interrupt_with_nothing_in_service_is_harmless() -> None:
@@ -429,6 +446,16 @@ def test_a_vector_below_16_is_an_error_of_the_sender() -> None:
     board.write(ERROR_STATUS, 0)
     assert board.read(ERROR_STATUS) == 0x20
     assert requested(board, vcpu=1) == set()
+
+
+def test_a_vector_below_16_in_the_local_vector_table_is_an_error_of_the_receiver() -> None:
+    board = Board()
+    board.write(LVT_TIMER, 0x0F)
+    board.write(INITIAL_COUNT, 10_000)
+    board.advance(20_000)
+    board.write(ERROR_STATUS, 0)
+    assert board.read(ERROR_STATUS) == 0x40
+    assert requested(board) == set()
 
 
 def test_nobody_at_the_destination_is_harmless() -> None:

@@ -183,6 +183,13 @@ def test_a_specific_eoi_ends_the_level_it_names() -> None:
     assert pic.in_service() == 1 << 1
 
 
+def test_an_end_of_interrupt_with_nothing_in_service_is_harmless() -> None:
+    pic = Pic()
+    pic.out(MASTER, NON_SPECIFIC_EOI)
+    pic.raise_irq(4)
+    assert pic.take() == 0x24
+
+
 def test_automatic_end_of_interrupt_keeps_nothing_in_service() -> None:
     pic = Pic(icw4=0x03)
     pic.raise_irq(4, 12)

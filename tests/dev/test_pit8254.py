@@ -75,6 +75,10 @@ def test_it_is_silent_until_it_is_programmed() -> None:
     assert pit.edges == []
 
 
+def test_the_control_port_reads_as_all_ones() -> None:
+    assert Pit().read(0x43) == 0xFF
+
+
 def test_a_rate_generator_interrupts_at_its_rate() -> None:
     pit = Pit()
     pit.program(0, mode=2, count=11_932)
