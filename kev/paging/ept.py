@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 
 import attrs
 
-from kev.paging.errors import NotExpressible
+from kev.paging.errors import Misconfigured, NotExpressible
 from kev.paging.format import LARGE_PAGE, EntryFormat, bits
 from kev.paging.mapping import MemoryType, PageSize, Permissions
 
@@ -38,7 +38,10 @@ class EptFormat(EntryFormat):
         return entry & _PERMISSIONS
 
     def memory_type(self, leaf: int) -> MemoryType:
-        return MemoryType((leaf & _MEMORY_TYPE) >> _MEMORY_TYPE_SHIFT)
+        memory_type = (leaf & _MEMORY_TYPE) >> _MEMORY_TYPE_SHIFT
+        if memory_type not in _MEMORY_TYPES:
+            raise Misconfigured(f"EPT entry {leaf:#x}: memory type {memory_type} is reserved")
+        return MemoryType(memory_type)
 
     def misconfigurations(self, entry: int, leaf: bool) -> Iterator[str]:
         yield from self._permission_problems(entry & _PERMISSIONS)

@@ -35,5 +35,9 @@ class NotPresent(PagingError):
         super().__init__(f"guest-physical address {gpa:#x} is not present: {reason}")
 
 
+class Misconfigured(PagingError):
+    """An entry says something that its format does not define: `kev.paging.audit` finds it."""
+
+
 class NotExpressible(PagingError):
     """An entry format has no encoding for these permissions or this memory type."""

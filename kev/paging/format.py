@@ -63,7 +63,7 @@ class EntryFormat(ABC):
 
     @abstractmethod
     def memory_type(self, leaf: int) -> MemoryType:
-        """The memory type of a well-formed leaf."""
+        """The memory type of a leaf. Misconfigured if the format reserves that encoding."""
 
     @abstractmethod
     def misconfigurations(self, entry: int, leaf: bool) -> Iterator[str]:

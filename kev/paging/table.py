@@ -56,17 +56,18 @@ class PageTable:
         self._leaf_tables: Final[dict[int, int]] = {}  # gpa >> 21 -> word index of the level 1 table
 
     def map_page(self, gpa: int, hpa: int, permissions: int = Permissions.RWX) -> None:
-        """Maps one 4 KiB page of write-back memory: the way of the page violation, which checks nothing but AlreadyMapped.
+        """Maps one 4 KiB page of write-back memory: the quick form of `map`, for page violations.
 
-        The caller vouches that both addresses are page-aligned and in range.
+        The caller vouches that both addresses are page-aligned and in range. AlreadyMapped; NotExpressible.
         """
+        flags = self._page_flags[permissions] or self._refused_flags(permissions)
         table = self._leaf_tables.get(gpa >> 21)
         if table is None:
             table = self._leaf_table(gpa)
         index = table + (gpa >> 12 & 511)
         if self._words[index] & self._present:
             raise self._already_mapped(gpa)
-        self._words[index] = hpa | (self._page_flags[permissions] or self._refused_flags(permissions))
+        self._words[index] = hpa | flags
 
     def map(
         self,
@@ -105,6 +106,7 @@ class PageTable:
 
         NotPresent if nothing is mapped, or smaller pages are.
         """
+        self._covering_leaf(gpa, size)
         path = self._path(gpa, size)
         mapping = self._mapping(gpa, [self._words[index] for index in path])
         self._words[path.pop()] = 0
@@ -116,10 +118,11 @@ class PageTable:
 
         NotPresent if nothing is mapped, or smaller pages are; NotExpressible if the format cannot say it.
         """
+        covering = self._covering_leaf(gpa, size)
+        flags = self.format.leaf_flags(permissions, self.format.memory_type(covering), size)
         path = self._path(gpa, size)
         entries = [self._words[index] for index in path]
-        kept = entries[-1] & (ADDRESS_MASK | self.format.accessed_dirty)
-        self._words[path[-1]] = kept | self.format.leaf_flags(permissions, self.format.memory_type(entries[-1]), size)
+        self._words[path[-1]] = entries[-1] & (ADDRESS_MASK | self.format.accessed_dirty) | flags
         return self._mapping(gpa, entries)
 
     def remap(
@@ -136,6 +139,7 @@ class PageTable:
         """
         _check_range(gpa, hpa, size, size)
         entry = hpa | self.format.leaf_flags(permissions, memory_type, size)
+        self._covering_leaf(gpa, size)
         path = self._path(gpa, size)
         mapping = self._mapping(gpa, [self._words[index] for index in path])
         self._words[path[-1]] = entry
@@ -218,8 +222,9 @@ class PageTable:
 
     def _new_table(self) -> int:
         """An entry that points to an empty table."""
+        table = self.memory.allocate()
         self.tables += 1
-        return self.memory.allocate() | self.format.table_flags
+        return table | self.format.table_flags
 
     def _already_mapped(self, gpa: int) -> AlreadyMapped:
         mapping = self.walk(gpa)
@@ -236,18 +241,22 @@ class PageTable:
             gpa += length
             hpa += length
 
-    def _path(self, gpa: int, size: PageSize) -> list[int]:
-        """The word indices of the entries from the root to the page of `size` at `gpa`; larger pages on the way are split."""
+    def _covering_leaf(self, gpa: int, size: PageSize) -> int:
+        """The entry of the page, of `size` or larger, that `gpa` lies in; NotPresent if there is none."""
         if gpa % size:
             raise UnalignedAddress("guest-physical address", gpa, size)
-        words = self._words
-        path = []
-        table: int = self.root
         entries = self._walk(gpa)
         if not entries:
             raise NotPresent(gpa, "nothing is mapped there")
         if len(entries) > LEVELS + 1 - size.level:
             raise NotPresent(gpa, f"smaller pages than {size} are mapped there")
+        return entries[-1]
+
+    def _path(self, gpa: int, size: PageSize) -> list[int]:
+        """The word indices of the entries from the root to the page of `size` at `gpa`; larger pages on the way are split."""
+        words = self._words
+        path = []
+        table: int = self.root
         for level in range(LEVELS, size.level - 1, -1):
             index = (table >> 3) + (gpa >> level_shift(level) & _INDEX)
             path.append(index)
