@@ -3,20 +3,21 @@
 from collections.abc import Iterator
 from typing import Final
 
-from kev.addressing import PAGE_SIZE, Gpa, page_offset
+from kev.addressing import PAGE_SIZE, Gpa, Gva, page_offset
 from kev.dev.base import DeviceError, PageAbsent
 from kev.exits import Access, EptViolation
+from kev.paging.guest import GuestFault, PagingRegisters, translate
+from pager.errors import NoSuchPage
 from pager.kernel import KernelVmPager
 
 
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`."""
 
-    __slots__ = ("_pager", "_table", "_view")
+    __slots__ = ("_pager", "_view")
 
     def __init__(self, pager: KernelVmPager) -> None:
         self._pager: Final = pager
-        self._table: Final = pager.table
         self._view: Final = pager.memory.view
 
     def read(self, gpa: Gpa, length: int) -> bytes:
@@ -28,6 +29,22 @@ class PagedMemory:
             self._view[start:end] = data[done : done + end - start]
             done += end - start
 
+    def read_virtual(self, registers: PagingRegisters, gva: Gva, length: int) -> bytes:
+        """The bytes at a guest-virtual address, permissions aside. DeviceError where the guest maps nothing."""
+        found = b""
+        while len(found) < length:
+            address = gva + len(found)
+            size = min(length - len(found), PAGE_SIZE - page_offset(address))
+            try:
+                gpa = translate(self._read_entry, registers, address)
+            except GuestFault as fault:
+                raise DeviceError(f"guest-virtual address {address:#x} is not mapped by the guest") from fault
+            found += self.read(gpa, size)
+        return found
+
+    def _read_entry(self, gpa: int, size: int) -> int:
+        return int.from_bytes(self.read(Gpa(gpa), size), "little")
+
     def _spans(self, gpa: int, length: int, access: Access) -> Iterator[tuple[int, int]]:
         """The host-physical ranges that [gpa, gpa + length) consists of, page by page."""
         end = gpa + length
@@ -38,11 +55,14 @@ class PagedMemory:
             gpa += size
 
     def _locate(self, gpa: int, access: Access) -> int:
-        hpa = self._table.translate(gpa)
+        hpa = self._pager.gpa2hpa(Gpa(gpa))
+        if hpa is not None:
+            return hpa
+        try:
+            loaded = self._pager.try_lazy_paging(EptViolation(Gpa(gpa), access))
+        except NoSuchPage as error:
+            raise DeviceError(f"a device is told to use gpa {gpa:#x}, which is not memory") from error
+        hpa = self._pager.gpa2hpa(Gpa(gpa)) if loaded else None
         if hpa is None:
-            if not self._pager.try_lazy_paging(EptViolation(Gpa(gpa), access)):
-                raise PageAbsent(Gpa(gpa))
-            hpa = self._table.translate(gpa)
-        if hpa is None or hpa >= len(self._view):
-            raise DeviceError(f"a device is told to use gpa {gpa:#x}, which is not memory")
+            raise PageAbsent(Gpa(gpa))
         return hpa

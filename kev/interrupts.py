@@ -1,7 +1,7 @@
 """Between the interrupt controllers and the processors: the pins of the vCPUs."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from kev.engine.base import Engine, EntryState, Segment
 from kev.vcpu import ActivityState, Vcpu
@@ -37,7 +37,7 @@ class Interrupts:
     The engine delivers an interrupt by itself when the guest allows; `synchronize` is the acknowledge cycle that follows.
     """
 
-    def __init__(self, engine: Engine, vcpus: Sequence[Vcpu]) -> None:
+    def __init__(self, engine: Engine[Any], vcpus: Sequence[Vcpu]) -> None:
         self._engine = engine
         self._vcpus = vcpus
         self._controllers: Controllers | None = None

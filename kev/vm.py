@@ -41,7 +41,7 @@ class Vm:
         self,
         *,
         pager: KernelVmPager,
-        engine: Engine,
+        engine: Engine[Any],
         vcpus: tuple[Vcpu, ...],
         interrupts: Interrupts,
         clock: WallClock | VirtualClock,

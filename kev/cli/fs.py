@@ -11,29 +11,12 @@ import click
 from fs.disk import Disk
 from fs.file import COPY_SIZE
 from fs.simplefs import FileEntry, SimpleFs
-from kev.addressing import GIB, KIB, MIB, TIB
+from kev.cli.sizes import Size
 from kev.errors import KevError
-
-_UNITS: Final = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
 
 
 class FsCommandError(KevError):
     """A file that was named on the command line cannot be opened or made."""
-
-
-class _Size(click.ParamType[int]):
-    """A number of bytes: 512, 64K, 16M, 1G, 1T, in powers of 1024."""
-
-    name = "size"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        digits = value.rstrip("KMGTkmgt")
-        unit = value[len(digits) :].upper()
-        if not (digits.isascii() and digits.isdigit()) or unit not in _UNITS:
-            self.fail(f"{value!r} is not a size: it must be a number of bytes, or one with K, M, G or T behind it", param, ctx)
-        return int(digits) * _UNITS[unit]
 
 
 _IMAGE: Final = click.argument("image", type=click.Path(path_type=Path))
@@ -47,7 +30,7 @@ def command() -> None:
 @command.command
 @_IMAGE
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--size", type=_Size(), help="Size of the disk, such as 16M; by default what the files need.")
+@click.option("--size", type=Size(), help="Size of the disk, such as 16M; by default what the files need.")
 @click.option("--force", is_flag=True, help="Replace IMAGE if it exists.")
 def mk(image: Path, files: tuple[Path, ...], size: int | None, force: bool) -> None:
     """Make IMAGE from each FILE, named as on the host but without its folder."""

@@ -5,7 +5,7 @@ function, without leaving the CPU, and the guest goes on.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -100,6 +100,8 @@ class VcpuState(Protocol):
         """Instructions retired since the start, where slices are counted; else 0."""
 
 
+State = TypeVar("State", bound=VcpuState)
+
 Service: TypeAlias = Callable[[Exit], Reply | None]
 """Called for every exit of one vCPU, on the CPU. A reply finishes it and the guest goes on; None ends the slice.
 
@@ -117,33 +119,33 @@ class Budget:
     """About so long, by the host's clock: faster, and not repeatable."""
 
 
-class Engine(Protocol):
+class Engine(Protocol[State]):
     """One emulated machine: any number of vCPUs over one guest-physical memory."""
 
-    def create_vcpu(self, index: int) -> VcpuState:
+    def create_vcpu(self, index: int) -> State:
         """A new vCPU; it runs nothing before `reset` gave it an entry state."""
 
-    def reset(self, vcpu: VcpuState, entry: EntryState) -> None:
+    def reset(self, vcpu: State, entry: EntryState) -> None:
         """Puts a vCPU into its entry state (power-up, or a SIPI)."""
 
-    def run(self, vcpu: VcpuState, budget: Budget, service: Service) -> Exit:
+    def run(self, vcpu: State, budget: Budget, service: Service) -> Exit:
         """Executes guest code until an exit that `service` did not finish, or until the budget is used up."""
 
-    def complete(self, vcpu: VcpuState, exit: Exit, reply: Reply) -> None:
+    def complete(self, vcpu: State, exit: Exit, reply: Reply) -> None:
         """Finishes an exit that `run` returned, as `service` would have."""
 
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
 
-    def raise_interrupt(self, vcpu: VcpuState, vector: int | None) -> None:
+    def raise_interrupt(self, vcpu: State, vector: int | None) -> None:
         """The external interrupt that waits for this vCPU, or None. The CPU takes it as soon as RFLAGS.IF and shadows allow."""
 
-    def interrupt_taken(self, vcpu: VcpuState) -> int | None:
+    def interrupt_taken(self, vcpu: State) -> int | None:
         """The vector that the vCPU has taken since the last call, if any: the interrupt controller's acknowledge cycle."""
 
-    def raise_nmi(self, vcpu: VcpuState) -> None: ...
+    def raise_nmi(self, vcpu: State) -> None: ...
 
-    def inject(self, vcpu: VcpuState, exception: GuestException) -> None:
+    def inject(self, vcpu: State, exception: GuestException) -> None:
         """Delivers an exception before the vCPU's next instruction."""
 
     def invalidate(self, gpa: Gpa) -> None:

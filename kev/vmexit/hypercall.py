@@ -6,6 +6,7 @@ from typing import Final
 import attrs
 
 from kev.addressing import Gva
+from kev.engine.base import VcpuState
 from kev.errors import KevError
 from kev.exits import Reply, Vmcall
 from kev.vcpu import Vcpu
@@ -25,7 +26,7 @@ class KevHypercalls:
 
     end: Callable[[int], None]
     write: Callable[[bytes], None]
-    read_virtual: Callable[[Vcpu, Gva, int], bytes]
+    read_virtual: Callable[[VcpuState, Gva, int], bytes]
 
     def handle(self, vcpu: Vcpu, _exit: Vmcall) -> Reply | None:
         state = vcpu.state
@@ -37,6 +38,6 @@ class KevHypercalls:
             length = state.rsi
             if length > _LONGEST_PRINT:
                 raise HypercallError(f"hypercall 1 (print) of {length} bytes; the limit is {_LONGEST_PRINT}")
-            self.write(self.read_virtual(vcpu, Gva(state.rdi), length))
+            self.write(self.read_virtual(state, Gva(state.rdi), length))
             return number
         raise HypercallError(f"hypercall {number:#x} is not known: KeV has 0 (exit) and 1 (print)")

@@ -2,10 +2,11 @@
 
 from typing import Final, Protocol
 
-from kev.addressing import Gpa, Hpa, page_floor
-from kev.dev.mmio import MmioBus, PageBackedDevice
+from kev.addressing import PAGE_SIZE, Gpa, Hpa, page_floor
+from kev.dev.mmio import MmioBus
 from kev.exits import EptViolation
 from kev.paging.mapping import Permissions
+from kev.paging.table import PageTable
 from kev.vcpu import Vcpu
 from pager.kernel import KernelVmPager
 
@@ -20,26 +21,48 @@ class WindowEngine(Protocol):
 
 
 class ViolationController:
-    """The way of every first touch, so memory comes first and devices after it."""
+    """Loads pages and maps devices.
 
-    __slots__ = ("_devices", "_engine", "_pager", "_try_lazy_paging", "_windows")
+    A device's page is mapped to a window, in which every access exits as a load or a store. Where the device keeps its registers in
+    a page of memory that the guest reads without an exit, the window takes the page's place for the length of one store.
+    """
 
-    def __init__(self, pager: KernelVmPager, devices: MmioBus, engine: WindowEngine) -> None:
+    __slots__ = ("_devices", "_engine", "_pager", "_readable", "_table", "_windows")
+
+    def __init__(self, pager: KernelVmPager, table: PageTable, devices: MmioBus, engine: WindowEngine) -> None:
         self._pager: Final = pager
-        self._try_lazy_paging: Final = pager.try_lazy_paging
+        self._table: Final = table
         self._devices: Final = devices
         self._engine: Final = engine
         self._windows: Final[dict[int, Hpa]] = {}
+        self._readable: Final[dict[int, Hpa]] = {}
+
+    def map_readable(self, gpa: Gpa, page: Hpa) -> None:
+        """Maps a device's page of memory: reads and fetches do not exit from now on, writes do."""
+        self._pager.map_mmio_page(gpa, page)
+        self._readable[gpa] = page
 
     def handle(self, _vcpu: Vcpu, exit: EptViolation) -> int | None:
-        device = self._devices.device_at(exit.gpa)
-        if device is None:
-            return 0 if self._try_lazy_paging(exit) else None
+        if self._devices.device_at(exit.gpa) is None:
+            return 0 if self._pager.try_lazy_paging(exit) else None
         page = page_floor(exit.gpa)
+        if page in self._readable:
+            self._table.remap(Gpa(page), self._window(page), Permissions.RW)
+            self._engine.invalidate(Gpa(page))
+        else:
+            self._table.map_page(page, self._window(page), Permissions.RW)
+        return 0
+
+    def stored(self, gpa: Gpa) -> None:
+        """A store to a device's page is done: if the page is a readable one, it is again."""
+        page = page_floor(gpa)
+        frame = self._readable.get(page)
+        if frame is not None:
+            self._table.remap(Gpa(page), frame, Permissions.RX)
+            self._engine.invalidate(Gpa(page))
+
+    def _window(self, page: int) -> Hpa:
         window = self._windows.get(page)
         if window is None:
-            window = self._windows[page] = self._engine.map_window(Gpa(page), 0x1000)
-        if isinstance(device, PageBackedDevice):
-            self._pager.map_mmio_page(Gpa(page), device.page)
-        self._pager.table.map_page(page, window, Permissions.RW)
-        return 0
+            window = self._windows[page] = self._engine.map_window(Gpa(page), PAGE_SIZE)
+        return window

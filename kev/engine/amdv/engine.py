@@ -347,6 +347,8 @@ class AmdvEngine:
     def _on_host_interrupt(self, vcpu: AmdvVcpu) -> None:
         self._cpu.interrupt_request.value &= ~INTERRUPT_HARD
         event = self._delivering
+        if self._exit is not None:
+            return
         if event is not None:
             if not self._delivery.finish_event(vcpu):
                 self._deliver(vcpu, event)

@@ -61,7 +61,8 @@ class LinearMemory:
     def push(self, vcpu: AmdvVcpu, vector: int, error_code: int) -> None:
         """Pushes an error code onto the stack of the handler that is about to run.
 
-        GuestFault if the guest's tables do not allow it, AwaitedPage if the stack's page has to be awaited; nothing has changed then.
+        GuestFault if the guest's tables do not allow it, AwaitedPage if the stack's page has to be awaited. Nothing has
+        changed then.
         """
         width = self._frame_width(vcpu, vector)
         _, base, _, flags = vcpu.raw_segment(SS)
@@ -89,9 +90,7 @@ class LinearMemory:
         return 2 if gate is not None and gate[5] & 0xF in _GATE_16_BIT else 4
 
     def _write(self, vcpu: AmdvVcpu, gva: int, data: bytes) -> None:
-        places = [
-            self._locate(translate(self._read_entry, vcpu, gva + i, Access.WRITE), Access.WRITE) for i in range(len(data))
-        ]
+        places = [self._locate(translate(self._read_entry, vcpu, gva + i, Access.WRITE), Access.WRITE) for i in range(len(data))]
         for place, byte in zip(places, data, strict=True):
             self._memory.view[place] = byte
 

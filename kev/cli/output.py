@@ -1,0 +1,36 @@
+"""Files that commands write: whole, or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from kev.errors import KevError
+
+
+class OutputError(KevError):
+    """A file cannot be written where the command line says."""
+
+
+def check_writable(path: Path) -> None:
+    """OutputError if `path` cannot be written: better before a long run than after it."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: there is no folder {folder}")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise OutputError(f"{path}: no permission to write")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` to a file beside `path` and renames it, so that nobody sees half of it."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error

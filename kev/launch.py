@@ -1,0 +1,92 @@
+"""Launches a guest: from an image to a report."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from kev.builder import GuestAddressSpace, MachineOptions, VmBuilder
+from kev.exits import EptViolation
+from kev.report import RunReport
+from kev.vm import Vm
+from pager.image import KernelImage
+from pager.source import SynchronousSource
+
+DEFAULT_MEMORY: Final = 256 << 20
+"""Bytes of RAM of a guest that does not say what it wants."""
+
+
+@attrs.frozen(slots=True)
+class LaunchedMachine:
+    """A machine that is ready to run, and when its launch began (`time.perf_counter`)."""
+
+    vm: Vm
+    image: str
+    began: float
+
+
+def prepare(
+    source: SynchronousSource,
+    *,
+    memory: int = DEFAULT_MEMORY,
+    options: MachineOptions | None = None,
+    output: Callable[[bytes], object],
+) -> LaunchedMachine:
+    """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read."""
+    began = time.perf_counter()
+    ram_kib = memory >> 10
+    image = KernelImage.from_elf(source)
+    space = GuestAddressSpace.reserve(ram_kib)
+    pager = space.pager(image, ram_kib)
+    builder = VmBuilder(pager, space.table, options or MachineOptions(), output)
+    from kev.engine.base import EntryState, Segment
+
+    info = pager.finalize_mem()
+    entry = EntryState(
+        rip=pager.entry,
+        cs=Segment(0x10, 0, 0xFFFF_FFFF, 0xC09B),
+        data=Segment(0x18, 0, 0xFFFF_FFFF, 0xC093),
+        cr0=0x31,
+        rax=0x36D76289,
+        rbx=info,
+        rsi=info,
+        rsp=0xA0000,
+    )
+    return LaunchedMachine(builder.build(entry), source.name, began)
+
+
+def run(machine: LaunchedMachine, *, timeout: float | None = None) -> RunReport:
+    """Runs a machine to its end. `timeout` in seconds of the host's clock."""
+    import trio
+
+    from kev.runtime import Runtime
+    from kev.schedule import FreeScheduler
+
+    vm = machine.vm
+    try:
+        trio.run(Runtime(vm, FreeScheduler()).run, timeout)
+    finally:
+        vm.console.flush()
+        vm.engine.close()
+        vm.pager.close()
+    return _report(machine)
+
+
+def _report(machine: LaunchedMachine) -> RunReport:
+    vm = machine.vm
+    assert vm.ending is not None
+    assert vm.first_instruction is not None
+    first_output = vm.console.first_output
+    return RunReport(
+        image=machine.image,
+        ending=vm.ending,
+        pages_loaded=vm.pager.statistics.loads,
+        image_pages=vm.pager.image_pages,
+        ram_pages=vm.pager.ram_pages,
+        violations=vm.exits[EptViolation],
+        exits={kind.__name__: count for kind, count in vm.exits.items() if count},
+        launch_ms=(vm.first_instruction - machine.began) * 1e3,
+        first_output_ms=None if first_output is None else (first_output - machine.began) * 1e3,
+        run_ms=(time.perf_counter() - machine.began) * 1e3,
+    )
