@@ -64,6 +64,16 @@ class Disk:
             offset += count
             rest = rest[count:]
 
+    def flush(self) -> None:
+        """Waits until everything written is on stable storage. DiskError if the file fails."""
+        try:
+            if self._descriptor is None:
+                self._file.flush()
+            elif self.writable:
+                os.fsync(self._descriptor)
+        except OSError as error:
+            raise DiskError(f"{self.name}: cannot flush: {error.strerror}") from error
+
     def read_sector(self, sector: int) -> bytes:
         """The 512 bytes of a sector. DiskError as `read_into`."""
         buffer = bytearray(SECTOR_SIZE)

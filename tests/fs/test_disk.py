@@ -61,6 +61,22 @@ def test_what_is_written_is_read_back_and_the_rest_stays(disk: Disk) -> None:
     assert disk.read_sector(2) == b"y" * 512
 
 
+def test_what_is_flushed_is_in_the_file(disk: Disk, file: BinaryIO) -> None:
+    disk.write(0, b"x" * 512)
+    disk.flush()
+    file.seek(0)
+    assert file.read() == b"x" * 512 + DATA[512:]
+
+
+def test_a_file_that_cannot_be_flushed_is_reported() -> None:
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    with refused(DiskError, "disk: cannot flush: No space left on device"):
+        Disk(Full(DATA), "disk").flush()
+
+
 def test_a_sector_is_written_whole_or_not_at_all(disk: Disk) -> None:
     with refused(DiskError, "disk: 511 bytes for sector 1: a sector has 512"):
         disk.write_sector(1, bytes(511))
