@@ -159,7 +159,7 @@ class PageTable:
         if table is None:
             return self._translate_slowly(gpa, access)
         entry = self._words[table + (gpa >> 12 & 511)]
-        if not entry & self._present or access and access & ~self.format.permission_bits(entry):
+        if not entry & self._present or access and int(access) & ~self.format.permission_bits(entry):
             return None
         return Hpa(entry & ADDRESS_MASK | gpa & 0xFFF)
 
@@ -305,7 +305,7 @@ class PageTable:
     def _translate_slowly(self, gpa: int, access: int) -> Hpa | None:
         """`translate` where no level 1 table is known yet."""
         entries = self._walk(gpa)
-        if not entries or access & ~self._permission_bits(entries):
+        if not entries or int(access) & ~self._permission_bits(entries):
             return None
         if len(entries) == LEVELS:
             self._leaf_tables[gpa >> 21] = (entries[-2] & ADDRESS_MASK) >> 3
