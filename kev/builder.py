@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from enum import Enum
 from typing import Final, Self
 
 import attrs
@@ -9,18 +10,12 @@ import attrs
 from kev.addressing import GIB, KIB, MIB, TIB, page_ceil
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.console import Console
-from kev.dev.debug_exit import DebugExit, exit_code
-from kev.dev.ignored import IgnoredPorts
+from kev.dev.block_device import BlockBackend
 from kev.dev.irq import InterruptControllers
-from kev.dev.kvmclock import KvmClock
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
-from kev.dev.pci import EmptyPciBus
-from kev.dev.pit8254 import Pit8254
 from kev.dev.ports import PortBus
-from kev.dev.poweroff import AcpiPowerOff, BochsShutdown
-from kev.dev.rtc import Rtc
-from kev.dev.serial import SerialPort
+from kev.dev.processor import ProcessorMsrs
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.base import EntryState
 from kev.errors import KevError
@@ -30,6 +25,7 @@ from kev.interrupts import Interrupts
 from kev.memory import HostMemory
 from kev.paging.npt import NptFormat
 from kev.paging.table import PageTable
+from kev.pc import Buses, Surroundings, attach_ide, attach_platform, attach_printer, attach_virtio_block
 from kev.vcpu import ActivityState, Vcpu
 from kev.vm import Vm
 from kev.vmexit.cpuid import CpuidController
@@ -44,13 +40,29 @@ from pager.kernel import KernelVmPager
 MAX_VCPUS: Final = 64
 _PHYSICAL_LIMIT: Final = TIB - GIB
 """The emulated CPU has 40 bits of physical address; the last GiB is for windows of devices."""
-_TIMER_IRQ: Final = 0
-_COM1_IRQ: Final = 4
-_RTC_IRQ: Final = 8
 
 
 class MachineError(KevError):
     """No such machine can be built."""
+
+
+class DriveKind(Enum):
+    """The device a disk is behind."""
+
+    SVIRTB = "svirtb"
+    """KeV's, at 0xcafe0000."""
+    VIRTIO = "virtio"
+    """virtio-blk over MMIO, at 0xd0000000 with interrupt 10."""
+    IDE = "ide"
+    """The primary channel's second disk, where xv6 and JOS look for their file system."""
+
+
+@attrs.frozen(slots=True)
+class Drive:
+    """A disk of the machine."""
+
+    backend: BlockBackend
+    kind: DriveKind = DriveKind.SVIRTB
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -64,6 +76,8 @@ class MachineOptions:
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
     """An access to a port without a device ends the run, instead of reading all ones."""
+    drives: tuple[Drive, ...] = ()
+    """At most one of each kind."""
     boot_time: int | None = None
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
@@ -104,9 +118,10 @@ class VmBuilder:
         self._interrupts = Interrupts(self._engine, self._vcpus)
         self._controllers = InterruptControllers(options.vcpus, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
-        self._ports = PortBus(strict=options.strict_ports)
-        self._msrs = MsrBus(lenient=options.lenient_msr)
-        self._mmio = MmioBus()
+        self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus())
+        self._memory = PagedMemory(pager)
+        self._processors = ProcessorMsrs(options.vcpus, self._clock)
+        self._violations = ViolationController(pager, table, self._buses.mmio, self._engine)
         pager.unmapped = self._engine.invalidate
 
     def build(self, entry: EntryState) -> Vm:
@@ -122,45 +137,57 @@ class VmBuilder:
             timers=self._timers,
             console=self._console,
         )
-        self._attach_interrupt_controllers()
-        self._attach_time()
-        self._attach_ports(vm)
+        machine = self._surroundings(vm)
+        vm.com1 = attach_platform(self._buses, machine)
+        self._attach_drives(machine)
         self._connect(vm)
         return vm
 
-    def _attach_interrupt_controllers(self) -> None:
-        controllers = self._controllers
-        self._ports.attach("8259 interrupt controllers", controllers.pic)
-        self._msrs.attach("local APICs", controllers.local_apics)
-        self._mmio.attach("local APICs", controllers.local_apics)
-        self._mmio.attach("I/O APIC", controllers.io_apic)
-
-    def _attach_time(self) -> None:
+    def _surroundings(self, vm: Vm) -> Surroundings:
         options = self._options
-        boot_time = int(time.time()) if options.boot_time is None else options.boot_time
-        clock, timers, line = self._clock, self._timers, self._controllers.line
-        below, *above = (len(region) for region in self._pager.ram)
-        self._ports.attach("8254 timer", Pit8254(clock, timers, line(_TIMER_IRQ)))
-        self._ports.attach("real-time clock", Rtc(clock, timers, line(_RTC_IRQ), boot_time, below, sum(above)))
-        self._msrs.attach("kvmclock", KvmClock(options.vcpus, clock, boot_time, PagedMemory(self._pager)))
+        return Surroundings(
+            vcpus=options.vcpus,
+            ram=self._pager.ram,
+            clock=self._clock,
+            timers=self._timers,
+            boot_time=int(time.time()) if options.boot_time is None else options.boot_time,
+            memory=self._memory,
+            controllers=self._controllers,
+            processors=self._processors,
+            console=self._console,
+            end=vm.exit,
+        )
 
-    def _attach_ports(self, vm: Vm) -> None:
-        serial = SerialPort(self._console.put, self._controllers.line(_COM1_IRQ), self._clock, self._timers)
-        self._ports.attach("COM1", serial)
-        self._ports.attach("PCI configuration", EmptyPciBus())
-        self._ports.attach("power-off", AcpiPowerOff(vm.exit))
-        self._ports.attach("Bochs shutdown", BochsShutdown(vm.exit))
-        self._ports.attach("debug exit", DebugExit(lambda value: vm.exit(exit_code(value))))
-        self._ports.attach("delay", IgnoredPorts())
+    def _attach_drives(self, machine: Surroundings) -> None:
+        drives: dict[DriveKind, BlockBackend] = {}
+        for drive in self._options.drives:
+            if drive.kind in drives:
+                raise MachineError(f"two disks behind {drive.kind.value}: there can be one")
+            drives[drive.kind] = drive.backend
+        if DriveKind.SVIRTB in drives:
+            self._attach_svirtb(drives[DriveKind.SVIRTB])
+        else:
+            attach_printer(self._buses, machine)
+        if DriveKind.VIRTIO in drives:
+            attach_virtio_block(self._buses, machine, drives[DriveKind.VIRTIO])
+        if DriveKind.IDE in drives:
+            attach_ide(self._buses, machine, (None, drives[DriveKind.IDE]))
+
+    def _attach_svirtb(self, disk: BlockBackend) -> None:
+        from kev.dev.svirtb import SVIRTB_GPA, SimpleVirtioBlock
+
+        memory = self._pager.memory
+        page = memory.allocate()
+        self._buses.mmio.attach("svirtb", SimpleVirtioBlock(memory.page(page), disk, self._memory))
+        self._violations.map_readable(SVIRTB_GPA, page)
 
     def _connect(self, vm: Vm) -> None:
-        interrupts = self._interrupts
-        violations = ViolationController(self._pager, self._table, self._mmio, self._engine)
-        ports = PortController(self._ports, interrupts)
-        mmio = MmioController(self._mmio, interrupts, violations.stored)
-        msrs = MsrController(self._msrs, interrupts, self._clock)
-        hypercalls = KevHypercalls(vm.exit, self._console.write, PagedMemory(self._pager).read_virtual)
-        vm.handle(EptViolation, violations.handle)
+        buses, interrupts = self._buses, self._interrupts
+        ports = PortController(buses.ports, interrupts)
+        mmio = MmioController(buses.mmio, interrupts, self._violations.stored)
+        msrs = MsrController(buses.msrs, interrupts, self._processors)
+        hypercalls = KevHypercalls(vm.exit, self._console.write, self._memory.read_virtual)
+        vm.handle(EptViolation, self._violations.handle)
         vm.handle(IoIn, ports.read)
         vm.handle(IoOut, ports.write)
         vm.handle(MmioRead, mmio.load)

@@ -43,5 +43,10 @@ class Ending:
         return cls(EndingKind.INTERRUPTED, EXIT_CODE_INTERRUPTED, "interrupted")
 
     @classmethod
+    def left(cls) -> Self:
+        """The user left the console with Ctrl-A x."""
+        return cls(EndingKind.INTERRUPTED, 0, "left the console")
+
+    @classmethod
     def timed_out(cls, seconds: float) -> Self:
         return cls(EndingKind.TIMED_OUT, EXIT_CODE_TIMED_OUT, f"timed out after {seconds:g} s")

@@ -56,8 +56,8 @@ def prepare(
     return LaunchedMachine(builder.build(entry), source.name, began)
 
 
-def run(machine: LaunchedMachine, *, timeout: float | None = None) -> RunReport:
-    """Runs a machine to its end. `timeout` in seconds of the host's clock."""
+def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descriptor: int | None = None) -> RunReport:
+    """Runs a machine to its end. `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`."""
     import trio
 
     from kev.runtime import Runtime
@@ -65,7 +65,7 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None) -> RunReport:
 
     vm = machine.vm
     try:
-        trio.run(Runtime(vm, FreeScheduler()).run, timeout)
+        trio.run(Runtime(vm, FreeScheduler()).run, timeout, input_descriptor)
     finally:
         vm.console.flush()
         vm.engine.close()

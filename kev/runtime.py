@@ -16,6 +16,7 @@ from kev.addressing import Gpa
 from kev.ending import Ending
 from kev.exits import EptViolation, PreemptionTimer
 from kev.schedule import Scheduler, Slice
+from kev.terminal import forward_input, single_characters
 from kev.vcpu import ActivityState, Vcpu
 from kev.vm import Vm
 
@@ -35,8 +36,11 @@ class Runtime:
         self._activity = trio.Event()
         self._last_checkpoint = time.perf_counter()
 
-    async def run(self, timeout: float | None = None) -> None:
-        """Runs until the machine has ended; `timeout` in seconds of the host's clock."""
+    async def run(self, timeout: float | None = None, input_descriptor: int | None = None) -> None:
+        """Runs until the machine has ended.
+
+        `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1.
+        """
         vm = self._vm
         vm.interrupts.on_runnable = self._note_activity
         async with trio.open_nursery() as nursery:
@@ -45,6 +49,8 @@ class Runtime:
                 nursery.start_soon(self._watch_for_interrupt)
             if timeout is not None:
                 nursery.start_soon(self._watch_for_timeout, timeout)
+            if input_descriptor is not None:
+                nursery.start_soon(self._forward_input, input_descriptor)
             nursery.start_soon(self._wait_while_idle)
             for vcpu in vm.vcpus:
                 nursery.start_soon(self._run_vcpu, vcpu, name=f"vcpu{vcpu.index}")
@@ -61,6 +67,17 @@ class Runtime:
     async def _watch_for_timeout(self, seconds: float) -> None:
         await trio.sleep(seconds)
         self._end(Ending.timed_out(seconds))
+
+    async def _forward_input(self, descriptor: int) -> None:
+        vm = self._vm
+        assert vm.com1 is not None
+        vm.expects_input = True
+        try:
+            with single_characters(descriptor):
+                await forward_input(descriptor, vm.com1.receive, lambda: self._end(Ending.left()))
+        finally:
+            vm.expects_input = False
+            self._note_activity()
 
     # One vCPU.
 

@@ -8,6 +8,7 @@ from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.console import Console
 from kev.dev.base import PageAbsent
+from kev.dev.serial import SerialPort
 from kev.ending import Ending
 from kev.engine.base import Budget, Engine, Service
 from kev.errors import KevError
@@ -58,6 +59,8 @@ class Vm:
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None
+        self.com1: SerialPort | None = None
+        """Where input goes."""
         self.expects_input = False
         """Input may still come and raise an interrupt."""
         self.first_instruction: float | None = None

@@ -51,13 +51,21 @@ def command(
     options = MachineOptions(vcpus=smp or (guest.smp if guest else 1), lenient_msr=lenient_msr, strict_ports=strict_ports)
     wanted = memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY)
     machine = prepare(source, memory=wanted, options=options, output=_write)
-    outcome = run(machine, timeout=timeout)
+    outcome = run(machine, timeout=timeout, input_descriptor=_standard_input())
     if report is not None:
         from kev.cli.output import write_json
 
         write_json(report, outcome.as_dict())
     _conclude(outcome)
     context.exit(outcome.exit_code)
+
+
+def _standard_input() -> int | None:
+    """The descriptor of standard input, or None if the process has none."""
+    try:
+        return sys.stdin.fileno()
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _write(data: bytes) -> None:

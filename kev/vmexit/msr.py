@@ -2,8 +2,8 @@
 
 import attrs
 
-from kev.clock import Clock
 from kev.dev.msrs import MsrBus
+from kev.dev.processor import ProcessorMsrs
 from kev.exits import GuestException, Rdmsr, Rdtsc, Wrmsr
 from kev.interrupts import Interrupts
 from kev.vcpu import Vcpu
@@ -13,7 +13,7 @@ from kev.vcpu import Vcpu
 class MsrController:
     msrs: MsrBus
     interrupts: Interrupts
-    clock: Clock
+    processors: ProcessorMsrs
 
     def read(self, vcpu: Vcpu, exit: Rdmsr) -> int | GuestException:
         self.interrupts.synchronize(vcpu)
@@ -23,6 +23,5 @@ class MsrController:
         self.interrupts.synchronize(vcpu)
         return self.msrs.write(vcpu.index, exit.index, exit.value) or 0
 
-    def read_time_stamp_counter(self, _vcpu: Vcpu, _exit: Rdtsc) -> int:
-        """The counter runs at 1 GHz, so it counts the clock's nanoseconds."""
-        return self.clock.now()
+    def read_time_stamp_counter(self, vcpu: Vcpu, _exit: Rdtsc) -> int:
+        return self.processors.read_time_stamp_counter(vcpu.index)
