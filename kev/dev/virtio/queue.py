@@ -1,0 +1,124 @@
+"""Split virtqueues, seen from the device (VIRTIO 1.2, section 2.7)."""
+
+import struct
+from typing import Final
+
+import attrs
+
+from kev.addressing import Gpa
+from kev.dev.base import DeviceError, GuestMemory
+
+_DESCRIPTOR: Final = struct.Struct("<QIHH")
+_DESCRIPTOR_NEXT: Final = 1 << 0
+_DESCRIPTOR_WRITE: Final = 1 << 1
+_DESCRIPTOR_INDIRECT: Final = 1 << 2
+
+_AVAILABLE_NO_INTERRUPT: Final = 1 << 0
+_INDEX_OFFSET: Final = 2
+_RING_OFFSET: Final = 4
+_USED_ELEMENT: Final = struct.Struct("<II")
+
+_INDICES: Final = 0x10000
+
+
+class QueueError(DeviceError):
+    """The driver has built a queue that the specification forbids."""
+
+
+@attrs.frozen(slots=True)
+class Buffer:
+    """A part of guest memory that one descriptor describes."""
+
+    gpa: Gpa
+    length: int
+    """In bytes."""
+
+
+@attrs.frozen(slots=True)
+class DescriptorChain:
+    """One request: buffers that the device reads, and after them those that it writes."""
+
+    head: int
+    """The index of the first descriptor: the request's name."""
+    readable: tuple[Buffer, ...]
+    writable: tuple[Buffer, ...]
+
+
+class SplitQueue:
+    """One virtqueue. The driver sets its size and the addresses of its parts before it makes it ready."""
+
+    __slots__ = ("_memory", "_next_available", "_next_used", "available", "descriptors", "largest", "ready", "size", "used")
+
+    def __init__(self, memory: GuestMemory, largest: int) -> None:
+        """`largest`: how many descriptors the queue may have, a power of 2 up to 32768."""
+        self._memory = memory
+        self.largest: Final = largest
+        self.reset()
+
+    def reset(self) -> None:
+        self.size = self.largest
+        self.descriptors = Gpa(0)
+        self.available = Gpa(0)
+        """The driver area."""
+        self.used = Gpa(0)
+        """The device area."""
+        self.ready = False
+        self._next_available = 0
+        self._next_used = 0
+
+    def start(self) -> None:
+        """Makes the queue ready. QueueError if its size or the alignment of its parts is wrong."""
+        if not 0 < self.size <= self.largest or self.size & (self.size - 1):
+            raise QueueError(f"virtqueue: {self.size} descriptors are not a power of 2 up to {self.largest}")
+        if self.descriptors % 16 or self.available % 2 or self.used % 4:
+            raise QueueError(
+                f"virtqueue: parts at {self.descriptors:#x}, {self.available:#x} and {self.used:#x} are not aligned to 16, 2 and 4"
+            )
+        self.ready = True
+
+    def next_chain(self) -> DescriptorChain | None:
+        """The oldest request that is not complete, or None. QueueError if there is no sense in it."""
+        waiting = (self._read16(self.available + _INDEX_OFFSET) - self._next_available) % _INDICES
+        if waiting > self.size:
+            raise QueueError(f"virtqueue: {waiting} requests are available in a queue of {self.size}")
+        if not waiting:
+            return None
+        return self._chain(self._read16(self.available + _RING_OFFSET + 2 * (self._next_available % self.size)))
+
+    def complete(self, chain: DescriptorChain, written: int) -> bool:
+        """Hands `chain`, the oldest request, back with `written` bytes in it; says whether the driver wants an interrupt."""
+        slot = self.used + _RING_OFFSET + _USED_ELEMENT.size * (self._next_used % self.size)
+        following = (self._next_used + 1) % _INDICES
+        self._memory.write(Gpa(slot), _USED_ELEMENT.pack(chain.head, written))
+        self._memory.write(Gpa(self.used + _INDEX_OFFSET), following.to_bytes(2, "little"))
+        wants_interrupt = not self._read16(self.available) & _AVAILABLE_NO_INTERRUPT
+        self._next_used = following
+        self._next_available = (self._next_available + 1) % _INDICES
+        return wants_interrupt
+
+    def _chain(self, head: int) -> DescriptorChain:
+        readable: list[Buffer] = []
+        writable: list[Buffer] = []
+        index = head
+        # A chain that is longer than the table has descriptors is a loop.
+        for _ in range(self.size):
+            if index >= self.size:
+                raise QueueError(f"virtqueue: descriptor {index} of {self.size}")
+            gpa, length, flags, index_of_next = _DESCRIPTOR.unpack(
+                self._memory.read(Gpa(self.descriptors + _DESCRIPTOR.size * index), _DESCRIPTOR.size)
+            )
+            if flags & _DESCRIPTOR_INDIRECT:
+                raise QueueError(f"virtqueue: descriptor {index} is indirect, which was not negotiated")
+            if flags & _DESCRIPTOR_WRITE:
+                writable.append(Buffer(gpa, length))
+            elif writable:
+                raise QueueError(f"virtqueue: descriptor {index} is for reading and follows one for writing")
+            else:
+                readable.append(Buffer(gpa, length))
+            if not flags & _DESCRIPTOR_NEXT:
+                return DescriptorChain(head, tuple(readable), tuple(writable))
+            index = index_of_next
+        raise QueueError(f"virtqueue: the chain at descriptor {head} is a loop")
+
+    def _read16(self, gpa: int) -> int:
+        return int.from_bytes(self._memory.read(Gpa(gpa), 2), "little")
