@@ -1,0 +1,298 @@
+"""The primary IDE channel with up to two disks: programmed I/O with 28-bit addresses (ATA/ATAPI-6, INCITS 361-2002).
+
+Commands take no time: a disk is never busy, and its data is there as soon as the command is written.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kev.dev.base import InterruptLine
+from kev.dev.block_device import SECTOR_SIZE, BlockBackend
+from kev.dev.ide_identify import LARGEST_MULTIPLE, MOST_SECTORS, identify_device
+from kev.errors import KevError
+
+_COMMAND_BLOCK: Final = 0x1F0
+_CONTROL: Final = 0x3F6
+"""Written: device control. Read: the status, without acknowledging the interrupt."""
+
+
+class Register:
+    """The ports of the command block."""
+
+    DATA: Final = 0x1F0
+    ERROR: Final = 0x1F1
+    SECTOR_COUNT: Final = 0x1F2
+    LBA_LOW: Final = 0x1F3
+    LBA_MIDDLE: Final = 0x1F4
+    LBA_HIGH: Final = 0x1F5
+    DEVICE: Final = 0x1F6
+    STATUS: Final = 0x1F7
+    """Written, it takes the command."""
+
+
+_DEVICE_SELECT: Final = 1 << 4
+_DEVICE_LBA: Final = 1 << 6
+
+_INTERRUPTS_OFF: Final = 1 << 1
+_SOFTWARE_RESET: Final = 1 << 2
+
+_STATUS_ERROR: Final = 1 << 0
+_STATUS_DATA_REQUEST: Final = 1 << 3
+_STATUS_READY: Final = 0x50
+"""Device ready, seek complete."""
+
+_ERROR_ABORTED: Final = 1 << 2
+_ERROR_ID_NOT_FOUND: Final = 1 << 4
+_ERROR_UNCORRECTABLE: Final = 1 << 6
+_DIAGNOSTIC_PASSED: Final = 1
+
+
+class _CommandFailed(Exception):
+    """The command ends with this error register."""
+
+    def __init__(self, error: int) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class IdeChannel:
+    """The registers that both disks share, and the transfer that the selected one is at."""
+
+    ports: Final = (range(_COMMAND_BLOCK, _COMMAND_BLOCK + 8), range(_CONTROL, _CONTROL + 1))
+    wide_ports: Final = (range(_COMMAND_BLOCK, _COMMAND_BLOCK + 1),)
+
+    __slots__ = (
+        "_active",
+        "_block",
+        "_block_sectors",
+        "_commands",
+        "_control",
+        "_disks",
+        "_error",
+        "_interrupt",
+        "_interrupt_pending",
+        "_is_write",
+        "_lba",
+        "_multiple",
+        "_position",
+        "_registers",
+        "_remaining",
+    )
+
+    def __init__(self, disks: Sequence[BlockBackend | None], interrupt: InterruptLine) -> None:
+        """`disks`: device 0 and device 1; None is a disk that is not there."""
+        self._disks: Final = (*disks, None, None)[:2]
+        self._interrupt = interrupt
+        self._interrupt_pending = False
+        self._active: BlockBackend | None = None
+        """The disk that has had the last command: the guest may select the other one while it transfers."""
+        self._control = 0
+        self._multiple = 0
+        self._registers = bytearray(8)
+        self._commands: Final[dict[int, Callable[[BlockBackend], None]]] = {
+            0x10: self._do_nothing,  # RECALIBRATE
+            0x20: self._read_sectors,
+            0x21: self._read_sectors,
+            0x30: self._write_sectors,
+            0x31: self._write_sectors,
+            0x40: self._verify_sectors,
+            0x41: self._verify_sectors,
+            0x91: self._do_nothing,  # INITIALIZE DEVICE PARAMETERS
+            0xC4: self._read_multiple,
+            0xC5: self._write_multiple,
+            0xC6: self._set_multiple,
+            0xE7: self._flush_cache,
+            0xEC: self._identify,
+            0xEF: self._do_nothing,  # SET FEATURES
+        }
+        self._reset()
+
+    def _reset(self) -> None:
+        """Leaves the signature of a disk in the registers (section 9.12)."""
+        self._end_transfer()
+        self._error = _DIAGNOSTIC_PASSED
+        self._registers[:] = bytes((0, 0, 1, 1, 0, 0, 0, 0))
+        self._set_interrupt(False)
+
+    # Ports
+
+    def read_port(self, port: int, size: int) -> int:
+        if port == Register.DATA:
+            return self._read_data(size)
+        if self._selected() is None:
+            return 0
+        if port == Register.STATUS:
+            self._set_interrupt(False)
+            return self._status()
+        if port == _CONTROL:
+            return self._status()
+        return self._error if port == Register.ERROR else self._registers[port & 7]
+
+    def write_port(self, port: int, size: int, value: int) -> None:
+        if port == Register.DATA:
+            self._write_data(size, value)
+        elif port == Register.STATUS:
+            self._execute(value)
+        elif port == _CONTROL:
+            self._write_control(value)
+        else:
+            self._registers[port & 7] = value
+
+    def _selected(self) -> BlockBackend | None:
+        return self._disks[bool(self._registers[Register.DEVICE & 7] & _DEVICE_SELECT)]
+
+    def _status(self) -> int:
+        error = _STATUS_ERROR if self._error & ~_DIAGNOSTIC_PASSED else 0
+        return _STATUS_READY | error | (_STATUS_DATA_REQUEST if self._block else 0)
+
+    def _write_control(self, value: int) -> None:
+        self._control = value
+        if value & _SOFTWARE_RESET:
+            self._reset()
+        self._set_interrupt(self._interrupt_pending)
+
+    def _set_interrupt(self, pending: bool) -> None:
+        self._interrupt_pending = pending
+        self._interrupt(pending and not self._control & _INTERRUPTS_OFF)
+
+    # Commands
+
+    def _execute(self, command: int) -> None:
+        disk = self._selected()
+        if disk is None:
+            return
+        self._active = disk
+        self._end_transfer()
+        self._error = 0
+        self._set_interrupt(False)
+        try:
+            self._commands.get(command, self._abort)(disk)
+        except _CommandFailed as failure:
+            self._fail(failure.error)
+        # A disk that is about to be written asks for data, but does not interrupt for its first block.
+        self._set_interrupt(not (self._block and self._is_write))
+
+    def _fail(self, error: int) -> None:
+        self._end_transfer()
+        self._error = error
+
+    def _abort(self, disk: BlockBackend) -> None:
+        raise _CommandFailed(_ERROR_ABORTED)
+
+    def _do_nothing(self, disk: BlockBackend) -> None:
+        pass
+
+    def _identify(self, disk: BlockBackend) -> None:
+        self._is_write = False
+        self._block = bytearray(identify_device(disk.size // SECTOR_SIZE, self._multiple))
+
+    def _read_sectors(self, disk: BlockBackend) -> None:
+        self._begin_transfer(disk, block_sectors=1, is_write=False)
+
+    def _read_multiple(self, disk: BlockBackend) -> None:
+        self._begin_transfer(disk, block_sectors=self._multiple, is_write=False)
+
+    def _write_sectors(self, disk: BlockBackend) -> None:
+        self._begin_transfer(disk, block_sectors=1, is_write=True)
+
+    def _write_multiple(self, disk: BlockBackend) -> None:
+        self._begin_transfer(disk, block_sectors=self._multiple, is_write=True)
+
+    def _verify_sectors(self, disk: BlockBackend) -> None:
+        self._addressed_sectors(disk)
+
+    def _set_multiple(self, disk: BlockBackend) -> None:
+        count = self._registers[Register.SECTOR_COUNT & 7]
+        if count > LARGEST_MULTIPLE or count & (count - 1):
+            raise _CommandFailed(_ERROR_ABORTED)
+        self._multiple = count
+
+    def _flush_cache(self, disk: BlockBackend) -> None:
+        try:
+            disk.flush()
+        except KevError:
+            raise _CommandFailed(_ERROR_ABORTED) from None
+
+    def _addressed_sectors(self, disk: BlockBackend) -> range:
+        """The sectors that the registers name."""
+        device = self._registers[Register.DEVICE & 7]
+        if not device & _DEVICE_LBA:
+            raise _CommandFailed(_ERROR_ABORTED)  # Cylinders, heads and sectors went out of use with ATA-6.
+        first = int.from_bytes(self._registers[Register.LBA_LOW & 7 : Register.DEVICE & 7], "little") | (device & 0xF) << 24
+        sectors = range(first, first + (self._registers[Register.SECTOR_COUNT & 7] or 256))
+        if sectors.stop > min(disk.size // SECTOR_SIZE, MOST_SECTORS):
+            raise _CommandFailed(_ERROR_ID_NOT_FOUND)
+        return sectors
+
+    # Transfers: blocks of sectors, each of which the guest reads from or writes to the data port
+
+    def _begin_transfer(self, disk: BlockBackend, block_sectors: int, is_write: bool) -> None:
+        if not block_sectors or (is_write and not disk.writable):
+            raise _CommandFailed(_ERROR_ABORTED)
+        sectors = self._addressed_sectors(disk)
+        self._lba = sectors.start
+        self._remaining = len(sectors)
+        self._block_sectors = block_sectors
+        self._is_write = is_write
+        self._next_block(disk)
+
+    def _next_block(self, disk: BlockBackend) -> None:
+        """Prepares the block at `_lba`, of as many of the remaining sectors as a block may have."""
+        self._position = 0
+        self._block = bytearray(min(self._block_sectors, self._remaining) * SECTOR_SIZE)
+        if self._block and not self._is_write:
+            try:
+                disk.read_into(self._lba * SECTOR_SIZE, memoryview(self._block))
+            except KevError:
+                raise _CommandFailed(_ERROR_UNCORRECTABLE) from None
+
+    def _end_transfer(self) -> None:
+        self._block = bytearray()
+        """What is being transferred; empty if nothing is."""
+        self._position = 0
+        self._lba = 0
+        self._remaining = 0
+        self._block_sectors = 1
+        self._is_write = False
+
+    def _read_data(self, size: int) -> int:
+        block, start = self._block, self._position
+        if not block or self._is_write:
+            return 0
+        self._position = end = start + size
+        value = int.from_bytes(block[start:end], "little")
+        if end >= len(block):
+            self._finish_block()
+        return value
+
+    def _write_data(self, size: int, value: int) -> None:
+        block, start = self._block, self._position
+        if not block or not self._is_write:
+            return
+        self._position = end = min(start + size, len(block))
+        block[start:end] = value.to_bytes(size, "little")[: end - start]
+        if end == len(block):
+            self._finish_block()
+
+    def _finish_block(self) -> None:
+        """The guest has read or written the whole block: on to the next one, if there is one."""
+        disk, block, is_write = self._active, self._block, self._is_write
+        assert disk is not None, "only a command begins a transfer"
+        try:
+            if is_write:
+                self._write_block(disk)
+            sectors = len(block) // SECTOR_SIZE
+            self._lba += sectors
+            self._remaining = max(0, self._remaining - sectors)
+            self._next_block(disk)
+        except _CommandFailed as failure:
+            self._fail(failure.error)
+        # A write interrupts when the block is on the disk, a read when there is another block to fetch.
+        if is_write or self._block or self._error:
+            self._set_interrupt(True)
+
+    def _write_block(self, disk: BlockBackend) -> None:
+        try:
+            disk.write(self._lba * SECTOR_SIZE, self._block)
+        except KevError:
+            raise _CommandFailed(_ERROR_ABORTED) from None

@@ -1,0 +1,291 @@
+"""The IDE channel, driven as small kernels drive it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kev.dev.ide import IdeChannel
+from kev.dev.ports import PortBus
+from tests.dev.ram import BrokenFile, ReadOnlyFile, TestDisk
+
+READ, WRITE, READ_MULTIPLE, WRITE_MULTIPLE, SET_MULTIPLE = 0x20, 0x30, 0xC4, 0xC5, 0xC6
+IDENTIFY, FLUSH, VERIFY, DIAGNOSE_UNKNOWN = 0xEC, 0xE7, 0x40, 0x77
+READY, REQUEST, ERROR = 0x50, 0x08, 0x01
+ABORTED, NOT_FOUND, UNCORRECTABLE = 0x04, 0x10, 0x40
+
+
+class Channel:
+    """Two disks, the second much smaller, behind a port bus."""
+
+    def __init__(self, first: TestDisk | None = None) -> None:
+        self.first = first or TestDisk(600)
+        self.second = TestDisk(2)
+        self.interrupt = False
+        self.edges = 0
+        self.bus = PortBus()
+        self.bus.attach("IDE", IdeChannel([self.first.disk, self.second.disk], self._set_interrupt))
+
+    def _set_interrupt(self, asserted: bool) -> None:
+        self.edges += asserted and not self.interrupt
+        self.interrupt = asserted
+
+    def command(self, command: int, lba: int = 0, count: int = 1, device: int = 0) -> int:
+        """Writes a command with its parameters; returns the status, which acknowledges nothing."""
+        self.bus.write(0x1F2, 1, count & 0xFF)
+        self.bus.write(0x1F3, 1, lba & 0xFF)
+        self.bus.write(0x1F4, 1, lba >> 8 & 0xFF)
+        self.bus.write(0x1F5, 1, lba >> 16 & 0xFF)
+        self.bus.write(0x1F6, 1, 0xE0 | device << 4 | lba >> 24 & 0xF)
+        self.bus.write(0x1F7, 1, command)
+        return self.bus.read(0x3F6, 1)
+
+    def acknowledge(self) -> int:
+        return self.bus.read(0x1F7, 1)
+
+    def read_data(self, length: int, size: int = 4) -> bytes:
+        return b"".join(self.bus.read(0x1F0, size).to_bytes(size, "little") for _ in range(length // size))
+
+    def write_data(self, data: bytes, size: int = 4) -> None:
+        for start in range(0, len(data), size):
+            self.bus.write(0x1F0, size, int.from_bytes(data[start : start + size], "little"))
+
+    @property
+    def error(self) -> int:
+        return self.bus.read(0x1F1, 1)
+
+
+@pytest.fixture
+def channel() -> Channel:
+    return Channel()
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_sector_is_read_by_words_and_by_dwords(channel: Channel, size: int) -> None:
+    assert channel.command(READ, lba=5) == READY | REQUEST
+    assert channel.interrupt
+    assert channel.acknowledge() == READY | REQUEST
+    assert not channel.interrupt
+    assert channel.read_data(512, size) == channel.first.sector(5)
+    assert channel.acknowledge() == READY
+    assert not channel.interrupt
+
+
+def test_the_alternate_status_does_not_acknowledge(channel: Channel) -> None:
+    channel.command(READ)
+    assert channel.bus.read(0x3F6, 1) == READY | REQUEST
+    assert channel.interrupt
+
+
+def test_several_sectors_are_read_with_an_interrupt_for_each(channel: Channel) -> None:
+    channel.command(READ, lba=10, count=3)
+    for sector in (10, 11, 12):
+        assert channel.interrupt
+        channel.acknowledge()
+        assert channel.read_data(512) == channel.first.sector(sector)
+    assert channel.acknowledge() == READY
+    assert channel.edges == 3
+
+
+def test_a_sector_count_of_0_is_256(channel: Channel) -> None:
+    channel.command(READ, lba=100, count=0)
+    assert channel.read_data(256 * 512) == channel.first.contents[100 * 512 : 356 * 512]
+    assert channel.acknowledge() == READY
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_sector_is_on_the_disk_when_its_interrupt_comes(channel: Channel, size: int) -> None:
+    assert channel.command(WRITE, lba=7, count=2) == READY | REQUEST
+    assert not channel.interrupt, "a disk that waits for its first data does not interrupt"
+    channel.write_data(b"1" * 512, size)
+    assert channel.interrupt
+    assert channel.first.sector(7) == b"1" * 512
+    assert channel.acknowledge() == READY | REQUEST
+    channel.write_data(b"2" * 512, size)
+    assert channel.interrupt
+    assert channel.acknowledge() == READY
+    assert channel.first.contents[7 * 512 : 9 * 512] == b"1" * 512 + b"2" * 512
+    assert (
+        channel.first.sector(6) + channel.first.sector(9)
+        == channel.first.original[6 * 512 : 7 * 512] + (channel.first.original[9 * 512 : 10 * 512])
+    )
+
+
+def test_multiple_sectors_share_an_interrupt(channel: Channel) -> None:
+    assert channel.command(SET_MULTIPLE, count=4) == READY
+    channel.acknowledge()
+    channel.command(READ_MULTIPLE, lba=20, count=6)
+    channel.acknowledge()
+    assert channel.read_data(6 * 512) == channel.first.contents[20 * 512 : 26 * 512]
+    assert channel.edges == 3  # SET MULTIPLE, a block of 4 and one of 2
+    channel.acknowledge()
+    channel.command(WRITE_MULTIPLE, lba=30, count=6)
+    channel.write_data(b"multiple" * 384)
+    assert channel.first.contents[30 * 512 : 36 * 512] == b"multiple" * 384
+
+
+@pytest.mark.parametrize("count", [3, 32, 255])
+def test_a_block_count_that_the_disk_cannot_do_is_aborted(channel: Channel, count: int) -> None:
+    assert channel.command(SET_MULTIPLE, count=count) == READY | ERROR
+    assert channel.error == ABORTED
+
+
+def test_multiple_without_a_block_count_is_aborted(channel: Channel) -> None:
+    assert channel.command(READ_MULTIPLE) == READY | ERROR
+    assert channel.error == ABORTED
+
+
+def test_each_disk_has_its_own_sectors(channel: Channel) -> None:
+    channel.command(WRITE, lba=1, device=1)
+    channel.write_data(b"second" + bytes(506))
+    assert channel.second.sector(1) == b"second" + bytes(506)
+    assert channel.first.contents == channel.first.original
+
+
+def test_identify_tells_size_and_name(channel: Channel) -> None:
+    assert channel.command(IDENTIFY) == READY | REQUEST
+    data = channel.read_data(512, 2)
+    words = [int.from_bytes(data[i : i + 2], "little") for i in range(0, 512, 2)]
+    assert words[60] | words[61] << 16 == 600
+    assert words[49] & 0x200, "LBA"
+    assert words[47] == 0x8010
+    assert words[59] == 0
+    name = b"".join(data[i + 1 : i + 2] + data[i : i + 1] for i in range(54, 94, 2))
+    assert name.strip() == b"kev disk"
+    assert channel.acknowledge() == READY
+    channel.command(SET_MULTIPLE, count=8)
+    channel.command(IDENTIFY)
+    assert channel.read_data(512)[118:120] == b"\x08\x01"
+
+
+def test_a_large_disk_shows_what_28_bits_reach() -> None:
+    class Large:
+        size = 1 << 40
+        writable = True
+
+        def read_into(self, offset: int, buffer: memoryview) -> None:
+            buffer[:8] = (offset // 512).to_bytes(8, "little")
+
+        def write(self, offset: int, data: bytes | bytearray | memoryview) -> None: ...
+
+        def flush(self) -> None: ...
+
+    channel = Channel()
+    channel.bus = PortBus()
+    channel.bus.attach("IDE", IdeChannel([Large()], channel._set_interrupt))
+    channel.command(IDENTIFY)
+    assert channel.read_data(512)[120:124] == (0x0FFFFFFF).to_bytes(4, "little")
+    channel.command(READ, lba=0x0FFFFFFE)
+    assert channel.read_data(512)[:8] == (0x0FFFFFFE).to_bytes(8, "little")
+    assert channel.command(READ, lba=0x0FFFFFFF) == READY | ERROR
+
+
+def test_a_disk_that_is_not_there_reads_as_0_and_takes_no_commands() -> None:
+    channel = Channel()
+    channel.bus = PortBus()
+    channel.bus.attach("IDE", IdeChannel([None, channel.second.disk], channel._set_interrupt))
+    assert channel.command(READ) == 0
+    assert not channel.interrupt
+    assert channel.command(READ, lba=1, device=1) == READY | REQUEST
+    assert channel.read_data(512) == channel.second.sector(1)
+
+
+def test_selecting_another_disk_during_a_transfer_does_not_divert_it(channel: Channel) -> None:
+    channel.command(WRITE, lba=0, count=2)
+    channel.write_data(b"A" * 512)
+    channel.bus.write(0x1F6, 1, 0xF0)
+    channel.write_data(b"B" * 512)
+    assert channel.first.contents[:1024] == b"A" * 512 + b"B" * 512
+    assert channel.second.contents == channel.second.original
+
+
+@pytest.mark.parametrize("command", [READ, WRITE, VERIFY])
+@pytest.mark.parametrize(("lba", "count"), [(600, 1), (599, 2), (0x0FFFFFFF, 1), (400, 0)])
+def test_sectors_beyond_the_disk_are_not_found(channel: Channel, command: int, lba: int, count: int) -> None:
+    assert channel.command(command, lba, count) == READY | ERROR
+    assert channel.error == NOT_FOUND
+    assert channel.interrupt
+
+
+def test_an_unknown_command_is_aborted_and_the_next_one_works(channel: Channel) -> None:
+    assert channel.command(DIAGNOSE_UNKNOWN) == READY | ERROR
+    assert channel.error == ABORTED
+    assert channel.command(READ, lba=3) == READY | REQUEST
+    assert channel.read_data(512) == channel.first.sector(3)
+
+
+def test_addresses_by_cylinder_head_and_sector_are_aborted(channel: Channel) -> None:
+    channel.bus.write(0x1F6, 1, 0xA0)
+    channel.bus.write(0x1F7, 1, READ)
+    assert channel.acknowledge() == READY | ERROR
+    assert channel.error == ABORTED
+
+
+@pytest.mark.parametrize("command", [VERIFY, FLUSH, 0x10, 0x91, 0xEF])
+def test_commands_without_data_succeed_with_an_interrupt(channel: Channel, command: int) -> None:
+    assert channel.command(command) == READY
+    assert channel.interrupt
+
+
+def test_a_read_only_disk_aborts_writes() -> None:
+    channel = Channel(TestDisk(8, ReadOnlyFile))
+    assert channel.command(WRITE) == READY | ERROR
+    assert channel.error == ABORTED
+    assert channel.command(READ) == READY | REQUEST
+
+
+def test_a_disk_that_fails_reports_it() -> None:
+    channel = Channel(TestDisk(8, BrokenFile))
+    assert channel.command(READ) == READY | ERROR
+    assert channel.error == UNCORRECTABLE
+    channel.command(WRITE)
+    channel.write_data(bytes(512))
+    assert channel.acknowledge() == READY | ERROR
+    assert channel.error == ABORTED
+
+
+def test_interrupts_can_be_turned_off_and_wait_until_they_are_on_again(channel: Channel) -> None:
+    channel.bus.write(0x3F6, 1, 2)
+    channel.command(READ)
+    assert not channel.interrupt
+    channel.bus.write(0x3F6, 1, 0)
+    assert channel.interrupt
+
+
+def test_a_software_reset_ends_the_transfer_and_leaves_the_signature_of_a_disk(channel: Channel) -> None:
+    channel.command(READ, lba=3, count=2)
+    channel.bus.write(0x3F6, 1, 4)
+    channel.bus.write(0x3F6, 1, 0)
+    assert [channel.bus.read(port, 1) for port in range(0x1F1, 0x1F8)] == [1, 1, 1, 0, 0, 0, READY]
+    assert not channel.interrupt
+    assert channel.read_data(4) == bytes(4)
+
+
+def test_data_that_nobody_asked_for_is_ignored(channel: Channel) -> None:
+    channel.write_data(b"noise")
+    assert channel.read_data(4) == bytes(4)
+    channel.command(READ, lba=1)
+    channel.write_data(b"noise")
+    assert channel.read_data(512) == channel.first.sector(1)
+    assert channel.first.contents == channel.first.original
+
+
+accesses = st.tuples(st.sampled_from([*range(0x1F0, 0x1F8), 0x3F6]), st.sampled_from([1, 2, 4]), st.integers(0, (1 << 32) - 1))
+
+
+@given(st.lists(st.one_of(accesses, st.just((0x1F7, 1, WRITE)), st.just((0x1F6, 1, 0xE0))), max_size=60), st.integers(0, 600))
+def test_whatever_a_guest_writes_the_disks_keep_their_size_and_the_channel_works(
+    writes: list[tuple[int, int, int]], data_accesses: int
+) -> None:
+    channel = Channel()
+    for port, size, value in writes:
+        channel.bus.write(port, size, value & (1 << 8 * size) - 1)
+        channel.bus.read(port, size)
+    for _ in range(data_accesses):
+        channel.bus.write(0x1F0, 4, 0)
+        channel.bus.read(0x1F0, 4)
+    assert len(channel.first.contents) == len(channel.first.original)
+    assert len(channel.second.contents) == len(channel.second.original)
+    channel.bus.write(0x3F6, 1, 4)
+    channel.bus.write(0x3F6, 1, 0)
+    channel.command(READ, lba=3)
+    assert channel.read_data(512) == channel.first.sector(3)
