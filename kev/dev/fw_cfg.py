@@ -1,0 +1,59 @@
+"""QEMU's firmware configuration device (QEMU documentation, "QEMU Firmware Configuration (fw_cfg) Device"), without DMA.
+
+A guest without firmware asks it for the size of the machine.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+_SELECTOR: Final = 0x510
+_DATA: Final = 0x511
+
+SIGNATURE: Final = 0x00
+INTERFACE: Final = 0x01
+RAM_SIZE: Final = 0x03
+CPUS: Final = 0x05
+MAXIMUM_CPUS: Final = 0x0F
+FILE_DIRECTORY: Final = 0x19
+FIRST_FILE: Final = 0x20
+
+_TRADITIONAL_INTERFACE: Final = 1
+_FILE: Final = struct.Struct(">IHxx56s")
+
+
+class FirmwareConfiguration:
+    """A word written to 0x510 selects an item; reads of 0x511 give its bytes one by one, and zeros after its end."""
+
+    ports: Final = (range(_SELECTOR, _DATA + 1),)
+    wide_ports: Final = (range(_SELECTOR, _SELECTOR + 1),)
+
+    __slots__ = ("_item", "_items", "_offset")
+
+    def __init__(self, vcpus: int, ram_size: int, files: Mapping[str, bytes] | None = None) -> None:
+        """`ram_size` in bytes; `files` by name, at most 55 ASCII characters."""
+        self._items = {
+            SIGNATURE: b"QEMU",
+            INTERFACE: struct.pack("<I", _TRADITIONAL_INTERFACE),
+            RAM_SIZE: struct.pack("<Q", ram_size),
+            CPUS: struct.pack("<H", vcpus),
+            MAXIMUM_CPUS: struct.pack("<H", vcpus),
+        }
+        directory = struct.pack(">I", len(files or {}))
+        for key, (name, contents) in enumerate((files or {}).items(), start=FIRST_FILE):
+            directory += _FILE.pack(len(contents), key, name.encode("ascii"))
+            self._items[key] = contents
+        self._items[FILE_DIRECTORY] = directory
+        self._item = self._items[SIGNATURE]
+        self._offset = 0
+
+    def read_port(self, port: int, size: int) -> int:
+        if port != _DATA or self._offset >= len(self._item):
+            return 0
+        self._offset += 1
+        return self._item[self._offset - 1]
+
+    def write_port(self, port: int, size: int, value: int) -> None:
+        if port == _SELECTOR and size > 1:
+            self._item = self._items.get(value & 0xFFFF, b"")
+            self._offset = 0

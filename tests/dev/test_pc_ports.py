@@ -1,0 +1,213 @@
+"""The small devices that kernels expect of any PC: keyboard controller, port 0x92, CRT controller, parallel port, fw_cfg."""
+
+import struct
+
+import pytest
+
+from kev.dev.fw_cfg import FirmwareConfiguration
+from kev.dev.keyboard import KeyboardController
+from kev.dev.parallel import ParallelPort
+from kev.dev.ports import PortBus
+from kev.dev.system_control import SystemControlPort
+from kev.dev.vga import CrtController
+
+
+class Keyboard:
+    """A controller with its interrupt line and what it resets."""
+
+    def __init__(self) -> None:
+        self.resets = 0
+        self.interrupt = False
+        self.edges = 0
+        self.controller = KeyboardController(self._set_interrupt, self._reset)
+
+    def _reset(self) -> None:
+        self.resets += 1
+
+    def _set_interrupt(self, asserted: bool) -> None:
+        self.edges += asserted and not self.interrupt
+        self.interrupt = asserted
+
+    @property
+    def status(self) -> int:
+        return self.controller.read_port(0x64, 1)
+
+    def command(self, value: int) -> None:
+        self.controller.write_port(0x64, 1, value)
+
+    def send(self, value: int) -> None:
+        self.controller.write_port(0x60, 1, value)
+
+    def replies(self) -> list[int]:
+        replies = []
+        while self.status & 1:
+            replies.append(self.controller.read_port(0x60, 1))
+        return replies
+
+
+@pytest.fixture
+def keyboard() -> Keyboard:
+    return Keyboard()
+
+
+def test_an_idle_keyboard_has_nothing_to_say_and_can_take_a_byte(keyboard: Keyboard) -> None:
+    assert keyboard.status & 0x03 == 0
+    assert keyboard.controller.read_port(0x60, 1) == 0
+
+
+@pytest.mark.parametrize(("command", "reply"), [(0xAA, 0x55), (0xAB, 0x00), (0xA9, 0x00)])
+def test_the_controllers_tests_pass(keyboard: Keyboard, command: int, reply: int) -> None:
+    keyboard.command(command)
+    assert keyboard.status & 0x09 == 0x09
+    assert keyboard.replies() == [reply]
+
+
+def test_the_command_byte_reads_back(keyboard: Keyboard) -> None:
+    keyboard.command(0x60)
+    keyboard.send(0x30)
+    keyboard.command(0x20)
+    assert keyboard.replies() == [0x30]
+
+
+def test_every_reply_interrupts_if_the_command_byte_says_so(keyboard: Keyboard) -> None:
+    keyboard.send(0xFF)
+    assert keyboard.interrupt
+    assert keyboard.replies() == [0xFA, 0xAA]
+    assert keyboard.edges == 2
+    assert not keyboard.interrupt
+    keyboard.command(0x60)
+    keyboard.send(0x00)
+    keyboard.send(0xF4)
+    assert not keyboard.interrupt
+    assert keyboard.replies() == [0xFA]
+
+
+@pytest.mark.parametrize(
+    ("sent", "replies"), [(0xF2, [0xFA, 0xAB, 0x83]), (0xEE, [0xEE]), (0xED, [0xFA]), (0xF5, [0xFA])], ids=lambda v: str(v)
+)
+def test_the_keyboard_answers_its_commands(keyboard: Keyboard, sent: int, replies: list[int]) -> None:
+    keyboard.send(sent)
+    assert keyboard.replies() == replies
+
+
+@pytest.mark.parametrize(("command", "resets"), [(0xFE, 1), (0xF0, 1), (0xFF, 0), (0xFD, 0), (0xAE, 0)])
+def test_pulsing_the_reset_line_resets_the_machine(keyboard: Keyboard, command: int, resets: int) -> None:
+    keyboard.command(command)
+    assert keyboard.resets == resets
+
+
+def test_address_line_20_is_enabled_through_the_output_port(keyboard: Keyboard) -> None:
+    keyboard.command(0xD1)
+    keyboard.send(0xDF)
+    keyboard.command(0xD0)
+    assert keyboard.replies() == [0xDF]
+    assert keyboard.resets == 0
+    keyboard.command(0xD1)
+    keyboard.send(0xDE)
+    assert keyboard.resets == 1
+
+
+def test_a_command_that_waits_for_a_byte_is_forgotten_by_the_next(keyboard: Keyboard) -> None:
+    keyboard.command(0xD1)
+    keyboard.command(0xAD)
+    keyboard.send(0x00)
+    assert keyboard.resets == 0
+    assert keyboard.replies() == [0xFA]
+
+
+def test_what_is_sent_to_a_mouse_is_not_taken_for_the_keyboard(keyboard: Keyboard) -> None:
+    keyboard.command(0xD4)
+    keyboard.send(0xFF)
+    assert keyboard.replies() == []
+
+
+def test_replies_that_nobody_reads_do_not_pile_up(keyboard: Keyboard) -> None:
+    for _ in range(1000):
+        keyboard.send(0xF2)
+    assert len(keyboard.replies()) == 16
+
+
+def test_port_0x92_enables_address_line_20_and_resets() -> None:
+    resets: list[None] = []
+    port = SystemControlPort(lambda: resets.append(None))
+    assert port.read_port(0x92, 1) & 3 == 2
+    port.write_port(0x92, 1, 0x02)
+    assert (port.read_port(0x92, 1), len(resets)) == (0x02, 0)
+    port.write_port(0x92, 1, 0x03)
+    assert len(resets) == 1
+
+
+def test_the_cursor_position_reads_back() -> None:
+    bus = PortBus(strict=True)
+    bus.attach("CRT", CrtController())
+    bus.write(0x3D4, 1, 14)
+    bus.write(0x3D5, 1, 0x07)
+    bus.write(0x3D4, 2, 0xCF0F)  # Index and value at once.
+    assert bus.read(0x3D5, 1) == 0xCF
+    bus.write(0x3D4, 1, 14)
+    assert (bus.read(0x3D4, 1), bus.read(0x3D5, 1)) == (14, 0x07)
+
+
+def test_a_crt_register_that_does_not_exist_reads_as_0() -> None:
+    crt = CrtController()
+    crt.write_port(0x3D4, 1, 0xFF)
+    crt.write_port(0x3D5, 1, 0x55)
+    assert crt.read_port(0x3D5, 1) == 0
+
+
+def test_the_vertical_retrace_begins_and_ends_for_whoever_waits_for_it() -> None:
+    crt = CrtController()
+    assert {crt.read_port(0x3DA, 1) & 8 for _ in range(2)} == {0, 8}
+
+
+def test_the_parallel_port_is_ready_and_its_registers_read_back() -> None:
+    bus = PortBus(strict=True)
+    bus.attach("LPT1", ParallelPort())
+    assert bus.read(0x379, 1) & 0xF8 == 0xD8
+    bus.write(0x378, 1, 0x41)
+    bus.write(0x37A, 1, 0x0D)
+    assert (bus.read(0x378, 1), bus.read(0x37A, 1) & 0x3F) == (0x41, 0x0D)
+
+
+class Firmware:
+    """A guest that asks fw_cfg."""
+
+    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+        self.bus = PortBus(strict=True)
+        self.bus.attach("fw_cfg", FirmwareConfiguration(vcpus=5, ram_size=3 << 32, files=files))
+
+    def item(self, key: int, length: int) -> bytes:
+        self.bus.write(0x510, 2, key)
+        return bytes(self.bus.read(0x511, 1) for _ in range(length))
+
+
+@pytest.mark.parametrize(
+    ("key", "contents"),
+    [
+        (0x00, b"QEMU"),
+        (0x01, b"\1\0\0\0"),
+        (0x03, (3 << 32).to_bytes(8, "little")),
+        (0x05, b"\5\0"),
+        (0x0F, b"\5\0"),
+        (0x19, b"\0\0\0\0"),
+        (0x7777, b"\0"),
+    ],
+)
+def test_fw_cfg_tells_the_machines_size_and_reads_0_after_an_item(key: int, contents: bytes) -> None:
+    assert Firmware().item(key, len(contents) + 3) == contents + bytes(3)
+
+
+def test_selecting_an_item_again_starts_at_its_beginning() -> None:
+    firmware = Firmware()
+    assert firmware.item(0, 2) == b"QE"
+    assert firmware.item(0, 4) == b"QEMU"
+
+
+def test_files_are_listed_in_the_directory_and_read_by_their_keys() -> None:
+    firmware = Firmware({"etc/first": b"1st", "opt/second": b"second file"})
+    directory = firmware.item(0x19, 4 + 2 * 64)
+    assert directory[:4] == b"\0\0\0\2"
+    for start, name, contents in ((4, b"etc/first", b"1st"), (68, b"opt/second", b"second file")):
+        size, key, text = struct.unpack_from(">IHxx56s", directory, start)
+        assert text == name.ljust(56, b"\0")
+        assert firmware.item(key, size) == contents
