@@ -93,8 +93,9 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
 
     def add_segment(self, segment: Segment, source: PageSource) -> None:
         """Every page that `segment` reaches into gets its bytes from `source`."""
-        self._placed.append(_Placed(page_floor(segment.paddr), page_ceil(segment.end), segment, source))
-        self._stale = True
+        if segment.memsz:
+            self._placed.append(_Placed(page_floor(segment.paddr), page_ceil(segment.end), segment, source))
+            self._stale = True
 
     def add_ram(self, start: Gpa, end: Gpa) -> None:
         """The pages of [start, end) exist, and are zeros where no segment is. Both are page boundaries."""
@@ -179,9 +180,9 @@ def _backings(placed: list[_Placed]) -> Iterator[Backing]:
     waiting = sorted(range(len(placed)), key=lambda index: placed[index].start, reverse=True)
     active: list[int] = []
     for start, end in pairwise(boundaries):
-        active = [index for index in active if placed[index].end > start]
         while waiting and placed[waiting[-1]].start <= start:
             insort(active, waiting.pop())
+        active = [index for index in active if placed[index].end > start]
         if active:
             yield _backing(start, end, [placed[index] for index in active])
 

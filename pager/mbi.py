@@ -118,7 +118,7 @@ class MbiWriter:
 
 
 def _string(text: str) -> bytes:
-    encoded = text.encode()
+    encoded = text.encode("utf-8", "surrogateescape")
     if b"\0" in encoded:
         raise MbiError(f"the string {text!r} contains a zero byte, which would end it")
     return encoded + b"\0"
