@@ -4,7 +4,6 @@ A guest without firmware asks it for the size of the machine.
 """
 
 import struct
-from collections.abc import Mapping
 from typing import Final
 
 _SELECTOR: Final = 0x510
@@ -16,10 +15,8 @@ RAM_SIZE: Final = 0x03
 CPUS: Final = 0x05
 MAXIMUM_CPUS: Final = 0x0F
 FILE_DIRECTORY: Final = 0x19
-FIRST_FILE: Final = 0x20
 
 _TRADITIONAL_INTERFACE: Final = 1
-_FILE: Final = struct.Struct(">IHxx56s")
 
 
 class FirmwareConfiguration:
@@ -30,20 +27,16 @@ class FirmwareConfiguration:
 
     __slots__ = ("_item", "_items", "_offset")
 
-    def __init__(self, vcpus: int, ram_size: int, files: Mapping[str, bytes] | None = None) -> None:
-        """`ram_size` in bytes; `files` by name, at most 55 ASCII characters."""
+    def __init__(self, vcpus: int, ram_size: int) -> None:
+        """`ram_size` in bytes."""
         self._items = {
             SIGNATURE: b"QEMU",
             INTERFACE: struct.pack("<I", _TRADITIONAL_INTERFACE),
             RAM_SIZE: struct.pack("<Q", ram_size),
             CPUS: struct.pack("<H", vcpus),
             MAXIMUM_CPUS: struct.pack("<H", vcpus),
+            FILE_DIRECTORY: struct.pack(">I", 0),
         }
-        directory = struct.pack(">I", len(files or {}))
-        for key, (name, contents) in enumerate((files or {}).items(), start=FIRST_FILE):
-            directory += _FILE.pack(len(contents), key, name.encode("ascii"))
-            self._items[key] = contents
-        self._items[FILE_DIRECTORY] = directory
         self._item = self._items[SIGNATURE]
         self._offset = 0
 

@@ -57,7 +57,7 @@ class SerialReceiver:
             return 0
         byte = self._fifo.popleft()
         self._from_host = min(self._from_host, len(self._fifo))
-        if not self._fifo and self._backlog and self._timer is None:
+        if self._backlog and self._timer is None:
             self._fill_after(self._depth * FRAME_NANOSECONDS)
         return byte
 

@@ -8,6 +8,7 @@ one to the head register has them served before the next instruction, and the ta
 import struct
 from typing import Final
 
+from kev import log
 from kev.addressing import MIB, PAGE_SIZE, Gpa
 from kev.dev.base import DeviceError, GuestMemory
 from kev.dev.block_device import SECTOR_SIZE, BlockBackend
@@ -59,7 +60,7 @@ class SimpleVirtioBlock:
         if offset == STATUS and value == RESET:
             self._reset()
         elif offset == QUEUE_HEAD and self._get(STATUS) == READY:
-            self._serve_until(value)
+            self._ring(value)
         elif offset != QUEUE_TAIL:
             self._set(offset, value)
 
@@ -74,27 +75,30 @@ class SimpleVirtioBlock:
         self.page[:] = bytes(PAGE_SIZE)
         self._set(STATUS, MAGIC)
 
+    def _ring(self, head: int) -> None:
+        """The driver writes the head register: whatever it asks for is served, or it is told to reset the device."""
+        try:
+            self._serve_until(head)
+        except KevError as error:
+            log.warning("svirtb needs a reset", reason=str(error))
+            self._set(STATUS, RESET)
+
     def _serve_until(self, head: int) -> None:
-        """Serves the requests from the tail up to `head`.
+        """Serves the requests from the tail up to `head`. KevError if there is no sense in one, or the disk fails.
 
         The tail follows every one of them, so that the access can be repeated when a page is absent: what was served stays served.
         """
         size = self._get(QUEUE_SIZE)
         if head >= size or size > _LARGEST_QUEUE:
-            self._set(STATUS, RESET)
-            return
+            raise DeviceError(f"the head moves to {head} in a queue of {size} entries; the limit is {_LARGEST_QUEUE}")
         transferred = 0
         while (tail := self._get(QUEUE_TAIL)) != head:
-            try:
-                transferred += self._serve(tail, _MOST_BYTES - transferred)
-            except KevError:
-                self._set(STATUS, RESET)
-                return
+            transferred += self._serve(tail, _MOST_BYTES - transferred)
             self._set(QUEUE_TAIL, (tail + 1) % size)
         self._set(QUEUE_HEAD, head)
 
     def _serve(self, index: int, most: int) -> int:
-        """Serves one request; returns how many bytes it was about. KevError if there is no sense in it, or the disk fails."""
+        """Serves one request; returns how many bytes it was about, of `most` that it may be."""
         queue = self._get(QUEUE_ADDRESS_HIGH) << 32 | self._get(QUEUE_ADDRESS_LOW)
         entry = self._memory.read(Gpa(queue + index * _REQUEST.size), _REQUEST.size)
         gpa, length, sector, command = _REQUEST.unpack(entry)
@@ -102,7 +106,7 @@ class SimpleVirtioBlock:
         # A request may pass the end of the disk; what lies beyond is left alone.
         transferred: int = max(0, min(length, self._disk.size - offset))
         if command not in (READ, WRITE) or transferred > most:
-            raise DeviceError(f"svirtb: request {index} is command {command} for {transferred} bytes")
+            raise DeviceError(f"request {index} is command {command} for {transferred} bytes; {most} are left of {_MOST_BYTES}")
         if not transferred:
             return 0
         if command == READ:

@@ -110,6 +110,7 @@ def test_a_wide_access_at_the_last_port_goes_on_at_port_0() -> None:
     bus.attach("latch", latches)
     bus.write(0xFFFF, 2, 0x1234)
     assert latches.writes == [(0, 1, 0x12)]
+    assert bus.read(0xFFFF, 2) == 0x12FF
 
 
 @pytest.mark.parametrize(("size", "ones"), [(1, 0xFF), (2, 0xFFFF), (4, 0xFFFF_FFFF)])

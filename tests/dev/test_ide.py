@@ -110,6 +110,14 @@ def test_a_sector_is_on_the_disk_when_its_interrupt_comes(channel: Channel, size
     )
 
 
+def test_a_sector_ends_within_an_access_that_crosses_its_end(channel: Channel) -> None:
+    channel.command(WRITE, lba=7)
+    channel.bus.write(0x1F0, 1, ord("x"))
+    channel.write_data(b"y" * 512)
+    assert channel.first.sector(7) == b"x" + b"y" * 511
+    assert channel.acknowledge() == READY
+
+
 def test_multiple_sectors_share_an_interrupt(channel: Channel) -> None:
     assert channel.command(SET_MULTIPLE, count=4) == READY
     channel.acknowledge()

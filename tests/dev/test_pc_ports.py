@@ -1,7 +1,5 @@
 """The small devices that kernels expect of any PC: keyboard controller, port 0x92, CRT controller, parallel port, fw_cfg."""
 
-import struct
-
 import pytest
 
 from kev.dev.fw_cfg import FirmwareConfiguration
@@ -172,9 +170,9 @@ def test_the_parallel_port_is_ready_and_its_registers_read_back() -> None:
 class Firmware:
     """A guest that asks fw_cfg."""
 
-    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+    def __init__(self) -> None:
         self.bus = PortBus(strict=True)
-        self.bus.attach("fw_cfg", FirmwareConfiguration(vcpus=5, ram_size=3 << 32, files=files))
+        self.bus.attach("fw_cfg", FirmwareConfiguration(vcpus=5, ram_size=3 << 32))
 
     def item(self, key: int, length: int) -> bytes:
         self.bus.write(0x510, 2, key)
@@ -201,13 +199,3 @@ def test_selecting_an_item_again_starts_at_its_beginning() -> None:
     firmware = Firmware()
     assert firmware.item(0, 2) == b"QE"
     assert firmware.item(0, 4) == b"QEMU"
-
-
-def test_files_are_listed_in_the_directory_and_read_by_their_keys() -> None:
-    firmware = Firmware({"etc/first": b"1st", "opt/second": b"second file"})
-    directory = firmware.item(0x19, 4 + 2 * 64)
-    assert directory[:4] == b"\0\0\0\2"
-    for start, name, contents in ((4, b"etc/first", b"1st"), (68, b"opt/second", b"second file")):
-        size, key, text = struct.unpack_from(">IHxx56s", directory, start)
-        assert text == name.ljust(56, b"\0")
-        assert firmware.item(key, size) == contents

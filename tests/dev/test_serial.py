@@ -125,6 +125,13 @@ def test_turning_the_transmitter_interrupt_off_and_on_makes_it_pending_again(lin
     assert line.read(IIR) == 0x02
 
 
+def test_enabling_the_transmitter_interrupt_twice_interrupts_once(line: Line) -> None:
+    line.write(IER, 2)
+    assert line.read(IIR) == 0x02
+    line.write(IER, 3)
+    assert not line.asserted
+
+
 # Receiving
 
 
@@ -227,6 +234,17 @@ def test_the_line_status_shows_an_overrun_once(line: Line) -> None:
     line.write(DATA, 2)
     assert line.read(LSR) == 0x63
     assert line.read(LSR) == 0x61
+
+
+def test_reading_the_line_status_acknowledges_an_overrun(line: Line) -> None:
+    line.write(IER, 0x04)
+    line.write(MCR, LOOPBACK)
+    line.write(DATA, 1)
+    assert not line.asserted
+    line.write(DATA, 2)
+    assert line.asserted
+    line.read(LSR)
+    assert not line.asserted
 
 
 # Loopback and modem

@@ -483,6 +483,7 @@ def test_a_buffer_that_is_not_in_memory(driver: BlockDriver, gpa: int) -> None:
 
 
 def test_more_requests_than_the_queue_has_room_for(driver: BlockDriver) -> None:
+    driver.chain((driver.header(IN, 0), 16, 0), (DATA, 512, WRITE), (STATUSES, 1, WRITE))
     driver.machine.poke(AVAILABLE + 2, struct.pack("<H", QUEUE_SIZE + 1))
     driver.notify()
     assert needs_reset(driver)

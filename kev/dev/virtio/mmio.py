@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from kev import log
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.dev.base import DeviceError, GuestMemory, InterruptLine
 from kev.dev.virtio.queue import DescriptorChain, SplitQueue
@@ -226,8 +227,8 @@ class VirtioMmio:
         elif not queue.ready:
             try:
                 queue.start()
-            except DeviceError:
-                self._need_reset()
+            except DeviceError as error:
+                self._need_reset(error)
 
     def _selected_queue(self) -> SplitQueue | None:
         return self._queues[self._queue_select] if self._queue_select < len(self._queues) else None
@@ -239,8 +240,8 @@ class VirtioMmio:
         if live and index < len(self._queues) and self._queues[index].ready:
             try:
                 self._serve(self._queues[index])
-            except DeviceError:
-                self._need_reset()
+            except DeviceError as error:
+                self._need_reset(error)
 
     def _serve(self, queue: SplitQueue) -> None:
         """Serves what is available. PageAbsent may end it between two requests: what was served stays served."""
@@ -249,7 +250,8 @@ class VirtioMmio:
             if queue.complete(chain, written):
                 self._set_interrupt_status(self._interrupt_status | INTERRUPT_USED_BUFFER)
 
-    def _need_reset(self) -> None:
+    def _need_reset(self, error: DeviceError) -> None:
+        log.warning("virtio device needs a reset", gpa=hex(self.gpa), reason=str(error))
         self._status |= Status.NEEDS_RESET
         if self._status & Status.DRIVER_OK:
             self._set_interrupt_status(self._interrupt_status | INTERRUPT_CONFIGURATION_CHANGE)
