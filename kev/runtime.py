@@ -14,7 +14,7 @@ import trio
 
 from kev.addressing import Gpa
 from kev.ending import Ending
-from kev.exits import EptViolation, PreemptionTimer
+from kev.exits import EptViolation, Exit, PreemptionTimer
 from kev.schedule import Scheduler, Slice
 from kev.terminal import forward_input, single_characters
 from kev.vcpu import ActivityState, Vcpu
@@ -36,10 +36,11 @@ class Runtime:
         self._activity = trio.Event()
         self._last_checkpoint = time.perf_counter()
 
-    async def run(self, timeout: float | None = None, input_descriptor: int | None = None) -> None:
+    async def run(self, timeout: float | None = None, input_descriptor: int | None = None, head_start: Exit | None = None) -> None:
         """Runs until the machine has ended.
 
-        `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1.
+        `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1. `head_start` is what vCPU 0
+        has stopped with, if it has run already.
         """
         vm = self._vm
         vm.interrupts.on_runnable = self._note_activity
@@ -53,7 +54,8 @@ class Runtime:
                 nursery.start_soon(self._forward_input, input_descriptor)
             nursery.start_soon(self._wait_while_idle)
             for vcpu in vm.vcpus:
-                nursery.start_soon(self._run_vcpu, vcpu, name=f"vcpu{vcpu.index}")
+                exit = head_start if vcpu.index == 0 else None
+                nursery.start_soon(self._run_vcpu, vcpu, exit, name=f"vcpu{vcpu.index}")
 
     def _end(self, ending: Ending) -> None:
         self._vm.end(ending)
@@ -81,21 +83,29 @@ class Runtime:
 
     # One vCPU.
 
-    async def _run_vcpu(self, vcpu: Vcpu) -> None:
+    async def _run_vcpu(self, vcpu: Vcpu, exit: Exit | None) -> None:
+        """`exit` is what the vCPU has stopped with already, if it has run before."""
         vm = self._vm
+        if exit is not None:
+            await self._follow_up(vcpu, exit)
         while True:
             slice_ = await self._turn(vcpu)
-            exit = vm.run_slice(vcpu, slice_.budget)
-            if vm.ending is not None:
-                self._cancel()
-                return
-            if vcpu.unfinished is not None:
-                await self._load(vcpu, vcpu.unfinished.gpa)
-                vm.finish(vcpu)
-            elif isinstance(exit, EptViolation):
-                await self._load(vcpu, exit.gpa)
-            elif isinstance(exit, PreemptionTimer):
-                await self._checkpoint()
+            if vcpu.activity is ActivityState.ACTIVE:
+                await self._follow_up(vcpu, vm.run_slice(vcpu, slice_.budget))
+
+    async def _follow_up(self, vcpu: Vcpu, exit: Exit) -> None:
+        """Does what has to be awaited before the vCPU can go on."""
+        vm = self._vm
+        while vcpu.unfinished is not None:
+            await self._load(vcpu, vcpu.unfinished.gpa)
+            vm.finish(vcpu)
+        if isinstance(exit, EptViolation):
+            await self._load(vcpu, exit.gpa)
+        elif isinstance(exit, PreemptionTimer):
+            await self._checkpoint()
+        if vm.ending is not None:
+            self._cancel()
+            await trio.sleep_forever()
 
     async def _load(self, vcpu: Vcpu, gpa: Gpa) -> None:
         """Waits for a page while the other vCPUs run."""
