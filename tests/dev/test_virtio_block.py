@@ -489,6 +489,20 @@ def test_more_requests_than_the_queue_has_room_for(driver: BlockDriver) -> None:
     assert needs_reset(driver)
 
 
+def test_requests_that_make_further_requests_do_not_go_on_for_ever(machine: Machine) -> None:
+    driver = BlockDriver(machine)
+    header = AVAILABLE + 0x40
+    # Sector n, read over the available ring and the header, offers one more request: for sector n + 1.
+    for sector in range(64):
+        ring = struct.pack("<HH60xIIQ", 0, sector + 2, IN, 0, (sector + 1) % 64)
+        machine.disk.disk.write(sector * 512, ring)
+    machine.poke(header, struct.pack("<IIQ", IN, 0, 0))
+    driver.chain((header, 16, 0), (AVAILABLE, 512, WRITE), (STATUSES, 1, WRITE))
+    driver.offer(0)
+    driver.notify()
+    assert driver.used() == [(0, 513)] * QUEUE_SIZE
+
+
 @pytest.mark.parametrize(
     ("register", "value"), [(0x38, 0), (0x38, 12), (0x38, 256), (0x38, 0xFFFFFFFF), (0x80, 8), (0x90, 1), (0xA0, 2)]
 )

@@ -244,8 +244,14 @@ class VirtioMmio:
                 self._need_reset(error)
 
     def _serve(self, queue: SplitQueue) -> None:
-        """Serves what is available. PageAbsent may end it between two requests: what was served stays served."""
-        while (chain := queue.next_chain()) is not None:
+        """Serves what is available. PageAbsent may end it between two requests: what was served stays served.
+
+        Requests can write to the rings and so make new ones, without end: more than the queue can hold wait for a notification.
+        """
+        for _ in range(queue.size):
+            chain = queue.next_chain()
+            if chain is None:
+                return
             written = self._device.serve(chain, self._memory)
             if queue.complete(chain, written):
                 self._set_interrupt_status(self._interrupt_status | INTERRUPT_USED_BUFFER)
