@@ -19,7 +19,7 @@ from kev.dev.processor import ProcessorMsrs
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.base import EntryState
 from kev.errors import KevError
-from kev.exits import Cpuid, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
+from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
 from kev.guest_memory import PagedMemory
 from kev.interrupts import Interrupts
 from kev.memory import HostMemory
@@ -28,6 +28,7 @@ from kev.paging.table import PageTable
 from kev.pc import Buses, Surroundings, attach_ide, attach_platform, attach_printer, attach_virtio_block
 from kev.vcpu import ActivityState, Vcpu
 from kev.vm import Vm
+from kev.vmexit.control_register import Cr8Controller
 from kev.vmexit.cpuid import CpuidController
 from kev.vmexit.hypercall import KevHypercalls
 from kev.vmexit.mmio import MmioController
@@ -111,9 +112,10 @@ class VmBuilder:
         self._pager = pager
         self._table = table
         self._console = Console(output)
-        self._clock: WallClock | VirtualClock = VirtualClock() if options.virtual_time else WallClock()
-        self._timers = TimerQueue(self._clock)
         self._engine = AmdvEngine(pager.memory, table)
+        in_slice = self._engine.instructions_in_slice
+        self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
+        self._timers = TimerQueue(self._clock)
         self._vcpus = tuple(Vcpu(index, self._engine.create_vcpu(index)) for index in range(options.vcpus))
         self._interrupts = Interrupts(self._engine, self._vcpus)
         self._controllers = InterruptControllers(options.vcpus, self._clock, self._timers, self._interrupts)
@@ -196,4 +198,5 @@ class VmBuilder:
         vm.handle(Wrmsr, msrs.write)
         vm.handle(Rdtsc, msrs.read_time_stamp_counter)
         vm.handle(Cpuid, CpuidController(len(self._vcpus)).handle)
+        vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics, interrupts).handle)
         vm.handle(Vmcall, hypercalls.handle)

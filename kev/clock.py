@@ -30,15 +30,19 @@ class WallClock:
 
 
 class VirtualClock:
-    """Stands still until it is advanced: a run of counted slices advances it by a nanosecond an instruction."""
+    """Derived from the instructions executed: a nanosecond each.
 
-    __slots__ = ("_now",)
+    It is advanced at the end of every slice; `in_slice` says how many instructions the slice that is running has executed so far.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_now", "in_slice")
+
+    def __init__(self, in_slice: Callable[[], int] = lambda: 0) -> None:
         self._now = 0
+        self.in_slice = in_slice
 
     def now(self) -> int:
-        return self._now
+        return self._now + self.in_slice()
 
     def advance(self, nanoseconds: int) -> None:
         self._now += nanoseconds
@@ -75,6 +79,10 @@ class TimerQueue:
     def at(self, deadline: int, callback: Callable[[], None]) -> Timer:
         """Runs `callback` at the first `run_due` at or after `deadline` (nanoseconds)."""
         timer = Timer(deadline, callback)
+        if self.on_earlier is not None:
+            earliest = self.next_deadline()
+            if earliest is None or deadline < earliest:
+                self.on_earlier(deadline)
         self._sequence += 1
         heapq.heappush(self._heap, (deadline, self._sequence, timer))
         return timer

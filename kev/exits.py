@@ -109,11 +109,12 @@ class Pause:
 
 @attrs.frozen(slots=True)
 class CrAccess:
-    """A write to a control register that the VM asked to see."""
+    """MOV to or from a control register that the machine has a part in. Reply: what is read."""
 
     register: int
-    """0, 3, 4 or 8."""
-    value: int
+    """8, the task priority."""
+    value: int | None
+    """What is written; None for a read."""
 
 
 @attrs.frozen(slots=True)

@@ -67,6 +67,7 @@ class Vm:
         """When guest code ran first, by `time.perf_counter`."""
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._controllers: dict[type, Controller] = {Pause: _end_slice}
+        timers.on_earlier = self._shorten_slice
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
 
     def handle(self, kind: type, controller: Controller) -> None:
@@ -124,9 +125,15 @@ class Vm:
             return budget
         remaining = max(deadline - self.clock.now(), 1)
         if budget.instructions is not None:
-            return Budget(instructions=min(budget.instructions, remaining)) if remaining < budget.instructions else budget
+            return Budget(instructions=remaining) if remaining < budget.instructions else budget
         seconds = remaining / _NANOSECONDS
         return Budget(seconds=seconds) if budget.seconds is None or seconds < budget.seconds else budget
+
+    def _shorten_slice(self, deadline: int) -> None:
+        """A device has set a timer that is due before the slice would end."""
+        remaining = max(deadline - self.clock.now(), 1)
+        virtual = self._virtual is not None
+        self.engine.shorten(Budget(instructions=remaining) if virtual else Budget(seconds=remaining / _NANOSECONDS))
 
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT

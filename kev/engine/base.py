@@ -137,6 +137,12 @@ class Engine(Protocol[State]):
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
 
+    def shorten(self, budget: Budget) -> None:
+        """Called from `service`: the slice that is running ends after so much more, unless it would have ended earlier."""
+
+    def instructions_in_slice(self) -> int:
+        """Instructions retired so far in the slice that is running, if it is counted; else 0."""
+
     def raise_interrupt(self, vcpu: State, vector: int | None) -> None:
         """The external interrupt that waits for this vCPU, or None. The CPU takes it as soon as RFLAGS.IF and shadows allow."""
 

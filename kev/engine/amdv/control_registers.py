@@ -1,36 +1,96 @@
-"""Writes to CR4, which the emulated CPU accepts with reserved bits set (Intel SDM vol. 3, "Control registers")."""
+"""MOV to CR4 and to and from CR8, and the instructions that CR4.UMIP forbids (Intel SDM vol. 3, "Control registers").
+
+The emulated CPU accepts reserved bits in CR4, does not know UMIP, and has no interrupt controller behind CR8.
+"""
 
 from typing import TYPE_CHECKING, Final
 
 from unicorn import x86_const as x86
 
-from kev.engine.amdv.vcpu import AmdvVcpu
-from kev.exits import GENERAL_PROTECTION
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, UndecodableInstruction, decode
+from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
+from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
 
 if TYPE_CHECKING:
     from kev.engine.amdv.engine import AmdvEngine
 
 _PAE: Final = 1 << 5
-_UMIP: Final = 1 << 11
+UMIP: Final = 1 << 11
 _DEFINED: Final = (
     0x7FF  # VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT
-    | _UMIP
+    | UMIP
     | 1 << 16  # FSGSBASE
     | 1 << 20  # SMEP
     | 1 << 21  # SMAP
 )
-_LENGTH: Final = 3  # of MOV CR4, reg without a REX prefix
+_DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
+_SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
 
 def write_cr4(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    code = engine.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, _LENGTH + 1)
-    prefix = code[0] if code[0] & 0xF0 == 0x40 and vcpu.long_mode else 0
-    mod_rm = code[3] if prefix else code[2]
-    source = mod_rm & 7 | (prefix & 1) << 3
-    value = vcpu.quads[source]
+    instruction = _current(engine, vcpu)
+    if instruction is None or instruction.operand.register is None:
+        engine.raise_exception(vcpu, INVALID_OPCODE)
+        return
+    value = vcpu.quads[instruction.operand.register]
+    if not vcpu.long_mode:
+        value &= 0xFFFF_FFFF
     if value & ~_DEFINED or (vcpu.long_mode and not value & _PAE):
         engine.raise_exception(vcpu, GENERAL_PROTECTION)
         return
     engine.uc.reg_write(x86.UC_X86_REG_CR4, value)
-    engine.set_umip(bool(value & _UMIP))
-    vcpu.skip(_LENGTH + bool(prefix))
+    engine.set_umip(bool(value & UMIP))
+    vcpu.skip(instruction.length)
+
+
+def write_cr8(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    instruction = _current(engine, vcpu)
+    assert instruction is not None
+    assert instruction.operand.register is not None
+    value = vcpu.quads[instruction.operand.register]
+    if engine.reply_or_stop(vcpu, CrAccess(8, value)) is not None:
+        vcpu.skip(instruction.length)
+
+
+def read_cr8(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    instruction = _current(engine, vcpu)
+    assert instruction is not None
+    assert instruction.operand.register is not None
+    reply = engine.reply_or_stop(vcpu, CrAccess(8, None))
+    if isinstance(reply, int):
+        vcpu.quads[instruction.operand.register] = reply
+        vcpu.skip(instruction.length)
+
+
+def read_descriptor_table(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    """SGDT, SIDT, SLDT and STR while CR4.UMIP is set: #GP outside of CPL 0."""
+    instruction = _current(engine, vcpu)
+    if instruction is None:
+        engine.raise_exception(vcpu, INVALID_OPCODE)
+    elif vcpu.cpl:
+        engine.raise_exception(vcpu, GENERAL_PROTECTION)
+    elif engine.store(vcpu, instruction.operand.linear, _stored(vcpu, instruction)):
+        vcpu.skip(instruction.length)
+
+
+def _stored(vcpu: AmdvVcpu, instruction: Instruction) -> bytes:
+    """What the instruction writes to memory; a selector that goes to a register is written here, and nothing is left."""
+    key = (instruction.opcode, instruction.extension & 7)
+    if key in _DESCRIPTOR_TABLES:
+        _, base, limit, _ = vcpu.raw_segment(_DESCRIPTOR_TABLES[key])
+        return limit.to_bytes(4, "little")[:2] + base.to_bytes(8, "little")[: 8 if vcpu.long_mode else 4]
+    selector = vcpu.raw_segment(_SELECTORS[key])[0] & 0xFFFF
+    register = instruction.operand.register
+    if register is None:
+        return selector.to_bytes(2, "little")
+    keep = vcpu.quads[register] & ~0xFFFF if instruction.operand_size == 2 else 0
+    vcpu.quads[register] = keep | selector
+    return b""
+
+
+def _current(engine: "AmdvEngine", vcpu: AmdvVcpu) -> Instruction | None:
+    code = engine.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION)
+    try:
+        return decode(vcpu, code)
+    except UndecodableInstruction:
+        return None

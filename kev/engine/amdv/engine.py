@@ -21,6 +21,7 @@ from unicorn import x86_const as x86
 
 from kev.addressing import Gpa, Hpa
 from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.control_registers import UMIP
 from kev.engine.amdv.delivery import (
     HAS_ERROR_CODE,
     INTERRUPT_HARD,
@@ -68,6 +69,9 @@ _INTERCEPTS: Final = vmcb.SVM_INSTRUCTIONS | {
     vmcb.VMMCALL,
     vmcb.MONITOR,
     vmcb.MWAIT,
+    vmcb.CR8_READ,
+    vmcb.CR4_WRITE,
+    vmcb.CR8_WRITE,
 }
 
 # Nested page fault error code: bit 1 write, bit 4 instruction fetch.
@@ -172,7 +176,7 @@ class AmdvEngine:
         finally:
             self._preemption.disarm()
             if self._counted:
-                vcpu.instructions += self.instructions_in_slice()
+                vcpu.instructions += self._retired()
         self._note_taken(vcpu)
         vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
         return self._exit or PreemptionTimer()
@@ -237,10 +241,15 @@ class AmdvEngine:
         return Hpa(start)
 
     def instructions_in_slice(self) -> int:
-        """Instructions retired so far in the running counted slice."""
-        if not self._counted:
-            return 0
-        return min(self._cpu.counter.value, self._cpu.count_limit.value) - self._not_retired
+        """Instructions retired so far in the slice that is running, if it is counted; else 0."""
+        return self._retired() if self._running and self._counted else 0
+
+    def shorten(self, budget: Budget) -> None:
+        if budget.instructions is not None and self._counted:
+            limit = self._cpu.count_limit
+            limit.value = min(limit.value, self._cpu.counter.value + budget.instructions)
+        elif budget.seconds is not None and self._running:
+            self._preemption.advance(budget.seconds)
 
     def read_rflags(self, vcpu: AmdvVcpu) -> int:
         self._make_current(vcpu)
@@ -256,7 +265,22 @@ class AmdvEngine:
     # Running.
 
     def set_umip(self, enabled: bool) -> None:
-        """CR4.UMIP of the current vCPU has changed."""
+        """CR4.UMIP of the current vCPU is `enabled`: SGDT and its like have to exit, or not."""
+        if enabled != self._umip:
+            self._umip = enabled
+            self._write_intercepts()
+
+    def store(self, vcpu: AmdvVcpu, linear: int, data: bytes) -> bool:
+        """Writes to guest memory for an emulated instruction; False if a page fault is on its way, or the slice has ended."""
+        try:
+            self.linear.write(vcpu, linear, data)
+        except GuestFault as fault:
+            self.raise_exception(vcpu, fault.exception)
+            return False
+        except AwaitedPage as awaited:
+            self.stop(awaited.violation)
+            return False
+        return True
 
     def forget_translations(self) -> None:
         """Empties the translation look-aside buffer, guest and nested."""
@@ -273,6 +297,7 @@ class AmdvEngine:
         vcpu.attach(self._cpu.quads, self._cpu.words)
         self.forget_translations()
         self._vcpu = vcpu
+        self.set_umip(bool(vcpu.cr4 & UMIP))
 
     def _emulate(self, vcpu: AmdvVcpu, count: int) -> None:
         self._running = True
@@ -284,6 +309,9 @@ class AmdvEngine:
         finally:
             self._running = False
 
+    def _retired(self) -> int:
+        return min(self._cpu.counter.value, self._cpu.count_limit.value) - self._not_retired
+
     def _choose_counting(self, counted: bool) -> None:
         if counted != self._counted:
             self.uc.ctl_flush_tb()  # counting is compiled into translated code
@@ -293,7 +321,11 @@ class AmdvEngine:
         codes = _INTERCEPTS
         if len(self._vcpus) > 1:
             codes |= {vmcb.PAUSE}
-        self._vmcb.intercept(codes, frozenset({4}))
+        if self._umip:
+            codes |= vmcb.DESCRIPTOR_TABLE_READS
+        bits = self._vmcb.intercept(codes)
+        # Until the next VMRUN, the CPU goes by its own copy.
+        self._cpu.quads[layout.INTERCEPT >> 3] = bits
 
     def stop(self, exit: Exit) -> None:
         self._exit = exit

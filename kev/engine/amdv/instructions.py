@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from kev.engine.amdv import layout, vmcb
-from kev.engine.amdv.control_registers import write_cr4
+from kev.engine.amdv.control_registers import read_cr8, read_descriptor_table, write_cr4, write_cr8
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.exits import (
     GENERAL_PROTECTION,
@@ -139,7 +139,9 @@ def undefined(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
 
 
 INTERCEPTED: Final[dict[int, Callable[["AmdvEngine", AmdvVcpu], None]]] = {
+    vmcb.CR8_READ: read_cr8,
     vmcb.CR4_WRITE: write_cr4,
+    vmcb.CR8_WRITE: write_cr8,
     vmcb.CPUID: cpuid,
     vmcb.MSR: msr,
     vmcb.HLT: hlt,
@@ -151,4 +153,5 @@ INTERCEPTED: Final[dict[int, Callable[["AmdvEngine", AmdvVcpu], None]]] = {
     vmcb.MONITOR: undefined,
     vmcb.MWAIT: undefined,
     **dict.fromkeys(vmcb.SVM_INSTRUCTIONS, undefined),
+    **dict.fromkeys(vmcb.DESCRIPTOR_TABLE_READS, read_descriptor_table),
 }

@@ -71,7 +71,7 @@ class LinearMemory:
         else:
             mask = 0xFFFF_FFFF if flags & _SS_DEFAULT_SIZE_32 else 0xFFFF
         stack_pointer = vcpu.rsp - width & mask
-        self._write(vcpu, base + stack_pointer, error_code.to_bytes(width, "little"))
+        self.write(vcpu, base + stack_pointer, error_code.to_bytes(width, "little"))
         vcpu.rsp = vcpu.rsp & ~mask | stack_pointer
 
     def _gate(self, vcpu: AmdvVcpu, vector: int) -> bytes | None:
@@ -89,7 +89,8 @@ class LinearMemory:
         gate = self._gate(vcpu, vector)
         return 2 if gate is not None and gate[5] & 0xF in _GATE_16_BIT else 4
 
-    def _write(self, vcpu: AmdvVcpu, gva: int, data: bytes) -> None:
+    def write(self, vcpu: AmdvVcpu, gva: int, data: bytes) -> None:
+        """Writes at `gva` as the kernel would; GuestFault or AwaitedPage before anything changes."""
         places = [self._locate(translate(self._read_entry, vcpu, gva + i, Access.WRITE), Access.WRITE) for i in range(len(data))]
         for place, byte in zip(places, data, strict=True):
             self._memory.view[place] = byte

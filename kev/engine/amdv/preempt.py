@@ -33,6 +33,12 @@ class PreemptionThread:
                 self._thread = threading.Thread(target=self._watch, name="kev-preemption", daemon=True)
                 self._thread.start()
 
+    def advance(self, seconds: float) -> None:
+        """The running slice ends in `seconds`, if it would not end earlier."""
+        deadline = self._deadline
+        if deadline is None or time.monotonic() + seconds < deadline:
+            self.arm(seconds)
+
     def disarm(self) -> None:
         """The slice is over."""
         self._deadline = None

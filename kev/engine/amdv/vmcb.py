@@ -8,7 +8,9 @@ from kev.engine.base import EntryState, Segment
 from kev.memory import HostMemory
 
 # Exit codes (appendix C).
+CR8_READ: Final = 0x08
 CR4_WRITE: Final = 0x14
+CR8_WRITE: Final = 0x18
 INTR: Final = 0x60
 IDTR_READ: Final = 0x66
 GDTR_READ: Final = 0x67
@@ -40,6 +42,7 @@ DESCRIPTOR_TABLE_READS: Final = frozenset({IDTR_READ, GDTR_READ, LDTR_READ, TR_R
 """SIDT, SGDT, SLDT and STR: intercepted while CR4.UMIP is set."""
 
 # Control area.
+_INTERCEPT_CR_READ: Final = 0x00
 _INTERCEPT_CR_WRITE: Final = 0x02
 _INTERCEPTS: Final = 0x0C
 _MSRPM_BASE: Final = 0x48
@@ -120,10 +123,13 @@ class Vmcb:
             bit = 2 * msr if msr < 0x2000 else 2 * (0x2000 + msr - 0xC0000000)
             view[address + bit // 8] &= ~(3 << bit % 8) & 0xFF
 
-    def intercept(self, codes: frozenset[int], cr_writes: frozenset[int]) -> None:
-        """Which exits VMRUN arms from now on: `codes` from 0x60 on, and writes to control registers."""
-        self._pack(_INTERCEPT_CR_WRITE, "H", sum(1 << number for number in cr_writes))
-        self._pack(_INTERCEPTS, "Q", sum(1 << code - INTR for code in codes))
+    def intercept(self, codes: frozenset[int]) -> int:
+        """Which exits VMRUN arms from now on; returns the intercept bits of codes from 0x60 on, as the CPU keeps them."""
+        self._pack(_INTERCEPT_CR_READ, "H", sum(1 << code for code in codes if code < 0x10))
+        self._pack(_INTERCEPT_CR_WRITE, "H", sum(1 << code - 0x10 for code in codes if 0x10 <= code < 0x20))
+        bits = sum(1 << code - INTR for code in codes if code >= INTR)
+        self._pack(_INTERCEPTS, "Q", bits)
+        return bits
 
     @property
     def exit_info_2(self) -> int:

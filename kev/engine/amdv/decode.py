@@ -1,0 +1,143 @@
+"""Decodes the operands of the few instructions that are emulated (AMD64 Architecture Programmer's Manual vol. 3, chapter 1)."""
+
+from typing import Final
+
+import attrs
+
+from kev.engine.amdv import layout
+from kev.engine.amdv.vcpu import CS, DS, ES, FS, GS, HFLAGS_CS64, SS, AmdvVcpu
+
+LONGEST_INSTRUCTION: Final = 15
+
+_SEGMENT_PREFIXES: Final = {0x26: ES, 0x2E: CS, 0x36: SS, 0x3E: DS, 0x64: FS, 0x65: GS}
+_OPERAND_SIZE: Final = 0x66
+_ADDRESS_SIZE: Final = 0x67
+_IGNORED_PREFIXES: Final = frozenset({0xF0, 0xF2, 0xF3})
+_TWO_BYTE: Final = 0x0F
+_DEFAULT_SIZE_32: Final = 1 << 22  # the D flag in a code segment's second word
+_REX_W, _REX_R, _REX_X, _REX_B = 8, 4, 2, 1
+
+# 16-bit addressing: base and index registers by r/m (RBX 3, RSP 4, RBP 5, RSI 6, RDI 7).
+_BASES_16: Final = ((3, 6), (3, 7), (5, 6), (5, 7), (6,), (7,), (5,), (3,))
+
+
+@attrs.frozen(slots=True)
+class Operand:
+    """The r/m operand: a register, or memory at a linear address."""
+
+    register: int | None
+    linear: int = 0
+
+
+@attrs.frozen(slots=True)
+class Instruction:
+    """A two-byte instruction (0F xx) with a ModRM byte."""
+
+    length: int
+    opcode: int
+    """The second byte."""
+    extension: int
+    """The reg field, with REX.R."""
+    operand: Operand
+    operand_size: int
+    """2, 4 or 8 bytes."""
+
+
+class UndecodableInstruction(Exception):
+    """Not a two-byte instruction with a ModRM byte, or not all of it can be read."""
+
+
+class _Bytes:
+    """The bytes of an instruction, one after the other."""
+
+    __slots__ = ("_code", "position")
+
+    def __init__(self, code: bytes) -> None:
+        self._code = code
+        self.position = 0
+
+    def take(self, size: int = 1, *, signed: bool = False) -> int:
+        part = self._code[self.position : self.position + size]
+        if len(part) < size:
+            raise UndecodableInstruction
+        self.position += size
+        return int.from_bytes(part, "little", signed=signed)
+
+
+def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
+    """Decodes the instruction at RIP, whose bytes are `code`. UndecodableInstruction if it is of another kind."""
+    in_64_bit_mode = bool(vcpu.words[layout.HFLAGS >> 2] & HFLAGS_CS64)
+    default_32 = bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
+    address_size = 8 if in_64_bit_mode else 4 if default_32 else 2
+    operand_size = 4 if in_64_bit_mode or default_32 else 2
+    segment: int | None = None
+    rex = 0
+    stream = _Bytes(code)
+    while True:
+        byte = stream.take()
+        if byte in _SEGMENT_PREFIXES:
+            segment = _SEGMENT_PREFIXES[byte]
+        elif byte == _OPERAND_SIZE:
+            operand_size = 2 if operand_size == 4 else 4
+        elif byte == _ADDRESS_SIZE:
+            address_size = 4 if address_size != 4 else 2
+        elif byte not in _IGNORED_PREFIXES:
+            break
+    if in_64_bit_mode and byte & 0xF0 == 0x40:
+        rex = byte
+        byte = stream.take()
+    if byte != _TWO_BYTE:
+        raise UndecodableInstruction
+    opcode = stream.take()
+    mod_rm = stream.take()
+    operand = _operand(vcpu, stream, mod_rm, rex, address_size, segment)
+    return Instruction(
+        stream.position,
+        opcode,
+        mod_rm >> 3 & 7 | (8 if rex & _REX_R else 0),
+        operand,
+        8 if rex & _REX_W else operand_size,
+    )
+
+
+def _operand(vcpu: AmdvVcpu, stream: _Bytes, mod_rm: int, rex: int, address_size: int, segment: int | None) -> Operand:
+    mode, rm = mod_rm >> 6, mod_rm & 7
+    if mode == 3:
+        return Operand(rm | (8 if rex & _REX_B else 0))
+    if address_size == 2:
+        offset, uses_stack = _offset_16(vcpu, stream, mode, rm)
+    else:
+        offset, uses_stack = _offset_32_or_64(vcpu, stream, mode, rm, rex)
+    offset &= (1 << 8 * address_size) - 1
+    if segment is None:
+        segment = SS if uses_stack else DS
+    base = vcpu.raw_segment(segment)[1] if segment in (FS, GS) or not vcpu.words[layout.HFLAGS >> 2] & HFLAGS_CS64 else 0
+    mask = 0xFFFF_FFFF_FFFF_FFFF if vcpu.long_mode else 0xFFFF_FFFF
+    return Operand(None, base + offset & mask)
+
+
+def _offset_16(vcpu: AmdvVcpu, stream: _Bytes, mode: int, rm: int) -> tuple[int, bool]:
+    if mode == 0 and rm == 6:
+        return stream.take(2), False
+    registers = _BASES_16[rm]
+    displacement = stream.take(mode, signed=True) if mode else 0
+    return sum(vcpu.quads[register] for register in registers) + displacement, 5 in registers
+
+
+def _offset_32_or_64(vcpu: AmdvVcpu, stream: _Bytes, mode: int, rm: int, rex: int) -> tuple[int, bool]:
+    base: int | None = rm | (8 if rex & _REX_B else 0)
+    scaled = 0
+    relative = False
+    if rm == 4:
+        sib = stream.take()
+        index = sib >> 3 & 7 | (8 if rex & _REX_X else 0)
+        base = sib & 7 | (8 if rex & _REX_B else 0)
+        scaled = 0 if index == 4 else vcpu.quads[index] << (sib >> 6)
+        if sib & 7 == 5 and mode == 0:
+            base = None
+    elif rm == 5 and mode == 0:
+        base = None
+        relative = bool(vcpu.words[layout.HFLAGS >> 2] & HFLAGS_CS64)
+    displacement = stream.take(4 if mode in (0, 2) else 1, signed=True) if mode or base is None else 0
+    start = vcpu.quads[base] if base is not None else vcpu.rip + stream.position if relative else 0
+    return start + scaled + displacement, base in (4, 5)
