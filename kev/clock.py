@@ -68,9 +68,11 @@ class Timer:
 class TimerQueue:
     """Callbacks by deadline. Timers of the same deadline run in the order they were set."""
 
-    __slots__ = ("_cancelled", "_clock", "_heap", "_sequence")
+    __slots__ = ("_cancelled", "_clock", "_heap", "_sequence", "on_earlier")
 
     def __init__(self, clock: Clock) -> None:
+        self.on_earlier: Callable[[int], None] | None = None
+        """Told of a deadline that is earlier than all others."""
         self._clock = clock
         self._heap: list[tuple[int, int, Timer]] = []
         self._sequence = 0
