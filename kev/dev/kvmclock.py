@@ -24,7 +24,6 @@ _NANOSECOND_PER_TICK: Final = (1 << 31, 1)
 _STABLE: Final = 1
 """The time-stamp counters of all vCPUs agree (PVCLOCK_TSC_STABLE_BIT)."""
 _ENABLE: Final = 1
-_NANOSECONDS: Final = 1_000_000_000
 
 
 class KvmClock:
@@ -35,7 +34,7 @@ class KvmClock:
     msrs: Final[Sequence[range]] = (range(0x11, 0x13), range(0x4B56_4D00, 0x4B56_4D02))
 
     def __init__(self, vcpus: int, clock: Clock, boot_time: int, memory: GuestMemory) -> None:
-        """`boot_time`: when the machine was switched on, in nanoseconds since 1970 UTC."""
+        """`boot_time`: when the machine was switched on, in seconds since 1970 UTC."""
         self._clock = clock
         self._boot_time = boot_time
         self._memory = memory
@@ -55,8 +54,7 @@ class KvmClock:
         if address & 3:
             return GENERAL_PROTECTION
         if address:
-            seconds, nanoseconds = divmod(self._boot_time, _NANOSECONDS)
-            self._memory.write(Gpa(address), _WALL_CLOCK_LAYOUT.pack(_VERSION, seconds & 0xFFFF_FFFF, nanoseconds))
+            self._memory.write(Gpa(address), _WALL_CLOCK_LAYOUT.pack(_VERSION, self._boot_time & 0xFFFF_FFFF, 0))
         self._wall_clock = address
         return None
 

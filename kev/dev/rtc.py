@@ -67,11 +67,11 @@ class Rtc:
     def __init__(
         self, clock: Clock, timers: TimerQueue, irq: InterruptLine, boot_time: int, low_ram: int, high_ram: int = 0
     ) -> None:
-        """`boot_time`: when the machine was switched on, nanoseconds since 1970 UTC. RAM below and above 4 GiB: in bytes."""
+        """`boot_time`: when the machine was switched on, seconds since 1970 UTC. RAM below and above 4 GiB: in bytes."""
         self._clock = clock
         self._timers = timers
         self._irq = irq
-        self._epoch = boot_time
+        self._epoch = boot_time * _NANOSECONDS
         """What the clock below says is added to this."""
         self._held: CalendarTime | None = None
         """The time registers while the guest sets them."""

@@ -78,6 +78,16 @@ def test_lint0_can_be_a_fixed_interrupt_or_an_nmi() -> None:
     assert board.processors.told("nmi") == [(0, None)]
 
 
+def test_lint0_sees_no_edge_while_the_8259_only_changes_its_mind() -> None:
+    board = board_with_pic()
+    board.write(LVT_LINT0, 0x31)
+    board.controllers.line(4)(True)
+    board.take()
+    board.end_of_interrupt()
+    board.controllers.line(1)(True)
+    assert board.take() is None
+
+
 @pytest.mark.parametrize("how", ["software", "hardware"])
 def test_a_disabled_local_apic_lets_the_8259_through(how: str) -> None:
     board = board_with_pic()
@@ -118,6 +128,17 @@ def test_the_io_apics_input_0_is_the_8259() -> None:
     assert board.pending() == [None, 0x24]
     assert board.take(vcpu=1) == 0x24
     assert board.take(vcpu=1) == 0x25
+    assert board.pending() == [None, None]
+
+
+def test_an_extint_message_is_good_for_one_interrupt() -> None:
+    board = board_with_pic(vcpus=2, icw4=3)
+    board.write(LVT_LINT0, MASKED)
+    board.redirect(0, EXTINT, high=1 << 24)
+    board.controllers.line(4)(True)
+    assert board.take(vcpu=1) == 0x24
+    board.redirect(0, MASKED | EXTINT, high=1 << 24)
+    board.controllers.line(5)(True)
     assert board.pending() == [None, None]
 
 

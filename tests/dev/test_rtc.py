@@ -26,7 +26,7 @@ class Cmos:
         self.timers = TimerQueue(self.clock)
         self.asserted = False
         self.edges: list[int] = []
-        boot_time = int(boot.timestamp()) * SECOND
+        boot_time = int(boot.timestamp())
         self.device = Rtc(self.clock, self.timers, self._set_irq, boot_time, low_ram, high_ram)
 
     def _set_irq(self, asserted: bool) -> None:
