@@ -1,14 +1,18 @@
 """Launches a guest: from an image to a report."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
 
 from kev.builder import GuestAddressSpace, MachineOptions, VmBuilder
+from kev.ending import Ending
 from kev.engine.base import Budget
-from kev.exits import EptViolation, Exit
+from kev.exits import EptViolation
 from kev.report import RunReport
 from kev.vm import Vm
 from pager.image import KernelImage
@@ -62,10 +66,8 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descrip
     """Runs a machine to its end. `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`."""
     vm = machine.vm
     try:
-        # Most of what a short run needs is over before the runtime, which takes longer to import, would have been there.
-        exit = vm.run_slice(vm.vcpus[0], _HEAD_START)
-        if vm.ending is None:
-            _run_tasks(vm, exit, timeout, input_descriptor)
+        with _interrupts_end(vm):
+            _run_vm(vm, timeout, input_descriptor)
     finally:
         vm.console.flush()
         vm.engine.close()
@@ -73,13 +75,30 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descrip
     return _report(machine)
 
 
-def _run_tasks(vm: Vm, exit: Exit, timeout: float | None, input_descriptor: int | None) -> None:
+def _run_vm(vm: Vm, timeout: float | None, input_descriptor: int | None) -> None:
+    # Most of what a short run needs is over before the runtime, which takes longer to import, would have been there.
+    exit = vm.run_slice(vm.vcpus[0], _HEAD_START)
+    if vm.ending is not None:
+        return
     import trio
 
     from kev.runtime import Runtime
     from kev.schedule import FreeScheduler
 
     trio.run(Runtime(vm, FreeScheduler()).run, timeout, input_descriptor, exit)
+
+
+@contextmanager
+def _interrupts_end(vm: Vm) -> Iterator[None]:
+    """Makes Ctrl-C end the run, also while there is no runtime yet to see it. In other threads nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: vm.end(Ending.interrupted()))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _report(machine: LaunchedMachine) -> RunReport:

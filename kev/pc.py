@@ -13,12 +13,13 @@ from kev.dev.block_device import BlockBackend
 from kev.dev.debug_exit import DebugExit, exit_code
 from kev.dev.fw_cfg import FirmwareConfiguration
 from kev.dev.ignored import IgnoredPorts
-from kev.dev.irq import InterruptControllers
+from kev.dev.irq import CASCADE_IRQ, InterruptControllers
 from kev.dev.keyboard import KeyboardController
 from kev.dev.kvmclock import KvmClock
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
 from kev.dev.parallel import ParallelPort
+from kev.dev.pc_testdev import IRQ_LINES, PcTestDevice, PcTestMemory
 from kev.dev.pci import EmptyPciBus
 from kev.dev.pit8254 import Pit8254
 from kev.dev.ports import PortBus
@@ -72,6 +73,7 @@ def attach_platform(buses: Buses, machine: Surroundings) -> SerialPort:
     _attach_time(buses, machine)
     _attach_ways_out(buses, machine)
     _attach_legacy(buses, machine)
+    _attach_test_device(buses, machine)
     serial = SerialPort(machine.console.put, machine.controllers.line(_COM1_IRQ), machine.clock, machine.timers)
     buses.ports.attach("COM1", serial)
     return serial
@@ -109,6 +111,14 @@ def _attach_legacy(buses: Buses, machine: Surroundings) -> None:
     buses.ports.attach("CRT controller", CrtController())
     buses.ports.attach("parallel port", ParallelPort())
     buses.ports.attach("delay", IgnoredPorts())
+
+
+def _attach_test_device(buses: Buses, machine: Surroundings) -> None:
+    """What kvm-unit-tests expect of the machine they run on."""
+    line = machine.controllers.line
+    lines = [None if irq == CASCADE_IRQ else line(irq) for irq in range(IRQ_LINES)]
+    buses.ports.attach("pc-testdev", PcTestDevice(lines))
+    buses.mmio.attach("pc-testdev", PcTestMemory())
 
 
 def attach_printer(buses: Buses, machine: Surroundings) -> None:

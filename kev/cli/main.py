@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from kev.ending import EXIT_CODE_INTERRUPTED
 from kev.errors import KevError
 from kev.version import __version__
 
@@ -39,6 +40,8 @@ class _LazyGroup(click.Group):
         except KevError as error:
             click.echo(f"kev: {error}", err=True)
             sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_CODE_INTERRUPTED)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -47,11 +47,11 @@ def command(
         from kev.cli.output import check_writable
 
         check_writable(report)
-    source, guest = open_image(image)
-    options = MachineOptions(vcpus=smp or (guest.smp if guest else 1), lenient_msr=lenient_msr, strict_ports=strict_ports)
-    wanted = memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY)
-    machine = prepare(source, memory=wanted, options=options, output=_write)
-    outcome = run(machine, timeout=timeout, input_descriptor=_standard_input())
+    with open_image(image) as (source, guest):
+        options = MachineOptions(vcpus=smp or (guest.smp if guest else 1), lenient_msr=lenient_msr, strict_ports=strict_ports)
+        wanted = memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY)
+        machine = prepare(source, memory=wanted, options=options, output=_write)
+        outcome = run(machine, timeout=timeout, input_descriptor=_standard_input())
     if report is not None:
         from kev.cli.output import write_json
 

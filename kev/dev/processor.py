@@ -1,7 +1,7 @@
 """The model-specific registers that every processor of this kind has (Intel SDM vol. 4, "Architectural MSRs").
 
-CPUID announces them: the time-stamp counter, memory type ranges, machine checks of which there are none, and the few that firmware and
-kernels look at before they know which processor they run on. Memory types are stored and have no effect.
+CPUID announces them: the time-stamp counter, memory type ranges, machine checks of which there are none, and the few that firmware
+and kernels look at before they know which processor they run on. Memory types are stored and have no effect.
 """
 
 from typing import Final
@@ -43,9 +43,7 @@ _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 class ProcessorMsrs:
     """An `MsrDevice`. Every vCPU has its own registers; the time-stamp counter follows the machine's clock, at an offset."""
 
-    msrs: Final = tuple(
-        range(index, index + 1) for index in (_TIME_STAMP_COUNTER, _TSC_ADJUST, *_READ_ONLY, *_INITIAL)
-    )
+    msrs: Final = tuple(range(index, index + 1) for index in (_TIME_STAMP_COUNTER, _TSC_ADJUST, *_READ_ONLY, *_INITIAL))
 
     __slots__ = ("_clock", "_tsc_offsets", "_values")
 

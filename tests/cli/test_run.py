@@ -1,0 +1,121 @@
+"""`kev run`, as a person at the prompt sees it."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kev.cli.main import kev
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(kev, ["run", *arguments], prog_name="kev")
+
+
+def run_with_report(folder: Path, *arguments: str) -> tuple[Result, dict[str, Any]]:
+    report = folder / "report.json"
+    result = run(*arguments, "--report", str(report))
+    return result, json.loads(report.read_text(encoding="utf-8"))
+
+
+def test_the_default_guest_boots_to_its_hello() -> None:
+    result = run()
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "gKeOS, a KeOS-style guest kernel"
+    assert lines[-1] == "Hello guest os!"
+
+
+def test_only_the_pages_that_are_touched_are_loaded(tmp_path: Path) -> None:
+    result, report = run_with_report(tmp_path, "gKeOS", "-m", "64M")
+    assert report["ram_pages"] == 64 * 256
+    assert 0 < report["pages_loaded"] < report["image_pages"] / 4
+    assert report["violations"] == report["pages_loaded"]
+    assert f"kev: loaded {report['pages_loaded']} of 16,384 pages" in result.stderr
+
+
+def test_the_report_has_the_figures_of_the_run(tmp_path: Path) -> None:
+    _, report = run_with_report(tmp_path, "gKeOS")
+    assert report["exit_code"] == 0
+    assert report["ending"]["kind"] == "exited"
+    assert report["exits"]["EptViolation"] == report["violations"]
+    assert report["exits"]["Vmcall"] == 2
+    assert 0 < report["launch_ms"] <= report["first_output_ms"] <= report["run_ms"]
+
+
+def test_the_exit_code_is_the_guests() -> None:
+    result = run("hypercalls")
+    assert result.exit_code == 42
+    assert result.stdout == "printed by a hypercall\n"
+
+
+def test_a_halt_with_interrupts_off_ends_the_run() -> None:
+    result = run("halt")
+    assert result.exit_code == 3
+    assert "halted for ever: vCPU 0 halted at RIP" in result.stderr
+    assert "with interrupts off" in result.stderr
+
+
+def test_a_jump_to_nowhere_names_the_vcpu_and_the_address() -> None:
+    result = run("wild")
+    assert result.exit_code == 3
+    assert "vCPU 0 at RIP 0xc0000000" in result.stderr
+    assert "no page at guest-physical address 0xc0000000" in result.stderr
+
+
+def test_a_triple_fault_shows_the_guests_registers() -> None:
+    result = run("triple")
+    assert result.exit_code == 3
+    assert "triple fault that began with exception 6" in result.stderr
+    assert "CS 0x10" in result.stderr
+
+
+def test_a_timeout_ends_a_guest_that_spins_with_interrupts_off_and_the_report_is_written(tmp_path: Path) -> None:
+    result, report = run_with_report(tmp_path, "spin", "--timeout", "0.1")
+    assert result.exit_code == 124
+    assert "timed out after 0.1 s" in result.stderr
+    assert report["ending"]["kind"] == "timed out"
+
+
+def test_ctrl_c_ends_a_guest_that_loops() -> None:
+    command = [sys.executable, "-m", "kev", "run", "loop"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"<"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert b"interrupted" in errors
+    assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-image"], "no-such-image: there is no such file, and no such guest"),
+        (["gKeOS", "-m", "1M"], "RAM of 1024 KiB ends at 0x100000: the kernel ends at"),
+        (["gKeOS", "-m", "many"], "'many' is not a size"),
+        (["gKeOS", "--smp", "65"], "65 is not in the range 1<=x<=64"),
+        (["gKeOS", "--report", "/no/such/folder/report.json"], "there is no folder /no/such/folder"),
+        ([__file__], "test_run.py"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_message(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+
+
+def test_the_version_is_printed_without_loading_the_hypervisor() -> None:
+    script = "import sys; sys.argv = ['kev', '--version']; from kev.__main__ import main; main(); print(sorted(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    version, modules = output.splitlines()
+    assert version.startswith("kev ")
+    assert not {"'unicorn'", "'trio'", "'click'", "'attr'"} & set(modules.strip("[]").split(", "))
