@@ -117,12 +117,12 @@ class KernelImage:
         return cls._checked(source, labelled, entry, layout.bits)
 
     @classmethod
-    def from_segments(cls, source: SynchronousSource, segments: Iterable[Segment], entry: int) -> Self:
+    def from_segments(cls, source: SynchronousSource, segments: Iterable[Segment], entry: int, bits: int = 32) -> Self:
         """An image of a format without program headers, where the boot protocol says what is loaded. ImageError.
 
-        `entry` is virtual where a segment's virtual range holds it, else physical, as in an ELF file.
+        `entry` is virtual where a segment's virtual range holds it, else physical, as in an ELF file. Addresses have `bits` bits.
         """
-        return cls._checked(source, [(f"segment {index}", segment) for index, segment in enumerate(segments)], entry, 32)
+        return cls._checked(source, [(f"segment {index}", segment) for index, segment in enumerate(segments)], entry, bits)
 
     @classmethod
     def _checked(cls, source: SynchronousSource, labelled: Sequence[tuple[str, Segment]], entry: int, bits: int) -> Self:
