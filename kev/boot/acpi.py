@@ -1,0 +1,185 @@
+"""ACPI tables: the processors, the interrupt controllers, and how to switch the machine off (ACPI Specification 6.5, chapter 5)."""
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from kev.addressing import Gpa
+from kev.boot.checksum import with_checksum
+from kev.dev.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
+from kev.dev.irq import SOURCE_OVERRIDES
+from kev.dev.local_apic.apic import BASE_ADDRESS as LOCAL_APIC_ADDRESS
+
+PM1A_EVENT: Final = 0x600
+PM1A_CONTROL: Final = 0x604
+"""Ports. A write of SLP_EN with sleep type 0 to the control register switches the machine off."""
+
+_OEM: Final = b"KEV   "
+_OEM_TABLE: Final = b"KEV     "
+_CREATOR: Final = b"KEV "
+
+_RSDP_1: Final = struct.Struct("<8sB6sBI")
+_RSDP_CHECKSUM: Final = 8
+_RSDP_2: Final = struct.Struct("<IQB3x")
+"""What follows in ACPI 2.0 and later."""
+_RSDP_EXTENDED_CHECKSUM: Final = 32
+_RSDP_REVISION: Final = 2
+
+_TABLE_HEADER: Final = struct.Struct("<4sIBB6s8sI4sI")
+_TABLE_CHECKSUM: Final = 9
+
+# Where each table lies, from the RSDP on: all but the last are of fixed size, and a FACS must be aligned to 64 bytes.
+_RSDT: Final = 0x40
+_XSDT: Final = 0x80
+_FACS: Final = 0xC0
+_DSDT: Final = 0x100
+_FADT: Final = 0x140
+_MADT: Final = 0x240
+
+_FACS_LAYOUT: Final = struct.Struct("<4sI24xB31x")
+_FACS_VERSION: Final = 2
+
+_FADT_REVISION: Final = 3
+_FADT_SIZE: Final = 244
+_SCI: Final = 9
+_LATENCY_OF_ABSENT_STATE: Final = 0xFFFF
+_RTC_CENTURY: Final = 0x32
+_LEGACY_DEVICES: Final = 1 << 0
+_KEYBOARD_CONTROLLER: Final = 1 << 1
+_NO_MSI: Final = 1 << 3
+_WBINVD: Final = 1 << 0
+_C1: Final = 1 << 2
+_NO_POWER_BUTTON: Final = 1 << 4
+_NO_SLEEP_BUTTON: Final = 1 << 5
+_NO_RTC_WAKE_STATUS: Final = 1 << 6
+_GENERIC_ADDRESS: Final = struct.Struct("<BBBBQ")
+_SYSTEM_IO: Final = 1
+_WORD_ACCESS: Final = 2
+
+_NAME_OP: Final = b"\x08"
+_PACKAGE_OP: Final = b"\x12"
+_ZERO_OP: Final = b"\x00"
+_SOFT_OFF: Final = 4 * _ZERO_OP
+"""The sleep types of PM1a and PM1b control, and two reserved elements."""
+_DSDT_REVISION: Final = 2
+
+_MADT_REVISION: Final = 3
+_PC_AT_COMPATIBLE: Final = 1 << 0
+"""There is a pair of 8259s too."""
+_ENABLED: Final = 1 << 0
+_LOCAL_APIC: Final = struct.Struct("<BBBBI")
+_IO_APIC: Final = struct.Struct("<BBBxII")
+_SOURCE_OVERRIDE: Final = struct.Struct("<BBBBIH")
+_LOCAL_APIC_NMI: Final = struct.Struct("<BBBHB")
+_LOCAL_X2APIC: Final = struct.Struct("<BBxxIII")
+_LOCAL_X2APIC_NMI: Final = struct.Struct("<BBHIB3x")
+_LOCAL_APIC_ENTRY, _IO_APIC_ENTRY, _SOURCE_OVERRIDE_ENTRY = range(3)
+_LOCAL_APIC_NMI_ENTRY: Final = 4
+_LOCAL_X2APIC_ENTRY: Final = 9
+_LOCAL_X2APIC_NMI_ENTRY: Final = 10
+_LAST_APIC_ID: Final = 254
+"""Processors with a higher id have x2APICs only."""
+_ALL_PROCESSORS: Final = 0xFF
+_ALL_X2APIC_PROCESSORS: Final = 0xFFFF_FFFF
+_IO_APIC_ID: Final = 0
+_ISA_BUS: Final = 0
+_CONFORMS_TO_BUS: Final = 0
+_LINT1: Final = 1
+
+
+def acpi_tables(base: Gpa, vcpus: int) -> bytes:
+    """The RSDP, which lies at `base`, a multiple of 64, and all tables behind it."""
+    placed = {
+        0: rsdp(base),
+        _RSDT: _table(b"RSDT", 1, struct.pack("<2I", base + _FADT, base + _MADT)),
+        _XSDT: _table(b"XSDT", 1, struct.pack("<2Q", base + _FADT, base + _MADT)),
+        _FACS: _FACS_LAYOUT.pack(b"FACS", _FACS_LAYOUT.size, _FACS_VERSION),
+        _DSDT: _table(b"DSDT", _DSDT_REVISION, _definition_block()),
+        _FADT: _fadt(base),
+        _MADT: _table(b"APIC", _MADT_REVISION, _madt(vcpus)),
+    }
+    tables = b""
+    for offset, table in placed.items():
+        tables = tables.ljust(offset, b"\0") + table
+    return tables
+
+
+def rsdp(base: Gpa) -> bytes:
+    """The root system description pointer of the tables at `base`."""
+    first = _rsdp_1(base, _RSDP_REVISION)
+    return with_checksum(first + _RSDP_2.pack(len(first) + _RSDP_2.size, base + _XSDT, 0), _RSDP_EXTENDED_CHECKSUM)
+
+
+def rsdp_1(base: Gpa) -> bytes:
+    """The same as ACPI 1.0 had it, with 32-bit addresses only."""
+    return _rsdp_1(base, 0)
+
+
+def _rsdp_1(base: Gpa, revision: int) -> bytes:
+    return with_checksum(_RSDP_1.pack(b"RSD PTR ", 0, _OEM, revision, base + _RSDT), _RSDP_CHECKSUM)
+
+
+def _table(signature: bytes, revision: int, body: bytes) -> bytes:
+    header = _TABLE_HEADER.pack(signature, _TABLE_HEADER.size + len(body), revision, 0, _OEM, _OEM_TABLE, 1, _CREATOR, 1)
+    return with_checksum(header + body, _TABLE_CHECKSUM)
+
+
+def _definition_block() -> bytes:
+    """AML: Name (\\_S5, Package (4) {0, 0, 0, 0})."""
+    elements = bytes([len(_SOFT_OFF)]) + _SOFT_OFF
+    package_length = bytes([1 + len(elements)])
+    return _NAME_OP + b"_S5_" + _PACKAGE_OP + package_length + elements
+
+
+def _fadt(base: Gpa) -> bytes:
+    """Named by the offsets of table 5.9, "FADT Format". A register block that is 0 does not exist."""
+    table = bytearray(_FADT_SIZE)
+    for layout, offset, value in (
+        ("I", 36, base + _FACS),  # FIRMWARE_CTRL
+        ("I", 40, base + _DSDT),  # DSDT
+        ("H", 46, _SCI),  # SCI_INT
+        ("I", 56, PM1A_EVENT),  # PM1a_EVT_BLK
+        ("I", 64, PM1A_CONTROL),  # PM1a_CNT_BLK
+        ("B", 88, 4),  # PM1_EVT_LEN
+        ("B", 89, 2),  # PM1_CNT_LEN
+        ("H", 96, _LATENCY_OF_ABSENT_STATE),  # P_LVL2_LAT
+        ("H", 98, _LATENCY_OF_ABSENT_STATE),  # P_LVL3_LAT
+        ("B", 108, _RTC_CENTURY),  # CENTURY
+        ("H", 109, _LEGACY_DEVICES | _KEYBOARD_CONTROLLER | _NO_MSI),  # IAPC_BOOT_ARCH
+        ("I", 112, _WBINVD | _C1 | _NO_POWER_BUTTON | _NO_SLEEP_BUTTON | _NO_RTC_WAKE_STATUS),  # Flags
+        ("Q", 140, base + _DSDT),  # X_DSDT
+    ):
+        struct.pack_into("<" + layout, table, offset, value)
+    _GENERIC_ADDRESS.pack_into(table, 148, _SYSTEM_IO, 32, 0, _WORD_ACCESS, PM1A_EVENT)
+    _GENERIC_ADDRESS.pack_into(table, 172, _SYSTEM_IO, 16, 0, _WORD_ACCESS, PM1A_CONTROL)
+    return _table(b"FACP", _FADT_REVISION, bytes(table[_TABLE_HEADER.size :]))
+
+
+def _madt(vcpus: int) -> bytes:
+    return struct.pack("<II", LOCAL_APIC_ADDRESS, _PC_AT_COMPATIBLE) + b"".join(
+        [
+            *map(_local_apic, range(vcpus)),
+            _IO_APIC.pack(_IO_APIC_ENTRY, _IO_APIC.size, _IO_APIC_ID, IO_APIC_ADDRESS, 0),
+            *_source_overrides(),
+            *_non_maskable_interrupts(vcpus),
+        ]
+    )
+
+
+def _local_apic(apic_id: int) -> bytes:
+    if apic_id > _LAST_APIC_ID:
+        return _LOCAL_X2APIC.pack(_LOCAL_X2APIC_ENTRY, _LOCAL_X2APIC.size, apic_id, _ENABLED, apic_id)
+    return _LOCAL_APIC.pack(_LOCAL_APIC_ENTRY, _LOCAL_APIC.size, apic_id, apic_id, _ENABLED)
+
+
+def _source_overrides() -> Iterator[bytes]:
+    for irq, gsi in SOURCE_OVERRIDES.items():
+        yield _SOURCE_OVERRIDE.pack(_SOURCE_OVERRIDE_ENTRY, _SOURCE_OVERRIDE.size, _ISA_BUS, irq, gsi, _CONFORMS_TO_BUS)
+
+
+def _non_maskable_interrupts(vcpus: int) -> Iterator[bytes]:
+    yield _LOCAL_APIC_NMI.pack(_LOCAL_APIC_NMI_ENTRY, _LOCAL_APIC_NMI.size, _ALL_PROCESSORS, _CONFORMS_TO_BUS, _LINT1)
+    if vcpus > _LAST_APIC_ID + 1:
+        yield _LOCAL_X2APIC_NMI.pack(
+            _LOCAL_X2APIC_NMI_ENTRY, _LOCAL_X2APIC_NMI.size, _CONFORMS_TO_BUS, _ALL_X2APIC_PROCESSORS, _LINT1
+        )

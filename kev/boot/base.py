@@ -1,0 +1,88 @@
+"""What a boot protocol is: a way to load a kernel image, and to enter it."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import attrs
+
+from kev.boot.kernel_file import KernelFile
+from kev.engine.base import EntryState
+from kev.errors import KevError
+from kev.version import __version__
+from pager.image import KernelImage
+from pager.kernel import KernelVmPager
+from pager.source import PageSource
+
+
+class BootError(KevError):
+    """An image cannot be booted as asked. Names the image, the protocol, and what stands in the way."""
+
+
+@attrs.frozen(slots=True)
+class Module:
+    """A file that the kernel finds in memory beside its own image, such as an initial RAM disk."""
+
+    name: str
+    source: PageSource
+    command_line: str = ""
+
+    @property
+    def text(self) -> str:
+        """The string that the kernel gets with it: its command line, or its name if it has none."""
+        return self.command_line or self.name
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class BootOptions:
+    """What a kernel is told when it is entered."""
+
+    command_line: str = ""
+    modules: tuple[Module, ...] = ()
+    vcpus: int = 1
+    """How many processors the tables of the firmware list."""
+    boot_loader_name: str = f"kev {__version__}"
+
+
+class BootProtocol(ABC):
+    """A kernel image, understood by one boot protocol."""
+
+    name: ClassVar[str]
+    """The protocol's: that of its module in `kev.boot`."""
+    passes_modules: ClassVar[bool] = True
+    """Whether there is a way to tell the kernel of modules and a command line."""
+
+    def __init__(self, image: KernelImage) -> None:
+        self.image = image
+        """What is loaded, where, and where execution starts."""
+
+    @classmethod
+    @abstractmethod
+    def detect(cls, file: KernelFile) -> bool:
+        """Whether `file` is made for this protocol. A damaged one may be: `open` says what is wrong with it."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, file: KernelFile) -> "BootProtocol":
+        """Reads the headers. BootError or ImageError if this protocol cannot boot the image."""
+
+    @abstractmethod
+    def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
+        """Registers the pages that the protocol adds to those of the image, and says how vCPU 0 starts.
+
+        `pager` is that of `image`. Nothing is loaded. BootError if there is no room, or no way to pass what `options` has.
+        """
+
+    def refuse_modules(self, options: BootOptions) -> None:
+        """BootError if `options` has modules or a command line. For protocols that pass neither."""
+        if options.modules:
+            raise BootError(f"module {options.modules[0].name!r}: the {self.name} boot protocol passes no modules")
+        if options.command_line:
+            raise BootError(f"command line {options.command_line!r}: the {self.name} boot protocol passes none")
+
+
+def c_string(text: str) -> bytes:
+    """`text` in UTF-8 with a zero byte behind it. BootError if it contains one."""
+    encoded = text.encode("utf-8", "surrogateescape")
+    if b"\0" in encoded:
+        raise BootError(f"the string {text!r} contains a zero byte, which would end it")
+    return encoded + b"\0"

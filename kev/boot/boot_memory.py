@@ -1,0 +1,115 @@
+"""Where a boot loader's additions to a kernel go: modules, and the structures that tell of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+
+from kev.addressing import MIB, Gpa, Gva, page_ceil
+from kev.boot.base import BootError, Module, c_string
+from kev.boot.generated import place_generated
+from pager.image import Segment
+from pager.kernel import KernelVmPager
+from pager.source import PageSource
+
+_INFORMATION: Final = range(0x10000, 0x9F000)
+"""Base memory that kernels map first and use last: above the pages where they start processors, below the EBDA and its stack."""
+
+
+@attrs.frozen(slots=True)
+class PlacedModule:
+    """A module at the guest-physical addresses [start, end)."""
+
+    start: Gpa
+    end: Gpa
+    text: str
+
+
+class BootMemory:
+    """Hands out pages that the image leaves free. What is placed there is loaded when it is touched, like the image."""
+
+    def __init__(self, pager: KernelVmPager) -> None:
+        self._pager: Final = pager
+        self._next = page_ceil(max(pager.image.end, MIB))
+        self._limit: Final = pager.ram[0].stop
+
+    def place_modules(self, modules: Sequence[Module]) -> list[PlacedModule]:
+        """One behind the other, each at a page of its own above the image. BootError, by name, if one does not fit."""
+        return [self._place_module(module) for module in modules]
+
+    def place_part(self, source: PageSource, offset: int, size: int) -> Gpa | None:
+        """Places `size` bytes of `source`, from `offset` on, at a page of their own; None if they do not fit."""
+        start = self._take(size)
+        if start is not None and size:
+            self._pager.load_phdr(Segment(start, Gva(start), offset, size, size), source)
+        return start
+
+    def place_information(self, build: Callable[[Gpa], bytes]) -> Gpa:
+        """Places what `build` makes for an address of page alignment, which must be of the same size for every address.
+
+        It goes into base memory if there is room, else above the image. BootError if there is none either.
+        """
+        size = len(build(Gpa(0)))
+        start = self._find_base_memory(size)
+        if start is None:
+            start = self._take(size)
+        if start is None:
+            raise BootError(f"{self._pager.image.source.name}: {size:#x} bytes of boot information {self._no_room}")
+        contents = build(start)
+        place_generated(self._pager, start, size, lambda: contents)
+        return start
+
+    def _place_module(self, module: Module) -> PlacedModule:
+        size = module.source.size
+        start = self.place_part(module.source, 0, size)
+        if start is None:
+            raise BootError(f"module {module.name!r}: its {size:#x} bytes {self._no_room}")
+        return PlacedModule(start, Gpa(start + size), module.text)
+
+    @property
+    def _no_room(self) -> str:
+        return f"do not fit: what is placed already reaches up to {self._next:#x}, and RAM below the devices to {self._limit:#x}"
+
+    def _take(self, size: int) -> Gpa | None:
+        start = self._next
+        if start + size > self._limit:
+            return None
+        self._next = page_ceil(start + size)
+        return Gpa(start)
+
+    def _find_base_memory(self, size: int) -> Gpa | None:
+        segments = self._pager.image.segments
+        end = min(_INFORMATION.stop, self._limit)
+        for start in (_INFORMATION.start, *(page_ceil(segment.end) for segment in segments)):
+            wanted = range(start, start + size)
+            if start in _INFORMATION and wanted.stop <= end and not any(reaches_into(segment, wanted) for segment in segments):
+                return Gpa(start)
+        return None
+
+
+def reaches_into(segment: Segment, addresses: range) -> bool:
+    """Whether a segment has bytes at any of these guest-physical addresses."""
+    return segment.paddr < addresses.stop and addresses.start < segment.end
+
+
+class InformationWriter:
+    """Builds a structure with what its pointers point to, as one block of bytes at `base`."""
+
+    def __init__(self, base: Gpa, header_size: int) -> None:
+        """`base` is aligned to pages; the first `header_size` bytes are left for `finish`."""
+        self._base: Final = base
+        self._data: Final = bytearray(header_size)
+
+    def add(self, data: bytes) -> int:
+        """Appends `data` at a multiple of 8, and returns its address."""
+        self._data.extend(bytes(-len(self._data) % 8))
+        address = self._base + len(self._data)
+        self._data.extend(data)
+        return address
+
+    def add_string(self, text: str) -> int:
+        return self.add(c_string(text))
+
+    def finish(self, header: bytes) -> bytes:
+        self._data[: len(header)] = header
+        return bytes(self._data)

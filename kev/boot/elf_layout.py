@@ -1,0 +1,54 @@
+"""Where the fields of ELF's headers are (System V ABI, "Object Files")."""
+
+import struct
+from typing import Final
+
+import attrs
+
+from kev.boot.kernel_file import KernelFile
+
+
+@attrs.frozen(slots=True)
+class ElfLayout:
+    """The file header and what is needed of program and section headers, little-endian."""
+
+    header: struct.Struct
+    """Behind e_ident: e_phoff, e_shoff, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx."""
+    program_header: struct.Struct
+    """p_type, p_offset, p_filesz."""
+    section_header: struct.Struct
+    """sh_type, sh_addr, sh_offset, sh_size."""
+    section_address: struct.Struct
+    section_address_offset: int
+    """Where sh_addr is in a section header, in bytes."""
+
+
+@attrs.frozen(slots=True)
+class ElfTables:
+    """Where the tables of a file are."""
+
+    program_headers: int
+    section_headers: int
+    program_header_size: int
+    program_header_count: int
+    section_header_size: int
+    section_header_count: int
+    section_names: int
+    """The index of the section with the sections' names."""
+
+
+_E_IDENT_SIZE: Final = 16
+_ELF32: Final = ElfLayout(
+    struct.Struct("<12xII6xHHHHH"), struct.Struct("<II8xI12x"), struct.Struct("<4xI4xIII16x"), struct.Struct("<I"), 12
+)
+_ELF64: Final = ElfLayout(
+    struct.Struct("<16xQQ6xHHHHH"), struct.Struct("<I4xQ16xQ16x"), struct.Struct("<4xI8xQQQ24x"), struct.Struct("<Q"), 16
+)
+_LAYOUTS: Final = {32: _ELF32, 64: _ELF64}
+
+
+def read_tables(file: KernelFile) -> tuple[ElfLayout, ElfTables]:
+    """Of an ELF file. ImageError if it is damaged."""
+    layout = _LAYOUTS[file.elf.bits]
+    header = file.read(_E_IDENT_SIZE, layout.header.size, "the ELF header")
+    return layout, ElfTables(*layout.header.unpack(header))

@@ -1,0 +1,61 @@
+"""KeV's contract with KeOS: a Multiboot2 kernel that lives in the high half and expects its information at guest-physical 0.
+
+Also how an ELF kernel is entered that has no boot header at all: at its physical entry, in flat 32-bit protected mode.
+"""
+
+from typing import Final, Self
+
+from kev.boot.base import BootOptions, BootProtocol
+from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
+from kev.boot.firmware import install_tables
+from kev.boot.kernel_file import KernelFile
+from kev.engine.base import EntryState
+from pager.image import ImageError
+from pager.kernel import KernelVmPager
+
+VIRTUAL_BASE: Final = 0xFFFF_FF00_0000_0000
+"""Where KeOS maps guest-physical address 0."""
+
+_CODE_SELECTOR: Final = 0x10
+_DATA_SELECTOR: Final = 0x18
+_STACK: Final = 0xA0000
+
+
+class Keos(BootProtocol):
+    """EAX holds Multiboot2's magic number, EBX and RSI point to the information: a memory map and nothing else.
+
+    KeOS keeps room for few tags and regions, hence the short information; other Multiboot2 kernels get all of it, from
+    `kev.boot.multiboot2`. KeOS is told from them by its address: its entry is mapped at `VIRTUAL_BASE` from its physical one.
+    Kernels for other loaders lie in the upper 2 GiB, in the middle of the address space, or at physical addresses.
+    """
+
+    name = "keos"
+    passes_modules = False
+
+    @classmethod
+    def detect(cls, file: KernelFile) -> bool:
+        if not file.is_elf:
+            return False
+        try:
+            image = file.elf
+        except ImageError:
+            return False
+        return image.virtual_entry - image.entry == VIRTUAL_BASE
+
+    @classmethod
+    def open(cls, file: KernelFile) -> Self:
+        return cls(file.elf)
+
+    def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
+        self.refuse_modules(options)
+        install_tables(pager, options.vcpus)
+        information = pager.finalize_mem()
+        return protected_mode(
+            self.image.entry,
+            code=_CODE_SELECTOR,
+            data=_DATA_SELECTOR,
+            rax=MULTIBOOT2_MAGIC,
+            rbx=information,
+            rsi=information,
+            rsp=_STACK,
+        )

@@ -1,0 +1,71 @@
+"""An image of which it is not known yet how it boots."""
+
+import struct
+from functools import cached_property
+from typing import Final
+
+import attrs
+
+from kev.addressing import KIB, Gpa, Gva
+from pager.image import ImageError, KernelImage
+from pager.source import SynchronousSource, read_exactly
+
+_HEAD: Final = 32 * KIB
+"""Headers of boot protocols lie in here."""
+_ELF_MAGIC: Final = b"\x7fELF"
+
+
+class KernelFile:
+    """The bytes of an image; each part is read when it is first asked for."""
+
+    def __init__(self, source: SynchronousSource) -> None:
+        self.source: Final = source
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.source.name
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first 32 KiB, or the whole of a smaller file."""
+        return self.read(0, min(_HEAD, self.source.size), "its beginning")
+
+    @cached_property
+    def is_elf(self) -> bool:
+        return self.source.size >= len(_ELF_MAGIC) and self.read(0, len(_ELF_MAGIC), "e_ident") == _ELF_MAGIC
+
+    @cached_property
+    def elf(self) -> KernelImage:
+        """The image as its ELF headers describe it. ImageError if they are damaged, or if it has none."""
+        return KernelImage.from_elf(self.source)
+
+    def read(self, offset: int, length: int, what: str) -> bytes:
+        """ImageError, with `what`, if the file ends before."""
+        if offset + length > self.source.size:
+            raise ImageError(f"{self.name}: {what} ends at offset {offset + length:#x}, the file at {self.source.size:#x}")
+        data = bytearray(length)
+        read_exactly(self.source, offset, memoryview(data))
+        return bytes(data)
+
+    def find_header(self, magic: int, words: int, *, alignment: int, limit: int) -> int | None:
+        """The offset of the first header that begins with `magic`, whose first `words` 32-bit words add up to 0.
+
+        It lies at a multiple of `alignment` bytes, within the first `limit`, 32 KiB at most.
+        """
+        head = self.head[:limit]
+        pattern = magic.to_bytes(4, "little")
+        layout = struct.Struct(f"<{words}I")
+        offset = head.find(pattern)
+        while 0 <= offset <= len(head) - layout.size:
+            if offset % alignment == 0 and not sum(layout.unpack_from(head, offset)) & 0xFFFF_FFFF:
+                return offset
+            offset = head.find(pattern, offset + 1)
+        return None
+
+
+def with_physical_entry(image: KernelImage, entry: int, what: str) -> KernelImage:
+    """`image` entered at the guest-physical address `entry` instead. ImageError, with `what`, if nothing is loaded there."""
+    if not any(segment.paddr <= entry < segment.end for segment in image.segments):
+        raise ImageError(f"{image.source.name}: {what} {entry:#x} lies in no segment")
+    return attrs.evolve(image, entry=Gpa(entry), virtual_entry=Gva(entry))

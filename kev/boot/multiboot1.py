@@ -1,0 +1,134 @@
+"""Multiboot 1 (Multiboot Specification 0.6.96)."""
+
+import struct
+from typing import Final, Self
+
+from kev.addressing import KIB, Gpa
+from kev.boot.base import BootError, BootOptions, BootProtocol
+from kev.boot.boot_memory import BootMemory, InformationWriter, PlacedModule
+from kev.boot.elf_sections import SectionHeaders, place_sections
+from kev.boot.entry import protected_mode
+from kev.boot.firmware import install_bios_data, install_tables
+from kev.boot.kernel_file import KernelFile
+from kev.boot.load_addresses import LoadAddresses
+from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
+from kev.engine.base import EntryState
+from pager.image import KernelImage
+from pager.kernel import KernelVmPager
+
+HEADER_MAGIC: Final = 0x1BAD_B002
+BOOTLOADER_MAGIC: Final = 0x2BAD_B002
+
+_SEARCHED: Final = 8 * KIB
+_ALIGNMENT: Final = 4
+_WORDS: Final = 3
+"""Magic number, flags and checksum."""
+_HEADER_FLAGS: Final = struct.Struct("<4xI")
+_HEADER_ADDRESSES: Final = struct.Struct("<12x5I")
+
+_REQUIREMENTS: Final = 0xFFFF
+_MODULES_ON_PAGES: Final = 1 << 0
+_MEMORY_INFORMATION: Final = 1 << 1
+_VIDEO_MODES: Final = 1 << 2
+_LOAD_ADDRESSES: Final = 1 << 16
+
+_INFORMATION: Final = struct.Struct("<III4xIII4III12xI52x")
+"""Section 3.3: flags, mem_lower, mem_upper, cmdline, mods_count, mods_addr, syms[4], mmap_length, mmap_addr, boot_loader_name."""
+_MODULE: Final = struct.Struct("<III4x")
+_REGION: Final = struct.Struct("<IQQI")
+_REGION_SIZE_FIELD: Final = 4
+
+_HAS_MEMORY: Final = 1 << 0
+_HAS_COMMAND_LINE: Final = 1 << 2
+_HAS_MODULES: Final = 1 << 3
+_HAS_ELF_SECTIONS: Final = 1 << 5
+_HAS_MEMORY_MAP: Final = 1 << 6
+_HAS_BOOT_LOADER_NAME: Final = 1 << 9
+
+_CODE_SELECTOR: Final = 0x08
+_DATA_SELECTOR: Final = 0x10
+"""Kernels return to these before they load a GDT of their own, where they happen to mean the same."""
+
+
+class Multiboot1(BootProtocol):
+    """EAX holds the magic number, EBX points to the information.
+
+    What is always given: memory, command line (empty or not), modules (none or more), memory map, boot loader name; ELF section
+    headers if the image has some and is loaded by its ELF headers.
+    """
+
+    name = "multiboot1"
+
+    def __init__(self, image: KernelImage, file: KernelFile, loaded_as_elf: bool) -> None:
+        super().__init__(image)
+        self._file = file
+        self._loaded_as_elf = loaded_as_elf
+
+    @classmethod
+    def detect(cls, file: KernelFile) -> bool:
+        return _find_header(file) is not None
+
+    @classmethod
+    def open(cls, file: KernelFile) -> Self:
+        """BootError if there is no header, or if it requires what there is not."""
+        offset = _find_header(file)
+        if offset is None:
+            raise BootError(f"{file.name}: no Multiboot header ({HEADER_MAGIC:#x}) in the first {_SEARCHED} bytes")
+        (flags,) = _HEADER_FLAGS.unpack_from(file.head, offset)
+        _check_requirements(file.name, flags)
+        if not flags & _LOAD_ADDRESSES:
+            return cls(file.elf, file, loaded_as_elf=True)
+        if offset + _HEADER_ADDRESSES.size > len(file.head):
+            raise BootError(f"{file.name}: the file ends within its Multiboot header, at {len(file.head):#x}")
+        *addresses, entry = _HEADER_ADDRESSES.unpack_from(file.head, offset)
+        segment = LoadAddresses(*addresses).segment(file, offset)
+        return cls(KernelImage.from_segments(file.source, [segment], entry), file, loaded_as_elf=False)
+
+    def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
+        install_bios_data(pager)
+        install_tables(pager, options.vcpus)
+        memory = BootMemory(pager)
+        modules = memory.place_modules(options.modules)
+        sections = place_sections(self._file, memory) if self._loaded_as_elf else None
+        information = memory.place_information(lambda base: _information(base, pager, options, modules, sections))
+        return protected_mode(self.image.entry, code=_CODE_SELECTOR, data=_DATA_SELECTOR, rax=BOOTLOADER_MAGIC, rbx=information)
+
+
+def _find_header(file: KernelFile) -> int | None:
+    return file.find_header(HEADER_MAGIC, _WORDS, alignment=_ALIGNMENT, limit=_SEARCHED)
+
+
+def _check_requirements(name: str, flags: int) -> None:
+    if flags & _VIDEO_MODES:
+        raise BootError(f"{name}: its Multiboot header requires a video mode (bit 2 of the flags {flags:#x}): there is no display")
+    unknown = flags & _REQUIREMENTS & ~(_MODULES_ON_PAGES | _MEMORY_INFORMATION)
+    if unknown:
+        raise BootError(f"{name}: its Multiboot header requires what is not defined: bits {unknown:#x} of the flags {flags:#x}")
+
+
+def _information(
+    base: Gpa, pager: KernelVmPager, options: BootOptions, modules: list[PlacedModule], sections: SectionHeaders | None
+) -> bytes:
+    writer = InformationWriter(base, _INFORMATION.size)
+    flags = _HAS_MEMORY | _HAS_COMMAND_LINE | _HAS_MODULES | _HAS_MEMORY_MAP | _HAS_BOOT_LOADER_NAME
+    symbols = (0, 0, 0, 0)
+    if sections is not None:
+        flags |= _HAS_ELF_SECTIONS
+        symbols = (sections.count, sections.entry_size, writer.add(sections.table), sections.names)
+    regions = b"".join(
+        _REGION.pack(_REGION.size - _REGION_SIZE_FIELD, region.base, region.length, region.type) for region in memory_map(pager.ram)
+    )
+    entries = b"".join(_MODULE.pack(module.start, module.end, writer.add_string(module.text)) for module in modules)
+    header = _INFORMATION.pack(
+        flags,
+        lower_memory_kib(pager.ram),
+        upper_memory_kib(pager.ram),
+        writer.add_string(options.command_line),
+        len(modules),
+        writer.add(entries),
+        *symbols,
+        len(regions),
+        writer.add(regions),
+        writer.add_string(options.boot_loader_name),
+    )
+    return writer.finish(header)

@@ -1,0 +1,90 @@
+"""Multiboot2 (Multiboot2 Specification 2.0)."""
+
+from typing import Final, Self
+
+from kev.addressing import Gpa
+from kev.boot.acpi import rsdp, rsdp_1
+from kev.boot.base import BootError, BootOptions, BootProtocol
+from kev.boot.boot_memory import BootMemory
+from kev.boot.elf_sections import place_sections
+from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
+from kev.boot.firmware import ACPI_TABLES, install_bios_data, install_tables
+from kev.boot.kernel_file import KernelFile, with_physical_entry
+from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
+from kev.boot.multiboot2_header import Multiboot2Header, Relocation, find_header, read_header
+from kev.engine.base import EntryState
+from pager.image import KernelImage
+from pager.kernel import KernelVmPager
+from pager.mbi import MbiWriter
+
+_CODE_SELECTOR: Final = 0x10
+_DATA_SELECTOR: Final = 0x18
+"""The specification leaves them open; these are GRUB's, and KeV's."""
+
+
+class Multiboot2(BootProtocol):
+    """EAX holds the magic number, EBX points to the information.
+
+    What is given: command line (empty or not), boot loader name, modules, memory, memory map, the ACPI RSDP of both versions, ELF
+    section headers if the image has some and is loaded by its ELF headers, the load base if it could be moved. It never is.
+    """
+
+    name = "multiboot2"
+
+    def __init__(self, image: KernelImage, file: KernelFile, header: Multiboot2Header) -> None:
+        super().__init__(image)
+        self._file = file
+        self._header = header
+
+    @classmethod
+    def detect(cls, file: KernelFile) -> bool:
+        return find_header(file) is not None
+
+    @classmethod
+    def open(cls, file: KernelFile) -> Self:
+        """BootError if there is no header, or if it requires what there is not."""
+        header = read_header(file)
+        image = _load(file, header)
+        if header.relocation is not None:
+            _check_place(image, header.relocation)
+        return cls(image, file, header)
+
+    def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
+        install_bios_data(pager)
+        install_tables(pager, options.vcpus)
+        memory = BootMemory(pager)
+        contents = self._information(pager, options, memory)
+        information = memory.place_information(lambda _base: contents)
+        return protected_mode(self.image.entry, code=_CODE_SELECTOR, data=_DATA_SELECTOR, rax=MULTIBOOT2_MAGIC, rbx=information)
+
+    def _information(self, pager: KernelVmPager, options: BootOptions, memory: BootMemory) -> bytes:
+        tables = Gpa(ACPI_TABLES.start)
+        writer = MbiWriter().command_line(options.command_line).boot_loader_name(options.boot_loader_name)
+        for module in memory.place_modules(options.modules):
+            writer.module(module.start, module.end, module.text)
+        writer.basic_memory(lower_memory_kib(pager.ram), upper_memory_kib(pager.ram)).memory_map(memory_map(pager.ram))
+        sections = place_sections(self._file, memory) if self._header.addresses is None else None
+        if sections is not None:
+            writer.elf_sections(sections.count, sections.entry_size, sections.names, sections.table)
+        writer.rsdp(rsdp_1(tables)).rsdp(rsdp(tables))
+        if self._header.relocation is not None:
+            writer.load_base(self.image.start)
+        return writer.finish()
+
+
+def _load(file: KernelFile, header: Multiboot2Header) -> KernelImage:
+    if header.addresses is not None and header.entry is not None:
+        return KernelImage.from_segments(file.source, [header.addresses.segment(file, header.offset)], header.entry)
+    if header.entry is not None:
+        return with_physical_entry(file.elf, header.entry, "the entry address of its Multiboot2 header")
+    return file.elf
+
+
+def _check_place(image: KernelImage, relocation: Relocation) -> None:
+    """BootError if the image must be moved."""
+    fits = relocation.lowest <= image.start and image.end - 1 <= relocation.highest
+    if not fits or image.start % max(relocation.alignment, 1):
+        raise BootError(
+            f"{image.source.name}: its Multiboot2 header wants it between {relocation.lowest:#x} and {relocation.highest:#x}, "
+            f"aligned to {relocation.alignment:#x}: it is linked at {image.start:#x}-{image.end:#x}, and cannot be moved"
+        )

@@ -1,0 +1,200 @@
+"""The Multiboot2 header: what a kernel says of itself, and what it wants (Multiboot2 Specification 2.0, section 3.1)."""
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from enum import IntEnum
+from typing import Final
+
+import attrs
+
+from kev.addressing import KIB
+from kev.boot.base import BootError
+from kev.boot.kernel_file import KernelFile
+from kev.boot.load_addresses import LoadAddresses
+from pager.mbi import TagType
+
+HEADER_MAGIC: Final = 0xE852_50D6
+SEARCHED: Final = 32 * KIB
+
+_ALIGNMENT: Final = 8
+_HEADER: Final = struct.Struct("<IIII")
+_WORDS: Final = 4
+_ARCHITECTURE_I386: Final = 0
+_TAG: Final = struct.Struct("<HHI")
+_OPTIONAL: Final = 1 << 0
+_ADDRESSES: Final = struct.Struct("<IIII")
+_WORD: Final = struct.Struct("<I")
+_RELOCATABLE: Final = struct.Struct("<IIII")
+_FROM_BEGINNING: Final = 0xFFFF_FFFF
+_CONSOLE_REQUIRED: Final = 1 << 0
+
+
+class HeaderTagType(IntEnum):
+    """What a kernel can ask for."""
+
+    END = 0
+    INFORMATION_REQUEST = 1
+    ADDRESS = 2
+    ENTRY_ADDRESS = 3
+    CONSOLE_FLAGS = 4
+    FRAMEBUFFER = 5
+    MODULE_ALIGNMENT = 6
+    EFI_BOOT_SERVICES = 7
+    EFI_I386_ENTRY_ADDRESS = 8
+    EFI_AMD64_ENTRY_ADDRESS = 9
+    RELOCATABLE = 10
+
+
+@attrs.frozen(slots=True)
+class Relocation:
+    """Where a kernel that can be moved may lie: guest-physical addresses, the last one included."""
+
+    lowest: int
+    highest: int
+    alignment: int
+
+
+@attrs.frozen(slots=True)
+class Multiboot2Header:
+    """What is asked for and can be given."""
+
+    offset: int
+    """In the file."""
+    addresses: LoadAddresses | None = None
+    """What is loaded, instead of what ELF's headers say."""
+    entry: int | None = None
+    """Where execution starts, instead of where ELF's header says."""
+    relocation: Relocation | None = None
+
+
+@attrs.frozen(slots=True)
+class _Tag:
+    type: int
+    flags: int
+    data: bytes
+    """What follows its size."""
+
+    @property
+    def required(self) -> bool:
+        return not self.flags & _OPTIONAL
+
+    @property
+    def name(self) -> str:
+        try:
+            return HeaderTagType(self.type).name.lower().replace("_", " ")
+        except ValueError:
+            return "unknown"
+
+
+def find_header(file: KernelFile) -> int | None:
+    """The offset of the header in the file."""
+    return file.find_header(HEADER_MAGIC, _WORDS, alignment=_ALIGNMENT, limit=SEARCHED)
+
+
+def read_header(file: KernelFile) -> Multiboot2Header:
+    """BootError if there is no header, if it is damaged, or if it requires what cannot be given."""
+    offset = find_header(file)
+    if offset is None:
+        raise BootError(f"{file.name}: no Multiboot2 header ({HEADER_MAGIC:#x}) in the first {SEARCHED} bytes")
+    _, architecture, length, _ = _HEADER.unpack_from(file.head, offset)
+    if architecture != _ARCHITECTURE_I386:
+        raise BootError(
+            f"{file.name}: its Multiboot2 header is for architecture {architecture}, not for i386 ({_ARCHITECTURE_I386})"
+        )
+    if offset + length > len(file.head):
+        raise BootError(f"{file.name}: its Multiboot2 header ends at offset {offset + length:#x}, behind {len(file.head):#x}")
+    header = Multiboot2Header(offset)
+    for tag in _tags(file, offset + _HEADER.size, offset + length):
+        header = _READERS.get(tag.type, _refuse)(file, header, tag)
+    if header.addresses is not None and header.entry is None:
+        raise BootError(f"{file.name}: its Multiboot2 header has an address tag, but no entry address tag")
+    return header
+
+
+def _tags(file: KernelFile, offset: int, end: int) -> Iterator[_Tag]:
+    while offset + _TAG.size <= end:
+        kind, flags, size = _TAG.unpack_from(file.head, offset)
+        if not _TAG.size <= size <= end - offset:
+            raise BootError(
+                f"{file.name}: the Multiboot2 header tag at offset {offset:#x} has {size} bytes: "
+                f"it must have {_TAG.size} to {end - offset}"
+            )
+        if kind == HeaderTagType.END:
+            return
+        yield _Tag(kind, flags, file.head[offset + _TAG.size : offset + size])
+        offset += size + -size % _ALIGNMENT
+
+
+def _fields(file: KernelFile, tag: _Tag, layout: struct.Struct) -> tuple[int, ...]:
+    if len(tag.data) < layout.size:
+        raise BootError(
+            f"{file.name}: the Multiboot2 header tag {tag.type} ({tag.name}) has {_TAG.size + len(tag.data)} bytes, "
+            f"not {_TAG.size + layout.size}"
+        )
+    return layout.unpack_from(tag.data)
+
+
+def _ignore(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    """What is so anyway: modules always begin on a page."""
+    return header
+
+
+def _refuse(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    if tag.required:
+        raise BootError(f"{file.name}: its Multiboot2 header requires tag {tag.type} ({tag.name}), which cannot be given")
+    return header
+
+
+def _request_information(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    for (kind,) in _WORD.iter_unpack(tag.data[: len(tag.data) // _WORD.size * _WORD.size]):
+        if tag.required and kind not in _INFORMATION:
+            name = _MISSING_INFORMATION.get(kind, "unknown")
+            raise BootError(f"{file.name}: its Multiboot2 header requires information of type {kind} ({name}), which there is not")
+    return header
+
+
+def _read_addresses(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    header_address, load, load_end, bss_end = _fields(file, tag, _ADDRESSES)
+    if load == _FROM_BEGINNING:
+        load = header_address - header.offset
+    return attrs.evolve(header, addresses=LoadAddresses(header_address, load, load_end, bss_end))
+
+
+def _read_entry(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    (entry,) = _fields(file, tag, _WORD)
+    return attrs.evolve(header, entry=entry)
+
+
+def _read_console_flags(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    (flags,) = _fields(file, tag, _WORD)
+    return _refuse(file, header, tag) if flags & _CONSOLE_REQUIRED else header
+
+
+def _read_relocation(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    lowest, highest, alignment, _preference = _fields(file, tag, _RELOCATABLE)
+    return attrs.evolve(header, relocation=Relocation(lowest, highest, alignment))
+
+
+_READERS: Final[Mapping[int, Callable[[KernelFile, Multiboot2Header, _Tag], Multiboot2Header]]] = {
+    HeaderTagType.INFORMATION_REQUEST: _request_information,
+    HeaderTagType.ADDRESS: _read_addresses,
+    HeaderTagType.ENTRY_ADDRESS: _read_entry,
+    HeaderTagType.CONSOLE_FLAGS: _read_console_flags,
+    HeaderTagType.MODULE_ALIGNMENT: _ignore,
+    HeaderTagType.RELOCATABLE: _read_relocation,
+}
+_INFORMATION: Final = frozenset(TagType) - {TagType.END}
+_MISSING_INFORMATION: Final = {
+    5: "boot device",
+    7: "VBE",
+    8: "framebuffer",
+    10: "APM table",
+    11: "EFI 32-bit system table",
+    12: "EFI 64-bit system table",
+    13: "SMBIOS tables",
+    16: "networking information",
+    17: "EFI memory map",
+    18: "EFI boot services not terminated",
+    19: "EFI 32-bit image handle",
+    20: "EFI 64-bit image handle",
+}

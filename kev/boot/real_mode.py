@@ -1,0 +1,48 @@
+"""A boot sector: what a PC's firmware reads from a disk and jumps to in real mode."""
+
+from typing import Final, Self
+
+from kev.addressing import Gpa, Gva
+from kev.boot.base import BootError, BootOptions, BootProtocol
+from kev.boot.entry import real_mode
+from kev.boot.firmware import install_bios_data, install_tables
+from kev.boot.kernel_file import KernelFile
+from kev.engine.base import EntryState
+from pager.image import KernelImage, Segment
+from pager.kernel import KernelVmPager
+
+LOAD_ADDRESS: Final = Gpa(0x7C00)
+SECTOR_SIZE: Final = 512
+_SIGNATURE: Final = b"\x55\xaa"
+_FIRST_HARD_DISK: Final = 0x80
+_RWX: Final = 7
+
+
+class RealMode(BootProtocol):
+    """The first 512 bytes of the image at 0x7c00; DL says that they come from the first hard disk. The stack grows down from there.
+
+    A larger image is a disk of which the firmware reads this sector only. There is no firmware to call: interrupt vectors are 0.
+    """
+
+    name = "real_mode"
+    passes_modules = False
+
+    @classmethod
+    def detect(cls, file: KernelFile) -> bool:
+        return not file.is_elf and file.head[SECTOR_SIZE - len(_SIGNATURE) : SECTOR_SIZE] == _SIGNATURE
+
+    @classmethod
+    def open(cls, file: KernelFile) -> Self:
+        """BootError if there is no signature at the end of the first sector."""
+        signature = file.head[SECTOR_SIZE - len(_SIGNATURE) : SECTOR_SIZE]
+        if signature != _SIGNATURE:
+            found = signature.hex(" ") or "nothing"
+            raise BootError(f"{file.name}: no boot sector: at offset {SECTOR_SIZE - 2:#x} is {found}, not {_SIGNATURE.hex(' ')}")
+        sector = Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX)
+        return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS))
+
+    def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
+        self.refuse_modules(options)
+        install_bios_data(pager)
+        install_tables(pager, options.vcpus)
+        return real_mode(self.image.entry, rdx=_FIRST_HARD_DISK, rsp=LOAD_ADDRESS)
