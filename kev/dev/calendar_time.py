@@ -8,7 +8,7 @@ _DAY = 86_400
 _ORDINAL_OF_1970 = 719_163
 
 
-@attrs.define(slots=True)
+@attrs.define(eq=False, repr=False, slots=True)
 class CalendarTime:
     """A time in the proleptic Gregorian calendar, UTC. The fields may be out of range while a guest sets them one by one."""
 

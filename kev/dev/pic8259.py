@@ -34,7 +34,7 @@ class _Expected(Enum):
     OCW1 = 1
 
 
-@attrs.define(eq=False, slots=True)
+@attrs.define(eq=False, repr=False, slots=True)
 class Pic8259:
     """One 8259A. Interrupt levels are 0 to 7; sets of them are bits of an int."""
 

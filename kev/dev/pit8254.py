@@ -43,7 +43,7 @@ class Access(IntEnum):
     LOW_THEN_HIGH = 3
 
 
-@attrs.define(eq=False, slots=True)
+@attrs.define(eq=False, repr=False, slots=True)
 class Counter:
     """One of the three counters. Every method is told the time, in counts since the machine was switched on."""
 

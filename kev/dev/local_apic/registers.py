@@ -6,9 +6,7 @@ Registers are named by their offset into the xAPIC's page (SDM table 11-1); the 
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Final, TypeAlias
-
-import attrs
+from typing import Final, NamedTuple, TypeAlias
 
 from kev.dev.local_apic.apic import LVT_WRITABLE, LocalApic, Lvt
 
@@ -131,8 +129,7 @@ XAPIC_WRITERS: Final[Mapping[int, Writer]] = {
 }
 
 
-@attrs.frozen(slots=True)
-class X2ApicRegister:
+class X2ApicRegister(NamedTuple):
     read: Reader
     write: Writer | None
     """None: read-only."""

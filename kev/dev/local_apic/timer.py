@@ -31,7 +31,7 @@ def divisor(configuration: int) -> int:
     return 1 if code == 7 else 2 << code
 
 
-@attrs.define(eq=False, slots=True)
+@attrs.define(eq=False, repr=False, slots=True)
 class ApicTimer:
     """Counts down in one of its modes and calls `expired` at the end, masked or not."""
 
