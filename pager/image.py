@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import attrs
 
@@ -62,8 +62,7 @@ class Segment:
         return Gpa(self.paddr + self.memsz)
 
 
-@attrs.frozen(slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """The file header and program header of one ELF class, little-endian (System V ABI, "Object Files")."""
 
     bits: int
