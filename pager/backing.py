@@ -26,15 +26,19 @@ class Backing(ABC):
     """The segments that reach into these pages, in the order they were added."""
     repeatable: ClassVar[bool] = True
     """Filling a page once more gives the same bytes and has no other effect."""
+    contiguous: ClassVar[bool] = False
+    """Pages in a row are filled at once, if their frames lie in a row."""
 
     @abstractmethod
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
-        """What the `PageLoader` of `page` does to its frame."""
+        """What the `PageLoader` of `page` does to its frame; of several pages from `page` on where they are `contiguous`."""
 
 
 @attrs.frozen(slots=True)
 class Zeros(Backing):
     """RAM, or pages that only the bss of segments reaches. They are zeros as they are: touching them would be all their cost."""
+
+    contiguous = True
 
     def fill(self, page: int, frame: memoryview) -> bool:
         return True
@@ -44,6 +48,7 @@ class Zeros(Backing):
 class FilePages(Backing):
     """Whole pages of a file, one behind the other."""
 
+    contiguous = True
     source: PageSource
     displacement: int
     """What has to be added to a guest-physical address to get the offset into the file."""

@@ -3,13 +3,16 @@
 `try_lazy_paging` is the way of almost every violation: the loader is synchronous, and the page is filled and mapped before the
 function returns. Where somebody has to wait, for a slow source or for another vCPU's load, `load_page` does.
 
+Pages in a row that come from one place can be loaded at once (`read_ahead`, `load_range`); each goes through the same states.
+
 A page is claimed, filled, published and those who waited are woken, in this order; `pager.pages` keeps it. No lock is held
 while a loader runs: a loader may load other pages. All vCPUs of a VM are tasks of one thread, so that what happens between two
 awaits happens at once; there is none between finding a page Absent and claiming it, nor between mapping it and calling it Present,
 nor between finding a load unfinished and waiting for it.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Final, Literal, Self
 
 import attrs
@@ -45,16 +48,21 @@ _WRITE: Final = Access.WRITE.value
 
 @attrs.define(eq=False, slots=True)
 class Load:
-    """A load that somebody waits for or may come to wait for."""
+    """A load that somebody waits for or may come to wait for: of `count` pages from `page` on, that are filled at once."""
 
     page: int
+    count: int = 1
     pending: Awaitable[bool] | None = None
     """The loader was started by the synchronous short cut and has to be awaited; the first who comes does it."""
     finished: bool = False
     error: Exception | None = None
-    """What it failed with: everyone who waited for this load gets it."""
+    """What it failed with: everyone who waited for the page gets it. Of several pages, none need be to blame."""
     rendezvous: Rendezvous | None = None
     """Made by the first who waits."""
+
+    @property
+    def pages(self) -> range:
+        return _run(self.page, self.count)
 
 
 @attrs.define(slots=True)
@@ -105,6 +113,8 @@ class KernelVmPager:
         self.statistics: Final = PagerStatistics()
         self.observer: LoadObserver | None = None
         self.points: SchedulingPoints | None = None
+        self.read_ahead: Callable[[int], Iterable[range]] | None = None
+        """Says which runs of Absent pages to load when a page is touched, that page's own first. None: nothing but the page."""
         self.unmapped: Callable[[Gpa], None] | None = None
         """Told of every page that was unmapped, before its contents are looked at: the engine's `invalidate`."""
         self._rendezvous: Final = rendezvous
@@ -186,9 +196,34 @@ class KernelVmPager:
         page = gpa & _PAGE
         while self.pages[page] is not _PRESENT:
             load = await self._acquire(page)
-            if load is not None:
+            if load is None:
+                continue
+            try:
                 await self._carry_out(load)
                 return
+            except Exception:
+                # Another page may be to blame: the next load is of this one alone.
+                if load.count == 1:
+                    raise
+
+    async def load_range(self, start: Gpa, end: Gpa) -> None:
+        """Loads the Absent pages of [start, end), both page boundaries, with as few reads as there can be.
+
+        What others are loading, and what does not exist, is left out. Raises what the first load that failed did; of a load of
+        several pages all are Absent then. Waits for nothing where no loader does.
+        """
+        page: int = start
+        while page < end:
+            await self._reach(Point.LOCK, page)
+            pages = self.absent_run(page, page, end)
+            if pages:
+                await self._carry_out(self._begin(page, len(pages)))
+            page = max(pages.stop, page + PAGE_SIZE)
+
+    def absent_run(self, page: int, start: int, end: int) -> range:
+        """The Absent pages of [start, end) around `page` that one load can fill; none if `page` is not Absent or does not exist."""
+        extent = self.loaders.extent(page)
+        return self.pages.absent_run(page, max(start, extent.start), min(end, extent.stop)) if extent else extent
 
     async def evict(self, gpa: Gpa) -> bool:
         """Makes the page at `gpa` Absent and returns its frame's memory; False if it is not Present, or a device's.
@@ -201,7 +236,7 @@ class KernelVmPager:
             return False
         self._unmap(page)
         self._save_changes(page)
-        self._empty_frame(page)
+        self._empty_frames(page)
         self.pages.advance(page, PageEvent.EVICT)
         self.statistics.evictions += 1
         return True
@@ -212,7 +247,7 @@ class KernelVmPager:
             if load.pending is not None:
                 if isinstance(load.pending, Coroutine):
                     load.pending.close()
-                self._retract(load.page, PageEvent.ABANDON)
+                self._retract(load.page, PageEvent.ABANDON, load.count)
                 self._wake(load)
 
     def gpa2hpa(self, gpa: Gpa) -> Hpa | None:
@@ -261,20 +296,31 @@ class KernelVmPager:
 
     def _load_now(self, page: int) -> bool:
         """Loads an Absent page if its loader does not wait, else starts the loader and leaves the rest to `load_page`."""
+        if self.read_ahead is not None:
+            for pages in self.read_ahead(page):
+                if pages:
+                    self._try_run(pages.start, len(pages))
+            if self.pages[page] is not _ABSENT:
+                return self.pages[page] is _PRESENT
         backing = self._backing(page)
-        self._claim(page)
+        return self._fill_now(page, 1, backing)
+
+    def _try_run(self, page: int, count: int) -> None:
+        """The same for a run of Absent pages. Nobody has asked for all of them: what cannot be read stays Absent."""
+        with contextlib.suppress(KevError):
+            self._fill_now(page, count, self._backing(page))
+
+    def _fill_now(self, page: int, count: int, backing: Backing) -> bool:
+        self._claim(page, count)
         try:
-            filled = self._start(page, backing)
+            filled = self._start(page, count, backing)
             if filled is True:
-                self._publish(page)
+                self._publish(page, count)
                 return True
-        except Exception:
-            self._retract(page, PageEvent.FAIL)
+        except BaseException as error:
+            self._retract(page, _outcome(error), count)
             raise
-        except BaseException:
-            self._retract(page, PageEvent.ABANDON)
-            raise
-        self._loads[page] = Load(page, filled)
+        self._register(Load(page, count, filled))
         return False
 
     async def _acquire(self, page: int) -> Load | None:
@@ -282,6 +328,7 @@ class KernelVmPager:
         await self._reach(Point.LOCK, page)
         state = self.pages[page]
         if state is _ABSENT:
+            self._backing(page)
             return self._begin(page)
         if state is _PRESENT:
             return None
@@ -293,25 +340,27 @@ class KernelVmPager:
             return None
         return load
 
-    def _begin(self, page: int) -> Load:
-        self._backing(page)
-        self._claim(page)
-        load = self._loads[page] = Load(page)
+    def _begin(self, page: int, count: int = 1) -> Load:
+        self._claim(page, count)
+        load = Load(page, count)
+        self._register(load)
         return load
+
+    def _register(self, load: Load) -> None:
+        """Lets those who come to need one of its pages find a load that is under way."""
+        for page in load.pages:
+            self._loads[page] = load
 
     async def _carry_out(self, load: Load) -> None:
         try:
             await self._fill(load)
             await self._reach(Point.PUBLISH, load.page)
-            self._publish(load.page)
-        except Exception as error:
-            load.error = error
-            self._retract(load.page, PageEvent.FAIL)
-            self._wake(load)
-            raise
-        # Cancellation, of whatever kind: nobody's fault, so that those who wait do not get to see it.
-        except BaseException:
-            self._retract(load.page, PageEvent.ABANDON)
+            self._publish(load.page, load.count)
+        except BaseException as error:
+            # Cancellation, of whatever kind, is nobody's fault, so that those who wait do not get to see it.
+            if isinstance(error, Exception) and load.count == 1:
+                load.error = error
+            self._retract(load.page, _outcome(error), load.count)
             self._wake(load)
             raise
         try:
@@ -319,26 +368,30 @@ class KernelVmPager:
         finally:
             self._wake(load)
 
-    def _claim(self, page: int) -> None:
-        self.pages.advance(page, _CLAIM)
+    def _claim(self, page: int, count: int = 1) -> None:
+        if count == 1:
+            self.pages.advance(page, _CLAIM)
+        else:
+            self.pages.advance_run(page, count, _CLAIM)
         if self.observer is not None:
-            self.observer.began(Gpa(page))
+            self.observer.began(_run(page, count))
 
     async def _fill(self, load: Load) -> None:
         page = load.page
         if load.pending is None:
             await self._reach(Point.FILL, page)
-            filled = self._start(page, self._backing(page))
+            filled = self._start(page, load.count, self._backing(page))
         else:
             filled, load.pending = load.pending, None
         if filled is not True:
             self._check(page, await filled)
-            self._remember(page)
+            for loaded in load.pages:
+                self._remember(loaded)
 
-    def _start(self, page: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
-        """Runs the loader, on the page's frame of zeros, as far as it goes without waiting."""
+    def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
+        """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""
         hpa = self.frames.assign(page)
-        filled = backing.fill(page, self.memory.view[hpa : hpa + PAGE_SIZE])
+        filled = backing.fill(page, self.memory.view[hpa : hpa + count * PAGE_SIZE])
         if not isinstance(filled, bool):
             return filled
         self._check(page, filled)
@@ -350,23 +403,28 @@ class KernelVmPager:
         if not filled:
             raise PageLoadError(f"page {page:#x} cannot be loaded: its loader failed")
 
-    def _publish(self, page: int) -> None:
-        self.table.map_page(page, self.frames.assign(page), _RWX)
-        self.pages.advance(page, _PUBLISH)
-        self.statistics.loads += 1
-        if self.observer is not None:
-            self.observer.ended(Gpa(page), _PUBLISH)
-
-    def _retract(self, page: int, event: PageEvent) -> None:
-        """A claim came to nothing: whatever the loader wrote is gone, and the page is Absent."""
-        self._empty_frame(page)
-        self.pages.advance(page, event)
-        if event is PageEvent.FAIL:
-            self.statistics.failures += 1
+    def _publish(self, page: int, count: int = 1) -> None:
+        hpa = self.frames.assign(page)
+        if count == 1:
+            self.table.map_page(page, hpa, _RWX)
+            self.pages.advance(page, _PUBLISH)
         else:
-            self.statistics.cancellations += 1
+            self.table.map_pages(page, hpa, count, _RWX)
+            self.pages.advance_run(page, count, _PUBLISH)
+        self.statistics.loads += count
         if self.observer is not None:
-            self.observer.ended(Gpa(page), event)
+            self.observer.ended(_run(page, count), _PUBLISH)
+
+    def _retract(self, page: int, event: PageEvent, count: int = 1) -> None:
+        """A claim came to nothing: whatever the loader wrote is gone, and the pages are Absent."""
+        self._empty_frames(page, count)
+        self.pages.advance_run(page, count, event)
+        if event is PageEvent.FAIL:
+            self.statistics.failures += count
+        else:
+            self.statistics.cancellations += count
+        if self.observer is not None:
+            self.observer.ended(_run(page, count), event)
 
     async def _wait(self, load: Load) -> None:
         """Until `load` has ended; raises what it failed with."""
@@ -383,9 +441,10 @@ class KernelVmPager:
 
     def _wake(self, load: Load) -> None:
         load.finished = True
-        # It may be the next load of the page by now that is under way.
-        if self._loads.get(load.page) is load:
-            del self._loads[load.page]
+        for page in load.pages:
+            # It may be the next load of the page by now that is under way.
+            if self._loads.get(page) is load:
+                del self._loads[page]
         if load.rendezvous is not None:
             load.rendezvous.set()
 
@@ -419,10 +478,10 @@ class KernelVmPager:
         """Notes what was loaded, where running the loader again would be too much to find out."""
         self._fingerprints[page] = _fingerprint(self.memory.page(self.frames.assign(page)))
 
-    def _empty_frame(self, page: int) -> None:
+    def _empty_frames(self, page: int, count: int = 1) -> None:
         hpa = self.frames.find(page)
         if hpa is not None:
-            self.memory.discard(hpa)
+            self.memory.discard(hpa, count)
 
     def _present_hpa(self, gpa: Gpa) -> Hpa:
         hpa = self.gpa2hpa(gpa)
@@ -434,6 +493,15 @@ class KernelVmPager:
         """An entry of the guest's page tables, `size` bytes."""
         hpa = self._present_hpa(Gpa(gpa))
         return int.from_bytes(self.memory.view[hpa : hpa + size], "little")
+
+
+def _run(page: int, count: int) -> range:
+    return range(page, page + count * PAGE_SIZE, PAGE_SIZE)
+
+
+def _outcome(error: BaseException) -> PageEvent:
+    """What an exception makes of a load: what is no `Exception` is a cancellation."""
+    return PageEvent.FAIL if isinstance(error, Exception) else PageEvent.ABANDON
 
 
 def _fingerprint(frame: memoryview) -> int:

@@ -39,17 +39,6 @@ class _LoaderOf:
 
 
 @attrs.frozen(slots=True)
-class Extent:
-    """Pages that one positional read can fill."""
-
-    start: Gpa
-    end: Gpa
-    source: PageSource
-    offset: int
-    """Where the bytes of `start` are in the source."""
-
-
-@attrs.frozen(slots=True)
 class _Placed:
     """A segment and its source, or a range of RAM, whose segment is None."""
 
@@ -117,18 +106,29 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
         backing = self._find_range(page)
         return backing.segments if backing is not None else ()
 
-    def extent(self, page: Gpa) -> Extent | None:
-        """The largest run of pages around `page` that one read fills; None if `page` is not a whole page of a file."""
+    def extent(self, page: int) -> range:
+        """The largest run of pages around `page` that can be filled at once, by one read if they come from a file.
+
+        `page` alone if it is composed of several pieces or has a loader of its own; empty if there is no such page.
+        """
         backing = self.find(page)
-        if not isinstance(backing, FilePages):
-            return None
+        if backing is None:
+            return range(page, page, PAGE_SIZE)
+        if not backing.contiguous:
+            return range(page, page + PAGE_SIZE, PAGE_SIZE)
         index = bisect_left(self._own_pages, page)
         start, end = backing.start, backing.end
         if index > 0:
             start = max(start, self._own_pages[index - 1] + PAGE_SIZE)
         if index < len(self._own_pages):
             end = min(end, self._own_pages[index])
-        return Extent(Gpa(start), Gpa(end), backing.source, start + backing.displacement)
+        return range(start, end, PAGE_SIZE)
+
+    def occupied(self) -> list[range]:
+        """The pages that hold more than the zeros of RAM: those that segments reach into, and those with loaders of their own."""
+        runs = [range(backing.start, backing.end, PAGE_SIZE) for backing in self._ranges() if backing.segments]
+        runs += [range(page, page + PAGE_SIZE, PAGE_SIZE) for page in self._own_pages if not self.segments(Gpa(page))]
+        return sorted(runs, key=lambda run: run.start)
 
     @property
     def image_pages(self) -> int:

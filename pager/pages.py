@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
-_SHIFT: Final = 12
+from kev.addressing import PAGE_SHIFT, PAGE_SIZE
+
 _CHUNK_SHIFT: Final = 21
-_CHUNK_PAGES: Final = 1 << (_CHUNK_SHIFT - _SHIFT)
+_CHUNK_SIZE: Final = 1 << _CHUNK_SHIFT
+_CHUNK_PAGES: Final = _CHUNK_SIZE >> PAGE_SHIFT
+_ABSENT: Final = b"\0"
 
 
 class PageState(IntEnum):
@@ -69,19 +72,47 @@ class PageStates:
 
     def __getitem__(self, page: int) -> PageState:
         chunk = self._chunks.get(page >> _CHUNK_SHIFT)
-        return _STATES[chunk[page >> _SHIFT & _CHUNK_PAGES - 1]] if chunk is not None else PageState.ABSENT
+        return _STATES[chunk[page >> PAGE_SHIFT & _CHUNK_PAGES - 1]] if chunk is not None else PageState.ABSENT
 
     def advance(self, page: int, event: PageEvent) -> None:
         """IllegalTransition if `page` is in a state that `event` cannot happen in; nothing has changed then."""
-        chunk = self._chunks.get(page >> _CHUNK_SHIFT)
-        if chunk is None:
-            chunk = self._chunks[page >> _CHUNK_SHIFT] = bytearray(_CHUNK_PAGES)
-        index = page >> _SHIFT & _CHUNK_PAGES - 1
+        chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
+        index = page >> PAGE_SHIFT & _CHUNK_PAGES - 1
         state = chunk[index]
         following = _FOLLOWING[state].get(event)
         if following is None:
             raise IllegalTransition(page, PageState(state), event)
         chunk[index] = following
+
+    def advance_run(self, page: int, count: int, event: PageEvent) -> None:
+        """The same for `count` pages from `page` on, all in one chunk. IllegalTransition if they are not all in one such state."""
+        chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
+        first = page >> PAGE_SHIFT & _CHUNK_PAGES - 1
+        state = chunk[first]
+        following = _FOLLOWING[state].get(event)
+        if following is None:
+            raise IllegalTransition(page, PageState(state), event)
+        if chunk.count(state, first, first + count) != count:
+            odd = next(other for other in range(page, page + count * PAGE_SIZE, PAGE_SIZE) if self[other] != state)
+            raise IllegalTransition(odd, self[odd], event)
+        chunk[first : first + count] = bytes((following,)) * count
+
+    def absent_run(self, page: int, start: int, end: int) -> range:
+        """The Absent pages of [start, end) around `page`, without a gap and within one chunk; none if it is not Absent itself."""
+        base = page & -_CHUNK_SIZE
+        start, end = max(start, base), min(end, base + _CHUNK_SIZE)
+        chunk = self._chunks.get(page >> _CHUNK_SHIFT)
+        if chunk is not None:
+            below = chunk[start - base >> PAGE_SHIFT : page - base >> PAGE_SHIFT]
+            above = chunk[page - base >> PAGE_SHIFT : end - base >> PAGE_SHIFT]
+            absent_above = len(above) - len(above.lstrip(_ABSENT))
+            absent_below = len(below) - len(below.rstrip(_ABSENT)) if absent_above else 0
+            start, end = page - (absent_below << PAGE_SHIFT), page + (absent_above << PAGE_SHIFT)
+        return range(start, end, PAGE_SIZE)
+
+    def _new_chunk(self, page: int) -> bytearray:
+        chunk = self._chunks[page >> _CHUNK_SHIFT] = bytearray(_CHUNK_PAGES)
+        return chunk
 
 
 _STATES: Final = tuple(PageState)

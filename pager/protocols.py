@@ -13,6 +13,9 @@ class NestedTable(Protocol):
 
     def map_page(self, gpa: int, hpa: int, permissions: int, /) -> None: ...
 
+    def map_pages(self, gpa: int, hpa: int, count: int, permissions: int, /) -> None:
+        """Maps pages in a row, all within 2 MiB at a multiple of 2 MiB."""
+
     def unmap(self, gpa: Gpa, /) -> object: ...
 
 
@@ -45,12 +48,12 @@ SchedulingPoints: TypeAlias = Callable[[Point, Gpa], Awaitable[None]]
 
 
 class LoadObserver(Protocol):
-    """Is told of every load as it happens; `gpa` is the address of the page."""
+    """Is told of every load as it happens; `pages` are the addresses of the pages that are loaded together, often but one."""
 
-    def began(self, gpa: Gpa) -> None: ...
+    def began(self, pages: range) -> None: ...
 
     def waited(self, gpa: Gpa) -> None:
-        """Somebody begins to wait for a load that is under way."""
+        """Somebody begins to wait for a load that is under way, of the page at `gpa`."""
 
-    def ended(self, gpa: Gpa, event: PageEvent) -> None:
-        """The page is Present (PUBLISH), or Absent again (FAIL, ABANDON)."""
+    def ended(self, pages: range, event: PageEvent) -> None:
+        """The pages are Present (PUBLISH), or Absent again (FAIL, ABANDON)."""

@@ -104,21 +104,35 @@ def test_a_page_knows_its_segments(segments: list[Segment]) -> None:
 
 
 @given(disjoint_segments(), st.sets(st.sampled_from(range(0, LIMIT, PAGE_SIZE)), max_size=3))
-def test_an_extent_is_the_largest_run_that_one_read_fills(segments: list[Segment], own: set[int]) -> None:
+def test_an_extent_is_the_largest_run_that_can_be_filled_at_once(segments: list[Segment], own: set[int]) -> None:
     loaders = loader_map(segments)
     for page in own:
         loaders.replace(Gpa(page), contents(b"own"))
-    memory, _ = model_of(segments)
+    memory, pages = model_of(segments)
     for page in range(0, LIMIT, PAGE_SIZE):
-        whole = any(segment.paddr <= page and page + PAGE_SIZE <= segment.file_end for segment in segments)
-        extent = loaders.extent(Gpa(page))
-        assert (extent is not None) == (whole and page not in own)
-        if extent is not None:
-            assert extent.start <= page < extent.end
-            assert FILE[extent.offset : extent.offset + extent.end - extent.start] == memory[extent.start : extent.end]
-            assert not own & set(range(extent.start, extent.end, PAGE_SIZE))
-            neighbours = [loaders.extent(Gpa(extent.start - PAGE_SIZE)), loaders.extent(extent.end)]
-            assert all(other is None or loaders.segments(other.start) != loaders.segments(extent.start) for other in neighbours)
+        extent = loaders.extent(page)
+        assert (page in extent) == (page in pages | own)
+        if len(extent) > 1:
+            backing = loaders.find(page)
+            assert backing is not None
+            frames = bytearray(len(extent) * PAGE_SIZE)
+            assert backing.fill(extent.start, memoryview(frames)) is True
+            assert frames == memory[extent.start : extent.stop]
+            assert not own & set(extent)
+        if page in extent and page not in own and loaders.segments(Gpa(page)) and len(extent) > 1:
+            neighbours = [extent.start - PAGE_SIZE, extent.stop]
+            assert all(other in own or loaders.find(other) != loaders.find(page) for other in neighbours)
+
+
+@given(disjoint_segments(), st.sets(st.sampled_from(range(0, LIMIT, PAGE_SIZE)), max_size=3))
+def test_what_is_occupied_is_what_segments_reach_into_and_pages_of_their_own(segments: list[Segment], own: set[int]) -> None:
+    loaders = loader_map(segments)
+    loaders.add_ram(Gpa(0), Gpa(2 * LIMIT))
+    for page in own:
+        loaders.replace(Gpa(page), contents(b"own"))
+    _, pages = model_of(segments)
+    occupied = [page for run in loaders.occupied() for page in run]
+    assert occupied == sorted(pages | own)
 
 
 def test_two_segments_of_one_page_are_read_into_it_and_nothing_else() -> None:
@@ -196,8 +210,6 @@ def test_a_terabyte_of_ram_around_a_huge_image_is_held_as_a_handful_of_ranges() 
         loaders.add_segment(segment_at(5 * GIB + index * GIB + 0x123, index * GIB, GIB - 0x200, GIB - 0x100), source)
     loaders.add_ram(Gpa(0), Gpa(TIB))
     assert len(loaders) == TIB // PAGE_SIZE
-    extent = loaders.extent(Gpa(6 * GIB + 0x1000))
-    assert extent is not None
-    assert extent.end - extent.start == GIB - 0x2000
+    assert len(loaders.extent(6 * GIB + 0x1000)) == GIB // PAGE_SIZE - 2
     assert Gpa(TIB - PAGE_SIZE) in loaders
     assert source.reads == []

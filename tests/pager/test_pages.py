@@ -26,6 +26,36 @@ def test_pages_follow_the_table_independently_of_each_other(steps: list[tuple[in
             assert states[known] is model[known]
 
 
+@given(st.lists(st.tuples(st.integers(505, 520), st.integers(1, 8), st.sampled_from(PageEvent)), max_size=30))
+def test_a_run_of_pages_advances_as_its_pages_would(steps: list[tuple[int, int, PageEvent]]) -> None:
+    states, model = PageStates(), PageStates()
+    for first, count, event in steps:
+        pages = range(first << 12, min(first + count, 512 if first < 512 else 1024) << 12, 0x1000)
+        if all(event in TRANSITIONS[model[page]] for page in pages) and len({model[page] for page in pages}) == 1:
+            states.advance_run(pages.start, len(pages), event)
+            for page in pages:
+                model.advance(page, event)
+        else:
+            with pytest.raises(IllegalTransition):
+                states.advance_run(pages.start, len(pages), event)
+        assert [states[page << 12] for page in range(504, 530)] == [model[page << 12] for page in range(504, 530)]
+
+
+@given(st.sets(st.integers(500, 530)), st.integers(500, 530), st.integers(495, 530), st.integers(500, 535))
+def test_a_run_of_absent_pages_ends_at_others_at_its_bounds_and_at_2_mib(taken: set[int], page: int, start: int, end: int) -> None:
+    start, end = min(start, page), max(end, page + 1)
+    states = PageStates()
+    for number in taken:
+        states.advance(number << 12, PageEvent.CLAIM)
+    below, above = page, page
+    while page not in taken and below > start and below - 1 not in taken and below % 512:
+        below -= 1
+    while above < end and above not in taken and (above == page or above % 512):
+        above += 1
+    run = states.absent_run(page << 12, start << 12, end << 12)
+    assert [address >> 12 for address in run] == list(range(below, above))
+
+
 def test_only_a_claimed_page_can_become_present() -> None:
     sources = {state for state, events in TRANSITIONS.items() for target in events.values() if target is PageState.PRESENT}
     assert sources == {PageState.LOADING}
