@@ -7,7 +7,7 @@ import attrs
 
 from kev.addressing import MIB, Gpa, Gva, page_ceil
 from kev.boot.base import BootError, Module, c_string
-from kev.boot.generated import place_generated
+from kev.boot.generated import place_generated, reaches_into
 from pager.image import Segment
 from pager.kernel import KernelVmPager
 from pager.source import PageSource
@@ -85,11 +85,6 @@ class BootMemory:
             if start in _INFORMATION and wanted.stop <= end and not any(reaches_into(segment, wanted) for segment in segments):
                 return Gpa(start)
         return None
-
-
-def reaches_into(segment: Segment, addresses: range) -> bool:
-    """Whether a segment has bytes at any of these guest-physical addresses."""
-    return segment.paddr < addresses.stop and addresses.start < segment.end
 
 
 class InformationWriter:

@@ -3,10 +3,9 @@
 from collections.abc import Awaitable, Callable
 from functools import cache
 
-import attrs
-
 from kev.addressing import PAGE_SIZE, Gpa, page_floor
 from pager.backing import PageLoader
+from pager.image import Segment
 from pager.kernel import KernelVmPager
 
 
@@ -23,27 +22,31 @@ def place_generated(pager: KernelVmPager, gpa: Gpa, size: int, generate: Callabl
         return data.ljust(size, b"\0")
 
     for page in map(Gpa, range(page_floor(gpa), gpa + size, PAGE_SIZE)):
-        pager.map_page(page, _PatchedPage(pager.loaders.get(page), page - gpa, contents))
+        pager.map_page(page, _patched(pager.loaders.get(page), page - gpa, contents))
 
 
-@attrs.frozen(slots=True)
-class _PatchedPage:
-    """The loader of a page, and bytes that are written over what it loaded."""
+def reaches_into(segment: Segment, addresses: range) -> bool:
+    """Whether a segment has bytes at any of these guest-physical addresses."""
+    return segment.paddr < addresses.stop and addresses.start < segment.end
 
-    below: PageLoader | None
-    offset: int
-    """Where the page begins in the contents; negative if they begin within the page."""
-    contents: Callable[[], bytes]
 
-    def __call__(self, frame: memoryview) -> bool | Awaitable[bool]:
-        filled = self.below(frame) if self.below is not None else True
-        return self._patch(frame, filled) if isinstance(filled, bool) else self._await_and_patch(frame, filled)
+def _patched(below: PageLoader | None, offset: int, contents: Callable[[], bytes]) -> PageLoader:
+    """A loader that writes over what `below` loads.
 
-    async def _await_and_patch(self, frame: memoryview, pending: Awaitable[bool]) -> bool:
-        return self._patch(frame, await pending)
+    The page begins at `offset` in the contents; they begin within the page if that is negative.
+    """
 
-    def _patch(self, frame: memoryview, filled: bool) -> bool:
-        part = self.contents()[max(self.offset, 0) : self.offset + PAGE_SIZE]
-        begin = max(-self.offset, 0)
+    def load(frame: memoryview) -> bool | Awaitable[bool]:
+        filled = below(frame) if below is not None else True
+        return patch(frame, filled) if isinstance(filled, bool) else await_and_patch(frame, filled)
+
+    async def await_and_patch(frame: memoryview, pending: Awaitable[bool]) -> bool:
+        return patch(frame, await pending)
+
+    def patch(frame: memoryview, filled: bool) -> bool:
+        part = contents()[max(offset, 0) : offset + PAGE_SIZE]
+        begin = max(-offset, 0)
         frame[begin : begin + len(part)] = part
         return filled
+
+    return load

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from kev.boot.base import BootOptions, BootProtocol
 from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
-from kev.boot.firmware import install_tables
+from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
 from pager.image import ImageError

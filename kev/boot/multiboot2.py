@@ -5,10 +5,11 @@ from typing import Final, Self
 from kev.addressing import Gpa
 from kev.boot.acpi import rsdp, rsdp_1
 from kev.boot.base import BootError, BootOptions, BootProtocol
+from kev.boot.bios_data import install_bios_data
 from kev.boot.boot_memory import BootMemory
 from kev.boot.elf_sections import place_sections
 from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
-from kev.boot.firmware import ACPI_TABLES, install_bios_data, install_tables
+from kev.boot.firmware_tables import ACPI_TABLES, install_tables
 from kev.boot.kernel_file import KernelFile, with_physical_entry
 from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
 from kev.boot.multiboot2_header import Multiboot2Header, Relocation, find_header, read_header

@@ -4,8 +4,9 @@ from typing import Final, Self
 
 from kev.addressing import Gpa, Gva
 from kev.boot.base import BootError, BootOptions, BootProtocol
+from kev.boot.bios_data import install_bios_data
 from kev.boot.entry import real_mode
-from kev.boot.firmware import install_bios_data, install_tables
+from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
 from pager.image import KernelImage, Segment
