@@ -5,13 +5,14 @@ Also how an ELF kernel is entered that has no boot header at all: at its physica
 
 from typing import Final, Self
 
-from kev.boot.base import BootOptions, BootProtocol
+from kev.addressing import PAGE_SIZE
+from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
 from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
 from pager.image import ImageError
-from pager.kernel import KernelVmPager
+from pager.kernel import MBI_GPA, KernelVmPager
 
 VIRTUAL_BASE: Final = 0xFFFF_FF00_0000_0000
 """Where KeOS maps guest-physical address 0."""
@@ -44,6 +45,11 @@ class Keos(BootProtocol):
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:
+        """BootError if the image itself needs the page of the information."""
+        if file.elf.start < MBI_GPA + PAGE_SIZE:
+            raise BootError(
+                f"{file.name}: it is loaded at {file.elf.start:#x}: the keos boot protocol needs page {MBI_GPA:#x} for its information"
+            )
         return cls(file.elf)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:

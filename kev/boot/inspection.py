@@ -1,0 +1,100 @@
+"""How an image would be launched, found out without launching it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, pairwise
+
+import attrs
+
+from kev.addressing import KIB, PAGE_SHIFT, page_ceil, page_floor
+from kev.boot.base import BootProtocol
+from kev.boot.detection import PROTOCOLS, detect, protocol_named
+from kev.boot.kernel_file import KernelFile
+from kev.errors import KevError
+from pager.image import KernelImage, Segment
+from pager.ram import MMIO_HOLE
+from pager.source import SynchronousSource
+
+
+@attrs.frozen(slots=True)
+class Refusal:
+    """What `kev run` would not do with an image."""
+
+    options: str
+    """Those that ask for it."""
+    reason: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class PageCounts:
+    """Of guest pages, by how many segments reach into them."""
+
+    all: int
+    shared: int
+    """By two segments or more."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Inspection:
+    """What an image is."""
+
+    name: str
+    size: int
+    """Of the file, in bytes."""
+    protocol: str | None
+    """The boot protocol that it is made for; None if there is none."""
+    error: KevError | None
+    """Why it cannot be launched; None if it can."""
+    image: KernelImage | None
+    """What is loaded. Of an image that cannot be launched, what its ELF headers say, if they can be read."""
+    refused: tuple[Refusal, ...]
+
+    @property
+    def pages(self) -> PageCounts:
+        return count_pages(self.image.segments if self.image is not None else ())
+
+
+def inspect(source: SynchronousSource) -> Inspection:
+    """Reads the headers of an image. SourceError if they cannot be read; whatever else is wrong with them is in the result."""
+    file = KernelFile(source)
+    protocol: type[BootProtocol] | None = None
+    try:
+        protocol = detect(file)
+        image = protocol.open(file).image
+    except KevError as error:
+        name = protocol.name if protocol is not None else None
+        return Inspection(name=file.name, size=source.size, protocol=name, error=error, image=_elf_image(file), refused=())
+    refused = tuple(_refusals(file, protocol, image))
+    return Inspection(name=file.name, size=source.size, protocol=protocol.name, error=None, image=image, refused=refused)
+
+
+def count_pages(segments: Iterable[Segment]) -> PageCounts:
+    changes: Counter[int] = Counter()
+    for segment in segments:
+        changes[page_floor(segment.paddr)] += 1
+        changes[page_ceil(segment.end)] -= 1
+    boundaries = sorted(changes)
+    runs = zip(pairwise(boundaries), accumulate(changes[boundary] for boundary in boundaries), strict=False)
+    lengths = [((end - start) >> PAGE_SHIFT, depth) for (start, end), depth in runs]
+    return PageCounts(
+        all=sum(length for length, depth in lengths if depth), shared=sum(length for length, depth in lengths if depth > 1)
+    )
+
+
+def _elf_image(file: KernelFile) -> KernelImage | None:
+    try:
+        return file.elf
+    except KevError:
+        return None
+
+
+def _refusals(file: KernelFile, protocol: type[BootProtocol], image: KernelImage) -> Iterator[Refusal]:
+    least = image.end if image.end <= MMIO_HOLE.start else image.end - len(MMIO_HOLE)
+    yield Refusal(f"--memory below {page_ceil(least) // KIB}K", f"the image ends at {image.end:#x}")
+    if not protocol.passes_modules:
+        yield Refusal("--module, --append", f"the {protocol.name} boot protocol passes neither modules nor a command line")
+    for other in PROTOCOLS:
+        try:
+            protocol_named(other).open(file)
+        except KevError as error:
+            yield Refusal(f"--boot {other}", str(error))
