@@ -12,7 +12,7 @@ nor between finding a load unfinished and waiting for it.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Final, Literal, Self
 
 import attrs
@@ -29,6 +29,7 @@ from pager.frames import FrameMap
 from pager.image import KernelImage, Segment
 from pager.loaders import LoaderMap, contents
 from pager.mbi import MbiWriter, MemoryRegion
+from pager.observers import Observers
 from pager.pages import PageEvent, PageState, PageStates
 from pager.protocols import LoadObserver, NestedTable, Point, Rendezvous, SchedulingPoints
 from pager.ram import ram_regions
@@ -100,9 +101,14 @@ class KernelVmPager:
         memory: HostMemory,
         table: NestedTable,
         rendezvous: Callable[[], Rendezvous] = trio_rendezvous,
+        source: PageSource | None = None,
     ) -> None:
-        """Registers the image's segments and `ram_kib` KiB of RAM around them. RamError if they do not fit."""
+        """Registers the image's segments and `ram_kib` KiB of RAM around them. RamError if they do not fit.
+
+        The pages are read from `source`, by default the image's own.
+        """
         self.image: Final = image
+        self.source: Final = image.source if source is None else source
         self.memory: Final = memory
         self.table: Final = table
         self.ram: Final = ram_regions(ram_kib, image.end)
@@ -114,7 +120,10 @@ class KernelVmPager:
         self.observer: LoadObserver | None = None
         self.points: SchedulingPoints | None = None
         self.read_ahead: Callable[[int], Iterable[range]] | None = None
-        """Says which runs of Absent pages to load when a page is touched, that page's own first. None: nothing but the page."""
+        """Says which runs of Absent pages to load when a page is touched, its own first. None, or no run: nothing but the page.
+
+        Each run is asked for when the one before it is loaded, or has at least begun to be.
+        """
         self.unmapped: Callable[[Gpa], None] | None = None
         """Told of every page that was unmapped, before its contents are looked at: the engine's `invalidate`."""
         self._rendezvous: Final = rendezvous
@@ -122,7 +131,7 @@ class KernelVmPager:
         self._mmio_pages: Final[dict[int, Hpa]] = {}
         self._fingerprints: Final[dict[int, int]] = {}
         for segment in image.segments:
-            self.load_phdr(segment, image.source)
+            self.load_phdr(segment, self.source)
         for region in self.ram:
             self.loaders.add_ram(Gpa(region.start), Gpa(region.stop))
 
@@ -135,6 +144,10 @@ class KernelVmPager:
     def entry(self) -> Gpa:
         """The guest-physical address of the kernel's first instruction."""
         return self.image.entry
+
+    def observe(self, observer: LoadObserver) -> None:
+        """Tells `observer` of every load from now on, besides those who are told already."""
+        self.observer = observer if self.observer is None else Observers(self.observer, observer)
 
     def load_phdr(self, segment: Segment, source: PageSource) -> None:
         """Registers the loaders of a segment's pages. Before the guest runs: pages that are loaded already do not change."""
@@ -212,12 +225,17 @@ class KernelVmPager:
         What others are loading, and what does not exist, is left out. Raises what the first load that failed did; of a load of
         several pages all are Absent then. Waits for nothing where no loader does.
         """
-        page: int = start
+        await self._reach(Point.LOCK, start)
+        for pages in self.absent_runs(start, end):
+            await self._carry_out(self._begin(pages.start, len(pages)))
+
+    def absent_runs(self, start: int, end: int) -> Iterator[range]:
+        """The Absent pages of [start, end), in runs that one load each can fill. A run is looked for when it is asked for."""
+        page = start
         while page < end:
-            await self._reach(Point.LOCK, page)
             pages = self.absent_run(page, page, end)
             if pages:
-                await self._carry_out(self._begin(page, len(pages)))
+                yield pages
             page = max(pages.stop, page + PAGE_SIZE)
 
     def absent_run(self, page: int, start: int, end: int) -> range:
@@ -298,8 +316,7 @@ class KernelVmPager:
         """Loads an Absent page if its loader does not wait, else starts the loader and leaves the rest to `load_page`."""
         if self.read_ahead is not None:
             for pages in self.read_ahead(page):
-                if pages:
-                    self._try_run(pages.start, len(pages))
+                self._try_run(pages.start, len(pages))
             if self.pages[page] is not _ABSENT:
                 return self.pages[page] is _PRESENT
         backing = self._backing(page)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Final, Protocol, Self
 
@@ -35,6 +36,20 @@ class SynchronousSource(PageSource, Protocol):
     """A source that never has to be awaited."""
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int: ...
+
+
+class AsynchronousSource(ABC):
+    """A source that has to be awaited. What cannot wait, such as the reading of headers, reads it through `blocking`."""
+
+    def __init__(self, blocking: SynchronousSource) -> None:
+        self.name: Final = blocking.name
+        self.size: Final = blocking.size
+        self.blocking: Final = blocking
+        """The same bytes; a read holds up the thread until they are there."""
+
+    @abstractmethod
+    def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
+        """As `PageSource` says; an int if the bytes are at hand."""
 
 
 class FileSource:

@@ -410,14 +410,14 @@ def test_an_observer_is_told_of_every_load(pager: KernelVmPager) -> None:
     told: list[tuple[int, PageEvent | str]] = []
 
     class Observer:
-        def began(self, gpa: Gpa) -> None:
-            told.append((gpa, "began"))
+        def began(self, pages: range) -> None:
+            told.extend((page, "began") for page in pages)
 
         def waited(self, gpa: Gpa) -> None:
             told.append((gpa, "waited"))
 
-        def ended(self, gpa: Gpa, event: PageEvent) -> None:
-            told.append((gpa, event))
+        def ended(self, pages: range, event: PageEvent) -> None:
+            told.extend((page, event) for page in pages)
 
     pager.observer = Observer()
     pager.map_page(Gpa(RAM_PAGE), lambda _: False)

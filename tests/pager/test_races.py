@@ -146,10 +146,10 @@ class NoLock(KernelVmPager):
             return None
         return Load(page)
 
-    def _publish(self, page: int) -> None:
+    def _publish(self, page: int, count: int = 1) -> None:
         if self.pages[page] is PageState.ABSENT:
             self._claim(page)
-        super()._publish(page)
+        super()._publish(page, count)
 
 
 class CheckThenAct(KernelVmPager):
@@ -168,7 +168,7 @@ class PublishBeforeFill(KernelVmPager):
         super()._publish(load.page)
         await super()._fill(load)
 
-    def _publish(self, page: int) -> None:
+    def _publish(self, page: int, count: int = 1) -> None:
         pass
 
 
@@ -204,8 +204,8 @@ class FailureForgetsWaiters(KernelVmPager):
 class CancellationStrandsWaiters(KernelVmPager):
     """Nobody is told that the load was given up."""
 
-    def _retract(self, page: int, event: PageEvent) -> None:
-        super()._retract(page, event)
+    def _retract(self, page: int, event: PageEvent, count: int = 1) -> None:
+        super()._retract(page, event, count)
         if event is PageEvent.ABANDON:
             self._loads[page].rendezvous = None
 
@@ -213,7 +213,7 @@ class CancellationStrandsWaiters(KernelVmPager):
 class RefilledFrame(KernelVmPager):
     """What a loader wrote that failed stays in the frame."""
 
-    def _empty_frame(self, page: int) -> None:
+    def _empty_frames(self, page: int, count: int = 1) -> None:
         pass
 
 
@@ -227,7 +227,7 @@ class EvictionInSteps(KernelVmPager):
             return False
         self._unmap(page)
         await self._reach(Point.LOCK, page)
-        self._empty_frame(page)
+        self._empty_frames(page)
         self.pages.advance(page, PageEvent.EVICT)
         return True
 

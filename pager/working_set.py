@@ -1,0 +1,110 @@
+"""The working set of a run: the pages that a guest touched, in order, and the image that they belong to.
+
+As a file it is JSON: `format`, `image` with `name`, `size` and `digest`, and `pages`, the numbers of the pages (their addresses
+divided by 4,096) in the order of their first touch.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+import attrs
+
+from kev.addressing import PAGE_SHIFT, PAGE_SIZE
+from kev.errors import KevError
+from pager.image import KernelImage
+from pager.source import read_exactly
+
+FORMAT: Final = "kev working set 1"
+_SAMPLES: Final = 4
+_MAX_PAGE: Final = 1 << (48 - PAGE_SHIFT)
+
+
+class WorkingSetError(KevError):
+    """A file is not a working set, or one of another image."""
+
+
+@attrs.frozen(slots=True)
+class ImageIdentity:
+    """What tells one image from another without reading it.
+
+    The digest is SHA-256 over the size, the entry, the segments' addresses and sizes, and 4 pages of the file: the first, the
+    last, and two between. So images that differ in a few bytes elsewhere pass for the same. That is harmless: a working set says
+    which pages to load, not what is in them.
+    """
+
+    name: str
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, image: KernelImage) -> Self:
+        """Reads 16 KiB of the image. SourceError."""
+        import hashlib
+
+        source = image.source
+        digest = hashlib.sha256(struct.pack("<2Q", source.size, image.entry))
+        for segment in image.segments:
+            numbers = (segment.paddr, segment.vaddr, segment.offset, segment.filesz, segment.memsz, segment.flags)
+            digest.update(struct.pack("<6Q", *numbers))
+        length = min(PAGE_SIZE, source.size)
+        sample = bytearray(length)
+        for index in range(_SAMPLES):
+            read_exactly(source, (source.size - length) * index // (_SAMPLES - 1), memoryview(sample))
+            digest.update(sample)
+        return cls(source.name, source.size, digest.hexdigest())
+
+
+@attrs.frozen(slots=True)
+class WorkingSet:
+    """The pages of one run, by address, in the order of their first touch."""
+
+    image: ImageIdentity
+    pages: tuple[int, ...]
+    name: str = "the working set"
+    """Where it comes from, for messages."""
+
+    def to_json(self) -> str:
+        numbers = [page >> PAGE_SHIFT for page in self.pages]
+        return json.dumps({"format": FORMAT, "image": attrs.asdict(self.image), "pages": numbers}) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, name: str) -> Self:
+        """WorkingSetError, which calls the file `name`, if `text` is anything else."""
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise WorkingSetError(f"{name}: not a working set: {error}") from error
+        if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+            raise WorkingSetError(f"{name}: not a working set: its format is not {FORMAT!r}")
+        try:
+            return cls(_identity(fields["image"]), _addresses(fields["pages"]), name)
+        except (KeyError, TypeError) as error:
+            raise WorkingSetError(f"{name}: damaged: `image` and `pages` are not as they were written: {error}") from error
+
+    def check_image(self, image: KernelImage) -> None:
+        """WorkingSetError if the working set is not one of `image`."""
+        identity = ImageIdentity.of(image)
+        if (identity.size, identity.digest) != (self.image.size, self.image.digest):
+            raise WorkingSetError(
+                f"{self.name}: stale: recorded with {_describe(self.image)}, but this is {_describe(identity)}; record it again"
+            )
+
+
+def _describe(identity: ImageIdentity) -> str:
+    return f"{identity.name} of {identity.size:,} bytes, digest {identity.digest[:12]}"
+
+
+def _identity(fields: dict[str, Any]) -> ImageIdentity:
+    name, size, digest = fields["name"], fields["size"], fields["digest"]
+    if not isinstance(name, str) or not isinstance(size, int) or not isinstance(digest, str):
+        raise TypeError("image")
+    return ImageIdentity(name, size, digest)
+
+
+def _addresses(numbers: Sequence[int]) -> tuple[int, ...]:
+    for number in numbers:
+        if not isinstance(number, int) or not 0 <= number < _MAX_PAGE:
+            raise TypeError(f"{number!r} is not the number of a page")
+    return tuple(number << PAGE_SHIFT for number in numbers)

@@ -1,0 +1,102 @@
+"""Recording a working set, keeping it, and telling whose it is."""
+
+import json
+import re
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva
+from pager.image import KernelImage, Segment
+from pager.record import Record
+from pager.working_set import FORMAT, ImageIdentity, WorkingSet, WorkingSetError
+from tests.pager.machine import TEXT, build_pager, touch
+from tests.pager.sources import BytesSource
+
+IDENTITY = ImageIdentity("kernel", 123456, "ab" * 32)
+
+
+def image(source: BytesSource, *segments: Segment) -> KernelImage:
+    return KernelImage.from_segments(source, segments or [TEXT], TEXT.paddr)
+
+
+def test_pages_are_recorded_in_the_order_of_their_first_touch() -> None:
+    pager = build_pager()
+    policy = Record()
+    policy.attach(pager)
+    for gpa in (0x102345, 0x3000, 0x100000, 0x102000, 0x3004):
+        touch(pager, gpa)
+    assert policy.working_set.pages == (0x102000, 0x3000, 0x100000)
+    assert policy.working_set.image == ImageIdentity.of(pager.image)
+    assert policy.figures() == {"recorded": 3}
+
+
+def test_recording_changes_nothing_about_what_is_loaded() -> None:
+    source = BytesSource(bytes(0x8000))
+    pager = build_pager(source=source)
+    Record().attach(pager)
+    source.reads.clear()
+    touch(pager, 0x101000)
+    assert source.reads == [(0x1000, PAGE_SIZE)]
+
+
+@given(st.lists(st.integers(0, (1 << 36) - 1)))
+def test_a_working_set_survives_its_file(numbers: list[int]) -> None:
+    working_set = WorkingSet(IDENTITY, tuple(number * PAGE_SIZE for number in numbers), "set.json")
+    assert WorkingSet.from_json(working_set.to_json(), "set.json") == working_set
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "set.json: not a working set: "),
+        ("\xff", "set.json: not a working set: "),
+        ("[1]", f"set.json: not a working set: its format is not '{FORMAT}'"),
+        ('{"format": "kev working set 9"}', f"set.json: not a working set: its format is not '{FORMAT}'"),
+        (json.dumps({"format": FORMAT, "pages": []}), "set.json: damaged: "),
+        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": 7}), "set.json: damaged: "),
+        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": ["7"]}), "set.json: damaged: "),
+        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": [1 << 36]}), "set.json: damaged: "),
+        (json.dumps({"format": FORMAT, "image": {"name": 1, "size": 2, "digest": "3"}, "pages": []}), "set.json: damaged: "),
+    ],
+)
+def test_a_file_that_is_no_working_set_is_refused_by_name(text: str, message: str) -> None:
+    with pytest.raises(WorkingSetError, match="^" + re.escape(message)):
+        WorkingSet.from_json(text, "set.json")
+
+
+def test_the_set_of_another_image_is_refused_with_both_names() -> None:
+    recorded = ImageIdentity.of(image(BytesSource(bytes(0x2800), "old")))
+    other = image(BytesSource(bytes(0x2900), "new"))
+    with pytest.raises(WorkingSetError, match=r"^set\.json: stale: recorded with old of 10,240 bytes, .* this is new of 10,496 "):
+        WorkingSet(recorded, (), "set.json").check_image(other)
+
+
+def test_the_same_image_by_another_name_is_the_same() -> None:
+    recorded = ImageIdentity.of(image(BytesSource(b"x" * 0x2800, "old")))
+    WorkingSet(recorded, ()).check_image(image(BytesSource(b"x" * 0x2800, "copy")))
+
+
+@pytest.mark.parametrize("field", ["paddr", "vaddr", "offset", "filesz", "memsz", "flags"])
+def test_an_image_with_another_segment_is_another_image(field: str) -> None:
+    segment = Segment(Gpa(MIB), Gva(MIB), 0x100, 0x2000, 0x3000, 5)
+    changed = attrs.evolve(segment, **{field: getattr(segment, field) + 1})
+    source = BytesSource(bytes(0x8000))
+    first = KernelImage.from_segments(source, [segment], MIB + 0x10)
+    assert ImageIdentity.of(first) != ImageIdentity.of(KernelImage.from_segments(source, [changed], MIB + 0x10))
+
+
+@pytest.mark.parametrize("offset", [0, 0x1FFF, 0xFFFFF])
+def test_an_image_with_other_bytes_at_either_end_is_another_image(offset: int) -> None:
+    data = bytearray(MIB)
+    before = ImageIdentity.of(image(BytesSource(bytes(data))))
+    data[min(offset, PAGE_SIZE - 1) if offset < MIB // 2 else offset] ^= 1
+    assert ImageIdentity.of(image(BytesSource(bytes(data)))) != before
+
+
+def test_telling_images_apart_reads_16_kib_of_a_large_one() -> None:
+    source = BytesSource(bytes(4 * MIB))
+    ImageIdentity.of(image(source))
+    assert source.reads == [(0, 4096), (1396736, 4096), (2793472, 4096), (4 * MIB - 4096, 4096)]
