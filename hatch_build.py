@@ -35,7 +35,8 @@ COMPILER_FLAGS = [
     "-fno-sanitize=all",
     "-fno-stack-protector",
     "-fno-asynchronous-unwind-tables",
-    "-mgeneral-regs-only",
+    # General registers only: Zig does not heed -mgeneral-regs-only.
+    "-mcpu=baseline-mmx-sse-sse2-x87+soft_float",
     "-mno-red-zone",
     "-nostdlib",
     "-static",

@@ -2,7 +2,6 @@
 #include "cpu.h"
 #include "layout.h"
 
-#define CPUID_HYPERVISOR 0x40000000
 #define CPUID_KVM_FEATURES 0x40000001
 #define FEATURE_CLOCK (1 << 3)
 #define MSR_SYSTEM_TIME 0x4b564d01
@@ -16,14 +15,6 @@ static volatile struct {
 	int8_t shift;
 	uint8_t flags, padding[2];
 } __attribute__((aligned(32))) kvmclock;
-
-static bool is_kvm(void)
-{
-	struct cpuid signature = cpuid(CPUID_HYPERVISOR);
-
-	/* "KVMKVMKVM" */
-	return signature.ebx == 0x4b4d564b && signature.ecx == 0x564b4d56 && signature.edx == 0x4d;
-}
 
 bool kvmclock_initialize(void)
 {

@@ -4,6 +4,7 @@
 #define MULTIBOOT1_HEADER_MAGIC 0x1badb002
 #define MULTIBOOT1_BOOTLOADER_MAGIC 0x2badb002
 #define MULTIBOOT1_MEMORY_INFO 0x2
+#define MULTIBOOT1_ADDRESSES 0x10000
 
 #ifdef __ASSEMBLER__
 
@@ -13,6 +14,17 @@
 	.long MULTIBOOT1_HEADER_MAGIC
 	.long MULTIBOOT1_MEMORY_INFO
 	.long 0x100000000 - MULTIBOOT1_HEADER_MAGIC - MULTIBOOT1_MEMORY_INFO
+.endm
+
+/* The same, with the addresses of the image in memory, which then is loaded as it lies in the file from the header on. That is how a
+   boot loader that knows nothing of 64-bit ELF files loads one. */
+.macro multiboot1_address_header load, load_end, bss_end, entry
+	.balign 4
+.Lmultiboot1\@:
+	.long MULTIBOOT1_HEADER_MAGIC
+	.long MULTIBOOT1_MEMORY_INFO | MULTIBOOT1_ADDRESSES
+	.long 0x100000000 - MULTIBOOT1_HEADER_MAGIC - (MULTIBOOT1_MEMORY_INFO | MULTIBOOT1_ADDRESSES)
+	.long .Lmultiboot1\@, \load, \load_end, \bss_end, \entry
 .endm
 
 #else

@@ -1,0 +1,44 @@
+#include "processors.h"
+#include "apic.h"
+#include "cpu.h"
+#include "trampoline.h"
+
+#define PROCESSORS_SHIFT 16	/* in EBX of CPUID leaf 1 */
+
+static processor_main *volatile entry_of[MAX_PROCESSORS];
+
+static volatile uint32_t returned;
+
+_Noreturn void processor_entry(uint32_t id)
+{
+	entry_of[id](id);
+	__atomic_fetch_add(&returned, 1, __ATOMIC_RELEASE);
+	halt_forever();
+}
+
+void start_processor(uint32_t id, processor_main *entry)
+{
+	volatile uint8_t *copy = (volatile uint8_t *)TRAMPOLINE;
+
+	for (long offset = 0; offset < trampoline_end - trampoline; offset++)
+		copy[offset] = trampoline[offset];
+	entry_of[id] = entry;
+	apic_send(id, APIC_INIT);
+	apic_send(id, APIC_STARTUP | STARTUP_VECTOR);
+}
+
+uint32_t processors_in_package(void)
+{
+	return cpuid(CPUID_FEATURES).ebx >> PROCESSORS_SHIFT & 0xff;
+}
+
+void run_on_package(processor_main *entry)
+{
+	uint32_t count = processors_in_package();
+
+	for (uint32_t id = 1; id < count; id++)
+		start_processor(id, entry);
+	entry(0);
+	while (returned < count - 1)
+		cpu_pause();
+}
