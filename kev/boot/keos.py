@@ -48,7 +48,7 @@ class Keos(BootProtocol):
         """BootError if the image itself needs the page of the information."""
         if file.elf.start < MBI_GPA + PAGE_SIZE:
             raise BootError(
-                f"{file.name}: it is loaded at {file.elf.start:#x}: the keos boot protocol needs page {MBI_GPA:#x} for its information"
+                f"{file.name}: it is loaded at {file.elf.start:#x}, where the keos boot protocol has its information"
             )
         return cls(file.elf)
 

@@ -1,0 +1,134 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kev.boot.base import BootError
+from kev.boot.detection import PROTOCOLS, open_kernel, protocol_named
+from kev.errors import KevError
+from kev.images import open_image
+from tests.boot.images import (
+    CONTENTS,
+    KEOS_BASE,
+    MIB,
+    elf,
+    elf_with_note,
+    multiboot1_header,
+    multiboot2_header,
+    note,
+    source,
+    tag2,
+)
+from tests.fs.errors import refused
+
+BOOT_SECTOR = b"\xf4".ljust(510, b"\0") + b"\x55\xaa"
+PVH_NOTE = note(b"Xen\0", 18, MIB.to_bytes(4, "little"))
+FLAT_MULTIBOOT1 = multiboot1_header(1 << 16, [MIB, MIB, 0, 0, MIB])
+FLAT_MULTIBOOT2 = multiboot2_header(tag2(2, MIB, MIB, 0, 0), tag2(3, MIB))
+
+IMAGES: dict[str, bytes | bytearray] = {
+    "keos": elf(multiboot2_header(), bits=64, base=KEOS_BASE),
+    "multiboot2": elf(multiboot2_header()),
+    "multiboot1": elf(multiboot1_header()),
+    "pvh": elf_with_note(PVH_NOTE),
+    "real_mode": BOOT_SECTOR,
+}
+
+
+def protocol_of(image: bytes | bytearray) -> str:
+    return open_kernel(source(image)).name
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_image_is_opened_by_the_protocol_it_is_made_for(protocol: str) -> None:
+    assert protocol_of(IMAGES[protocol]) == protocol
+
+
+@pytest.mark.parametrize(("guest", "protocol"), [("gKeOS", "keos"), ("mb1", "multiboot1")])
+def test_our_guests_are_recognized(guest: str, protocol: str) -> None:
+    with open_image(guest) as (image, _):
+        assert open_kernel(image).name == protocol
+
+
+def test_a_keos_kernel_needs_no_boot_header() -> None:
+    assert protocol_of(elf(bits=64, base=KEOS_BASE)) == "keos"
+
+
+@pytest.mark.parametrize("base", [0xFFFF_FFFF_8000_0000, 0xFFFF_8000_0000_0000])
+def test_a_multiboot2_kernel_elsewhere_in_the_high_half_gets_all_of_multiboot2(base: int) -> None:
+    assert protocol_of(elf(multiboot2_header(), bits=64, base=base)) == "multiboot2"
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_an_elf_image_without_any_header_is_entered_as_keos_is(bits: int) -> None:
+    assert protocol_of(elf(b"\xf4", bits=bits)) == "keos"
+
+
+def test_multiboot2_is_preferred_to_multiboot1() -> None:
+    assert protocol_of(elf(multiboot1_header().ljust(16, b"\0") + multiboot2_header())) == "multiboot2"
+
+
+def test_multiboot_is_preferred_to_pvh() -> None:
+    assert protocol_of(elf_with_note(PVH_NOTE, contents=multiboot1_header())) == "multiboot1"
+
+
+@pytest.mark.parametrize(("image", "protocol"), [(FLAT_MULTIBOOT1, "multiboot1"), (FLAT_MULTIBOOT2, "multiboot2")])
+def test_a_flat_image_is_recognized_by_its_header(image: bytes, protocol: str) -> None:
+    assert protocol_of(image) == protocol
+
+
+def test_a_disk_image_boots_by_its_first_sector() -> None:
+    assert protocol_of(BOOT_SECTOR + bytes(4 * 512)) == "real_mode"
+
+
+def test_an_image_with_damaged_elf_headers_boots_by_the_addresses_of_its_multiboot_header() -> None:
+    at = MIB + CONTENTS
+    image = elf(multiboot1_header(1 << 16, [at, MIB, 0, 0, at]), bits=64, entry=MIB)
+    image[24:32] = b"\xff" * 8  # e_entry
+    assert protocol_of(image) == "multiboot1"
+
+
+def test_the_protocol_can_be_chosen() -> None:
+    assert open_kernel(source(IMAGES["keos"]), "multiboot2").name == "multiboot2"
+
+
+def test_a_protocol_that_an_image_is_not_made_for_is_refused() -> None:
+    with refused(BootError, "kernel: no Multiboot header (0x1badb002) in the first 8192 bytes"):
+        open_kernel(source(IMAGES["keos"]), "multiboot1")
+    with refused(BootError, "kernel: no Multiboot2 header (0xe85250d6) in the first 32768 bytes"):
+        open_kernel(source(IMAGES["pvh"]), "multiboot2")
+    with refused(BootError, "kernel: no ELF note Xen of type 18, which holds the PVH entry"):
+        open_kernel(source(IMAGES["keos"]), "pvh")
+    with refused(BootError, "kernel: no boot sector: at offset 0x1fe is 00 00, not 55 aa"):
+        open_kernel(source(IMAGES["keos"]), "real_mode")
+    with refused(BootError, "kernel: no boot sector: at offset 0x1fe is nothing, not 55 aa"):
+        open_kernel(source(b"\xf4"), "real_mode")
+
+
+def test_an_unknown_protocol_is_refused_with_those_that_there_are() -> None:
+    with refused(BootError, "no boot protocol is named 'linux': there are keos, multiboot2, multiboot1, pvh, real_mode"):
+        protocol_named("linux")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7f", b"hello", bytes(510) + b"\xaa\x55"])
+def test_an_image_of_no_known_format_is_refused(data: bytes) -> None:
+    with refused(BootError, "kernel: neither an ELF file, nor a file with a Multiboot header, nor a boot sector: cannot be booted"):
+        open_kernel(source(data))
+
+
+def test_detection_reads_headers_only() -> None:
+    image = source(elf(bytes(16 * MIB), bits=64, base=KEOS_BASE))
+    open_kernel(image)
+    assert sum(length for _, length in image.reads) < 0x1000
+
+
+@given(st.sampled_from(list(IMAGES)), st.lists(st.tuples(st.integers(0, 0x1200), st.integers(0, 255)), max_size=6))
+def test_damage_is_refused_or_harmless(protocol: str, damage: list[tuple[int, int]]) -> None:
+    image = bytearray(IMAGES[protocol])
+    for offset, value in damage:
+        image[offset % len(image)] = value
+    for name in (None, *PROTOCOLS):
+        try:
+            kernel = open_kernel(source(image), name)
+        except KevError:
+            continue
+        assert kernel.image.start <= kernel.image.entry < kernel.image.end

@@ -1,0 +1,72 @@
+"""Kernels of a few instructions that find out, on the CPU, what they were handed, and say so on COM1."""
+
+import struct
+from typing import Unpack
+
+from kev.boot.base import BootOptions, Module
+from kev.launch import prepare, run
+from tests.boot.images import KEOS_BASE, MIB, elf, elf_with_note, multiboot1_header, multiboot2_header, note, source
+from tests.boot.machine import Options
+
+MEMORY = 16 * MIB
+
+
+def output(image: bytes | bytearray, **options: Unpack[Options]) -> bytes:
+    """What a guest prints until it powers itself off."""
+    printed = bytearray()
+    boot = BootOptions(**options)
+    machine = prepare(source(image), memory=MEMORY, boot=boot, output=printed.extend)
+    report = run(machine, timeout=10)
+    assert report.ending.exit_code == 0, report.ending.message
+    return bytes(printed)
+
+
+def put(code: bytes) -> bytes:
+    """32-bit code: `code`, which leaves a character in AL, and its way to COM1."""
+    return code + b"\x66\xba\xf8\x03" + b"\xee"  # mov dx, 0x3f8; out dx, al
+
+
+CHARACTER_AT_EAX = b"\x8a\x00"  # mov al, [eax]
+POWER_OFF = b"\x66\xba\x04\x06" + b"\x66\xb8\x00\x20" + b"\x66\xef" + b"\xf4"  # mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
+
+
+def load_eax_from_ebx(offset: int) -> bytes:
+    return b"\x8b\x83" + struct.pack("<I", offset)  # mov eax, [ebx + offset]
+
+
+def test_a_multiboot1_kernel_reads_its_command_line_and_its_module() -> None:
+    command_line = put(load_eax_from_ebx(16) + CHARACTER_AT_EAX)
+    module = put(load_eax_from_ebx(24) + b"\x8b\x00" + CHARACTER_AT_EAX)  # mov eax, [eax]
+    kernel = elf(multiboot1_header() + command_line + module + POWER_OFF, entry=MIB + 12)
+    assert output(kernel, command_line="c", modules=(Module("env", source(b"m")),)) == b"cm"
+
+
+def test_a_multiboot2_kernel_reads_its_first_tag() -> None:
+    header = multiboot2_header()
+    text = put(b"\x8a\x43\x10")  # mov al, [ebx + 16]
+    assert output(elf(header + text + POWER_OFF, entry=MIB + len(header)), command_line="2") == b"2"
+
+
+def test_a_keos_kernel_finds_its_information_at_0() -> None:
+    magic = put(b"\xc1\xe8\x18")  # shr eax, 24
+    at_zero = put(b"\x88\xd8\x04a")  # mov al, bl; add al, "a"
+    kernel = elf(magic + at_zero + POWER_OFF, bits=64, base=KEOS_BASE)
+    assert output(kernel) == b"\x36a"
+
+
+def test_a_pvh_kernel_finds_the_magic_number_of_its_start_information() -> None:
+    text = put(load_eax_from_ebx(0))  # the magic number's first byte
+    kernel = elf_with_note(note(b"Xen\0", 18, struct.pack("<I", MIB)), contents=text + POWER_OFF)
+    assert output(kernel) == b"\x78"
+
+
+def test_a_boot_sector_runs_in_real_mode_and_knows_its_disk() -> None:
+    code = (
+        b"\x88\xd0"  # mov al, dl
+        b"\xba\xf8\x03\xee"  # mov dx, 0x3f8; out dx, al
+        b"\xa0\x13\x04"  # mov al, [0x413]
+        b"\xee"
+        b"\x6a\x61\x58\xee"  # push "a"; pop ax; out dx, al
+        b"\xba\x04\x06\xb8\x00\x20\xef\xf4"  # mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
+    )
+    assert output(code.ljust(510, b"\0") + b"\x55\xaa") == bytes([0x80, 639 & 0xFF]) + b"a"

@@ -1,0 +1,95 @@
+"""`kev inspect`, as a person at the prompt sees it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kev.cli.main import kev
+from tests.boot.images import elf, multiboot2_header, tag2
+
+
+def inspect(*arguments: str) -> Result:
+    return CliRunner().invoke(kev, ["inspect", *arguments], prog_name="kev")
+
+
+def inspect_json(*arguments: str) -> dict[str, Any]:
+    result = inspect(*arguments, "--json")
+    assert result.exit_code == 0
+    report: dict[str, Any] = json.loads(result.stdout)
+    return report
+
+
+def test_a_guest_is_described_by_name() -> None:
+    result = inspect("gKeOS")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("gKeOS: ")
+    assert "boot protocol: keos" in lines
+    assert any(line.startswith("entry: virtual 0xffffff00001000") for line in lines)
+    assert "  --module, --append: the keos boot protocol passes neither modules nor a command line" in lines
+
+
+def test_the_default_is_that_of_run() -> None:
+    assert inspect().stdout == inspect("gKeOS").stdout
+
+
+def test_json_has_the_same_facts() -> None:
+    report = inspect_json("gKeOS")
+    assert report["protocol"] == "keos"
+    assert report["usable"] is True
+    assert report["entry"]["virtual"] - report["entry"]["physical"] == 0xFFFF_FF00_0000_0000
+    assert len(report["segments"]) == 8
+    assert report["pages"] > 1000
+    assert report["shared_pages"] >= 2
+    assert {"--boot multiboot1", "--boot pvh"} < {refusal["options"] for refusal in report["refused"]}
+
+
+def test_segments_are_listed_with_addresses_sizes_and_flags(tmp_path: Path) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(elf(b"\xf4" * 0x123, base=0x4000_0000))
+    assert inspect_json(str(image))["segments"] == [
+        {
+            "virtual_address": 0x4010_0000,
+            "physical_address": 0x10_0000,
+            "file_offset": 0x1000,
+            "file_size": 0x123,
+            "memory_size": 0x2000,
+            "flags": "rwx",
+        }
+    ]
+    assert inspect(str(image)).stdout.splitlines()[4:6] == [
+        "  virtual address  physical address  file offset  in the file  in memory  flags",
+        "       0x40100000          0x100000       0x1000        0x123     0x2000    rwx",
+    ]
+
+
+def test_an_image_that_cannot_be_launched_is_described_and_the_exit_code_is_2(tmp_path: Path) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(elf(multiboot2_header(tag2(5, 1024, 768, 32))))
+    result = inspect(str(image))
+    assert result.exit_code == 2
+    assert "boot protocol: multiboot2" in result.stdout
+    assert "entry: virtual 0x100000, physical 0x100000" in result.stdout
+    assert result.stderr == f"kev: {image}: its Multiboot2 header requires tag 5 (framebuffer), which cannot be given\n"
+    report = json.loads(inspect(str(image), "--json").stdout)
+    assert report["usable"] is False
+    assert "framebuffer" in report["error"]
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_a_file_that_is_no_kernel_is_unusable(tmp_path: Path, option: tuple[str, ...]) -> None:
+    file = tmp_path / "text"
+    file.write_text("hello")
+    result = inspect(str(file), *option)
+    assert result.exit_code == 2
+    assert "neither an ELF file, nor a file with a Multiboot header, nor a boot sector" in result.stderr
+
+
+def test_an_image_that_is_not_there_is_an_error() -> None:
+    result = inspect("no such image")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("kev: no such image: there is no such file")
