@@ -285,8 +285,11 @@ class KernelVmPager:
 
     @property
     def image_pages(self) -> int:
-        """The pages that the image's segments reach into."""
-        return self.loaders.image_pages
+        """The pages that the image's segments reach into: not those of modules that a boot protocol adds."""
+        loaders = LoaderMap()
+        for segment in self.image.segments:
+            loaders.add_segment(segment, self.image.source)
+        return loaders.image_pages
 
     @property
     def ram_pages(self) -> int:

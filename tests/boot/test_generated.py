@@ -4,11 +4,12 @@ import pytest
 import trio
 
 from kev.addressing import Gpa, Gva
+from kev.boot.base import Module
 from kev.boot.generated import place_generated
 from pager.errors import PageLoadError
 from pager.image import KernelImage, Segment
 from pager.kernel import KernelVmPager
-from tests.boot.images import elf, multiboot1_header, source
+from tests.boot.images import add_sections, elf, multiboot1_header, source
 from tests.boot.machine import Booted, make_pager
 from tests.pager.sources import BytesSource, WaitingSource
 
@@ -99,4 +100,10 @@ def test_the_bios_data_area_gives_way_to_a_kernel_only_where_they_meet(load: int
 
 def test_generated_pages_are_none_of_the_images() -> None:
     booted = Booted(elf(multiboot1_header()))
+    assert booted.pager.image_pages == 2
+
+
+def test_modules_and_symbols_are_none_of_the_images_pages() -> None:
+    image = add_sections(elf(multiboot1_header()), [(3, 0, b"names")])
+    booted = Booted(image, modules=(Module("initrd", source(bytes(5000))),))
     assert booted.pager.image_pages == 2
