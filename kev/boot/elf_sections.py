@@ -1,5 +1,6 @@
 """The section headers of a kernel, and its sections that are not loaded with it: symbols and debug information."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -15,39 +16,46 @@ _SHT_NOBITS: Final = 8
 
 @attrs.frozen(slots=True)
 class SectionHeaders:
-    """A table of section headers."""
+    """The section headers of an ELF file."""
 
     count: int
     entry_size: int
     """In bytes."""
     names: int
     """The index of the section with the sections' names."""
-    table: bytes
+    _file: KernelFile
+    _layout: ElfLayout
+    _table: bytes
+
+    def place(self, memory: BootMemory) -> bytes:
+        """Places the sections that have no address. Returns all headers with their new addresses; without room there is none."""
+        table = bytearray(self._table)
+        for header, offset, size in self.unplaced():
+            address = memory.place_part(self._file.source, offset, size)
+            if address is not None:
+                self._layout.section_address.pack_into(table, header + self._layout.section_address_offset, address)
+        return bytes(table)
+
+    def unplaced(self) -> Iterator[tuple[int, int, int]]:
+        """Of each section without an address: where its header is in the table, and its offset and size in the file."""
+        for index, (kind, address, offset, size) in enumerate(self._layout.section_header.iter_unpack(self._table)):
+            if size and not address and kind not in (_SHT_NULL, _SHT_NOBITS):
+                yield index * self.entry_size, offset, size
 
 
-def place_sections(file: KernelFile, memory: BootMemory) -> SectionHeaders | None:
-    """The section headers of an ELF file; None if it has none. ImageError if they are damaged.
-
-    Sections without an address are placed in memory, and their headers say where; without room they stay as they are.
-    """
+def read_section_headers(file: KernelFile) -> SectionHeaders | None:
+    """None if the ELF file has no section headers. ImageError if they are damaged."""
     layout, tables = read_tables(file)
     if not tables.section_headers or not tables.section_header_count:
         return None
-    if tables.section_header_size != layout.section_header.size:
-        raise ImageError(f"{file.name}: e_shentsize is {tables.section_header_size}, not {layout.section_header.size}")
-    size = tables.section_header_count * tables.section_header_size
-    table = bytearray(file.read(tables.section_headers, size, "the section header table"))
-    for offset in range(0, size, tables.section_header_size):
-        _place(layout, table, offset, file, memory)
-    return SectionHeaders(tables.section_header_count, tables.section_header_size, tables.section_names, bytes(table))
-
-
-def _place(layout: ElfLayout, table: bytearray, header: int, file: KernelFile, memory: BootMemory) -> None:
-    kind, address, offset, size = layout.section_header.unpack_from(table, header)
-    if address or not size or kind in (_SHT_NULL, _SHT_NOBITS):
-        return
-    if offset + size > file.source.size:
-        raise ImageError(f"{file.name}: sh_offset {offset:#x} + sh_size {size:#x} exceeds the file's size {file.source.size:#x}")
-    place = memory.place_part(file.source, offset, size)
-    if place is not None:
-        layout.section_address.pack_into(table, header + layout.section_address_offset, place)
+    entry_size = tables.section_header_size
+    if entry_size != layout.section_header.size:
+        raise ImageError(f"{file.name}: e_shentsize is {entry_size}, not {layout.section_header.size}")
+    table = file.read(tables.section_headers, tables.section_header_count * entry_size, "the section header table")
+    headers = SectionHeaders(tables.section_header_count, entry_size, tables.section_names, file, layout, table)
+    for _, offset, size in headers.unplaced():
+        if offset + size > file.source.size:
+            raise ImageError(
+                f"{file.name}: sh_offset {offset:#x} + sh_size {size:#x} exceeds the file's size {file.source.size:#x}"
+            )
+    return headers

@@ -47,9 +47,7 @@ class Keos(BootProtocol):
     def open(cls, file: KernelFile) -> Self:
         """BootError if the image itself needs the page of the information."""
         if file.elf.start < MBI_GPA + PAGE_SIZE:
-            raise BootError(
-                f"{file.name}: it is loaded at {file.elf.start:#x}, where the keos boot protocol has its information"
-            )
+            raise BootError(f"{file.name}: it is loaded at {file.elf.start:#x}, where the keos boot protocol has its information")
         return cls(file.elf)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:

@@ -7,7 +7,7 @@ from kev.addressing import KIB, Gpa
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
 from kev.boot.boot_memory import BootMemory, InformationWriter, PlacedModule
-from kev.boot.elf_sections import SectionHeaders, place_sections
+from kev.boot.elf_sections import SectionHeaders, read_section_headers
 from kev.boot.entry import protected_mode
 from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import KernelFile
@@ -16,6 +16,7 @@ from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
 from kev.engine.base import EntryState
 from pager.image import KernelImage
 from pager.kernel import KernelVmPager
+from pager.mbi import MemoryRegion
 
 HEADER_MAGIC: Final = 0x1BAD_B002
 BOOTLOADER_MAGIC: Final = 0x2BAD_B002
@@ -60,10 +61,9 @@ class Multiboot1(BootProtocol):
 
     name = "multiboot1"
 
-    def __init__(self, image: KernelImage, file: KernelFile, loaded_as_elf: bool) -> None:
+    def __init__(self, image: KernelImage, sections: SectionHeaders | None) -> None:
         super().__init__(image)
-        self._file = file
-        self._loaded_as_elf = loaded_as_elf
+        self._sections = sections
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:
@@ -78,21 +78,46 @@ class Multiboot1(BootProtocol):
         (flags,) = _HEADER_FLAGS.unpack_from(file.head, offset)
         _check_requirements(file.name, flags)
         if not flags & _LOAD_ADDRESSES:
-            return cls(file.elf, file, loaded_as_elf=True)
+            return cls(file.elf, read_section_headers(file))
         if offset + _HEADER_ADDRESSES.size > len(file.head):
             raise BootError(f"{file.name}: the file ends within its Multiboot header, at {len(file.head):#x}")
         *addresses, entry = _HEADER_ADDRESSES.unpack_from(file.head, offset)
         segment = LoadAddresses(*addresses).segment(file, offset)
-        return cls(KernelImage.from_segments(file.source, [segment], entry), file, loaded_as_elf=False)
+        return cls(KernelImage.from_segments(file.source, [segment], entry), None)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         install_bios_data(pager)
         install_tables(pager, options.vcpus)
         memory = BootMemory(pager)
         modules = memory.place_modules(options.modules)
-        sections = place_sections(self._file, memory) if self._loaded_as_elf else None
-        information = memory.place_information(lambda base: _information(base, pager, options, modules, sections))
+        headers = self._sections.place(memory) if self._sections is not None else b""
+        information = memory.place_information(lambda base: self._information(base, pager, options, modules, headers))
         return protected_mode(self.image.entry, code=_CODE_SELECTOR, data=_DATA_SELECTOR, rax=BOOTLOADER_MAGIC, rbx=information)
+
+    def _information(
+        self, base: Gpa, pager: KernelVmPager, options: BootOptions, modules: list[PlacedModule], section_headers: bytes
+    ) -> bytes:
+        writer = InformationWriter(base, _INFORMATION.size)
+        flags = _HAS_MEMORY | _HAS_COMMAND_LINE | _HAS_MODULES | _HAS_MEMORY_MAP | _HAS_BOOT_LOADER_NAME
+        symbols = (0, 0, 0, 0)
+        if self._sections is not None:
+            flags |= _HAS_ELF_SECTIONS
+            symbols = (self._sections.count, self._sections.entry_size, writer.add(section_headers), self._sections.names)
+        regions = b"".join(map(_region, memory_map(pager.ram)))
+        entries = b"".join(_MODULE.pack(module.start, module.end, writer.add_string(module.text)) for module in modules)
+        header = _INFORMATION.pack(
+            flags,
+            lower_memory_kib(pager.ram),
+            upper_memory_kib(pager.ram),
+            writer.add_string(options.command_line),
+            len(modules),
+            writer.add(entries),
+            *symbols,
+            len(regions),
+            writer.add(regions),
+            writer.add_string(options.boot_loader_name),
+        )
+        return writer.finish(header)
 
 
 def _find_header(file: KernelFile) -> int | None:
@@ -107,29 +132,5 @@ def _check_requirements(name: str, flags: int) -> None:
         raise BootError(f"{name}: its Multiboot header requires what is not defined: bits {unknown:#x} of the flags {flags:#x}")
 
 
-def _information(
-    base: Gpa, pager: KernelVmPager, options: BootOptions, modules: list[PlacedModule], sections: SectionHeaders | None
-) -> bytes:
-    writer = InformationWriter(base, _INFORMATION.size)
-    flags = _HAS_MEMORY | _HAS_COMMAND_LINE | _HAS_MODULES | _HAS_MEMORY_MAP | _HAS_BOOT_LOADER_NAME
-    symbols = (0, 0, 0, 0)
-    if sections is not None:
-        flags |= _HAS_ELF_SECTIONS
-        symbols = (sections.count, sections.entry_size, writer.add(sections.table), sections.names)
-    regions = b"".join(
-        _REGION.pack(_REGION.size - _REGION_SIZE_FIELD, region.base, region.length, region.type) for region in memory_map(pager.ram)
-    )
-    entries = b"".join(_MODULE.pack(module.start, module.end, writer.add_string(module.text)) for module in modules)
-    header = _INFORMATION.pack(
-        flags,
-        lower_memory_kib(pager.ram),
-        upper_memory_kib(pager.ram),
-        writer.add_string(options.command_line),
-        len(modules),
-        writer.add(entries),
-        *symbols,
-        len(regions),
-        writer.add(regions),
-        writer.add_string(options.boot_loader_name),
-    )
-    return writer.finish(header)
+def _region(region: MemoryRegion) -> bytes:
+    return _REGION.pack(_REGION.size - _REGION_SIZE_FIELD, region.base, region.length, region.type)

@@ -7,7 +7,7 @@ from kev.boot.acpi import rsdp, rsdp_1
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
 from kev.boot.boot_memory import BootMemory
-from kev.boot.elf_sections import place_sections
+from kev.boot.elf_sections import SectionHeaders, read_section_headers
 from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
 from kev.boot.firmware_tables import ACPI_TABLES, install_tables
 from kev.boot.kernel_file import KernelFile, with_physical_entry
@@ -32,10 +32,10 @@ class Multiboot2(BootProtocol):
 
     name = "multiboot2"
 
-    def __init__(self, image: KernelImage, file: KernelFile, header: Multiboot2Header) -> None:
+    def __init__(self, image: KernelImage, sections: SectionHeaders | None, relocation: Relocation | None) -> None:
         super().__init__(image)
-        self._file = file
-        self._header = header
+        self._sections = sections
+        self._relocation = relocation
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:
@@ -48,7 +48,8 @@ class Multiboot2(BootProtocol):
         image = _load(file, header)
         if header.relocation is not None:
             _check_place(image, header.relocation)
-        return cls(image, file, header)
+        sections = read_section_headers(file) if header.addresses is None else None
+        return cls(image, sections, header.relocation)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         install_bios_data(pager)
@@ -64,11 +65,11 @@ class Multiboot2(BootProtocol):
         for module in memory.place_modules(options.modules):
             writer.module(module.start, module.end, module.text)
         writer.basic_memory(lower_memory_kib(pager.ram), upper_memory_kib(pager.ram)).memory_map(memory_map(pager.ram))
-        sections = place_sections(self._file, memory) if self._header.addresses is None else None
-        if sections is not None:
-            writer.elf_sections(sections.count, sections.entry_size, sections.names, sections.table)
+        if self._sections is not None:
+            headers = self._sections.place(memory)
+            writer.elf_sections(self._sections.count, self._sections.entry_size, self._sections.names, headers)
         writer.rsdp(rsdp_1(tables)).rsdp(rsdp(tables))
-        if self._header.relocation is not None:
+        if self._relocation is not None:
             writer.load_base(self.image.start)
         return writer.finish()
 
