@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from kev.addressing import Gpa, Gva
 from kev.boot.inspection import Inspection, PageCounts, count_pages, inspect
 from pager.image import Segment
-from tests.boot.images import KEOS_BASE, elf, multiboot1_header, multiboot2_header, source, tag2
+from tests.boot.images import KEOS_BASE, add_sections, elf, multiboot1_header, multiboot2_header, source, tag2
 
 MIB = 1 << 20
 PAGE = 0x1000
@@ -50,6 +50,13 @@ def test_a_kernel_that_requires_too_much_is_unusable_and_still_described() -> No
     assert str(inspection.error) == "kernel: its Multiboot2 header requires tag 5 (framebuffer), which cannot be given"
     assert inspection.image is not None
     assert inspection.pages == PageCounts(all=2, shared=0)
+
+
+def test_a_kernel_with_damaged_section_headers_is_unusable() -> None:
+    image = add_sections(elf(multiboot1_header()), [(3, 0, b"names")])
+    inspection = inspect(source(image[:-8]))
+    assert inspection.protocol == "multiboot1"
+    assert str(inspection.error) == "kernel: the section header table ends at offset 0x1061, the file at 0x1059"
 
 
 def test_a_file_of_no_known_format_is_unusable() -> None:
