@@ -16,6 +16,9 @@ LOAD_ADDRESS: Final = Gpa(0x7C00)
 SECTOR_SIZE: Final = 512
 _SIGNATURE: Final = b"\x55\xaa"
 _FIRST_HARD_DISK: Final = 0x80
+_LINUX_HEADER: Final = 0x202
+_LINUX_MAGIC: Final = b"HdrS"
+"""Linux/x86 boot protocol: its kernels begin with a boot sector, which does nothing but complain."""
 _RWX: Final = 7
 
 
@@ -34,11 +37,13 @@ class RealMode(BootProtocol):
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:
-        """BootError if there is no signature at the end of the first sector."""
+        """BootError if there is no signature at the end of the first sector, or if a Linux kernel lies behind it."""
         signature = file.head[SECTOR_SIZE - len(_SIGNATURE) : SECTOR_SIZE]
         if signature != _SIGNATURE:
             found = signature.hex(" ") or "nothing"
             raise BootError(f"{file.name}: no boot sector: at offset {SECTOR_SIZE - 2:#x} is {found}, not {_SIGNATURE.hex(' ')}")
+        if file.head.startswith(_LINUX_MAGIC, _LINUX_HEADER):
+            raise BootError(f"{file.name}: a Linux bzImage, for which there is no boot protocol; its vmlinux boots by pvh")
         sector = Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX)
         return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS))
 

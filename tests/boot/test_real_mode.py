@@ -30,6 +30,11 @@ def test_of_a_disk_only_the_first_sector_is_loaded() -> None:
     assert booted.read(0x7C00, 1024) == SECTOR + bytes(512)
 
 
+def test_a_linux_bzimage_is_refused_by_name() -> None:
+    with refused(BootError, "kernel: a Linux bzImage, for which there is no boot protocol; its vmlinux boots by pvh"):
+        Booted(SECTOR + b"\xeb\x66HdrS".ljust(512))
+
+
 def test_the_bios_data_area_is_there() -> None:
     booted = Booted(SECTOR)
     assert booted.u16(0x413) == 639
