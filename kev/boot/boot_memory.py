@@ -1,4 +1,4 @@
-"""Where a boot loader's additions to a kernel go: modules, and the structures that tell of them."""
+"""Where a boot loader's additions to a kernel go: modules, and the information that tells of them."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from kev.addressing import MIB, Gpa, Gva, page_ceil
-from kev.boot.base import BootError, Module, c_string
+from kev.boot.base import BootError, Module
 from kev.boot.generated import place_generated, reaches_into
 from pager.image import Segment
 from pager.kernel import KernelVmPager
@@ -85,26 +85,3 @@ class BootMemory:
             if start in _INFORMATION and wanted.stop <= end and not any(reaches_into(segment, wanted) for segment in segments):
                 return Gpa(start)
         return None
-
-
-class InformationWriter:
-    """Builds a structure with what its pointers point to, as one block of bytes at `base`."""
-
-    def __init__(self, base: Gpa, header_size: int) -> None:
-        """`base` is aligned to pages; the first `header_size` bytes are left for `finish`."""
-        self._base: Final = base
-        self._data: Final = bytearray(header_size)
-
-    def add(self, data: bytes) -> int:
-        """Appends `data` at a multiple of 8, and returns its address."""
-        self._data.extend(bytes(-len(self._data) % 8))
-        address = self._base + len(self._data)
-        self._data.extend(data)
-        return address
-
-    def add_string(self, text: str) -> int:
-        return self.add(c_string(text))
-
-    def finish(self, header: bytes) -> bytes:
-        self._data[: len(header)] = header
-        return bytes(self._data)

@@ -6,10 +6,11 @@ from typing import Final, Self
 from kev.addressing import KIB, Gpa
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
-from kev.boot.boot_memory import BootMemory, InformationWriter, PlacedModule
+from kev.boot.boot_memory import BootMemory, PlacedModule
 from kev.boot.elf_sections import SectionHeaders, read_section_headers
 from kev.boot.entry import protected_mode
 from kev.boot.firmware_tables import install_tables
+from kev.boot.information import InformationWriter
 from kev.boot.kernel_file import KernelFile
 from kev.boot.load_addresses import LoadAddresses
 from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib

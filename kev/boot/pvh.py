@@ -6,10 +6,11 @@ from typing import Final, Self
 from kev.addressing import Gpa
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
-from kev.boot.boot_memory import BootMemory, InformationWriter, PlacedModule
+from kev.boot.boot_memory import BootMemory, PlacedModule
 from kev.boot.elf_notes import read_notes
 from kev.boot.entry import protected_mode
 from kev.boot.firmware_tables import ACPI_TABLES, install_tables
+from kev.boot.information import InformationWriter
 from kev.boot.kernel_file import KernelFile, with_physical_entry
 from kev.boot.memory_map import memory_map
 from kev.engine.base import EntryState
