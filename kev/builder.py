@@ -37,6 +37,7 @@ from kev.vmexit.pio import PortController
 from kev.vmexit.violation import ViolationController
 from pager.image import KernelImage
 from pager.kernel import KernelVmPager
+from pager.source import PageSource
 
 MAX_VCPUS: Final = 64
 _PHYSICAL_LIMIT: Final = TIB - GIB
@@ -97,8 +98,9 @@ class GuestAddressSpace:
         memory = HostMemory(min(wanted, _PHYSICAL_LIMIT))
         return cls(memory, PageTable(memory, NptFormat()))
 
-    def pager(self, image: KernelImage, ram_kib: int) -> KernelVmPager:
-        return KernelVmPager(image, ram_kib, self.memory, self.table)
+    def pager(self, image: KernelImage, ram_kib: int, source: PageSource | None = None) -> KernelVmPager:
+        """The pages are read from `source`, by default the image's own."""
+        return KernelVmPager(image, ram_kib, self.memory, self.table, source=source)
 
 
 class VmBuilder:

@@ -3,63 +3,76 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from kev.boot.base import BootOptions
+from kev.boot.detection import open_kernel
 from kev.builder import GuestAddressSpace, MachineOptions, VmBuilder
 from kev.ending import Ending
 from kev.engine.base import Budget
-from kev.exits import EptViolation
+from kev.exits import EptViolation, Exit, PreemptionTimer
+from kev.launch_times import LaunchTimes
 from kev.report import RunReport
 from kev.vm import Vm
-from pager.image import KernelImage
-from pager.source import SynchronousSource
+from pager.policy import PagingPolicy
+from pager.source import AsynchronousSource, SynchronousSource
+
+if TYPE_CHECKING:
+    from kev.timeline import Timeline
 
 DEFAULT_MEMORY: Final = 256 << 20
 """Bytes of RAM of a guest that does not say what it wants."""
-_HEAD_START: Final = Budget(seconds=0.02)
+_HEAD_START: Final = 0.02  # seconds
 
 
 @attrs.frozen(slots=True)
 class LaunchedMachine:
-    """A machine that is ready to run, and when its launch began (`time.perf_counter`)."""
+    """A machine that is ready to run."""
 
     vm: Vm
     image: str
-    began: float
+    times: LaunchTimes
+    policy: PagingPolicy
+    timeline: "Timeline | None"
 
 
 def prepare(
-    source: SynchronousSource,
+    source: SynchronousSource | AsynchronousSource,
     *,
     memory: int = DEFAULT_MEMORY,
     options: MachineOptions | None = None,
+    boot: BootOptions | None = None,
+    protocol: str | None = None,
+    policy: PagingPolicy | None = None,
+    timeline: "Timeline | None" = None,
     output: Callable[[bytes], object],
 ) -> LaunchedMachine:
-    """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read."""
-    began = time.perf_counter()
-    ram_kib = memory >> 10
-    image = KernelImage.from_elf(source)
-    space = GuestAddressSpace.reserve(ram_kib)
-    pager = space.pager(image, ram_kib)
-    builder = VmBuilder(pager, space.table, options or MachineOptions(), output)
-    from kev.engine.base import EntryState, Segment
+    """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
-    info = pager.finalize_mem()
-    entry = EntryState(
-        rip=pager.entry,
-        cs=Segment(0x10, 0, 0xFFFF_FFFF, 0xC09B),
-        data=Segment(0x18, 0, 0xFFFF_FFFF, 0xC093),
-        cr0=0x31,
-        rax=0x36D76289,
-        rbx=info,
-        rsi=info,
-        rsp=0xA0000,
-    )
-    return LaunchedMachine(builder.build(entry), source.name, began)
+    `protocol` names a boot protocol; by default the image says which. `policy` says which pages to load besides those the guest
+    touches; by default none. `timeline` writes down what happens to pages. `output` is given what the guest prints. KevError for
+    whatever is wrong with the image or the wishes.
+    """
+    began = time.perf_counter()
+    options = options or MachineOptions()
+    policy = policy or PagingPolicy()
+    ram_kib = memory >> 10
+    kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
+    parsed = time.perf_counter()
+    space = GuestAddressSpace.reserve(ram_kib)
+    pager = space.pager(kernel.image, ram_kib, source)
+    entry = kernel.prepare(pager, attrs.evolve(boot or BootOptions(), vcpus=options.vcpus))
+    policy.attach(pager)
+    registered = time.perf_counter()
+    vm = VmBuilder(pager, space.table, options, output).build(entry)
+    if timeline is not None:
+        timeline.attach(vm)
+    times = LaunchTimes(began, parsed, registered, time.perf_counter())
+    return LaunchedMachine(vm, source.name, times, policy, timeline)
 
 
 def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descriptor: int | None = None) -> RunReport:
@@ -67,7 +80,7 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descrip
     vm = machine.vm
     try:
         with _interrupts_end(vm):
-            _run_vm(vm, timeout, input_descriptor)
+            _run_vm(machine, timeout, input_descriptor)
     finally:
         vm.console.flush()
         vm.engine.close()
@@ -75,17 +88,41 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descrip
     return _report(machine)
 
 
-def _run_vm(vm: Vm, timeout: float | None, input_descriptor: int | None) -> None:
-    # Most of what a short run needs is over before the runtime, which takes longer to import, would have been there.
-    exit = vm.run_slice(vm.vcpus[0], _HEAD_START)
-    if vm.ending is not None:
-        return
+def _run_vm(machine: LaunchedMachine, timeout: float | None, input_descriptor: int | None) -> None:
+    vm = machine.vm
+    exit = None
+    if not isinstance(vm.pager.source, AsynchronousSource):
+        _run_without_waiting(machine.policy.before_run())
+        exit = _run_head_start(vm)
+        if vm.ending is not None:
+            return
     import trio
 
     from kev.runtime import Runtime
     from kev.schedule import FreeScheduler
 
-    trio.run(Runtime(vm, FreeScheduler()).run, timeout, input_descriptor, exit)
+    policy = machine.policy if exit is None else None
+    trio.run(Runtime(vm, FreeScheduler(), policy).run, timeout, input_descriptor, exit)
+
+
+def _run_head_start(vm: Vm) -> Exit:
+    """Most of what a short run needs is over before the runtime, which takes longer to import, would have been there."""
+    remaining, end = _HEAD_START, time.perf_counter() + _HEAD_START
+    while True:
+        exit = vm.run_slice(vm.vcpus[0], Budget(seconds=remaining))
+        remaining = end - time.perf_counter()
+        if vm.ending is not None or remaining <= 0 or not isinstance(exit, PreemptionTimer):
+            return exit
+        vm.timers.run_due()
+
+
+def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Runs what awaits nothing that is not there, without an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise AssertionError(f"{coroutine} waits, though no source does")
 
 
 @contextmanager
@@ -102,10 +139,11 @@ def _interrupts_end(vm: Vm) -> Iterator[None]:
 
 
 def _report(machine: LaunchedMachine) -> RunReport:
-    vm = machine.vm
+    vm, times = machine.vm, machine.times
+    ended = time.perf_counter()
     assert vm.ending is not None
-    assert vm.first_instruction is not None
     first_output = vm.console.first_output
+    timeline = machine.timeline
     return RunReport(
         image=machine.image,
         ending=vm.ending,
@@ -113,8 +151,15 @@ def _report(machine: LaunchedMachine) -> RunReport:
         image_pages=vm.pager.image_pages,
         ram_pages=vm.pager.ram_pages,
         violations=vm.exits[EptViolation],
+        page_waits=vm.page_waits,
+        paging={"policy": machine.policy.name, **machine.policy.figures()},
         exits={kind.__name__: count for kind, count in vm.exits.items() if count},
-        launch_ms=(vm.first_instruction - machine.began) * 1e3,
-        first_output_ms=None if first_output is None else (first_output - machine.began) * 1e3,
-        run_ms=(time.perf_counter() - machine.began) * 1e3,
+        phases=times.phases(vm.first_instruction, first_output, ended),
+        timeline=None if timeline is None else _describe(timeline, machine),
     )
+
+
+def _describe(timeline: "Timeline", machine: LaunchedMachine) -> dict[str, Any]:
+    from kev.timeline_json import describe
+
+    return describe(timeline, machine.vm.pager, machine.times.began)

@@ -19,14 +19,31 @@ class RunReport:
     ram_pages: int
     """Pages of RAM, the image included."""
     violations: int
+    page_waits: int
+    """How often a vCPU gave up the CPU to wait for a page."""
+    paging: dict[str, Any]
+    """The paging policy, and what it has to say about the run."""
     exits: dict[str, int]
     """How often each kind of exit was taken, by Intel's name."""
-    launch_ms: float
-    """Until the first guest instruction."""
-    first_output_ms: float | None
-    """Until the first byte the guest printed; None if it printed nothing."""
-    run_ms: float
-    """Until the end."""
+    phases: dict[str, float]
+    """When each phase was over, in order: parse, register, engine, first instruction, first output, end. Those there were."""
+    timeline: dict[str, Any] | None = None
+    """What happened to pages (`kev.timeline_json`), if it was asked for."""
+
+    @property
+    def launch_ms(self) -> float | None:
+        """Until the first guest instruction; None if there was none."""
+        return self.phases.get("first instruction")
+
+    @property
+    def first_output_ms(self) -> float | None:
+        """Until the first byte the guest printed; None if it printed nothing."""
+        return self.phases.get("first output")
+
+    @property
+    def run_ms(self) -> float:
+        """Until the end."""
+        return self.phases["end"]
 
     @property
     def exit_code(self) -> int:
@@ -35,5 +52,7 @@ class RunReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON holds it."""
         ending = {"kind": self.ending.kind.value, "message": self.ending.message}
-        fields = attrs.asdict(self, filter=lambda field, _: field.name != "ending")
-        return {"exit_code": self.exit_code, "ending": ending, **fields}
+        fields = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in ("ending", "timeline"))
+        times = {"launch_ms": self.launch_ms, "first_output_ms": self.first_output_ms, "run_ms": self.run_ms}
+        timeline = {} if self.timeline is None else {"timeline": self.timeline}
+        return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline}

@@ -19,6 +19,7 @@ from kev.schedule import Scheduler, Slice
 from kev.terminal import forward_input, single_characters
 from kev.vcpu import ActivityState, Vcpu
 from kev.vm import Vm
+from pager.policy import PagingPolicy
 
 _CHECKPOINT_EVERY: Final = 0.005  # seconds between chances for other tasks: input, page loads, Ctrl-C
 
@@ -26,8 +27,10 @@ _CHECKPOINT_EVERY: Final = 0.005  # seconds between chances for other tasks: inp
 class Runtime:
     """Runs one machine to its end."""
 
-    def __init__(self, vm: Vm, scheduler: Scheduler) -> None:
+    def __init__(self, vm: Vm, scheduler: Scheduler, policy: PagingPolicy | None = None) -> None:
+        """`policy` loads pages before the machine runs, and beside it."""
         self._vm = vm
+        self._policy = policy
         self._scheduler = scheduler
         self._parked: dict[int, trio.lowlevel.Task] = {}
         self._waiting_for_page: set[int] = set()
@@ -52,6 +55,9 @@ class Runtime:
                 nursery.start_soon(self._watch_for_timeout, timeout)
             if input_descriptor is not None:
                 nursery.start_soon(self._forward_input, input_descriptor)
+            if self._policy is not None:
+                await self._policy.before_run()
+                nursery.start_soon(self._policy.beside_run)
             nursery.start_soon(self._wait_while_idle)
             for vcpu in vm.vcpus:
                 exit = head_start if vcpu.index == 0 else None

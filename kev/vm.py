@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
@@ -30,6 +30,17 @@ from pager.kernel import KernelVmPager
 
 Controller: TypeAlias = Callable[[Vcpu, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
+
+
+class WaitObserver(Protocol):
+    """Is told of vCPUs that wait for pages."""
+
+    def suspended(self, vcpu: Vcpu, gpa: Gpa) -> None:
+        """A vCPU has given up the CPU until the page at `gpa` is there."""
+
+    def resumed(self, vcpu: Vcpu) -> None:
+        """Its page is there, or cannot be had."""
+
 
 _NANOSECONDS: Final = 1_000_000_000
 _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
@@ -65,6 +76,9 @@ class Vm:
         """Input may still come and raise an interrupt."""
         self.first_instruction: float | None = None
         """When guest code ran first, by `time.perf_counter`."""
+        self.page_waits = 0
+        """How often a vCPU gave up the CPU to wait for a page."""
+        self.wait_observer: WaitObserver | None = None
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._controllers: dict[type, Controller] = {Pause: _end_slice}
         timers.on_earlier = self._shorten_slice
@@ -74,6 +88,10 @@ class Vm:
         """Makes `controller` finish every exit of this kind."""
         self._controllers[kind] = controller
         self.exits[kind] = 0
+
+    def wrap(self, kind: type, wrapper: Callable[[Controller], Controller]) -> None:
+        """Puts something between the exits of this kind and what finishes them."""
+        self._controllers[kind] = wrapper(self._controllers[kind])
 
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
@@ -171,10 +189,16 @@ class Vm:
 
     async def load_page(self, vcpu: Vcpu, gpa: Gpa) -> None:
         """Waits for a page that has to be awaited. A failed load ends the run."""
+        self.page_waits += 1
+        observer = self.wait_observer
+        if observer is not None:
+            observer.suspended(vcpu, gpa)
         try:
             await self.pager.load_page(gpa)
         except KevError as error:
             self.end(Ending.died(f"{self.where(vcpu)}: {error}"))
+        if observer is not None:
+            observer.resumed(vcpu)
 
     # Time.
 

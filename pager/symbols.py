@@ -5,7 +5,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import attrs
 
@@ -13,9 +13,7 @@ from kev.addressing import Gva
 from kev.errors import KevError
 from pager.image import ImageError
 from pager.source import SynchronousSource, read_exactly
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from pager.stream import SourceStream
 
 _ELF32_SYM: Final = struct.Struct("<3I2BH")
 _ELF32_ORDER: Final = itemgetter(0, 3, 5, 1, 2)
@@ -79,7 +77,7 @@ def _symbol_sections(source: SynchronousSource) -> tuple[int, bytes, bytes] | No
     from elftools.elf.sections import SymbolTableSection
 
     try:
-        elf = ELFFile(io.BufferedReader(_Stream(source)))
+        elf = ELFFile(io.BufferedReader(SourceStream(source)))
         count = elf.num_sections()
         if count > source.size // _SMALLEST_SECTION_HEADER:
             raise ImageError(f"{source.name}: {count} section headers do not fit into a file of {source.size:#x} bytes")
@@ -114,26 +112,3 @@ def _parse(bits: int, table: bytes, names: bytes) -> Iterator[Symbol]:
 def _string(names: bytes, offset: int) -> str:
     end = names.find(b"\0", offset)
     return names[offset : end if end >= 0 else None].decode("utf-8", "replace")
-
-
-class _Stream(io.RawIOBase):
-    """A source as the file object that pyelftools reads."""
-
-    def __init__(self, source: SynchronousSource) -> None:
-        self._source = source
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}[whence]
-        return self._position
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        count = self._source.read_into(self._position, memoryview(buffer))
-        self._position += count
-        return count
