@@ -29,6 +29,8 @@ _Noreturn void main(void)
 {
 	serial_initialize();
 	apic_initialize();
+	if (processors_in_package() < 2)
+		panic("this takes two processors");
 	start_processor(SECOND_PROCESSOR, second_processor);
 	clock_rate = CLOCK_RATE;
 	while (!served)

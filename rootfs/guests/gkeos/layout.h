@@ -3,13 +3,4 @@
 
 #define VIRTUAL_BASE 0xffffff0000000000
 
-#ifdef __ASSEMBLER__
 #define PHYSICAL(symbol) (symbol - VIRTUAL_BASE)
-#else
-#include <stdint.h>
-
-static inline uint64_t physical_address(const volatile void *pointer)
-{
-	return (uint64_t)pointer - VIRTUAL_BASE;
-}
-#endif

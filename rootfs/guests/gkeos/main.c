@@ -70,7 +70,7 @@ _Noreturn void main(uint64_t info)
 
 	serial_initialize();
 	exceptions_initialize();
-	if (!kvmclock_initialize())
+	if (!kvmclock_initialize(VIRTUAL_BASE))
 		panic("the hypervisor has no kvmclock");
 	print_time();
 	print("kvmclock is running\n");

@@ -22,6 +22,7 @@
 /* Commands. */
 #define APIC_FIXED 0x0000
 #define APIC_NMI 0x0400
+#define APIC_EXTERNAL 0x0700	/* of a local input: the vector is the 8259A's */
 #define APIC_INIT 0x4500
 #define APIC_STARTUP 0x4600
 #define APIC_TO_SELF 0x40000

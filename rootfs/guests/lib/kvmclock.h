@@ -3,6 +3,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Says whether the hypervisor has the clock, and where to keep it. */
-bool kvmclock_initialize(void);
+/* Says whether the hypervisor has the clock, and tells it where to keep it. Physical addresses are virtual ones less `virtual_base`. */
+bool kvmclock_initialize(uint64_t virtual_base);
 uint64_t kvmclock_nanoseconds(void);

@@ -1,6 +1,5 @@
 #include "kvmclock.h"
 #include "cpu.h"
-#include "layout.h"
 
 #define CPUID_KVM_FEATURES 0x40000001
 #define FEATURE_CLOCK (1 << 3)
@@ -16,11 +15,11 @@ static volatile struct {
 	uint8_t flags, padding[2];
 } __attribute__((aligned(32))) kvmclock;
 
-bool kvmclock_initialize(void)
+bool kvmclock_initialize(uint64_t virtual_base)
 {
 	if (!is_kvm() || !(cpuid(CPUID_KVM_FEATURES).eax & FEATURE_CLOCK))
 		return false;
-	wrmsr(MSR_SYSTEM_TIME, physical_address(&kvmclock) | CLOCK_ENABLE);
+	wrmsr(MSR_SYSTEM_TIME, ((uint64_t)&kvmclock - virtual_base) | CLOCK_ENABLE);
 	return true;
 }
 

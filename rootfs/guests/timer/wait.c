@@ -1,0 +1,29 @@
+#include "wait.h"
+#include "cpu.h"
+
+volatile uint32_t interrupts;
+
+void reset_interrupts(void)
+{
+	interrupts = 0;
+}
+
+void halt_until(uint32_t count)
+{
+	/* STI takes effect after HLT has begun: no interrupt can come between the question and the sleep. */
+	while (interrupts < count)
+		__asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+
+void allow_interrupts(void)
+{
+	__asm__ volatile("sti; nop; nop; cli" : : : "memory");
+}
+
+void spin(uint32_t nanoseconds)
+{
+	uint64_t start = rdtsc();
+
+	while (rdtsc() - start < nanoseconds)
+		cpu_pause();
+}
