@@ -1,21 +1,38 @@
 """`kev run`: launches a guest."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kev import log
+from kev.boot.detection import PROTOCOLS
 from kev.cli.sizes import Size
 from kev.ending import EndingKind
-from kev.images import DEFAULT_IMAGE, open_image
+from kev.guests import Guest
+from kev.images import DEFAULT_IMAGE, open_image, open_root_file_system
 from kev.report import RunReport
+
+if TYPE_CHECKING:
+    from kev.boot.base import BootOptions, Module
+    from kev.builder import Drive, MachineOptions
+
+_DRIVE_KINDS = ("svirtb", "virtio", "ide")
 
 
 @click.command
 @click.argument("image", default=DEFAULT_IMAGE)
 @click.option("-m", "--memory", type=Size(), help="RAM, such as 256M.  [default: what the guest asks for, or 256M]")
 @click.option("--smp", type=click.IntRange(1, 64), help="vCPUs.  [default: what the guest asks for, or 1]")
+@click.option("--boot", type=click.Choice(list(PROTOCOLS)), help="Boot protocol.  [default: what the image is made for]")
+@click.option("--append", metavar="TEXT", help="The kernel's command line.")
+@click.option("--module", "modules", multiple=True, metavar="FILE[ TEXT]", help="A boot module, with its command line.")
+@click.option(
+    "--disk", "disks", multiple=True, metavar="FILE[,svirtb|virtio|ide]", help="A disk; svirtb is KeV's.  [default: svirtb]"
+)
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End the run after so long.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write the run's figures.")
 @click.option("--lenient-msr", is_flag=True, help="Unknown MSRs read as 0 instead of raising #GP.")
@@ -23,34 +40,32 @@ from kev.report import RunReport
 @click.option("--log-level", type=click.Choice(log.LEVELS), help="Write events of this level and above to stderr.")
 @click.pass_context
 def command(
-    context: click.Context,
-    image: str,
-    memory: int | None,
-    smp: int | None,
-    timeout: float | None,
-    report: Path | None,
-    lenient_msr: bool,
-    strict_ports: bool,
-    log_level: str | None,
+    context: click.Context, /, image: str, memory: int | None, timeout: float | None, report: Path | None, **wishes: Any
 ) -> None:
     """Launch IMAGE, loading each of its pages when it is first touched.
 
-    IMAGE is a file, or the name of a guest on the root file system. The exit code is the guest's own; 2 for a mistake on the
-    command line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
+    IMAGE is a file, or the name of a guest on the root file system. What the guest writes to COM1 goes to standard output, and
+    standard input goes to COM1; on a terminal, Ctrl-A x leaves. The exit code is the guest's own; 2 for a mistake on the command
+    line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
     """
-    from kev.builder import MachineOptions
     from kev.launch import DEFAULT_MEMORY, prepare, run
 
-    if log_level is not None:
-        log.configure(log_level)
+    if wishes["log_level"] is not None:
+        log.configure(wishes["log_level"])
     if report is not None:
         from kev.cli.output import check_writable
 
         check_writable(report)
-    with open_image(image) as (source, guest):
-        options = MachineOptions(vcpus=smp or (guest.smp if guest else 1), lenient_msr=lenient_msr, strict_ports=strict_ports)
-        wanted = memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY)
-        machine = prepare(source, memory=wanted, options=options, output=_write)
+    with ExitStack() as open_files:
+        source, guest = open_files.enter_context(open_image(image))
+        machine = prepare(
+            source,
+            memory=memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY),
+            options=_machine_options(guest, wishes, open_files),
+            boot=_boot_options(guest, wishes, open_files),
+            protocol=wishes["boot"],
+            output=_write,
+        )
         outcome = run(machine, timeout=timeout, input_descriptor=_standard_input())
     if report is not None:
         from kev.cli.output import write_json
@@ -58,6 +73,61 @@ def command(
         write_json(report, outcome.as_dict())
     _conclude(outcome)
     context.exit(outcome.exit_code)
+
+
+def _machine_options(guest: Guest | None, wishes: dict[str, Any], open_files: ExitStack) -> "MachineOptions":
+    from kev.builder import MachineOptions
+
+    return MachineOptions(
+        vcpus=wishes["smp"] or (guest.smp if guest else 1),
+        lenient_msr=wishes["lenient_msr"],
+        strict_ports=wishes["strict_ports"],
+        drives=tuple(open_files.enter_context(_drive(text)) for text in wishes["disks"]),
+    )
+
+
+def _boot_options(guest: Guest | None, wishes: dict[str, Any], open_files: ExitStack) -> "BootOptions":
+    from kev.boot.base import BootOptions
+
+    modules = [open_files.enter_context(_module(text)) for text in wishes["modules"]]
+    if guest is not None and guest.modules and not modules:
+        modules = list(open_files.enter_context(_guest_modules(guest)))
+    command_line = wishes["append"] if wishes["append"] is not None else guest.command_line if guest else ""
+    return BootOptions(command_line=command_line, modules=tuple(modules))
+
+
+@contextmanager
+def _drive(text: str) -> Iterator["Drive"]:
+    from fs.disk import Disk
+    from kev.builder import Drive, DriveKind, MachineError
+
+    name, _, kind = text.rpartition(",")
+    if kind not in _DRIVE_KINDS:
+        name, kind = text, _DRIVE_KINDS[0]
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(name).open("r+b"))
+        except OSError as error:
+            raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
+        yield Drive(Disk(file, name), DriveKind(kind))
+
+
+@contextmanager
+def _module(text: str) -> Iterator["Module"]:
+    from kev.boot.base import Module
+    from pager.source import FileSource
+
+    name, _, command_line = text.partition(" ")
+    with FileSource(name) as source:
+        yield Module(name, source, command_line)
+
+
+@contextmanager
+def _guest_modules(guest: Guest) -> Iterator[Iterator["Module"]]:
+    from kev.boot.base import Module
+
+    with open_root_file_system() as files:
+        yield (Module(name, files.open(name)) for name in guest.modules)
 
 
 def _standard_input() -> int | None:

@@ -104,6 +104,7 @@ class AmdvEngine:
         uc.ctl_exits_enabled(True)
         uc.ctl_set_exits([])
         self._cpu = layout.locate(uc)
+        self._cpu.whole_instructions.value = 1
         self._vmcb = Vmcb(memory, table.root)
         self._delivery = EventDelivery(uc, self._cpu, memory, self._vmcb)
         self.linear = LinearMemory(memory, table, self.ask)
@@ -117,7 +118,6 @@ class AmdvEngine:
         self._counted = False
         self._running = False
         self._not_retired = 0
-        self._entering = False
         self._delivering: Event | None = None
         self.first_vector: int | None = None
         self._nested_page_faults = 0
@@ -145,16 +145,15 @@ class AmdvEngine:
         vcpu.nmi = False
         self._make_current(vcpu)
         self._delivery.prepare_entry(vcpu, entry)
-        self._entering = True
-        try:
-            self._emulate(vcpu, 0)
-        finally:
-            self._entering = False
+        self._exit = None
+        self._delivering = None
+        self._emulate(vcpu, 0)
 
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
         self._make_current(vcpu)
         self._service = service
         self._exit = None
+        self._delivering = None
         self._preempted = False
         self._not_retired = 0
         self._choose_counting(budget.instructions is not None)
@@ -193,7 +192,7 @@ class AmdvEngine:
         if self._counted:
             self._cpu.count_limit.value = self._cpu.counter.value
         else:
-            self._kick(INTERRUPT_HARD)
+            self._kick_hard()
 
     def raise_interrupt(self, vcpu: AmdvVcpu, vector: int | None) -> None:
         vcpu.interrupt = vector
@@ -301,6 +300,8 @@ class AmdvEngine:
 
     def _emulate(self, vcpu: AmdvVcpu, count: int) -> None:
         self._running = True
+        if self._preempted:
+            self._kick_hard()  # the preemption thread came before the slice had begun
         try:
             self.uc.emu_start(vcpu.rip, 0, 0, count)
         except UcError as error:
@@ -314,8 +315,10 @@ class AmdvEngine:
 
     def _choose_counting(self, counted: bool) -> None:
         if counted != self._counted:
-            self.uc.ctl_flush_tb()  # counting is compiled into translated code
+            # Counting is compiled into translated code, and so are the places where it can be left.
+            self.uc.ctl_flush_tb()
             self._counted = counted
+            self._cpu.whole_instructions.value = not counted
 
     def _write_intercepts(self) -> None:
         codes = _INTERCEPTS
@@ -335,10 +338,15 @@ class AmdvEngine:
         self._cpu.interrupt_request.value |= request
         self._cpu.leave_chain.value = 0xFFFF
 
+    def _kick_hard(self) -> None:
+        # One byte, because the CPU may be changing the others at this moment.
+        self._cpu.host_request.value |= INTERRUPT_HARD
+        self._cpu.leave_chain.value = 0xFFFF
+
     def _preempt(self) -> None:
+        self._preempted = True
         if self._running:
-            self._preempted = True
-            self._kick(INTERRUPT_HARD)
+            self._kick_hard()
 
     def _request_interrupt(self, vector: int) -> None:
         self._vmcb.interrupt_vector = vector

@@ -55,6 +55,7 @@ _EXIT_REQUESTED: Final = -14  # before the state: the half-word that ends a chai
 _CPU_POINTER: Final = 440
 _COUNTER: Final = 1368
 _COUNT_LIMIT: Final = 1376
+_NO_EXIT_REQUEST: Final = 2034
 
 _GENERAL: Final = (
     x86.UC_X86_REG_RAX,
@@ -87,8 +88,15 @@ class CpuMemory:
     """The same as 32-bit words, index = offset >> 2."""
     interrupt_request: ctypes.c_uint32
     """Bits of `kev.engine.amdv.interrupts`: what the CPU takes at the next block boundary."""
+    host_request: ctypes.c_uint8
+    """The lowest byte of `interrupt_request`."""
     leave_chain: ctypes.c_uint16
     """0xFFFF ends a chain of translated blocks, so that `interrupt_request` is looked at."""
+    whole_instructions: ctypes.c_uint8
+    """1: code translated from now on looks at `leave_chain` at the beginning of blocks only.
+
+    Otherwise it also does so behind every memory access, in the middle of the instruction, which is then executed a second time.
+    """
     counter: ctypes.c_uint64
     """Instructions begun in the running counted slice, plus 1 at its end."""
     count_limit: ctypes.c_uint64
@@ -116,6 +124,8 @@ def locate(uc: Uc) -> CpuMemory:
     for offset, planted in expected.items():
         if bytes_found[offset : offset + len(planted)] != planted:
             raise UnknownBuild(f"unicorn {_version()}: no CPU state where the 2.1 series has it (offset {offset} differs)")
+    if _peek(uc_struct + _NO_EXIT_REQUEST, 2) != b"\x00\x01":
+        raise UnknownBuild(f"unicorn {_version()}: its flags are not where the 2.1 series has them (offset {_NO_EXIT_REQUEST})")
     for register in _GENERAL:
         uc.reg_write(register, 0)
     for msr in _PROBE_MSRS:
@@ -126,7 +136,9 @@ def locate(uc: Uc) -> CpuMemory:
         quads=memory.cast("Q"),
         words=memory.cast("I"),
         interrupt_request=ctypes.c_uint32.from_address(cpu + _INTERRUPT_REQUEST),
+        host_request=ctypes.c_uint8.from_address(cpu + _INTERRUPT_REQUEST),
         leave_chain=ctypes.c_uint16.from_address(state + _EXIT_REQUESTED),
+        whole_instructions=ctypes.c_uint8.from_address(uc_struct + _NO_EXIT_REQUEST),
         counter=ctypes.c_uint64.from_address(uc_struct + _COUNTER),
         count_limit=ctypes.c_uint64.from_address(uc_struct + _COUNT_LIMIT),
     )

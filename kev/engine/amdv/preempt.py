@@ -7,9 +7,11 @@ from typing import Final
 
 _LONGEST_SLEEP: Final = 0.002  # seconds; a deadline set while the thread sleeps is met this late at worst
 
+_BETWEEN_CALLS: Final = 0.0005
+
 
 class PreemptionThread:
-    """Calls `preempt` once when the deadline of the running slice is over.
+    """Calls `preempt` when the deadline of the running slice is over, and again until the slice has ended.
 
     Guest code runs without the interpreter's lock, so a thread of this process can look at the clock meanwhile. `preempt` must be
     harmless when the slice has just ended by itself.
@@ -63,10 +65,8 @@ class PreemptionThread:
             idle = 0
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                self._deadline = None
                 self._preempt()
-            else:
-                time.sleep(min(remaining, _LONGEST_SLEEP))
+            time.sleep(min(max(remaining, _BETWEEN_CALLS), _LONGEST_SLEEP))
 
     def _park(self) -> None:
         """Sleeps without waking up until the next slice is armed: an idle machine costs nothing."""
