@@ -31,6 +31,7 @@ from kev.engine.amdv.delivery import (
 )
 from kev.engine.amdv.instructions import INTERCEPTED, finish, vmcall
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
+from kev.engine.amdv.port_permission import may_access_port
 from kev.engine.amdv.preempt import PreemptionThread
 from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
@@ -38,6 +39,7 @@ from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, EntryState, Service
 from kev.errors import KevError
 from kev.exits import (
+    GENERAL_PROTECTION,
     INVALID_OPCODE,
     Access,
     EptViolation,
@@ -122,6 +124,7 @@ class AmdvEngine:
         self.first_vector: int | None = None
         self._nested_page_faults = 0
         self._umip = False
+        self._forbidden_access: int | None = None
         uc.hook_add(UC_HOOK_INTR, self._on_interrupt)
         uc.hook_add(UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
         for callback, instruction in (
@@ -176,6 +179,9 @@ class AmdvEngine:
             self._preemption.disarm()
             if self._counted:
                 vcpu.instructions += self._retired()
+        if self._forbidden_access is not None:
+            vcpu.rip, self._forbidden_access = self._forbidden_access, None
+            vcpu.event = Event(GENERAL_PROTECTION)
         self._note_taken(vcpu)
         vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
         return self._exit or PreemptionTimer()
@@ -443,7 +449,9 @@ class AmdvEngine:
     def _on_interrupt(self, _uc: Uc, number: int, _data: object) -> None:
         vcpu = self._vcpu
         assert vcpu is not None
-        if number < _VMEXIT:
+        if self._forbidden_access is not None:
+            self._fault_forbidden_access(vcpu)
+        elif number < _VMEXIT:
             self._on_guest_exception(vcpu, number)
         elif number == _NESTED_PAGE_FAULT:
             self._on_nested_page_fault(vcpu)
@@ -476,10 +484,15 @@ class AmdvEngine:
             self.raise_exception(vcpu, vcpu.event.exception)
 
     def _on_invalid_instruction(self, _uc: Uc, _data: object) -> bool:
-        """#UD, and VMCALL, which an AMD processor does not know."""
+        """#UD, INT 6, which Unicorn takes for the same, and VMCALL, which an AMD processor does not know."""
         vcpu = self._vcpu
         assert vcpu is not None
-        if self._delivering is None and self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 3) == _VMCALL_BYTES:
+        if self._forbidden_access is not None:
+            self._fault_forbidden_access(vcpu)
+        elif vcpu.words[layout.EXCEPTION_IS_INT >> 2]:
+            vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
+            self._software_interrupt(vcpu, INVALID_OPCODE.vector)
+        elif self._delivering is None and self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 3) == _VMCALL_BYTES:
             vmcall(self, vcpu)
             self._deliver_pending(vcpu)
         else:
@@ -500,10 +513,37 @@ class AmdvEngine:
             vcpu.event = Event(exception)
 
     def _on_in(self, _uc: Uc, port: int, size: int, _data: object) -> int:
-        return self._answer(IoIn(port, size))
+        return 0 if self._refuse_port(port, size) else self._answer(IoIn(port, size))
 
     def _on_out(self, _uc: Uc, port: int, size: int, value: int, _data: object) -> None:
-        self._answer(IoOut(port, size, value & (1 << 8 * size) - 1))
+        if not self._refuse_port(port, size):
+            self._answer(IoOut(port, size, value & (1 << 8 * size) - 1))
+
+    def _refuse_port(self, port: int, size: int) -> bool:
+        """Whether the guest's IOPL and I/O permission map forbid the access, which the emulated CPU does not check.
+
+        The instruction cannot be left half-way, so #GP is raised when the CPU is left next: exactly behind it in counted slices, at
+        the end of its block in others. RIP is the instruction's either way.
+        """
+        vcpu = self._vcpu
+        assert vcpu is not None
+        if self._forbidden_access is None and may_access_port(vcpu, self.linear, port, size):
+            return False
+        if self._forbidden_access is None:
+            self._forbidden_access = vcpu.rip
+            if self._counted:
+                self._cpu.count_limit.value = self._cpu.counter.value
+            else:
+                self._kick_hard()
+        return True
+
+    def _fault_forbidden_access(self, vcpu: AmdvVcpu) -> None:
+        rip, self._forbidden_access = self._forbidden_access, None
+        assert rip is not None
+        vcpu.rip = rip
+        self._cpu.host_request.value &= ~INTERRUPT_HARD
+        vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
+        self.raise_exception(vcpu, GENERAL_PROTECTION)
 
     def reply_or_stop(self, vcpu: AmdvVcpu, exit: Exit) -> Reply | None:
         """The reply that finishes `exit`; None if an exception is on its way instead, or the slice ends."""

@@ -1,0 +1,31 @@
+"""Who may use which I/O port (Intel SDM vol. 1, "Protection and I/O")."""
+
+from typing import Final
+
+from kev.engine.amdv import layout
+from kev.engine.amdv.linear import LinearMemory
+from kev.engine.amdv.vcpu import TR, AmdvVcpu
+
+_RFLAGS_IOPL_SHIFT: Final = 12
+_RFLAGS_VM: Final = 1 << 17
+_TSS_TYPES: Final = frozenset({0x9, 0xB})  # 32-bit or 64-bit TSS, available or busy
+_MAP_BASE: Final = 0x66  # where the TSS says where its I/O permission map begins
+_SMALLEST_LIMIT: Final = 0x67
+
+
+def may_access_port(vcpu: AmdvVcpu, memory: LinearMemory, port: int, size: int) -> bool:
+    """Whether the current privilege level, or the task's I/O permission map, allow an access of `size` bytes to `port`."""
+    rflags = vcpu.words[layout.RFLAGS >> 2]
+    privileged = vcpu.cpl <= (rflags >> _RFLAGS_IOPL_SHIFT & 3) and not rflags & _RFLAGS_VM
+    return privileged or not vcpu.protected_mode or _is_mapped(vcpu, memory, port, size)
+
+
+def _is_mapped(vcpu: AmdvVcpu, memory: LinearMemory, port: int, size: int) -> bool:
+    _, base, limit, flags = vcpu.raw_segment(TR)
+    if flags >> 8 & 0xF not in _TSS_TYPES or limit < _SMALLEST_LIMIT:
+        return False
+    offset = int.from_bytes(memory.peek(vcpu, base + _MAP_BASE, 2), "little") + port // 8
+    if offset + 1 > limit:
+        return False
+    bits = memory.peek(vcpu, base + offset, 2)
+    return len(bits) == 2 and not int.from_bytes(bits, "little") >> port % 8 & (1 << size) - 1
