@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Final, Protocol, Self
 
+from kev.addressing import KIB
 from kev.errors import KevError
 
 
@@ -44,12 +45,35 @@ class AsynchronousSource(ABC):
     def __init__(self, blocking: SynchronousSource) -> None:
         self.name: Final = blocking.name
         self.size: Final = blocking.size
-        self.blocking: Final = blocking
+        self.blocking: Final[SynchronousSource] = HeadSource(blocking)
         """The same bytes; a read holds up the thread until they are there."""
 
     @abstractmethod
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
         """As `PageSource` says; an int if the bytes are at hand."""
+
+
+class HeadSource:
+    """A source whose beginning is read once: headers are many small reads, each of which might take a round trip."""
+
+    def __init__(self, inner: SynchronousSource, length: int = 64 * KIB) -> None:
+        """`length` is how many bytes are kept."""
+        self.name: Final = inner.name
+        self.size: Final = inner.size
+        self._inner: Final = inner
+        self._length: Final = min(length, inner.size)
+        self._head = b""
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int:
+        end = offset + len(buffer)
+        if end > self._length:
+            return self._inner.read_into(offset, buffer)
+        if not self._head:
+            head = bytearray(self._length)
+            read_exactly(self._inner, 0, memoryview(head))
+            self._head = bytes(head)
+        buffer[:] = self._head[offset:end]
+        return len(buffer)
 
 
 class FileSource:

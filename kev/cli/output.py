@@ -21,12 +21,14 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"{path}: no permission to write")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` to a file beside `path` and renames it, so that nobody sees half of it."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+def write_json(path: Path, value: Any, *, compact: bool = False) -> None:
+    """Writes `value` as `write_text` does, for a person to read or, if it is long, `compact`."""
+    text = json.dumps(value, separators=(",", ":")) if compact else json.dumps(value, indent=2)
+    write_text(path, text + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a file beside `path` and renames it, so that nobody sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ import click
 
 from kev import log
 from kev.boot.detection import PROTOCOLS
+from kev.cli.paging import paging_policy
 from kev.cli.sizes import Size
 from kev.ending import EndingKind
 from kev.guests import Guest
@@ -19,6 +20,8 @@ from kev.report import RunReport
 if TYPE_CHECKING:
     from kev.boot.base import BootOptions, Module
     from kev.builder import Drive, MachineOptions
+    from kev.timeline import Timeline
+    from pager.source import AsynchronousSource, SynchronousSource
 
 _DRIVE_KINDS = ("svirtb", "virtio", "ide")
 
@@ -35,13 +38,25 @@ _DRIVE_KINDS = ("svirtb", "virtio", "ide")
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End the run after so long.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write the run's figures.")
+@click.option(
+    "--paging",
+    default="lazy",
+    show_default=True,
+    metavar="POLICY",
+    help="When pages are loaded: lazy, eager, around=N, record=FILE or prefetch=FILE.",
+)
+@click.option(
+    "--source-latency",
+    metavar="TIME[,RATE]",
+    help="Make the image's source slow, such as 2ms,100MB/s,jitter=1ms,seed=7.",
+)
+@click.option("--timeline", is_flag=True, help="Put every violation and load into the report.")
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write a trace for Perfetto.")
 @click.option("--lenient-msr", is_flag=True, help="Unknown MSRs read as 0 instead of raising #GP.")
 @click.option("--strict-ports", is_flag=True, help="Ports without a device end the run instead of reading all ones.")
 @click.option("--log-level", type=click.Choice(log.LEVELS), help="Write events of this level and above to stderr.")
 @click.pass_context
-def command(
-    context: click.Context, /, image: str, memory: int | None, timeout: float | None, report: Path | None, **wishes: Any
-) -> None:
+def command(context: click.Context, /, image: str, memory: int | None, timeout: float | None, **wishes: Any) -> None:
     """Launch IMAGE, loading each of its pages when it is first touched.
 
     IMAGE is a file, or the name of a guest on the root file system. What the guest writes to COM1 goes to standard output, and
@@ -52,27 +67,55 @@ def command(
 
     if wishes["log_level"] is not None:
         log.configure(wishes["log_level"])
-    if report is not None:
-        from kev.cli.output import check_writable
-
-        check_writable(report)
+    report, trace = wishes["report"], wishes["trace"]
+    _check_writable(report, trace)
     with ExitStack() as open_files:
         source, guest = open_files.enter_context(open_image(image))
         machine = prepare(
-            source,
+            _slowed(source, wishes["source_latency"]),
             memory=memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY),
             options=_machine_options(guest, wishes, open_files),
             boot=_boot_options(guest, wishes, open_files),
             protocol=wishes["boot"],
+            policy=open_files.enter_context(paging_policy(wishes["paging"])),
+            timeline=_timeline() if wishes["timeline"] or trace is not None else None,
             output=_write,
         )
         outcome = run(machine, timeout=timeout, input_descriptor=_standard_input())
     if report is not None:
         from kev.cli.output import write_json
 
-        write_json(report, outcome.as_dict())
+        write_json(report, outcome.as_dict(), compact=outcome.timeline is not None)
+    if trace is not None:
+        from kev.cli.output import write_json
+        from kev.trace_file import trace_events
+
+        write_json(trace, trace_events(outcome.as_dict()), compact=True)
     _conclude(outcome)
     context.exit(outcome.exit_code)
+
+
+def _check_writable(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None:
+            from kev.cli.output import check_writable
+
+            check_writable(path)
+
+
+def _slowed(source: "SynchronousSource", latency: str | None) -> "SynchronousSource | AsynchronousSource":
+    if latency is None:
+        return source
+    from kev.cli.source_latency import parse_source_latency
+    from pager.slow_source import SlowSource
+
+    return SlowSource(source, parse_source_latency(latency))
+
+
+def _timeline() -> "Timeline":
+    from kev.timeline import Timeline
+
+    return Timeline()
 
 
 def _machine_options(guest: Guest | None, wishes: dict[str, Any], open_files: ExitStack) -> "MachineOptions":
@@ -153,3 +196,5 @@ def _conclude(outcome: RunReport) -> None:
         f"ended after {outcome.run_ms:.0f} ms",
         err=True,
     )
+    if "missed" in outcome.paging:
+        click.echo(f"kev: {outcome.paging['missed']:,} of them were not in the recorded working set", err=True)

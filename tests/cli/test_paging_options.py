@@ -1,0 +1,129 @@
+"""The options of `kev run` that say when pages are loaded, from where, and what is written down about it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kev.cli.main import kev
+from kev.cli.paging import LoadingBar
+from kev.cli.source_latency import SourceLatencyError, parse_source_latency
+from pager.slow_source import SourceDelay
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(kev, ["run", *arguments], prog_name="kev")
+
+
+def report_of(folder: Path, *arguments: str) -> dict[str, Any]:
+    file = folder / "report.json"
+    result = run(*arguments, "--report", str(file))
+    assert result.exit_code == 0, result.stderr
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return report
+
+
+def test_an_eager_run_has_violations_on_ram_only(tmp_path: Path) -> None:
+    report = report_of(tmp_path, "gKeOS", "--paging", "eager", "--timeline")
+    assert report["pages_loaded"] >= report["image_pages"]
+    regions = report["timeline"]["regions"]
+    assert {regions[index]["name"] for index in report["timeline"]["violations"]["region"]} <= {"RAM"}
+
+
+def test_fault_around_loads_more_pages_at_fewer_violations(tmp_path: Path) -> None:
+    lazy, around = (report_of(tmp_path, "gKeOS", "--paging", paging) for paging in ("lazy", "around=16"))
+    assert around["violations"] < lazy["violations"] == lazy["pages_loaded"] < around["pages_loaded"]
+    assert around["paging"] == {"policy": "around=16"}
+
+
+def test_a_recorded_set_is_prefetched_without_a_miss(tmp_path: Path) -> None:
+    record = tmp_path / "set.json"
+    recorded = report_of(tmp_path, "gKeOS", "--paging", f"record={record}")
+    result = run("gKeOS", "--paging", f"prefetch={record}")
+    assert "kev: 0 of them were not in the recorded working set" in result.stderr
+    prefetched = report_of(tmp_path, "gKeOS", "--paging", f"prefetch={record}")
+    assert prefetched["pages_loaded"] == recorded["pages_loaded"] == recorded["paging"]["recorded"]
+    assert prefetched["violations"] * 10 <= recorded["violations"]
+
+
+def test_the_record_of_another_image_is_refused_by_name(tmp_path: Path) -> None:
+    record = tmp_path / "set.json"
+    run("gKeOS", "--paging", f"record={record}")
+    result = run("mb1", "--paging", f"prefetch={record}")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"kev: {record}: stale: recorded with gKeOS of ")
+    assert " this is mb1 of " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("paging", "message"),
+    [
+        ("", "--paging '': it must be lazy, eager, around=N, record=FILE or prefetch=FILE"),
+        ("eager=1", "--paging 'eager=1': it must be lazy"),
+        ("around", "--paging 'around': it must be lazy"),
+        ("around=x", "--paging 'around=x': 'x' is not a number of pages"),
+        ("around=1000", "around=1000: a violation loads 1 to 512 pages"),
+        ("record=/nowhere/set", "/nowhere/set: there is no folder /nowhere"),
+        ("prefetch=/nowhere", "/nowhere: cannot be read: No such file or directory"),
+    ],
+)
+def test_a_policy_there_is_not_is_refused(paging: str, message: str) -> None:
+    result = run("gKeOS", "--paging", paging)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"kev: {message}")
+
+
+def test_a_slow_source_makes_the_guest_wait_and_changes_nothing_else(tmp_path: Path) -> None:
+    fast = report_of(tmp_path, "gKeOS")
+    slow = report_of(tmp_path, "gKeOS", "--source-latency", "100us,1GB/s,jitter=50us,seed=3")
+    assert slow["page_waits"] > 100
+    assert fast["page_waits"] == 0
+    assert slow["violations"] == fast["violations"]
+
+
+@pytest.mark.parametrize(
+    ("text", "delay"),
+    [
+        ("2ms", SourceDelay(0.002)),
+        ("0s", SourceDelay(0)),
+        ("1.5ms,100MB/s", SourceDelay(0.0015, 1e8)),
+        ("20us,2MiB/s,jitter=1ms,seed=7", SourceDelay(20e-6, 2 << 20, 0.001, 7)),
+    ],
+)
+def test_a_delay_is_a_latency_and_what_one_likes_to_add(text: str, delay: SourceDelay) -> None:
+    assert parse_source_latency(text) == delay
+
+
+@pytest.mark.parametrize("text", ["", "2", "ms", "2 ms", "-1ms", "1ms,5", "1ms,0MB/s", "1ms,jitter=5", "1ms,seed=x", "1ms,x=1"])
+def test_a_delay_that_cannot_be_understood_is_refused_with_its_part(text: str) -> None:
+    with pytest.raises(SourceLatencyError, match=r"^--source-latency '.*': '.*' is n"):
+        parse_source_latency(text)
+
+
+def test_a_trace_is_json_that_perfetto_reads(tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    assert run("gKeOS", "--trace", str(file)).exit_code == 0
+    trace = json.loads(file.read_text(encoding="utf-8"))
+    assert {event["ph"] for event in trace["traceEvents"]} == {"M", "X", "b", "e"}
+
+
+def test_a_report_has_no_timeline_unless_asked(tmp_path: Path) -> None:
+    assert "timeline" not in report_of(tmp_path, "gKeOS")
+    assert "timeline" in report_of(tmp_path, "gKeOS", "--timeline")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_run() -> None:
+    result = run("gKeOS", "--trace", "/nowhere/trace.json")
+    assert result.exit_code == 2
+    assert result.stderr == "kev: /nowhere/trace.json: there is no folder /nowhere\n"
+    assert not result.stdout
+
+
+def test_a_progress_bar_appears_only_when_loading_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter([0.0, 0.1, 0.2])
+    bar = LoadingBar(lambda: next(times))
+    for done in (1, 2, 3):
+        bar(done, 3)
+    assert capsys.readouterr().err == ""
