@@ -42,6 +42,25 @@ _MSR_EFER: Final = 0xC0000080
 _MSR_VM_HSAVE_PA: Final = 0xC0010117
 
 
+_SEGMENT_RELATED: Final = frozenset({10, 11, 12, 13})
+_ERROR_EXTERNAL: Final = 1
+_ERROR_IDT: Final = 2
+
+
+def nested_error_code(vcpu: AmdvVcpu, delivering: Event, vector: int, error_code: int | None) -> int | None:
+    """The error code of an exception met while another event was delivered (Intel SDM vol. 3, "Error code").
+
+    The emulated CPU numbers the gates of a 64-bit IDT as if they had 8 bytes, and never says that the cause lies outside of the
+    program.
+    """
+    if error_code is None or vector not in _SEGMENT_RELATED:
+        return error_code
+    gate = delivering.exception.vector
+    if vcpu.long_mode and error_code == gate << 4 | _ERROR_IDT:
+        error_code = gate << 3 | _ERROR_IDT
+    return error_code if delivering.instruction_length else error_code | _ERROR_EXTERNAL
+
+
 class EventDelivery:
     """Enters the guest: at a vCPU's start and for every event."""
 

@@ -28,6 +28,7 @@ from kev.engine.amdv.delivery import (
     INTERRUPT_NMI,
     INTERRUPT_VIRTUAL,
     EventDelivery,
+    nested_error_code,
 )
 from kev.engine.amdv.instructions import INTERCEPTED, finish, vmcall
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
@@ -182,8 +183,8 @@ class AmdvEngine:
         if self._forbidden_access is not None:
             vcpu.rip, self._forbidden_access = self._forbidden_access, None
             vcpu.event = Event(GENERAL_PROTECTION)
-        self._note_taken(vcpu)
-        vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
+        if self._exit is None:
+            self._note_pending(vcpu)
         return self._exit or PreemptionTimer()
 
     def complete(self, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
@@ -202,7 +203,7 @@ class AmdvEngine:
 
     def raise_interrupt(self, vcpu: AmdvVcpu, vector: int | None) -> None:
         vcpu.interrupt = vector
-        if vcpu is not self._vcpu or not self._running:
+        if not self._is_executing(vcpu):
             return
         if vector is None:
             self._cpu.interrupt_request.value &= ~INTERRUPT_VIRTUAL
@@ -210,14 +211,14 @@ class AmdvEngine:
             self._request_interrupt(vector)
 
     def interrupt_taken(self, vcpu: AmdvVcpu) -> int | None:
-        if vcpu is self._vcpu and self._running:
+        if self._is_executing(vcpu):
             self._note_taken(vcpu)
         taken, vcpu.interrupt_taken = vcpu.interrupt_taken, None
         return taken
 
     def raise_nmi(self, vcpu: AmdvVcpu) -> None:
         vcpu.nmi = True
-        if vcpu is self._vcpu and self._running:
+        if self._is_executing(vcpu):
             self._kick(INTERRUPT_NMI)
 
     def inject(self, vcpu: AmdvVcpu, exception: GuestException) -> None:
@@ -268,6 +269,10 @@ class AmdvEngine:
         self._preemption.close()
 
     # Running.
+
+    def _is_executing(self, vcpu: AmdvVcpu) -> bool:
+        """It is the one on the CPU, and its slice has not been ended yet."""
+        return vcpu is self._vcpu and self._running and self._exit is None
 
     def set_umip(self, enabled: bool) -> None:
         """CR4.UMIP of the current vCPU is `enabled`: SGDT and its like have to exit, or not."""
@@ -337,6 +342,10 @@ class AmdvEngine:
         self._cpu.quads[layout.INTERCEPT >> 3] = bits
 
     def stop(self, exit: Exit) -> None:
+        """Ends the slice with `exit`. Interrupts wait for the next slice: else the CPU would take them on its way out."""
+        vcpu = self._vcpu
+        assert vcpu is not None
+        self._note_pending(vcpu)
         self._exit = exit
         self.uc.emu_stop()
 
@@ -357,6 +366,12 @@ class AmdvEngine:
     def _request_interrupt(self, vector: int) -> None:
         self._vmcb.interrupt_vector = vector
         self._kick(INTERRUPT_VIRTUAL)
+
+    def _note_pending(self, vcpu: AmdvVcpu) -> None:
+        """Notes which of the interrupts that were requested are left, and takes back the request."""
+        self._note_taken(vcpu)
+        vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
+        self._cpu.interrupt_request.value = 0
 
     def _note_taken(self, vcpu: AmdvVcpu) -> None:
         if vcpu.interrupt is not None and not self._cpu.interrupt_request.value & INTERRUPT_VIRTUAL:
@@ -427,7 +442,7 @@ class AmdvEngine:
         if delivering is not None:
             if delivering.instruction_length:
                 vcpu.rip -= delivering.instruction_length
-            self._deliver(vcpu, Event(GuestException(vector, error_code)))
+            self._deliver(vcpu, Event(GuestException(vector, nested_error_code(vcpu, delivering, vector, error_code))))
         elif software:
             self._software_interrupt(vcpu, vector)
         else:
@@ -491,6 +506,7 @@ class AmdvEngine:
             self._fault_forbidden_access(vcpu)
         elif vcpu.words[layout.EXCEPTION_IS_INT >> 2]:
             vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
+            vcpu.rip = vcpu.quads[layout.EXCEPTION_NEXT_EIP >> 3]
             self._software_interrupt(vcpu, INVALID_OPCODE.vector)
         elif self._delivering is None and self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 3) == _VMCALL_BYTES:
             vmcall(self, vcpu)
