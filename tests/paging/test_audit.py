@@ -131,6 +131,7 @@ def test_an_execute_only_page_is_well_formed_on_a_cpu_that_has_it(memory: HostMe
         (SMALL_PAGE, 1, 0, 4, "without U/S, every nested access faults"),
         (SMALL_PAGE, 4, 0x180, 0, "reserved bits 0x180 are set"),
         (SMALL_PAGE, 3, 1 << 63, 0, "it permits less than everything, for every page below it"),
+        (LARGE_PAGE, 2, 0x2000, 0, "its page at 0x402000 is not aligned to 2 MiB"),
     ],
 )
 def test_npt_misconfigurations_are_named(
@@ -138,8 +139,17 @@ def test_npt_misconfigurations_are_named(
 ) -> None:
     table = PageTable(memory, NptFormat())
     table.map(Gpa(SMALL_PAGE), Hpa(0x7000))
+    table.map(Gpa(LARGE_PAGE), Hpa(4 * MIB), size=PageSize.SIZE_2M)
     place = damage(table, gpa, level, lambda entry: entry & ~clear_bits | set_bits)
     assert findings(table) == [place + problem]
+
+
+def test_the_page_attribute_bit_of_a_large_npt_page_is_no_part_of_its_address(memory: HostMemory) -> None:
+    table = PageTable(memory, NptFormat())
+    table.map(Gpa(LARGE_PAGE), Hpa(4 * MIB), size=PageSize.SIZE_2M)
+    damage(table, LARGE_PAGE, 2, lambda entry: entry | 0x1000)
+    assert audit(table) == []
+    assert table.translate(LARGE_PAGE) == 4 * MIB
 
 
 INTENDED = [
