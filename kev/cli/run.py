@@ -76,7 +76,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
             memory=memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY),
             options=_machine_options(guest, wishes, open_files),
             boot=_boot_options(guest, wishes, open_files),
-            protocol=wishes["boot"],
+            protocol=wishes["boot"] or (guest.boot if guest else None),
             policy=open_files.enter_context(paging_policy(wishes["paging"])),
             timeline=_timeline() if wishes["timeline"] or trace is not None else None,
             output=_write,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+_PM1A_EVENT: Final = range(0x600, 0x604)
 _PM1A_CONTROL: Final = 0x604
 _PM1A_CONTROL_BOCHS: Final = 0xB004
 _SLEEP_ENABLE: Final = 0x2000
@@ -13,12 +14,16 @@ _SHUTDOWN_WORD: Final = b"Shutdown"
 
 
 class AcpiPowerOff:
-    """The ACPI power management control register where QEMU (0x604) and Bochs (0xb004) have it.
+    """The ACPI power management control register where QEMU (0x604) and Bochs (0xb004) have it, and event registers without events.
 
-    A word or dword 0x2000 ends the run with exit code 0. Every other value is ignored.
+    A word or dword 0x2000 to a control register ends the run with exit code 0. Every other value is ignored.
     """
 
-    ports: Final = (range(_PM1A_CONTROL, _PM1A_CONTROL + 1), range(_PM1A_CONTROL_BOCHS, _PM1A_CONTROL_BOCHS + 1))
+    ports: Final = (
+        _PM1A_EVENT,
+        range(_PM1A_CONTROL, _PM1A_CONTROL + 1),
+        range(_PM1A_CONTROL_BOCHS, _PM1A_CONTROL_BOCHS + 1),
+    )
     wide_ports: Final = ports
 
     __slots__ = ("_power_off",)
@@ -31,7 +36,7 @@ class AcpiPowerOff:
         return 0
 
     def write_port(self, port: int, size: int, value: int) -> None:
-        if size > 1 and value & 0xFFFF == _SLEEP_ENABLE:
+        if size > 1 and port not in _PM1A_EVENT and value & 0xFFFF == _SLEEP_ENABLE:
             self._power_off(0)
 
 
