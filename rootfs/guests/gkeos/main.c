@@ -9,8 +9,6 @@
 #include "serial.h"
 #include "subsystems.h"
 
-#define TAG_ALIGNMENT 8
-
 _Noreturn static void panic(const char *reason)
 {
 	print("panic: ");
@@ -45,17 +43,10 @@ static void print_memory_map(const struct multiboot2_memory_map *map)
 
 static void print_boot_information(const struct multiboot2_info *info)
 {
-	const uint8_t *end = (const uint8_t *)info + info->total_size;
+	const struct multiboot2_tag *map = multiboot2_find_tag(info, MULTIBOOT2_TAG_MEMORY_MAP);
 
-	for (const uint8_t *next = (const uint8_t *)(info + 1); next < end;) {
-		const struct multiboot2_tag *tag = (const struct multiboot2_tag *)next;
-
-		if (tag->type == MULTIBOOT2_TAG_END)
-			return;
-		if (tag->type == MULTIBOOT2_TAG_MEMORY_MAP)
-			print_memory_map((const struct multiboot2_memory_map *)tag);
-		next += (tag->size + TAG_ALIGNMENT - 1) & ~(TAG_ALIGNMENT - 1);
-	}
+	if (map)
+		print_memory_map((const struct multiboot2_memory_map *)map);
 }
 
 static void print_by_hypercall(const char *text, uint64_t length)

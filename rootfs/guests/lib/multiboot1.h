@@ -30,15 +30,26 @@
 #else
 #include <stdint.h>
 
+#define MULTIBOOT1_HAS_MEMORY (1 << 0)
+#define MULTIBOOT1_HAS_COMMAND_LINE (1 << 2)
+#define MULTIBOOT1_HAS_MODULES (1 << 3)
+#define MULTIBOOT1_HAS_ELF_SECTIONS (1 << 5)
 #define MULTIBOOT1_HAS_MEMORY_MAP (1 << 6)
+#define MULTIBOOT1_HAS_BOOT_LOADER_NAME (1 << 9)
 
 struct multiboot1_info {
 	uint32_t flags;
-	uint32_t memory_lower, memory_upper;
+	uint32_t memory_lower, memory_upper;	/* KiB */
 	uint32_t boot_device, command_line;
 	uint32_t modules_count, modules_address;
-	uint32_t symbols[4];
+	uint32_t elf_sections_count, elf_sections_size, elf_sections_address, elf_sections_names;
 	uint32_t memory_map_length, memory_map_address;
+	uint32_t drives_length, drives_address;
+	uint32_t configuration_table, boot_loader_name;
+};
+
+struct multiboot1_module {
+	uint32_t start, end, command_line, reserved;
 };
 
 struct multiboot1_region {

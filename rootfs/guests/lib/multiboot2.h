@@ -23,14 +23,37 @@
 #include <stdint.h>
 
 #define MULTIBOOT2_TAG_END 0
+#define MULTIBOOT2_TAG_COMMAND_LINE 1
+#define MULTIBOOT2_TAG_BOOT_LOADER 2
+#define MULTIBOOT2_TAG_MODULE 3
+#define MULTIBOOT2_TAG_MEMORY 4
 #define MULTIBOOT2_TAG_MEMORY_MAP 6
+#define MULTIBOOT2_TAG_ELF_SECTIONS 9
+#define MULTIBOOT2_TAG_ACPI_OLD 14
+#define MULTIBOOT2_TAG_ACPI_NEW 15
+#define MULTIBOOT2_TAG_LOAD_BASE 21
+
+#define MULTIBOOT2_TAG_ALIGNMENT 8
 
 struct multiboot2_info {
 	uint32_t total_size, reserved;
 };
 
+/* What belongs to the tag follows. */
 struct multiboot2_tag {
 	uint32_t type, size;
+};
+
+struct multiboot2_module {
+	struct multiboot2_tag tag;
+	uint32_t start, end;
+	char command_line[];
+};
+
+/* In KiB. */
+struct multiboot2_memory {
+	struct multiboot2_tag tag;
+	uint32_t lower, upper;
 };
 
 struct multiboot2_region {
@@ -42,5 +65,33 @@ struct multiboot2_memory_map {
 	struct multiboot2_tag tag;
 	uint32_t entry_size, entry_version;
 };
+
+struct multiboot2_elf_sections {
+	struct multiboot2_tag tag;
+	uint32_t count, entry_size, names;
+};
+
+/* The first tag if `tag` is NULL; NULL after the last, also where the end tag is missing. */
+static inline const struct multiboot2_tag *multiboot2_next_tag(const struct multiboot2_info *info, const struct multiboot2_tag *tag)
+{
+	const uint8_t *end = (const uint8_t *)info + info->total_size;
+	const uint8_t *next = (const uint8_t *)(info + 1);
+
+	if (tag)
+		next = (const uint8_t *)tag + ((tag->size + MULTIBOOT2_TAG_ALIGNMENT - 1) & ~(MULTIBOOT2_TAG_ALIGNMENT - 1));
+	if (next >= end || ((const struct multiboot2_tag *)next)->type == MULTIBOOT2_TAG_END)
+		return 0;
+	return (const struct multiboot2_tag *)next;
+}
+
+/* The first tag of a type, or NULL. */
+static inline const struct multiboot2_tag *multiboot2_find_tag(const struct multiboot2_info *info, uint32_t type)
+{
+	const struct multiboot2_tag *tag = multiboot2_next_tag(info, 0);
+
+	while (tag && tag->type != type)
+		tag = multiboot2_next_tag(info, tag);
+	return tag;
+}
 
 #endif

@@ -2,6 +2,7 @@
 #include "apic.h"
 #include "check.h"
 #include "interrupts.h"
+#include "io_apic.h"
 #include "pic.h"
 #include "pit.h"
 #include "tests.h"
@@ -11,10 +12,7 @@
 #define PERIODS 3
 #define PIT_VECTOR (PIC_VECTORS + PIT_IRQ)
 
-#define IO_APIC 0xfec00000
-#define IO_APIC_DATA (IO_APIC + 0x10)
-#define REDIRECTION(input) (0x10 + 2 * (input))
-#define PIT_INPUT 2	/* IRQ 0 is not input 0: that is the 8259A's */
+#define PIT_INPUT 2	/* of the I/O APIC: 0 is the 8259A's */
 
 static void handle_by_pic(struct interrupt_frame *frame)
 {
@@ -28,12 +26,6 @@ static void handle_by_apic(struct interrupt_frame *frame)
 	(void)frame;
 	interrupts++;
 	apic_end_of_interrupt();
-}
-
-static void io_apic_write(uint32_t reg, uint32_t value)
-{
-	*(volatile uint32_t *)IO_APIC = reg;
-	*(volatile uint32_t *)IO_APIC_DATA = value;
 }
 
 static void test_counter(void)
@@ -83,11 +75,10 @@ static void test_by_pic(void)
 static void test_by_io_apic(void)
 {
 	set_interrupt_handler(PIT_VECTOR, handle_by_apic);
-	io_apic_write(REDIRECTION(PIT_INPUT) + 1, apic_id() << 24);
-	io_apic_write(REDIRECTION(PIT_INPUT), PIT_VECTOR);
+	io_apic_route(PIT_INPUT, PIT_VECTOR, false);
 	test_once();
 	test_rate();
-	io_apic_write(REDIRECTION(PIT_INPUT), APIC_MASKED);
+	io_apic_mask(PIT_INPUT);
 }
 
 void test_interval_timer(void)
