@@ -1,11 +1,14 @@
 """Who runs next, and for how long."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
 from kev.engine.base import Budget
+
+ANYTHING: Final = -1
+"""The accesses of a slice of which they are not known: all bits are set."""
 
 
 @attrs.frozen(slots=True)
@@ -19,8 +22,12 @@ class Slice:
 class Scheduler(Protocol):
     """Decides at every switch. The machine shortens the budget where a timer is due earlier."""
 
-    def next(self, runnable: Sequence[int]) -> Slice:
-        """Chooses among the vCPUs that can run, ascending and at least one."""
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+        """Chooses among the vCPUs that can run, ascending and at least one.
+
+        `executed` and `accesses` tell what the slice before came to: how many instructions it took, where they are counted, and
+        which pages it touched, a bit for each. In a trace program a step, from one scheduling point to the next, is an instruction.
+        """
 
 
 class FreeScheduler:
@@ -32,7 +39,7 @@ class FreeScheduler:
         self._budget = Budget(seconds=seconds)
         self._last = -1
 
-    def next(self, runnable: Sequence[int]) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
         return Slice(self._last, self._budget)
 
@@ -46,6 +53,6 @@ class CountedScheduler:
         self._budget = Budget(instructions=instructions)
         self._last = -1
 
-    def next(self, runnable: Sequence[int]) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
         return Slice(self._last, self._budget)

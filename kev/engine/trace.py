@@ -1,0 +1,122 @@
+"""An engine without a CPU: accesses that somebody scripted, and what an engine caches of a machine's memory.
+
+For race tests and benchmarks of the pager. The pager it runs against is the real one; memory and tables are such that a machine
+costs microseconds to set up.
+"""
+
+from typing import Final, Protocol
+
+from kev.addressing import MIB, PAGE_SHIFT, PAGE_SIZE, Gpa, Hpa, page_floor
+from kev.memory import HostMemory
+from kev.paging.errors import AlreadyMapped, NotPresent
+
+_SIZE: Final = 8 * MIB
+_ZEROS: Final = bytes(PAGE_SIZE)
+
+
+class TraceMemory(HostMemory):
+    """Host-physical memory for one short run after the other. Pages stay with the process: a first touch costs no page fault."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(_SIZE)
+
+    def discard(self, start: Hpa, pages: int = 1) -> None:
+        end = start + (pages << PAGE_SHIFT)
+        self.view[start:end] = _ZEROS * pages
+
+    def rewind(self) -> None:
+        """Everything that was handed out is free again. Its pages must have been discarded."""
+        self._next = PAGE_SIZE
+        self._end = self.size
+        self._free.clear()
+
+
+class TableObserver(Protocol):
+    """Is told of every change of a table; `pages` are guest-physical addresses."""
+
+    def mapped(self, pages: range) -> None: ...
+
+    def unmapped(self, pages: range) -> None: ...
+
+
+class TraceTable:
+    """A nested page table of 4 KiB pages that is a dictionary. It refuses what `kev.paging.table.PageTable` does."""
+
+    __slots__ = ("_frames", "_observer")
+
+    def __init__(self, observer: TableObserver) -> None:
+        self._frames: Final[dict[int, Hpa]] = {}
+        self._observer: Final = observer
+
+    def map_page(self, gpa: int, hpa: int, permissions: int) -> None:
+        self.map_pages(gpa, hpa, 1, permissions)
+
+    def map_pages(self, gpa: int, hpa: int, count: int, permissions: int) -> None:
+        pages = range(gpa, gpa + (count << PAGE_SHIFT), PAGE_SIZE)
+        for page in pages:
+            if page in self._frames:
+                raise AlreadyMapped(page, f"{self._frames[page]:#x}")
+        for page in pages:
+            self._frames[page] = Hpa(hpa + page - gpa)
+        self._observer.mapped(pages)
+
+    def unmap(self, gpa: Gpa) -> None:
+        if self._frames.pop(gpa, None) is None:
+            raise NotPresent(gpa, "it is not mapped")
+        self._observer.unmapped(range(gpa, gpa + PAGE_SIZE, PAGE_SIZE))
+
+    def __contains__(self, page: object) -> bool:
+        return page in self._frames
+
+    def frame(self, page: int) -> Hpa | None:
+        """Where the page at the guest-physical address `page` lies, or None if it is not mapped."""
+        return self._frames.get(page)
+
+
+class TraceEngine:
+    """What stands between a vCPU's access and memory: cached translations and translated code.
+
+    As with a CPU, whoever unmaps a page has to have both forgotten (`invalidate`): else accesses go where the page was, and
+    what was its code is executed once more.
+    """
+
+    __slots__ = ("_code", "_memory", "_table", "_tlb")
+
+    def __init__(self, memory: HostMemory, table: TraceTable) -> None:
+        self._memory: Final = memory
+        self._table: Final = table
+        self._tlb: Final[dict[int, Hpa]] = {}
+        self._code: Final[dict[int, bytes]] = {}
+
+    def translate(self, page: int) -> Hpa | None:
+        """The frame that an access to the page at `page` goes to; None if it is a violation."""
+        hpa = self._tlb.get(page)
+        if hpa is None:
+            hpa = self._table.frame(page)
+            if hpa is not None:
+                self._tlb[page] = hpa
+        return hpa
+
+    def read(self, hpa: Hpa) -> bytes:
+        """What a vCPU reads in the frame at `hpa`, all of it."""
+        return bytes(self._memory.view[hpa : hpa + PAGE_SIZE])
+
+    def execute(self, page: int, hpa: Hpa) -> bytes:
+        """The code that a vCPU executes in a page: translated when it was executed first."""
+        code = self._code.get(page)
+        if code is None:
+            code = self._code[page] = self.read(hpa)
+        return code
+
+    def write(self, page: int, address: Hpa, value: int) -> None:
+        """A store of 8 bytes to a page; `address` is host-physical. An engine notices if it changes code."""
+        self._memory.view[address : address + 8] = value.to_bytes(8, "little")
+        self._code.pop(page, None)
+
+    def invalidate(self, gpa: Gpa) -> None:
+        """The page's mapping was removed, or its frame refilled: nothing is cached of it any more."""
+        page = page_floor(gpa)
+        self._tlb.pop(page, None)
+        self._code.pop(page, None)

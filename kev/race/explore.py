@@ -1,0 +1,170 @@
+"""Tries schedule after schedule."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import attrs
+
+from kev.race.errors import CannotReplay
+from kev.race.outcome import Failure, Outcome
+from kev.race.schedule import Schedule
+from kev.race.strategy.base import Redundant, Strategy
+from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
+from kev.race.subject import Subject
+from kev.schedule import FreeScheduler
+
+_REPEAT_EVERY: Final = 256
+"""Of so many runs one is made twice, to see whether it is the same."""
+
+
+@attrs.frozen(slots=True)
+class Found:
+    """A run that did something wrong."""
+
+    run: int
+    """Its number, from 0; -1 if it was tried before the others because it had failed once."""
+    failure: Failure
+    schedule: Schedule
+
+
+@attrs.frozen(slots=True)
+class Nondeterminism:
+    """Two runs with the same schedule that differed: not a failure of the subject, but nothing it shows can be relied on."""
+
+    run: int
+    schedule: Schedule
+    message: str
+
+
+@attrs.define(slots=True)
+class Exploration:
+    """What was tried, and what was found."""
+
+    strategy: str = ""
+    """What the strategy says of itself."""
+    runs: int = 0
+    redundant: int = 0
+    """Runs given up because others show the same; not among `runs`."""
+    longest: int = 0
+    """The steps of the longest run."""
+    complete: bool = False
+    """There is nothing left to try."""
+    found: Found | None = None
+    nondeterminism: Nondeterminism | None = None
+    seconds: float = 0.0
+    schedules: set[int] = attrs.field(factory=set, repr=False)
+    """Digests of the distinct schedules."""
+    interleavings: Counter[int] = attrs.field(factory=Counter, repr=False)
+    """How often each interleaving was seen, by its digest."""
+
+    @property
+    def over(self) -> bool:
+        """There is no use in going on."""
+        return self.complete or self.found is not None or self.nondeterminism is not None
+
+    @property
+    def coverage(self) -> float:
+        """How likely an interleaving that this strategy comes to has been seen already (I. J. Good and A. Turing's estimate)."""
+        if self.complete and self.found is None:
+            return 1.0
+        once = sum(1 for times in self.interleavings.values() if times == 1)
+        return 1 - once / self.runs if self.runs else 0.0
+
+    def note(self, outcome: Outcome) -> None:
+        self.runs += 1
+        self.longest = max(self.longest, len(outcome.order))
+        self.schedules.add(hash(tuple(outcome.order)))
+        self.interleavings[outcome.interleaving] += 1
+
+    def add(self, other: "Exploration") -> None:
+        """Takes in what runs after these have shown."""
+        self.runs += other.runs
+        self.redundant += other.redundant
+        self.longest = max(self.longest, other.longest)
+        self.complete = other.complete
+        self.found = self.found or other.found
+        self.nondeterminism = self.nondeterminism or other.nondeterminism
+        self.schedules |= other.schedules
+        self.interleavings.update(other.interleavings)
+
+
+Progress = Callable[[Exploration], None]
+
+
+def explore(
+    subject: Subject,
+    strategy: Strategy,
+    runs: int,
+    *,
+    first: int = 0,
+    known: Iterable[Schedule] = (),
+    progress: Progress | None = None,
+) -> Exploration:
+    """Makes up to `runs` runs, from number `first` on, and stops at the first that does something wrong.
+
+    `known` are schedules that showed something once: they are tried first, as far as they can still be followed. `progress` is
+    called after every run.
+    """
+    began = time.perf_counter()
+    exploration = Exploration()
+    for schedule in known:
+        _try_again(subject, schedule, exploration)
+    steps = len(subject.run(FreeScheduler()).order)
+    strategy.measure(subject.vcpus, steps)
+    for run in range(first, first + runs):
+        if exploration.over:
+            break
+        _explore_once(subject, strategy, run, exploration)
+        exploration.seconds = time.perf_counter() - began
+        if progress is not None:
+            progress(exploration)
+    exploration.strategy = strategy.describe()
+    exploration.seconds = time.perf_counter() - began
+    return exploration
+
+
+def _try_again(subject: Subject, schedule: Schedule, exploration: Exploration) -> None:
+    outcome = subject.run(RoughScheduler(schedule))
+    if outcome.failure is not None:
+        _note_failure(subject, -1, outcome, exploration)
+
+
+def _explore_once(subject: Subject, strategy: Strategy, run: int, exploration: Exploration) -> None:
+    scheduler = strategy.scheduler(run)
+    if scheduler is None:
+        exploration.complete = True
+        return
+    try:
+        outcome = subject.run(scheduler)
+    except Redundant:
+        exploration.redundant += 1
+        return
+    exploration.note(outcome)
+    if outcome.failure is not None:
+        _note_failure(subject, run, outcome, exploration)
+    elif run % _REPEAT_EVERY == 0:
+        exploration.nondeterminism = _repeat(subject, run, outcome)
+
+
+def _note_failure(subject: Subject, run: int, outcome: Outcome, exploration: Exploration) -> None:
+    assert outcome.failure is not None
+    exploration.found = exploration.found or Found(run, outcome.failure, outcome.schedule)
+    exploration.nondeterminism = _repeat(subject, run, outcome)
+
+
+def _repeat(subject: Subject, run: int, outcome: Outcome) -> Nondeterminism | None:
+    """Makes a run again with the schedule it had, and compares."""
+    try:
+        again = subject.run(ReplayScheduler(outcome.schedule))
+    except CannotReplay as error:
+        return Nondeterminism(run, outcome.schedule, f"it cannot be repeated: {error}")
+    if again.history == outcome.history:
+        return None
+    return Nondeterminism(run, outcome.schedule, f"once {_result(outcome)}, and once {_result(again)}")
+
+
+def _result(outcome: Outcome) -> str:
+    steps = f"after {len(outcome.order)} steps"
+    return f"it ends well {steps}" if outcome.failure is None else f"it fails {steps} ({outcome.failure.message})"

@@ -1,0 +1,1 @@
+"""Strategies: which schedules a race test tries."""

@@ -1,0 +1,16 @@
+"""As if nobody tested: one schedule, the simplest."""
+
+from kev.race.strategy.base import Strategy
+from kev.schedule import FreeScheduler, Scheduler
+
+
+class Free(Strategy):
+    """Every vCPU in turn, for as long as it can run."""
+
+    name = "free"
+
+    def scheduler(self, run: int) -> Scheduler | None:
+        return FreeScheduler() if run == 0 else None
+
+    def describe(self) -> str:
+        return "one run, in which each vCPU goes on until it has to wait"

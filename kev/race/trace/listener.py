@@ -1,0 +1,101 @@
+"""Who wants to know what happens in a run: oracles, and whoever writes it down."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Final, TypeAlias
+
+from kev.exits import Access
+from kev.race.trace.source import InjectedFailure
+from pager.pages import PageEvent
+
+
+class Listener:
+    """Is told of what happens, as it happens; of that for which a subclass has a method of its own. Pages are numbers."""
+
+    def stepped(self, vcpu: int) -> None:
+        """`vcpu` takes its next step."""
+
+    def violated(self, vcpu: int, page: int, access: Access) -> None:
+        """An access finds the page unmapped."""
+
+    def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
+        """An access went through. `contents` is all of the page, as the vCPU saw it; after the store, for a write."""
+
+    def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
+        """8 bytes were stored, before `accessed`."""
+
+    def began(self, vcpu: int, pages: range) -> None:
+        """The pager claimed the pages, to load them."""
+
+    def waited(self, vcpu: int, page: int) -> None:
+        """The vCPU begins to wait for somebody else's load."""
+
+    def fill_began(self, vcpu: int, pages: range) -> None:
+        """The source of the pages was asked for their bytes."""
+
+    def filled(self, vcpu: int, pages: range) -> None:
+        """All their bytes are there."""
+
+    def fill_failed(self, vcpu: int, pages: range) -> None:
+        """The source failed, as the program says."""
+
+    def fill_cancelled(self, vcpu: int, pages: range) -> None:
+        """Whoever awaited the source gave up."""
+
+    def mapped(self, vcpu: int, pages: range) -> None: ...
+
+    def unmapped(self, vcpu: int, pages: range) -> None: ...
+
+    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        """The pager says that the load of the pages is over."""
+
+    def blocked(self, vcpu: int, page: int) -> None:
+        """The vCPU cannot go on before somebody wakes it; it reached for `page` last."""
+
+    def woke(self, vcpu: int, other: int) -> None:
+        """`other` was blocked and can go on."""
+
+    def cancelled(self, vcpu: int, other: int) -> None:
+        """What `other` was doing in the pager is given up."""
+
+    def load_error(self, vcpu: int, page: int, error: InjectedFailure, began: int) -> None:
+        """The access that was a violation in step `began` is answered with what a source failed with. It is tried again."""
+
+    def raised(self, vcpu: int, error: Exception) -> None:
+        """The vCPU ended with an error that nothing in its program accounts for."""
+
+    def done(self, vcpu: int) -> None:
+        """The vCPU has done everything it had to do."""
+
+    def finished(self, vcpu: int) -> None:
+        """All of them have."""
+
+    def stuck(self, vcpu: int) -> None:
+        """Some have not, and none can go on."""
+
+    def endless(self, vcpu: int) -> None:
+        """The run takes more steps than any program needs."""
+
+
+Subscriptions: TypeAlias = Mapping[str, Sequence[Callable[..., None]]]
+
+_EVENTS: Final = tuple(name for name in vars(Listener) if not name.startswith("_"))
+
+
+@cache
+def _wanted(kinds: tuple[type[Listener], ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Which of these classes want to know of which event."""
+    return tuple(
+        (event, tuple(index for index, kind in enumerate(kinds) if getattr(kind, event) is not vars(Listener)[event]))
+        for event in _EVENTS
+    )
+
+
+def subscriptions(listeners: Sequence[Listener]) -> Subscriptions:
+    """Whom to tell, by the name of the event."""
+    wanted = _wanted(tuple(map(type, listeners)))
+    return {event: [getattr(listeners[index], event) for index in indices] for event, indices in wanted}
+
+
+SILENCE: Final = subscriptions(())
+"""Nobody is told of anything."""

@@ -1,0 +1,300 @@
+"""One run of a trace program: the real pager, driven by hand from one scheduling point to the next.
+
+Every vCPU is a coroutine that nobody but this machine resumes. What happens between two of its suspensions happens at once, as
+between two awaits in trio; which of them is resumed next is the scheduler's choice.
+"""
+
+from bisect import insort
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import suppress
+from functools import cache
+from types import coroutine
+from typing import Any, Final, Protocol, cast
+from warnings import catch_warnings, simplefilter
+
+import attrs
+
+from kev.addressing import KIB, PAGE_SHIFT, Gpa, Gva
+from kev.engine.trace import TraceEngine, TraceMemory, TraceTable
+from kev.memory import HostMemory
+from kev.race.errors import RaceError
+from kev.race.outcome import Failure
+from kev.race.trace.listener import SILENCE, Listener, Subscriptions, subscriptions
+from kev.race.trace.points import At, TracePoint, reach
+from kev.race.trace.program import Page
+from kev.race.trace.source import TraceSource
+from kev.race.trace.vcpu import Cancelled
+from kev.schedule import ANYTHING, Scheduler
+from pager.image import KernelImage, Segment
+from pager.kernel import KernelVmPager
+from pager.pages import PageEvent
+from pager.protocols import NestedTable, Rendezvous
+from pager.source import SynchronousSource
+
+MAX_STEPS: Final = 5_000
+"""A run that takes more has no end: the longest programs take some hundreds."""
+
+
+class PagerFactory(Protocol):
+    """Makes the pager under test: `KernelVmPager`, or something derived from it."""
+
+    def __call__(
+        self, image: KernelImage, ram_kib: int, memory: HostMemory, table: NestedTable, rendezvous: Callable[[], Rendezvous], /
+    ) -> KernelVmPager: ...
+
+
+@coroutine
+def _block(meeting: "Meeting") -> Generator["Meeting", None, None]:
+    yield meeting
+
+
+class Meeting:
+    """The rendezvous of a trace run: those who wait are up to the scheduler again after `set`."""
+
+    __slots__ = ("_happened", "_machine", "waiting")
+
+    def __init__(self, machine: "TraceMachine") -> None:
+        self._machine: Final = machine
+        self._happened = False
+        self.waiting: Final[list[int]] = []
+
+    def set(self) -> None:
+        self._happened = True
+        while self.waiting:
+            self._machine.wake(self.waiting.pop(0))
+
+    async def wait(self) -> None:
+        if not self._happened:
+            await _block(self)
+
+
+@attrs.define(eq=False, slots=True)
+class Task:
+    """A vCPU's part of a run."""
+
+    body: Coroutine[Any, None, None]
+    at: At | Meeting = (TracePoint.ACCESS, -1)
+    """Where it is suspended."""
+    touches: int = ANYTHING
+    """The page it reached for last, as a bit."""
+    done: bool = False
+    stopped: bool = False
+    """It is done, or blocked."""
+    resume: Callable[[None], object] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.resume = self.body.send
+
+    @property
+    def page(self) -> int:
+        """The number of the page it reached for last; -1 for none."""
+        return self.touches.bit_length() - 1 if self.touches > 0 else -1
+
+    @property
+    def cancellable(self) -> bool:
+        """It is in the pager."""
+        return not self.done and (isinstance(self.at, Meeting) or self.at[0] is not TracePoint.ACCESS)
+
+
+class TraceMachine:
+    """A machine without CPUs: pages, a pager, and vCPUs that are coroutines. It runs once."""
+
+    def __init__(self, pages: Sequence[Page], factory: PagerFactory, memory: TraceMemory) -> None:
+        """The pager of `factory` over `pages`; `memory` must be untouched, and is so again after `close`."""
+        source = TraceSource(pages, self)
+        segment = Segment(Gpa(0), Gva(0), 0, source.size, source.size)
+        # Where the bytes are awaited is the pager's business: only an image's headers have to be there at once.
+        image = KernelImage(cast(SynchronousSource, source), (segment,), Gpa(0), Gva(0), 64)
+        self.pages: Final = pages
+        self.memory: Final = memory
+        self.table: Final = TraceTable(self)
+        self.engine: Final = TraceEngine(memory, self.table)
+        self.pager: Final = factory(image, source.size // KIB, memory, self.table, self._meeting)
+        self.pager.observer = self
+        self.pager.points = reach
+        self.pager.unmapped = self.engine.invalidate
+        self.tasks: Final[list[Task]] = []
+        self.order: Final = bytearray()
+        """Which vCPU took each step so far."""
+        self.accesses: Final[list[int]] = []
+        """Which pages each step so far touched, a bit for each."""
+        self.vcpu = 0
+        """Which takes the present step."""
+        self.failure: Failure | None = None
+        self._runnable: Final[list[int]] = []
+        self._touched = 0
+        self._told: Subscriptions = SILENCE
+
+    @property
+    def step(self) -> int:
+        """The number of the present step, from 0."""
+        return len(self.order)
+
+    def listen(self, listeners: Sequence[Listener]) -> None:
+        """Tells `listeners` of everything that happens from now on."""
+        self._told = subscriptions(listeners)
+
+    def run(self, bodies: Sequence[Coroutine[Any, None, None]], scheduler: Scheduler) -> None:
+        """Runs the vCPUs, until all are done or one has done something wrong: `failure` says what. Whatever `scheduler` raises."""
+        for vcpu, body in enumerate(bodies):
+            self.tasks.append(Task(body))
+            self._runnable.append(vcpu)
+            self._resume(vcpu, self.tasks[vcpu], body.send, None)
+        self._drive(scheduler)
+        if self.failure is None:
+            self._conclude()
+
+    def close(self) -> None:
+        """Ends what is under way and gives the memory back. Whoever broke the rules may not be in a state to end properly."""
+        self._told = SILENCE
+        if not all(task.done for task in self.tasks):
+            self._break_off()
+        frames = self.pager.frames.find(0)
+        if frames is not None:
+            self.memory.discard(frames, len(self.pages))
+        self.memory.rewind()
+
+    def _break_off(self) -> None:
+        with catch_warnings():
+            # Such as about a loader that a broken pager started and forgot.
+            simplefilter("ignore")
+            for task in self.tasks:
+                with suppress(Exception):
+                    task.body.close()
+            self.tasks.clear()
+            with suppress(Exception):
+                self.pager.close()
+
+    def fail(self, oracle: str, message: str) -> None:
+        """Something was done wrong in the present step. The first failure counts; the run ends with the step."""
+        if self.failure is None:
+            self.failure = Failure(oracle, message, self.step)
+
+    # Running.
+
+    def _drive(self, scheduler: Scheduler) -> None:
+        runnable, tasks = self._runnable, self.tasks
+        note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self._told["stepped"]
+        executed = accesses = 0
+        while runnable and self.failure is None:
+            chosen = scheduler.next(runnable, executed, accesses)
+            self.vcpu = vcpu = chosen.vcpu
+            task, limit = tasks[vcpu], chosen.budget.instructions
+            executed = accesses = 0
+            while True:
+                self._touched = task.touches
+                for notify in stepped:
+                    notify(vcpu)
+                self._resume(vcpu, task, task.resume, None)
+                touched = self._touched
+                note_vcpu(vcpu)
+                note_accesses(touched)
+                accesses |= touched
+                executed += 1
+                if executed == limit or task.stopped or self.failure is not None:
+                    break
+            if len(self.order) > MAX_STEPS:
+                self.tell("endless")
+
+    def _conclude(self) -> None:
+        if not all(task.done for task in self.tasks):
+            self.tell("stuck")
+            return
+        try:
+            self.pager.close()
+        except Exception as error:
+            self.tell("raised", error)
+        else:
+            self.tell("finished")
+
+    def _resume(self, vcpu: int, task: Task, resume: Callable[[Any], object], argument: object) -> None:
+        """Lets a vCPU run to its next suspension."""
+        try:
+            at = resume(argument)
+        except (StopIteration, Cancelled):
+            task.done = True
+            self._stop(vcpu, task)
+            self.tell("done")
+        except Exception as error:
+            self.tell("raised", error)
+        else:
+            if at.__class__ is tuple:
+                _, gpa = task.at = cast(At, at)
+                task.touches = 1 << (gpa >> PAGE_SHIFT) if gpa >= 0 else ANYTHING
+            else:
+                self._block(vcpu, task, at)
+
+    def _block(self, vcpu: int, task: Task, at: object) -> None:
+        if not isinstance(at, Meeting):
+            raise RaceError(f"vCPU {vcpu} awaits {at!r}: in a race test only the vCPU and the pager can be awaited")
+        task.at = at
+        at.waiting.append(vcpu)
+        self._stop(vcpu, task)
+        self.tell("blocked", task.page)
+
+    def _stop(self, vcpu: int, task: Task) -> None:
+        task.stopped = True
+        self._runnable.remove(vcpu)
+
+    def _start(self, vcpu: int) -> None:
+        task = self.tasks[vcpu]
+        task.stopped = False
+        self._touched |= task.touches
+        insort(self._runnable, vcpu)
+
+    def wake(self, vcpu: int) -> None:
+        """A vCPU that was blocked can go on."""
+        self._start(vcpu)
+        self.tell("woke", vcpu)
+
+    def cancel(self, vcpu: int) -> None:
+        """Throws `Cancelled` into a vCPU, if it is in the pager."""
+        task, by = self.tasks[vcpu], self.vcpu
+        self._touched = ANYTHING
+        if not task.cancellable:
+            return
+        if task.stopped and isinstance(task.at, Meeting):
+            task.at.waiting.remove(vcpu)
+            self._start(vcpu)
+        self.tell("cancelled", vcpu)
+        self.vcpu = vcpu
+        self._resume(vcpu, task, task.body.throw, Cancelled())
+        self.vcpu = by
+
+    # What the pager and its surroundings report.
+
+    def tell(self, event: str, *facts: object) -> None:
+        """Passes on what the vCPU whose step it is has done: see `Listener`."""
+        for notify in self._told[event]:
+            notify(self.vcpu, *facts)
+
+    def began(self, pages: range) -> None:
+        self._tell_pages("began", pages)
+
+    def waited(self, gpa: Gpa) -> None:
+        self.tell("waited", gpa >> PAGE_SHIFT)
+
+    def ended(self, pages: range, event: PageEvent) -> None:
+        self._tell_pages("ended", pages, event)
+
+    def mapped(self, pages: range) -> None:
+        self._tell_pages("mapped", pages)
+
+    def unmapped(self, pages: range) -> None:
+        self._tell_pages("unmapped", pages)
+
+    def _tell_pages(self, event: str, pages: range, *facts: object) -> None:
+        numbers, touched = _numbered(pages.start, pages.stop)
+        self._touched |= touched
+        for notify in self._told[event]:
+            notify(self.vcpu, numbers, *facts)
+
+    def _meeting(self) -> Rendezvous:
+        return Meeting(self)
+
+
+@cache
+def _numbered(start: int, stop: int) -> tuple[range, int]:
+    """The numbers of the pages at the addresses from `start` up to `stop`, as a range and as bits."""
+    numbers = range(start >> PAGE_SHIFT, stop >> PAGE_SHIFT)
+    return numbers, (1 << len(numbers)) - 1 << numbers.start

@@ -1,0 +1,335 @@
+"""The rules that every run of a trace program must keep, whatever the schedule."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
+from kev.exits import Access
+from kev.race.trace.listener import Listener
+from kev.race.trace.source import InjectedFailure, original
+from pager.pages import PageEvent, PageState
+
+if TYPE_CHECKING:
+    from kev.race.trace.machine import TraceMachine
+
+_ZEROS: Final = bytes(PAGE_SIZE)
+_DOES: Final = {Access.READ: "reads", Access.WRITE: "writes to", Access.EXECUTE: "executes"}
+
+
+class Oracle(Listener):
+    """One rule."""
+
+    name = ""
+    """What a failure calls it."""
+
+    def __init__(self, machine: "TraceMachine") -> None:
+        self.machine: Final = machine
+
+    def fail(self, message: str) -> None:
+        self.machine.fail(self.name, message)
+
+
+class _KnowsKept(Oracle):
+    """Keeps a list of the pages that the guest had changed when they were evicted: no source has what is in them."""
+
+    def __init__(self, machine: "TraceMachine") -> None:
+        super().__init__(machine)
+        self._changed: Final[set[int]] = set()
+        self._kept: Final[set[int]] = set()
+
+    def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
+        self._changed.add(page)
+
+    def unmapped(self, vcpu: int, pages: range) -> None:
+        for page in pages:
+            if page in self._changed:
+                self._kept.add(page)
+
+
+class History(_KnowsKept):
+    """A page is Absent, then Loading, then Present; there is one load for every time it becomes Present."""
+
+    name = "history"
+
+    def __init__(self, machine: "TraceMachine") -> None:
+        super().__init__(machine)
+        self._present: Final[set[int]] = set()
+        self._filling: Final[dict[int, tuple[int, int]]] = {}
+        """Who is running a page's loader, and since which step."""
+        self._filled: Final[Counter[int]] = Counter()
+        """How often a page was filled since it was Absent."""
+
+    def fill_began(self, vcpu: int, pages: range) -> None:
+        for page in pages:
+            if page in self._filling:
+                other, step = self._filling[page]
+                self.fail(f"page {page} is loaded twice: vCPU {vcpu} starts its loader, which vCPU {other} started in step {step}")
+            elif page in self._present:
+                self.fail(f"page {page} is loaded again: vCPU {vcpu} starts its loader although the page is Present")
+            self._filling[page] = vcpu, self.machine.step
+
+    def filled(self, vcpu: int, pages: range) -> None:
+        self._stop_filling(pages)
+        for page in pages:
+            self._filled[page] += 1
+
+    def fill_failed(self, vcpu: int, pages: range) -> None:
+        self._stop_filling(pages)
+
+    def fill_cancelled(self, vcpu: int, pages: range) -> None:
+        self._stop_filling(pages)
+
+    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        for page in pages:
+            loads = self._filled.pop(page, 0)
+            if event is PageEvent.PUBLISH:
+                self._present.add(page)
+                if loads != 1 and page not in self._kept:
+                    self.fail(f"page {page} becomes Present after {loads} loads: there must be exactly one")
+
+    def unmapped(self, vcpu: int, pages: range) -> None:
+        super().unmapped(vcpu, pages)
+        for page in pages:
+            self._present.discard(page)
+            self._filled.pop(page, None)
+
+    def finished(self, vcpu: int) -> None:
+        for page in range(len(self.machine.pages)):
+            self._check_end(page)
+
+    def _check_end(self, page: int) -> None:
+        state = self.machine.pager.pages[page << PAGE_SHIFT]
+        mapped = (page << PAGE_SHIFT) in self.machine.table
+        if state is PageState.LOADING:
+            self.fail(f"page {page} is Loading at the end, although nobody loads it any more")
+        elif mapped != (state is PageState.PRESENT):
+            self.fail(f"page {page} is {state.name.capitalize()} at the end, but it is {'' if mapped else 'not '}mapped")
+
+    def _stop_filling(self, pages: range) -> None:
+        for page in pages:
+            self._filling.pop(page, None)
+
+
+class FilledFirst(_KnowsKept):
+    """Nobody runs on a page before it is filled, or after it was taken away."""
+
+    name = "unfilled page"
+
+    def __init__(self, machine: "TraceMachine") -> None:
+        super().__init__(machine)
+        self._filled: Final[set[int]] = set()
+
+    def filled(self, vcpu: int, pages: range) -> None:
+        self._filled.update(pages)
+
+    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        if event is PageEvent.PUBLISH:
+            self._filled.update(self._kept.intersection(pages))
+
+    def unmapped(self, vcpu: int, pages: range) -> None:
+        super().unmapped(vcpu, pages)
+        self._filled.difference_update(pages)
+
+    def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
+        if page not in self._filled:
+            state = self.machine.pager.pages[page << PAGE_SHIFT].name.capitalize()
+            self.fail(f"vCPU {vcpu} {_DOES[access]} page {page}, which is {state} and not filled")
+
+
+class Contents(Oracle):
+    """A guest reads what the image has, or what it stored there itself since."""
+
+    name = "contents"
+
+    def __init__(self, machine: "TraceMachine") -> None:
+        super().__init__(machine)
+        self._stored: Final[dict[int, bytearray]] = {}
+        self._stores: Final[dict[tuple[int, int], tuple[int, int]]] = {}
+        """Who stored at an offset of a page last, and in which step."""
+
+    def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
+        expected = self._stored.get(page)
+        if expected is None:
+            expected = self._stored[page] = bytearray(original(page))
+        expected[offset : offset + 8] = value.to_bytes(8, "little")
+        self._stores[page, offset] = vcpu, self.machine.step
+
+    def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
+        if contents != self._expected(page):
+            self.fail(f"vCPU {vcpu} {_DOES[access]} page {page}: {self._difference(page, contents)}")
+
+    def finished(self, vcpu: int) -> None:
+        for page in range(len(self.machine.pages)):
+            frame = self.machine.table.frame(page << PAGE_SHIFT)
+            if frame is not None:
+                contents = self.machine.engine.read(frame)
+                if contents != self._expected(page):
+                    self.fail(f"page {page} at the end: {self._difference(page, contents)}")
+
+    def _expected(self, page: int) -> bytes | bytearray:
+        return self._stored.get(page) or original(page)
+
+    def _difference(self, page: int, contents: bytes) -> str:
+        expected = self._expected(page)
+        offset = next(index for index in range(PAGE_SIZE) if contents[index] != expected[index])
+        store = self._stores.get((page, offset & ~7))
+        if store is not None:
+            return f"what vCPU {store[0]} stored at offset {offset & ~7:#x} in step {store[1]} is not there any more"
+        return f"offset {offset:#x} holds {contents[offset]:#04x}, the image has {expected[offset]:#04x} there"
+
+
+class Progress(Oracle):
+    """Every vCPU comes to its end: nobody waits for what never happens."""
+
+    name = "deadlock"
+
+    def __init__(self, machine: "TraceMachine") -> None:
+        super().__init__(machine)
+        self._loads: Final[dict[int, tuple[int, int]]] = {}
+        """Who loads a page, and since which step."""
+        self._over: Final[dict[int, tuple[int, int, PageEvent]]] = {}
+        """Whose load of a page ended last, when and how."""
+        self._blocked: Final[dict[int, tuple[int, int]]] = {}
+        """Since which step a vCPU has been waiting, and for which page."""
+        self._waits: Final[dict[int, int]] = {}
+        """The page for whose load a vCPU waited last."""
+
+    def waited(self, vcpu: int, page: int) -> None:
+        self._waits[vcpu] = page
+
+    def began(self, vcpu: int, pages: range) -> None:
+        for page in pages:
+            self._loads[page] = vcpu, self.machine.step
+
+    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        for page in pages:
+            self._loads.pop(page, None)
+            self._over[page] = vcpu, self.machine.step, event
+
+    def blocked(self, vcpu: int, page: int) -> None:
+        self._blocked[vcpu] = self.machine.step, page
+
+    def woke(self, vcpu: int, other: int) -> None:
+        self._blocked.pop(other, None)
+
+    def cancelled(self, vcpu: int, other: int) -> None:
+        self._blocked.pop(other, None)
+
+    def stuck(self, vcpu: int) -> None:
+        stories = [self._describe(waiting, step, page) for waiting, (step, page) in sorted(self._blocked.items())]
+        lost = all(self._is_over(waiting, page) for waiting, (_, page) in self._blocked.items())
+        self.machine.fail("lost wake-up" if lost else self.name, "nobody can go on: " + "; ".join(stories))
+
+    def endless(self, vcpu: int) -> None:
+        waiting = [task for task, _ in enumerate(self.machine.tasks) if not self.machine.tasks[task].done]
+        names = ", ".join(f"vCPU {task}" for task in waiting)
+        self.machine.fail("endless", f"the run has taken {self.machine.step} steps and does not end: {names} go on and on")
+
+    def _is_over(self, vcpu: int, page: int) -> bool:
+        """The load that the vCPU waits for has ended."""
+        return self._waits.get(vcpu) == page and page not in self._loads
+
+    def _describe(self, vcpu: int, step: int, page: int) -> str:
+        story = f"vCPU {vcpu} has been waiting for page {page} since step {step}"
+        if self._is_over(vcpu, page):
+            loader, ended, event = self._over[page]
+            return f"{story}; vCPU {loader}'s load of it ended in step {ended} ({_ENDED[event]}), and nobody woke vCPU {vcpu}"
+        if page in self._loads:
+            loader, since = self._loads[page]
+            return f"{story}, which vCPU {loader} has been loading since step {since}"
+        return f"{story}, but not for a load of it: for a lock that is held"
+
+
+_ENDED: Final = {PageEvent.PUBLISH: "Present", PageEvent.FAIL: "failed", PageEvent.ABANDON: "cancelled"}
+
+
+class NoTrace(Oracle):
+    """A load that failed or was cancelled leaves nothing behind."""
+
+    name = "traces left"
+
+    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        if event is not PageEvent.PUBLISH:
+            for page in pages:
+                self._check(page, f"after vCPU {vcpu}'s load of page {page} {_LEFT[event]}")
+
+    def finished(self, vcpu: int) -> None:
+        pages = self.machine.pager.pages
+        for page in range(len(self.machine.pages)):
+            if pages[page << PAGE_SHIFT] is PageState.ABSENT:
+                self._check(page, f"page {page} is Absent at the end, and")
+
+    def _check(self, page: int, when: str) -> None:
+        gpa = Gpa(page << PAGE_SHIFT)
+        pager = self.machine.pager
+        frame = pager.frames.find(gpa)
+        if pager.pages[gpa] is not PageState.ABSENT:
+            self.fail(f"{when} it is {pager.pages[gpa].name.capitalize()}")
+        elif gpa in self.machine.table:
+            self.fail(f"{when} it is mapped")
+        elif frame is not None and bytes(pager.memory.page(frame)) != _ZEROS:
+            self.fail(f"{when} its frame is not empty")
+
+
+_LEFT: Final = {PageEvent.FAIL: "failed", PageEvent.ABANDON: "was cancelled"}
+
+
+class Errors(Oracle):
+    """Errors come from sources that failed, and go to those who asked for the page: to the loader and to all who wait for it."""
+
+    name = "error"
+
+    def __init__(self, machine: "TraceMachine") -> None:
+        super().__init__(machine)
+        self._failed: Final[dict[int, int]] = {}
+        """The step in which a page's source failed last."""
+        self._waits: Final[dict[int, int]] = {}
+        """For which page's load a vCPU waits."""
+        self._owed: Final[dict[int, int]] = {}
+        """Whom the failure of a page's load has to be told."""
+
+    def fill_failed(self, vcpu: int, pages: range) -> None:
+        for page in pages:
+            self._failed[page] = self.machine.step
+
+    def waited(self, vcpu: int, page: int) -> None:
+        self._waits[vcpu] = page
+
+    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        for waiting, page in list(self._waits.items()):
+            if page in pages:
+                del self._waits[waiting]
+                if event is PageEvent.FAIL and len(pages) == 1:
+                    self._owed[waiting] = page
+
+    def cancelled(self, vcpu: int, other: int) -> None:
+        self._waits.pop(other, None)
+        self._owed.pop(other, None)
+
+    def load_error(self, vcpu: int, page: int, error: InjectedFailure, began: int) -> None:
+        self._owed.pop(vcpu, None)
+        if self._failed.get(error.page, -1) < began:
+            self.fail(f"vCPU {vcpu} wants page {page} and gets the error of a load that failed before it asked: {error}")
+        elif error.page not in self._needed(page):
+            self.fail(f"vCPU {vcpu} wants page {page} and gets the error of another: {error}")
+
+    def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
+        if vcpu in self._owed:
+            self.fail(f"vCPU {vcpu} waited for the load of page {self._owed[vcpu]}, which failed, and was not told")
+
+    def raised(self, vcpu: int, error: Exception) -> None:
+        self.fail(f"vCPU {vcpu} at page {self.machine.tasks[vcpu].page}: {type(error).__name__}: {error}")
+
+    def _needed(self, page: int) -> set[int]:
+        """The page, and those that its loader needs."""
+        found = {page}
+        needed = self.machine.pages[page].needs
+        while needed is not None:
+            found.add(needed)
+            needed = self.machine.pages[needed].needs
+        return found
+
+
+ORACLES: Final[Sequence[type[Oracle]]] = (Progress, Errors, History, FilledFirst, Contents, NoTrace)
+"""In the order in which they are told of what happens."""

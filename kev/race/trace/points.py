@@ -1,0 +1,27 @@
+"""Where a trace run may go on with another vCPU."""
+
+from collections.abc import Generator
+from enum import Enum
+from types import coroutine
+from typing import TypeAlias
+
+from pager.protocols import Point
+
+
+class TracePoint(Enum):
+    """The scheduling points that are not the pager's."""
+
+    ACCESS = "access"
+    """Before a vCPU does what its program says next."""
+    ARRIVE = "arrive"
+    """Before the bytes that a loader waits for arrive."""
+
+
+At: TypeAlias = tuple[Point | TracePoint, int]
+"""Where a vCPU is suspended: the point, and the guest-physical address of the page it is about; -1 if it is about none."""
+
+
+@coroutine
+def reach(point: Point | TracePoint, gpa: int) -> Generator[At, None, None]:
+    """Suspends the vCPU that awaits this, until the scheduler chooses it."""
+    yield point, gpa

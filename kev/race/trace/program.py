@@ -1,0 +1,193 @@
+"""What the vCPUs of a trace program do, as data.
+
+A program has a short text: vCPUs separated by `/`, each a list of actions such as `r0` (read page 0), `w` write, `f` fetch
+(execute), `e` evict, `p` prefetch, `c` cancel (vCPU 1 with `c1`); `p0+3` prefetches three pages. Behind a `;` stands what is
+particular about a page: `0=i` its source answers instantly, `x2` its first two loads fail, `n1` its loader needs page 1 first;
+`s` alone lets violations take the pager's synchronous short cut.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from typing import Final, Self
+
+import attrs
+
+from kev.race.errors import ProgramError
+
+MAX_VCPUS: Final = 16
+MAX_PAGES: Final = 62
+"""As many as fit into one word of what a step accesses."""
+
+_SHORT_CUT: Final = "s"
+_ACTION: Final = re.compile(r"([rwfepc])(\d+)(?:\+(\d+))?")
+_PAGE: Final = re.compile(r"(\d+)=(i?)(?:x(\d+))?(?:n(\d+))?")
+
+
+class Verb(Enum):
+    """What a vCPU can do; the value is its letter in a program's text."""
+
+    READ = "r"
+    WRITE = "w"
+    FETCH = "f"
+    EVICT = "e"
+    PREFETCH = "p"
+    CANCEL = "c"
+    """Whatever the other vCPU does in the pager is cancelled, as trio cancels a task."""
+
+
+@attrs.frozen(slots=True)
+class Action:
+    """One thing that a vCPU does."""
+
+    verb: Verb
+    target: int
+    """The number of a page; of a vCPU for CANCEL."""
+    count: int = 1
+    """How many pages, for PREFETCH."""
+
+    @property
+    def pages(self) -> range:
+        return range(0) if self.verb is Verb.CANCEL else range(self.target, self.target + self.count)
+
+    def __str__(self) -> str:
+        return f"{self.verb.value}{self.target}" + (f"+{self.count}" if self.count > 1 else "")
+
+
+def read(page: int) -> Action:
+    return Action(Verb.READ, page)
+
+
+def write(page: int) -> Action:
+    return Action(Verb.WRITE, page)
+
+
+def fetch(page: int) -> Action:
+    return Action(Verb.FETCH, page)
+
+
+def evict(page: int) -> Action:
+    return Action(Verb.EVICT, page)
+
+
+def prefetch(page: int, count: int = 1) -> Action:
+    return Action(Verb.PREFETCH, page, count)
+
+
+def cancel(vcpu: int) -> Action:
+    return Action(Verb.CANCEL, vcpu)
+
+
+@attrs.frozen(slots=True)
+class Page:
+    """What loading a page is like."""
+
+    instant: bool = False
+    """Its source answers at once; else it has to be awaited, for as long as the schedule wants."""
+    failures: int = 0
+    """So many loads fail before the first that succeeds."""
+    needs: int | None = None
+    """The page that its loader touches itself."""
+
+    def __str__(self) -> str:
+        failures = f"x{self.failures}" if self.failures else ""
+        needs = "" if self.needs is None else f"n{self.needs}"
+        return ("i" if self.instant else "") + failures + needs
+
+
+ORDINARY: Final = Page()
+
+
+@attrs.frozen(slots=True)
+class Program:
+    """What each vCPU does, one action after the other. ProgramError if it refers to what there is not."""
+
+    vcpus: tuple[tuple[Action, ...], ...] = attrs.field(converter=lambda vcpus: tuple(map(tuple, vcpus)))
+    pages: tuple[Page, ...] = attrs.field(converter=tuple)
+    """By number. Page n is at the guest-physical address n << 12."""
+    short_cut: bool = False
+    """Violations are answered by `try_lazy_paging` where that takes no waiting, as they are outside race tests."""
+
+    def __attrs_post_init__(self) -> None:
+        _check_size("vCPUs", len(self.vcpus), MAX_VCPUS)
+        _check_size("pages", len(self.pages), MAX_PAGES)
+        for vcpu, actions in enumerate(self.vcpus):
+            for action in actions:
+                self._check_action(vcpu, action)
+        for number, page in enumerate(self.pages):
+            if page.needs is not None and not 0 <= page.needs < number:
+                raise ProgramError(f"the loader of page {number} needs page {page.needs}: it may only need a page before its own")
+            if page.needs is not None and page.instant:
+                raise ProgramError(f"page {number} is instant and needs page {page.needs}: who needs another page has to wait")
+
+    @classmethod
+    def of(cls, *vcpus: Iterable[Action], pages: Sequence[Page] = (), short_cut: bool = False) -> Self:
+        """A program of these vCPUs. Pages not named in `pages` are ordinary ones: loaded from a source that has to be awaited."""
+        lists = [tuple(actions) for actions in vcpus]
+        count = max((page + 1 for actions in lists for action in actions for page in action.pages), default=1)
+        return cls(lists, [*pages, *[ORDINARY] * (count - len(pages))], short_cut)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The program that `text` describes. ProgramError names the part that makes no sense."""
+        vcpus, *rest = text.replace(" ", "").split(";")
+        particular = dict(_parse_page(part) for part in rest if part != _SHORT_CUT)
+        count = max(particular, default=-1) + 1
+        _check_size("pages", count, MAX_PAGES, least=0)
+        return cls.of(
+            *(_parse_actions(part) for part in vcpus.split("/")),
+            pages=[particular.get(number, ORDINARY) for number in range(count)],
+            short_cut=_SHORT_CUT in rest,
+        )
+
+    def __str__(self) -> str:
+        vcpus = "/".join("".join(map(str, actions)) for actions in self.vcpus)
+        particular = [f";{number}={page}" for number, page in enumerate(self.pages) if page != ORDINARY or self._unseen(number)]
+        return vcpus + "".join(particular) + (f";{_SHORT_CUT}" if self.short_cut else "")
+
+    def actions(self) -> Iterator[Action]:
+        for actions in self.vcpus:
+            yield from actions
+
+    def _unseen(self, number: int) -> bool:
+        """The last page has to be named if no action tells that there are so many."""
+        return number == len(self.pages) - 1 and not any(number in action.pages for action in self.actions())
+
+    def _check_action(self, vcpu: int, action: Action) -> None:
+        if action.verb is Verb.CANCEL:
+            if not 0 <= action.target < len(self.vcpus):
+                raise ProgramError(f"{action}: there is no vCPU {action.target}, the last is {len(self.vcpus) - 1}")
+            if action.target == vcpu:
+                raise ProgramError(f"{action}: vCPU {vcpu} cannot cancel itself")
+        elif action.pages.stop > len(self.pages) or action.target < 0 or action.count < 1:
+            raise ProgramError(f"{action}: the pages are 0 to {len(self.pages) - 1}")
+
+
+def _check_size(what: str, count: int, most: int, least: int = 1) -> None:
+    if not least <= count <= most:
+        raise ProgramError(f"a program of {count} {what}: it has {least} to {most}")
+
+
+def _parse_actions(text: str) -> list[Action]:
+    actions = []
+    position = 0
+    while position < len(text):
+        match = _ACTION.match(text, position)
+        if match is None:
+            raise ProgramError(f"{text[position:]!r}: an action is one of r w f e p c and a number, such as r0 or p1+2")
+        verb, target, count = match.groups()
+        if count is not None and verb != Verb.PREFETCH.value:
+            raise ProgramError(f"{match.group()!r}: only prefetch (p) takes several pages")
+        actions.append(Action(Verb(verb), int(target), int(count or 1)))
+        position = match.end()
+    return actions
+
+
+def _parse_page(text: str) -> tuple[int, Page]:
+    match = _PAGE.fullmatch(text)
+    if match is None:
+        raise ProgramError(
+            f"{text!r}: a page is described by its number, =, and of i, x (failures) and n (needed page), as in 1=x2n0"
+        )
+    number, instant, failures, needs = match.groups()
+    return int(number), Page(bool(instant), int(failures or 0), None if needs is None else int(needs))

@@ -1,0 +1,88 @@
+"""Where the pages of a trace program come from: a source that takes its time, and fails when the program says so."""
+
+from collections.abc import Awaitable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
+from kev.race.trace.points import TracePoint, reach
+from kev.race.trace.program import Page
+from pager.source import SourceError
+
+if TYPE_CHECKING:
+    from kev.race.trace.machine import TraceMachine
+
+
+class InjectedFailure(SourceError):
+    """The source fails because the program says so."""
+
+    def __init__(self, page: int, failure: int) -> None:
+        super().__init__(f"page {page}: its source fails (failure {failure}, as the program says)")
+        self.page = page
+
+
+@cache
+def original(page: int) -> bytes:
+    """What the image has in a page: no two pages have a byte in common, and none is zero."""
+    return bytes([page + 1]) * PAGE_SIZE
+
+
+class TraceSource:
+    """The bytes of the image's pages, as the program wants them to come."""
+
+    name: Final = "trace"
+
+    def __init__(self, pages: Sequence[Page], machine: "TraceMachine") -> None:
+        self.size: Final = len(pages) << PAGE_SHIFT
+        self._pages: Final = pages
+        self._instant: Final = all(page.instant for page in pages)
+        self._failures: Final = [page.failures for page in pages]
+        self._machine: Final = machine
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
+        first = offset >> PAGE_SHIFT
+        pages = range(first, first + (len(buffer) >> PAGE_SHIFT))
+        if buffer.obj is not self._machine.memory.view.obj:
+            return self._compare(pages, buffer)
+        self._machine.tell("fill_began", pages)
+        if not (self._instant or all(self._pages[page].instant for page in pages)):
+            return self._read_slowly(pages, buffer)
+        try:
+            self._deliver(pages, buffer, 0)
+        except InjectedFailure:
+            self._machine.tell("fill_failed", pages)
+            raise
+        self._machine.tell("filled", pages)
+        return len(buffer)
+
+    async def _read_slowly(self, pages: range, buffer: memoryview) -> int:
+        """Half of the bytes come at once, the others when the schedule says so."""
+        half = len(buffer) // 2
+        try:
+            for page in pages:
+                if self._pages[page].needs is not None:
+                    await self._machine.pager.load_page(Gpa(self._pages[page].needs << PAGE_SHIFT))
+            buffer[:half] = _originals(pages)[:half]
+            await reach(TracePoint.ARRIVE, pages.start << PAGE_SHIFT)
+            self._deliver(pages, buffer, half)
+        except BaseException as error:
+            self._machine.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)
+            raise
+        self._machine.tell("filled", pages)
+        return len(buffer)
+
+    def _compare(self, pages: range, buffer: memoryview) -> int:
+        """The bytes are not for a guest: somebody wants to know what a page was like."""
+        buffer[:] = _originals(pages)
+        return len(buffer)
+
+    def _deliver(self, pages: range, buffer: memoryview, start: int) -> None:
+        for page in pages:
+            if self._failures[page]:
+                self._failures[page] -= 1
+                raise InjectedFailure(page, self._pages[page].failures - self._failures[page])
+        buffer[start:] = _originals(pages)[start:]
+
+
+def _originals(pages: range) -> bytes:
+    return original(pages.start) if len(pages) == 1 else b"".join(map(original, pages))
