@@ -1,13 +1,14 @@
 """Every schedule, as far as a bound on preemptions goes: those with none first, then those with one, and so on.
 
 A preemption is a switch away from a vCPU that could have gone on (M. Musuvathi, S. Qadeer: "Iterative Context Bounding for
-Systematic Testing of Multithreaded Programs", PLDI 2007). Every run begins with a prefix that is given and goes on by itself, without
-preemptions; wherever another vCPU could have been chosen, that choice becomes the prefix of a later run.
+Systematic Testing of Multithreaded Programs", PLDI 2007). Every run begins with a prefix that is given and goes on by itself,
+without preemptions; wherever another vCPU could have been chosen, that choice becomes the prefix of a later run.
 
 What runs show twice is left out, as far as the accesses of steps are known. With a bound, by the digest of what every vCPU has
-seen: a state that was reached before, with as few preemptions or fewer, is not explored again (as in CHESS, OSDI 2008). Sleep sets would
-not be sound there: the run they rely on may need more preemptions (K. Coons, M. Musuvathi, K. McKinley: "Bounded Partial-Order
-Reduction", OOPSLA 2013). Without a bound, by sleep sets (P. Godefroid, 1996): every interleaving is run to its end once.
+seen: a state that was reached before, with as few preemptions or fewer, is not explored again (as in CHESS, OSDI 2008). Sleep sets
+would not be sound there: the run they rely on may need more preemptions (K. Coons, M. Musuvathi, K. McKinley: "Bounded
+Partial-Order Reduction", OOPSLA 2013). Without a bound, by sleep sets (P. Godefroid, 1996): every interleaving is run to its end
+once.
 """
 
 from collections import deque

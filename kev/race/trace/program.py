@@ -102,8 +102,8 @@ ORDINARY: Final = Page()
 class Program:
     """What each vCPU does, one action after the other. ProgramError if it refers to what there is not."""
 
-    vcpus: tuple[tuple[Action, ...], ...] = attrs.field(converter=lambda vcpus: tuple(map(tuple, vcpus)))
-    pages: tuple[Page, ...] = attrs.field(converter=tuple)
+    vcpus: tuple[tuple[Action, ...], ...]
+    pages: tuple[Page, ...]
     """By number. Page n is at the guest-physical address n << 12."""
     short_cut: bool = False
     """Violations are answered by `try_lazy_paging` where that takes no waiting, as they are outside race tests."""
@@ -123,9 +123,9 @@ class Program:
     @classmethod
     def of(cls, *vcpus: Iterable[Action], pages: Sequence[Page] = (), short_cut: bool = False) -> Self:
         """A program of these vCPUs. Pages not named in `pages` are ordinary ones: loaded from a source that has to be awaited."""
-        lists = [tuple(actions) for actions in vcpus]
+        lists = tuple(tuple(actions) for actions in vcpus)
         count = max((page + 1 for actions in lists for action in actions for page in action.pages), default=1)
-        return cls(lists, [*pages, *[ORDINARY] * (count - len(pages))], short_cut)
+        return cls(lists, (*pages, *(ORDINARY,) * (count - len(pages))), short_cut)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -187,7 +187,7 @@ def _parse_page(text: str) -> tuple[int, Page]:
     match = _PAGE.fullmatch(text)
     if match is None:
         raise ProgramError(
-            f"{text!r}: a page is described by its number, =, and of i, x (failures) and n (needed page), as in 1=x2n0"
+            f"{text!r}: a page is its number, = and what applies of i (instant), x (failures) and n (needs), as in 1=x2n0"
         )
     number, instant, failures, needs = match.groups()
     return int(number), Page(bool(instant), int(failures or 0), None if needs is None else int(needs))

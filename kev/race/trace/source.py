@@ -60,8 +60,9 @@ class TraceSource:
         half = len(buffer) // 2
         try:
             for page in pages:
-                if self._pages[page].needs is not None:
-                    await self._machine.pager.load_page(Gpa(self._pages[page].needs << PAGE_SHIFT))
+                needed = self._pages[page].needs
+                if needed is not None:
+                    await self._machine.pager.load_page(Gpa(needed << PAGE_SHIFT))
             buffer[:half] = _originals(pages)[:half]
             await reach(TracePoint.ARRIVE, pages.start << PAGE_SHIFT)
             self._deliver(pages, buffer, half)
