@@ -60,6 +60,8 @@ class Build:
     flags: list[str] = field(default_factory=list)
     debug: bool = False
     """Keeps the symbols."""
+    binary: bool = False
+    """The image is what is loaded, without ELF's headers."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,20 @@ class Compiler:
         """The guest's image. GuestBuildError with the compiler's own words if it refuses."""
         image = self._output / guest.name
         build = guest.build
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{build.target}-freestanding-none"]
+        elf = image.with_suffix(".elf") if build.binary else image
+        command = ["cc", "-target", f"{build.target}-freestanding-none"]
         command += [*COMPILER_FLAGS, f"-I{self._library}", *build.flags, *([] if build.debug else ["-s"])]
-        command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(image)]
-        result = subprocess.run(command, cwd=guest.folder, env=self._environment, capture_output=True, text=True)
+        command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(elf)]
+        self._run(guest, command)
+        if build.binary:
+            self._run(guest, ["objcopy", "-O", "binary", str(elf), str(image)])
+        return image
+
+    def _run(self, guest: GuestSource, command: list[str]) -> None:
+        zig = [sys.executable, "-m", "ziglang"]
+        result = subprocess.run([*zig, *command], cwd=guest.folder, env=self._environment, capture_output=True, text=True)
         if result.returncode:
             raise GuestBuildError(f"the guest {guest.name} does not compile:\n{result.stderr}")
-        return image
 
     def compile_all(self, guests: Iterable[GuestSource]) -> list[Path]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:

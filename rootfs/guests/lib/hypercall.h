@@ -7,9 +7,9 @@
 #ifndef __ASSEMBLER__
 #include "cpu.h"
 
-static inline uint64_t hypercall(uint64_t number, uint64_t first, uint64_t second)
+static inline uintptr_t hypercall(uintptr_t number, uintptr_t first, uintptr_t second)
 {
-	uint64_t result;
+	uintptr_t result;
 	__asm__ volatile("vmcall" : "=a"(result) : "a"(number), "D"(first), "S"(second) : "memory");
 	return result;
 }

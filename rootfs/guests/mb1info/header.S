@@ -1,0 +1,4 @@
+#include "multiboot1.h"
+
+.section .boot, "ax"
+	multiboot1_header
