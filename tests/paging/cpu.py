@@ -5,12 +5,9 @@ import struct
 from array import array
 from typing import Final
 
-from unicorn import UC_ARCH_X86, UC_HOOK_INTR, UC_MODE_64, UC_PROT_ALL, Uc, UcError
-from unicorn import unicorn_const as uc_const
-from unicorn import x86_const as x86
-
 from kev.addressing import GIB, MIB, Gpa, Gva, Hpa
 from kev.engine.amdv import layout
+from kev.engine.amdv.libunicorn import GENERAL_REGISTERS, REG_CR4, Context, EmulatedCpu, EmulationError
 from kev.exits import GENERAL_PROTECTION, Access, GuestException
 from kev.memory import HostMemory
 from kev.paging.npt import NptFormat
@@ -30,6 +27,8 @@ _RFLAGS_AC = 1 << 18
 _PAGE_FAULT, _GENERAL_PROTECTION, _VMMCALL_EXIT = 14, 13, 0x181
 _LEAVE = bytes.fromhex("0f01d9ebfe")  # vmmcall, and a jump, so that nothing beyond is translated
 _WRITTEN = 0x5A
+_CR2 = (layout.CONTROL_REGISTERS >> 3) + 2
+_RAX, _RBX = GENERAL_REGISTERS[0], GENERAL_REGISTERS[3]
 _MORE_THAN_ENOUGH = 8  # instructions, VMRUN among them
 _INSTRUCTIONS = {
     Access.READ: bytes.fromhex("8b03"),  # mov eax, [rbx]
@@ -50,10 +49,10 @@ class Cpu:
         self._interrupts: list[int] = []
         self._uc = self._new_uc()
         self._state = layout.locate(self._uc)
-        self._uc.msr_write(_EFER, LONG_MODE | _EFER_NXE | _EFER_SVME)
-        self._uc.msr_write(_SAVE_AREA_MSR, _SAVE_AREA)
-        self._uc.reg_write(x86.UC_X86_REG_CR4, PAE)
-        self._host = self._uc.context_save()
+        self._uc.write_msr(_EFER, LONG_MODE | _EFER_NXE | _EFER_SVME)
+        self._uc.write_msr(_SAVE_AREA_MSR, _SAVE_AREA)
+        self._uc.write_register(REG_CR4, PAE)
+        self._host = Context(self._uc)
 
     def access(
         self, registers: Registers, gva: int, access: Access, user: bool, alignment_check: bool, expected: int | None
@@ -72,18 +71,15 @@ class Cpu:
             self.memory.words[expected >> 3] = expected
         return outcome
 
-    def _new_uc(self) -> Uc:
-        uc = Uc(UC_ARCH_X86, UC_MODE_64)
-        uc.ctl_set_cpu_model(x86.UC_CPU_X86_EPYC_ROME)
-        uc.mem_map_ptr(0, self.memory.size, UC_PROT_ALL, self.memory.address)
-        uc.ctl_exits_enabled(True)
-        uc.ctl_set_exits([])
-        uc.hook_add(UC_HOOK_INTR, self._on_interrupt)
+    def _new_uc(self) -> EmulatedCpu:
+        uc = EmulatedCpu()
+        uc.map_memory(0, self.memory.size, self.memory.address)
+        uc.on_interrupt(self._on_interrupt)
         return uc
 
-    def _on_interrupt(self, uc: Uc, number: int, _data: object) -> None:
+    def _on_interrupt(self, _uc: int, number: int, _data: object) -> None:
         self._interrupts.append(number)
-        uc.emu_stop()
+        self._uc.stop()
 
     def _write_vmcb(self, registers: Registers, user: bool, alignment_check: bool) -> None:
         """AMD64 APM vol. 2, appendix B."""
@@ -108,24 +104,24 @@ class Cpu:
 
     def _run(self, gva: int) -> int:
         """Enters the guest with `gva` in RBX; says what it left with."""
-        self._uc.context_restore(self._host)
-        self._uc.ctl_flush_tb()
-        self._uc.ctl(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE)
-        self._uc.reg_write(x86.UC_X86_REG_RAX, _VMCB)
-        self._uc.reg_write(x86.UC_X86_REG_RBX, gva)
+        self._uc.restore(self._host)
+        self._uc.flush_code()
+        self._uc.flush_tlb()
+        self._uc.write_register(_RAX, _VMCB)
+        self._uc.write_register(_RBX, gva)
         self._interrupts.clear()
-        with contextlib.suppress(UcError):
-            self._uc.emu_start(_STUB, 0, count=_MORE_THAN_ENOUGH)
+        with contextlib.suppress(EmulationError):
+            self._uc.run(_STUB, _MORE_THAN_ENOUGH)
         return self._interrupts[0]
 
     def _outcome(self, interrupt: int, access: Access, expected: int | None) -> int | GuestException:
         if interrupt == _PAGE_FAULT:
             error_code = self._state.words[layout.ERROR_CODE >> 2]
-            return GuestException(_PAGE_FAULT, error_code, Gva(self._uc.reg_read(x86.UC_X86_REG_CR2)))
+            return GuestException(_PAGE_FAULT, error_code, Gva(self._state.quads[_CR2]))
         if interrupt == _GENERAL_PROTECTION:
             return GENERAL_PROTECTION
         assert interrupt == _VMMCALL_EXIT
         if access is Access.READ:
-            return int(self._uc.reg_read(x86.UC_X86_REG_RAX))
+            return self._uc.read_register(_RAX)
         assert expected is not None
         return expected if access is Access.EXECUTE or self.memory.view[expected] == _WRITTEN else -1

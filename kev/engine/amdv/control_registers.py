@@ -5,9 +5,8 @@ The emulated CPU accepts reserved bits in CR4, does not know UMIP, and has no in
 
 from typing import TYPE_CHECKING, Final
 
-from unicorn import x86_const as x86
-
 from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, UndecodableInstruction, decode
+from kev.engine.amdv.libunicorn import REG_CR4
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
 
@@ -38,7 +37,7 @@ def write_cr4(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
     if value & ~_DEFINED or (vcpu.long_mode and not value & _PAE):
         engine.raise_exception(vcpu, GENERAL_PROTECTION)
         return
-    engine.uc.reg_write(x86.UC_X86_REG_CR4, value)
+    engine.uc.write_register(REG_CR4, value)
     engine.set_umip(bool(value & UMIP))
     vcpu.skip(instruction.length)
 

@@ -10,13 +10,10 @@ AMD64 Architecture Programmer's Manual vol. 2, "VMRUN instruction" and "Event in
 
 from typing import Final
 
-from unicorn import Uc
-from unicorn import unicorn_const as uc_const
-from unicorn import x86_const as x86
-
 from kev.addressing import Hpa
 from kev.engine.amdv import layout
 from kev.engine.amdv.layout import CpuMemory
+from kev.engine.amdv.libunicorn import REG_CR0, REG_CR4, REG_EFLAGS, EmulatedCpu
 from kev.engine.amdv.vcpu import CS, DS, ES, GDTR, IDTR, SS, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import EFER_SVME, Vmcb
 from kev.engine.base import EntryState
@@ -66,17 +63,17 @@ class EventDelivery:
 
     __slots__ = ("_cpu", "_host_hflags", "_stub", "_uc", "_vmcb")
 
-    def __init__(self, uc: Uc, cpu: CpuMemory, memory: HostMemory, vmcb: Vmcb) -> None:
+    def __init__(self, uc: EmulatedCpu, cpu: CpuMemory, memory: HostMemory, vmcb: Vmcb) -> None:
         self._uc = uc
         self._cpu = cpu
         self._vmcb = vmcb
         self._stub: Hpa = memory.allocate()
         memory.view[self._stub : self._stub + len(_VMRUN)] = _VMRUN
-        uc.msr_write(_MSR_EFER, _HOST_EFER)
-        uc.msr_write(_MSR_VM_HSAVE_PA, memory.allocate())
-        uc.reg_write(x86.UC_X86_REG_CR0, _HOST_CR0)
-        uc.reg_write(x86.UC_X86_REG_CR4, _HOST_CR4)
-        uc.reg_write(x86.UC_X86_REG_EFLAGS, _HOST_RFLAGS)
+        uc.write_msr(_MSR_EFER, _HOST_EFER)
+        uc.write_msr(_MSR_VM_HSAVE_PA, memory.allocate())
+        uc.write_register(REG_CR0, _HOST_CR0)
+        uc.write_register(REG_CR4, _HOST_CR4)
+        uc.write_register(REG_EFLAGS, _HOST_RFLAGS)
         self._host_hflags = cpu.words[layout.HFLAGS >> 2]
 
     def prepare_entry(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
@@ -115,7 +112,7 @@ class EventDelivery:
 
     def flush_tlb(self) -> None:
         """Forgets every translation, guest and nested."""
-        self._uc.ctl(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE)
+        self._uc.flush_tlb()
 
     def _to_host_mode(self, vcpu: AmdvVcpu) -> None:
         quads, words = vcpu.quads, vcpu.words

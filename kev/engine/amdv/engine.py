@@ -7,20 +7,8 @@ atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit i
 from collections.abc import Callable
 from typing import Final
 
-from unicorn import (
-    UC_ARCH_X86,
-    UC_HOOK_INSN,
-    UC_HOOK_INSN_INVALID,
-    UC_HOOK_INTR,
-    UC_MODE_64,
-    UC_PROT_ALL,
-    Uc,
-    UcError,
-)
-from unicorn import x86_const as x86
-
 from kev.addressing import Gpa, Hpa
-from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv import layout, libunicorn, vmcb
 from kev.engine.amdv.control_registers import UMIP
 from kev.engine.amdv.delivery import (
     HAS_ERROR_CODE,
@@ -31,6 +19,7 @@ from kev.engine.amdv.delivery import (
     nested_error_code,
 )
 from kev.engine.amdv.instructions import INTERCEPTED, finish, vmcall
+from kev.engine.amdv.libunicorn import Context, EmulatedCpu, EmulationError
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
 from kev.engine.amdv.port_permission import may_access_port
 from kev.engine.amdv.preempt import PreemptionThread
@@ -100,12 +89,8 @@ class AmdvEngine:
     def __init__(self, memory: HostMemory, table: PageTable) -> None:
         """An engine whose guest-physical memory is what `table`, in AMD's format, maps onto `memory`."""
         self._memory = memory
-        self.uc = uc = Uc(UC_ARCH_X86, UC_MODE_64)
-        uc.ctl_set_cpu_model(x86.UC_CPU_X86_EPYC_ROME)
-        uc.mem_map_ptr(0, memory.size, UC_PROT_ALL, memory.address)
-        # An end address would make Unicorn translate the page before it after every stop, which faults and loses exit_info_2.
-        uc.ctl_exits_enabled(True)
-        uc.ctl_set_exits([])
+        self.uc = uc = EmulatedCpu()
+        uc.map_memory(0, memory.size, memory.address)
         self._cpu = layout.locate(uc)
         self._cpu.whole_instructions.value = 1
         self._vmcb = Vmcb(memory, table.root)
@@ -126,20 +111,17 @@ class AmdvEngine:
         self._nested_page_faults = 0
         self._umip = False
         self._forbidden_access: int | None = None
-        uc.hook_add(UC_HOOK_INTR, self._on_interrupt)
-        uc.hook_add(UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
-        for callback, instruction in (
-            (self._on_in, x86.UC_X86_INS_IN),
-            (self._on_out, x86.UC_X86_INS_OUT),
-            (self._on_syscall, x86.UC_X86_INS_SYSCALL),
-            (self._on_sysenter, x86.UC_X86_INS_SYSENTER),
-        ):
-            uc.hook_add(UC_HOOK_INSN, callback, None, 1, 0, instruction)
+        uc.on_interrupt(self._on_interrupt)
+        uc.on_invalid_instruction(self._on_invalid_instruction)
+        uc.on_in(self._on_in)
+        uc.on_out(self._on_out)
+        uc.on_syscall(self._on_syscall)
+        uc.on_sysenter(self._on_sysenter)
 
     # What the machine asks for.
 
     def create_vcpu(self, index: int) -> AmdvVcpu:
-        vcpu = AmdvVcpu(index, self.uc.context_save(), self)
+        vcpu = AmdvVcpu(index, Context(self.uc), self)
         self._vcpus.append(vcpu)
         self._write_intercepts()
         return vcpu
@@ -229,7 +211,7 @@ class AmdvEngine:
 
     def forget_code(self) -> None:
         """Executed pages were written behind the CPU's back: translate their code anew."""
-        self.uc.ctl_flush_tb()
+        self.uc.flush_code()
 
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
         """A host-physical range whose loads and stores become MMIO exits for the guest-physical range at `gpa`."""
@@ -237,13 +219,13 @@ class AmdvEngine:
         self._window += length
         base = int(gpa)
 
-        def load(_uc: Uc, offset: int, size: int, _data: object) -> int:
+        def load(_uc: int, offset: int, size: int, _data: object) -> int:
             return self._answer(MmioRead(Gpa(base + offset), size)) & (1 << 8 * size) - 1
 
-        def store(_uc: Uc, offset: int, size: int, value: int, _data: object) -> None:
+        def store(_uc: int, offset: int, size: int, value: int, _data: object) -> None:
             self._answer(MmioWrite(Gpa(base + offset), size, value & (1 << 8 * size) - 1))
 
-        self.uc.mmio_map(start, length, load, None, store, None)
+        self.uc.map_device(start, length, load, store)
         return Hpa(start)
 
     def instructions_in_slice(self) -> int:
@@ -259,7 +241,7 @@ class AmdvEngine:
 
     def read_rflags(self, vcpu: AmdvVcpu) -> int:
         self._make_current(vcpu)
-        return int(self.uc.reg_read(x86.UC_X86_REG_EFLAGS))
+        return self.uc.read_register(libunicorn.REG_EFLAGS)
 
     def translate(self, vcpu: AmdvVcpu, gva: int) -> Gpa | None:
         """The guest-physical address behind `gva`, or None if the guest's tables or their pages are not there."""
@@ -301,9 +283,9 @@ class AmdvEngine:
         if current is vcpu:
             return
         if current is not None:
-            self.uc.context_update(current.context)
+            self.uc.save(current.context)
             current.detach()
-        self.uc.context_restore(vcpu.context)
+        self.uc.restore(vcpu.context)
         vcpu.attach(self._cpu.quads, self._cpu.words)
         self.forget_translations()
         self._vcpu = vcpu
@@ -314,8 +296,8 @@ class AmdvEngine:
         if self._preempted:
             self._kick_hard()  # the preemption thread came before the slice had begun
         try:
-            self.uc.emu_start(vcpu.rip, 0, 0, count)
-        except UcError as error:
+            self.uc.run(vcpu.rip, count)
+        except EmulationError as error:
             if self._exit is None:
                 raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: {error}") from error
         finally:
@@ -327,7 +309,7 @@ class AmdvEngine:
     def _choose_counting(self, counted: bool) -> None:
         if counted != self._counted:
             # Counting is compiled into translated code, and so are the places where it can be left.
-            self.uc.ctl_flush_tb()
+            self.uc.flush_code()
             self._counted = counted
             self._cpu.whole_instructions.value = not counted
 
@@ -347,7 +329,7 @@ class AmdvEngine:
         assert vcpu is not None
         self._note_pending(vcpu)
         self._exit = exit
-        self.uc.emu_stop()
+        self.uc.stop()
 
     def _kick(self, request: int) -> None:
         self._cpu.interrupt_request.value |= request
@@ -461,7 +443,7 @@ class AmdvEngine:
 
     # Callbacks from the CPU.
 
-    def _on_interrupt(self, _uc: Uc, number: int, _data: object) -> None:
+    def _on_interrupt(self, _uc: int, number: int, _data: object) -> None:
         vcpu = self._vcpu
         assert vcpu is not None
         if self._forbidden_access is not None:
@@ -498,7 +480,7 @@ class AmdvEngine:
         if vcpu.event is not None and self._delivering is None and self._exit is None:
             self.raise_exception(vcpu, vcpu.event.exception)
 
-    def _on_invalid_instruction(self, _uc: Uc, _data: object) -> bool:
+    def _on_invalid_instruction(self, _uc: int, _data: object) -> bool:
         """#UD, INT 6, which Unicorn takes for the same, and VMCALL, which an AMD processor does not know."""
         vcpu = self._vcpu
         assert vcpu is not None
@@ -515,10 +497,10 @@ class AmdvEngine:
             self.raise_exception(vcpu, INVALID_OPCODE)
         return True
 
-    def _on_syscall(self, _uc: Uc, _data: object) -> None:
+    def _on_syscall(self, _uc: int, _data: object) -> None:
         self._system_call(syscall)
 
-    def _on_sysenter(self, _uc: Uc, _data: object) -> None:
+    def _on_sysenter(self, _uc: int, _data: object) -> None:
         self._system_call(sysenter)
 
     def _system_call(self, instruction: Callable[[AmdvVcpu], GuestException | None]) -> None:
@@ -528,10 +510,10 @@ class AmdvEngine:
         if exception is not None:
             vcpu.event = Event(exception)
 
-    def _on_in(self, _uc: Uc, port: int, size: int, _data: object) -> int:
+    def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
         return 0 if self._refuse_port(port, size) else self._answer(IoIn(port, size))
 
-    def _on_out(self, _uc: Uc, port: int, size: int, value: int, _data: object) -> None:
+    def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
         if not self._refuse_port(port, size):
             self._answer(IoOut(port, size, value & (1 << 8 * size) - 1))
 

@@ -10,9 +10,9 @@ import struct
 from typing import Final
 
 import attrs
-from unicorn import Uc
-from unicorn import x86_const as x86
 
+from kev.engine.amdv import libunicorn
+from kev.engine.amdv.libunicorn import EmulatedCpu
 from kev.errors import KevError
 
 # Offsets into the CPU state (CPUX86State).
@@ -57,18 +57,6 @@ _COUNTER: Final = 1368
 _COUNT_LIMIT: Final = 1376
 _NO_EXIT_REQUEST: Final = 2034
 
-_GENERAL: Final = (
-    x86.UC_X86_REG_RAX,
-    x86.UC_X86_REG_RCX,
-    x86.UC_X86_REG_RDX,
-    x86.UC_X86_REG_RBX,
-    x86.UC_X86_REG_RSP,
-    x86.UC_X86_REG_RBP,
-    x86.UC_X86_REG_RSI,
-    x86.UC_X86_REG_RDI,
-    *range(x86.UC_X86_REG_R8, x86.UC_X86_REG_R8 + 8),
-)
-
 _PROBE_MSRS: Final = {0xC0000080: (EFER, 0x1500), 0xC0000081: (STAR, 0x11), 0xC0000082: (LSTAR, 0x22), 0xC0000084: (FMASK, 0x33)}
 
 
@@ -108,13 +96,13 @@ def view(address: int, length: int) -> memoryview:
     return memoryview((ctypes.c_char * length).from_address(address)).cast("B")
 
 
-def locate(uc: Uc) -> CpuMemory:
+def locate(uc: EmulatedCpu) -> CpuMemory:
     """Finds the CPU's memory and checks every place it will be used at. `uc` must be new. UnknownBuild if anything differs."""
-    for register_number, register in enumerate(_GENERAL):
-        uc.reg_write(register, _planted(register_number))
+    for register_number, register in enumerate(libunicorn.GENERAL_REGISTERS):
+        uc.write_register(register, _planted(register_number))
     for msr, (_, value) in _PROBE_MSRS.items():
-        uc.msr_write(msr, value)
-    uc_struct = uc._uch.value
+        uc.write_msr(msr, value)
+    uc_struct = uc.handle
     (cpu,) = struct.unpack("<Q", _peek(uc_struct + _CPU_POINTER, 8))
     state = cpu + _STATE_IN_CPU
     bytes_found = _peek(state, SIZE)
@@ -123,13 +111,13 @@ def locate(uc: Uc) -> CpuMemory:
     expected[OLD_EXCEPTION] = struct.pack("<i", -1)
     for offset, planted in expected.items():
         if bytes_found[offset : offset + len(planted)] != planted:
-            raise UnknownBuild(f"unicorn {_version()}: no CPU state where the 2.1 series has it (offset {offset} differs)")
+            raise _unknown(f"no CPU state where the 2.1 series has it (offset {offset} differs)")
     if _peek(uc_struct + _NO_EXIT_REQUEST, 2) != b"\x00\x01":
-        raise UnknownBuild(f"unicorn {_version()}: its flags are not where the 2.1 series has them (offset {_NO_EXIT_REQUEST})")
-    for register in _GENERAL:
-        uc.reg_write(register, 0)
+        raise _unknown(f"its flags are not where the 2.1 series has them (offset {_NO_EXIT_REQUEST})")
+    for register in libunicorn.GENERAL_REGISTERS:
+        uc.write_register(register, 0)
     for msr in _PROBE_MSRS:
-        uc.msr_write(msr, 0)
+        uc.write_msr(msr, 0)
     memory = view(state, SIZE)
     return CpuMemory(
         address=state,
@@ -148,10 +136,8 @@ def _planted(register_number: int) -> int:
     return 0x6B65_7600_0000_0000 | register_number << 8
 
 
-def _version() -> str:
-    from unicorn import __version__
-
-    return str(__version__)
+def _unknown(difference: str) -> UnknownBuild:
+    return UnknownBuild(f"unicorn {libunicorn.version()}: {difference}")
 
 
 def _peek(address: int, length: int) -> bytes:
@@ -163,4 +149,4 @@ def _peek(address: int, length: int) -> bytes:
     except FileNotFoundError:
         return ctypes.string_at(address, length)
     except (OSError, OverflowError, ValueError) as error:
-        raise UnknownBuild(f"unicorn {_version()}: no CPU state where the 2.1 series has it ({error})") from error
+        raise _unknown(f"no CPU state where the 2.1 series has it ({error})") from error

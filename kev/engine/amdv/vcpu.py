@@ -1,11 +1,11 @@
 """One vCPU's registers, wherever they are: in the CPU while it is the current one, else in its saved context."""
 
-import ctypes
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from kev.engine.amdv import layout
+from kev.engine.amdv.libunicorn import Context
 from kev.engine.base import Segment
 from kev.exits import GuestException
 
@@ -81,12 +81,11 @@ class AmdvVcpu:
     cr3 = _Register(layout.CONTROL_REGISTERS + 24)
     cr4 = _Register(layout.CONTROL_REGISTERS + 32)
 
-    def __init__(self, index: int, context: Any, engine: "AmdvEngine") -> None:
+    def __init__(self, index: int, context: Context, engine: "AmdvEngine") -> None:
         self.index: Final = index
         self.context: Final = context
         self._engine = engine
-        address = ctypes.cast(context.context, ctypes.c_void_p).value or 0
-        self._saved = layout.view(address + _CONTEXT_HEADER, layout.SIZE)
+        self._saved = layout.view(context.address + _CONTEXT_HEADER, layout.SIZE)
         self.instructions = 0
         self.event: Event | None = None
         """What has to be delivered before the next instruction."""

@@ -1,0 +1,263 @@
+"""The part of libunicorn that this engine uses, called without Unicorn's own Python binding.
+
+That binding takes longer to import than a small guest needs to boot, and wraps every callback twice. It is not imported here: only
+its package is looked up, for the library in it. Signatures and numbers: unicorn.h and x86.h of Unicorn 2.1.
+"""
+
+import ctypes
+import sys
+import weakref
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from kev.errors import KevError
+
+_ARCH_X86: Final = 4
+_MODE_64: Final = 8
+_CPU_EPYC_ROME: Final = 37
+_PROT_ALL: Final = 7
+
+_HOOK_INTR: Final = 1 << 0
+_HOOK_INSN: Final = 1 << 1
+_HOOK_INSN_INVALID: Final = 1 << 14
+_INS_IN: Final = 218
+_INS_OUT: Final = 500
+_INS_SYSCALL: Final = 699
+_INS_SYSENTER: Final = 700
+
+_CTL_WRITE: Final = 1 << 30
+_CTL_ARGUMENTS_SHIFT: Final = 26
+_CTL_USE_EXITS: Final = 4
+_CTL_EXITS: Final = 6
+_CTL_CPU_MODEL: Final = 7
+_CTL_TB_FLUSH: Final = 10
+_CTL_TLB_FLUSH: Final = 11
+
+REG_EFLAGS: Final = 25
+REG_CR0: Final = 50
+REG_CR4: Final = 54
+_REG_MSR: Final = 248
+GENERAL_REGISTERS: Final = (35, 38, 40, 37, 44, 36, 43, 39, *range(106, 114))
+"""In the order of their numbers in instructions: RAX RCX RDX RBX RSP RBP RSI RDI R8-R15."""
+
+
+class UnicornMissing(KevError):
+    """The unicorn package, or the library in it, is not installed."""
+
+
+class EmulationError(Exception):
+    """libunicorn could not do what it was asked for."""
+
+
+def _path() -> Path:
+    package = find_spec("unicorn")
+    if package is None or not package.submodule_search_locations:
+        raise UnicornMissing("the Python package unicorn is not installed: `pip install unicorn`")
+    name = "libunicorn.2.dylib" if sys.platform == "darwin" else "libunicorn.so.2"
+    return Path(package.submodule_search_locations[0], "lib", name)
+
+
+try:
+    # PyDLL keeps the interpreter's lock: its functions are over sooner than it could be given away and taken back.
+    _quick: Final = ctypes.PyDLL(str(_path()))
+except OSError as error:
+    raise UnicornMissing(f"libunicorn cannot be loaded: {error}") from error
+_long: Final = ctypes.CDLL(_quick._name, handle=_quick._handle)
+
+_HANDLE: Final = ctypes.c_void_p
+_INT: Final = ctypes.c_int
+_UINT32: Final = ctypes.c_uint32
+_UINT64: Final = ctypes.c_uint64
+_POINTER: Final = ctypes.c_void_p
+
+
+def _function(library: ctypes.CDLL, name: str, *parameters: type) -> Callable[..., int]:
+    function = getattr(library, name)
+    function.restype = _INT
+    function.argtypes = parameters
+    return function  # type: ignore[no-any-return]
+
+
+_open: Final = _function(_quick, "uc_open", _INT, _INT, _POINTER)
+_close: Final = _function(_quick, "uc_close", _HANDLE)
+_control: Final = _function(_quick, "uc_ctl", _HANDLE, _INT)
+_emu_start: Final = _function(_long, "uc_emu_start", _HANDLE, _UINT64, _UINT64, _UINT64, ctypes.c_size_t)
+_emu_stop: Final = _function(_quick, "uc_emu_stop", _HANDLE)
+_mem_map_ptr: Final = _function(_quick, "uc_mem_map_ptr", _HANDLE, _UINT64, _UINT64, _UINT32, _POINTER)
+_mmio_map: Final = _function(_quick, "uc_mmio_map", _HANDLE, _UINT64, _UINT64, _POINTER, _POINTER, _POINTER, _POINTER)
+_hook_add: Final = _function(_quick, "uc_hook_add", _HANDLE, _POINTER, _INT, _POINTER, _POINTER, _UINT64, _UINT64)
+_reg_read: Final = _function(_quick, "uc_reg_read", _HANDLE, _INT, _POINTER)
+_reg_write: Final = _function(_quick, "uc_reg_write", _HANDLE, _INT, _POINTER)
+_context_alloc: Final = _function(_quick, "uc_context_alloc", _HANDLE, _POINTER)
+_context_free: Final = _function(_quick, "uc_context_free", _POINTER)
+_context_save: Final = _function(_quick, "uc_context_save", _HANDLE, _POINTER)
+_context_restore: Final = _function(_quick, "uc_context_restore", _HANDLE, _POINTER)
+
+# Every callback is given the handle first and the hook's user data, which is not used, last.
+_INTERRUPT: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT32, _POINTER)
+_INVALID_INSTRUCTION: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _HANDLE, _POINTER)
+_IN: Final = ctypes.CFUNCTYPE(_UINT32, _HANDLE, _UINT32, _INT, _POINTER)
+_OUT: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT32, _INT, _UINT32, _POINTER)
+_SYSTEM_CALL: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER)
+_MMIO_READ: Final = ctypes.CFUNCTYPE(_UINT64, _HANDLE, _UINT64, ctypes.c_uint, _POINTER)
+_MMIO_WRITE: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT64, ctypes.c_uint, _UINT64, _POINTER)
+
+
+def version() -> str:
+    """The library's version, such as "2.1.4"."""
+    combined = _function(_quick, "uc_version", _POINTER, _POINTER)(None, None)
+    return f"{combined >> 24 & 0xFF}.{combined >> 16 & 0xFF}.{combined >> 8 & 0xFF}"
+
+
+def _check(status: int) -> None:
+    if status:
+        describe = _quick.uc_strerror
+        describe.restype = ctypes.c_char_p
+        raise EmulationError(describe(status).decode())
+
+
+class Context:
+    """The registers of one vCPU that is not the current one."""
+
+    __slots__ = ("__weakref__", "address")
+
+    def __init__(self, cpu: "EmulatedCpu") -> None:
+        """A copy of what `cpu` holds now."""
+        pointer = _POINTER()
+        _check(_context_alloc(cpu.handle, ctypes.byref(pointer)))
+        assert pointer.value is not None
+        self.address: Final = pointer.value
+        """Of the saved registers and what precedes them, in this process."""
+        weakref.finalize(self, _context_free, self.address).atexit = False
+        cpu.save(self)
+
+
+class EmulatedCpu:
+    """One emulated x86-64 CPU with its physical memory.
+
+    Callbacks are called with the handle first and with something meaningless last. The first exception that one of them raises ends
+    the run and leaves `run`.
+    """
+
+    __slots__ = ("__weakref__", "_callbacks", "_number", "_raised", "handle")
+
+    def __init__(self) -> None:
+        handle = _HANDLE()
+        _check(_open(_ARCH_X86, _MODE_64, ctypes.byref(handle)))
+        assert handle.value is not None
+        self.handle: Final = handle.value
+        """The address of uc_struct, in this process."""
+        weakref.finalize(self, _close, self.handle).atexit = False
+        self._callbacks: list[object] = []
+        """The library does not keep them alive."""
+        self._raised: BaseException | None = None
+        self._number = _UINT64()
+        self._write_control(_CTL_CPU_MODEL, _INT(_CPU_EPYC_ROME))
+        # An end address would make Unicorn translate the page before it after every stop, which faults and loses exit_info_2.
+        self._write_control(_CTL_USE_EXITS, _INT(1))
+        self._write_control(_CTL_EXITS, _POINTER(None), ctypes.c_size_t(0))
+
+    def _write_control(self, what: int, *arguments: Any) -> None:
+        _check(_control(self.handle, _CTL_WRITE | len(arguments) << _CTL_ARGUMENTS_SHIFT | what, *arguments))
+
+    # Memory.
+
+    def map_memory(self, address: int, size: int, host_address: int) -> None:
+        """Puts `size` bytes of this process's memory behind physical `address`."""
+        _check(_mem_map_ptr(self.handle, address, size, _PROT_ALL, host_address))
+
+    def map_device(self, address: int, size: int, load: Callable[..., int], store: Callable[..., None]) -> None:
+        """Makes loads and stores at physical `address` call `load(_, offset, size, _)` and `store(_, offset, size, value, _)`."""
+        loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
+        _check(_mmio_map(self.handle, address, size, loader, None, storer, None))
+        self._callbacks += (loader, storer)
+
+    def flush_tlb(self) -> None:
+        """Forgets every translated address, guest and nested."""
+        _check(_control(self.handle, _CTL_WRITE | _CTL_TLB_FLUSH))
+
+    def flush_code(self) -> None:
+        """Forgets every translated instruction."""
+        _check(_control(self.handle, _CTL_WRITE | _CTL_TB_FLUSH))
+
+    # Hooks.
+
+    def on_interrupt(self, callback: Callable[..., None]) -> None:
+        """`callback(_, number, _)` at every exception, and at every exit with 0x100 added to its code."""
+        self._hook(_HOOK_INTR, _INTERRUPT(self._guard(callback)))
+
+    def on_invalid_instruction(self, callback: Callable[..., bool]) -> None:
+        """`callback(_, _)` says whether to go on."""
+        self._hook(_HOOK_INSN_INVALID, _INVALID_INSTRUCTION(self._guard(callback)))
+
+    def on_in(self, callback: Callable[..., int]) -> None:
+        """`callback(_, port, size, _)` returns what IN reads."""
+        self._hook(_HOOK_INSN, _IN(self._guard(callback)), _INT(_INS_IN))
+
+    def on_out(self, callback: Callable[..., None]) -> None:
+        """`callback(_, port, size, value, _)`."""
+        self._hook(_HOOK_INSN, _OUT(self._guard(callback)), _INT(_INS_OUT))
+
+    def on_syscall(self, callback: Callable[..., None]) -> None:
+        """`callback(_, _)`."""
+        self._hook(_HOOK_INSN, _SYSTEM_CALL(self._guard(callback)), _INT(_INS_SYSCALL))
+
+    def on_sysenter(self, callback: Callable[..., None]) -> None:
+        """`callback(_, _)`."""
+        self._hook(_HOOK_INSN, _SYSTEM_CALL(self._guard(callback)), _INT(_INS_SYSENTER))
+
+    def _hook(self, kind: int, callback: object, *arguments: object) -> None:
+        everywhere = (1, 0)
+        hook = ctypes.c_size_t()
+        _check(_hook_add(self.handle, ctypes.byref(hook), kind, callback, None, *everywhere, *arguments))
+        self._callbacks.append(callback)
+
+    def _guard(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """No exception may pass through the library: it waits until the run has ended."""
+
+        def guarded(*arguments: int) -> Any:
+            try:
+                return callback(*arguments)
+            except BaseException as error:
+                if self._raised is None:
+                    self._raised = error
+                _emu_stop(self.handle)
+                return 0
+
+        return guarded
+
+    # Registers.
+
+    def read_register(self, register: int) -> int:
+        self._number.value = 0
+        _check(_reg_read(self.handle, register, ctypes.byref(self._number)))
+        return self._number.value
+
+    def write_register(self, register: int, value: int) -> None:
+        self._number.value = value
+        _check(_reg_write(self.handle, register, ctypes.byref(self._number)))
+
+    def write_msr(self, index: int, value: int) -> None:
+        _check(_reg_write(self.handle, _REG_MSR, (_UINT64 * 2)(index, value)))
+
+    def save(self, context: Context) -> None:
+        _check(_context_save(self.handle, context.address))
+
+    def restore(self, context: Context) -> None:
+        _check(_context_restore(self.handle, context.address))
+
+    # Running.
+
+    def run(self, rip: int, instructions: int) -> None:
+        """Executes from `rip` on until `stop`, or so many instructions; 0 for no limit. Other threads of Python run meanwhile."""
+        status = _emu_start(self.handle, rip, 0, 0, instructions)
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+        _check(status)
+
+    def stop(self) -> None:
+        """Called from a callback: the run ends when it returns."""
+        _check(_emu_stop(self.handle))
