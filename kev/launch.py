@@ -38,6 +38,7 @@ class LaunchedMachine:
     times: LaunchTimes
     policy: PagingPolicy
     timeline: "Timeline | None"
+    seed: int | None = None
 
 
 def prepare(
@@ -49,16 +50,20 @@ def prepare(
     protocol: str | None = None,
     policy: PagingPolicy | None = None,
     timeline: "Timeline | None" = None,
+    seed: int | None = None,
     output: Callable[[bytes], object],
 ) -> LaunchedMachine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
     `protocol` names a boot protocol; by default the image says which. `policy` says which pages to load besides those the guest
-    touches; by default none. `timeline` writes down what happens to pages. `output` is given what the guest prints. KevError for
-    whatever is wrong with the image or the wishes.
+    touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
+    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. KevError for whatever is
+    wrong with the image or the wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
+    if seed is not None:
+        options = attrs.evolve(options, virtual_time=True, boot_time=0)
     policy = policy or PagingPolicy()
     ram_kib = memory >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
@@ -72,7 +77,7 @@ def prepare(
     if timeline is not None:
         timeline.attach(vm)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
-    return LaunchedMachine(vm, source.name, times, policy, timeline)
+    return LaunchedMachine(vm, source.name, times, policy, timeline, seed)
 
 
 def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descriptor: int | None = None) -> RunReport:
@@ -81,17 +86,18 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descrip
     try:
         with _interrupts_end(vm):
             _run_vm(machine, timeout, input_descriptor)
+        ended = time.perf_counter()
     finally:
         vm.console.flush()
         vm.engine.close()
         vm.pager.close()
-    return _report(machine)
+    return _report(machine, ended)
 
 
 def _run_vm(machine: LaunchedMachine, timeout: float | None, input_descriptor: int | None) -> None:
     vm = machine.vm
     exit = None
-    if not isinstance(vm.pager.source, AsynchronousSource):
+    if not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None:
         _run_without_waiting(machine.policy.before_run())
         exit = _run_head_start(vm)
         if vm.ending is not None:
@@ -99,10 +105,11 @@ def _run_vm(machine: LaunchedMachine, timeout: float | None, input_descriptor: i
     import trio
 
     from kev.runtime import Runtime
-    from kev.schedule import FreeScheduler
+    from kev.schedule import FreeScheduler, SeededScheduler
 
     policy = machine.policy if exit is None else None
-    trio.run(Runtime(vm, FreeScheduler(), policy).run, timeout, input_descriptor, exit)
+    scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
+    trio.run(Runtime(vm, scheduler, policy).run, timeout, input_descriptor, exit)
 
 
 def _run_head_start(vm: Vm) -> Exit:
@@ -138,9 +145,8 @@ def _interrupts_end(vm: Vm) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _report(machine: LaunchedMachine) -> RunReport:
+def _report(machine: LaunchedMachine, ended: float) -> RunReport:
     vm, times = machine.vm, machine.times
-    ended = time.perf_counter()
     assert vm.ending is not None
     first_output = vm.console.first_output
     timeline = machine.timeline

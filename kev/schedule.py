@@ -1,6 +1,7 @@
 """Who runs next, and for how long."""
 
 from collections.abc import Sequence
+from random import Random
 from typing import Final, Protocol
 
 import attrs
@@ -56,3 +57,17 @@ class CountedScheduler:
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
         return Slice(self._last, self._budget)
+
+
+class SeededScheduler:
+    """Random and repeatable: any vCPU that can run, for a random number of instructions."""
+
+    __slots__ = ("_longest", "_random")
+
+    def __init__(self, seed: int, longest: int = 20_000) -> None:
+        """`longest` is the most instructions of a slice."""
+        self._random = Random(seed)
+        self._longest = longest
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+        return Slice(self._random.choice(runnable), Budget(instructions=self._random.randint(1, self._longest)))

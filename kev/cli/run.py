@@ -52,6 +52,7 @@ _DRIVE_KINDS = ("svirtb", "virtio", "ide")
 )
 @click.option("--timeline", is_flag=True, help="Put every violation and load into the report.")
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write a trace for Perfetto.")
+@click.option("--seed", type=int, help="Make the run repeatable: the seed chooses the schedule, and time is virtual.")
 @click.option("--lenient-msr", is_flag=True, help="Unknown MSRs read as 0 instead of raising #GP.")
 @click.option("--strict-ports", is_flag=True, help="Ports without a device end the run instead of reading all ones.")
 @click.option("--log-level", type=click.Choice(log.LEVELS), help="Write events of this level and above to stderr.")
@@ -76,6 +77,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
             memory=memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY),
             options=_machine_options(guest, wishes, open_files),
             boot=_boot_options(guest, wishes, open_files),
+            seed=wishes["seed"],
             protocol=wishes["boot"] or (guest.boot if guest else None),
             policy=open_files.enter_context(paging_policy(wishes["paging"])),
             timeline=_timeline() if wishes["timeline"] or trace is not None else None,
