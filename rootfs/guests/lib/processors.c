@@ -3,7 +3,9 @@
 #include "cpu.h"
 #include "trampoline.h"
 
-#define PROCESSORS_SHIFT 16	/* in EBX of CPUID leaf 1 */
+/* CPUID leaf 1. */
+#define PROCESSORS_SHIFT 16	/* in EBX; valid if there are several */
+#define SEVERAL_PROCESSORS (1 << 28)	/* HTT, in EDX */
 
 static processor_main *volatile entry_of[MAX_PROCESSORS];
 
@@ -29,7 +31,9 @@ void start_processor(uint32_t id, processor_main *entry)
 
 uint32_t processors_in_package(void)
 {
-	return cpuid(CPUID_FEATURES).ebx >> PROCESSORS_SHIFT & 0xff;
+	struct cpuid features = cpuid(CPUID_FEATURES);
+
+	return features.edx & SEVERAL_PROCESSORS ? features.ebx >> PROCESSORS_SHIFT & 0xff : 1;
 }
 
 void run_on_package(processor_main *entry)

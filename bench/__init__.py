@@ -1,0 +1,1 @@
+"""Measures what kev promises about speed and memory: `python -m bench`."""

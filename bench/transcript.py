@@ -1,0 +1,61 @@
+"""What a guest wrote to COM1, and when."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from kev.dev.serial import COM1
+from kev.exits import IoOut, Reply
+from kev.vcpu import Vcpu
+from kev.vm import Controller, Vm
+
+_TIMED_LINE: Final = re.compile(rb"([ -~]+): ([0-9]+) <>\n")
+
+
+@attrs.frozen(slots=True)
+class TimedLine:
+    """A line `NAME: COUNT <>`: something was done COUNT times between the two marks."""
+
+    name: str
+    count: int
+    seconds: float
+
+
+class Transcript:
+    """The bytes, each with its time by `time.perf_counter`."""
+
+    def __init__(self) -> None:
+        self.text: Final = bytearray()
+        self._times: Final[list[float]] = []
+
+    def add(self, text: bytes) -> None:
+        """Appends what was written just now."""
+        self.text.extend(text)
+        self._times.extend([time.perf_counter()] * len(text))
+
+    def record(self, vm: Vm) -> None:
+        """Appends what the guest is going to write."""
+
+        def recording(controller: Controller) -> Controller:
+            def write(vcpu: Vcpu, exit: IoOut) -> Reply | None:
+                if exit.port == COM1:
+                    self.text.append(exit.value)
+                    self._times.append(time.perf_counter())
+                return controller(vcpu, exit)
+
+            return write
+
+        vm.wrap(IoOut, recording)
+
+    def seconds_between(self, first: bytes, last: bytes) -> float:
+        """From the first time that `first` was written to the first time that `last` was. ValueError if one was not."""
+        return self._times[self.text.index(last)] - self._times[self.text.index(first)]
+
+    def timed_lines(self) -> Iterator[TimedLine]:
+        for match in _TIMED_LINE.finditer(self.text):
+            last = match.end() - len(">\n")
+            seconds = self._times[last] - self._times[last - 1]
+            yield TimedLine(match[1].decode(), int(match[2]), seconds)
