@@ -33,6 +33,7 @@ static const struct exception exceptions[] = {
 	{ "#UD: UD2", in_kernel, undefined, 0, { INVALID_OPCODE, 0, AT(undefined) } },
 	{ "#UD: UD2 at CPL 3", in_user, undefined, 0, { INVALID_OPCODE, 0, AT(undefined) } },
 	{ "#UD: LOCK before NOP", in_kernel, lock_of_nop, 0, { INVALID_OPCODE, 0, AT(lock_of_nop) } },
+	{ "#UD: SYSCALL without EFER.SCE", in_user, system_call, 0, { INVALID_OPCODE, 0, AT(system_call) } },
 	{ "#NP: a data segment that is not present", in_kernel, load_data_segment, SPARE_SELECTOR,
 	  { SEGMENT_NOT_PRESENT, SPARE_SELECTOR, AT(load_data_segment) } },
 	{ "#SS: a stack segment that is not present", in_kernel, load_stack_segment, SPARE_SELECTOR,

@@ -44,6 +44,7 @@ divide_overflow:
 	simple breakpoint, int3
 	simple overflow, int $4
 	simple undefined, ud2
+	simple system_call, syscall
 	simple lock_of_nop, .byte 0xf0, 0x90
 	simple no_coprocessor, fnop
 

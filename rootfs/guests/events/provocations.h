@@ -15,6 +15,7 @@ PROVOCATION(breakpoint);
 PROVOCATION(overflow);
 PROVOCATION(undefined);
 PROVOCATION(lock_of_nop);
+PROVOCATION(system_call);
 PROVOCATION(no_coprocessor);
 PROVOCATION(coprocessor_error);
 PROVOCATION(read_not_canonical);
