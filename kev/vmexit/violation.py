@@ -3,8 +3,8 @@
 from typing import Final, Protocol
 
 from kev.addressing import PAGE_SIZE, Gpa, Hpa, page_floor
-from kev.dev.mmio import MmioBus
-from kev.exits import EptViolation
+from kev.dev.mmio import MmioBus, UnhandledMmio
+from kev.exits import Access, EptViolation
 from kev.paging.mapping import Permissions
 from kev.paging.table import PageTable
 from kev.vcpu import Vcpu
@@ -46,6 +46,8 @@ class ViolationController:
         if self._devices.device_at(exit.gpa) is None:
             return 0 if self._pager.try_lazy_paging(exit) else None
         page = page_floor(exit.gpa)
+        if exit.access is Access.EXECUTE:
+            raise UnhandledMmio(f"gpa {exit.gpa:#x}: the guest executes what is a device's page")
         if page in self._readable:
             self._table.remap(Gpa(page), self._window(page), Permissions.RW)
             self._engine.invalidate(Gpa(page))
