@@ -1,34 +1,23 @@
 """The devices of a PC, and where they are."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
-
-import attrs
+from functools import partial
+from typing import Final, NamedTuple
 
 from kev.addressing import Gpa
 from kev.clock import Clock, TimerQueue
 from kev.console import Console
-from kev.dev.base import GuestMemory
+from kev.dev.base import GuestMemory, PortDevice
 from kev.dev.block_device import BlockBackend
-from kev.dev.debug_exit import DebugExit, exit_code
-from kev.dev.fw_cfg import FirmwareConfiguration
-from kev.dev.ignored import IgnoredPorts
 from kev.dev.irq import CASCADE_IRQ, InterruptControllers
-from kev.dev.keyboard import KeyboardController
 from kev.dev.kvmclock import KvmClock
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
-from kev.dev.parallel import ParallelPort
-from kev.dev.pc_testdev import IRQ_LINES, PcTestDevice, PcTestMemory
+from kev.dev.pc_testdev import PcTestMemory
 from kev.dev.pci import EmptyPciBus
-from kev.dev.pit8254 import Pit8254
 from kev.dev.ports import PortBus
-from kev.dev.poweroff import AcpiPowerOff, BochsShutdown
 from kev.dev.processor import ProcessorMsrs
-from kev.dev.rtc import Rtc
 from kev.dev.serial import SerialPort
-from kev.dev.system_control import SystemControlPort
-from kev.dev.vga import CrtController
 
 VIRTIO_BLOCK_GPA: Final = Gpa(0xD000_0000)
 VIRTIO_BLOCK_IRQ: Final = 10
@@ -39,8 +28,7 @@ _RTC_IRQ: Final = 8
 _IDE_IRQ: Final = 14
 
 
-@attrs.frozen(slots=True)
-class Buses:
+class Buses(NamedTuple):
     """What devices are attached to."""
 
     ports: PortBus
@@ -48,8 +36,7 @@ class Buses:
     mmio: MmioBus
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What devices are handed: the rest of the machine, as they see it."""
 
     vcpus: int
@@ -69,56 +56,112 @@ class Surroundings:
 
 def attach_platform(buses: Buses, machine: Surroundings) -> SerialPort:
     """Attaches what every machine has; returns COM1, whose line is the console."""
-    _attach_interrupts(buses, machine)
-    _attach_time(buses, machine)
-    _attach_ways_out(buses, machine)
-    _attach_legacy(buses, machine)
-    _attach_test_device(buses, machine)
-    serial = SerialPort(machine.console.put, machine.controllers.line(_COM1_IRQ), machine.clock, machine.timers)
-    buses.ports.attach("COM1", serial)
-    return serial
-
-
-def _attach_interrupts(buses: Buses, machine: Surroundings) -> None:
     controllers = machine.controllers
     buses.ports.attach("8259 interrupt controllers", controllers.pic)
     buses.msrs.attach("local APICs", controllers.local_apics)
     buses.mmio.attach("local APICs", controllers.local_apics)
     buses.mmio.attach("I/O APIC", controllers.io_apic)
-
-
-def _attach_time(buses: Buses, machine: Surroundings) -> None:
-    clock, timers, line = machine.clock, machine.timers, machine.controllers.line
-    below, *above = (len(region) for region in machine.ram)
-    buses.ports.attach("8254 timer", Pit8254(clock, timers, line(_TIMER_IRQ)))
-    buses.ports.attach("real-time clock", Rtc(clock, timers, line(_RTC_IRQ), machine.boot_time, below, sum(above)))
     buses.msrs.attach("processors", machine.processors)
-    buses.msrs.attach("kvmclock", KvmClock(machine.vcpus, clock, machine.boot_time, machine.memory))
-
-
-def _attach_ways_out(buses: Buses, machine: Surroundings) -> None:
-    buses.ports.attach("power-off", AcpiPowerOff(machine.end))
-    buses.ports.attach("Bochs shutdown", BochsShutdown(machine.end))
-    buses.ports.attach("debug exit", DebugExit(lambda value: machine.end(exit_code(value))))
-    buses.ports.attach("system control port", SystemControlPort(lambda: machine.end(0)))
-    keyboard = KeyboardController(machine.controllers.line(_KEYBOARD_IRQ), lambda: machine.end(0))
-    buses.ports.attach("keyboard controller", keyboard)
-
-
-def _attach_legacy(buses: Buses, machine: Surroundings) -> None:
+    buses.msrs.attach("kvmclock", KvmClock(machine.vcpus, machine.clock, machine.boot_time, machine.memory))
     buses.ports.attach("PCI configuration", EmptyPciBus())
-    buses.ports.attach("firmware configuration", FirmwareConfiguration(machine.vcpus, sum(map(len, machine.ram))))
-    buses.ports.attach("CRT controller", CrtController())
-    buses.ports.attach("parallel port", ParallelPort())
-    buses.ports.attach("delay", IgnoredPorts())
-
-
-def _attach_test_device(buses: Buses, machine: Surroundings) -> None:
-    """What kvm-unit-tests expect of the machine they run on."""
-    line = machine.controllers.line
-    lines = [None if irq == CASCADE_IRQ else line(irq) for irq in range(IRQ_LINES)]
-    buses.ports.attach("pc-testdev", PcTestDevice(lines))
     buses.mmio.attach("pc-testdev", PcTestMemory())
+    for name, ports, build in _SELDOM_USED:
+        buses.ports.attach_later(name, ports, partial(build, machine))
+    serial = SerialPort(machine.console.put, controllers.line(_COM1_IRQ), machine.clock, machine.timers)
+    buses.ports.attach("COM1", serial)
+    return serial
+
+
+def _pit(machine: Surroundings) -> PortDevice:
+    from kev.dev.pit8254 import Pit8254
+
+    return Pit8254(machine.clock, machine.timers, machine.controllers.line(_TIMER_IRQ))
+
+
+def _keyboard(machine: Surroundings) -> PortDevice:
+    from kev.dev.keyboard import KeyboardController
+
+    return KeyboardController(machine.controllers.line(_KEYBOARD_IRQ), lambda: machine.end(0))
+
+
+def _rtc(machine: Surroundings) -> PortDevice:
+    from kev.dev.rtc import Rtc
+
+    below_4_gib, *above = (len(region) for region in machine.ram)
+    line = machine.controllers.line(_RTC_IRQ)
+    return Rtc(machine.clock, machine.timers, line, machine.boot_time, below_4_gib, sum(above))
+
+
+def _delay(_machine: Surroundings) -> PortDevice:
+    from kev.dev.ignored import IgnoredPorts
+
+    return IgnoredPorts()
+
+
+def _system_control(machine: Surroundings) -> PortDevice:
+    from kev.dev.system_control import SystemControlPort
+
+    return SystemControlPort(lambda: machine.end(0))
+
+
+def _test_device(machine: Surroundings) -> PortDevice:
+    from kev.dev.pc_testdev import IRQ_LINES, PcTestDevice
+
+    line = machine.controllers.line
+    return PcTestDevice([None if irq == CASCADE_IRQ else line(irq) for irq in range(IRQ_LINES)])
+
+
+def _debug_exit(machine: Surroundings) -> PortDevice:
+    from kev.dev.debug_exit import DebugExit, exit_code
+
+    return DebugExit(lambda value: machine.end(exit_code(value)))
+
+
+def _parallel(_machine: Surroundings) -> PortDevice:
+    from kev.dev.parallel import ParallelPort
+
+    return ParallelPort()
+
+
+def _crt_controller(_machine: Surroundings) -> PortDevice:
+    from kev.dev.vga import CrtController
+
+    return CrtController()
+
+
+def _firmware_configuration(machine: Surroundings) -> PortDevice:
+    from kev.dev.fw_cfg import FirmwareConfiguration
+
+    return FirmwareConfiguration(machine.vcpus, sum(map(len, machine.ram)))
+
+
+def _acpi_power_off(machine: Surroundings) -> PortDevice:
+    from kev.dev.poweroff import AcpiPowerOff
+
+    return AcpiPowerOff(machine.end)
+
+
+def _bochs_shutdown(machine: Surroundings) -> PortDevice:
+    from kev.dev.poweroff import BochsShutdown
+
+    return BochsShutdown(machine.end)
+
+
+_SELDOM_USED: Final[tuple[tuple[str, tuple[range, ...], Callable[[Surroundings], PortDevice]], ...]] = (
+    ("8254 timer", (range(0x40, 0x44), range(0x61, 0x62)), _pit),
+    ("keyboard controller", (range(0x60, 0x61), range(0x64, 0x65)), _keyboard),
+    ("real-time clock", (range(0x70, 0x72),), _rtc),
+    ("delay", (range(0x80, 0x81), range(0x84, 0x85), range(0xED, 0xEE)), _delay),
+    ("system control port", (range(0x92, 0x93),), _system_control),
+    ("pc-testdev", (range(0xE0, 0xE4), range(0xE4, 0xE8), range(0xE8, 0xEC), range(0x2000, 0x2018)), _test_device),
+    ("debug exit", (range(0xF4, 0xF5),), _debug_exit),
+    ("parallel port", (range(0x378, 0x37B),), _parallel),
+    ("CRT controller", (range(0x3D4, 0x3D6), range(0x3DA, 0x3DB)), _crt_controller),
+    ("firmware configuration", (range(0x510, 0x512),), _firmware_configuration),
+    ("power-off", (range(0x600, 0x604), range(0x604, 0x605), range(0xB004, 0xB005)), _acpi_power_off),
+    ("Bochs shutdown", (range(0x8900, 0x8901),), _bochs_shutdown),
+)
+"""Devices that most guests never touch, so that no launch pays for all of them."""
 
 
 def attach_printer(buses: Buses, machine: Surroundings) -> None:

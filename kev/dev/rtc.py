@@ -79,8 +79,8 @@ class Rtc:
         self._a = _A_AT_START
         self._b = _24_HOURS
         self._flags = 0
-        self._collected = self._time()
-        """Until when the flags are worked out."""
+        self._collected = self._epoch
+        """Until when the flags are worked out: when the machine was switched on, however late anybody looks."""
         self._timer: Timer | None = None
         self._memory = bytearray(128)
         for register, value in _memory_sizes(low_ram, high_ram).items():

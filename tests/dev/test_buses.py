@@ -143,6 +143,48 @@ def test_two_devices_on_one_port_are_refused_by_name() -> None:
     assert bus.read(0x400, 1) == 0xFF, "the refused device has none of its ports"
 
 
+def test_a_device_that_is_attached_later_is_made_by_the_first_access_to_it() -> None:
+    bus = PortBus()
+    made: list[Latches] = []
+
+    def build() -> Latches:
+        made.append(Latches(range(0x60, 0x62)))
+        return made[-1]
+
+    bus.attach_later("latch", (range(0x60, 0x62),), build)
+    bus.read(0x62, 4)
+    assert not made
+    bus.write(0x61, 1, 7)
+    bus.write(0x60, 1, 8)
+    assert len(made) == 1
+    assert made[0].writes == [(0x61, 1, 7), (0x60, 1, 8)]
+
+
+def test_a_wide_access_may_be_the_first_to_two_devices() -> None:
+    bus = PortBus()
+    byte_wide, wide = Latches(range(0x10, 0x11)), Latches(range(0x11, 0x13), wide=True)
+    bus.attach_later("byte-wide", byte_wide.ports, lambda: byte_wide)
+    bus.attach_later("wide", wide.ports, lambda: wide)
+    bus.write(0x10, 2, 0x0201)
+    bus.write(0x11, 2, 0x0403)
+    assert byte_wide.writes == [(0x10, 1, 1)]
+    assert wide.writes == [(0x11, 1, 2), (0x11, 2, 0x0403)]
+
+
+def test_a_device_that_is_attached_later_has_its_ports_already() -> None:
+    bus = PortBus()
+    bus.attach_later("COM1", (range(0x3F8, 0x400),), IgnoredPorts)
+    with pytest.raises(DeviceConflict, match="port 0x3ff is wanted by two devices: COM1 and modem"):
+        bus.attach("modem", Latches(range(0x3FF, 0x401)))
+
+
+def test_a_device_that_turns_out_to_have_other_ports_is_refused() -> None:
+    bus = PortBus()
+    bus.attach_later("latch", (range(0x60, 0x62),), lambda: Latches(range(0x60, 0x63)))
+    with pytest.raises(ValueError, match="latch: attached to"):
+        bus.read(0x60, 1)
+
+
 def test_a_pci_scan_finds_nothing() -> None:
     bus = PortBus(strict=True)
     bus.attach("PCI", EmptyPciBus())

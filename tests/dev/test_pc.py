@@ -1,0 +1,85 @@
+"""The machine that the devices make up."""
+
+from kev.console import Console
+from kev.dev.mmio import MmioBus
+from kev.dev.msrs import MsrBus
+from kev.dev.ports import PortBus
+from kev.dev.processor import ProcessorMsrs
+from kev.pc import Buses, Surroundings, attach_platform
+from tests.dev.board import Board
+from tests.dev.ram import Ram
+
+PERIODIC, UPDATE = 0x40, 0x10
+
+
+class Pc:
+    def __init__(self) -> None:
+        board = Board()
+        self.clock = board.clock
+        self.buses = Buses(PortBus(strict=True), MsrBus(), MmioBus())
+        self.exit_codes: list[int] = []
+        attach_platform(
+            self.buses,
+            Surroundings(
+                vcpus=1,
+                ram=(range(1 << 28),),
+                clock=board.clock,
+                timers=board.timers,
+                boot_time=0,
+                memory=Ram(),
+                controllers=board.controllers,
+                processors=ProcessorMsrs(1, board.clock),
+                console=Console(lambda _: None),
+                end=self.exit_codes.append,
+            ),
+        )
+
+    def read(self, port: int) -> int:
+        return self.buses.ports.read(port, 1)
+
+    def write(self, port: int, size: int, value: int) -> None:
+        self.buses.ports.write(port, size, value)
+
+
+def test_every_port_of_every_device_answers() -> None:
+    pc = Pc()
+    devices = {
+        "8259": (0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1),
+        "8254": (0x40, 0x41, 0x42, 0x43, 0x61),
+        "keyboard controller": (0x60, 0x64),
+        "real-time clock": (0x70, 0x71),
+        "delay": (0x80, 0x84, 0xED),
+        "system control": (0x92,),
+        "pc-testdev": (*range(0xE0, 0xEC), *range(0x2000, 0x2018)),
+        "debug exit": (0xF4,),
+        "parallel port": (0x378, 0x379, 0x37A),
+        "CRT controller": (0x3D4, 0x3D5, 0x3DA),
+        "COM1": range(0x3F8, 0x400),
+        "firmware configuration": (0x510, 0x511),
+        "power-off": (*range(0x600, 0x605), 0xB004),
+        "Bochs shutdown": (0x8900,),
+        "PCI": range(0xCF8, 0xD00),
+    }
+    for ports in devices.values():
+        for port in ports:
+            assert 0 <= pc.read(port) <= 0xFF
+
+
+def test_the_clock_that_nobody_looked_at_for_a_second_has_flagged_what_happened() -> None:
+    pc = Pc()
+    pc.clock.advance(1_500_000_000)
+    pc.write(0x70, 1, 0x0C)
+    assert pc.read(0x71) == PERIODIC | UPDATE
+
+
+def test_each_way_out_ends_the_run_at_its_first_access() -> None:
+    for port, size, value, exit_code in (
+        (0x604, 4, 0x2000, 0),
+        (0xB004, 2, 0x2000, 0),
+        (0xF4, 4, 1, 3),
+        (0x92, 1, 1, 0),
+        (0x64, 1, 0xFE, 0),
+    ):
+        pc = Pc()
+        pc.write(port, size, value)
+        assert pc.exit_codes == [exit_code], f"port {port:#x}"
