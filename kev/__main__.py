@@ -1,5 +1,6 @@
 """`kev` and `python -m kev`."""
 
+import gc
 import sys
 
 
@@ -10,6 +11,8 @@ def main() -> None:
 
         sys.stdout.write(f"kev {__version__}\n")
         return
+    # By default the collector would run 50 times while modules are imported, and find nothing.
+    gc.set_threshold(100_000)
     from kev.cli.main import kev
 
     kev(prog_name="kev")

@@ -1,13 +1,13 @@
 """The guests that come with kev: built from source when kev is installed, and packed into its root file system."""
 
-from pathlib import Path
+import os
 from typing import Final
 
 import attrs
 
 from kev.errors import KevError
 
-_DATA: Final = Path(__file__).parent / "data"
+_DATA: Final = os.path.join(os.path.dirname(__file__), "data")
 
 
 class GuestsMissing(KevError):
@@ -34,8 +34,8 @@ class Guest:
     """Names of files on the root file system."""
 
 
-def root_file_system() -> Path:
-    """The SIMPLEFS image with the guests. GuestsMissing if it is not there."""
+def root_file_system() -> str:
+    """The path of the SIMPLEFS image with the guests. GuestsMissing if it is not there."""
     return _data_file("rootfs.img")
 
 
@@ -43,7 +43,8 @@ def guests() -> tuple[Guest, ...]:
     """Every guest, by name. GuestsMissing if their list is not there."""
     import json
 
-    return tuple(Guest(**fields) for fields in json.loads(_data_file("guests.json").read_text(encoding="utf-8")))
+    with open(_data_file("guests.json"), encoding="utf-8") as file:
+        return tuple(Guest(**fields) for fields in json.load(file))
 
 
 def find_guest(name: str) -> Guest | None:
@@ -51,8 +52,8 @@ def find_guest(name: str) -> Guest | None:
     return next((guest for guest in guests() if guest.name == name), None)
 
 
-def _data_file(name: str) -> Path:
-    file = _DATA / name
-    if not file.is_file():
+def _data_file(name: str) -> str:
+    file = os.path.join(_DATA, name)
+    if not os.path.isfile(file):
         raise GuestsMissing(f"{file} is missing: `pip install` of the kev source tree builds it")
     return file

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from fs.disk import Disk
@@ -29,7 +28,7 @@ def open_image(name: str) -> Iterator[tuple[SynchronousSource, Guest | None]]:
     if guest is not None:
         with open_root_file_system() as files:
             yield files.open(name), guest
-    elif Path(name).exists():
+    elif os.path.exists(name):
         with FileSource(name) as source:
             yield source, None
     else:
@@ -40,5 +39,5 @@ def open_image(name: str) -> Iterator[tuple[SynchronousSource, Guest | None]]:
 def open_root_file_system() -> Iterator[SimpleFs]:
     """The files of the root file system."""
     image = root_file_system()
-    with image.open("rb") as file:
-        yield SimpleFs(Disk(file, str(image)))
+    with open(image, "rb") as file:
+        yield SimpleFs(Disk(file, image))

@@ -12,8 +12,9 @@ class OutputError(KevError):
     """A file cannot be written where the command line says."""
 
 
-def check_writable(path: Path) -> None:
-    """OutputError if `path` cannot be written: better before a long run than after it."""
+def check_writable(file: str | Path) -> None:
+    """OutputError if `file` cannot be written: better before a long run than after it."""
+    path = Path(file)
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"{path}: there is no folder {folder}")
@@ -21,14 +22,15 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"{path}: no permission to write")
 
 
-def write_json(path: Path, value: Any, *, compact: bool = False) -> None:
+def write_json(file: str | Path, value: Any, *, compact: bool = False) -> None:
     """Writes `value` as `write_text` does, for a person to read or, if it is long, `compact`."""
     text = json.dumps(value, separators=(",", ":")) if compact else json.dumps(value, indent=2)
-    write_text(path, text + "\n")
+    write_text(file, text + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file beside `path` and renames it, so that nobody sees half of it."""
+def write_text(file: str | Path, text: str) -> None:
+    """Writes a file beside `file` and renames it, so that nobody sees half of it."""
+    path = Path(file)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from kev.errors import KevError
@@ -29,7 +28,7 @@ def paging_policy(text: str) -> Iterator[PagingPolicy]:
     elif kind == "around" and value:
         yield Around(_page_count(text, value))
     elif kind == "record" and value:
-        yield from _recording(Path(value))
+        yield from _recording(value)
     elif kind == "prefetch" and value:
         yield _prefetch(value)
     else:
@@ -42,14 +41,14 @@ def _page_count(text: str, value: str) -> int:
     return int(value)
 
 
-def _recording(path: Path) -> Iterator[PagingPolicy]:
+def _recording(file: str) -> Iterator[PagingPolicy]:
     from kev.cli.output import check_writable, write_text
     from pager.record import Record
 
-    check_writable(path)
+    check_writable(file)
     policy = Record()
     yield policy
-    write_text(path, policy.working_set.to_json())
+    write_text(file, policy.working_set.to_json())
 
 
 def _prefetch(name: str) -> PagingPolicy:
@@ -57,7 +56,8 @@ def _prefetch(name: str) -> PagingPolicy:
     from pager.working_set import WorkingSet
 
     try:
-        text = Path(name).read_bytes()
+        with open(name, "rb") as file:
+            text = file.read()
     except OSError as error:
         raise PagingFileError(f"{name}: cannot be read: {error.strerror}") from error
     return Prefetch(WorkingSet.from_json(text, name))

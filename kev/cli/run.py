@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,7 +36,7 @@ _DRIVE_KINDS = ("svirtb", "virtio", "ide")
     "--disk", "disks", multiple=True, metavar="FILE[,svirtb|virtio|ide]", help="A disk; svirtb is KeV's.  [default: svirtb]"
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End the run after so long.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write the run's figures.")
+@click.option("--report", type=click.Path(dir_okay=False), metavar="FILE.json", help="Write the run's figures.")
 @click.option(
     "--paging",
     default="lazy",
@@ -51,7 +50,7 @@ _DRIVE_KINDS = ("svirtb", "virtio", "ide")
     help="Make the image's source slow, such as 2ms,100MB/s,jitter=1ms,seed=7.",
 )
 @click.option("--timeline", is_flag=True, help="Put every violation and load into the report.")
-@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.json", help="Write a trace for Perfetto.")
+@click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE.json", help="Write a trace for Perfetto.")
 @click.option("--seed", type=int, help="Make the run repeatable: the seed chooses the schedule, and time is virtual.")
 @click.option("--lenient-msr", is_flag=True, help="Unknown MSRs read as 0 instead of raising #GP.")
 @click.option("--strict-ports", is_flag=True, help="Ports without a device end the run instead of reading all ones.")
@@ -97,12 +96,12 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
     context.exit(outcome.exit_code)
 
 
-def _check_writable(*paths: Path | None) -> None:
-    for path in paths:
-        if path is not None:
+def _check_writable(*files: str | None) -> None:
+    for file in files:
+        if file is not None:
             from kev.cli.output import check_writable
 
-            check_writable(path)
+            check_writable(file)
 
 
 def _slowed(source: "SynchronousSource", latency: str | None) -> "SynchronousSource | AsynchronousSource":
@@ -151,7 +150,7 @@ def _drive(text: str) -> Iterator["Drive"]:
         name, kind = text, _DRIVE_KINDS[0]
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(Path(name).open("r+b"))
+            file = stack.enter_context(open(name, "r+b"))
         except OSError as error:
             raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
         yield Drive(Disk(file, name), DriveKind(kind))

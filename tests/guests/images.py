@@ -11,7 +11,7 @@ from kev.guests import root_file_system
 
 
 def read_file(name: str) -> bytes:
-    with root_file_system().open("rb") as file:
+    with open(root_file_system(), "rb") as file:
         return SimpleFs(Disk(file, file.name)).open(name).read()
 
 

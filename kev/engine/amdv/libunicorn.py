@@ -5,11 +5,11 @@ its package is looked up, for the library in it. Signatures and numbers: unicorn
 """
 
 import ctypes
+import os
 import sys
 import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 from kev.errors import KevError
@@ -51,17 +51,17 @@ class EmulationError(Exception):
     """libunicorn could not do what it was asked for."""
 
 
-def _path() -> Path:
+def _path() -> str:
     package = find_spec("unicorn")
     if package is None or not package.submodule_search_locations:
         raise UnicornMissing("the Python package unicorn is not installed: `pip install unicorn`")
     name = "libunicorn.2.dylib" if sys.platform == "darwin" else "libunicorn.so.2"
-    return Path(package.submodule_search_locations[0], "lib", name)
+    return os.path.join(package.submodule_search_locations[0], "lib", name)
 
 
 try:
     # PyDLL keeps the interpreter's lock: its functions are over sooner than it could be given away and taken back.
-    _quick: Final = ctypes.PyDLL(str(_path()))
+    _quick: Final = ctypes.PyDLL(_path())
 except OSError as error:
     raise UnicornMissing(f"libunicorn cannot be loaded: {error}") from error
 _long: Final = ctypes.CDLL(_quick._name, handle=_quick._handle)
