@@ -1,9 +1,9 @@
 """Loads a recorded working set in few large reads.
 
-From a source that does not wait, a violation loads the page and those that were touched next when the set was recorded: the guest
-starts at once, and nothing is read that is not about to be used. From a source that waits, the reads begin before the guest does
-and go on beside it, several at a time, in the order of first touch; a guest that gets ahead of them has the read that it needs
-moved to the front.
+From a source that does not wait, a violation loads its page and those that were touched next when the set was recorded, more of
+them with each, and with them the recorded pages that lie beside them: the guest starts at once, and what is read is about to be
+used. From a source that waits, the reads begin before the guest does and go on beside it, several at a time, in the order of first
+touch; a guest that gets ahead of them has the read that it needs moved to the front.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,15 @@ from typing import Final
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.errors import KevError
 from pager.kernel import KernelVmPager
+from pager.pages import PageState
 from pager.policy import PagingPolicy
 from pager.source import AsynchronousSource
 from pager.working_set import WorkingSet
 
-_PAGES_AHEAD: Final = 32
-"""How many pages a violation loads. More of them would delay the guest more than another violation does."""
+_MOST_AHEAD: Final = 32
+"""How many pages, in the order of first touch, a violation loads at most. The first loads one, and each the double of the last."""
+_BLOCK: Final = 32 * PAGE_SIZE
+"""Within so many bytes, from a multiple of it on, recorded pages beside them are loaded too."""
 _GAP: Final = 8
 """Pages that are worth reading in vain to save a request to a source that waits: 32 KiB, a third of a millisecond at 100 MB/s."""
 _PARALLEL_READS: Final = 16
@@ -30,18 +33,23 @@ class Prefetch(PagingPolicy):
 
     def __init__(self, working_set: WorkingSet) -> None:
         self._set: Final = working_set
+        self._order: Final = {page: index for index, page in enumerate(working_set.pages)}
+        self._ahead = 1
         self._missed = 0
         self._failed = 0
 
     def attach(self, pager: KernelVmPager) -> None:
         """WorkingSetError if the working set is one of another image."""
         self._set.check_image(pager.image)
-        waits = isinstance(pager.source, AsynchronousSource)
         self._pager = pager
-        self._runs = plan(pager, self._set, _GAP if waits else 0)
-        self._run_of = {page: index for index, run in enumerate(self._runs) for page in run}
-        self._next = 0
-        pager.read_ahead = self._run_with if waits else self._runs_from
+        self._runs: list[range] = []
+        if isinstance(pager.source, AsynchronousSource):
+            self._runs = plan(pager, self._set, _GAP)
+            self._run_of = {page: run for run in self._runs for page in run}
+            self._waiting = iter(self._runs)
+            pager.read_ahead = self._run_with
+        else:
+            pager.read_ahead = self._runs_from
 
     async def beside_run(self) -> None:
         import trio
@@ -54,9 +62,7 @@ class Prefetch(PagingPolicy):
         return {"recorded": len(self._set.pages), "missed": self._missed, "failed": self._failed}
 
     async def _load_rest(self) -> None:
-        while self._next < len(self._runs):
-            run = self._runs[self._next]
-            self._next += 1
+        for run in self._waiting:
             try:
                 await self._pager.load_range(Gpa(run.start), Gpa(run.stop))
             except KevError:
@@ -65,27 +71,37 @@ class Prefetch(PagingPolicy):
 
     def _run_with(self, page: int) -> Iterator[range]:
         """The run that `page` belongs to, as far as it is not loaded."""
-        index = self._run_of.get(page)
-        if index is None:
+        run = self._run_of.get(page)
+        if run is None:
             self._missed += 1
             return
-        run = self._runs[index]
         pages = self._pager.absent_run(page, run.start, run.stop)
         if pages:
             yield pages
 
     def _runs_from(self, page: int) -> Iterator[range]:
-        """The same, and the runs that come next in the order of first touch."""
-        count = 0
-        for pages in self._run_with(page):
-            yield pages
-            count += len(pages)
-        while 0 < count < _PAGES_AHEAD and self._next < len(self._runs):
-            run = self._runs[self._next]
-            self._next += 1
-            for pages in self._pager.absent_runs(run.start, run.stop):
-                yield pages
-                count += len(pages)
+        """The recorded pages around `page`, and around those that were touched after it."""
+        index = self._order.get(page)
+        if index is None:
+            self._missed += 1
+            return
+        ahead, self._ahead = self._ahead, min(2 * self._ahead, _MOST_AHEAD)
+        states = self._pager.pages
+        for following in self._set.pages[index : index + ahead]:
+            if states[following] is PageState.ABSENT:
+                pages = self._absent_around(following)
+                if pages:
+                    yield pages
+
+    def _absent_around(self, page: int) -> range:
+        """The Absent recorded pages around `page`, without a gap and within its block."""
+        order = self._order
+        start, end = page, page + PAGE_SIZE
+        while start % _BLOCK and start - PAGE_SIZE in order:
+            start -= PAGE_SIZE
+        while end % _BLOCK and end in order:
+            end += PAGE_SIZE
+        return self._pager.absent_run(page, start, end)
 
 
 def plan(pager: KernelVmPager, working_set: WorkingSet, gap: int) -> list[range]:
@@ -99,7 +115,7 @@ def plan(pager: KernelVmPager, working_set: WorkingSet, gap: int) -> list[range]
         extent = pager.loaders.extent(page)
         if not extent:
             continue
-        if runs and page <= runs[-1][1].stop + gap * PAGE_SIZE and extent.start < runs[-1][1].stop:
+        if runs and extent.start < runs[-1][1].stop and page <= runs[-1][1].stop + gap * PAGE_SIZE:
             first, run = runs[-1]
             runs[-1] = min(first, order[page]), range(run.start, page + PAGE_SIZE, PAGE_SIZE)
         else:

@@ -15,6 +15,7 @@ _COMMANDS: Final = {
     "inspect": "Say how an image would be launched, and what would be refused.",
     "guests": "List the guests on the root file system.",
     "fs": "Make, list and read SIMPLEFS images.",
+    "bench": "Measure how soon guests boot, and compare measurements.",
 }
 """Name and summary; the command itself is `kev.cli.<name>.command`."""
 
