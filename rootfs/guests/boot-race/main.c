@@ -1,6 +1,6 @@
 /*
- * A boot race: the processor that boots starts another, and only then writes what that one needs. It nearly always wins, for it has
- * to do little and the other has to come all the way from real mode.
+ * A boot race: the processor that boots starts another, and only then writes what that one needs. It wins nearly always where
+ * processors take turns, for it has little to do, and the other has to come all the way from real mode.
  */
 #include <stdbool.h>
 

@@ -9,12 +9,14 @@
 
 static processor_main *volatile entry_of[MAX_PROCESSORS];
 
-static volatile uint32_t returned;
+/* What they all run, how many they are, and how many have come to it and come back. */
+static processor_main *together;
+static uint32_t team;
+static volatile uint32_t arrived, returned;
 
 _Noreturn void processor_entry(uint32_t id)
 {
 	entry_of[id](id);
-	__atomic_fetch_add(&returned, 1, __ATOMIC_RELEASE);
 	halt_forever();
 }
 
@@ -36,13 +38,25 @@ uint32_t processors_in_package(void)
 	return features.edx & SEVERAL_PROCESSORS ? features.ebx >> PROCESSORS_SHIFT & 0xff : 1;
 }
 
+static void wait_for_all(volatile uint32_t *count)
+{
+	__atomic_fetch_add(count, 1, __ATOMIC_SEQ_CST);
+	while (*count < team)
+		cpu_pause();
+}
+
+static void run_together(uint32_t id)
+{
+	wait_for_all(&arrived);
+	together(id);
+	wait_for_all(&returned);
+}
+
 void run_on_package(processor_main *entry)
 {
-	uint32_t count = processors_in_package();
-
-	for (uint32_t id = 1; id < count; id++)
-		start_processor(id, entry);
-	entry(0);
-	while (returned < count - 1)
-		cpu_pause();
+	together = entry;
+	team = processors_in_package();
+	for (uint32_t id = 1; id < team; id++)
+		start_processor(id, run_together);
+	run_together(0);
 }

@@ -15,6 +15,6 @@ void start_processor(uint32_t id, processor_main *entry);
 /* How many processors CPUID counts in the package. Their APIC ids begin with 0. */
 uint32_t processors_in_package(void);
 
-/* Starts the other processors of the package, so that every processor calls `entry`, and returns when all have returned from it. */
+/* Has every processor of the package call `entry`, all at the same time, and returns when all have returned from it. Once only. */
 void run_on_package(processor_main *entry);
 #endif

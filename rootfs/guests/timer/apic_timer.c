@@ -43,7 +43,7 @@ static bool is_requested(void)
 static void wait_until_expired(void)
 {
 	while (apic_read(APIC_TIMER_CURRENT_COUNT))
-		cpu_pause();
+		relax();
 }
 
 static void test_count(void)
@@ -90,7 +90,7 @@ static void test_masks(void)
 
 	start(APIC_ONE_SHOT, COUNT);
 	while (!is_requested())
-		cpu_pause();
+		relax();
 	spin(COUNT);
 	check_equal(interrupts, 0, "the interrupt is requested while IF is clear, and does not come");
 	allow_interrupts();

@@ -7,7 +7,7 @@
 #include "wait.h"
 
 #define CPUID_FREQUENCIES 0x16
-#define INTERVAL_NS 5000000u
+#define INTERVAL_NS 2000000u
 #define TRIES 5
 #define TOLERANCE 4	/* they may differ by one part in so many */
 
@@ -29,7 +29,7 @@ static struct measurement measure(uint32_t tsc_mhz)
 	uint16_t count = pit_read();
 
 	while (kvmclock_nanoseconds() - clock < INTERVAL_NS)
-		cpu_pause();
+		relax();
 	return (struct measurement){
 		.tsc = (rdtsc() - tsc) * 1000 / tsc_mhz,
 		.kvmclock = kvmclock_nanoseconds() - clock,

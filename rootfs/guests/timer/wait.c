@@ -1,6 +1,8 @@
 #include "wait.h"
 #include "cpu.h"
 
+#define RELAXATION 250	/* rounds of a few instructions */
+
 volatile uint32_t interrupts;
 
 void reset_interrupts(void)
@@ -20,10 +22,16 @@ void allow_interrupts(void)
 	__asm__ volatile("sti; nop; nop; cli" : : : "memory");
 }
 
+void relax(void)
+{
+	for (volatile int i = 0; i < RELAXATION; i++)
+		;
+}
+
 void spin(uint32_t nanoseconds)
 {
 	uint64_t start = rdtsc();
 
 	while (rdtsc() - start < nanoseconds)
-		cpu_pause();
+		relax();
 }

@@ -9,5 +9,7 @@ void reset_interrupts(void);
 void halt_until(uint32_t count);
 /* Lets interrupts come for a moment. */
 void allow_interrupts(void);
+/* Passes a moment without asking the hypervisor for anything: to be put into loops that wait. */
+void relax(void);
 /* Passes the time: `nanoseconds` of a processor of 1 GHz. */
 void spin(uint32_t nanoseconds);
