@@ -2,27 +2,33 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-GUEST_SOURCES := $(shell find rootfs hatch_build.py -type f)
+SOURCES := pyproject.toml $(shell find rootfs hatch_build.py fs -type f -not -name '*.pyc')
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 
 .PHONY: run test lint bench clean
 run: $(VENV)/.installed
 	$(BIN)/kev run
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed-test
 	$(BIN)/pytest
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench
 
-$(VENV)/.installed: pyproject.toml $(GUEST_SOURCES)
+$(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(PIP) --editable .
 	touch $@
+
+$(VENV)/.installed-test: $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[test]'
+	touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) kev/data build dist
