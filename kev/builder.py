@@ -3,9 +3,7 @@
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Self
-
-import attrs
+from typing import Final, NamedTuple, Self
 
 from kev.addressing import GIB, KIB, MIB, TIB, page_ceil
 from kev.clock import TimerQueue, VirtualClock, WallClock
@@ -59,16 +57,14 @@ class DriveKind(Enum):
     """The primary channel's second disk, where xv6 and JOS look for their file system."""
 
 
-@attrs.frozen(slots=True)
-class Drive:
+class Drive(NamedTuple):
     """A disk of the machine."""
 
     backend: BlockBackend
     kind: DriveKind = DriveKind.SVIRTB
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class MachineOptions:
+class MachineOptions(NamedTuple):
     """What a machine is like, its memory and its image aside."""
 
     vcpus: int = 1
@@ -84,8 +80,7 @@ class MachineOptions:
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
 
-@attrs.frozen(slots=True)
-class GuestAddressSpace:
+class GuestAddressSpace(NamedTuple):
     """The memory a machine is built around."""
 
     memory: HostMemory

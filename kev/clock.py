@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-import attrs
-
 
 class Clock(Protocol):
     def now(self) -> int:
@@ -56,13 +54,15 @@ _CANCELLED_LIMIT: Final = 256
 """Cancelled timers that may lie in the queue until their deadline."""
 
 
-@attrs.define(eq=False, slots=True)
 class Timer:
     """A callback that waits for its deadline; `TimerQueue.cancel` takes it back."""
 
-    deadline: int
-    callback: Callable[[], None]
-    cancelled: bool = False
+    __slots__ = ("callback", "cancelled", "deadline")
+
+    def __init__(self, deadline: int, callback: Callable[[], None]) -> None:
+        self.deadline: Final = deadline
+        self.callback: Final = callback
+        self.cancelled = False
 
 
 class TimerQueue:

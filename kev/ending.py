@@ -1,9 +1,7 @@
 """How a run ended."""
 
 from enum import Enum
-from typing import Self
-
-import attrs
+from typing import NamedTuple, Self
 
 
 class EndingKind(Enum):
@@ -21,8 +19,7 @@ EXIT_CODE_TIMED_OUT = 124
 EXIT_CODE_INTERRUPTED = 130
 
 
-@attrs.frozen(slots=True)
-class Ending:
+class Ending(NamedTuple):
     """Why a machine stopped, and the exit code that says so to the shell."""
 
     kind: EndingKind

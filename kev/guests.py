@@ -1,9 +1,8 @@
 """The guests that come with kev: built from source when kev is installed, and packed into its root file system."""
 
 import os
-from typing import Final
-
-import attrs
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from kev.errors import KevError
 
@@ -14,8 +13,7 @@ class GuestsMissing(KevError):
     """The root file system or the list of its guests is not there: kev was not installed by its build."""
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Guest:
+class Guest(NamedTuple):
     """A guest on the root file system, and the machine it wants. The fields are the top-level keys of its guest.toml."""
 
     name: str
@@ -30,7 +28,7 @@ class Guest:
     smp: int = 1
     """How many vCPUs."""
     command_line: str = ""
-    modules: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    modules: Sequence[str] = ()
     """Names of files on the root file system."""
 
 

@@ -5,9 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kev.boot.base import BootOptions
 from kev.boot.detection import open_kernel
@@ -16,12 +14,12 @@ from kev.ending import Ending
 from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, PreemptionTimer
 from kev.launch_times import LaunchTimes
-from kev.report import RunReport
 from kev.vm import Vm
 from pager.policy import PagingPolicy
 from pager.source import AsynchronousSource, SynchronousSource
 
 if TYPE_CHECKING:
+    from kev.report import RunReport
     from kev.timeline import Timeline
 
 DEFAULT_MEMORY: Final = 256 << 20
@@ -29,8 +27,7 @@ DEFAULT_MEMORY: Final = 256 << 20
 _HEAD_START: Final = 0.02  # seconds
 
 
-@attrs.frozen(slots=True)
-class LaunchedMachine:
+class LaunchedMachine(NamedTuple):
     """A machine that is ready to run."""
 
     vm: Vm
@@ -63,14 +60,14 @@ def prepare(
     began = time.perf_counter()
     options = options or MachineOptions()
     if seed is not None:
-        options = attrs.evolve(options, virtual_time=True, boot_time=0)
+        options = options._replace(virtual_time=True, boot_time=0)
     policy = policy or PagingPolicy()
     ram_kib = memory >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     parsed = time.perf_counter()
     space = GuestAddressSpace.reserve(ram_kib)
     pager = space.pager(kernel.image, ram_kib, source)
-    entry = kernel.prepare(pager, attrs.evolve(boot or BootOptions(), vcpus=options.vcpus))
+    entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus))
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space.table, options, output).build(entry)
@@ -80,7 +77,7 @@ def prepare(
     return LaunchedMachine(vm, source.name, times, policy, timeline, seed)
 
 
-def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descriptor: int | None = None) -> RunReport:
+def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descriptor: int | None = None) -> "RunReport":
     """Runs a machine to its end. `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`."""
     vm = machine.vm
     try:
@@ -145,7 +142,9 @@ def _interrupts_end(vm: Vm) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _report(machine: LaunchedMachine, ended: float) -> RunReport:
+def _report(machine: LaunchedMachine, ended: float) -> "RunReport":
+    from kev.report import RunReport
+
     vm, times = machine.vm, machine.times
     assert vm.ending is not None
     first_output = vm.console.first_output

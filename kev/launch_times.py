@@ -1,10 +1,9 @@
 """When a launch had come how far."""
 
-import attrs
+from typing import NamedTuple
 
 
-@attrs.frozen(slots=True)
-class LaunchTimes:
+class LaunchTimes(NamedTuple):
     """The moments of a launch, by `time.perf_counter`, in seconds."""
 
     began: float

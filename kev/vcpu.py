@@ -1,8 +1,7 @@
 """A virtual CPU as the machine sees it."""
 
 from enum import Enum, auto
-
-import attrs
+from typing import Final, NamedTuple
 
 from kev.addressing import Gpa
 from kev.engine.base import EntryState, VcpuState
@@ -21,22 +20,23 @@ class ActivityState(Enum):
     """Ended for good."""
 
 
-@attrs.frozen(slots=True)
-class Unfinished:
+class Unfinished(NamedTuple):
     """An exit that needs a page whose loader has to be awaited."""
 
     exit: Exit
     gpa: Gpa
 
 
-@attrs.define(eq=False, slots=True)
 class Vcpu:
     """One vCPU: its registers, what it is doing, and what it waits for."""
 
-    index: int
-    """From 0; also its APIC id."""
-    state: VcpuState
-    activity: ActivityState = ActivityState.WAIT_FOR_SIPI
-    unfinished: Unfinished | None = None
-    startup: EntryState | None = None
-    """What the vCPU starts with when it runs next."""
+    __slots__ = ("activity", "index", "startup", "state", "unfinished")
+
+    def __init__(self, index: int, state: VcpuState) -> None:
+        self.index: Final = index
+        """From 0; also its APIC id."""
+        self.state: Final = state
+        self.activity = ActivityState.WAIT_FOR_SIPI
+        self.unfinished: Unfinished | None = None
+        self.startup: EntryState | None = None
+        """What the vCPU starts with when it runs next."""

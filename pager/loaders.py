@@ -7,7 +7,7 @@ filled alike, and the closure for one page is made when somebody asks for it.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Awaitable, Iterator, Mapping
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -38,8 +38,7 @@ class _LoaderOf:
         return self.backing.fill(self.page, frame)
 
 
-@attrs.frozen(slots=True)
-class _Placed:
+class _Placed(NamedTuple):
     """A segment and its source, or a range of RAM, whose segment is None."""
 
     start: int

@@ -3,9 +3,7 @@
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final, Self
-
-import attrs
+from typing import Final, NamedTuple, Self
 
 from kev.errors import KevError
 
@@ -47,8 +45,7 @@ class MbiError(KevError):
     """The boot information cannot be written as asked."""
 
 
-@attrs.frozen(slots=True)
-class MemoryRegion:
+class MemoryRegion(NamedTuple):
     """`length` bytes of guest-physical memory from `base` on."""
 
     base: int

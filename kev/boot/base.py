@@ -1,9 +1,7 @@
 """What a boot protocol is: a way to load a kernel image, and to enter it."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
-
-import attrs
+from typing import ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
@@ -18,8 +16,7 @@ class BootError(KevError):
     """An image cannot be booted as asked. Names the image, the protocol, and what stands in the way."""
 
 
-@attrs.frozen(slots=True)
-class Module:
+class Module(NamedTuple):
     """A file that the kernel finds in memory beside its own image, such as an initial RAM disk."""
 
     name: str
@@ -32,8 +29,7 @@ class Module:
         return self.command_line or self.name
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class BootOptions:
+class BootOptions(NamedTuple):
     """What a kernel is told when it is entered."""
 
     command_line: str = ""

@@ -2,7 +2,6 @@
 
 import json
 
-import attrs
 import click
 
 from kev.guests import guests
@@ -14,7 +13,7 @@ def command(as_json: bool) -> None:
     """List the guests on the root file system; `kev run NAME` launches one."""
     found = guests()
     if as_json:
-        click.echo(json.dumps([attrs.asdict(guest) for guest in found], indent=2))
+        click.echo(json.dumps([guest._asdict() for guest in found], indent=2))
         return
     width = max(len(guest.name) for guest in found)
     for guest in found:

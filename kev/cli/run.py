@@ -14,11 +14,11 @@ from kev.cli.sizes import Size
 from kev.ending import EndingKind
 from kev.guests import Guest
 from kev.images import DEFAULT_IMAGE, open_image, open_root_file_system
-from kev.report import RunReport
 
 if TYPE_CHECKING:
     from kev.boot.base import BootOptions, Module
     from kev.builder import Drive, MachineOptions
+    from kev.report import RunReport
     from kev.timeline import Timeline
     from pager.source import AsynchronousSource, SynchronousSource
 
@@ -187,7 +187,7 @@ def _write(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _conclude(outcome: RunReport) -> None:
+def _conclude(outcome: "RunReport") -> None:
     """The closing lines on stderr."""
     if outcome.ending.kind is not EndingKind.EXITED:
         click.echo(f"kev: {outcome.ending.message}", err=True)

@@ -5,7 +5,7 @@ function, without leaving the CPU, and the guest goes on.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -13,8 +13,7 @@ from kev.addressing import Gpa
 from kev.exits import Exit, GuestException, Reply
 
 
-@attrs.frozen(slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A segment register with its hidden part (Intel SDM vol. 3, "Segment registers")."""
 
     selector: int
@@ -109,8 +108,7 @@ Service: TypeAlias = Callable[[Exit], Reply | None]
 """
 
 
-@attrs.frozen(slots=True)
-class Budget:
+class Budget(NamedTuple):
     """How long a slice may last. At least one of the two bounds is set."""
 
     instructions: int | None = None

@@ -1,8 +1,7 @@
 """What a page table says of a page: where it lies, how large it is, what may be done with it and how it is cached."""
 
 from enum import IntEnum, IntFlag
-
-import attrs
+from typing import NamedTuple
 
 from kev.addressing import GIB, KIB, MIB, Gpa, Hpa
 
@@ -61,8 +60,7 @@ class PageSize(IntEnum):
 _SIZE_TEXT = {PageSize.SIZE_4K: "4 KiB", PageSize.SIZE_2M: "2 MiB", PageSize.SIZE_1G: "1 GiB"}
 
 
-@attrs.frozen(slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """One page of a page table."""
 
     gpa: Gpa
@@ -83,8 +81,7 @@ class Mapping:
         return f"{self.gpa:#018x} -> {self.hpa:#018x}  {self.size}  {self.permissions} {self.memory_type.name}"
 
 
-@attrs.frozen(slots=True)
-class MappedRange:
+class MappedRange(NamedTuple):
     """Consecutive pages of one size, with equal permissions and memory type, that lie as consecutively in host-physical memory."""
 
     gpa: Gpa
@@ -102,7 +99,7 @@ class MappedRange:
 
     def part(self, start: int, end: int) -> "MappedRange":
         """What the range says of the guest-physical addresses [start, end), which lie within it."""
-        return attrs.evolve(self, gpa=Gpa(start), hpa=Hpa(self.hpa + start - self.gpa), length=end - start)
+        return self._replace(gpa=Gpa(start), hpa=Hpa(self.hpa + start - self.gpa), length=end - start)
 
     def __str__(self) -> str:
         return (

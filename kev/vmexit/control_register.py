@@ -2,8 +2,6 @@
 
 from typing import Protocol
 
-import attrs
-
 from kev.exits import CrAccess, GuestException
 from kev.interrupts import Interrupts
 from kev.vcpu import Vcpu
@@ -17,13 +15,15 @@ class TaskPriorities(Protocol):
     def write_cr8(self, vcpu: int, value: int) -> GuestException | None: ...
 
 
-@attrs.frozen(slots=True)
 class Cr8Controller:
-    priorities: TaskPriorities
-    interrupts: Interrupts
+    __slots__ = ("_interrupts", "_priorities")
+
+    def __init__(self, priorities: TaskPriorities, interrupts: Interrupts) -> None:
+        self._priorities = priorities
+        self._interrupts = interrupts
 
     def handle(self, vcpu: Vcpu, exit: CrAccess) -> int | GuestException:
-        self.interrupts.synchronize(vcpu)
+        self._interrupts.synchronize(vcpu)
         if exit.value is None:
-            return self.priorities.read_cr8(vcpu.index)
-        return self.priorities.write_cr8(vcpu.index, exit.value) or 0
+            return self._priorities.read_cr8(vcpu.index)
+        return self._priorities.write_cr8(vcpu.index, exit.value) or 0

@@ -2,8 +2,6 @@
 
 from typing import Final
 
-import attrs
-
 from kev.exits import Cpuid, CpuidResult
 from kev.vcpu import Vcpu
 
@@ -72,11 +70,13 @@ def _fixed_leaves() -> dict[int, CpuidResult]:
 _FIXED: Final = _fixed_leaves()
 
 
-@attrs.frozen(slots=True)
 class CpuidController:
     """Answers CPUID for a machine of `vcpus` processors in one package."""
 
-    vcpus: int
+    __slots__ = ("_vcpus",)
+
+    def __init__(self, vcpus: int) -> None:
+        self._vcpus = vcpus
 
     def handle(self, vcpu: Vcpu, exit: Cpuid) -> CpuidResult:
         leaf = exit.leaf
@@ -89,13 +89,13 @@ class CpuidController:
         return _FIXED.get(leaf, _ABSENT)
 
     def _features(self, vcpu: Vcpu) -> CpuidResult:
-        ebx = vcpu.index << 24 | self.vcpus << 16 | 8 << 8  # CLFLUSH size in units of 8 bytes
-        return CpuidResult(_SIGNATURE, ebx, _ECX, _EDX | (_HTT if self.vcpus > 1 else 0))
+        ebx = vcpu.index << 24 | self._vcpus << 16 | 8 << 8  # CLFLUSH size in units of 8 bytes
+        return CpuidResult(_SIGNATURE, ebx, _ECX, _EDX | (_HTT if self._vcpus > 1 else 0))
 
     def _topology(self, vcpu: Vcpu, subleaf: int) -> CpuidResult:
         """Extended topology: one thread a core, all cores in one package."""
         if subleaf == 0:
             return CpuidResult(0, 1, 1 << 8, vcpu.index)
         if subleaf == 1:
-            return CpuidResult((self.vcpus - 1).bit_length(), self.vcpus, 2 << 8 | 1, vcpu.index)
+            return CpuidResult((self._vcpus - 1).bit_length(), self._vcpus, 2 << 8 | 1, vcpu.index)
         return CpuidResult(0, 0, subleaf, vcpu.index)

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import attrs
-
 from kev.addressing import Gpa
 from kev.dev.mmio import MmioBus
 from kev.exits import MmioRead, MmioWrite
@@ -11,19 +9,21 @@ from kev.interrupts import Interrupts
 from kev.vcpu import Vcpu
 
 
-@attrs.frozen(slots=True)
 class MmioController:
-    devices: MmioBus
-    interrupts: Interrupts
-    stored: Callable[[Gpa], None]
-    """Told of every store when it is done."""
+    __slots__ = ("_devices", "_interrupts", "_stored")
+
+    def __init__(self, devices: MmioBus, interrupts: Interrupts, stored: Callable[[Gpa], None]) -> None:
+        """`stored` is told of every store when it is done."""
+        self._devices = devices
+        self._interrupts = interrupts
+        self._stored = stored
 
     def load(self, vcpu: Vcpu, exit: MmioRead) -> int:
-        self.interrupts.synchronize(vcpu)
-        return self.devices.load(vcpu.index, exit.gpa, exit.size)
+        self._interrupts.synchronize(vcpu)
+        return self._devices.load(vcpu.index, exit.gpa, exit.size)
 
     def store(self, vcpu: Vcpu, exit: MmioWrite) -> int:
-        self.interrupts.synchronize(vcpu)
-        self.devices.store(vcpu.index, exit.gpa, exit.size, exit.value)
-        self.stored(exit.gpa)
+        self._interrupts.synchronize(vcpu)
+        self._devices.store(vcpu.index, exit.gpa, exit.size, exit.value)
+        self._stored(exit.gpa)
         return 0

@@ -1,9 +1,7 @@
 """The interrupt messages that local APICs and the I/O APIC exchange."""
 
 from enum import IntEnum
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 
 class DeliveryMode(IntEnum):
@@ -23,8 +21,7 @@ _XAPIC_BROADCAST: Final = 0xFF
 _X2APIC_BROADCAST: Final = 0xFFFF_FFFF
 
 
-@attrs.frozen(slots=True)
-class InterruptMessage:
+class InterruptMessage(NamedTuple):
     mode: DeliveryMode
     vector: int
     destination: int

@@ -5,12 +5,12 @@ The emulated CPU accepts reserved bits in CR4, does not know UMIP, and has no in
 
 from typing import TYPE_CHECKING, Final
 
-from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, UndecodableInstruction, decode
 from kev.engine.amdv.libunicorn import REG_CR4
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
 
 if TYPE_CHECKING:
+    from kev.engine.amdv.decode import Instruction
     from kev.engine.amdv.engine import AmdvEngine
 
 _PAE: Final = 1 << 5
@@ -72,7 +72,7 @@ def read_descriptor_table(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
         vcpu.skip(instruction.length)
 
 
-def _stored(vcpu: AmdvVcpu, instruction: Instruction) -> bytes:
+def _stored(vcpu: AmdvVcpu, instruction: "Instruction") -> bytes:
     """What the instruction writes to memory; a selector that goes to a register is written here, and nothing is left."""
     key = (instruction.opcode, instruction.extension & 7)
     if key in _DESCRIPTOR_TABLES:
@@ -87,7 +87,9 @@ def _stored(vcpu: AmdvVcpu, instruction: Instruction) -> bytes:
     return b""
 
 
-def _current(engine: "AmdvEngine", vcpu: AmdvVcpu) -> Instruction | None:
+def _current(engine: "AmdvEngine", vcpu: AmdvVcpu) -> "Instruction | None":
+    from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, decode
+
     code = engine.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION)
     try:
         return decode(vcpu, code)

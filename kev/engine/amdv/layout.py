@@ -7,9 +7,7 @@ them against values it planted, so that a build laid out otherwise is refused by
 
 import ctypes
 import struct
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from kev.engine.amdv import libunicorn
 from kev.engine.amdv.libunicorn import EmulatedCpu
@@ -64,8 +62,7 @@ class UnknownBuild(KevError):
     """The installed Unicorn keeps its CPU state in another place than this engine knows."""
 
 
-@attrs.frozen(slots=True, eq=False)
-class CpuMemory:
+class CpuMemory(NamedTuple):
     """The emulated CPU's own memory, live: what is written here counts from the next instruction on."""
 
     address: int

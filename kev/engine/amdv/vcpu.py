@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from kev.engine.amdv import layout
 from kev.engine.amdv.libunicorn import Context
 from kev.engine.base import Segment
@@ -47,13 +45,15 @@ class _Register:
         vcpu.quads[self._index] = value & 0xFFFF_FFFF_FFFF_FFFF
 
 
-@attrs.define(eq=False, slots=True)
 class Event:
     """An exception or software interrupt on its way through the guest's IDT."""
 
-    exception: GuestException
-    instruction_length: int = 0
-    """Of a software interrupt: RIP goes back by so much if its delivery faults."""
+    __slots__ = ("exception", "instruction_length")
+
+    def __init__(self, exception: GuestException, instruction_length: int = 0) -> None:
+        """`instruction_length` of a software interrupt: RIP goes back by so much if its delivery faults."""
+        self.exception: Final = exception
+        self.instruction_length: Final = instruction_length
 
 
 class AmdvVcpu:
