@@ -94,6 +94,12 @@ def test_an_image_follows_its_linker_script(folder: Path, compiler: Compiler) ->
     assert compiler.compile(read_guest(folder)).read_bytes() != before
 
 
+def test_a_binary_guest_is_what_is_loaded_and_nothing_else(folder: Path, compiler: Compiler) -> None:
+    manifest = folder / "guest.toml"
+    manifest.write_text(MANIFEST + "binary = true\n")
+    assert compiler.compile(read_guest(folder)).read_bytes() == b"\xf4"
+
+
 def test_a_build_leaves_the_disk_and_the_list_of_guests(folder: Path, compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "kev").mkdir()
     build_guests(tmp_path)

@@ -6,15 +6,28 @@ from pathlib import Path
 import pytest
 
 import kev
+from kev.boot.detection import detect
+from kev.boot.kernel_file import KernelFile
 from kev.guests import Guest, find_guest, guests
+from kev.images import open_image
 from tests.guests.images import elf_file, read_file
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)
-def test_every_guest_is_an_elf_file_on_the_root_file_system(guest: Guest) -> None:
-    assert elf_file(guest.name)["e_type"] == "ET_EXEC"
+def test_every_guest_is_an_elf_file_on_the_root_file_system_or_a_boot_sector(guest: Guest) -> None:
+    if guest.boot == "real_mode":
+        assert read_file(guest.name)[510:] == b"\x55\xaa"
+    else:
+        assert elf_file(guest.name)["e_type"] == "ET_EXEC"
+
+
+@pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)
+def test_every_guest_is_made_for_the_boot_protocol_that_it_names(guest: Guest) -> None:
+    with open_image(guest.name) as (source, _):
+        protocol = detect(KernelFile(source))
+    assert protocol.name == guest.boot
 
 
 def test_every_source_folder_is_a_guest() -> None:

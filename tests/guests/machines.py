@@ -1,0 +1,38 @@
+"""Runs guests on a machine whose schedule and time are the test's own."""
+
+import attrs
+import trio
+
+from kev.builder import MachineOptions
+from kev.ending import Ending
+from kev.images import open_image
+from kev.launch import prepare
+from kev.runtime import Runtime
+from kev.schedule import Scheduler
+
+_ENOUGH_SECONDS = 120
+_BOOT_TIME = 1_700_000_000
+
+
+@attrs.frozen
+class Run:
+    ending: Ending
+    instructions: int
+    output: str
+
+
+def run_guest(name: str, scheduler: Scheduler) -> Run:
+    """Runs a guest of the root file system in virtual time."""
+    output = bytearray()
+    with open_image(name) as (source, guest):
+        assert guest is not None
+        options = MachineOptions(vcpus=guest.smp, virtual_time=True, boot_time=_BOOT_TIME)
+        vm = prepare(source, memory=guest.memory_mib << 20, options=options, output=output.extend).vm
+        try:
+            trio.run(Runtime(vm, scheduler).run, _ENOUGH_SECONDS)
+        finally:
+            vm.console.flush()
+            vm.engine.close()
+            vm.pager.close()
+    assert vm.ending is not None
+    return Run(vm.ending, sum(vcpu.state.instructions for vcpu in vm.vcpus), output.decode())

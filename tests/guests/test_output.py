@@ -1,0 +1,132 @@
+"""What the guests print, through `kev run`."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fs.mkfs import create_image
+from kev.cli.main import kev
+from kev.guests import Guest, guests
+from kev.version import __version__
+from tests.guests.protocol import assert_all_checks_hold
+
+DISK_GUESTS = {"block": "svirtb", "virtio": "virtio"}
+RACES = {"lost-update", "bad-spinlock", "boot-race"}
+ENDING = [guest for guest in guests() if guest.exit_code is not None and guest.name not in DISK_GUESTS.keys() | RACES]
+
+BOOT_LOADER = f'boot loader "kev {__version__}"'
+MODULES = [
+    'module "welcome.txt", 204 bytes: This is the root file system of kev: a SIMPLEFS image with the guests that were built from '
+    "rootfs/guests, and the files of",
+    'module "module.txt", 176 bytes: The guests that print what the boot loader gave them get this file as a module: they show its '
+    "first line.",
+]
+MEMORY_MAP = [
+    "memory map:",
+    "  0x0000000000000000-0x000000000009fbff usable",
+    "  0x000000000009fc00-0x00000000000fffff reserved",
+    "  0x0000000000100000-0x000000000fffffff usable",
+    "  0x00000000bffda000-0x00000000ffffffff reserved",
+]
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(kev, ["run", *arguments], prog_name="kev")
+
+
+def lines(*arguments: str) -> list[str]:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A SIMPLEFS image with some files."""
+    path = tmp_path / "disk.img"
+    files = {name: Path(__file__).with_name(name) for name in ("images.py", "protocol.py", "test_output.py")}
+    with path.open("w+b") as image:
+        opened = {name: file.open("rb") for name, file in files.items()}
+        create_image(image, str(path), opened)
+        for file in opened.values():
+            file.close()
+    return path
+
+
+@pytest.mark.parametrize("guest", ENDING, ids=lambda guest: guest.name)
+def test_a_guest_ends_with_the_exit_code_it_promises(guest: Guest) -> None:
+    assert run(guest.name).exit_code == guest.exit_code
+
+
+@pytest.mark.parametrize("guest", ["smp", "timer"])
+def test_all_checks_hold_in_real_time(guest: str) -> None:
+    assert_all_checks_hold(run(guest).stdout)
+
+
+def test_processors_print_in_turn() -> None:
+    expected = [f"processor {index} of 7 has APIC id {index}" for index in range(7)]
+    assert [line for line in lines("smp", "--smp", "7") if line.startswith("processor")] == expected
+
+
+def test_a_program_at_cpl_3_prints_by_system_calls() -> None:
+    assert lines("user")[:2] == ["hello from user mode, by SYSCALL", "hello from user mode, by INT 0x80"]
+
+
+def test_mb1info_prints_what_multiboot_1_gives() -> None:
+    assert lines("mb1info") == [
+        'command line "colour=red and more"',
+        BOOT_LOADER,
+        *MODULES,
+        "memory: 639 KiB below 1 MiB, 261120 KiB above",
+        *MEMORY_MAP,
+        "6 ELF sections",
+    ]
+
+
+def test_mb2info_prints_every_tag() -> None:
+    assert lines("mb2info") == [
+        'command line "colour=blue and more"',
+        BOOT_LOADER,
+        *MODULES,
+        "memory: 639 KiB below 1 MiB, 261120 KiB above",
+        *MEMORY_MAP,
+        "6 ELF sections",
+        "ACPI root pointer of revision 0, its checksum is right",
+        "ACPI root pointer of revision 2, its checksum is right",
+    ]
+
+
+def test_pvh_prints_its_start_information() -> None:
+    assert lines("pvh") == [
+        'command line "colour=green and more"',
+        MODULES[1],
+        *MEMORY_MAP,
+        "ACPI root pointer of revision 2",
+    ]
+
+
+@pytest.mark.parametrize("guest", ["mb1info", "mb2info", "pvh"])
+def test_the_command_line_and_the_modules_can_be_replaced(guest: str, tmp_path: Path) -> None:
+    module = tmp_path / "words"
+    module.write_text("one line\nand another\n")
+    output = lines(guest, "--append", "quiet", "--module", f"{module} for you")
+    assert 'command line "quiet"' in output
+    assert [line for line in output if line.startswith("module")] == ['module "for you", 21 bytes: one line']
+
+
+def test_a_boot_sector_prints_in_real_mode() -> None:
+    assert lines("bootsector") == ["Hello from a boot sector, in real mode."]
+
+
+@pytest.mark.parametrize(("guest", "kind"), DISK_GUESTS.items())
+def test_a_disk_is_read_and_written_and_left_as_it_was(guest: str, kind: str, disk: Path) -> None:
+    before = disk.read_bytes()
+    assert_all_checks_hold(run(guest, "--disk", f"{disk},{kind}").stdout)
+    assert disk.read_bytes() == before
+
+
+def test_block_fails_its_first_check_without_a_disk() -> None:
+    result = run("block")
+    assert result.exit_code == 1
+    assert result.stdout == "not ok 1 - there is a block device (--disk FILE)\n"
