@@ -207,6 +207,7 @@ class AmdvEngine:
         vcpu.event = Event(exception)
 
     def invalidate(self, gpa: Gpa) -> None:
+        self.linear.forget()
         self.forget_translations()
 
     def forget_code(self) -> None:

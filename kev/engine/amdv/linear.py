@@ -1,9 +1,9 @@
 """Guest memory by linear address, as the CPU would reach it: through the guest's tables and the nested ones."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
 
-from kev.addressing import PAGE_SIZE, Gpa, page_offset
+from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, page_offset
 from kev.engine.amdv.vcpu import IDTR, SS, AmdvVcpu
 from kev.exits import Access, EptViolation, Exit, Reply
 from kev.memory import HostMemory
@@ -12,6 +12,7 @@ from kev.paging.table import PageTable
 
 _SS_DEFAULT_SIZE_32: Final = 1 << 22  # the B flag, in a descriptor's second word
 _GATE_16_BIT: Final = frozenset({6, 7})  # types of 286 interrupt and trap gates
+_MOST_WALKS: Final = 256
 
 
 class AwaitedPage(Exception):
@@ -22,16 +23,39 @@ class AwaitedPage(Exception):
         self.violation = violation
 
 
-class LinearMemory:
-    """What the hypervisor itself reads and writes by linear address: instructions, gates, error codes."""
+class _Walk(NamedTuple):
+    """A translation with all that it was made from. It holds as long as that is the same."""
 
-    __slots__ = ("_ask", "_memory", "_table")
+    registers: tuple[int, int, int, int]
+    """CR0, CR3, CR4 and EFER."""
+    indices: tuple[int, ...]
+    """Of the words of host-physical memory that hold the guest's entries."""
+    words: tuple[int, ...]
+    """What those words were."""
+    page: int
+    """The host-physical address of the page."""
+
+
+class LinearMemory:
+    """What the hypervisor itself reads and writes by linear address: instructions, gates, error codes.
+
+    An exception needs the same few pages as the one before. So walks are kept, and made again only where one of the guest's entries
+    has changed: that takes a tenth of the time. Changes of the nested tables come with `forget`.
+    """
+
+    __slots__ = ("_ask", "_entries", "_memory", "_table", "_walks")
 
     def __init__(self, memory: HostMemory, table: PageTable, ask: Callable[[Exit], Reply | None]) -> None:
         """`ask` is told of pages that are not mapped, as the CPU would tell."""
         self._memory = memory
         self._table = table
         self._ask = ask
+        self._walks: Final[dict[int, _Walk]] = {}
+        self._entries: Final[dict[int, int]] = {}  # of the last walk: words by index
+
+    def forget(self) -> None:
+        """A nested mapping was removed or narrowed."""
+        self._walks.clear()
 
     def look_up(self, vcpu: AmdvVcpu, gva: int) -> Gpa | None:
         """The guest-physical address behind `gva`, permissions aside; None if the guest maps nothing there."""
@@ -44,10 +68,7 @@ class LinearMemory:
         """Bytes at `gva`; fewer, or none, where they cannot be had at once."""
         found = b""
         try:
-            while len(found) < length:
-                address = gva + len(found)
-                size = min(length - len(found), PAGE_SIZE - page_offset(address))
-                hpa = self._locate(translate(self._read_entry, vcpu, address), Access.READ)
+            for hpa, size in self._pieces(vcpu, gva, length, for_write=False):
                 found += self._memory.view[hpa : hpa + size]
         except (GuestFault, AwaitedPage):
             pass
@@ -91,13 +112,44 @@ class LinearMemory:
 
     def write(self, vcpu: AmdvVcpu, gva: int, data: bytes) -> None:
         """Writes at `gva` as the kernel would; GuestFault or AwaitedPage before anything changes."""
-        places = [self._locate(translate(self._read_entry, vcpu, gva + i, Access.WRITE), Access.WRITE) for i in range(len(data))]
-        for place, byte in zip(places, data, strict=True):
-            self._memory.view[place] = byte
+        pieces = list(self._pieces(vcpu, gva, len(data), for_write=True))
+        done = 0
+        for hpa, size in pieces:
+            self._memory.view[hpa : hpa + size] = data[done : done + size]
+            done += size
+
+    def _pieces(self, vcpu: AmdvVcpu, gva: int, length: int, *, for_write: bool) -> Iterator[tuple[int, int]]:
+        """Where the bytes lie, page by page: host-physical addresses and lengths. For reading, permissions do not count."""
+        end = gva + length
+        while gva < end:
+            size = min(end - gva, PAGE_SIZE - page_offset(gva))
+            yield self._page(vcpu, gva, for_write) | page_offset(gva), size
+            gva += size
+
+    def _page(self, vcpu: AmdvVcpu, gva: int, for_write: bool) -> int:
+        """The host-physical address of the page that holds `gva`."""
+        registers = vcpu.cr0, vcpu.cr3, vcpu.cr4, vcpu.efer
+        key = gva >> PAGE_SHIFT << 1 | for_write
+        walk = self._walks.get(key)
+        if walk is None or walk.registers != registers or walk.words != self._read_words(walk.indices):
+            page = self._walk(vcpu, gva, for_write)
+            if len(self._walks) == _MOST_WALKS:
+                self._walks.clear()
+            walk = self._walks[key] = _Walk(registers, tuple(self._entries), tuple(self._entries.values()), page)
+        return walk.page
+
+    def _read_words(self, indices: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(map(self._memory.words.__getitem__, indices))
+
+    def _walk(self, vcpu: AmdvVcpu, gva: int, for_write: bool) -> int:
+        self._entries.clear()
+        gpa = translate(self._read_entry, vcpu, gva, Access.WRITE if for_write else None)
+        return self._locate(gpa, Access.WRITE if for_write else Access.READ) & ~PAGE_MASK
 
     def _read_entry(self, gpa: int, size: int) -> int:
         hpa = self._locate(gpa, Access.READ)
-        return int.from_bytes(self._memory.view[hpa : hpa + size], "little")
+        word = self._entries[hpa >> 3] = self._memory.words[hpa >> 3]
+        return word if size == 8 else word >> 8 * (hpa & 4) & 0xFFFF_FFFF
 
     def _locate(self, gpa: int, access: Access) -> int:
         hpa = self._table.translate(gpa, access)
