@@ -14,8 +14,6 @@ from kev.race.trace.subject import TraceSubject
 
 DEFAULT: Final = "tests.race.mutants"
 """The module of kev's own catalogue, in a checkout."""
-HEALTHY: Final = "healthy"
-"""The name of the pager that is not broken."""
 
 
 class CatalogueError(RaceError):
@@ -31,10 +29,6 @@ class Mutant:
     """What is wrong with it, in a line."""
     factory: PagerFactory
     program: Program
-
-    @property
-    def subject(self) -> TraceSubject:
-        return TraceSubject(self.program, self.factory)
 
 
 @attrs.frozen(slots=True)
@@ -55,6 +49,10 @@ class Catalogue:
         if not isinstance(mutants, Iterable):
             raise CatalogueError(f"catalogue {module}: it has no list MUTANTS")
         return cls(module, tuple(mutants))
+
+    def subject(self, mutant: Mutant) -> TraceSubject:
+        """The mutant, with its program."""
+        return TraceSubject(mutant.program, mutant.factory, f"{self.module}:{mutant.name}")
 
     def __getitem__(self, name: str) -> Mutant:
         for mutant in self.mutants:

@@ -74,8 +74,8 @@ class Exploration:
 
     def note(self, outcome: Outcome) -> None:
         self.runs += 1
-        self.longest = max(self.longest, len(outcome.order))
-        self.schedules.add(hash(tuple(outcome.order)))
+        self.longest = max(self.longest, outcome.steps)
+        self.schedules.add(outcome.digest)
         self.interleavings[outcome.interleaving] += 1
 
     def add(self, other: "Exploration") -> None:
@@ -111,7 +111,7 @@ def explore(
     exploration = Exploration()
     for schedule in known:
         _try_again(subject, schedule, exploration)
-    steps = len(subject.run(FreeScheduler()).order)
+    steps = subject.run(FreeScheduler()).steps
     strategy.measure(subject.vcpus, steps)
     for run in range(first, first + runs):
         if exploration.over:
@@ -166,5 +166,5 @@ def _repeat(subject: Subject, run: int, outcome: Outcome) -> Nondeterminism | No
 
 
 def _result(outcome: Outcome) -> str:
-    steps = f"after {len(outcome.order)} steps"
+    steps = f"after {outcome.steps} steps"
     return f"it ends well {steps}" if outcome.failure is None else f"it fails {steps} ({outcome.failure.message})"

@@ -1,5 +1,6 @@
 """How one run ended."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
@@ -22,13 +23,42 @@ class Failure:
     """From 0. In a guest: the instructions until then."""
 
 
-class Outcome:
+class Outcome(ABC):
     """One run: what it did wrong, and what is needed to repeat it and to tell it from others."""
 
-    __slots__ = ("accesses", "failure", "order")
+    __slots__ = ("failure", "steps")
+
+    def __init__(self, failure: Failure | None, steps: int) -> None:
+        self.failure: Final = failure
+        self.steps: Final = steps
+
+    @property
+    @abstractmethod
+    def schedule(self) -> Schedule: ...
+
+    @property
+    @abstractmethod
+    def digest(self) -> int:
+        """Of the schedule."""
+
+    @property
+    @abstractmethod
+    def interleaving(self) -> int:
+        """Equal for runs that differ only in the order of steps that have nothing to do with each other."""
+
+    @property
+    @abstractmethod
+    def history(self) -> int:
+        """A digest of everything that happened. With the same schedule it is the same, or something is not deterministic."""
+
+
+class SteppedOutcome(Outcome):
+    """A run of which every step is known."""
+
+    __slots__ = ("accesses", "order")
 
     def __init__(self, failure: Failure | None, order: bytes, accesses: Sequence[int]) -> None:
-        self.failure: Final = failure
+        super().__init__(failure, len(order))
         self.order: Final = order
         """Which vCPU took each step."""
         self.accesses: Final = accesses
@@ -39,14 +69,16 @@ class Outcome:
         return Schedule.from_order(self.order)
 
     @property
+    def digest(self) -> int:
+        return hash(tuple(self.order))
+
+    @property
     def interleaving(self) -> int:
-        """Equal for runs that differ only in the order of steps that have nothing to do with each other."""
         seen = Interleaving()
         seen.extend(self.order, self.accesses)
         return seen.digest()
 
     @property
     def history(self) -> int:
-        """A digest of everything that happened. With the same schedule it is the same, or something is not deterministic."""
         message = self.failure.message if self.failure is not None else ""
         return hash((*self.order, *self.accesses, crc32(message.encode())))

@@ -1,16 +1,48 @@
 """What can be explored."""
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Protocol, Self
+
+import attrs
 
 from kev.race.outcome import Outcome
+from kev.race.report.story import Story
+from kev.race.schedule import Schedule
 from kev.schedule import Scheduler
+
+
+@attrs.frozen(slots=True)
+class Identity:
+    """What a subject is, in words that it can be found by again."""
+
+    kind: str
+    """`trace`, `guest` or `test`."""
+    target: str
+    """Which pager, guest or test it is."""
+    details: str = ""
+    """The program of a trace, the machine of a guest."""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.kind, self.target, self.details)))
 
 
 class Subject(Protocol):
     """Something that runs under a scheduler, again and again, and knows what may not happen."""
 
     @property
+    def identity(self) -> Identity: ...
+
+    @property
     def vcpus(self) -> int: ...
 
     def run(self, scheduler: Scheduler) -> Outcome:
         """One run from the beginning, until it ends or does something wrong. Whatever `scheduler` raises."""
+
+    def tell(self, schedule: Schedule) -> Story:
+        """What happens under a schedule, as far as it can be followed."""
+
+    def smaller(self) -> Iterator[Self]:
+        """The same with something left out, one at a time. vCPUs keep their numbers."""
+
+    def compact(self, schedule: Schedule) -> tuple[Self, Schedule]:
+        """The same without what does nothing, with the schedule to go with it."""

@@ -1,1 +1,29 @@
 """Strategies: which schedules a race test tries."""
+
+from typing import Final
+
+from kev.race.errors import RaceError
+from kev.race.strategy.base import Strategy
+from kev.race.strategy.exhaustive import Exhaustive
+from kev.race.strategy.free import Free
+from kev.race.strategy.pct import Pct
+from kev.race.strategy.seeded import SeededRandom
+
+NAMES: Final = ("free", "random", "pct", "exhaustive")
+
+__all__ = ["NAMES", "Exhaustive", "Free", "Pct", "SeededRandom", "Strategy", "make_strategy"]
+
+
+def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | None = 2) -> Strategy:
+    """The strategy called `name`; `depth` is for PCT, `preemptions` for the exhaustive one. RaceError."""
+    match name:
+        case "free":
+            return Free()
+        case "random":
+            return SeededRandom(seed)
+        case "pct":
+            return Pct(seed, depth)
+        case "exhaustive":
+            return Exhaustive(preemptions)
+        case _:
+            raise RaceError(f"there is no strategy {name!r}: there are {', '.join(NAMES)}")

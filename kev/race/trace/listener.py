@@ -5,6 +5,7 @@ from functools import cache
 from typing import Final, TypeAlias
 
 from kev.exits import Access
+from kev.race.trace.program import Verb
 from kev.race.trace.source import InjectedFailure
 from pager.pages import PageEvent
 
@@ -14,6 +15,9 @@ class Listener:
 
     def stepped(self, vcpu: int) -> None:
         """`vcpu` takes its next step."""
+
+    def called(self, vcpu: int, verb: Verb, page: int) -> None:
+        """The vCPU turns to the pager, to evict or prefetch from `page` on."""
 
     def violated(self, vcpu: int, page: int, access: Access) -> None:
         """An access finds the page unmapped."""
@@ -59,7 +63,7 @@ class Listener:
         """What `other` was doing in the pager is given up."""
 
     def load_error(self, vcpu: int, page: int, error: InjectedFailure, began: int) -> None:
-        """The access that was a violation in step `began` is answered with what a source failed with. It is tried again."""
+        """What the vCPU asked of the pager in step `began` ends with what a source failed with. An access is tried again."""
 
     def raised(self, vcpu: int, error: Exception) -> None:
         """The vCPU ended with an error that nothing in its program accounts for."""

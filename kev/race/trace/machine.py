@@ -75,8 +75,10 @@ class Task:
     body: Coroutine[Any, None, None]
     at: At | Meeting = (TracePoint.ACCESS, -1)
     """Where it is suspended."""
+    page: int = -1
+    """The number of the page it reached for last; -1 for none."""
     touches: int = ANYTHING
-    """The page it reached for last, as a bit."""
+    """What its next step accesses, a bit for each page."""
     done: bool = False
     stopped: bool = False
     """It is done, or blocked."""
@@ -84,11 +86,6 @@ class Task:
 
     def __attrs_post_init__(self) -> None:
         self.resume = self.body.send
-
-    @property
-    def page(self) -> int:
-        """The number of the page it reached for last; -1 for none."""
-        return self.touches.bit_length() - 1 if self.touches > 0 else -1
 
     @property
     def cancellable(self) -> bool:
@@ -99,8 +96,11 @@ class Task:
 class TraceMachine:
     """A machine without CPUs: pages, a pager, and vCPUs that are coroutines. It runs once."""
 
-    def __init__(self, pages: Sequence[Page], factory: PagerFactory, memory: TraceMemory) -> None:
-        """The pager of `factory` over `pages`; `memory` must be untouched, and is so again after `close`."""
+    def __init__(self, pages: Sequence[Page], factory: PagerFactory, memory: TraceMemory, *, opaque: bool = False) -> None:
+        """The pager of `factory` over `pages`; `memory` must be untouched, and is so again after `close`.
+
+        `opaque`: between two steps of a vCPU there may be accesses that nobody hears of.
+        """
         source = TraceSource(pages, self)
         segment = Segment(Gpa(0), Gva(0), 0, source.size, source.size)
         # Where the bytes are awaited is the pager's business: only an image's headers have to be there at once.
@@ -110,6 +110,9 @@ class TraceMachine:
         self.table: Final = TraceTable(self)
         self.engine: Final = TraceEngine(memory, self.table)
         self.pager: Final = factory(image, source.size // KIB, memory, self.table, self._meeting)
+        for number, page in enumerate(pages):
+            if page.needs is not None:
+                self.pager.map_page(Gpa(number << PAGE_SHIFT), source.loader_after(number, page.needs))
         self.pager.observer = self
         self.pager.points = reach
         self.pager.unmapped = self.engine.invalidate
@@ -123,6 +126,7 @@ class TraceMachine:
         self.failure: Failure | None = None
         self._runnable: Final[list[int]] = []
         self._touched = 0
+        self._opaque: Final = opaque
         self._told: Subscriptions = SILENCE
 
     @property
@@ -220,7 +224,8 @@ class TraceMachine:
         else:
             if at.__class__ is tuple:
                 _, gpa = task.at = cast(At, at)
-                task.touches = 1 << (gpa >> PAGE_SHIFT) if gpa >= 0 else ANYTHING
+                page = task.page = gpa >> PAGE_SHIFT
+                task.touches = ANYTHING if page < 0 or self._opaque else 1 << page
             else:
                 self._block(vcpu, task, at)
 

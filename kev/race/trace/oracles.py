@@ -50,7 +50,7 @@ class _KnowsKept(Oracle):
 class History(_KnowsKept):
     """A page is Absent, then Loading, then Present; there is one load for every time it becomes Present."""
 
-    name = "history"
+    name = "broken history"
 
     def __init__(self, machine: "TraceMachine") -> None:
         super().__init__(machine)
@@ -140,7 +140,7 @@ class FilledFirst(_KnowsKept):
 class Contents(Oracle):
     """A guest reads what the image has, or what it stored there itself since."""
 
-    name = "contents"
+    name = "wrong contents"
 
     def __init__(self, machine: "TraceMachine") -> None:
         super().__init__(machine)
@@ -224,7 +224,7 @@ class Progress(Oracle):
     def endless(self, vcpu: int) -> None:
         waiting = [task for task, _ in enumerate(self.machine.tasks) if not self.machine.tasks[task].done]
         names = ", ".join(f"vCPU {task}" for task in waiting)
-        self.machine.fail("endless", f"the run has taken {self.machine.step} steps and does not end: {names} go on and on")
+        self.machine.fail("endless run", f"the run has taken {self.machine.step} steps and does not end: {names} go on and on")
 
     def _is_over(self, vcpu: int, page: int) -> bool:
         """The load that the vCPU waits for has ended."""
@@ -278,7 +278,7 @@ _LEFT: Final = {PageEvent.FAIL: "failed", PageEvent.ABANDON: "was cancelled"}
 class Errors(Oracle):
     """Errors come from sources that failed, and go to those who asked for the page: to the loader and to all who wait for it."""
 
-    name = "error"
+    name = "unexpected error"
 
     def __init__(self, machine: "TraceMachine") -> None:
         super().__init__(machine)

@@ -1,16 +1,20 @@
 """Where the pages of a trace program come from: a source that takes its time, and fails when the program says so."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
 from kev.race.trace.points import TracePoint, reach
 from kev.race.trace.program import Page
+from pager.backing import PageLoader
 from pager.source import SourceError
 
 if TYPE_CHECKING:
     from kev.race.trace.machine import TraceMachine
+
+
+T = TypeVar("T")
 
 
 class InjectedFailure(SourceError):
@@ -25,6 +29,20 @@ class InjectedFailure(SourceError):
 def original(page: int) -> bytes:
     """What the image has in a page: no two pages have a byte in common, and none is zero."""
     return bytes([page + 1]) * PAGE_SIZE
+
+
+class _Arrival(Generic[T]):
+    """Something that is there after an await. Unlike a coroutine it may be forgotten: broken pagers do."""
+
+    __slots__ = ("_result", "_wait")
+
+    def __init__(self, wait: Callable[[], Awaitable[None]], result: T) -> None:
+        self._wait: Final = wait
+        self._result: Final = result
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        yield from self._wait().__await__()
+        return self._result
 
 
 class TraceSource:
@@ -45,24 +63,35 @@ class TraceSource:
         if buffer.obj is not self._machine.memory.view.obj:
             return self._compare(pages, buffer)
         self._machine.tell("fill_began", pages)
-        if not (self._instant or all(self._pages[page].instant for page in pages)):
-            return self._read_slowly(pages, buffer)
+        if self._instant or all(self._pages[page].instant for page in pages):
+            self._fill_now(pages, buffer)
+            return len(buffer)
+        return _Arrival(lambda: self._fill_slowly(pages, buffer), len(buffer))
+
+    def loader_after(self, page: int, needed: int) -> PageLoader:
+        """A loader of `page` that touches the page `needed` first."""
+        pages = range(page, page + 1)
+
+        def load(frame: memoryview) -> Awaitable[bool]:
+            self._machine.tell("fill_began", pages)
+            return _Arrival(lambda: self._fill_slowly(pages, frame, needed), True)
+
+        return load
+
+    def _fill_now(self, pages: range, buffer: memoryview) -> None:
         try:
             self._deliver(pages, buffer, 0)
         except InjectedFailure:
             self._machine.tell("fill_failed", pages)
             raise
         self._machine.tell("filled", pages)
-        return len(buffer)
 
-    async def _read_slowly(self, pages: range, buffer: memoryview) -> int:
+    async def _fill_slowly(self, pages: range, buffer: memoryview, needed: int | None = None) -> None:
         """Half of the bytes come at once, the others when the schedule says so."""
         half = len(buffer) // 2
         try:
-            for page in pages:
-                needed = self._pages[page].needs
-                if needed is not None:
-                    await self._machine.pager.load_page(Gpa(needed << PAGE_SHIFT))
+            if needed is not None:
+                await self._machine.pager.load_page(Gpa(needed << PAGE_SHIFT))
             buffer[:half] = _originals(pages)[:half]
             await reach(TracePoint.ARRIVE, pages.start << PAGE_SHIFT)
             self._deliver(pages, buffer, half)
@@ -70,7 +99,6 @@ class TraceSource:
             self._machine.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)
             raise
         self._machine.tell("filled", pages)
-        return len(buffer)
 
     def _compare(self, pages: range, buffer: memoryview) -> int:
         """The bytes are not for a guest: somebody wants to know what a page was like."""

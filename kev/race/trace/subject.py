@@ -1,16 +1,22 @@
 """What is explored at the level of traces: a program, and the pager it runs against."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import attrs
 
 from kev.engine.trace import TraceMemory
-from kev.race.outcome import Outcome
-from kev.race.trace.listener import Listener
+from kev.race.outcome import Outcome, SteppedOutcome
+from kev.race.report.story import Story
+from kev.race.schedule import Schedule
+from kev.race.strategy.replay import RoughScheduler
+from kev.race.subject import Identity
 from kev.race.trace.machine import PagerFactory, TraceMachine
 from kev.race.trace.oracles import ORACLES
 from kev.race.trace.program import Program
+from kev.race.trace.smaller import idle_removed, smaller_programs
+from kev.race.trace.story import Recorder
 from kev.race.trace.vcpu import bodies
 from kev.schedule import Scheduler
 from pager.kernel import KernelVmPager
@@ -22,18 +28,46 @@ class TraceSubject:
 
     program: Program
     factory: PagerFactory = KernelVmPager
+    pager: str = "KernelVmPager"
+    """What `factory` is called: `MODULE:NAME` for one from a catalogue."""
+
+    @property
+    def identity(self) -> Identity:
+        return Identity("trace", self.pager, str(self.program))
 
     @property
     def vcpus(self) -> int:
         return len(self.program.vcpus)
 
-    def run(self, scheduler: Scheduler, watch: Callable[[TraceMachine], Iterable[Listener]] = lambda _: ()) -> Outcome:
-        """Runs the program once, under the eyes of all oracles and of the listeners that `watch` makes."""
+    def run(self, scheduler: Scheduler) -> Outcome:
+        """Runs the program once, under the eyes of all oracles."""
+        with self._machine() as machine:
+            machine.listen([oracle(machine) for oracle in ORACLES])
+            machine.run(bodies(self.program, machine), scheduler)
+            return SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
+
+    def tell(self, schedule: Schedule) -> Story:
+        """What happens under a schedule, as far as it can be followed."""
+        with self._machine() as machine:
+            recorder = Recorder(machine)
+            machine.listen([recorder, *(oracle(machine) for oracle in ORACLES)])
+            machine.run(bodies(self.program, machine), RoughScheduler(schedule))
+            return recorder.story(f"{self.pager}, program {self.program}, schedule {schedule}")
+
+    def smaller(self) -> Iterator["TraceSubject"]:
+        for program in smaller_programs(self.program):
+            yield attrs.evolve(self, program=program)
+
+    def compact(self, schedule: Schedule) -> tuple["TraceSubject", Schedule]:
+        program, vcpus = idle_removed(self.program)
+        segments = ((vcpus[vcpu], steps) for vcpu, steps in schedule.segments if vcpu in vcpus)
+        return attrs.evolve(self, program=program), Schedule.of(segments)
+
+    @contextmanager
+    def _machine(self) -> Iterator[TraceMachine]:
         machine = TraceMachine(self.program.pages, self.factory, _memory())
         try:
-            machine.listen([*(oracle(machine) for oracle in ORACLES), *watch(machine)])
-            machine.run(bodies(self.program, machine), scheduler)
-            return Outcome(machine.failure, bytes(machine.order), machine.accesses)
+            yield machine
         finally:
             machine.close()
 

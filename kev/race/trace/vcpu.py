@@ -57,15 +57,18 @@ class TraceVcpu:
     async def evict(self, page: int) -> bool:
         """Takes a page away; False if there was nothing to take."""
         await reach(TracePoint.ACCESS, page << PAGE_SHIFT)
+        self._machine.tell("called", Verb.EVICT, page)
         return await self._machine.pager.evict(Gpa(page << PAGE_SHIFT))
 
     async def prefetch(self, page: int, count: int = 1) -> None:
         """Loads pages that nobody has asked for. That one cannot be loaded does not matter."""
         await reach(TracePoint.ACCESS, page << PAGE_SHIFT)
+        machine, began = self._machine, self._machine.step
+        machine.tell("called", Verb.PREFETCH, page)
         try:
-            await self._machine.pager.load_range(Gpa(page << PAGE_SHIFT), Gpa(page + count << PAGE_SHIFT))
-        except InjectedFailure:
-            return
+            await machine.pager.load_range(Gpa(page << PAGE_SHIFT), Gpa(page + count << PAGE_SHIFT))
+        except InjectedFailure as error:
+            machine.tell("load_error", error.page, error, began)
 
     async def cancel(self, vcpu: int) -> None:
         """Gives up what another vCPU is doing in the pager: it gets `Cancelled`."""

@@ -1,0 +1,48 @@
+"""A run, told moment by moment."""
+
+from enum import Enum
+
+import attrs
+
+from kev.race.outcome import Failure
+
+
+class Kind(Enum):
+    """What a moment is about: its colour in the picture."""
+
+    ACCESS = "access"
+    """A vCPU does what it came for."""
+    LOAD = "load"
+    WAIT = "wait"
+    WAKE = "wake"
+    EVICT = "evict"
+    CANCEL = "cancel"
+    OTHER = "other"
+
+
+@attrs.frozen(slots=True)
+class Moment:
+    """What one vCPU did in one step, or in one turn of a guest."""
+
+    number: int
+    """Of the step, from 0; of the instruction with which a guest's turn began."""
+    vcpu: int
+    text: str
+    """A clause about the vCPU: `claims page 0`."""
+    kind: Kind
+    states: tuple[str, ...] = ()
+    """What became of each page: Absent, Loading or Present."""
+    waiting: frozenset[int] = frozenset()
+    """The vCPUs that cannot go on, afterwards."""
+
+
+@attrs.frozen(slots=True)
+class Story:
+    """A whole run."""
+
+    title: str
+    vcpus: int
+    pages: int
+    """How many pages the picture shows."""
+    moments: tuple[Moment, ...]
+    failure: Failure | None

@@ -1,0 +1,112 @@
+"""Makes a failure small: fewer switches first, then fewer vCPUs, then fewer pages, until nothing more can be left out."""
+
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+import attrs
+
+from kev.race.outcome import Failure
+from kev.race.schedule import Schedule
+from kev.race.strategy.base import Redundant
+from kev.race.strategy.exhaustive import Exhaustive
+from kev.race.strategy.replay import RoughScheduler
+from kev.race.subject import Subject
+
+_PREEMPTIONS: Final = 2
+_SEARCH: Final = 300
+"""Runs that are spent on looking for a simpler schedule of the same failure, each time."""
+
+S = TypeVar("S", bound=Subject)
+
+
+@attrs.frozen(slots=True)
+class Shrunk(Generic[S]):
+    """A subject that fails, and how."""
+
+    subject: S
+    schedule: Schedule
+    failure: Failure
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        return self.schedule.switches, self.schedule.steps
+
+
+def shrink(subject: S, schedule: Schedule, failure: Failure) -> Shrunk[S]:
+    """The smallest case of this failure that leaving things out leads to: the same oracle has to complain.
+
+    Locally minimal: the failure is gone whatever single segment of the schedule, action, vCPU or page is left out of the result.
+    """
+    best = _simplest(Shrunk(subject, schedule, failure))
+    smaller: Shrunk[S] | None = best
+    while smaller is not None:
+        best = smaller
+        smaller = next(_smaller(best), None)
+    return _compact(best)
+
+
+def _smaller(best: Shrunk[S]) -> Iterator[Shrunk[S]]:
+    for subject in best.subject.smaller():
+        found = _follow(subject, best.schedule, best.failure) or _search(subject, best.failure)
+        if found is not None:
+            yield _simplest(found)
+
+
+def _compact(best: Shrunk[S]) -> Shrunk[S]:
+    """The same without vCPUs that do nothing and pages that nobody touches."""
+    subject, schedule = best.subject.compact(best.schedule)
+    return _follow(subject, schedule, best.failure) or best
+
+
+def _simplest(case: Shrunk[S]) -> Shrunk[S]:
+    """The same failure with as few switches as can be found."""
+    searched = _search(case.subject, case.failure)
+    candidates = [_fewer_switches(case)] + ([_fewer_switches(searched)] if searched is not None else [])
+    return min(candidates, key=lambda candidate: candidate.cost)
+
+
+def _fewer_switches(case: Shrunk[S]) -> Shrunk[S]:
+    while True:
+        simpler = (_follow(case.subject, schedule, case.failure) for schedule in _simpler_schedules(case.schedule))
+        better = next((found for found in simpler if found is not None and found.cost < case.cost), None)
+        if better is None:
+            return case
+        case = better
+
+
+def _simpler_schedules(schedule: Schedule) -> Iterator[Schedule]:
+    """Schedules with a segment less, or with two segments of the same vCPU joined."""
+    segments = schedule.segments
+    for index in range(len(segments)):
+        yield Schedule.of((*segments[:index], *segments[index + 1 :]))
+    for index, (vcpu, steps) in enumerate(segments):
+        later = next((other for other in range(index + 1, len(segments)) if segments[other].vcpu == vcpu), None)
+        if later is not None:
+            joined = (vcpu, steps + segments[later].steps)
+            between = segments[index + 1 : later]
+            yield Schedule.of((*segments[:index], joined, *between, *segments[later + 1 :]))
+            yield Schedule.of((*segments[:index], *between, joined, *segments[later + 1 :]))
+
+
+def _follow(subject: S, schedule: Schedule, failure: Failure) -> Shrunk[S] | None:
+    """The same failure, if `subject` has it under about this schedule."""
+    outcome = subject.run(RoughScheduler(schedule))
+    if outcome.failure is None or outcome.failure.oracle != failure.oracle:
+        return None
+    return Shrunk(subject, outcome.schedule, outcome.failure)
+
+
+def _search(subject: S, failure: Failure) -> Shrunk[S] | None:
+    """The same failure under the schedule with the fewest preemptions, if there is one that is found soon."""
+    strategy = Exhaustive(_PREEMPTIONS)
+    for run in range(_SEARCH):
+        scheduler = strategy.scheduler(run)
+        if scheduler is None:
+            break
+        try:
+            outcome = subject.run(scheduler)
+        except Redundant:
+            continue
+        if outcome.failure is not None and outcome.failure.oracle == failure.oracle:
+            return Shrunk(subject, outcome.schedule, outcome.failure)
+    return None
