@@ -1,8 +1,6 @@
 """Decodes the operands of the few instructions that are emulated (AMD64 Architecture Programmer's Manual vol. 3, chapter 1)."""
 
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from kev.engine.amdv import layout
 from kev.engine.amdv.vcpu import CS, DS, ES, FS, GS, HFLAGS_CS64, SS, AmdvVcpu
@@ -21,16 +19,14 @@ _REX_W, _REX_R, _REX_X, _REX_B = 8, 4, 2, 1
 _BASES_16: Final = ((3, 6), (3, 7), (5, 6), (5, 7), (6,), (7,), (5,), (3,))
 
 
-@attrs.frozen(slots=True)
-class Operand:
+class Operand(NamedTuple):
     """The r/m operand: a register, or memory at a linear address."""
 
     register: int | None
     linear: int = 0
 
 
-@attrs.frozen(slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     """A two-byte instruction (0F xx) with a ModRM byte."""
 
     length: int
