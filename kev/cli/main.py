@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "guests": "List the guests on the root file system.",
     "fs": "Make, list and read SIMPLEFS images.",
     "bench": "Measure how soon guests boot, and compare measurements.",
+    "report": "Make one HTML page of the reports of runs.",
 }
 """Name and summary; the command itself is `kev.cli.<name>.command`."""
 

@@ -1,0 +1,25 @@
+"""`kev report`: one HTML page of the reports of runs."""
+
+from pathlib import Path
+
+import click
+
+from kev.cli.output import check_writable, write_text
+
+
+@click.command
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", default="kev-report.html", show_default=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE"
+)
+def command(runs: tuple[Path, ...], output: Path) -> None:
+    """Make one HTML page of reports that `kev run --report RUN` wrote.
+
+    Runs with a timeline (`kev run --timeline`) are shown page by page. The page needs no network.
+    """
+    from kev.html_report.page import page
+    from kev.html_report.runs import labels, read_run
+
+    check_writable(output)
+    write_text(output, page([read_run(run) for run in runs], labels(runs)))
+    click.echo(f"kev: wrote {output}", err=True)
