@@ -23,6 +23,7 @@ from kev.engine.amdv.libunicorn import Context, EmulatedCpu, EmulationError
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
 from kev.engine.amdv.port_permission import may_access_port
 from kev.engine.amdv.preempt import PreemptionThread
+from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
@@ -509,7 +510,8 @@ class AmdvEngine:
         assert vcpu is not None
         exception = instruction(vcpu)
         if exception is not None:
-            vcpu.event = Event(exception)
+            self.raise_exception(vcpu, exception)
+            vcpu.rip -= SYSTEM_CALL_LENGTH  # the CPU still moves it past the instruction
 
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
         return 0 if self._refuse_port(port, size) else self._answer(IoIn(port, size))
