@@ -3,7 +3,7 @@
 
 #define UNMASK_DIVISION_BY_ZERO 0x37b	/* x87 control word */
 
-/* `instruction` is what the event is reported at; `prepare` comes before. */
+/* The end of a provocation: `instruction` is what the event is reported at. */
 .macro provocation name, instruction:vararg
 	.globl \name\()_at, \name\()_after
 \name\()_at:
@@ -12,6 +12,7 @@
 	int $NOTHING_HAPPENED
 .endm
 
+/* A provocation of one instruction. */
 .macro simple name, instruction:vararg
 	.globl \name
 \name:

@@ -4,6 +4,7 @@
 #define DELAY_PORT 0x80
 #define REPETITIONS 3
 
+/* The end of a provocation: `instruction` is what the event is reported at. */
 .macro provocation name, instruction:vararg
 	.globl \name\()_at, \name\()_after
 \name\()_at:
@@ -12,6 +13,7 @@
 	int $NOTHING_HAPPENED
 .endm
 
+/* A provocation of one instruction. */
 .macro simple name, instruction:vararg
 	.globl \name
 \name:

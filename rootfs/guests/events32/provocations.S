@@ -1,6 +1,7 @@
 /* See provocations.h. */
 #include "provoke.h"
 
+/* The end of a provocation: `instruction` is what the event is reported at. */
 .macro provocation name, instruction:vararg
 	.globl \name\()_at, \name\()_after
 \name\()_at:
@@ -9,6 +10,7 @@
 	int $NOTHING_HAPPENED
 .endm
 
+/* A provocation of one instruction. */
 .macro simple name, instruction:vararg
 	.globl \name
 \name:

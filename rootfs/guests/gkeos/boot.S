@@ -2,16 +2,9 @@
 #include "banner.h"
 #include "hypercall.h"
 #include "layout.h"
+#include "long_mode.h"
 #include "multiboot2.h"
 #include "serial.h"
-
-#define CR0_WRITE_PROTECT (1 << 16)
-#define CR0_PAGING (1 << 31)
-#define CR4_PHYSICAL_ADDRESS_EXTENSION (1 << 5)
-
-#define MSR_EFER 0xc0000080
-#define EFER_LONG_MODE_ENABLE (1 << 8)
-#define EFER_NO_EXECUTE_ENABLE (1 << 11)
 
 #define CPUID_EXTENDED 0x80000000
 #define CPUID_EXTENDED_FEATURES 0x80000001
@@ -45,18 +38,7 @@ _start:
 	bt $LONG_MODE_FEATURE, %edx
 	jnc no_long_mode
 
-	mov $PHYSICAL(pml4), %eax
-	mov %eax, %cr3
-	mov %cr4, %eax
-	or $CR4_PHYSICAL_ADDRESS_EXTENSION, %eax
-	mov %eax, %cr4
-	mov $MSR_EFER, %ecx
-	rdmsr
-	or $(EFER_LONG_MODE_ENABLE | EFER_NO_EXECUTE_ENABLE), %eax
-	wrmsr
-	mov %cr0, %eax
-	or $(CR0_PAGING | CR0_WRITE_PROTECT), %eax
-	mov %eax, %cr0
+	enable_long_mode PHYSICAL(pml4)
 	lgdt PHYSICAL(gdt_pointer)
 	ljmp $CODE_SELECTOR, $PHYSICAL(long_mode)
 
