@@ -14,7 +14,7 @@ import trio
 
 from kev.addressing import Gpa
 from kev.ending import Ending
-from kev.exits import EptViolation, Exit, PreemptionTimer
+from kev.exits import EptViolation, Exit
 from kev.schedule import Scheduler, Slice
 from kev.terminal import forward_input, single_characters
 from kev.vcpu import ActivityState, Vcpu
@@ -35,6 +35,8 @@ class Runtime:
         self._parked: dict[int, trio.lowlevel.Task] = {}
         self._waiting_for_page: set[int] = set()
         self._chosen: Slice | None = None
+        self._stopped: dict[int, Exit] = {}
+        """What vCPUs stopped with in slices that other tasks ran, where something has to be awaited."""
         self._idle = True
         self._activity = trio.Event()
         self._last_checkpoint = time.perf_counter()
@@ -91,13 +93,37 @@ class Runtime:
 
     async def _run_vcpu(self, vcpu: Vcpu, exit: Exit | None) -> None:
         """`exit` is what the vCPU has stopped with already, if it has run before."""
-        vm = self._vm
-        if exit is not None:
-            await self._follow_up(vcpu, exit)
         while True:
+            if exit is not None:
+                await self._follow_up(vcpu, exit)
+            await self._checkpoint()
             slice_ = await self._turn(vcpu)
+            exit = self._stopped.pop(vcpu.index, None)
+            if exit is None:
+                exit = self._run_slices(vcpu, slice_)
+
+    def _run_slices(self, own: Vcpu, slice_: Slice) -> Exit | None:
+        """Runs slices, also of other vCPUs: a switch between tasks takes longer than one between vCPUs.
+
+        Returns what the slice of `own` ended with if something has to be awaited for it, and leaves it to the other vCPU's task if
+        it was the other's slice. Also returns when other tasks should have a chance, or nobody can run.
+        """
+        vm = self._vm
+        while vm.ending is None:
+            vcpu = vm.vcpus[slice_.vcpu]
             if vcpu.activity is ActivityState.ACTIVE:
-                await self._follow_up(vcpu, vm.run_slice(vcpu, slice_.budget))
+                exit = vm.run_slice(vcpu, slice_.budget)
+                if vcpu.unfinished is not None or isinstance(exit, EptViolation):
+                    if vcpu is own:
+                        return exit
+                    self._stopped[vcpu.index] = exit
+                    self._hand_to(slice_)
+                    return None
+            following = None if self._is_checkpoint_due() else self._next_slice()
+            if following is None:
+                return None
+            slice_ = following
+        return None
 
     async def _follow_up(self, vcpu: Vcpu, exit: Exit) -> None:
         """Does what has to be awaited before the vCPU can go on."""
@@ -107,11 +133,6 @@ class Runtime:
             vm.finish(vcpu)
         if isinstance(exit, EptViolation):
             await self._load(vcpu, exit.gpa)
-        elif isinstance(exit, PreemptionTimer):
-            await self._checkpoint()
-        if vm.ending is not None:
-            self._cancel()
-            await trio.sleep_forever()
 
     async def _load(self, vcpu: Vcpu, gpa: Gpa) -> None:
         """Waits for a page while the other vCPUs run."""
@@ -124,10 +145,15 @@ class Runtime:
             self._note_activity()
 
     async def _checkpoint(self) -> None:
-        now = time.perf_counter()
-        if now - self._last_checkpoint > _CHECKPOINT_EVERY or self._waiting_for_page:
-            self._last_checkpoint = now
+        if self._vm.ending is not None:
+            self._cancel()
+            await trio.sleep_forever()
+        if self._is_checkpoint_due():
+            self._last_checkpoint = time.perf_counter()
             await trio.lowlevel.checkpoint()
+
+    def _is_checkpoint_due(self) -> bool:
+        return bool(self._waiting_for_page) or time.perf_counter() - self._last_checkpoint > _CHECKPOINT_EVERY
 
     async def _turn(self, vcpu: Vcpu) -> Slice:
         """Waits until the CPU is this vCPU's."""
@@ -154,16 +180,24 @@ class Runtime:
             self._activity.set()
 
     def _choose(self) -> bool:
-        self._vm.timers.run_due()
-        runnable = self._runnable()
-        if not runnable:
+        slice_ = self._next_slice()
+        if slice_ is None:
             return False
         self._idle = False
-        self._chosen = self._scheduler.next(runnable)
-        task = self._parked.pop(self._chosen.vcpu, None)
+        self._hand_to(slice_)
+        return True
+
+    def _next_slice(self) -> Slice | None:
+        self._vm.timers.run_due()
+        runnable = self._runnable()
+        return self._scheduler.next(runnable) if runnable else None
+
+    def _hand_to(self, slice_: Slice) -> None:
+        """The CPU is the chosen vCPU's, whose task is woken if it is there already."""
+        self._chosen = slice_
+        task = self._parked.pop(slice_.vcpu, None)
         if task is not None:
             trio.lowlevel.reschedule(task)
-        return True
 
     def _note_activity(self) -> None:
         """Something happened that may make a vCPU runnable."""
