@@ -9,13 +9,25 @@ from fs.disk import Disk
 from fs.simplefs import SimpleFs
 from kev.errors import KevError
 from kev.guests import Guest, find_guest, root_file_system
-from pager.source import FileSource, SynchronousSource
+from pager.source import AsynchronousSource, FileSource, SynchronousSource
 
 DEFAULT_IMAGE: Final = "gKeOS"
 
 
 class ImageNotFound(KevError):
     """There is neither a file nor a guest of that name."""
+
+
+@contextmanager
+def open_image_or_url(name: str) -> Iterator[tuple[SynchronousSource | AsynchronousSource, Guest | None]]:
+    """As `open_image`; `name` may also be a URL that fsspec understands, such as `https://host/kernel`."""
+    if "://" in name:
+        from pager.fsspec_source import FsspecSource
+
+        yield FsspecSource.open(name), None
+    else:
+        with open_image(name) as found:
+            yield found
 
 
 @contextmanager

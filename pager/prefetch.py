@@ -11,6 +11,7 @@ from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.errors import KevError
+from pager.backing import Zeros
 from pager.kernel import KernelVmPager
 from pager.pages import PageState
 from pager.policy import PagingPolicy
@@ -107,7 +108,8 @@ class Prefetch(PagingPolicy):
 def plan(pager: KernelVmPager, working_set: WorkingSet, gap: int) -> list[range]:
     """The runs of pages that one read each can fill, in the order of the first touch of any of their pages.
 
-    Pages are in one run if no more than `gap` pages lie between them. Pages that this machine does not have are left out.
+    Pages are in one run if no more than `gap` pages lie between them, and if none does where there is nothing to read. Pages that
+    this machine does not have are left out.
     """
     order = {page: index for index, page in enumerate(working_set.pages)}
     runs: list[tuple[int, range]] = []
@@ -115,7 +117,8 @@ def plan(pager: KernelVmPager, working_set: WorkingSet, gap: int) -> list[range]
         extent = pager.loaders.extent(page)
         if not extent:
             continue
-        if runs and extent.start < runs[-1][1].stop and page <= runs[-1][1].stop + gap * PAGE_SIZE:
+        distance = 0 if isinstance(pager.loaders.find(page), Zeros) else gap * PAGE_SIZE
+        if runs and extent.start < runs[-1][1].stop and page <= runs[-1][1].stop + distance:
             first, run = runs[-1]
             runs[-1] = min(first, order[page]), range(run.start, page + PAGE_SIZE, PAGE_SIZE)
         else:

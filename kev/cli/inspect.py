@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from kev.boot.inspection import Inspection, inspect
-from kev.images import DEFAULT_IMAGE, open_image
+from kev.images import DEFAULT_IMAGE, open_image_or_url
 from pager.image import KernelImage, Segment
+from pager.source import AsynchronousSource
 
 _COLUMNS = ("virtual address", "physical address", "file offset", "in the file", "in memory", "flags")
 
@@ -21,8 +22,8 @@ def command(image: str, as_json: bool) -> None:
 
     IMAGE is a file, or the name of a guest on the root file system. The exit code is 2 if it cannot be launched.
     """
-    with open_image(image) as (source, _):
-        inspection = inspect(source)
+    with open_image_or_url(image) as (source, _):
+        inspection = inspect(source.blocking if isinstance(source, AsynchronousSource) else source)
     click.echo(json.dumps(_as_json(inspection), indent=2) if as_json else _as_text(inspection))
     if inspection.error is not None:
         raise inspection.error

@@ -13,7 +13,7 @@ from kev.cli.paging import paging_policy
 from kev.cli.sizes import Size
 from kev.ending import EndingKind
 from kev.guests import Guest
-from kev.images import DEFAULT_IMAGE, open_image, open_root_file_system
+from kev.images import DEFAULT_IMAGE, open_image_or_url, open_root_file_system
 
 if TYPE_CHECKING:
     from kev.boot.base import BootOptions, Module
@@ -59,9 +59,9 @@ _DRIVE_KINDS = ("svirtb", "virtio", "ide")
 def command(context: click.Context, /, image: str, memory: int | None, timeout: float | None, **wishes: Any) -> None:
     """Launch IMAGE, loading each of its pages when it is first touched.
 
-    IMAGE is a file, or the name of a guest on the root file system. What the guest writes to COM1 goes to standard output, and
-    standard input goes to COM1; on a terminal, Ctrl-A x leaves. The exit code is the guest's own; 2 for a mistake on the command
-    line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
+    IMAGE is a file, the name of a guest on the root file system, or a URL that fsspec reads. What the guest writes to COM1 goes to
+    standard output, and standard input goes to COM1; on a terminal, Ctrl-A x leaves. The exit code is the guest's own; 2 for a
+    mistake on the command line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
     """
     from kev.launch import DEFAULT_MEMORY, prepare, run
 
@@ -70,7 +70,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
     report, trace = wishes["report"], wishes["trace"]
     _check_writable(report, trace)
     with ExitStack() as open_files:
-        source, guest = open_files.enter_context(open_image(image))
+        source, guest = open_files.enter_context(open_image_or_url(image))
         machine = prepare(
             _slowed(source, wishes["source_latency"]),
             memory=memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY),
@@ -104,13 +104,12 @@ def _check_writable(*files: str | None) -> None:
             check_writable(file)
 
 
-def _slowed(source: "SynchronousSource", latency: str | None) -> "SynchronousSource | AsynchronousSource":
+def _slowed(source: "SynchronousSource | AsynchronousSource", latency: str | None) -> "SynchronousSource | AsynchronousSource":
     if latency is None:
         return source
-    from kev.cli.source_latency import parse_source_latency
-    from pager.slow_source import SlowSource
+    from kev.cli.source_latency import slowed
 
-    return SlowSource(source, parse_source_latency(latency))
+    return slowed(source, latency)
 
 
 def _timeline() -> "Timeline":

@@ -285,11 +285,11 @@ function drawService(run) {
 	const svg = picture(height, "Distribution of service times");
 	const most = Math.max(...bins.map((bin) => bin.counts[0] + bin.counts[1]), 1);
 	const low = Math.log10(bins[0].low), high = Math.log10(bins[bins.length - 1].high);
-	const x = (value) => 40 + ((Math.log10(value) - low) / (high - low || 1)) * (WIDTH - 80);
+	const x = (value) => 90 + ((Math.log10(value) - low) / (high - low || 1)) * (WIDTH - 250);
 	const y = (count) => bottom - (count / most) * (bottom - top);
-	for (const count of ticks(most, 4)) {
-		shape(svg, "line", { class: "axis", x1: 40, x2: WIDTH - 40, y1: y(count), y2: y(count) });
-		shape(svg, "text", { class: "soft", x: 34, y: y(count) + 4, "text-anchor": "end" }, count.toLocaleString("en"));
+	for (const count of ticks(most, 4).filter(Number.isInteger)) {
+		shape(svg, "line", { class: "axis", x1: 90, x2: WIDTH - 160, y1: y(count), y2: y(count) });
+		shape(svg, "text", { class: "soft", x: 84, y: y(count) + 4, "text-anchor": "end" }, count.toLocaleString("en"));
 	}
 	for (const bin of bins) {
 		let base = 0;
@@ -308,7 +308,7 @@ function drawService(run) {
 	[[median, "median"], [p99, "99th percentile"]].forEach(([value, name], index) => {
 		shape(svg, "line", { x1: x(value), x2: x(value), y1: top - 6, y2: bottom, stroke: "var(--ink)", "stroke-dasharray": "4 3" });
 		const label = `${name} ${microseconds(value)}`;
-		shape(svg, "text", { x: x(value), y: bottom + 36, "text-anchor": index && x(value) > WIDTH / 2 ? "end" : "middle" }, label);
+		shape(svg, "text", { x: x(value) + (index ? -2 : 2), y: bottom + 36, "text-anchor": index ? "start" : "end" }, label);
 	});
 	const entries = [["served on the spot", "var(--accent)"]];
 	if (bins.some((bin) => bin.counts[1])) entries.push(["waited for the page", "var(--wait)"]);

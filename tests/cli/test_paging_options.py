@@ -1,6 +1,7 @@
 """The options of `kev run` that say when pages are loaded, from where, and what is written down about it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 from kev.cli.main import kev
 from kev.cli.paging import LoadingBar
 from kev.cli.source_latency import SourceLatencyError, parse_source_latency
+from kev.images import open_root_file_system
 from pager.slow_source import SourceDelay
 
 
@@ -127,3 +129,31 @@ def test_a_progress_bar_appears_only_when_loading_takes_long(capsys: pytest.Capt
     for done in (1, 2, 3):
         bar(done, 3)
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def guest_url() -> Iterator[str]:
+    fsspec = pytest.importorskip("fsspec")
+    file_system = fsspec.filesystem("memory")
+    with open_root_file_system() as files:
+        file_system.pipe_file("/gKeOS", files.open("gKeOS").read())
+    yield "memory://gKeOS"
+    file_system.rm("/gKeOS")
+
+
+def test_an_image_behind_a_url_boots_with_waits_for_its_blocks(tmp_path: Path, guest_url: str) -> None:
+    report = report_of(tmp_path, guest_url)
+    assert report["image"] == guest_url
+    assert 0 < report["page_waits"] < report["violations"] == report["pages_loaded"]
+
+
+def test_a_url_can_be_inspected(guest_url: str) -> None:
+    result = CliRunner().invoke(kev, ["inspect", guest_url], prog_name="kev")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{guest_url}: ")
+
+
+def test_a_url_is_slow_enough(guest_url: str) -> None:
+    result = run(guest_url, "--source-latency", "1ms")
+    assert result.exit_code == 2
+    assert result.stderr == "kev: --source-latency '1ms': memory://gKeOS has a latency of its own\n"

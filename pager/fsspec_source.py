@@ -1,0 +1,165 @@
+"""A source behind a URL: whatever fsspec reads, in ranges, with the ranges read last kept."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable
+from typing import Any, Final, Self
+
+from kev.addressing import KIB
+from pager.protocols import Rendezvous
+from pager.source import AsynchronousSource, SourceError
+
+_BLOCK: Final = 64 * KIB
+"""What is read at least: a page comes with its neighbours, for which a request of their own would take as long."""
+_KEPT_BLOCKS: Final = 256
+_PARALLEL_REQUESTS: Final = 16
+
+
+class FsspecSource(AsynchronousSource):
+    """The file behind a URL, such as `https://host/kernel`, `zip://kernel::archive.zip` or `memory://kernel`."""
+
+    def __init__(self, blocking: "BlockingFsspecSource") -> None:
+        super().__init__(blocking)
+        self._remote: Final = blocking
+        self._blocks: Final[OrderedDict[int, bytes]] = OrderedDict()
+        self._under_way: Final[dict[int, Rendezvous]] = {}
+        self._limiter: Any = None
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """SourceError if there is nothing behind `url`, or if what it takes to read it is not installed."""
+        return cls(BlockingFsspecSource(url))
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
+        length = max(min(len(buffer), self.size - offset), 0)
+        numbers = range(offset // _BLOCK, -(-(offset + length) // _BLOCK))
+        if all(number in self._blocks for number in numbers):
+            return self._copy(offset, buffer[:length], numbers)
+        return self._read(offset, buffer[:length], numbers)
+
+    async def _read(self, offset: int, buffer: memoryview, numbers: range) -> int:
+        number = numbers.start
+        while number < numbers.stop:
+            if number in self._under_way:
+                await self._under_way[number].wait()
+                continue
+            run = self._run_from(number, numbers.stop)
+            data = self._kept(number) if number in self._blocks else await self._request(run)
+            _copy_common(data, number * _BLOCK, buffer, offset)
+            number = run.stop
+        return len(buffer)
+
+    def _copy(self, offset: int, buffer: memoryview, numbers: range) -> int:
+        for number in numbers:
+            _copy_common(self._kept(number), number * _BLOCK, buffer, offset)
+        return len(buffer)
+
+    def _run_from(self, number: int, stop: int) -> range:
+        """A block that is kept, or those up to `stop` that one request has to read."""
+        end = number + 1
+        if number not in self._blocks:
+            while end < stop and end not in self._blocks and end not in self._under_way:
+                end += 1
+        return range(number, end)
+
+    async def _request(self, run: range) -> bytes:
+        import trio
+
+        arrived = trio.Event()
+        self._under_way.update(dict.fromkeys(run, arrived))
+        try:
+            start, end = run.start * _BLOCK, min(run.stop * _BLOCK, self.size)
+            data = await trio.to_thread.run_sync(
+                self._remote.read, start, end, abandon_on_cancel=True, limiter=self._request_limiter()
+            )
+        finally:
+            for number in run:
+                del self._under_way[number]
+            arrived.set()
+        for number in run:
+            self._keep(number, data[(number - run.start) * _BLOCK : (number - run.start + 1) * _BLOCK])
+        return data
+
+    def _request_limiter(self) -> Any:
+        if self._limiter is None:
+            import trio
+
+            self._limiter = trio.CapacityLimiter(_PARALLEL_REQUESTS)
+        return self._limiter
+
+    def _kept(self, number: int) -> bytes:
+        self._blocks.move_to_end(number)
+        return self._blocks[number]
+
+    def _keep(self, number: int, block: bytes) -> None:
+        self._blocks[number] = block
+        if len(self._blocks) > _KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+
+
+class BlockingFsspecSource:
+    """The same for whoever cannot await: a read holds up the thread."""
+
+    def __init__(self, url: str) -> None:
+        """SourceError as `FsspecSource.open`."""
+        self.name: Final = url
+        self._file_system, self._path = _locate(url)
+        self._one_at_a_time: Final = threading.Lock()
+        try:
+            size = self._file_system.size(self._path)
+        except Exception as error:
+            raise _unreadable(url, error) from error
+        if size is None:
+            raise SourceError(f"{url}: its size cannot be found out, so that it cannot be read in ranges")
+        self.size: Final = int(size)
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int:
+        data = self.read(offset, min(offset + len(buffer), self.size))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes of [start, end). SourceError if they cannot be had. May be called in any thread."""
+        if start >= end:
+            return b""
+        try:
+            data = self._read_safely(start, end)
+        # Whatever the library of a protocol raises.
+        except Exception as error:
+            raise _unreadable(f"{self.name}: {end - start} bytes at offset {start:#x}", error) from error
+        if len(data) != end - start:
+            raise SourceError(
+                f"{self.name}: {end - start} bytes at offset {start:#x} were asked for, and {len(data)} came: "
+                "the file has changed, or its server does not read ranges"
+            )
+        return data
+
+    def _read_safely(self, start: int, end: int) -> bytes:
+        if self._file_system.async_impl:
+            return bytes(self._file_system.cat_file(self._path, start=start, end=end))
+        # File systems that are not made for asyncio need not be made for threads either.
+        with self._one_at_a_time:
+            return bytes(self._file_system.cat_file(self._path, start=start, end=end))
+
+
+def _copy_common(data: bytes, data_offset: int, buffer: memoryview, buffer_offset: int) -> None:
+    """Copies the bytes that both hold; the offsets say where each begins in the file."""
+    start, end = max(data_offset, buffer_offset), min(data_offset + len(data), buffer_offset + len(buffer))
+    buffer[start - buffer_offset : end - buffer_offset] = data[start - data_offset : end - data_offset]
+
+
+def _locate(url: str) -> tuple[Any, str]:
+    """The file system that a URL speaks of, and the path on it."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise SourceError(f"{url}: a URL needs fsspec: `pip install kev[fsspec]`") from error
+    try:
+        file_system, path = url_to_fs(url)
+    except Exception as error:
+        raise _unreadable(url, error) from error
+    return file_system, str(path)
+
+
+def _unreadable(what: str, error: Exception) -> SourceError:
+    return SourceError(f"{what}: cannot be read: {str(error) or type(error).__name__}")
