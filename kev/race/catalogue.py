@@ -30,6 +30,10 @@ class Mutant:
     factory: PagerFactory
     program: Program
 
+    @property
+    def subject(self) -> TraceSubject:
+        return TraceSubject(self.program, self.factory)
+
 
 @attrs.frozen(slots=True)
 class Catalogue:
@@ -49,10 +53,6 @@ class Catalogue:
         if not isinstance(mutants, Iterable):
             raise CatalogueError(f"catalogue {module}: it has no list MUTANTS")
         return cls(module, tuple(mutants))
-
-    def subject(self, mutant: Mutant) -> TraceSubject:
-        """The mutant, with its program."""
-        return TraceSubject(mutant.program, mutant.factory, f"{self.module}:{mutant.name}")
 
     def __getitem__(self, name: str) -> Mutant:
         for mutant in self.mutants:

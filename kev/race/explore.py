@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -44,6 +44,8 @@ class Exploration:
 
     strategy: str = ""
     """What the strategy says of itself."""
+    sampled: bool = False
+    """Its runs are drawn at random."""
     runs: int = 0
     redundant: int = 0
     """Runs given up because others show the same; not among `runs`."""
@@ -65,12 +67,15 @@ class Exploration:
         return self.complete or self.found is not None or self.nondeterminism is not None
 
     @property
-    def coverage(self) -> float:
-        """How likely an interleaving that this strategy comes to has been seen already (I. J. Good and A. Turing's estimate)."""
-        if self.complete and self.found is None:
-            return 1.0
+    def coverage(self) -> float | None:
+        """How likely the next run's interleaving has been seen already; None if runs are not drawn at random.
+
+        I. J. Good and A. Turing's estimate, from the interleavings that were seen just once.
+        """
+        if not self.sampled or not self.runs:
+            return None
         once = sum(1 for times in self.interleavings.values() if times == 1)
-        return 1 - once / self.runs if self.runs else 0.0
+        return round(1 - once / self.runs, 4)
 
     def note(self, outcome: Outcome) -> None:
         self.runs += 1
@@ -80,6 +85,7 @@ class Exploration:
 
     def add(self, other: "Exploration") -> None:
         """Takes in what runs after these have shown."""
+        self.strategy, self.sampled = other.strategy, other.sampled
         self.runs += other.runs
         self.redundant += other.redundant
         self.longest = max(self.longest, other.longest)
@@ -90,7 +96,7 @@ class Exploration:
         self.interleavings.update(other.interleavings)
 
 
-Progress = Callable[[Exploration], None]
+Progress: TypeAlias = Callable[[Exploration], None]
 
 
 def explore(
@@ -108,7 +114,7 @@ def explore(
     called after every run.
     """
     began = time.perf_counter()
-    exploration = Exploration()
+    exploration = Exploration(sampled=strategy.sampled)
     for schedule in known:
         _try_again(subject, schedule, exploration)
     steps = subject.run(FreeScheduler()).steps

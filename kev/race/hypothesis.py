@@ -19,14 +19,15 @@ def _programs(vcpus: int, pages: int, actions: int) -> st.SearchStrategy[Program
 
 def _actions(vcpu: int, vcpus: int, pages: int) -> st.SearchStrategy[Action]:
     page = st.integers(0, pages - 1)
-    prefetches = page.flatmap(
-        lambda first: st.builds(Action, st.just(Verb.PREFETCH), st.just(first), st.integers(1, pages - first))
-    )
-    kinds = [st.builds(Action, _ON_PAGES, page), prefetches]
+    kinds = [st.builds(Action, _ON_PAGES, page), page.flatmap(lambda first: _prefetches(first, pages))]
     others = [other for other in range(vcpus) if other != vcpu]
     if others:
         kinds.append(st.builds(Action, st.just(Verb.CANCEL), st.sampled_from(others)))
     return st.one_of(kinds)
+
+
+def _prefetches(first: int, pages: int) -> st.SearchStrategy[Action]:
+    return st.builds(Action, st.just(Verb.PREFETCH), st.just(first), st.integers(1, pages - first))
 
 
 def _pages(number: int) -> st.SearchStrategy[Page]:

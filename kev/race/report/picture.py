@@ -120,7 +120,8 @@ class _Picture:
             if moment.vcpu != following.vcpu:
                 start, end = self._lane(moment.vcpu) + _LANE // 2, self._lane(following.vcpu) + _LANE // 2
                 y = _y(row + 1)
-                yield f'<path d="M{start} {y - 3}C{start} {y + 9} {end} {y - 9} {end} {y + 3}" fill="none" stroke="#5b6573" stroke-width="1.6"/>'
+                curve = f"M{start} {y - 3}C{start} {y + 9} {end} {y - 9} {end} {y + 3}"
+                yield f'<path d="{curve}" fill="none" stroke="#5b6573" stroke-width="1.6"/>'
 
     def _moment(self, row: int, moment: Moment) -> Iterator[str]:
         failed = self.story.failure is not None and not self.stranded and row == len(self.moments) - 1

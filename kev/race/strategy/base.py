@@ -19,8 +19,8 @@ class Strategy(ABC):
     """Gives every run its scheduler."""
 
     name: ClassVar[str]
-    independent: ClassVar[bool] = True
-    """A run depends on nothing but its number: runs can be shared out among processes."""
+    sampled: ClassVar[bool] = True
+    """Runs are drawn at random, and depend on nothing but their number: they can be shared out among processes."""
 
     vcpus = 1
     steps = 1

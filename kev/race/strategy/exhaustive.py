@@ -134,7 +134,7 @@ class Exhaustive(Strategy):
     """Every schedule with at most so many preemptions; every schedule there is if there is no bound."""
 
     name = "exhaustive"
-    independent = False
+    sampled = False
 
     def __init__(self, preemptions: int | None = 2) -> None:
         self.preemptions: Final = preemptions

@@ -8,6 +8,7 @@ class Free(Strategy):
     """Every vCPU in turn, for as long as it can run."""
 
     name = "free"
+    sampled = False
 
     def scheduler(self, run: int) -> Scheduler | None:
         return FreeScheduler() if run == 0 else None

@@ -65,6 +65,9 @@ class Listener:
     def load_error(self, vcpu: int, page: int, error: InjectedFailure, began: int) -> None:
         """What the vCPU asked of the pager in step `began` ends with what a source failed with. An access is tried again."""
 
+    def prefetch_failed(self, vcpu: int, error: InjectedFailure) -> None:
+        """What the vCPU wanted to prefetch could not be loaded. It does not matter."""
+
     def raised(self, vcpu: int, error: Exception) -> None:
         """The vCPU ended with an error that nothing in its program accounts for."""
 

@@ -5,8 +5,8 @@ between two awaits in trio; which of them is resumed next is the scheduler's cho
 """
 
 from bisect import insort
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import coroutine
 from typing import Any, Final, Protocol, cast
@@ -296,6 +296,22 @@ class TraceMachine:
 
     def _meeting(self) -> Rendezvous:
         return Meeting(self)
+
+
+@contextmanager
+def trace_machine(pages: Sequence[Page], factory: PagerFactory, *, opaque: bool = False) -> Iterator[TraceMachine]:
+    """A machine for one run. There can only be one at a time in a process."""
+    machine = TraceMachine(pages, factory, _memory(), opaque=opaque)
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+@cache
+def _memory() -> TraceMemory:
+    """One for all runs of this process: they follow each other."""
+    return TraceMemory()
 
 
 @cache

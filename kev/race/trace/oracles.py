@@ -283,7 +283,7 @@ class Errors(Oracle):
     def __init__(self, machine: "TraceMachine") -> None:
         super().__init__(machine)
         self._failed: Final[dict[int, int]] = {}
-        """The step in which a page's source failed last."""
+        """The step in which a page's loader failed last."""
         self._waits: Final[dict[int, int]] = {}
         """For which page's load a vCPU waits."""
         self._owed: Final[dict[int, int]] = {}
@@ -309,10 +309,13 @@ class Errors(Oracle):
 
     def load_error(self, vcpu: int, page: int, error: InjectedFailure, began: int) -> None:
         self._owed.pop(vcpu, None)
-        if self._failed.get(error.page, -1) < began:
+        if self._failed.get(page, -1) < began:
             self.fail(f"vCPU {vcpu} wants page {page} and gets the error of a load that failed before it asked: {error}")
         elif error.page not in self._needed(page):
             self.fail(f"vCPU {vcpu} wants page {page} and gets the error of another: {error}")
+
+    def prefetch_failed(self, vcpu: int, error: InjectedFailure) -> None:
+        self._owed.pop(vcpu, None)
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
         if vcpu in self._owed:

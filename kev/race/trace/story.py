@@ -101,6 +101,9 @@ class Recorder(Listener):
     def load_error(self, vcpu: int, page: int, error: InjectedFailure, began: int) -> None:
         self._note(Kind.CANCEL, f"is told that page {error.page} failed")
 
+    def prefetch_failed(self, vcpu: int, error: InjectedFailure) -> None:
+        self._note(Kind.CANCEL, "gives up prefetching")
+
     def raised(self, vcpu: int, error: Exception) -> None:
         self._note(Kind.CANCEL, f"dies: {type(error).__name__}")
 

@@ -1,18 +1,15 @@
 """What is explored at the level of traces: a program, and the pager it runs against."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 
 import attrs
 
-from kev.engine.trace import TraceMemory
 from kev.race.outcome import Outcome, SteppedOutcome
 from kev.race.report.story import Story
 from kev.race.schedule import Schedule
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.subject import Identity
-from kev.race.trace.machine import PagerFactory, TraceMachine
+from kev.race.trace.machine import PagerFactory, trace_machine
 from kev.race.trace.oracles import ORACLES
 from kev.race.trace.program import Program
 from kev.race.trace.smaller import idle_removed, smaller_programs
@@ -28,12 +25,10 @@ class TraceSubject:
 
     program: Program
     factory: PagerFactory = KernelVmPager
-    pager: str = "KernelVmPager"
-    """What `factory` is called: `MODULE:NAME` for one from a catalogue."""
 
     @property
     def identity(self) -> Identity:
-        return Identity("trace", self.pager, str(self.program))
+        return Identity("trace", "" if self.factory is KernelVmPager else _import_path(self.factory), str(self.program))
 
     @property
     def vcpus(self) -> int:
@@ -41,18 +36,18 @@ class TraceSubject:
 
     def run(self, scheduler: Scheduler) -> Outcome:
         """Runs the program once, under the eyes of all oracles."""
-        with self._machine() as machine:
+        with trace_machine(self.program.pages, self.factory) as machine:
             machine.listen([oracle(machine) for oracle in ORACLES])
             machine.run(bodies(self.program, machine), scheduler)
             return SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
 
     def tell(self, schedule: Schedule) -> Story:
         """What happens under a schedule, as far as it can be followed."""
-        with self._machine() as machine:
+        with trace_machine(self.program.pages, self.factory) as machine:
             recorder = Recorder(machine)
             machine.listen([recorder, *(oracle(machine) for oracle in ORACLES)])
             machine.run(bodies(self.program, machine), RoughScheduler(schedule))
-            return recorder.story(f"{self.pager}, program {self.program}, schedule {schedule}")
+            return recorder.story(f"{_import_path(self.factory)}, program {self.program}, schedule {schedule}")
 
     def smaller(self) -> Iterator["TraceSubject"]:
         for program in smaller_programs(self.program):
@@ -63,16 +58,7 @@ class TraceSubject:
         segments = ((vcpus[vcpu], steps) for vcpu, steps in schedule.segments if vcpu in vcpus)
         return attrs.evolve(self, program=program), Schedule.of(segments)
 
-    @contextmanager
-    def _machine(self) -> Iterator[TraceMachine]:
-        machine = TraceMachine(self.program.pages, self.factory, _memory())
-        try:
-            yield machine
-        finally:
-            machine.close()
 
-
-@cache
-def _memory() -> TraceMemory:
-    """One for all runs of this process: they follow each other."""
-    return TraceMemory()
+def _import_path(factory: object) -> str:
+    """Where a pager can be imported from, as `module:name`."""
+    return f"{getattr(factory, '__module__', '')}:{getattr(factory, '__qualname__', factory)}"

@@ -63,12 +63,12 @@ class TraceVcpu:
     async def prefetch(self, page: int, count: int = 1) -> None:
         """Loads pages that nobody has asked for. That one cannot be loaded does not matter."""
         await reach(TracePoint.ACCESS, page << PAGE_SHIFT)
-        machine, began = self._machine, self._machine.step
+        machine = self._machine
         machine.tell("called", Verb.PREFETCH, page)
         try:
             await machine.pager.load_range(Gpa(page << PAGE_SHIFT), Gpa(page + count << PAGE_SHIFT))
         except InjectedFailure as error:
-            machine.tell("load_error", error.page, error, began)
+            machine.tell("prefetch_failed", error)
 
     async def cancel(self, vcpu: int) -> None:
         """Gives up what another vCPU is doing in the pager: it gets `Cancelled`."""

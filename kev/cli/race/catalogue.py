@@ -1,0 +1,68 @@
+"""`kev race explore --all`: every broken pager of the catalogue is caught, and kev's own survives."""
+
+import json
+from typing import Any
+
+import click
+
+from kev.cli.race.progress import ProgressLine
+from kev.cli.race.report import EXIT_CODE_FAILED
+from kev.race.catalogue import Catalogue
+from kev.race.verify import HealthyReport, MutantReport, check_healthy, check_mutants
+
+
+def check_catalogue(module: str, runs: int, seed: int, jobs: int, *, as_json: bool) -> int:
+    """The exit code."""
+    catalogue = Catalogue.load(module)
+    line = ProgressLine()
+    mutants = []
+    for mutant in check_mutants(catalogue, seed, jobs):
+        mutants.append(mutant)
+        line.note(f"{len(mutants)} of {len(catalogue.mutants)} broken pagers, {mutant.name}")
+    healthy = check_healthy([mutant.program for mutant in catalogue.mutants], runs, seed, jobs, line.survived)
+    line.clear()
+    ok = healthy.survived and all(mutant.caught for mutant in mutants)
+    if as_json:
+        click.echo(json.dumps(_as_dict(ok, seed, mutants, healthy), indent=2))
+    else:
+        for mutant in mutants:
+            click.echo(_describe_mutant(mutant))
+        click.echo(_describe_healthy(healthy))
+    return 0 if ok else EXIT_CODE_FAILED
+
+
+def check_pager(runs: int, seed: int, jobs: int, *, as_json: bool) -> int:
+    """The exit code."""
+    line = ProgressLine()
+    healthy = check_healthy((), runs, seed, jobs, line.survived)
+    line.clear()
+    click.echo(json.dumps(healthy.as_dict(), indent=2) if as_json else _describe_healthy(healthy))
+    return 0 if healthy.survived else EXIT_CODE_FAILED
+
+
+def _as_dict(ok: bool, seed: int, mutants: list[MutantReport], healthy: HealthyReport) -> dict[str, Any]:
+    return {
+        "ok": ok,
+        "seed": seed,
+        "caught": sum(mutant.caught for mutant in mutants),
+        "of": len(mutants),
+        "healthy": healthy.as_dict(),
+        "mutants": [mutant.as_dict() for mutant in mutants],
+    }
+
+
+def _describe_mutant(mutant: MutantReport) -> str:
+    runs = ", ".join(f"{catch.strategy} {catch.runs if catch.shrunk else 'never'}" for catch in mutant.catches)
+    verdict = "caught" if mutant.caught else "MISSED"
+    return f"{verdict}  {mutant.name:<30}  after runs: {runs}; shrunk to {mutant.switches} switches"
+
+
+def _describe_healthy(report: HealthyReport) -> str:
+    rate = report.runs / report.seconds if report.seconds else 0
+    lines = [
+        f"kev's own pager: {report.runs:,} runs of {report.programs} programs, {report.schedules:,} distinct schedules, "
+        f"{report.interleavings:,} interleavings, {len(report.failures)} failures, {rate:,.0f} runs a second"
+    ]
+    lines += [f"FAILED  {failure}" for failure in report.failures]
+    lines += [f"NOT DETERMINISTIC  {difference}" for difference in report.nondeterminism]
+    return "\n".join(lines)

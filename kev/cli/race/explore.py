@@ -1,0 +1,114 @@
+"""`kev race explore`: tries schedule after schedule."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kev.cli.output import check_writable
+from kev.cli.race.catalogue import check_catalogue, check_pager
+from kev.cli.race.progress import ProgressLine, summary
+from kev.cli.race.report import EXIT_CODE_FAILED, command_line, picture_file, print_story
+from kev.race.catalogue import DEFAULT
+from kev.race.detection import Detection, detect
+from kev.race.explore import Found
+from kev.race.store import FailureStore
+from kev.race.strategy import NAMES, make_strategy
+from kev.race.targets import subject_called
+from kev.race.token import Token
+
+_UNBOUNDED = "none"
+
+
+class _Preemptions(click.ParamType[int | None]):
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value == _UNBOUNDED:
+            return None
+        if not str(value).isdecimal():
+            self.fail(f"{value!r} is neither a number of preemptions nor `{_UNBOUNDED}`", param, ctx)
+        return int(value)
+
+
+@click.command
+@click.argument("target", required=False)
+@click.option("--all", "everything", is_flag=True, help="The whole catalogue of broken pagers, and kev's own, which must survive.")
+@click.option("--strategy", type=click.Choice(NAMES), default="pct", show_default=True, help="How schedules are chosen.")
+@click.option(
+    "--runs", type=click.IntRange(min=1), metavar="N", help="At most so many runs.  [default: 1,000; kev's pager 100,000]"
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="What random choices come from.")
+@click.option(
+    "--depth", type=click.IntRange(min=1), default=3, show_default=True, help="pct: how many ordered events the bug needs."
+)
+@click.option("--preemptions", type=_Preemptions(), default="2", show_default=True, help="exhaustive: the bound, or `none`.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Use so many processes.")
+@click.option("--catalogue", metavar="MODULE", default=DEFAULT, show_default=True, help="Where the broken pagers are.")
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw a failure into this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def command(
+    context: click.Context,
+    target: str | None,
+    everything: bool,
+    strategy: str,
+    runs: int | None,
+    seed: int,
+    depth: int,
+    preemptions: int | None,
+    jobs: int,
+    catalogue: str,
+    svg: Path | None,
+    as_json: bool,
+) -> None:
+    """Try schedules of TARGET until one fails; that one is then shrunk, told and drawn.
+
+    TARGET is a program such as 'r0w1/r0/e0', or the name of a broken pager of the catalogue. Without it, kev's own pager runs
+    programs made from the seed. The exit code is 1 if a failure was found; with --all, if a broken pager was not caught, or if
+    kev's own failed.
+    """
+    if everything:
+        context.exit(check_catalogue(catalogue, runs or 100_000, seed, jobs, as_json=as_json))
+    if target is None:
+        context.exit(check_pager(runs or 100_000, seed, jobs, as_json=as_json))
+    if svg is not None:
+        check_writable(svg)
+    subject = subject_called(target, catalogue)
+    line = ProgressLine()
+
+    def announce(found: Found, token: Token) -> None:
+        line.clear()
+        click.echo(f"{found.failure.oracle} in run {found.run} (seed {seed}): {found.failure.message}", err=as_json)
+        click.echo(f"  {command_line('replay', token)}", err=as_json)
+
+    detection = detect(
+        subject,
+        make_strategy(strategy, seed, depth, preemptions),
+        runs or 1_000,
+        jobs=jobs,
+        store=FailureStore(),
+        progress=line.explored,
+        on_found=announce,
+    )
+    line.clear()
+    if as_json:
+        click.echo(json.dumps({"target": target, "seed": seed, **detection.as_dict()}, indent=2))
+    else:
+        _conclude(detection, svg)
+    if detection.exploration.found is not None or detection.exploration.nondeterminism is not None:
+        context.exit(EXIT_CODE_FAILED)
+
+
+def _conclude(detection: Detection[Any], svg: Path | None) -> None:
+    exploration, shrunk, token = detection.exploration, detection.shrunk, detection.shrunk_token
+    click.echo(summary(exploration))
+    click.echo(exploration.strategy)
+    if exploration.nondeterminism is not None:
+        click.echo(f"not deterministic: run {exploration.nondeterminism.run}: {exploration.nondeterminism.message}")
+    if shrunk is None or token is None:
+        return
+    click.echo(f"\nshrunk to {shrunk.schedule.switches} switches and {shrunk.subject.vcpus} vCPUs:")
+    click.echo(f"  {command_line('replay', token)}\n")
+    print_story(shrunk.subject.tell(shrunk.schedule), svg or picture_file(detection.file))

@@ -1,0 +1,59 @@
+"""The line that tells how far an exploration is."""
+
+import sys
+import time
+from typing import Final
+
+import click
+
+from kev.race.explore import Exploration
+from kev.race.verify import HealthyReport
+
+_EVERY: Final = 0.2  # seconds; elsewhere than on a terminal, where a line stays, more
+_EVERY_LOGGED: Final = 10.0
+
+
+class ProgressLine:
+    """On stderr; on a terminal it is overwritten again and again, and removed by `clear`."""
+
+    def __init__(self) -> None:
+        self._terminal: Final = sys.stderr.isatty()
+        self._next = time.monotonic() + (_EVERY if self._terminal else _EVERY_LOGGED)
+
+    def explored(self, exploration: Exploration) -> None:
+        if self._is_due():
+            self._write(summary(exploration))
+
+    def survived(self, report: HealthyReport) -> None:
+        if self._is_due():
+            self._write(f"{report.runs:,} of {report.wanted:,} runs of {report.programs} programs, {len(report.failures)} failures")
+
+    def note(self, text: str) -> None:
+        """Something worth a line now."""
+        if self._terminal:
+            self._write(text)
+
+    def clear(self) -> None:
+        if self._terminal:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + (_EVERY if self._terminal else _EVERY_LOGGED)
+        return True
+
+    def _write(self, text: str) -> None:
+        click.echo(f"\r\x1b[K{text}" if self._terminal else text, err=True, nl=not self._terminal)
+
+
+def summary(exploration: Exploration) -> str:
+    """What was tried so far, in a line."""
+    rate = exploration.runs / exploration.seconds if exploration.seconds else 0
+    covered = "" if exploration.coverage is None else f" ({exploration.coverage:.0%} of what is likely)"
+    failures = "a failure" if exploration.found is not None else "no failure"
+    return (
+        f"{exploration.runs:,} runs, {len(exploration.schedules):,} distinct schedules, "
+        f"{len(exploration.interleavings):,} interleavings{covered}, {failures}, {rate:,.0f} runs a second"
+    )
