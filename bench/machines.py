@@ -1,10 +1,11 @@
 """Runs guests: on kev in this process, and on QEMU."""
 
+import gc
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from typing import Final
 from bench.transcript import Transcript
 from kev.builder import MachineOptions
 from kev.images import open_image, open_root_file_system
-from kev.launch import LaunchedMachine, prepare, run
+from kev.launcher import LaunchedMachine, prepare, run
 
 QEMU: Final = shutil.which("qemu-system-x86_64")
 QEMU_MISSING: Final = "qemu-system-x86_64 is not installed"
@@ -23,8 +24,14 @@ _CHUNK: Final = 1 << 16
 @contextmanager
 def launched(guest: str, options: MachineOptions | None = None) -> Iterator[LaunchedMachine]:
     """One of kev's guests, ready to run. Its output goes nowhere."""
+    free_machines()
     with open_image(guest) as (source, _):
         yield prepare(source, options=options, output=lambda _: None)
+
+
+def free_machines() -> None:
+    """Gives back the memory of machines that are used no more: each is a cycle of objects, which would otherwise go at any time."""
+    gc.collect()
 
 
 def run_on_kev(guest: str, vcpus: int = 1) -> Transcript:
@@ -74,14 +81,14 @@ def read_output(command: Sequence[str]) -> Transcript:
     return transcript
 
 
-def seconds_until_output(command: Sequence[str], text: bytes) -> float:
+def seconds_until_output(command: Sequence[str], text: bytes, environment: Mapping[str, str] | None = None) -> float:
     """From the start of a program until it has written `text` to its standard output; it is ended then.
 
     RuntimeError if it ends before.
     """
     began = time.perf_counter()
     written = b""
-    with _started(command) as (process, output):
+    with _started(command, environment) as (process, output):
         while text not in written:
             chunk = os.read(output, _CHUNK)
             if not chunk:
@@ -93,7 +100,10 @@ def seconds_until_output(command: Sequence[str], text: bytes) -> float:
 
 
 @contextmanager
-def _started(command: Sequence[str]) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+def _started(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=nothing, stdout=pipe, stderr=nothing) as process:
         assert process.stdout is not None
         yield process, process.stdout.fileno()

@@ -23,23 +23,29 @@ _SLICE_LENGTHS: Final = (20_000, _COUNTED_INSTRUCTIONS)
 
 
 def measure(quick: bool) -> list[Result]:
-    instructions = read_constant(_LOOP, "instructions")
-    actions: dict[str, Callable[[], float]] = {"kev, one vCPU": partial(_speed, run_on_kev, instructions)}
-    for length in _SLICE_LENGTHS:
-        actions[f"kev, one vCPU, counted in slices of {length:,}"] = partial(_counted_speed, length)
-    for vcpus in _VCPUS:
-        actions[f"kev, {vcpus} vCPUs in parallel"] = partial(_total_speed, run_on_kev, vcpus)
-    if QEMU is not None:
-        actions["QEMU, one vCPU"] = partial(_speed, run_on_qemu, instructions)
-        for vcpus in _VCPUS:
-            actions[f"QEMU, {vcpus} vCPUs in parallel"] = partial(_total_speed, run_on_qemu, vcpus)
+    actions = _actions_on_kev() | (_actions_on_qemu() if QEMU is not None else {})
     samples = repeat(_ROUNDS, quick, lambda: {name: action() for name, action in actions.items()})
     results: list[Result] = [Measurement(name, _UNIT, values) for name, values in samples.items()]
     return results if QEMU is not None else [*results, Skipped("QEMU", QEMU_MISSING)]
 
 
-def _speed(run: Callable[[str], Transcript], instructions: int) -> float:
-    return instructions / run(_LOOP).seconds_between(b"<", b">") / 1e6
+def _actions_on_kev() -> dict[str, Callable[[], float]]:
+    return {
+        "kev": partial(_speed, run_on_kev),
+        **{f"kev, counted in slices of {length:,}": partial(_counted_speed, length) for length in _SLICE_LENGTHS},
+        **{f"kev, number of vCPUs that share the work: {vcpus}": partial(_total_speed, run_on_kev, vcpus) for vcpus in _VCPUS},
+    }
+
+
+def _actions_on_qemu() -> dict[str, Callable[[], float]]:
+    return {
+        "QEMU": partial(_speed, run_on_qemu),
+        **{f"QEMU, number of vCPUs that share the work: {vcpus}": partial(_total_speed, run_on_qemu, vcpus) for vcpus in _VCPUS},
+    }
+
+
+def _speed(run: Callable[[str], Transcript]) -> float:
+    return read_constant(_LOOP, "instructions") / run(_LOOP).seconds_between(b"<", b">") / 1e6
 
 
 def _total_speed(run: Callable[[str, int], Transcript], vcpus: int) -> float:

@@ -12,12 +12,12 @@ from bench.machines import launched
 from bench.measurement import Measurement, Result, differences, repeat
 from bench.transcript import Transcript
 from kev.addressing import PAGE_SIZE, Gpa, page_floor
-from kev.launch import run
+from kev.launcher import run
 from kev.vm import Vm
 
 TITLE: Final = "service time of an EPT violation"
 _GUEST: Final = "touch"
-_ROUNDS: Final = 9
+_ROUNDS: Final = 15
 _LIMIT: Final = 10.0  # microseconds beyond the host's own zero-fill
 _ZERO_FILL: Final = "host: first touch of a fresh page (zero-fill)"
 _FILE_READ: Final = "host: read of a page of a file into a fresh page"

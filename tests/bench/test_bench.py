@@ -1,0 +1,82 @@
+"""`python -m bench --quick`: every benchmark runs, and says what it promises to."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.__main__ import main
+from bench.machines import QEMU
+
+
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def measured(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    """What one benchmark writes as JSON, by the names of its results."""
+    file = folder / "bench.json"
+    result = bench(name, "--quick", "--json", str(file))
+    assert result.exit_code == 0, result.output
+    (results,) = json.loads(file.read_text(encoding="utf-8"))["benchmarks"].values()
+    return {result["name"].strip(): result for result in results}
+
+
+def targets(results: dict[str, dict[str, Any]]) -> dict[str, float]:
+    return {name: result["limit"] for name, result in results.items() if result.get("limit") is not None}
+
+
+def test_violations_of_each_kind_stand_beside_the_hosts_own_zero_fill(tmp_path: Path) -> None:
+    results = measured(tmp_path, "violations")
+    assert {"page of zeros, written", "page of a file, read", "page of code, executed"} < set(results)
+    assert all(result["median"] > 0 for name, result in results.items() if name.startswith(("page", "host")))
+    assert set(targets(results).values()) == {10}
+
+
+def test_launches_are_measured_for_small_and_large_machines_and_images(tmp_path: Path) -> None:
+    results = measured(tmp_path, "launch")
+    assert {"RAM of 1 TiB, image of 1 MiB", "RAM of 16 GiB, image of 4 GiB"} < set(results)
+    assert targets(results) == {"the slowest by the fastest": 1.2}
+
+
+def test_memory_is_that_of_a_guest_with_64_gibibytes(tmp_path: Path) -> None:
+    results = measured(tmp_path, "memory")
+    assert targets(results) == {"kev run gKeOS, RAM of 64 GiB": 80}
+    assert all(result["median"] > 1 for result in results.values())
+
+
+def test_speed_is_measured_on_kev_and_on_qemu_where_it_is_installed(tmp_path: Path) -> None:
+    results = measured(tmp_path, "speed")
+    assert {"kev", "kev, number of vCPUs that share the work: 4"} < set(results)
+    assert all(result["median"] > 0 for name, result in results.items() if name.startswith("kev"))
+    skipped = {name for name, result in results.items() if "skipped" in result}
+    assert skipped == (set() if QEMU else {"QEMU"})
+
+
+def test_every_exit_and_event_with_a_target_is_measured(tmp_path: Path) -> None:
+    results = targets(measured(tmp_path, "exits"))
+    in_place = {"CPUID", "IN", "OUT", "RDMSR", "WRMSR", "RDTSC", "MMIO load", "MMIO store", "VMCALL"}
+    assert {name for name, limit in results.items() if limit == 6} == in_place
+    assert results["vCPU switch"] == 12
+    assert sorted(limit for name, limit in results.items() if name not in in_place) == [12, 20, 20]
+
+
+def test_imports_are_measured_beside_the_first_output(tmp_path: Path) -> None:
+    results = measured(tmp_path, "imports")
+    assert targets(results) == {"imports of kev --version": 60}
+    assert results["kev run mb1: start to first output"]["median"] > 0
+
+
+def test_the_table_says_what_machine_the_figures_are_of_and_whether_targets_are_met() -> None:
+    lines = bench("launch", "--quick").output.splitlines()
+    assert lines[0].startswith("processor ")
+    assert sum(line.endswith(("at most 1.2: met", "at most 1.2: MISSED")) for line in lines) == 2
+
+
+@pytest.mark.parametrize("name", ["nothing", "host"])
+def test_what_is_no_benchmark_is_refused_by_name(name: str) -> None:
+    result = bench(name)
+    assert result.exit_code == 2
+    assert repr(name) in result.output
