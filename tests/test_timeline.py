@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.builder import MachineOptions
 from kev.images import open_image
-from kev.launch import prepare, run
+from kev.launcher import prepare, run
 from kev.report import RunReport
 from kev.timeline import Timeline
 from kev.timeline_json import describe

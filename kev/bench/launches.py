@@ -11,7 +11,7 @@ from kev.bench.case import Metrics
 from kev.bench.errors import BenchError
 from kev.ending import EndingKind
 from kev.images import open_image
-from kev.launch import prepare, run
+from kev.launcher import prepare, run
 from kev.report import RunReport
 from pager.policy import PagingPolicy
 from pager.prefetch import Prefetch

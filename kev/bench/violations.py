@@ -8,7 +8,7 @@ from kev.addressing import MIB, PAGE_SIZE
 from kev.bench.case import Metrics
 from kev.exits import EptViolation, Reply
 from kev.images import open_image
-from kev.launch import prepare, run
+from kev.launcher import prepare, run
 from kev.memory import HostMemory
 from kev.vcpu import Vcpu
 from kev.vm import Controller

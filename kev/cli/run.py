@@ -63,7 +63,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
     standard output, and standard input goes to COM1; on a terminal, Ctrl-A x leaves. The exit code is the guest's own; 2 for a
     mistake on the command line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
     """
-    from kev.launch import DEFAULT_MEMORY, prepare, run
+    from kev.launcher import DEFAULT_MEMORY, prepare, run
 
     if wishes["log_level"] is not None:
         log.configure(wishes["log_level"])

@@ -4,7 +4,7 @@ import struct
 from typing import Unpack
 
 from kev.boot.base import BootOptions, Module
-from kev.launch import prepare, run
+from kev.launcher import prepare, run
 from tests.boot.images import KEOS_BASE, MIB, elf, elf_with_note, multiboot1_header, multiboot2_header, note, source
 from tests.boot.machine import Options
 

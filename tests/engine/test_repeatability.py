@@ -9,7 +9,7 @@ from kev.addressing import Gpa
 from kev.builder import MachineOptions
 from kev.engine.base import Budget
 from kev.images import open_image
-from kev.launch import prepare
+from kev.launcher import prepare
 from kev.vm import Vm
 
 

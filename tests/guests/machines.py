@@ -6,7 +6,7 @@ import trio
 from kev.builder import MachineOptions
 from kev.ending import Ending
 from kev.images import open_image
-from kev.launch import prepare
+from kev.launcher import prepare
 from kev.runtime import Runtime
 from kev.schedule import Scheduler
 

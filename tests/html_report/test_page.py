@@ -16,7 +16,7 @@ from kev.html_report.page import page
 from kev.html_report.runs import RunFileError, labels, percentile, read_run
 from kev.html_report.view import view
 from kev.images import open_image
-from kev.launch import prepare, run
+from kev.launcher import prepare, run
 from kev.timeline import Timeline
 
 
