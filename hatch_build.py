@@ -5,6 +5,7 @@ Every folder of rootfs/guests with a guest.toml is a guest. Its top-level keys a
 image; what `kev guests` lists becomes kev/data/guests.json.
 """
 
+import compileall
 import importlib.util
 import io
 import json
@@ -151,6 +152,12 @@ def replace(file: Path, contents: bytes) -> None:
     new.replace(file)
 
 
+def compile_packages(root: Path) -> None:
+    """Writes the bytecode of the packages, as pip does for what it copies: without it, `kev run` takes twice as long to start."""
+    for package in ("kev", "pager", "fs"):
+        compileall.compile_dir(root / package, quiet=1)
+
+
 class GuestBuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
@@ -160,3 +167,5 @@ class GuestBuildHook(BuildHookInterface[Any]):
         except GuestBuildError as error:
             self.app.abort(str(error))
         build_data["artifacts"].append("/kev/data/")
+        if version == "editable":
+            compile_packages(Path(self.root))

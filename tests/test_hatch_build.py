@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from hatch_build import Compiler, GuestBuildError, build_guests, pack, read_guest
+from hatch_build import Compiler, GuestBuildError, build_guests, compile_packages, pack, read_guest
 
 MANIFEST = """
 name = "tiny"
@@ -104,3 +104,11 @@ def test_a_build_leaves_the_disk_and_the_list_of_guests(folder: Path, compiler: 
     (tmp_path / "kev").mkdir()
     build_guests(tmp_path)
     assert {file.name for file in (tmp_path / "kev" / "data").iterdir()} == {"rootfs.img", "guests.json"}
+
+
+def test_packages_are_compiled_to_bytecode(tmp_path: Path) -> None:
+    for package in ("kev", "pager", "fs"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "module.py").write_text("x = 1\n")
+    compile_packages(tmp_path)
+    assert len(list(tmp_path.glob("*/__pycache__/module.*.pyc"))) == 3

@@ -18,8 +18,12 @@ _TIMEOUT = 60.0
 
 def measure_process(command: Sequence[str]) -> Metrics:
     """Starts `command` and ends it when the banner begins. BenchError if it ends itself before."""
+    # Bytecode is kept, as it is where packages are installed and not edited.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
         try:
             arrived = _await_banner(process)
         finally:
