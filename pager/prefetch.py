@@ -95,14 +95,15 @@ class Prefetch(PagingPolicy):
                     yield pages
 
     def _absent_around(self, page: int) -> range:
-        """The Absent recorded pages around `page`, without a gap and within its block."""
+        """The Absent recorded pages around an Absent one, without a gap and within its block."""
         order = self._order
         start, end = page, page + PAGE_SIZE
         while start % _BLOCK and start - PAGE_SIZE in order:
             start -= PAGE_SIZE
         while end % _BLOCK and end in order:
             end += PAGE_SIZE
-        return self._pager.absent_run(page, start, end)
+        alone = end - start == PAGE_SIZE
+        return range(start, end, PAGE_SIZE) if alone else self._pager.absent_run(page, start, end)
 
 
 def plan(pager: KernelVmPager, working_set: WorkingSet, gap: int) -> list[range]:

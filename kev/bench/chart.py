@@ -118,5 +118,7 @@ def _errors(summaries: Sequence[Summary]) -> list[list[float]]:
 
 def _plain(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.set_axisbelow(True)
     axes.grid(axis="x" if axes.get_xlabel() else "y", color="#e5e5e5")

@@ -85,6 +85,14 @@ def test_violations_load_more_and_more_of_what_was_touched_next() -> None:
     assert loaded == [1, 3, 7, 15, 31, 63, 95, 100]
 
 
+def test_recorded_pages_that_this_machine_does_not_have_are_left_out() -> None:
+    pager = machine(BytesSource(FILE))
+    prefetch(pager, [image_page(1), 1 << 40, 0x3FFF000, image_page(9), image_page(17)])
+    assert touch(pager, image_page(1))
+    assert touch(pager, image_page(9))
+    assert pager.statistics.loads == 3
+
+
 def test_a_page_that_was_not_recorded_is_loaded_alone_and_counted() -> None:
     pager = machine(BytesSource(FILE))
     policy = prefetch(pager, [image_page(5)])
