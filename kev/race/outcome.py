@@ -80,5 +80,6 @@ class SteppedOutcome(Outcome):
 
     @property
     def history(self) -> int:
-        message = self.failure.message if self.failure is not None else ""
-        return hash((*self.order, *self.accesses, crc32(message.encode())))
+        # Not the message: what an `assert` says may contain the addresses of objects.
+        oracle = self.failure.oracle if self.failure is not None else ""
+        return hash((*self.order, *self.accesses, crc32(oracle.encode())))

@@ -4,7 +4,7 @@ import importlib
 import re
 from typing import Final
 
-from kev.race.catalogue import DEFAULT, Catalogue
+from kev.race.catalogue import DEFAULT, Catalogue, CatalogueError
 from kev.race.errors import TokenError
 from kev.race.subject import Identity, Subject
 from kev.race.trace.machine import PagerFactory
@@ -15,7 +15,7 @@ _PROGRAM: Final = re.compile(r"\s*[rwfepc]\d")
 
 
 def find_subject(identity: Identity) -> Subject:
-    """The subject that a token was made of. TokenError if this process cannot run it; ProgramError."""
+    """The subject that a token was made of. TokenError if this process cannot run it; CatalogueError, ProgramError."""
     if identity.kind != "trace":
         raise TokenError(f"a token of kind {identity.kind!r} cannot be replayed here")
     program = Program.parse(identity.details)
@@ -28,7 +28,7 @@ def _find_pager(path: str) -> PagerFactory:
     try:
         factory: PagerFactory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise TokenError(f"the token is about the pager {path}, which cannot be imported from here: {error}") from error
+        raise CatalogueError(f"the token is about the pager {path}, which cannot be imported from here: {error}") from error
     return factory
 
 

@@ -9,7 +9,7 @@ The body of a race test is a coroutine function that every vCPU runs, with itsel
 
 It runs under one schedule after the other, and all oracles watch. What `assert` it contains is one more. pytest sees an ordinary
 function: fixtures are passed on, and it makes no difference whether pytest-trio is installed, since nothing but the vCPU's methods
-may be awaited.
+may be awaited. What vCPUs have to tell each other goes through `vcpu.shared`, which is empty at the beginning of every run.
 """
 
 import inspect
@@ -75,6 +75,7 @@ def races(
 
         @wraps(body)
         def test(**fixtures: Any) -> None:
+            __tracebackhide__ = True
             subject = BodySubject(body, fixtures, vcpus, kinds, pager)
             token = _token_to_replay(subject)
             if token is not None:
@@ -142,6 +143,7 @@ def _token_to_replay(subject: Subject) -> Token | None:
 
 
 def _replay(subject: Subject, schedule: Schedule) -> None:
+    __tracebackhide__ = True
     outcome = subject.run(ReplayScheduler(schedule))
     if outcome.failure is not None:
         raise RaceDetected("\n" + in_words(subject.tell(schedule)))
@@ -149,6 +151,7 @@ def _replay(subject: Subject, schedule: Schedule) -> None:
 
 def _require(detection: Detection[Any]) -> None:
     """Nothing was found."""
+    __tracebackhide__ = True
     exploration, shrunk = detection.exploration, detection.shrunk
     if exploration.nondeterminism is not None:
         raise RaceError(f"run {exploration.nondeterminism.run} is not deterministic: {exploration.nondeterminism.message}")

@@ -80,7 +80,8 @@ def command(
 
     def announce(found: Found, token: Token) -> None:
         line.clear()
-        click.echo(f"{found.failure.oracle} in run {found.run} (seed {seed}): {found.failure.message}", err=as_json)
+        when = "again" if found.run < 0 else f"in run {found.run} (seed {seed})"
+        click.echo(f"{found.failure.oracle} {when}: {found.failure.message}", err=as_json)
         click.echo(f"  {command_line('replay', token)}", err=as_json)
 
     detection = detect(

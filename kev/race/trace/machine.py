@@ -79,6 +79,8 @@ class Task:
     """The number of the page it reached for last; -1 for none."""
     touches: int = ANYTHING
     """What its next step accesses, a bit for each page."""
+    scope: int = 0
+    """What each of its steps may access besides, in what it is doing now."""
     done: bool = False
     stopped: bool = False
     """It is done, or blocked."""
@@ -124,9 +126,12 @@ class TraceMachine:
         self.vcpu = 0
         """Which takes the present step."""
         self.failure: Failure | None = None
+        self.shared: Final[dict[str, Any]] = {}
+        """For what the vCPUs of a test have to tell each other."""
         self._runnable: Final[list[int]] = []
         self._touched = 0
-        self._opaque: Final = opaque
+        self._reach: Final = (ANYTHING,) * (len(pages) + 1) if opaque else _reaches(pages)
+        """What a step may access that begins at a point about a page, by its number; at a point about none, by -1."""
         self._told: Subscriptions = SILENCE
 
     @property
@@ -140,10 +145,10 @@ class TraceMachine:
 
     def run(self, bodies: Sequence[Coroutine[Any, None, None]], scheduler: Scheduler) -> None:
         """Runs the vCPUs, until all are done or one has done something wrong: `failure` says what. Whatever `scheduler` raises."""
-        for vcpu, body in enumerate(bodies):
-            self.tasks.append(Task(body))
-            self._runnable.append(vcpu)
-            self._resume(vcpu, self.tasks[vcpu], body.send, None)
+        self.tasks += map(Task, bodies)
+        self._runnable += range(len(bodies))
+        for vcpu, task in enumerate(self.tasks):
+            self._resume(vcpu, task, task.resume, None)
         self._drive(scheduler)
         if self.failure is None:
             self._conclude()
@@ -183,7 +188,7 @@ class TraceMachine:
         while runnable and self.failure is None:
             chosen = scheduler.next(runnable, executed, accesses)
             self.vcpu = vcpu = chosen.vcpu
-            task, limit = tasks[vcpu], chosen.budget.instructions
+            task, limit = tasks[vcpu], chosen.budget.instructions or MAX_STEPS + 1
             executed = accesses = 0
             while True:
                 self._touched = task.touches
@@ -225,7 +230,7 @@ class TraceMachine:
             if at.__class__ is tuple:
                 _, gpa = task.at = cast(At, at)
                 page = task.page = gpa >> PAGE_SHIFT
-                task.touches = ANYTHING if page < 0 or self._opaque else 1 << page
+                task.touches = self._reach[page] | task.scope
             else:
                 self._block(vcpu, task, at)
 
@@ -312,6 +317,16 @@ def trace_machine(pages: Sequence[Page], factory: PagerFactory, *, opaque: bool 
 def _memory() -> TraceMemory:
     """One for all runs of this process: they follow each other."""
     return TraceMemory()
+
+
+def _reaches(pages: Sequence[Page]) -> tuple[int, ...]:
+    """A page alone; or all that loaders tie together, of which a step on the way from one to the other may access both."""
+    reaches = [1 << number for number in range(len(pages))]
+    for number, page in enumerate(pages):
+        if page.needs is not None:
+            joined = reaches[number] | reaches[page.needs]
+            reaches = [joined if reach & joined else reach for reach in reaches]
+    return (*reaches, ANYTHING)
 
 
 @cache

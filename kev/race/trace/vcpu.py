@@ -31,6 +31,11 @@ class TraceVcpu:
         self._machine: Final = machine
         self._short_cut: Final = short_cut
 
+    @property
+    def shared(self) -> dict[str, Any]:
+        """One for all vCPUs, empty at the beginning of every run."""
+        return self._machine.shared
+
     async def read(self, page: int) -> bytes:
         """Reads all of a page, which is loaded if need be."""
         frame = await self._frame(page, Access.READ)
@@ -62,13 +67,16 @@ class TraceVcpu:
 
     async def prefetch(self, page: int, count: int = 1) -> None:
         """Loads pages that nobody has asked for. That one cannot be loaded does not matter."""
+        machine, task = self._machine, self._machine.tasks[self.index]
+        task.scope = (1 << count) - 1 << page
         await reach(TracePoint.ACCESS, page << PAGE_SHIFT)
-        machine = self._machine
         machine.tell("called", Verb.PREFETCH, page)
         try:
             await machine.pager.load_range(Gpa(page << PAGE_SHIFT), Gpa(page + count << PAGE_SHIFT))
         except InjectedFailure as error:
             machine.tell("prefetch_failed", error)
+        finally:
+            task.scope = 0
 
     async def cancel(self, vcpu: int) -> None:
         """Gives up what another vCPU is doing in the pager: it gets `Cancelled`."""

@@ -48,7 +48,7 @@ MUTANTS: Final = (
     _mutant("fill-over-store", FillOverStore, "p0+2/w0r0/w1r1"),
     _mutant("no-flush-after-reuse", NoFlush, "r0r0/e0/r1"),
     _mutant("wrong-page-woken", WrongPageWoken, "r0/r0/r1"),
-    _mutant("lock-across-load", LockAcrossLoad, "r1/r0/r0;1=n0"),
+    _mutant("lock-across-load", LockAcrossLoad, "r0r1/r0r1/r1;1=n0"),
     _mutant("bytes-left-behind", BytesLeftBehind, "r0/c0/r1"),
     _mutant("old-error-for-newcomers", OldErrorForNewcomers, "r0/r0/r0;0=x1"),
     _mutant("pending-awaited-twice", PendingAwaitedTwice, "r0/r0/r1;s"),

@@ -38,12 +38,14 @@ class PrefetchAgainstFault(KernelVmPager):
 
 
 class LockAcrossLoad(KernelVmPager):
-    """One lock for all pages, held while a loader runs: a loader that needs another page waits for itself."""
+    """One lock for all loads, held while a loader runs: one that needs a page that is not there yet waits for itself."""
 
     _locked = False
     _unlocked: Rendezvous | None = None
 
     async def load_page(self, gpa: Gpa) -> None:
+        if self.pages[page_floor(gpa)] is PageState.PRESENT:
+            return
         await self._lock(gpa)
         try:
             await super().load_page(gpa)

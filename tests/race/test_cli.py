@@ -1,0 +1,93 @@
+"""`kev race`, as a person at the prompt sees it."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kev.cli.main import kev
+
+
+@pytest.fixture(autouse=True)
+def _somewhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def race(*arguments: str) -> Result:
+    return CliRunner().invoke(kev, ["race", *arguments], prog_name="kev")
+
+
+def failing_token() -> str:
+    failure = json.loads(race("lost-wake-up", "--seed", "3", "--json").stdout)["failure"]
+    return str(failure["token"])
+
+
+def test_a_broken_pager_is_caught_shrunk_told_and_drawn(tmp_path: Path) -> None:
+    result = race("explore", "eviction-against-store", "--strategy", "random", "--svg", "race.svg")
+    assert result.exit_code == 1
+    assert "wrong contents in run " in result.stdout
+    assert "shrunk to 3 switches and 2 vCPUs:" in result.stdout
+    assert "stored at offset 0x0" in result.stdout
+    assert ET.parse(tmp_path / "race.svg").getroot().tag.endswith("svg")
+
+
+def test_a_program_that_does_no_harm_is_explored_to_the_end() -> None:
+    result = race("r0/r0", "--strategy", "exhaustive", "--preemptions", "none", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["complete"] is True
+    assert report["failure"] is None
+    assert report["runs"] == report["interleavings"] == 342
+
+
+def test_a_token_replays_the_same_run_ten_times_out_of_ten() -> None:
+    result = race("replay", failing_token(), "--times", "10")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("lost wake-up: nobody can go on: ")
+    assert result.stdout.endswith("the same 10 times out of 10\n")
+
+
+def test_a_failure_can_be_shrunk_and_shown() -> None:
+    token = failing_token()
+    assert "switches, now 3; 3 vCPUs, now 2:" in race("shrink", token).stdout
+    assert "LOST WAKE-UP: nobody can go on" in race("show", token).stdout
+
+
+def test_the_second_exploration_fails_at_once() -> None:
+    assert race("lost-wake-up").exit_code == 1
+    again = race("lost-wake-up")
+    assert again.exit_code == 1
+    assert again.stdout.startswith("lost wake-up again: ")
+
+
+def test_a_run_that_ends_well_cannot_be_shrunk() -> None:
+    result = race("shrink", "kev1-AAV0cmFjZQACcjABAAcM8gEv")
+    assert result.exit_code == 2
+    assert result.stderr == "kev: the run of this token ends well: there is nothing to shrink\n"
+
+
+def test_what_nobody_knows_is_refused_by_name() -> None:
+    result = race("explore", "no-such-pager")
+    assert result.exit_code == 2
+    assert "'no-such-pager'" in result.stderr
+
+
+def test_kevs_own_pager_survives() -> None:
+    result = race("explore", "--runs", "800", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["survived"] is True
+    assert report["runs"] >= 800
+    assert report["failures"] == []
+
+
+def test_the_catalogue_is_checked_as_a_whole() -> None:
+    result = race("explore", "--all", "--runs", "1000", "--json", "--jobs", "2")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert report["ok"] is True
+    assert report["caught"] == report["of"] >= 14
+    assert all(mutant["switches"] <= 4 for mutant in report["mutants"])
+    assert all(mutant["by"]["exhaustive"]["runs"] <= 1_000 for mutant in report["mutants"])

@@ -1,0 +1,133 @@
+"""Exploring, and what is found."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+
+from kev.race import Program, check
+from kev.race.explore import explore
+from kev.race.hypothesis import programs
+from kev.race.interleaving import Interleaving
+from kev.race.jobs import explore_shared
+from kev.race.schedule import Schedule
+from kev.race.shrink import shrink
+from kev.race.strategy import Exhaustive, SeededRandom
+from kev.race.strategy.replay import RoughScheduler
+from kev.race.trace.smaller import smaller_programs
+from kev.schedule import ANYTHING
+from pager.kernel import KernelVmPager
+from pager.protocols import Point
+from tests.race.mutants.filling import EvictionAgainstStore, NoFlush
+from tests.race.mutants.waking import LostWakeUp
+from tests.race.subjects import subject
+
+
+@settings(max_examples=40, deadline=None)
+@given(programs())
+def test_the_pager_keeps_all_rules_whatever_vcpus_do(program: Program) -> None:
+    check(program, runs=10)
+
+
+def test_the_same_seed_finds_the_same_failure() -> None:
+    race = subject("r0r1/r0/r1", LostWakeUp)
+    first, second = (explore(race, SeededRandom(3), 1_000) for _ in range(2))
+    assert first.found == second.found
+    assert first.found is not None
+    assert first.interleavings == second.interleavings
+
+
+def test_processes_find_what_one_process_finds() -> None:
+    race = subject("w0/e0r0/r0r1", EvictionAgainstStore)
+    alone = explore(race, SeededRandom(11), 3_000)
+    together = explore_shared(race, SeededRandom(11), 3_000, jobs=2)
+    assert alone.found is not None
+    assert together.found == alone.found
+
+
+def test_processes_add_up_what_they_have_seen() -> None:
+    race = subject("r0/r0")
+    alone = explore(race, SeededRandom(0), 2_500)
+    together = explore_shared(race, SeededRandom(0), 2_500, jobs=2)
+    assert (together.runs, together.schedules, together.interleavings) == (2_500, alone.schedules, alone.interleavings)
+    assert together.coverage == alone.coverage
+
+
+def test_what_failed_once_is_tried_first() -> None:
+    race = subject("r0/r0", LostWakeUp)
+    known = Schedule.of([(0, 2), (1, 2), (0, 5), (1, 1)])
+    exploration = explore(race, SeededRandom(0), 1_000, known=[Schedule.of([(0, 7)]), known])
+    assert exploration.runs == 0
+    assert exploration.found is not None
+    assert exploration.found.run == -1
+    assert exploration.found.schedule == known
+
+
+def test_coverage_grows_towards_one() -> None:
+    few, many = (explore(subject("r0/r0"), SeededRandom(0), runs).coverage for runs in (20, 2_000))
+    assert few is not None
+    assert many is not None
+    assert 0 <= few < many <= 1
+    assert explore(subject("r0/r0"), Exhaustive(1), 20).coverage is None
+
+
+class Fickle(KernelVmPager):
+    """Every other pager has a scheduling point more."""
+
+    _made = itertools.count()
+
+    async def load_page(self, gpa):  # type: ignore[no-untyped-def]
+        if next(self._made) % 2:
+            await self._reach(Point.LOCK, gpa)
+        await super().load_page(gpa)
+
+
+def test_runs_that_differ_under_the_same_schedule_are_reported_apart_from_failures() -> None:
+    exploration = explore(subject("r0", Fickle), SeededRandom(0), 10)
+    assert exploration.found is None
+    assert exploration.nondeterminism is not None
+    assert exploration.nondeterminism.run == 0
+    assert exploration.nondeterminism.message == "once it ends well after 8 steps, and once it ends well after 7 steps"
+
+
+def leave_out_segments(schedule: Schedule) -> Iterator[Schedule]:
+    for index in range(len(schedule.segments)):
+        yield Schedule.of((*schedule.segments[:index], *schedule.segments[index + 1 :]))
+
+
+@pytest.mark.parametrize(
+    ("program", "factory"),
+    [("r0r1/w0r0/e1e0/r0r0", NoFlush), ("w0w1r1/e0r0/r0r1", EvictionAgainstStore), ("r0r1/r0/r1/w2", LostWakeUp)],
+)
+def test_a_shrunk_failure_is_locally_minimal(program: str, factory: type[KernelVmPager]) -> None:
+    race = subject(program, factory)
+    found = explore(race, SeededRandom(1), 2_000).found
+    assert found is not None
+    small = shrink(race, found.schedule, found.failure)
+    assert small.schedule.switches <= found.schedule.switches
+    for schedule in leave_out_segments(small.schedule):
+        outcome = small.subject.run(RoughScheduler(schedule))
+        same = outcome.failure is not None and outcome.failure.oracle == found.failure.oracle
+        assert not same or outcome.schedule.switches >= small.schedule.switches
+    for smaller in smaller_programs(small.subject.program):
+        failure = subject(str(smaller), factory).run(RoughScheduler(small.schedule)).failure
+        assert failure is None or failure.oracle != found.failure.oracle
+
+
+def digest(*steps: tuple[int, int]) -> int:
+    seen = Interleaving()
+    seen.extend([vcpu for vcpu, _ in steps], [pages for _, pages in steps])
+    return seen.digest()
+
+
+def test_steps_on_different_pages_commute() -> None:
+    assert digest((0, 1), (1, 2), (0, 4)) == digest((1, 2), (0, 1), (0, 4))
+    assert digest((0, 0b11), (1, 0b100)) == digest((1, 0b100), (0, 0b11))
+
+
+def test_steps_on_a_page_in_common_do_not_commute() -> None:
+    assert digest((0, 1), (1, 1)) != digest((1, 1), (0, 1))
+    assert digest((0, 0b11), (1, 0b10)) != digest((1, 0b10), (0, 0b11))
+    assert digest((0, 1), (1, ANYTHING)) != digest((1, ANYTHING), (0, 1))
+    assert digest((0, ANYTHING), (1, 0b1000)) != digest((1, 0b1000), (0, ANYTHING))
