@@ -66,6 +66,11 @@ class BenchResult:
         found = self.scenario(scenario, **parameters)
         return found[0].metrics[metric].median if len(found) == 1 and metric in found[0].metrics else None
 
+    def least(self, metric: str, scenario: str, **parameters: Any) -> float | None:
+        """The same for the least of all rounds."""
+        found = self.scenario(scenario, **parameters)
+        return min(found[0].metrics[metric].values) if len(found) == 1 and metric in found[0].metrics else None
+
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **attrs.asdict(self)}
 
