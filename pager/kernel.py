@@ -126,7 +126,8 @@ class KernelVmPager:
         """
         self.unmapped: Callable[[Gpa], None] | None = None
         """Told of every page that was unmapped, before its contents are looked at: the engine's `invalidate`."""
-        self._rendezvous: Final = rendezvous
+        self.rendezvous = rendezvous
+        """Makes what those who wait for a load wait at."""
         self._loads: Final[dict[int, Load]] = {}
         self._mmio_pages: Final[dict[int, Hpa]] = {}
         self._fingerprints: Final[dict[int, int]] = {}
@@ -454,7 +455,7 @@ class KernelVmPager:
         await self._reach(Point.WAIT, load.page)
         if not load.finished:
             if load.rendezvous is None:
-                load.rendezvous = self._rendezvous()
+                load.rendezvous = self.rendezvous()
             await load.rendezvous.wait()
         if load.error is not None:
             raise load.error

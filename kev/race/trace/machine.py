@@ -5,10 +5,9 @@ between two awaits in trio; which of them is resumed next is the scheduler's cho
 """
 
 from bisect import insort
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from types import coroutine
 from typing import Any, Final, Protocol, cast
 from warnings import catch_warnings, simplefilter
 
@@ -18,9 +17,10 @@ from kev.addressing import KIB, PAGE_SHIFT, Gpa, Gva
 from kev.engine.trace import TraceEngine, TraceMemory, TraceTable
 from kev.memory import HostMemory
 from kev.race.errors import RaceError
+from kev.race.meeting import Meeting
 from kev.race.outcome import Failure
+from kev.race.points import At, TracePoint, reach
 from kev.race.trace.listener import SILENCE, Listener, Subscriptions, subscriptions
-from kev.race.trace.points import At, TracePoint, reach
 from kev.race.trace.program import Page
 from kev.race.trace.source import TraceSource
 from kev.race.trace.vcpu import Cancelled
@@ -41,31 +41,6 @@ class PagerFactory(Protocol):
     def __call__(
         self, image: KernelImage, ram_kib: int, memory: HostMemory, table: NestedTable, rendezvous: Callable[[], Rendezvous], /
     ) -> KernelVmPager: ...
-
-
-@coroutine
-def _block(meeting: "Meeting") -> Generator["Meeting", None, None]:
-    yield meeting
-
-
-class Meeting:
-    """The rendezvous of a trace run: those who wait are up to the scheduler again after `set`."""
-
-    __slots__ = ("_happened", "_machine", "waiting")
-
-    def __init__(self, machine: "TraceMachine") -> None:
-        self._machine: Final = machine
-        self._happened = False
-        self.waiting: Final[list[int]] = []
-
-    def set(self) -> None:
-        self._happened = True
-        while self.waiting:
-            self._machine.wake(self.waiting.pop(0))
-
-    async def wait(self) -> None:
-        if not self._happened:
-            await _block(self)
 
 
 @attrs.define(eq=False, slots=True)
@@ -145,8 +120,8 @@ class TraceMachine:
 
     def run(self, bodies: Sequence[Coroutine[Any, None, None]], scheduler: Scheduler) -> None:
         """Runs the vCPUs, until all are done or one has done something wrong: `failure` says what. Whatever `scheduler` raises."""
-        self.tasks += map(Task, bodies)
-        self._runnable += range(len(bodies))
+        self.tasks.extend(map(Task, bodies))
+        self._runnable.extend(range(len(bodies)))
         for vcpu, task in enumerate(self.tasks):
             self._resume(vcpu, task, task.resume, None)
         self._drive(scheduler)

@@ -1,20 +1,18 @@
 """Where the pages of a trace program come from: a source that takes its time, and fails when the program says so."""
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
-from kev.race.trace.points import TracePoint, reach
+from kev.race.arrival import Arrival
+from kev.race.points import TracePoint, reach
 from kev.race.trace.program import Page
 from pager.backing import PageLoader
 from pager.source import SourceError
 
 if TYPE_CHECKING:
     from kev.race.trace.machine import TraceMachine
-
-
-T = TypeVar("T")
 
 
 class InjectedFailure(SourceError):
@@ -29,20 +27,6 @@ class InjectedFailure(SourceError):
 def original(page: int) -> bytes:
     """What the image has in a page: no two pages have a byte in common, and none is zero."""
     return bytes([page + 1]) * PAGE_SIZE
-
-
-class _Arrival(Generic[T]):
-    """Something that is there after an await. Unlike a coroutine it may be forgotten: broken pagers do."""
-
-    __slots__ = ("_result", "_wait")
-
-    def __init__(self, wait: Callable[[], Awaitable[None]], result: T) -> None:
-        self._wait: Final = wait
-        self._result: Final = result
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        yield from self._wait().__await__()
-        return self._result
 
 
 class TraceSource:
@@ -66,7 +50,7 @@ class TraceSource:
         if self._instant or all(self._pages[page].instant for page in pages):
             self._fill_now(pages, buffer)
             return len(buffer)
-        return _Arrival(lambda: self._fill_slowly(pages, buffer), len(buffer))
+        return Arrival(lambda: self._fill_slowly(pages, buffer), len(buffer))
 
     def loader_after(self, page: int, needed: int) -> PageLoader:
         """A loader of `page` that touches the page `needed` first."""
@@ -74,7 +58,7 @@ class TraceSource:
 
         def load(frame: memoryview) -> Awaitable[bool]:
             self._machine.tell("fill_began", pages)
-            return _Arrival(lambda: self._fill_slowly(pages, frame, needed), True)
+            return Arrival(lambda: self._fill_slowly(pages, frame, needed), True)
 
         return load
 

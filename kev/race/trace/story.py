@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SHIFT
 from kev.exits import Access
+from kev.race.points import TracePoint
 from kev.race.report.story import Kind, Moment, Story
 from kev.race.trace.listener import Listener
-from kev.race.trace.points import TracePoint
 from kev.race.trace.program import Verb
 from kev.race.trace.source import InjectedFailure
 from pager.pages import PageEvent

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kev.addressing import PAGE_SHIFT, Gpa, Hpa
 from kev.exits import Access, EptViolation
-from kev.race.trace.points import TracePoint, reach
+from kev.race.points import TracePoint, reach
 from kev.race.trace.program import Action, Program, Verb
 from kev.race.trace.source import InjectedFailure
 

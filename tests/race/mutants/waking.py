@@ -24,7 +24,7 @@ class LostWakeUp(KernelVmPager):
             self.observer.waited(Gpa(load.page))
         if not load.finished:
             await self._reach(Point.WAIT, load.page)
-            load.rendezvous = load.rendezvous or self._rendezvous()
+            load.rendezvous = load.rendezvous or self.rendezvous()
             await load.rendezvous.wait()
         if load.error is not None:
             raise load.error

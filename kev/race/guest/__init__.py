@@ -1,0 +1,1 @@
+"""Whole guests: real code, whose vCPUs are interleaved at exact instructions."""

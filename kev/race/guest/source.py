@@ -1,0 +1,42 @@
+"""Images for guests that are run again and again."""
+
+from collections.abc import Awaitable
+from functools import cache
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from kev.guests import Guest, find_guest
+from kev.images import open_image
+from kev.race.arrival import Arrival
+from kev.race.points import TracePoint, reach
+from pager.source import AsynchronousSource, read_exactly
+
+
+class MemorySource:
+    """Bytes that are in memory already."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name: Final = name
+        self.size: Final = len(data)
+        self._data: Final = memoryview(data)
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int:
+        part = self._data[offset : offset + len(buffer)]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+class ScheduledSource(AsynchronousSource):
+    """The same, but the bytes of a page come when the schedule lets them."""
+
+    def __init__(self, inner: MemorySource) -> None:
+        super().__init__(inner)
+        self._inner: Final = inner
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
+        async def arrive() -> None:
+            await reach(TracePoint.ARRIVE, -1)
+            self._inner.read_into(offset, buffer)
+
+        return Arrival(arrive, min(len(buffer), max(self.size - offset, 0)))
