@@ -15,6 +15,7 @@ from kev.dev.msrs import MsrBus
 from kev.dev.ports import PortBus
 from kev.dev.processor import ProcessorMsrs
 from kev.engine.amdv.engine import AmdvEngine
+from kev.engine.amdv.host import Host
 from kev.engine.base import EntryState
 from kev.errors import KevError
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
@@ -109,7 +110,7 @@ class VmBuilder:
         self._pager = pager
         self._table = table
         self._console = Console(output)
-        self._engine = AmdvEngine(pager.memory, table)
+        self._engine = AmdvEngine(Host(pager.memory), table)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
         self._timers = TimerQueue(self._clock)

@@ -2,8 +2,8 @@
 
 The vCPUs of a machine share one emulated CPU, so one of them executes at a time. A task that has ended its slice asks the scheduler
 who is next. While nobody has to wait, it runs that vCPU's slice itself, since a switch between tasks takes longer than one between
-vCPUs; what has to be awaited, each vCPU's own task awaits. A vCPU that waits for a page, an interrupt or a SIPI has given the CPU away
-before it waits.
+vCPUs; what has to be awaited, each vCPU's own task awaits. A vCPU that waits for a page, an interrupt or a SIPI has given the CPU
+away before it waits.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""MOV to CR4 and to and from CR8, and the instructions that CR4.UMIP forbids (Intel SDM vol. 3, "Control registers").
+"""Control registers, and the instructions that CR4.UMIP forbids (Intel SDM vol. 3, "Control registers").
 
 The emulated CPU accepts reserved bits in CR4, does not know UMIP, and has no interrupt controller behind CR8.
 """
@@ -22,6 +22,7 @@ _DEFINED: Final = (
     | 1 << 20  # SMEP
     | 1 << 21  # SMAP
 )
+_SMSW: Final = (0x01, 4)
 _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
 _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
@@ -61,9 +62,24 @@ def read_cr8(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
         vcpu.skip(instruction.length)
 
 
-def read_descriptor_table(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    """SGDT, SIDT, SLDT and STR while CR4.UMIP is set: #GP outside of CPL 0."""
+def read_cr0(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    """MOV from CR0, and SMSW, while CR4.UMIP is set."""
     instruction = _current(engine, vcpu)
+    if instruction is None or _key(instruction) == _SMSW:
+        _store_system_register(engine, vcpu, instruction)
+    else:
+        assert instruction.operand.register is not None
+        vcpu.quads[instruction.operand.register] = vcpu.cr0
+        vcpu.skip(instruction.length)
+
+
+def read_descriptor_table(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+    """SGDT, SIDT, SLDT and STR while CR4.UMIP is set."""
+    _store_system_register(engine, vcpu, _current(engine, vcpu))
+
+
+def _store_system_register(engine: "AmdvEngine", vcpu: AmdvVcpu, instruction: "Instruction | None") -> None:
+    """What UMIP forbids outside of CPL 0."""
     if instruction is None:
         engine.raise_exception(vcpu, INVALID_OPCODE)
     elif vcpu.cpl:
@@ -73,18 +89,24 @@ def read_descriptor_table(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
 
 
 def _stored(vcpu: AmdvVcpu, instruction: "Instruction") -> bytes:
-    """What the instruction writes to memory; a selector that goes to a register is written here, and nothing is left."""
-    key = (instruction.opcode, instruction.extension & 7)
+    """What the instruction writes to memory; what goes to a register is written here, and nothing is left."""
+    key = _key(instruction)
     if key in _DESCRIPTOR_TABLES:
         _, base, limit, _ = vcpu.raw_segment(_DESCRIPTOR_TABLES[key])
-        return limit.to_bytes(4, "little")[:2] + base.to_bytes(8, "little")[: 8 if vcpu.long_mode else 4]
-    selector = vcpu.raw_segment(_SELECTORS[key])[0] & 0xFFFF
+        return limit.to_bytes(4, "little")[:2] + base.to_bytes(8, "little")[: 8 if vcpu.in_64_bit_mode else 4]
+    value = vcpu.cr0 if key == _SMSW else vcpu.raw_segment(_SELECTORS[key])[0] & 0xFFFF
     register = instruction.operand.register
     if register is None:
-        return selector.to_bytes(2, "little")
-    keep = vcpu.quads[register] & ~0xFFFF if instruction.operand_size == 2 else 0
-    vcpu.quads[register] = keep | selector
+        return (value & 0xFFFF).to_bytes(2, "little")
+    if instruction.operand_size == 2:
+        value = vcpu.quads[register] & ~0xFFFF | value & 0xFFFF
+    vcpu.quads[register] = value
     return b""
+
+
+def _key(instruction: "Instruction") -> tuple[int, int]:
+    """The second byte of the opcode, and its extension in the ModRM byte."""
+    return instruction.opcode, instruction.extension & 7
 
 
 def _current(engine: "AmdvEngine", vcpu: AmdvVcpu) -> "Instruction | None":

@@ -2,16 +2,16 @@
 
 from typing import Final, NamedTuple
 
-from kev.engine.amdv import layout
-from kev.engine.amdv.vcpu import CS, DS, ES, FS, GS, HFLAGS_CS64, SS, AmdvVcpu
+from kev.engine.amdv.vcpu import CS, DS, ES, FS, GS, SS, AmdvVcpu
 
 LONGEST_INSTRUCTION: Final = 15
 
 _SEGMENT_PREFIXES: Final = {0x26: ES, 0x2E: CS, 0x36: SS, 0x3E: DS, 0x64: FS, 0x65: GS}
 _OPERAND_SIZE: Final = 0x66
 _ADDRESS_SIZE: Final = 0x67
-_IGNORED_PREFIXES: Final = frozenset({0xF0, 0xF2, 0xF3})
+_PREFIXES: Final = frozenset({*_SEGMENT_PREFIXES, _OPERAND_SIZE, _ADDRESS_SIZE, 0xF0, 0xF2, 0xF3})
 _TWO_BYTE: Final = 0x0F
+_MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
 _DEFAULT_SIZE_32: Final = 1 << 22  # the D flag in a code segment's second word
 _REX_W, _REX_R, _REX_X, _REX_B = 8, 4, 2, 1
 
@@ -62,23 +62,14 @@ class _Bytes:
 
 def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
     """Decodes the instruction at RIP, whose bytes are `code`. UndecodableInstruction if it is of another kind."""
-    in_64_bit_mode = bool(vcpu.words[layout.HFLAGS >> 2] & HFLAGS_CS64)
+    in_64_bit_mode = vcpu.in_64_bit_mode
     default_32 = bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
-    address_size = 8 if in_64_bit_mode else 4 if default_32 else 2
-    operand_size = 4 if in_64_bit_mode or default_32 else 2
-    segment: int | None = None
-    rex = 0
     stream = _Bytes(code)
-    while True:
-        byte = stream.take()
-        if byte in _SEGMENT_PREFIXES:
-            segment = _SEGMENT_PREFIXES[byte]
-        elif byte == _OPERAND_SIZE:
-            operand_size = 2 if operand_size == 4 else 4
-        elif byte == _ADDRESS_SIZE:
-            address_size = 4 if address_size != 4 else 2
-        elif byte not in _IGNORED_PREFIXES:
-            break
+    prefixes, byte = _prefixes(stream)
+    address_size = _size(8 if in_64_bit_mode else 4 if default_32 else 2, _ADDRESS_SIZE in prefixes)
+    operand_size = _size(4 if in_64_bit_mode or default_32 else 2, _OPERAND_SIZE in prefixes)
+    segment = next((_SEGMENT_PREFIXES[prefix] for prefix in reversed(prefixes) if prefix in _SEGMENT_PREFIXES), None)
+    rex = 0
     if in_64_bit_mode and byte & 0xF0 == 0x40:
         rex = byte
         byte = stream.take()
@@ -86,6 +77,8 @@ def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
         raise UndecodableInstruction
     opcode = stream.take()
     mod_rm = stream.take()
+    if opcode in _MOV_CONTROL_REGISTER:
+        mod_rm |= 0xC0
     operand = _operand(vcpu, stream, mod_rm, rex, address_size, segment)
     return Instruction(
         stream.position,
@@ -94,6 +87,21 @@ def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
         operand,
         8 if rex & _REX_W else operand_size,
     )
+
+
+def _prefixes(stream: _Bytes) -> tuple[list[int], int]:
+    """The legacy prefixes, and the byte that follows."""
+    found: list[int] = []
+    while (byte := stream.take()) in _PREFIXES:
+        found.append(byte)
+    return found, byte
+
+
+def _size(default: int, changed: bool) -> int:
+    """An operand's or an address's size in bytes: a prefix makes the default another."""
+    if not changed:
+        return default
+    return 2 if default == 4 else 4
 
 
 def _operand(vcpu: AmdvVcpu, stream: _Bytes, mod_rm: int, rex: int, address_size: int, segment: int | None) -> Operand:
@@ -107,7 +115,7 @@ def _operand(vcpu: AmdvVcpu, stream: _Bytes, mod_rm: int, rex: int, address_size
     offset &= (1 << 8 * address_size) - 1
     if segment is None:
         segment = SS if uses_stack else DS
-    base = vcpu.raw_segment(segment)[1] if segment in (FS, GS) or not vcpu.words[layout.HFLAGS >> 2] & HFLAGS_CS64 else 0
+    base = vcpu.raw_segment(segment)[1] if segment in (FS, GS) or not vcpu.in_64_bit_mode else 0
     mask = 0xFFFF_FFFF_FFFF_FFFF if vcpu.long_mode else 0xFFFF_FFFF
     return Operand(None, base + offset & mask)
 
@@ -133,7 +141,7 @@ def _offset_32_or_64(vcpu: AmdvVcpu, stream: _Bytes, mode: int, rm: int, rex: in
             base = None
     elif rm == 5 and mode == 0:
         base = None
-        relative = bool(vcpu.words[layout.HFLAGS >> 2] & HFLAGS_CS64)
+        relative = vcpu.in_64_bit_mode
     displacement = stream.take(4 if mode in (0, 2) else 1, signed=True) if mode or base is None else 0
     start = vcpu.quads[base] if base is not None else vcpu.rip + stream.position if relative else 0
     return start + scaled + displacement, base in (4, 5)

@@ -18,11 +18,11 @@ from kev.engine.amdv.delivery import (
     EventDelivery,
     nested_error_code,
 )
+from kev.engine.amdv.host import Host
 from kev.engine.amdv.instructions import INTERCEPTED, finish, vmcall
-from kev.engine.amdv.libunicorn import Context, EmulatedCpu, EmulationError
+from kev.engine.amdv.libunicorn import Context, EmulationError
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
 from kev.engine.amdv.port_permission import may_access_port
-from kev.engine.amdv.preempt import PreemptionThread
 from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
@@ -43,7 +43,6 @@ from kev.exits import (
     PreemptionTimer,
     Reply,
 )
-from kev.memory import HostMemory
 from kev.paging.guest import GuestFault
 from kev.paging.table import PageTable
 
@@ -54,7 +53,6 @@ _HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
 _INTERCEPTS: Final = vmcb.SVM_INSTRUCTIONS | {
     vmcb.INTR,
     vmcb.RDTSC,
-    vmcb.RDTSCP,
     vmcb.CPUID,
     vmcb.HLT,
     vmcb.MSR,
@@ -70,10 +68,8 @@ _INTERCEPTS: Final = vmcb.SVM_INSTRUCTIONS | {
 # Nested page fault error code: bit 1 write, bit 4 instruction fetch.
 _ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error & 2 else Access.READ for error in range(0x20))
 
+_NMI: Final = 2
 _VMCALL_BYTES: Final = b"\x0f\x01\xc1"
-_INT3: Final = 0xCC
-_EFER: Final = 0xC0000080
-_MASK32: Final = 0xFFFF_FFFF
 
 
 def _no_service(_exit: Exit) -> None:
@@ -87,17 +83,15 @@ class EngineError(KevError):
 class AmdvEngine:
     """See `kev.engine.base.Engine`."""
 
-    def __init__(self, memory: HostMemory, table: PageTable) -> None:
-        """An engine whose guest-physical memory is what `table`, in AMD's format, maps onto `memory`."""
-        self._memory = memory
-        self.uc = uc = EmulatedCpu()
-        uc.map_memory(0, memory.size, memory.address)
-        self._cpu = layout.locate(uc)
+    def __init__(self, host: Host, table: PageTable) -> None:
+        """Runs a guest on `host`, with the guest-physical memory that `table`, in AMD's format, maps onto the host's."""
+        memory = host.memory
+        self._host = host
+        self.uc, self._cpu = host.processor
         self._cpu.whole_instructions.value = 1
         self._vmcb = Vmcb(memory, table.root)
-        self._delivery = EventDelivery(uc, self._cpu, memory, self._vmcb)
+        self._delivery = EventDelivery(self.uc, self._cpu, memory, self._vmcb)
         self.linear = LinearMemory(memory, table, self.ask)
-        self._preemption = PreemptionThread(self._preempt)
         self._window = memory.size
         self._vcpus: list[AmdvVcpu] = []
         self._vcpu: AmdvVcpu | None = None
@@ -106,18 +100,17 @@ class AmdvEngine:
         self._preempted = False
         self._counted = False
         self._running = False
-        self._not_retired = 0
+        self._not_retired = self._retired_before = self._left = 0
         self._delivering: Event | None = None
         self.first_vector: int | None = None
-        self._nested_page_faults = 0
         self._umip = False
-        self._forbidden_access: int | None = None
-        uc.on_interrupt(self._on_interrupt)
-        uc.on_invalid_instruction(self._on_invalid_instruction)
-        uc.on_in(self._on_in)
-        uc.on_out(self._on_out)
-        uc.on_syscall(self._on_syscall)
-        uc.on_sysenter(self._on_sysenter)
+        self._cut_short: tuple[int, EptViolation | None] | None = None
+        self.uc.on_interrupt(self._on_interrupt)
+        self.uc.on_invalid_instruction(self._on_invalid_instruction)
+        self.uc.on_in(self._on_in)
+        self.uc.on_out(self._on_out)
+        self.uc.on_syscall(self._on_syscall)
+        self.uc.on_sysenter(self._on_sysenter)
 
     # What the machine asks for.
 
@@ -142,13 +135,15 @@ class AmdvEngine:
         self._exit = None
         self._delivering = None
         self._preempted = False
-        self._not_retired = 0
+        self._left = self._not_retired = self._retired_before = 0
         self._choose_counting(budget.instructions is not None)
         if vcpu.unpushed is not None:
             self._push_error_code(vcpu, vcpu.unpushed)
             if self._exit is not None:
                 return self._exit
-        self._cpu.interrupt_request.value = INTERRUPT_NMI if vcpu.nmi else 0
+        self._cpu.interrupt_request.value = 0
+        if vcpu.nmi:
+            self._request_nmi(vcpu)
         if vcpu.interrupt is not None:
             self._request_interrupt(vcpu.interrupt)
         count = budget.instructions or 0
@@ -156,16 +151,22 @@ class AmdvEngine:
             self._deliver(vcpu, vcpu.event)
             count += bool(count)
         if budget.seconds is not None:
-            self._preemption.arm(budget.seconds)
+            self._host.timer.arm(budget.seconds, self._preempt)
         try:
             self._emulate(vcpu, count)
+            while self._left and self._exit is None and not self._preempted:
+                count, self._left = self._left, 0
+                self._emulate(vcpu, count)
         finally:
-            self._preemption.disarm()
-            if self._counted:
-                vcpu.instructions += self._retired()
-        if self._forbidden_access is not None:
-            vcpu.rip, self._forbidden_access = self._forbidden_access, None
-            vcpu.event = Event(GENERAL_PROTECTION)
+            self._host.timer.disarm()
+            vcpu.instructions += self._retired_before
+        if self._cut_short is not None:
+            (vcpu.rip, violation), self._cut_short = self._cut_short, None
+            if violation is None:
+                vcpu.event = Event(GENERAL_PROTECTION)
+            else:
+                self._note_pending(vcpu)
+                return violation
         if self._exit is None:
             self._note_pending(vcpu)
         return self._exit or PreemptionTimer()
@@ -175,7 +176,7 @@ class AmdvEngine:
         if isinstance(reply, GuestException):
             vcpu.event = Event(reply)
         else:
-            finish(vcpu, exit, reply)
+            finish(self, vcpu, exit, reply)
 
     def yield_soon(self) -> None:
         self._preempted = True
@@ -202,7 +203,7 @@ class AmdvEngine:
     def raise_nmi(self, vcpu: AmdvVcpu) -> None:
         vcpu.nmi = True
         if self._is_executing(vcpu):
-            self._kick(INTERRUPT_NMI)
+            self._request_nmi(vcpu)
 
     def inject(self, vcpu: AmdvVcpu, exception: GuestException) -> None:
         vcpu.event = Event(exception)
@@ -232,14 +233,15 @@ class AmdvEngine:
 
     def instructions_in_slice(self) -> int:
         """Instructions retired so far in the slice that is running, if it is counted; else 0."""
-        return self._retired() if self._running and self._counted else 0
+        return self._retired_before + self._retired() if self._running and self._counted else 0
 
     def shorten(self, budget: Budget) -> None:
         if budget.instructions is not None and self._counted:
             limit = self._cpu.count_limit
             limit.value = min(limit.value, self._cpu.counter.value + budget.instructions)
+            self._left = min(self._left, budget.instructions)
         elif budget.seconds is not None and self._running:
-            self._preemption.advance(budget.seconds)
+            self._host.timer.advance(budget.seconds, self._preempt)
 
     def read_rflags(self, vcpu: AmdvVcpu) -> int:
         self._make_current(vcpu)
@@ -250,7 +252,10 @@ class AmdvEngine:
         return self.linear.look_up(vcpu, gva)
 
     def close(self) -> None:
-        self._preemption.close()
+        """The guest is over. Its vCPUs' registers can still be read, and nothing else."""
+        if self._vcpu is not None:
+            self._put_aside(self._vcpu)
+        self._host.close()
 
     # Running.
 
@@ -280,13 +285,18 @@ class AmdvEngine:
         """Empties the translation look-aside buffer, guest and nested."""
         self._delivery.flush_tlb()
 
+    def _put_aside(self, vcpu: AmdvVcpu) -> None:
+        """Moves the registers of the current vCPU from the CPU to its context."""
+        self.uc.save(vcpu.context)
+        vcpu.detach()
+        self._vcpu = None
+
     def _make_current(self, vcpu: AmdvVcpu) -> None:
         current = self._vcpu
         if current is vcpu:
             return
         if current is not None:
-            self.uc.save(current.context)
-            current.detach()
+            self._put_aside(current)
         self.uc.restore(vcpu.context)
         vcpu.attach(self._cpu.quads, self._cpu.words)
         self.forget_translations()
@@ -304,6 +314,9 @@ class AmdvEngine:
                 raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: {error}") from error
         finally:
             self._running = False
+            if self._counted:
+                self._retired_before += self._retired()
+                self._not_retired = 0
 
     def _retired(self) -> int:
         return min(self._cpu.counter.value, self._cpu.count_limit.value) - self._not_retired
@@ -320,10 +333,10 @@ class AmdvEngine:
         if len(self._vcpus) > 1:
             codes |= {vmcb.PAUSE}
         if self._umip:
-            codes |= vmcb.DESCRIPTOR_TABLE_READS
-        bits = self._vmcb.intercept(codes)
+            codes |= vmcb.FORBIDDEN_BY_UMIP
+        quads = self._cpu.quads
         # Until the next VMRUN, the CPU goes by its own copy.
-        self._cpu.quads[layout.INTERCEPT >> 3] = bits
+        quads[layout.INTERCEPT_REGISTERS >> 3], quads[layout.INTERCEPT >> 3] = self._vmcb.intercept(codes)
 
     def stop(self, exit: Exit) -> None:
         """Ends the slice with `exit`. Interrupts wait for the next slice: else the CPU would take them on its way out."""
@@ -335,16 +348,35 @@ class AmdvEngine:
 
     def _kick(self, request: int) -> None:
         self._cpu.interrupt_request.value |= request
-        self._cpu.leave_chain.value = 0xFFFF
+        self._leave_block()
 
     def _kick_hard(self) -> None:
         # One byte, because the CPU may be changing the others at this moment.
         self._cpu.host_request.value |= INTERRUPT_HARD
-        self._cpu.leave_chain.value = 0xFFFF
+        self._leave_block()
+
+    def _leave_block(self) -> None:
+        """Makes the CPU look at what is requested of it, before the next instruction in counted slices, or else the next block.
+
+        Counted code that is told to leave its block does so in the middle of a memory access, which is then made a second time:
+        there, the run ends before the next instruction, and is continued with what is left of it.
+        """
+        if not self._counted:
+            self._cpu.leave_chain.value = 0xFFFF
+        elif self._running and not self._left:
+            self._left = self._cpu.count_limit.value - self._cpu.counter.value
+            self._cpu.count_limit.value = self._cpu.counter.value
 
     def _preempt(self) -> None:
         self._preempted = True
         if self._running:
+            self._kick_hard()
+
+    def _request_nmi(self, vcpu: AmdvVcpu) -> None:
+        """The CPU itself knows when NMIs are blocked no longer. But it loses one whose delivery meets an absent page."""
+        if vcpu.nmi_blocked or self._counted:
+            self._kick(INTERRUPT_NMI)
+        else:
             self._kick_hard()
 
     def _request_interrupt(self, vector: int) -> None:
@@ -354,7 +386,8 @@ class AmdvEngine:
     def _note_pending(self, vcpu: AmdvVcpu) -> None:
         """Notes which of the interrupts that were requested are left, and takes back the request."""
         self._note_taken(vcpu)
-        vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
+        is_the_cpus = vcpu.nmi_blocked or self._counted
+        vcpu.nmi = vcpu.nmi and (not is_the_cpus or bool(self._cpu.interrupt_request.value & INTERRUPT_NMI))
         self._cpu.interrupt_request.value = 0
 
     def _note_taken(self, vcpu: AmdvVcpu) -> None:
@@ -399,9 +432,14 @@ class AmdvEngine:
                 self._deliver(vcpu, event)
                 return
             self._finish_delivery(vcpu, event)
-            if self._exit is not None or not self._preempted:
+            if self._exit is not None:
                 return
-        self.stop(PreemptionTimer())
+        if vcpu.nmi and not vcpu.nmi_blocked and not self._counted:
+            vcpu.nmi = False
+            vcpu.nmi_blocked = True
+            self.raise_exception(vcpu, GuestException(_NMI))
+        elif event is None or self._preempted:
+            self.stop(PreemptionTimer())
 
     def _finish_delivery(self, vcpu: AmdvVcpu, event: Event) -> None:
         vcpu.event = self._delivering = None
@@ -436,7 +474,12 @@ class AmdvEngine:
         """INT n, INT3, INTO: RIP is past the instruction already."""
         before = vcpu.cs.base + vcpu.rip - 1
         length = 1 if vector in (3, 4) and self.linear.peek(vcpu, before, 1) in (b"\xcc", b"\xce") else 2
-        gate_level = self.linear.gate_privilege_level(vcpu, vector)
+        try:
+            gate_level = self.linear.gate_privilege_level(vcpu, vector)
+        except AwaitedPage as awaited:
+            vcpu.rip -= length
+            self.stop(awaited.violation)
+            return
         if gate_level is not None and gate_level < vcpu.cpl:
             vcpu.rip -= length
             self.raise_exception(vcpu, GuestException(13, vector << 3 | 2))
@@ -448,8 +491,8 @@ class AmdvEngine:
     def _on_interrupt(self, _uc: int, number: int, _data: object) -> None:
         vcpu = self._vcpu
         assert vcpu is not None
-        if self._forbidden_access is not None:
-            self._fault_forbidden_access(vcpu)
+        if self._cut_short is not None:
+            self._end_cut_short(vcpu)
         elif number < _VMEXIT:
             self._on_guest_exception(vcpu, number)
         elif number == _NESTED_PAGE_FAULT:
@@ -486,8 +529,8 @@ class AmdvEngine:
         """#UD, INT 6, which Unicorn takes for the same, and VMCALL, which an AMD processor does not know."""
         vcpu = self._vcpu
         assert vcpu is not None
-        if self._forbidden_access is not None:
-            self._fault_forbidden_access(vcpu)
+        if self._cut_short is not None:
+            self._end_cut_short(vcpu)
         elif vcpu.words[layout.EXCEPTION_IS_INT >> 2]:
             vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
             vcpu.rip = vcpu.quads[layout.EXCEPTION_NEXT_EIP >> 3]
@@ -514,7 +557,10 @@ class AmdvEngine:
             vcpu.rip -= SYSTEM_CALL_LENGTH  # the CPU still moves it past the instruction
 
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
-        return 0 if self._refuse_port(port, size) else self._answer(IoIn(port, size))
+        if not self._refuse_port(port, size):
+            return self._answer(IoIn(port, size))
+        assert self._vcpu is not None
+        return self._vcpu.rax & (1 << 8 * size) - 1  # so that RAX stays as it is
 
     def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
         if not self._refuse_port(port, size):
@@ -528,23 +574,29 @@ class AmdvEngine:
         """
         vcpu = self._vcpu
         assert vcpu is not None
-        if self._forbidden_access is None and may_access_port(vcpu, self.linear, port, size):
-            return False
-        if self._forbidden_access is None:
-            self._forbidden_access = vcpu.rip
-            if self._counted:
-                self._cpu.count_limit.value = self._cpu.counter.value
-            else:
-                self._kick_hard()
+        if self._cut_short is not None:
+            return True
+        try:
+            if may_access_port(vcpu, self.linear, port, size):
+                return False
+            self._cut_short = vcpu.rip, None
+        except AwaitedPage as awaited:
+            self._cut_short = vcpu.rip, awaited.violation
+        if self._counted:
+            self._cpu.count_limit.value = self._cpu.counter.value
+        else:
+            self._kick_hard()
         return True
 
-    def _fault_forbidden_access(self, vcpu: AmdvVcpu) -> None:
-        rip, self._forbidden_access = self._forbidden_access, None
-        assert rip is not None
-        vcpu.rip = rip
+    def _end_cut_short(self, vcpu: AmdvVcpu) -> None:
+        assert self._cut_short is not None
+        (vcpu.rip, violation), self._cut_short = self._cut_short, None
         self._cpu.host_request.value &= ~INTERRUPT_HARD
         vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
-        self.raise_exception(vcpu, GENERAL_PROTECTION)
+        if violation is None:
+            self.raise_exception(vcpu, GENERAL_PROTECTION)
+        else:
+            self.stop(violation)
 
     def reply_or_stop(self, vcpu: AmdvVcpu, exit: Exit) -> Reply | None:
         """The reply that finishes `exit`; None if an exception is on its way instead, or the slice ends."""

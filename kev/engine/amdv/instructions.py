@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from kev.engine.amdv import layout, vmcb
-from kev.engine.amdv.control_registers import read_cr8, read_descriptor_table, write_cr4, write_cr8
+from kev.engine.amdv.control_registers import read_cr0, read_cr8, read_descriptor_table, write_cr4, write_cr8
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.exits import (
     GENERAL_PROTECTION,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kev.engine.amdv.engine import AmdvEngine
 
 _MASK32: Final = 0xFFFF_FFFF
+_RDTSC_BYTES: Final = b"\x0f\x31"
 _EFER: Final = 0xC0000080
 _EFER_WRITABLE: Final = 0x4901  # SCE, LME, NXE, FFXSR
 _EFER_LME: Final = 1 << 8
@@ -33,7 +34,7 @@ _EFER_LMA: Final = 1 << 10
 _CR0_PG: Final = 1 << 31
 
 
-def finish(vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
+def finish(engine: "AmdvEngine", vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
     """Completes the instruction behind `exit` with what the machine replied; exits that are not instructions need nothing."""
     match exit, reply:
         case Cpuid(), CpuidResult():
@@ -43,7 +44,7 @@ def finish(vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
         case Wrmsr(), int():
             vcpu.skip(2)
         case Rdtsc(), int():
-            _finish_rdmsr(vcpu, reply)
+            _finish_rdtsc(engine, vcpu, reply)
         case Vmcall(), int():
             vcpu.rax = reply
             vcpu.skip(3)
@@ -78,9 +79,13 @@ def msr(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
 
 
 def _finish_rdmsr(vcpu: AmdvVcpu, value: int) -> None:
+    _load_edx_eax(vcpu, value)
+    vcpu.skip(2)
+
+
+def _load_edx_eax(vcpu: AmdvVcpu, value: int) -> None:
     vcpu.rax = value & _MASK32
     vcpu.rdx = value >> 32 & _MASK32
-    vcpu.skip(2)
 
 
 def _efer(engine: "AmdvEngine", vcpu: AmdvVcpu, value: int | None) -> None:
@@ -100,15 +105,17 @@ def _efer(engine: "AmdvEngine", vcpu: AmdvVcpu, value: int | None) -> None:
 def rdtsc(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
     reply = engine.reply_or_stop(vcpu, Rdtsc())
     if isinstance(reply, int):
-        _finish_rdmsr(vcpu, reply)
+        _finish_rdtsc(engine, vcpu, reply)
 
 
-def rdtscp(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    reply = engine.reply_or_stop(vcpu, Rdtsc())
-    if isinstance(reply, int):
+def _finish_rdtsc(engine: "AmdvEngine", vcpu: AmdvVcpu, value: int) -> None:
+    """RDTSC, or RDTSCP, which the emulated CPU reports as the same exit."""
+    _load_edx_eax(vcpu, value)
+    if engine.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 2) == _RDTSC_BYTES:
+        vcpu.skip(2)
+    else:
         vcpu.rcx = vcpu.quads[layout.TSC_AUX >> 3] & _MASK32
-        _finish_rdmsr(vcpu, reply)
-        vcpu.skip(1)
+        vcpu.skip(3)
 
 
 def hlt(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
@@ -139,6 +146,7 @@ def undefined(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
 
 
 INTERCEPTED: Final[dict[int, Callable[["AmdvEngine", AmdvVcpu], None]]] = {
+    vmcb.CR0_READ: read_cr0,
     vmcb.CR8_READ: read_cr8,
     vmcb.CR4_WRITE: write_cr4,
     vmcb.CR8_WRITE: write_cr8,
@@ -147,7 +155,6 @@ INTERCEPTED: Final[dict[int, Callable[["AmdvEngine", AmdvVcpu], None]]] = {
     vmcb.HLT: hlt,
     vmcb.PAUSE: pause,
     vmcb.RDTSC: rdtsc,
-    vmcb.RDTSCP: rdtscp,
     vmcb.VMMCALL: vmcall,
     vmcb.SHUTDOWN: shutdown,
     vmcb.MONITOR: undefined,

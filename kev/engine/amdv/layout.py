@@ -40,7 +40,8 @@ EXCEPTION_IS_INT: Final = 5388
 EXCEPTION_NEXT_EIP: Final = 5392
 DEBUG_REGISTERS: Final = 5400  # DR0-DR7
 OLD_EXCEPTION: Final = 5496
-INTERCEPT: Final = 5520
+INTERCEPT: Final = 5520  # exit codes from 0x60 on
+INTERCEPT_REGISTERS: Final = 5528  # exit codes below 0x40
 FAULTING_CODE: Final = 5560  # where translated code faulted; 0 if no instruction had begun: a fetch, or an event's delivery
 SIZE: Final = 5568
 

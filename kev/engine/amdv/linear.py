@@ -43,13 +43,14 @@ class LinearMemory:
     has changed: that takes a tenth of the time. Changes of the nested tables come with `forget`.
     """
 
-    __slots__ = ("_ask", "_entries", "_memory", "_table", "_walks")
+    __slots__ = ("_ask", "_entries", "_loads", "_memory", "_table", "_walks")
 
     def __init__(self, memory: HostMemory, table: PageTable, ask: Callable[[Exit], Reply | None]) -> None:
         """`ask` is told of pages that are not mapped, as the CPU would tell."""
         self._memory = memory
         self._table = table
         self._ask = ask
+        self._loads = True
         self._walks: Final[dict[int, _Walk]] = {}
         self._entries: Final[dict[int, int]] = {}  # of the last walk: words by index
 
@@ -65,17 +66,24 @@ class LinearMemory:
             return None
 
     def peek(self, vcpu: AmdvVcpu, gva: int, length: int) -> bytes:
-        """Bytes at `gva`; fewer, or none, where they cannot be had at once."""
+        """Bytes at `gva`, as far as they are there; nothing is loaded for them."""
         found = b""
+        self._loads = False
         try:
             for hpa, size in self._pieces(vcpu, gva, length, for_write=False):
                 found += self._memory.view[hpa : hpa + size]
         except (GuestFault, AwaitedPage):
             pass
+        finally:
+            self._loads = True
         return found
 
+    def read(self, vcpu: AmdvVcpu, gva: int, length: int) -> bytes:
+        """The bytes at `gva`. GuestFault if the guest maps nothing there, AwaitedPage if a page has to be awaited."""
+        return b"".join(self._memory.view[hpa : hpa + size] for hpa, size in self._pieces(vcpu, gva, length, for_write=False))
+
     def gate_privilege_level(self, vcpu: AmdvVcpu, vector: int) -> int | None:
-        """The DPL of a vector's gate in the IDT; None in real mode, or if there is no such gate."""
+        """The DPL of a vector's gate in the IDT; None in real mode, or if there is no such gate. AwaitedPage."""
         gate = self._gate(vcpu, vector)
         return None if gate is None else gate[5] >> 5 & 3
 
@@ -100,8 +108,10 @@ class LinearMemory:
         _, base, limit, _ = vcpu.raw_segment(IDTR)
         if not vcpu.protected_mode or (vector + 1) * size - 1 > limit:
             return None
-        gate = self.peek(vcpu, base + vector * size, 8)
-        return gate if len(gate) == 8 else None
+        try:
+            return self.read(vcpu, base + vector * size, 8)
+        except GuestFault:
+            return None
 
     def _frame_width(self, vcpu: AmdvVcpu, vector: int) -> int:
         """The size of a stack slot in the frame of this vector's gate, in bytes."""
@@ -155,7 +165,7 @@ class LinearMemory:
         hpa = self._table.translate(gpa, access)
         if hpa is None:
             violation = EptViolation(Gpa(gpa), access)
-            if self._ask(violation) is None:
+            if not self._loads or self._ask(violation) is None:
                 raise AwaitedPage(violation)
             hpa = self._table.translate(gpa, access)
         if hpa is None or hpa >= self._memory.size:

@@ -5,6 +5,7 @@ from typing import Final
 from kev.engine.amdv import layout
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import TR, AmdvVcpu
+from kev.paging.guest import GuestFault
 
 _RFLAGS_IOPL_SHIFT: Final = 12
 _RFLAGS_VM: Final = 1 << 17
@@ -14,7 +15,10 @@ _SMALLEST_LIMIT: Final = 0x67
 
 
 def may_access_port(vcpu: AmdvVcpu, memory: LinearMemory, port: int, size: int) -> bool:
-    """Whether the current privilege level, or the task's I/O permission map, allow an access of `size` bytes to `port`."""
+    """Whether the current privilege level, or the task's I/O permission map, allow an access of `size` bytes to `port`.
+
+    AwaitedPage if the map has to be awaited.
+    """
     rflags = vcpu.words[layout.RFLAGS >> 2]
     privileged = vcpu.cpl <= (rflags >> _RFLAGS_IOPL_SHIFT & 3) and not rflags & _RFLAGS_VM
     return privileged or not vcpu.protected_mode or _is_mapped(vcpu, memory, port, size)
@@ -24,8 +28,12 @@ def _is_mapped(vcpu: AmdvVcpu, memory: LinearMemory, port: int, size: int) -> bo
     _, base, limit, flags = vcpu.raw_segment(TR)
     if flags >> 8 & 0xF not in _TSS_TYPES or limit < _SMALLEST_LIMIT:
         return False
-    offset = int.from_bytes(memory.peek(vcpu, base + _MAP_BASE, 2), "little") + port // 8
-    if offset + 1 > limit:
+    try:
+        offset = _word(vcpu, memory, base + _MAP_BASE) + port // 8
+        return offset + 1 <= limit and not _word(vcpu, memory, base + offset) >> port % 8 & (1 << size) - 1
+    except GuestFault:
         return False
-    bits = memory.peek(vcpu, base + offset, 2)
-    return len(bits) == 2 and not int.from_bytes(bits, "little") >> port % 8 & (1 << size) - 1
+
+
+def _word(vcpu: AmdvVcpu, memory: LinearMemory, gva: int) -> int:
+    return int.from_bytes(memory.read(vcpu, gva, 2), "little")

@@ -11,39 +11,41 @@ _BETWEEN_CALLS: Final = 0.0005
 
 
 class PreemptionThread:
-    """Calls `preempt` when the deadline of the running slice is over, and again until the slice has ended.
+    """Ends the running slice when its deadline is over.
 
-    Guest code runs without the interpreter's lock, so a thread of this process can look at the clock meanwhile. `preempt` must be
-    harmless when the slice has just ended by itself.
+    Guest code runs without the interpreter's lock, so a thread of this process can look at the clock meanwhile.
     """
 
-    __slots__ = ("_busy", "_closed", "_deadline", "_preempt", "_thread")
+    __slots__ = ("_armed", "_busy", "_closed", "_thread")
 
-    def __init__(self, preempt: Callable[[], None]) -> None:
-        self._preempt = preempt
-        self._deadline: float | None = None
+    def __init__(self) -> None:
+        self._armed: tuple[float, Callable[[], None]] | None = None
+        """The deadline, and what ends the slice: read at once, lest the slice of another guest be ended."""
         self._busy = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def arm(self, seconds: float) -> None:
-        """The slice that starts now ends in `seconds`."""
-        self._deadline = time.monotonic() + seconds
+    def arm(self, seconds: float, preempt: Callable[[], None]) -> None:
+        """The slice that starts now ends in `seconds`: `preempt` is called then, and again until the slice is over.
+
+        It must be harmless when the slice has just ended by itself.
+        """
+        self._armed = (time.monotonic() + seconds, preempt)
         if not self._busy.is_set():
             self._busy.set()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="kev-preemption", daemon=True)
                 self._thread.start()
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float, preempt: Callable[[], None]) -> None:
         """The running slice ends in `seconds`, if it would not end earlier."""
-        deadline = self._deadline
-        if deadline is None or time.monotonic() + seconds < deadline:
-            self.arm(seconds)
+        armed = self._armed
+        if armed is None or time.monotonic() + seconds < armed[0]:
+            self.arm(seconds, preempt)
 
     def disarm(self) -> None:
         """The slice is over."""
-        self._deadline = None
+        self._armed = None
 
     def close(self) -> None:
         self._closed = True
@@ -54,8 +56,8 @@ class PreemptionThread:
     def _watch(self) -> None:
         idle = 0
         while not self._closed:
-            deadline = self._deadline
-            if deadline is None:
+            armed = self._armed
+            if armed is None:
                 idle += 1
                 if idle > 100:
                     self._park()
@@ -63,13 +65,14 @@ class PreemptionThread:
                 time.sleep(_LONGEST_SLEEP)
                 continue
             idle = 0
+            deadline, preempt = armed
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                self._preempt()
+                preempt()
             time.sleep(min(max(remaining, _BETWEEN_CALLS), _LONGEST_SLEEP))
 
     def _park(self) -> None:
         """Sleeps without waking up until the next slice is armed: an idle machine costs nothing."""
         self._busy.clear()
-        if self._deadline is None and not self._closed:
+        if self._armed is None and not self._closed:
             self._busy.wait()

@@ -21,6 +21,8 @@ HFLAGS_INHIBIT_IRQ: Final = 1 << 3
 HFLAGS_LMA: Final = 1 << 14
 HFLAGS_CS64: Final = 1 << 15
 
+_HFLAGS2_NMI_BLOCKED: Final = 1 << 2
+
 RFLAGS_TF: Final = 1 << 8
 RFLAGS_IF: Final = 1 << 9
 _ARITHMETIC: Final = 0x8D5
@@ -125,9 +127,23 @@ class AmdvVcpu:
         return bool(self.words[layout.RFLAGS >> 2] & RFLAGS_IF)
 
     @property
+    def nmi_blocked(self) -> bool:
+        """An NMI has been taken, and no IRET since."""
+        return bool(self.words[layout.HFLAGS2 >> 2] & _HFLAGS2_NMI_BLOCKED)
+
+    @nmi_blocked.setter
+    def nmi_blocked(self, blocked: bool) -> None:
+        flags = self.words[layout.HFLAGS2 >> 2] & ~_HFLAGS2_NMI_BLOCKED
+        self.words[layout.HFLAGS2 >> 2] = flags | (_HFLAGS2_NMI_BLOCKED if blocked else 0)
+
+    @property
     def long_mode(self) -> bool:
         """EFER.LMA: 64-bit or compatibility mode."""
         return bool(self.words[layout.HFLAGS >> 2] & HFLAGS_LMA)
+
+    @property
+    def in_64_bit_mode(self) -> bool:
+        return bool(self.words[layout.HFLAGS >> 2] & HFLAGS_CS64)
 
     @property
     def protected_mode(self) -> bool:

@@ -8,9 +8,11 @@ from kev.engine.base import EntryState, Segment
 from kev.memory import HostMemory
 
 # Exit codes (appendix C).
+CR0_READ: Final = 0x00
 CR8_READ: Final = 0x08
 CR4_WRITE: Final = 0x14
 CR8_WRITE: Final = 0x18
+DR7_WRITE: Final = 0x37
 INTR: Final = 0x60
 IDTR_READ: Final = 0x66
 GDTR_READ: Final = 0x67
@@ -30,7 +32,6 @@ VMSAVE: Final = 0x83
 STGI: Final = 0x84
 CLGI: Final = 0x85
 SKINIT: Final = 0x86
-RDTSCP: Final = 0x87
 MONITOR: Final = 0x8A
 MWAIT: Final = 0x8B
 NPF: Final = 0x400
@@ -39,11 +40,12 @@ SVM_INSTRUCTIONS: Final = frozenset({VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, 
 """Instructions that the guest must not find, since its EFER.SVME is set behind its back."""
 
 DESCRIPTOR_TABLE_READS: Final = frozenset({IDTR_READ, GDTR_READ, LDTR_READ, TR_READ})
-"""SIDT, SGDT, SLDT and STR: intercepted while CR4.UMIP is set."""
+"""SIDT, SGDT, SLDT and STR."""
+FORBIDDEN_BY_UMIP: Final = DESCRIPTOR_TABLE_READS | {CR0_READ}
+"""Intercepted while CR4.UMIP is set. SMSW is a read of CR0."""
 
 # Control area.
-_INTERCEPT_CR_READ: Final = 0x00
-_INTERCEPT_CR_WRITE: Final = 0x02
+_INTERCEPT_REGISTERS: Final = 0x00  # reads and writes of control and debug registers: bit n is exit code n
 _INTERCEPTS: Final = 0x0C
 _MSRPM_BASE: Final = 0x48
 _ASID: Final = 0x58
@@ -123,13 +125,16 @@ class Vmcb:
             bit = 2 * msr if msr < 0x2000 else 2 * (0x2000 + msr - 0xC0000000)
             view[address + bit // 8] &= ~(3 << bit % 8) & 0xFF
 
-    def intercept(self, codes: frozenset[int]) -> int:
-        """Which exits VMRUN arms from now on; returns the intercept bits of codes from 0x60 on, as the CPU keeps them."""
-        self._pack(_INTERCEPT_CR_READ, "H", sum(1 << code for code in codes if code < 0x10))
-        self._pack(_INTERCEPT_CR_WRITE, "H", sum(1 << code - 0x10 for code in codes if 0x10 <= code < 0x20))
-        bits = sum(1 << code - INTR for code in codes if code >= INTR)
-        self._pack(_INTERCEPTS, "Q", bits)
-        return bits
+    def intercept(self, codes: frozenset[int]) -> tuple[int, int]:
+        """Which exits VMRUN arms from now on.
+
+        Returns the bits of codes below 0x40 (accesses to control and debug registers) and from 0x60 on, as the CPU keeps them.
+        """
+        registers = sum(1 << code for code in codes if code < 0x40)
+        others = sum(1 << code - INTR for code in codes if code >= INTR)
+        self._pack(_INTERCEPT_REGISTERS, "Q", registers)
+        self._pack(_INTERCEPTS, "Q", others)
+        return registers, others
 
     @property
     def exit_info_2(self) -> int:
@@ -145,8 +150,10 @@ class Vmcb:
         """VMRUN has not delivered the event yet."""
         return bool(self._words32[_EVENT_INJECTION >> 2] & _EVENT_VALID)
 
-    def cancel_injection(self) -> None:
-        self._words32[_EVENT_INJECTION >> 2] = 0
+    def take_injection(self) -> int | None:
+        """The vector that the CPU was about to deliver, if any; it is forgotten."""
+        event, self._words32[_EVENT_INJECTION >> 2] = self._words32[_EVENT_INJECTION >> 2], 0
+        return event & 0xFF if event & _EVENT_VALID else None
 
     @property
     def interrupt_vector(self) -> int:
@@ -159,7 +166,7 @@ class Vmcb:
 
     def write_entry_state(self, entry: EntryState) -> None:
         """The state that VMRUN starts a vCPU with."""
-        self.cancel_injection()
+        self.take_injection()
         for offset in (_ES, _SS, _DS, _FS, _GS):
             self._write_segment(offset, entry.data)
         self._write_segment(_CS, entry.cs)

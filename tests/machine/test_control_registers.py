@@ -1,0 +1,282 @@
+"""Control registers, EFER, and the instructions that a processor without AMD-V does not have."""
+
+import struct
+
+import pytest
+
+from kev.exits import CrAccess, Exit, Reply, Vmcall
+from tests.machine.code import VMCALL, code
+from tests.machine.cpu import Cpu
+from tests.machine.modes import (
+    ABSENT_PAGE,
+    EVERY_MODE,
+    GDT,
+    IDT,
+    LONG,
+    LONG_USER,
+    PROTECTED,
+    PROTECTED_USER,
+    TASK,
+    TEXT,
+    Mode,
+    cpu_in,
+    delivery,
+)
+
+DATA = 0x5000
+PAE, UMIP, FSGSBASE, OSFXSR, VMXE = 1 << 5, 1 << 11, 1 << 16, 1 << 9, 1 << 13
+SLICES = pytest.mark.parametrize("slice_length", [None, 1])
+KERNEL = pytest.mark.parametrize("mode", [PROTECTED, LONG], ids=lambda mode: mode.name)
+
+
+def load(register: int, value: int) -> bytes:
+    """MOV r32, value."""
+    return bytes([0xB8 + register]) + struct.pack("<I", value)
+
+
+MOV_CR4_EAX, MOV_EAX_CR4 = code("0f 22 e0"), code("0f 20 e0")
+EDI = 7
+
+
+# CR4.
+
+
+@SLICES
+@KERNEL
+@pytest.mark.parametrize("bits", [0x7DF & ~PAE, UMIP, FSGSBASE, OSFXSR])
+def test_bits_that_cpuid_announces_can_be_set(mode: Mode, slice_length: int | None, bits: int) -> None:
+    value = PAE * mode.long | bits
+    with cpu_in(mode, load(0, value) + MOV_CR4_EAX + code("31 c0 ; xor eax, eax") + MOV_EAX_CR4 + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rax == cpu.vcpu.cr4 == value
+
+
+@SLICES
+@KERNEL
+@pytest.mark.parametrize("bits", [VMXE, 1 << 12, 1 << 18, 1 << 22, 1 << 31], ids=["VMXE", "LA57", "OSXSAVE", "PKE", "reserved"])
+def test_other_bits_are_gp(mode: Mode, slice_length: int | None, bits: int) -> None:
+    with cpu_in(mode, load(0, PAE * mode.long | bits) + MOV_CR4_EAX) as cpu:
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=True)
+        assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + 5)
+        assert not cpu.vcpu.cr4 & bits
+
+
+def test_pae_cannot_be_cleared_in_long_mode() -> None:
+    with cpu_in(LONG, load(0, 0) + MOV_CR4_EAX) as cpu:
+        assert delivery(cpu, LONG, cpu.run(), error_code=True).vector == 13
+
+
+# CR8.
+
+
+@SLICES
+def test_cr8_is_the_machines(slice_length: int | None) -> None:
+    priorities: list[int] = []
+
+    def answer(exit: Exit) -> Reply:
+        assert isinstance(exit, CrAccess)
+        if exit.value is None:
+            return 7
+        priorities.append(exit.value)
+        return 0
+
+    text = code("41 bf 05 00 00 00 ; mov r15d, 5\n 45 0f 22 c7 ; mov cr8, r15\n 44 0f 20 c3 ; mov rbx, cr8")
+    with cpu_in(LONG, text + VMCALL, answers={CrAccess: answer}) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert priorities == [5]
+        assert cpu.vcpu.rbx == 7
+
+
+# UMIP.
+
+ENABLE_UMIP = MOV_EAX_CR4 + code("0d 00 08 00 00 ; or eax, UMIP") + MOV_CR4_EAX
+TABLE_READS = {
+    "SGDT": code("0f 01 07"),
+    "SIDT": code("0f 01 0f"),
+    "SLDT": code("0f 00 07"),
+    "STR": code("0f 00 0f"),
+    "SMSW": code("0f 01 27"),
+    "SMSW to a register": code("66 0f 01 e3 ; smsw bx"),
+    "SLDT to a register": code("0f 00 c3 ; sldt ebx"),
+    "STR to a register": code("0f 00 cb ; str ebx"),
+}
+READS = pytest.mark.parametrize("instruction", TABLE_READS.values(), ids=TABLE_READS.keys())
+
+
+def user_code(mode: Mode) -> bytes:
+    """Goes on at CPL 3, at TEXT + 0x100, from CPL 0."""
+    segments = (0x2B, 0xC000, 2, 0x33 if mode.long else 0x23, TEXT + 0x100)
+    pushes = b"".join(b"\x68" + struct.pack("<I", value) for value in segments)
+    return (
+        code("6a 2b 58 8e d8 8e c0 ; push USER_DATA; pop eax; mov ds, eax; mov es, eax")
+        + pushes
+        + code("48 cf" if mode.long else "cf")
+    )
+
+
+def umip_cpu(mode: Mode, text: bytes) -> Cpu:
+    """A CPU that runs `text` at CPL 3, with EDI pointing to DATA, while CR4.UMIP is set."""
+    return cpu_in(mode, ENABLE_UMIP + user_code(mode), {TEXT + 0x100: load(EDI, DATA) + text})
+
+
+@SLICES
+@KERNEL
+@READS
+def test_system_tables_are_gp_for_programs_while_umip_is_set(mode: Mode, slice_length: int | None, instruction: bytes) -> None:
+    user = LONG_USER if mode.long else PROTECTED_USER
+    with umip_cpu(mode, instruction) as cpu:
+        found = delivery(cpu, user, cpu.run(slice_length), error_code=True)
+        assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + 0x105)
+        assert cpu.read(DATA, 8) == 0
+
+
+@SLICES
+@KERNEL
+@READS
+@pytest.mark.parametrize("umip", [False, True])
+def test_the_kernel_reads_system_tables_whether_umip_is_set_or_not(
+    mode: Mode, slice_length: int | None, instruction: bytes, umip: bool
+) -> None:
+    text = (ENABLE_UMIP if umip else b"") + load(EDI, DATA) + load(3, 0xFFFF_FFFF) + instruction + VMCALL
+    with cpu_in(mode, text, {DATA: b"\xee" * 16}) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert (cpu.vcpu.rbx, bytes(cpu.page(DATA)[:16])) == expected(cpu, instruction)
+
+
+def expected(cpu: Cpu, instruction: bytes) -> tuple[int, bytes]:
+    """EBX, and memory at DATA, behind the instruction."""
+    width = 8 if cpu.vcpu.long_mode else 4
+    gdt = struct.pack("<H", cpu.read(0x2FF0, 2)) + GDT.to_bytes(width, "little")
+    idt = struct.pack("<H", cpu.read(0x2FF8, 2)) + IDT.to_bytes(width, "little")
+    stored = {
+        "SGDT": gdt,
+        "SIDT": idt,
+        "SLDT": bytes(2),
+        "STR": struct.pack("<H", TASK),
+        "SMSW": struct.pack("<H", cpu.vcpu.cr0 & 0xFFFF),
+    }
+    loaded = {"SLDT to a register": 0, "STR to a register": TASK, "SMSW to a register": 0xFFFF_0000 | cpu.vcpu.cr0 & 0xFFFF}
+    name = next(name for name, text in TABLE_READS.items() if text == instruction)
+    return loaded.get(name, 0xFFFF_FFFF), stored.get(name, b"").ljust(16, b"\xee")
+
+
+def test_programs_read_system_tables_while_umip_is_clear() -> None:
+    text = load(EDI, DATA) + TABLE_READS["SGDT"] + code("0f 0b")
+    with cpu_in(LONG_USER, text) as cpu:
+        assert delivery(cpu, LONG_USER, cpu.run(), error_code=False).vector == 6
+        assert cpu.read(DATA + 2, 8) == GDT
+
+
+@KERNEL
+def test_a_system_table_that_cannot_be_stored_is_a_page_fault(mode: Mode) -> None:
+    with cpu_in(mode, ENABLE_UMIP + load(EDI, ABSENT_PAGE) + TABLE_READS["SIDT"]) as cpu:
+        found = delivery(cpu, mode, cpu.run(), error_code=True)
+        assert (found.vector, found.error_code, found.rip) == (14, 2, TEXT + len(ENABLE_UMIP) + 5)
+        assert cpu.vcpu.cr2 == ABSENT_PAGE
+
+
+@pytest.mark.parametrize("slice_length", [None, 1])
+@KERNEL
+def test_a_system_table_goes_to_a_page_that_has_to_be_awaited(mode: Mode, slice_length: int | None) -> None:
+    with cpu_in(mode, ENABLE_UMIP + load(EDI, 0x8FFC) + TABLE_READS["SGDT"] + VMCALL) as cpu:
+        cpu.awaits_pages = True
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.read(0x8FFE, 2) == GDT
+
+
+@SLICES
+def test_smsw_takes_operands_of_each_size(slice_length: int | None) -> None:
+    wide = code("48 c7 c3 ff ff ff ff 48 0f 01 e3 ; mov rbx, -1; smsw rbx")
+    narrow = code("48 c7 c1 ff ff ff ff 66 0f 01 e1 ; mov rcx, -1; smsw cx")
+    with cpu_in(LONG, ENABLE_UMIP + wide + narrow + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rbx == cpu.vcpu.cr0
+        assert cpu.vcpu.rcx == 0xFFFF_FFFF_FFFF_0000 | cpu.vcpu.cr0 & 0xFFFF
+
+
+@SLICES
+@KERNEL
+def test_cr0_is_read_while_umip_is_set(mode: Mode, slice_length: int | None) -> None:
+    with cpu_in(mode, ENABLE_UMIP + code("0f 20 c3 ; mov ebx, cr0") + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rbx == cpu.vcpu.cr0
+
+
+# EFER, and what is hidden.
+
+
+@SLICES
+def test_efer_reads_as_it_was_written(slice_length: int | None) -> None:
+    with cpu_in(LONG, code("b9 80 00 00 c0 0f 32 ; mov ecx, EFER; rdmsr") + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert (cpu.vcpu.rdx, cpu.vcpu.rax) == (0, 0xD01)  # NXE LMA LME SCE, and no SVME
+
+
+@pytest.mark.parametrize("value", [0x1D01, 0x801, 1 << 33 | 0xD01, 0x2D01], ids=["SVME", "LME cleared", "reserved", "LMSLE"])
+def test_efer_refuses_bits_that_are_reserved_and_the_loss_of_lme_while_paging_is_on(value: int) -> None:
+    text = code("b9 80 00 00 c0") + load(0, value & 0xFFFF_FFFF) + load(2, value >> 32) + code("0f 30")
+    with cpu_in(LONG, text) as cpu:
+        found = delivery(cpu, LONG, cpu.run(), error_code=True)
+        assert (found.vector, found.rip) == (13, TEXT + 15)
+        assert cpu.vcpu.efer == 0xD01
+
+
+def test_the_high_halves_of_registers_do_not_count() -> None:
+    text = code("48 b9 80 00 00 c0 ff ff ff ff ; mov rcx, 0xffffffff_c0000080\n 0f 32 ; rdmsr")
+    with cpu_in(LONG, text + VMCALL) as cpu:
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.rax == 0xD01
+
+
+@SLICES
+@KERNEL
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("VMRUN", "0f 01 d8"),
+        ("VMLOAD", "0f 01 da"),
+        ("VMSAVE", "0f 01 db"),
+        ("STGI", "0f 01 dc"),
+        ("CLGI", "0f 01 dd"),
+        ("SKINIT", "0f 01 de"),
+        ("INVLPGA", "0f 01 df"),
+        ("MONITOR", "0f 01 c8"),
+        ("MWAIT", "0f 01 c9"),
+        ("VMXON", "f3 0f c7 30"),
+        ("VMLAUNCH", "0f 01 c2"),
+    ],
+)
+def test_instructions_of_hypervisors_are_undefined(mode: Mode, slice_length: int | None, name: str, text: str) -> None:
+    with cpu_in(mode, code("31 c9 ; xor ecx, ecx") + code(text)) as cpu:
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=False)
+        assert (found.vector, found.rip) == (6, TEXT + 2)
+
+
+@SLICES
+@pytest.mark.parametrize("mode", EVERY_MODE, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("instruction", ["0f 01 c1", "0f 01 d9"], ids=["VMCALL", "VMMCALL"])
+def test_hypercalls_work_in_every_mode(mode: Mode, slice_length: int | None, instruction: str) -> None:
+    replies = iter([0x1234, None])
+    text = code("b8 55 00 00 00 ; mov eax, 0x55" if not mode.real else "b8 55 00") + code(instruction) + VMCALL
+    with cpu_in(mode, text, answers={Vmcall: lambda _: next(replies)}) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rax == 0x1234
+        assert cpu.vcpu.rip == TEXT + len(text) - 3
+
+
+def test_rdtscp_gives_the_processors_number_too() -> None:
+    text = code("b9 03 01 00 c0 b8 05 00 00 00 31 d2 0f 30 ; mov ecx, TSC_AUX; mov eax, 5; xor edx, edx; wrmsr\n 0f 01 f9 ; rdtscp")
+    with cpu_in(LONG, text + VMCALL) as cpu:
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.rip == TEXT + len(text)
+        assert cpu.vcpu.rcx == 5
+
+
+@pytest.mark.parametrize("mode", [LONG_USER, PROTECTED_USER], ids=lambda mode: mode.name)
+@pytest.mark.parametrize("instruction", ["0f 31", "0f 01 f9"], ids=["RDTSC", "RDTSCP"])
+def test_the_time_stamp_counter_is_gp_for_programs_while_tsd_is_set(mode: Mode, instruction: str) -> None:
+    kernel = LONG if mode.long else PROTECTED
+    set_tsd = MOV_EAX_CR4 + code("83 c8 04 ; or eax, TSD") + MOV_CR4_EAX
+    with cpu_in(kernel, set_tsd + user_code(kernel), {TEXT + 0x100: code(instruction)}) as cpu:
+        found = delivery(cpu, mode, cpu.run(), error_code=True)
+        assert (found.vector, found.rip) == (13, TEXT + 0x100)

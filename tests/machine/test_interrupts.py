@@ -1,0 +1,183 @@
+"""External interrupts and NMIs: when a processor takes them, and that it takes them once."""
+
+from collections.abc import Callable
+
+import pytest
+
+from kev.engine.base import Budget
+from kev.exits import Exit, Hlt, IoOut, PreemptionTimer, Vmcall
+from tests.machine.code import SPIN, VMCALL, code
+from tests.machine.cpu import Cpu
+from tests.machine.modes import EVERY_MODE, GDT, LONG, PROTECTED, REAL, TASK, TEXT, Mode, cpu_in, delivery, handler
+
+IF = 0x202
+VECTOR = 0x50
+SLICES = pytest.mark.parametrize("slice_length", [None, 1, 3])
+MODES = pytest.mark.parametrize("mode", EVERY_MODE, ids=lambda mode: mode.name)
+
+
+def on_out(
+    action: Callable[[Cpu], None], text: bytes, mode: Mode, *, rflags: int = 2, handlers: dict[int, bytes] | None = None
+) -> Cpu:
+    """A CPU for which `action` is carried out whenever the code writes to a port."""
+
+    def answer(_exit: Exit) -> int:
+        action(cpu)
+        return 0
+
+    cpu = cpu_in(mode, text, handlers, rflags=rflags, answers={IoOut: answer})
+    return cpu
+
+
+def request(cpu: Cpu) -> None:
+    cpu.engine.raise_interrupt(cpu.vcpu, VECTOR)
+
+
+def test_a_processor_that_spins_takes_an_interrupt_once() -> None:
+    for mode in EVERY_MODE:
+        with cpu_in(mode, SPIN, rflags=IF) as cpu:
+            assert cpu.run_slice(Budget(instructions=50)) == PreemptionTimer()
+            request(cpu)
+            found = delivery(cpu, mode, cpu.run(1), error_code=False)
+            assert (found.vector, found.rip, found.cs, found.rflags) == (VECTOR, TEXT, mode.cs, IF)
+            assert cpu.engine.interrupt_taken(cpu.vcpu) == VECTOR
+            assert cpu.engine.interrupt_taken(cpu.vcpu) is None
+
+
+@SLICES
+def test_it_is_not_taken_a_second_time(slice_length: int | None) -> None:
+    contents = {handler(VECTOR): code("ff c5 48 cf ; inc ebp; iretq")}
+    with on_out(request, code("e6 10 eb 00 90 90") + VMCALL, LONG, rflags=IF, handlers=contents) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rip == TEXT + 6
+        assert cpu.vcpu.rbp == 1
+
+
+@SLICES
+@MODES
+def test_it_waits_while_if_is_clear(mode: Mode, slice_length: int | None) -> None:
+    with on_out(request, code("e6 10 eb 00 90 ; out 0x10, al; jmp $+2; nop") + VMCALL, mode) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.cs.base + cpu.vcpu.rip == TEXT + 5
+        assert cpu.engine.interrupt_taken(cpu.vcpu) is None
+
+
+@SLICES
+@pytest.mark.parametrize("mode", [REAL, PROTECTED, LONG], ids=lambda mode: mode.name)
+@pytest.mark.parametrize(
+    ("name", "text", "taken_at"),
+    [
+        ("STI holds it back for one instruction", "e6 10 fb 90 fa 90 ; out; sti; nop; cli; nop", 4),
+        ("STI and CLI let none through", "e6 10 fb fa 90 90 ; out; sti; cli; nop; nop", None),
+        ("POPF does not hold it back", "e6 10 68 02 02 9d 90 90 ; out; push IF; popf; nop; nop", 6),
+        ("STI holds it back only if IF was clear", "fb 90 e6 10 fb 90 fa ; sti; nop; out; sti; nop; cli", None),
+    ],
+)
+def test_when_it_is_taken_behind_an_instruction_that_sets_if(
+    mode: Mode, slice_length: int | None, name: str, text: str, taken_at: int | None
+) -> None:
+    if "popf" in text and mode is not REAL:
+        text = "e6 10 68 02 02 00 00 9d 90 90"
+        taken_at = 8
+    if name.endswith("clear"):
+        taken_at = 4 if slice_length is not None else 6
+    with on_out(request, code(text) + VMCALL, mode) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        if taken_at is None:
+            assert cpu.vcpu.cs.base + cpu.vcpu.rip == TEXT + len(code(text))
+        else:
+            found = delivery(cpu, mode, Vmcall(), error_code=False)
+            assert (found.vector, found.rip) == (VECTOR, TEXT + taken_at)
+
+
+@SLICES
+def test_a_load_of_ss_holds_it_back_for_one_instruction(slice_length: int | None) -> None:
+    text = code("b8 10 00 00 00 e6 10 fb 8e d0 bc 00 70 00 00 fa ; mov eax, DATA; out; sti; mov ss, eax; mov esp, 0x7000; cli")
+    with on_out(request, text + VMCALL, PROTECTED) as cpu:
+        found = delivery(cpu, PROTECTED, cpu.run(slice_length), error_code=False)
+        assert found.vector == VECTOR
+        assert found.rip in (TEXT + 10, TEXT + 15)
+
+
+@SLICES
+@MODES
+def test_a_halted_processor_is_interrupted_behind_hlt(mode: Mode, slice_length: int | None) -> None:
+    if mode.cpl:
+        return
+    with cpu_in(mode, code("f4 90 90"), rflags=IF) as cpu:
+        assert cpu.run(slice_length) == Hlt()
+        request(cpu)
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=False)
+        assert (found.vector, found.rip) == (VECTOR, TEXT + 1)
+
+
+def test_an_interrupt_that_is_withdrawn_does_not_come() -> None:
+    with cpu_in(LONG, code("90 90") + VMCALL, rflags=IF) as cpu:
+        request(cpu)
+        cpu.engine.raise_interrupt(cpu.vcpu, None)
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.rip == TEXT + 2
+
+
+@pytest.mark.parametrize("pages", ["eager", "lazy", "awaited"])
+@SLICES
+@MODES
+def test_pages_that_come_during_its_delivery_change_nothing(mode: Mode, slice_length: int | None, pages: str) -> None:
+    with on_out(request, code("e6 10 eb 00 90 ; out 0x10, al; jmp $+2; nop"), mode, rflags=IF) as cpu:
+        if pages == "eager":
+            cpu.load_everything()
+        cpu.awaits_pages = pages == "awaited"
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=False)
+        assert (found.vector, found.rip) == (VECTOR, TEXT + (4 if slice_length is None else 2))
+        assert cpu.engine.interrupt_taken(cpu.vcpu) == VECTOR
+
+
+def test_only_the_processor_it_is_for_takes_it() -> None:
+    with cpu_in(LONG, SPIN, rflags=IF, vcpus=2) as cpu:
+        for vcpu in (0, 1):
+            cpu.run_slice(Budget(instructions=50), vcpu)
+            cpu.page(GDT)[TASK + 5] = 0x89  # the task state segment is not busy: the next processor loads it too
+        cpu.engine.raise_interrupt(cpu.vcpus[1], VECTOR)
+        assert cpu.run_slice(Budget(instructions=10), 0) == PreemptionTimer()
+        assert cpu.vcpu.rip == TEXT
+        assert cpu.run_slice(Budget(instructions=10), 1) == Vmcall()
+        assert cpu.vcpus[1].rip == handler(VECTOR)
+
+
+# Non-maskable interrupts.
+
+
+def nmi(cpu: Cpu) -> None:
+    cpu.engine.raise_nmi(cpu.vcpu)
+
+
+@SLICES
+@MODES
+def test_an_nmi_is_taken_while_if_is_clear(mode: Mode, slice_length: int | None) -> None:
+    with on_out(nmi, code("e6 10 eb 00 90 90 ; out 0x10, al; jmp $+2; nop; nop") + VMCALL, mode) as cpu:
+        if slice_length is not None:
+            cpu.load_everything()
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=False)
+        assert (found.vector, found.rip) == (2, TEXT + (4 if slice_length is None else 2))
+
+
+@SLICES
+def test_a_second_nmi_waits_for_iret(slice_length: int | None) -> None:
+    text = code("e6 10 eb 00 90 90 ; out 0x10, al; jmp $+2; nop; nop") + VMCALL
+    handlers = {
+        handler(2): code("ff c5 83 fd 02 74 04 e6 10 eb 00 48 cf ; inc ebp; cmp ebp, 2; je +4; out 0x10, al; jmp $+2; iretq")
+    }
+    with on_out(nmi, text, LONG, handlers=handlers) as cpu:
+        cpu.load_everything()
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rip == TEXT + 6
+        assert cpu.vcpu.rbp == 2
+
+
+def test_an_nmi_goes_before_an_interrupt() -> None:
+    with cpu_in(LONG, SPIN, rflags=IF) as cpu:
+        cpu.run_slice(Budget(instructions=50))
+        request(cpu)
+        nmi(cpu)
+        assert delivery(cpu, LONG, cpu.run(), error_code=False).vector == 2
+        assert cpu.engine.interrupt_taken(cpu.vcpu) is None
