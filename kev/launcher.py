@@ -96,7 +96,8 @@ def _run_vm(machine: LaunchedMachine, timeout: float | None, input_descriptor: i
     exit = None
     if not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None:
         _run_without_waiting(machine.policy.before_run())
-        exit = _run_head_start(vm)
+        if vm.ending is None:
+            exit = _run_head_start(vm)
         if vm.ending is not None:
             return
     import trio

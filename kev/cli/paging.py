@@ -24,7 +24,7 @@ def paging_policy(text: str) -> Iterator[PagingPolicy]:
     if text == "lazy":
         yield PagingPolicy()
     elif text == "eager":
-        yield Eager(LoadingBar())
+        yield from _loading()
     elif kind == "around" and value:
         yield Around(_page_count(text, value))
     elif kind == "record" and value:
@@ -33,6 +33,14 @@ def paging_policy(text: str) -> Iterator[PagingPolicy]:
         yield _prefetch(value)
     else:
         raise PolicyError(f"--paging {text!r}: it must be {_FORMS}")
+
+
+def _loading() -> Iterator[PagingPolicy]:
+    bar = LoadingBar()
+    try:
+        yield Eager(bar)
+    finally:
+        bar.close()
 
 
 def _page_count(text: str, value: str) -> int:
@@ -75,12 +83,18 @@ class LoadingBar:
         now = self._clock()
         if self._began is None:
             self._began = now
-        if self._bar is None and now - self._began >= _LONG:
+        if self._bar is None and done < total and now - self._began >= _LONG:
             self._bar = self._show(total)
         if self._bar is not None:
             self._bar.update(done - self._bar.pos)
             if done == total:
-                self._bar.render_finish()
+                self.close()
+
+    def close(self) -> None:
+        """Leaves the terminal as it was, also if the loading was not finished."""
+        if self._bar is not None:
+            self._bar.render_finish()
+            self._bar = None
 
     def _show(self, total: int) -> Any:
         import sys

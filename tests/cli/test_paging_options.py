@@ -1,5 +1,6 @@
 """The options of `kev run` that say when pages are loaded, from where, and what is written down about it."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,12 +124,26 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run() -> None:
     assert not result.stdout
 
 
-def test_a_progress_bar_appears_only_when_loading_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
-    times = iter([0.0, 0.1, 0.2])
-    bar = LoadingBar(lambda: next(times))
-    for done in (1, 2, 3):
-        bar(done, 3)
-    assert capsys.readouterr().err == ""
+class Terminal(io.StringIO):
+    """A stderr that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("times", "shown"), [([0.0, 0.1, 0.2, 0.3], False), ([0.0, 0.1, 0.6, 0.7], True)])
+def test_a_progress_bar_appears_only_when_loading_takes_long(
+    monkeypatch: pytest.MonkeyPatch, times: list[float], shown: bool
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    clock = iter(times)
+    bar = LoadingBar(lambda: next(clock))
+    for done in (1, 2, 3, 4):
+        bar(done, 4)
+    bar.close()
+    assert ("kev: loading" in terminal.getvalue()) == shown
+    assert ("100%" in terminal.getvalue()) == shown
 
 
 @pytest.fixture
