@@ -356,7 +356,8 @@ function show(run) {
 		return;
 	}
 	if (run.memory.some((region) => region.cells.length)) details.append(drawMemory(run));
-	if (run.lanes.length) details.append(drawLanes(run), drawService(run));
+	if (run.lanes.length) details.append(drawLanes(run));
+	if (run.service.bins.length) details.append(drawService(run));
 	if (run.functions.length) details.append(drawFunctions(run));
 	redraw();
 }
