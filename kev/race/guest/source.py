@@ -1,16 +1,11 @@
 """Images for guests that are run again and again."""
 
 from collections.abc import Awaitable
-from functools import cache
-from pathlib import Path
 from typing import Final
-from zlib import crc32
 
-from kev.guests import Guest, find_guest
-from kev.images import open_image
 from kev.race.arrival import Arrival
 from kev.race.points import TracePoint, reach
-from pager.source import AsynchronousSource, read_exactly
+from pager.source import AsynchronousSource
 
 
 class MemorySource:
