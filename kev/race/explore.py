@@ -13,6 +13,7 @@ from kev.race.schedule import Schedule
 from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.subject import Subject
+from kev.schedule import FreeScheduler
 
 _REPEAT_EVERY: Final = 256
 """Of so many runs one is made twice, to see whether it is the same."""
@@ -116,7 +117,8 @@ def explore(
     exploration = Exploration(sampled=strategy.sampled)
     for schedule in known:
         _try_again(subject, schedule, exploration)
-    strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
+    steps = subject.run(FreeScheduler()).steps
+    strategy.measure(subject.vcpus, steps)
     for run in range(first, first + runs):
         if exploration.over:
             break
@@ -130,7 +132,7 @@ def explore(
 
 
 def _try_again(subject: Subject, schedule: Schedule, exploration: Exploration) -> None:
-    outcome = subject.replay(RoughScheduler(schedule))
+    outcome = subject.run(RoughScheduler(schedule))
     if outcome.failure is not None:
         _note_failure(subject, -1, outcome, exploration)
 
@@ -145,7 +147,6 @@ def _explore_once(subject: Subject, strategy: Strategy, run: int, exploration: E
     except Redundant:
         exploration.redundant += 1
         return
-    strategy.learn(outcome)
     exploration.note(outcome)
     if outcome.failure is not None:
         _note_failure(subject, run, outcome, exploration)
@@ -162,7 +163,7 @@ def _note_failure(subject: Subject, run: int, outcome: Outcome, exploration: Exp
 def _repeat(subject: Subject, run: int, outcome: Outcome) -> Nondeterminism | None:
     """Makes a run again with the schedule it had, and compares."""
     try:
-        again = subject.replay(ReplayScheduler(outcome.schedule))
+        again = subject.run(ReplayScheduler(outcome.schedule))
     except CannotReplay as error:
         return Nondeterminism(run, outcome.schedule, f"it cannot be repeated: {error}")
     if again.history == outcome.history:

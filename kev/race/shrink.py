@@ -90,7 +90,7 @@ def _simpler_schedules(schedule: Schedule) -> Iterator[Schedule]:
 
 def _follow(subject: S, schedule: Schedule, failure: Failure) -> Shrunk[S] | None:
     """The same failure, if `subject` has it under about this schedule."""
-    outcome = subject.replay(RoughScheduler(schedule))
+    outcome = subject.run(RoughScheduler(schedule))
     if outcome.failure is None or outcome.failure.oracle != failure.oracle:
         return None
     return Shrunk(subject, outcome.schedule, outcome.failure)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-from kev.engine.base import Budget
-from kev.race.strategy.base import STEPS, UNLIMITED, Strategy
+from kev.race.strategy.base import STEPS, Strategy
 from kev.race.strategy.seeded import run_seed
 from kev.schedule import ANYTHING, Scheduler, Slice
 
@@ -18,14 +17,12 @@ from kev.schedule import ANYTHING, Scheduler, Slice
 class PctScheduler:
     """Runs whoever has the highest priority; at each of `depth - 1` random steps, who would run drops below everybody."""
 
-    __slots__ = ("_changes", "_in_turns", "_priorities", "_step")
+    __slots__ = ("_changes", "_priorities", "_step")
 
-    def __init__(self, vcpus: int, steps: int, depth: int, random: Random, *, in_turns: bool = False) -> None:
-        """`in_turns`: a turn lasts until the next change of priorities; the machine ends it where somebody else can run now."""
+    def __init__(self, vcpus: int, steps: int, depth: int, random: Random) -> None:
         self._priorities: Final = random.sample(range(depth, depth + vcpus), vcpus)
         self._changes: Final = sorted((random.randrange(steps) for _ in range(depth - 1)), reverse=True)
         self._step = 0
-        self._in_turns: Final = in_turns
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
         priority = self._priorities.__getitem__
@@ -34,10 +31,7 @@ class PctScheduler:
             # The values below `depth` are for these: the earlier the change, the higher what remains.
             self._changes.pop()
             self._priorities[max(runnable, key=priority)] = len(self._changes)
-        vcpu = max(runnable, key=priority)
-        if not self._in_turns:
-            return STEPS[vcpu]
-        return Slice(vcpu, Budget(instructions=self._changes[-1] - self._step if self._changes else UNLIMITED))
+        return STEPS[max(runnable, key=priority)]
 
 
 class Pct(Strategy):
@@ -50,8 +44,7 @@ class Pct(Strategy):
         self.depth: Final = depth
 
     def scheduler(self, run: int) -> Scheduler:
-        random = Random(run_seed(self.seed, run))
-        return PctScheduler(self.vcpus, self.steps, self.depth, random, in_turns=self.longest_turn > 1)
+        return PctScheduler(self.vcpus, self.steps, self.depth, Random(run_seed(self.seed, run)))
 
     @property
     def bound(self) -> float:

@@ -163,7 +163,7 @@ class TraceMachine:
         while runnable and self.failure is None:
             chosen = scheduler.next(runnable, executed, accesses)
             self.vcpu = vcpu = chosen.vcpu
-            task, limit = tasks[vcpu], min(chosen.budget.instructions or 0, MAX_STEPS + 1)
+            task, limit = tasks[vcpu], chosen.budget.instructions or MAX_STEPS + 1
             executed = accesses = 0
             while True:
                 self._touched = task.touches
