@@ -104,6 +104,7 @@ class AmdvEngine:
         self._delivering: Event | None = None
         self.first_vector: int | None = None
         self._umip = False
+        self._nmi_is_the_cpus = False
         self._cut_short: tuple[int, EptViolation | None] | None = None
         self.uc.on_interrupt(self._on_interrupt)
         self.uc.on_invalid_instruction(self._on_invalid_instruction)
@@ -142,6 +143,7 @@ class AmdvEngine:
             if self._exit is not None:
                 return self._exit
         self._cpu.interrupt_request.value = 0
+        self._nmi_is_the_cpus = False
         if vcpu.nmi:
             self._request_nmi(vcpu)
         if vcpu.interrupt is not None:
@@ -374,10 +376,16 @@ class AmdvEngine:
 
     def _request_nmi(self, vcpu: AmdvVcpu) -> None:
         """The CPU itself knows when NMIs are blocked no longer. But it loses one whose delivery meets an absent page."""
-        if vcpu.nmi_blocked or self._counted:
+        self._nmi_is_the_cpus = vcpu.nmi_blocked or self._counted
+        if self._nmi_is_the_cpus:
             self._kick(INTERRUPT_NMI)
         else:
             self._kick_hard()
+
+    def _note_nmi(self, vcpu: AmdvVcpu) -> None:
+        """Notes whether the CPU has taken the NMI that it was left to."""
+        if self._nmi_is_the_cpus and not self._cpu.interrupt_request.value & INTERRUPT_NMI:
+            self._nmi_is_the_cpus = vcpu.nmi = False
 
     def _request_interrupt(self, vector: int) -> None:
         self._vmcb.interrupt_vector = vector
@@ -386,8 +394,7 @@ class AmdvEngine:
     def _note_pending(self, vcpu: AmdvVcpu) -> None:
         """Notes which of the interrupts that were requested are left, and takes back the request."""
         self._note_taken(vcpu)
-        is_the_cpus = vcpu.nmi_blocked or self._counted
-        vcpu.nmi = vcpu.nmi and (not is_the_cpus or bool(self._cpu.interrupt_request.value & INTERRUPT_NMI))
+        self._note_nmi(vcpu)
         self._cpu.interrupt_request.value = 0
 
     def _note_taken(self, vcpu: AmdvVcpu) -> None:
@@ -434,6 +441,7 @@ class AmdvEngine:
             self._finish_delivery(vcpu, event)
             if self._exit is not None:
                 return
+        self._note_nmi(vcpu)
         if vcpu.nmi and not vcpu.nmi_blocked and not self._counted:
             vcpu.nmi = False
             vcpu.nmi_blocked = True
