@@ -16,6 +16,7 @@ from kev.dev.ports import PortBus
 from kev.dev.processor import ProcessorMsrs
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
+from kev.engine.amdv.pool import HostPool
 from kev.engine.base import EntryState
 from kev.errors import KevError
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
@@ -82,35 +83,41 @@ class MachineOptions(NamedTuple):
 
 
 class GuestAddressSpace(NamedTuple):
-    """The memory a machine is built around."""
+    """What a machine is built around: a host, and the table of the guest's memory in it."""
 
-    memory: HostMemory
+    host: Host
     table: PageTable
+    release: Callable[[Host], None]
+    """Is given the host when the guest is over."""
 
     @classmethod
-    def reserve(cls, ram_kib: int) -> Self:
-        """Address space for `ram_kib` KiB of RAM with its tables. HostMemoryError if the host has not so much."""
-        wanted = page_ceil(ram_kib * KIB + ram_kib * KIB // 128 + 64 * MIB)
-        memory = HostMemory(min(wanted, _PHYSICAL_LIMIT))
-        return cls(memory, PageTable(memory, NptFormat()))
+    def reserve(cls, ram_kib: int, hosts: HostPool | None = None) -> Self:
+        """Address space for `ram_kib` KiB of RAM with its tables. HostMemoryError if there is not so much.
+
+        With `hosts`, the host is one of theirs, and goes back to them.
+        """
+        size = min(page_ceil(ram_kib * KIB + ram_kib * KIB // 128 + 64 * MIB), _PHYSICAL_LIMIT)
+        host = Host(HostMemory(size)) if hosts is None else hosts.take(size)
+        return cls(host, PageTable(host.memory, NptFormat()), Host.close if hosts is None else hosts.give_back)
 
     def pager(self, image: KernelImage, ram_kib: int, source: PageSource | None = None) -> KernelVmPager:
         """The pages are read from `source`, by default the image's own."""
-        return KernelVmPager(image, ram_kib, self.memory, self.table, source=source)
+        return KernelVmPager(image, ram_kib, self.host.memory, self.table, source=source)
 
 
 class VmBuilder:
     """Builds one machine from a pager whose boot information is complete."""
 
-    def __init__(self, pager: KernelVmPager, table: PageTable, options: MachineOptions, output: Callable[[bytes], object]) -> None:
+    def __init__(
+        self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions, output: Callable[[bytes], object]
+    ) -> None:
         """MachineError if `options` ask for what there is not."""
         if not 1 <= options.vcpus <= MAX_VCPUS:
             raise MachineError(f"{options.vcpus} vCPUs: a machine has 1 to {MAX_VCPUS}")
         self._options = options
         self._pager = pager
-        self._table = table
         self._console = Console(output)
-        self._engine = AmdvEngine(Host(pager.memory), table)
+        self._engine = AmdvEngine(space.host, space.table, space.release)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
         self._timers = TimerQueue(self._clock)
@@ -121,7 +128,7 @@ class VmBuilder:
         self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus())
         self._memory = PagedMemory(pager)
         self._processors = ProcessorMsrs(options.vcpus, self._clock)
-        self._violations = ViolationController(pager, table, self._buses.mmio, self._engine)
+        self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped = self._engine.invalidate
 
     def build(self, entry: EntryState) -> Vm:

@@ -19,6 +19,7 @@ from pager.policy import PagingPolicy
 from pager.source import AsynchronousSource, SynchronousSource
 
 if TYPE_CHECKING:
+    from kev.engine.amdv.pool import HostPool
     from kev.report import RunReport
     from kev.timeline import Timeline
 
@@ -49,13 +50,15 @@ def prepare(
     timeline: "Timeline | None" = None,
     seed: int | None = None,
     output: Callable[[bytes], object],
+    hosts: "HostPool | None" = None,
 ) -> LaunchedMachine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
     `protocol` names a boot protocol; by default the image says which. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
-    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. KevError for whatever is
-    wrong with the image or the wishes.
+    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. The machine runs
+    on one of `hosts`, which gets it back when it has run; by default on a host of its own. KevError for whatever is wrong with the
+    image or the wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
@@ -65,12 +68,12 @@ def prepare(
     ram_kib = memory >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     parsed = time.perf_counter()
-    space = GuestAddressSpace.reserve(ram_kib)
+    space = GuestAddressSpace.reserve(ram_kib, hosts)
     pager = space.pager(kernel.image, ram_kib, source)
     entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus))
     policy.attach(pager)
     registered = time.perf_counter()
-    vm = VmBuilder(pager, space.table, options, output).build(entry)
+    vm = VmBuilder(pager, space, options, output).build(entry)
     if timeline is not None:
         timeline.attach(vm)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())

@@ -89,6 +89,15 @@ class HostMemory:
         else:
             self.view[start : start + length] = bytes(length)
 
+    def clear(self) -> None:
+        """Takes back whatever was handed out: all of it reads as zeros, and is handed out anew."""
+        self.discard(Hpa(0), self._next >> PAGE_SHIFT)
+        if self._end < self.size:
+            self.discard(Hpa(self._end), (self.size - self._end) >> PAGE_SHIFT)
+        self._next = PAGE_SIZE
+        self._end = self.size
+        self._free.clear()
+
     def page(self, hpa: Hpa) -> memoryview:
         """The 4 KiB page at `hpa`, writable."""
         return self.view[hpa : hpa + PAGE_SIZE]

@@ -108,3 +108,16 @@ def test_discarding_zeros_exactly_the_pages_named(memory: HostMemory) -> None:
     assert bytes(memory.page(start)) == b"\xaa" * PAGE_SIZE
     assert bytes(memory.view[start + PAGE_SIZE : start + 3 * PAGE_SIZE]) == bytes(2 * PAGE_SIZE)
     assert bytes(memory.page(Hpa(start + 3 * PAGE_SIZE))) == b"\xaa" * PAGE_SIZE
+
+
+def test_cleared_memory_is_zeros_and_all_of_it_is_handed_out_again() -> None:
+    memory = HostMemory(MIB)
+    pages = [memory.allocate(), memory.allocate(4, align=4), memory.allocate()]
+    for page in pages:
+        memory.page(page)[:] = b"\xff" * PAGE_SIZE
+    memory.free(pages[2])
+    memory.clear()
+    assert memory.allocated == 0
+    again = [memory.allocate() for _ in range(MIB // PAGE_SIZE - 1)]
+    assert len(set(again)) == len(again)
+    assert not any(any(memory.page(page)) for page in again)

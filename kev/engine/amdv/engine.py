@@ -83,11 +83,18 @@ class EngineError(KevError):
 class AmdvEngine:
     """See `kev.engine.base.Engine`."""
 
-    def __init__(self, host: Host, table: PageTable) -> None:
-        """Runs a guest on `host`, with the guest-physical memory that `table`, in AMD's format, maps onto the host's."""
+    def __init__(self, host: Host, table: PageTable, release: Callable[[Host], None] = Host.close) -> None:
+        """Runs a guest on `host`, with the guest-physical memory that `table`, in AMD's format, maps onto the host's.
+
+        `release` is given the host when the guest is over. A host that another guest could tell from a new one is closed instead.
+        """
         memory = host.memory
         self._host = host
-        self.uc, self._cpu = host.processor
+        self._release = release
+        self._closed = False
+        self._spoiled = False
+        """The guest has left in the host what cannot be taken back."""
+        self.uc, self._cpu, _ = host.processor
         self._cpu.whole_instructions.value = 1
         self._vmcb = Vmcb(memory, table.root)
         self._delivery = EventDelivery(self.uc, self._cpu, memory, self._vmcb)
@@ -104,7 +111,6 @@ class AmdvEngine:
         self._delivering: Event | None = None
         self.first_vector: int | None = None
         self._umip = False
-        self._nmi_is_the_cpus = False
         self._cut_short: tuple[int, EptViolation | None] | None = None
         self.uc.on_interrupt(self._on_interrupt)
         self.uc.on_invalid_instruction(self._on_invalid_instruction)
@@ -124,6 +130,7 @@ class AmdvEngine:
     def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
         vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
         vcpu.nmi = False
+        self._spoiled |= vcpu.breakpoints_armed
         self._make_current(vcpu)
         self._delivery.prepare_entry(vcpu, entry)
         self._exit = None
@@ -143,7 +150,6 @@ class AmdvEngine:
             if self._exit is not None:
                 return self._exit
         self._cpu.interrupt_request.value = 0
-        self._nmi_is_the_cpus = False
         if vcpu.nmi:
             self._request_nmi(vcpu)
         if vcpu.interrupt is not None:
@@ -255,9 +261,16 @@ class AmdvEngine:
 
     def close(self) -> None:
         """The guest is over. Its vCPUs' registers can still be read, and nothing else."""
+        if self._closed:
+            return
+        self._closed = True
         if self._vcpu is not None:
             self._put_aside(self._vcpu)
-        self._host.close()
+        self.uc.disconnect()
+        if self._spoiled or any(vcpu.breakpoints_armed for vcpu in self._vcpus):
+            self._host.close()
+        else:
+            self._release(self._host)
 
     # Running.
 
@@ -313,7 +326,11 @@ class AmdvEngine:
             self.uc.run(vcpu.rip, count)
         except EmulationError as error:
             if self._exit is None:
+                self._spoiled = True
                 raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: {error}") from error
+        except BaseException:
+            self._spoiled = True
+            raise
         finally:
             self._running = False
             if self._counted:
@@ -376,16 +393,10 @@ class AmdvEngine:
 
     def _request_nmi(self, vcpu: AmdvVcpu) -> None:
         """The CPU itself knows when NMIs are blocked no longer. But it loses one whose delivery meets an absent page."""
-        self._nmi_is_the_cpus = vcpu.nmi_blocked or self._counted
-        if self._nmi_is_the_cpus:
+        if vcpu.nmi_blocked or self._counted:
             self._kick(INTERRUPT_NMI)
         else:
             self._kick_hard()
-
-    def _note_nmi(self, vcpu: AmdvVcpu) -> None:
-        """Notes whether the CPU has taken the NMI that it was left to."""
-        if self._nmi_is_the_cpus and not self._cpu.interrupt_request.value & INTERRUPT_NMI:
-            self._nmi_is_the_cpus = vcpu.nmi = False
 
     def _request_interrupt(self, vector: int) -> None:
         self._vmcb.interrupt_vector = vector
@@ -394,7 +405,8 @@ class AmdvEngine:
     def _note_pending(self, vcpu: AmdvVcpu) -> None:
         """Notes which of the interrupts that were requested are left, and takes back the request."""
         self._note_taken(vcpu)
-        self._note_nmi(vcpu)
+        is_the_cpus = vcpu.nmi_blocked or self._counted
+        vcpu.nmi = vcpu.nmi and (not is_the_cpus or bool(self._cpu.interrupt_request.value & INTERRUPT_NMI))
         self._cpu.interrupt_request.value = 0
 
     def _note_taken(self, vcpu: AmdvVcpu) -> None:
@@ -441,7 +453,6 @@ class AmdvEngine:
             self._finish_delivery(vcpu, event)
             if self._exit is not None:
                 return
-        self._note_nmi(vcpu)
         if vcpu.nmi and not vcpu.nmi_blocked and not self._counted:
             vcpu.nmi = False
             vcpu.nmi_blocked = True

@@ -1,11 +1,11 @@
-"""What a guest runs on: a processor in host mode with its memory and its timer."""
+"""What guests run on, one after the other: a processor in host mode with its memory and its timer."""
 
 from functools import cached_property
 from typing import Final, NamedTuple
 
 from kev.engine.amdv import layout
 from kev.engine.amdv.layout import CpuMemory
-from kev.engine.amdv.libunicorn import EmulatedCpu
+from kev.engine.amdv.libunicorn import Context, EmulatedCpu
 from kev.engine.amdv.preempt import PreemptionThread
 from kev.memory import HostMemory
 
@@ -13,6 +13,8 @@ from kev.memory import HostMemory
 class Processor(NamedTuple):
     cpu: EmulatedCpu
     state: CpuMemory
+    pristine: Context
+    """What `cpu` held when it was new."""
 
 
 class Host:
@@ -28,7 +30,20 @@ class Host:
         """Made when it is first needed, because that takes far longer than reserving memory."""
         cpu = EmulatedCpu()
         cpu.map_memory(0, self.memory.size, self.memory.address)
-        return Processor(cpu, layout.locate(cpu))
+        return Processor(cpu, layout.locate(cpu), Context(cpu))
+
+    def reset(self) -> None:
+        """Makes it as good as new: what a guest has left in memory, registers, translations and pending events is gone.
+
+        Its hooks and devices must be gone already. Armed breakpoints stay: the processor keeps them where nothing can be seen of
+        them, so a host with breakpoints cannot be made new.
+        """
+        self.memory.clear()
+        cpu, state, pristine = self.processor
+        cpu.restore(pristine)
+        state.interrupt_request.value = 0
+        cpu.flush_tlb()
+        cpu.flush_code()
 
     def close(self) -> None:
         """Ends the timer's thread. Memory and processor live for as long as somebody holds them."""

@@ -88,6 +88,8 @@ _emu_stop: Final = _function(_quick, "uc_emu_stop", _HANDLE)
 _mem_map_ptr: Final = _function(_quick, "uc_mem_map_ptr", _HANDLE, _UINT64, _UINT64, _UINT32, _POINTER)
 _mmio_map: Final = _function(_quick, "uc_mmio_map", _HANDLE, _UINT64, _UINT64, _POINTER, _POINTER, _POINTER, _POINTER)
 _hook_add: Final = _function(_quick, "uc_hook_add", _HANDLE, _POINTER, _INT, _POINTER, _POINTER, _UINT64, _UINT64)
+_hook_del: Final = _function(_quick, "uc_hook_del", _HANDLE, ctypes.c_size_t)
+_mem_unmap: Final = _function(_quick, "uc_mem_unmap", _HANDLE, _UINT64, _UINT64)
 _reg_read: Final = _function(_quick, "uc_reg_read", _HANDLE, _INT, _POINTER)
 _reg_write: Final = _function(_quick, "uc_reg_write", _HANDLE, _INT, _POINTER)
 _context_alloc: Final = _function(_quick, "uc_context_alloc", _HANDLE, _POINTER)
@@ -141,7 +143,7 @@ class EmulatedCpu:
     the run and leaves `run`.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_number", "_raised", "handle")
+    __slots__ = ("__weakref__", "_callbacks", "_devices", "_hooks", "_number", "_raised", "handle")
 
     def __init__(self) -> None:
         handle = _HANDLE()
@@ -152,6 +154,8 @@ class EmulatedCpu:
         weakref.finalize(self, _close, self.handle).atexit = False
         self._callbacks: list[object] = []
         """The library does not keep them alive."""
+        self._hooks: list[int] = []
+        self._devices: list[tuple[int, int]] = []
         self._raised: BaseException | None = None
         self._number = _UINT64()
         self._write_control(_CTL_CPU_MODEL, _INT(_CPU_EPYC_ROME))
@@ -173,6 +177,17 @@ class EmulatedCpu:
         loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
         _check(_mmio_map(self.handle, address, size, loader, None, storer, None))
         self._callbacks += (loader, storer)
+        self._devices.append((address, size))
+
+    def disconnect(self) -> None:
+        """Removes every hook and device."""
+        for hook in self._hooks:
+            _check(_hook_del(self.handle, hook))
+        for address, size in self._devices:
+            _check(_mem_unmap(self.handle, address, size))
+        self._hooks.clear()
+        self._devices.clear()
+        self._callbacks.clear()
 
     def flush_tlb(self) -> None:
         """Forgets every translated address, guest and nested."""
@@ -212,6 +227,7 @@ class EmulatedCpu:
         everywhere = (1, 0)
         hook = ctypes.c_size_t()
         _check(_hook_add(self.handle, ctypes.byref(hook), kind, callback, None, *everywhere, *arguments))
+        self._hooks.append(hook.value)
         self._callbacks.append(callback)
 
     def _guard(self, callback: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,6 +30,7 @@ _DF: Final = 1 << 10
 _CC_OP_EFLAGS: Final = 1
 
 CR0_PE: Final = 1
+_DR7_ENABLES: Final = 0xFF
 
 
 class _Register:
@@ -112,6 +113,11 @@ class AmdvVcpu:
     def efer(self) -> int:
         """Without SVME, which is the hypervisor's."""
         return self.quads[layout.EFER >> 3] & ~(1 << 12)
+
+    @property
+    def breakpoints_armed(self) -> bool:
+        """DR7 enables one of the four."""
+        return bool(self.quads[(layout.DEBUG_REGISTERS >> 3) + 7] & _DR7_ENABLES)
 
     @property
     def cpl(self) -> int:
