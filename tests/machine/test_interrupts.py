@@ -8,7 +8,22 @@ from kev.engine.base import Budget
 from kev.exits import Exit, Hlt, IoOut, PreemptionTimer, Vmcall
 from tests.machine.code import SPIN, VMCALL, code
 from tests.machine.cpu import Cpu
-from tests.machine.modes import EVERY_MODE, GDT, LONG, PROTECTED, REAL, TASK, TEXT, Mode, cpu_in, delivery, handler
+from tests.machine.modes import (
+    EVERY_MODE,
+    GDT,
+    LONG,
+    PROTECTED,
+    REAL,
+    TASK,
+    TEXT,
+    TSS,
+    Mode,
+    cpu_in,
+    delivery,
+    gate,
+    gate_address,
+    handler,
+)
 
 IF = 0x202
 VECTOR = 0x50
@@ -132,6 +147,18 @@ def test_pages_that_come_during_its_delivery_change_nothing(mode: Mode, slice_le
         assert cpu.engine.interrupt_taken(cpu.vcpu) == VECTOR
 
 
+@SLICES
+@pytest.mark.parametrize("mode", [PROTECTED, LONG], ids=lambda mode: mode.name)
+def test_an_interrupt_through_a_gate_that_is_not_present_is_np_with_a_cause_outside_of_the_program(
+    mode: Mode, slice_length: int | None
+) -> None:
+    contents = {gate_address(mode, VECTOR): gate(mode, VECTOR, present=False)}
+    with on_out(request, code("e6 10 eb 00 90") + SPIN, mode, rflags=IF, handlers=contents) as cpu:
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=True)
+        assert (found.vector, found.error_code) == (11, VECTOR << 3 | 3)
+        assert found.rip == TEXT + (4 if slice_length is None else 2)
+
+
 def test_only_the_processor_it_is_for_takes_it() -> None:
     with cpu_in(LONG, SPIN, rflags=IF, vcpus=2) as cpu:
         for vcpu in (0, 1):
@@ -155,10 +182,39 @@ def nmi(cpu: Cpu) -> None:
 @MODES
 def test_an_nmi_is_taken_while_if_is_clear(mode: Mode, slice_length: int | None) -> None:
     with on_out(nmi, code("e6 10 eb 00 90 90 ; out 0x10, al; jmp $+2; nop; nop") + VMCALL, mode) as cpu:
-        if slice_length is not None:
-            cpu.load_everything()
         found = delivery(cpu, mode, cpu.run(slice_length), error_code=False)
         assert (found.vector, found.rip) == (2, TEXT + (4 if slice_length is None else 2))
+
+
+@pytest.mark.parametrize("pages", ["eager", "awaited"])
+@SLICES
+@MODES
+def test_pages_that_come_during_the_delivery_of_an_nmi_change_nothing(mode: Mode, slice_length: int | None, pages: str) -> None:
+    with on_out(nmi, code("e6 10 eb 00 90 90 ; out 0x10, al; jmp $+2; nop; nop") + VMCALL, mode) as cpu:
+        if pages == "eager":
+            cpu.load_everything()
+        cpu.awaits_pages = pages == "awaited"
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=False)
+        assert (found.vector, found.rip) == (2, TEXT + (4 if slice_length is None else 2))
+
+
+@pytest.mark.parametrize("pages", ["lazy", "awaited"])
+@SLICES
+def test_an_interrupt_that_meets_an_absent_page_in_the_nmi_handler_does_not_bring_the_nmi_back(
+    slice_length: int | None, pages: str
+) -> None:
+    def both(cpu: Cpu) -> None:
+        (nmi if not cpu.vcpu.rbp else request)(cpu)
+
+    far = 0xA0000  # a page that nothing has touched
+    ist_frame = code("ff c5 fb e6 10 eb 00 90 fa ; inc ebp; sti; out 0x10, al; jmp $+2; nop; cli") + code("48 cf ; iretq")
+    contents = {handler(2): ist_frame, gate_address(LONG, VECTOR): gate(LONG, VECTOR, ist=1), TSS + 0x24: far.to_bytes(8, "little")}
+    contents[handler(VECTOR)] = code("48 cf ; iretq")
+    with on_out(both, code("e6 10 eb 00 90 90") + VMCALL, LONG, handlers=contents) as cpu:
+        cpu.awaits_pages = pages == "awaited"
+        assert cpu.run(slice_length) == Vmcall()
+        assert (cpu.vcpu.rip, cpu.vcpu.rbp) == (TEXT + 6, 1)
+        assert cpu.engine.interrupt_taken(cpu.vcpu) == VECTOR
 
 
 @SLICES
@@ -168,7 +224,6 @@ def test_a_second_nmi_waits_for_iret(slice_length: int | None) -> None:
         handler(2): code("ff c5 83 fd 02 74 04 e6 10 eb 00 48 cf ; inc ebp; cmp ebp, 2; je +4; out 0x10, al; jmp $+2; iretq")
     }
     with on_out(nmi, text, LONG, handlers=handlers) as cpu:
-        cpu.load_everything()
         assert cpu.run(slice_length) == Vmcall()
         assert cpu.vcpu.rip == TEXT + 6
         assert cpu.vcpu.rbp == 2

@@ -151,7 +151,7 @@ class AmdvEngine:
                 return self._exit
         self._cpu.interrupt_request.value = 0
         if vcpu.nmi:
-            self._request_nmi(vcpu)
+            self._kick(INTERRUPT_NMI)
         if vcpu.interrupt is not None:
             self._request_interrupt(vcpu.interrupt)
         count = budget.instructions or 0
@@ -162,8 +162,12 @@ class AmdvEngine:
             self._host.timer.arm(budget.seconds, self._preempt)
         try:
             self._emulate(vcpu, count)
-            while self._left and self._exit is None and not self._preempted:
+            while self._exit is None and (self._delivering is not None or self._left and not self._preempted):
                 count, self._left = self._left, 0
+                if self._delivering is not None:
+                    # The event came when the slice was over: VMRUN is still to come.
+                    self._not_retired = 1
+                    count += 1
                 self._emulate(vcpu, count)
         finally:
             self._host.timer.disarm()
@@ -211,7 +215,7 @@ class AmdvEngine:
     def raise_nmi(self, vcpu: AmdvVcpu) -> None:
         vcpu.nmi = True
         if self._is_executing(vcpu):
-            self._request_nmi(vcpu)
+            self._kick(INTERRUPT_NMI)
 
     def inject(self, vcpu: AmdvVcpu, exception: GuestException) -> None:
         vcpu.event = Event(exception)
@@ -391,13 +395,6 @@ class AmdvEngine:
         if self._running:
             self._kick_hard()
 
-    def _request_nmi(self, vcpu: AmdvVcpu) -> None:
-        """The CPU itself knows when NMIs are blocked no longer. But it loses one whose delivery meets an absent page."""
-        if vcpu.nmi_blocked or self._counted:
-            self._kick(INTERRUPT_NMI)
-        else:
-            self._kick_hard()
-
     def _request_interrupt(self, vector: int) -> None:
         self._vmcb.interrupt_vector = vector
         self._kick(INTERRUPT_VIRTUAL)
@@ -405,8 +402,7 @@ class AmdvEngine:
     def _note_pending(self, vcpu: AmdvVcpu) -> None:
         """Notes which of the interrupts that were requested are left, and takes back the request."""
         self._note_taken(vcpu)
-        is_the_cpus = vcpu.nmi_blocked or self._counted
-        vcpu.nmi = vcpu.nmi and (not is_the_cpus or bool(self._cpu.interrupt_request.value & INTERRUPT_NMI))
+        vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
         self._cpu.interrupt_request.value = 0
 
     def _note_taken(self, vcpu: AmdvVcpu) -> None:
@@ -451,14 +447,9 @@ class AmdvEngine:
                 self._deliver(vcpu, event)
                 return
             self._finish_delivery(vcpu, event)
-            if self._exit is not None:
+            if self._exit is not None or not self._preempted:
                 return
-        if vcpu.nmi and not vcpu.nmi_blocked and not self._counted:
-            vcpu.nmi = False
-            vcpu.nmi_blocked = True
-            self.raise_exception(vcpu, GuestException(_NMI))
-        elif event is None or self._preempted:
-            self.stop(PreemptionTimer())
+        self.stop(PreemptionTimer())
 
     def _finish_delivery(self, vcpu: AmdvVcpu, event: Event) -> None:
         vcpu.event = self._delivering = None
@@ -479,7 +470,7 @@ class AmdvEngine:
         software = bool(vcpu.words[layout.EXCEPTION_IS_INT >> 2])
         vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
         error_code = vcpu.words[layout.ERROR_CODE >> 2] if vector in HAS_ERROR_CODE else None
-        delivering = self._delivering
+        delivering = self._delivering or self._interrupt_on_its_way()
         if delivering is not None:
             if delivering.instruction_length:
                 vcpu.rip -= delivering.instruction_length
@@ -488,6 +479,20 @@ class AmdvEngine:
             self._software_interrupt(vcpu, vector)
         else:
             self.raise_exception(vcpu, GuestException(vector, error_code))
+
+    def _interrupt_on_its_way(self) -> Event | None:
+        """The interrupt that the CPU was delivering by itself when an exception came in between. It stays requested."""
+        vector = self._vmcb.take_injection()
+        if vector is None:
+            return None
+        self.first_vector = vector
+        return Event(GuestException(vector))
+
+    def _begin_nmi_again(self, vcpu: AmdvVcpu) -> None:
+        """A violation came while the CPU delivered an interrupt by itself. If it was an NMI, it is taken for delivered."""
+        if self._vmcb.take_injection() == _NMI:
+            vcpu.nmi_blocked = False
+            self._kick(INTERRUPT_NMI)
 
     def _software_interrupt(self, vcpu: AmdvVcpu, vector: int) -> None:
         """INT n, INT3, INTO: RIP is past the instruction already."""
@@ -525,6 +530,8 @@ class AmdvEngine:
         error = vcpu.words[layout.ERROR_CODE >> 2]
         if vcpu.quads[layout.FAULTING_CODE >> 3]:
             self._do_not_count()
+        elif self._delivering is None:
+            self._begin_nmi_again(vcpu)
         exit = EptViolation(Gpa(self._vmcb.exit_info_2), _ACCESS[error & 0x1F], bool(error & 1))
         reply = self._service(exit)
         if reply is None:
