@@ -31,30 +31,36 @@ class Case:
         return " ".join([self.scenario, *(f"{key}={value}" for key, value in self.parameters.items())])
 
 
-def run_rounds(cases: Sequence[Case], rounds: int, progress: Callable[[int, int], object]) -> list[dict[str, list[float]]]:
-    """The values of each metric of each case, one a round, after a round that does not count.
+def run_rounds(cases: Sequence[Case], rounds: int, progress: Callable[[int], object]) -> list[dict[str, list[float]]]:
+    """The values of each metric of each case, one a round, after a round that does not count. Tells `progress` of rounds done.
 
-    Every other round goes through the cases backwards: what changes on the machine meanwhile meets all of them alike. Where runs
-    are short, a round has several of them, and the value of a time is the least: whatever disturbs a run makes it longer.
+    A round goes through the cases again and again, forwards and backwards in turn, until each has run often enough: what changes on
+    the machine meanwhile meets all of them alike. The value of a time is the least: whatever disturbs a run makes it longer.
     """
     values: list[dict[str, list[float]]] = [{} for _ in cases]
-    total = (rounds + 1) * len(cases)
-    done = 0
-    for number in range(rounds + 1):
-        for index in range(len(cases)) if number % 2 else reversed(range(len(cases))):
-            for metric, value in _measure(cases[index]).items():
-                if number:
-                    values[index].setdefault(metric, []).append(value)
-            done += 1
-            progress(done, total)
+    _round(cases, repetitions=1)
+    for number in range(rounds):
+        for index, metrics in enumerate(_round(cases, _MOST_REPETITIONS)):
+            for metric, value in metrics.items():
+                values[index].setdefault(metric, []).append(value)
+        progress(number + 1)
     return values
 
 
-def _measure(case: Case) -> Metrics:
-    runs: list[Metrics] = []
-    end = time.perf_counter() + _ENOUGH
-    while not runs or len(runs) < _MOST_REPETITIONS and time.perf_counter() < end:
-        runs.append(case.measure())
+def _round(cases: Sequence[Case], repetitions: int) -> list[Metrics]:
+    runs: list[list[Metrics]] = [[] for _ in cases]
+    spent = [0.0] * len(cases)
+    waiting = list(range(len(cases)))
+    while waiting:
+        for index in waiting:
+            began = time.perf_counter()
+            runs[index].append(cases[index].measure())
+            spent[index] += time.perf_counter() - began
+        waiting = [index for index in reversed(waiting) if spent[index] < _ENOUGH and len(runs[index]) < repetitions]
+    return [_summary_of_round(of_case) for of_case in runs]
+
+
+def _summary_of_round(runs: Sequence[Metrics]) -> Metrics:
     return {metric: (min if is_time(metric) else median)(run[metric] for run in runs) for metric in runs[0]}
 
 

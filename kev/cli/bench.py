@@ -102,8 +102,8 @@ def _measure(options: Any, rounds: int) -> "BenchResult":
 
     with tempfile.TemporaryDirectory(prefix="kev-bench-") as folder:
         cases = list(boot_cases(options, Path(folder)))
-        with click.progressbar(length=len(cases) * (rounds + 1), label="kev: measuring", file=sys.stderr) as bar:
-            values = run_rounds(cases, rounds, lambda done, _: bar.update(done - bar.pos))
+        with click.progressbar(length=rounds, label="kev: measuring", file=sys.stderr) as bar:
+            values = run_rounds(cases, rounds, lambda done: bar.update(done - bar.pos))
         peers = {case.parameters["what"]: version_of(case.command) for case in cases if case.parameters.get("what") == "QEMU"}
         return BenchResult.of(cases, values, rounds, peers)
 
