@@ -1,5 +1,26 @@
-"""kev: a lazy-paging hypervisor. The guest starts at once; every page is loaded when it is first touched, exactly once."""
+"""kev: a lazy-paging hypervisor. The guest starts at once; every page is loaded when it is first touched, exactly once.
+
+report = kev.launch("gKeOS")
+print(report.output.decode(), report.first_output_ms)
+"""
 
 from kev.version import __version__
 
-__all__ = ["__version__"]
+TYPE_CHECKING = False  # typing's own would take longer to import than all of this
+
+__all__ = ["KevError", "RunReport", "__version__", "launch"]
+
+if TYPE_CHECKING:
+    from kev.api import launch as launch
+    from kev.errors import KevError as KevError
+    from kev.report import RunReport as RunReport
+else:
+    _MODULES = {"KevError": "kev.errors", "RunReport": "kev.report", "launch": "kev.api"}
+
+    def __getattr__(name: str) -> object:
+        """Imports what is asked for: `import kev` itself takes next to no time, and `kev run` needs little of it."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(_MODULES[name]), name)

@@ -1,6 +1,6 @@
 """What a run was like, as numbers."""
 
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -27,6 +27,8 @@ class RunReport:
     """How often each kind of exit was taken, by Intel's name."""
     phases: dict[str, float]
     """When each phase was over, in order: parse, register, engine, first instruction, first output, end. Those there were."""
+    output: bytes = attrs.field(default=b"", repr=False)
+    """What the guest printed, if nobody else was given it."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.timeline_json`), if it was asked for."""
 
@@ -49,10 +51,13 @@ class RunReport:
     def exit_code(self) -> int:
         return self.ending.exit_code
 
+    def with_output(self, output: bytes) -> Self:
+        return attrs.evolve(self, output=output)
+
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON holds it."""
+        """The report as JSON holds it: all but what the guest printed."""
         ending = {"kind": self.ending.kind.value, "message": self.ending.message}
-        fields = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in ("ending", "timeline"))
+        fields = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in ("ending", "output", "timeline"))
         times = {"launch_ms": self.launch_ms, "first_output_ms": self.first_output_ms, "run_ms": self.run_ms}
         timeline = {} if self.timeline is None else {"timeline": self.timeline}
         return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline}

@@ -1,8 +1,6 @@
 """`kev run`: launches a guest."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,15 +10,11 @@ from kev.boot.detection import PROTOCOLS
 from kev.cli.paging import paging_policy
 from kev.cli.sizes import Size
 from kev.ending import EndingKind
-from kev.guests import Guest
-from kev.images import DEFAULT_IMAGE, open_image_or_url, open_root_file_system
+from kev.images import DEFAULT_IMAGE
 
 if TYPE_CHECKING:
-    from kev.boot.base import BootOptions, Module
-    from kev.builder import Drive, MachineOptions
     from kev.report import RunReport
-    from kev.timeline import Timeline
-    from pager.source import AsynchronousSource, SynchronousSource
+    from pager.slow_source import SourceDelay
 
 _DRIVE_KINDS = ("svirtb", "virtio", "ide")
 
@@ -63,26 +57,31 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
     standard output, and standard input goes to COM1; on a terminal, Ctrl-A x leaves. The exit code is the guest's own; 2 for a
     mistake on the command line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
     """
-    from kev.launcher import DEFAULT_MEMORY, prepare, run
+    from kev.api import launch
 
     if wishes["log_level"] is not None:
         log.configure(wishes["log_level"])
-    report, trace = wishes["report"], wishes["trace"]
+    report, trace, latency = wishes["report"], wishes["trace"], wishes["source_latency"]
     _check_writable(report, trace)
-    with ExitStack() as open_files:
-        source, guest = open_files.enter_context(open_image_or_url(image))
-        machine = prepare(
-            _slowed(source, wishes["source_latency"]),
-            memory=memory or (guest.memory_mib << 20 if guest else DEFAULT_MEMORY),
-            options=_machine_options(guest, wishes, open_files),
-            boot=_boot_options(guest, wishes, open_files),
+    with paging_policy(wishes["paging"]) as policy:
+        outcome = launch(
+            image,
+            memory=memory,
+            vcpus=wishes["smp"],
+            boot=wishes["boot"],
+            command_line=wishes["append"],
+            modules=[_file_and_text(text) for text in wishes["modules"]],
+            disks=[_file_and_kind(text) for text in wishes["disks"]],
+            paging=policy,
+            source_delay=None if latency is None else _delay(latency),
+            timeline=wishes["timeline"] or trace is not None,
             seed=wishes["seed"],
-            protocol=wishes["boot"] or (guest.boot if guest else None),
-            policy=open_files.enter_context(paging_policy(wishes["paging"])),
-            timeline=_timeline() if wishes["timeline"] or trace is not None else None,
+            timeout=timeout,
+            lenient_msr=wishes["lenient_msr"],
+            strict_ports=wishes["strict_ports"],
             output=_write,
+            input_descriptor=_standard_input(),
         )
-        outcome = run(machine, timeout=timeout, input_descriptor=_standard_input())
     if report is not None:
         from kev.cli.output import write_json
 
@@ -104,73 +103,20 @@ def _check_writable(*files: str | None) -> None:
             check_writable(file)
 
 
-def _slowed(source: "SynchronousSource | AsynchronousSource", latency: str | None) -> "SynchronousSource | AsynchronousSource":
-    if latency is None:
-        return source
-    from kev.cli.source_latency import slowed
+def _delay(text: str) -> "SourceDelay":
+    from kev.cli.source_latency import parse_source_latency
 
-    return slowed(source, latency)
+    return parse_source_latency(text)
 
 
-def _timeline() -> "Timeline":
-    from kev.timeline import Timeline
-
-    return Timeline()
-
-
-def _machine_options(guest: Guest | None, wishes: dict[str, Any], open_files: ExitStack) -> "MachineOptions":
-    from kev.builder import MachineOptions
-
-    return MachineOptions(
-        vcpus=wishes["smp"] or (guest.smp if guest else 1),
-        lenient_msr=wishes["lenient_msr"],
-        strict_ports=wishes["strict_ports"],
-        drives=tuple(open_files.enter_context(_drive(text)) for text in wishes["disks"]),
-    )
+def _file_and_text(module: str) -> tuple[str, str]:
+    name, _, text = module.partition(" ")
+    return name, text
 
 
-def _boot_options(guest: Guest | None, wishes: dict[str, Any], open_files: ExitStack) -> "BootOptions":
-    from kev.boot.base import BootOptions
-
-    modules = [open_files.enter_context(_module(text)) for text in wishes["modules"]]
-    if guest is not None and guest.modules and not modules:
-        modules = list(open_files.enter_context(_guest_modules(guest)))
-    command_line = wishes["append"] if wishes["append"] is not None else guest.command_line if guest else ""
-    return BootOptions(command_line=command_line, modules=tuple(modules))
-
-
-@contextmanager
-def _drive(text: str) -> Iterator["Drive"]:
-    from fs.disk import Disk
-    from kev.builder import Drive, DriveKind, MachineError
-
-    name, _, kind = text.rpartition(",")
-    if kind not in _DRIVE_KINDS:
-        name, kind = text, _DRIVE_KINDS[0]
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(open(name, "r+b"))
-        except OSError as error:
-            raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        yield Drive(Disk(file, name), DriveKind(kind))
-
-
-@contextmanager
-def _module(text: str) -> Iterator["Module"]:
-    from kev.boot.base import Module
-    from pager.source import FileSource
-
-    name, _, command_line = text.partition(" ")
-    with FileSource(name) as source:
-        yield Module(name, source, command_line)
-
-
-@contextmanager
-def _guest_modules(guest: Guest) -> Iterator[Iterator["Module"]]:
-    from kev.boot.base import Module
-
-    with open_root_file_system() as files:
-        yield (Module(name, files.open(name)) for name in guest.modules)
+def _file_and_kind(disk: str) -> tuple[str, str]:
+    name, _, kind = disk.rpartition(",")
+    return (name, kind) if kind in _DRIVE_KINDS else (disk, _DRIVE_KINDS[0])
 
 
 def _standard_input() -> int | None:

@@ -4,8 +4,7 @@ import re
 from typing import Final
 
 from kev.errors import KevError
-from pager.slow_source import SlowSource, SourceDelay
-from pager.source import AsynchronousSource, SynchronousSource
+from pager.slow_source import SourceDelay
 
 _PER_SECOND: Final = {"us": 1e6, "ms": 1e3, "s": 1.0}
 _BYTES: Final = {
@@ -35,13 +34,6 @@ def parse_source_latency(text: str) -> SourceDelay:
         else:
             raise _error(text, part, "neither a rate, nor jitter=TIME, nor seed=N")
     return SourceDelay(latency, rate, jitter, seed)
-
-
-def slowed(source: SynchronousSource | AsynchronousSource, text: str) -> SlowSource:
-    """The same bytes, as slow as `text` says. SourceLatencyError if the source is one that waits already."""
-    if isinstance(source, AsynchronousSource):
-        raise SourceLatencyError(f"--source-latency {text!r}: {source.name} has a latency of its own")
-    return SlowSource(source, parse_source_latency(text))
 
 
 def _seconds(text: str, part: str) -> float:

@@ -171,4 +171,4 @@ def test_a_url_can_be_inspected(guest_url: str) -> None:
 def test_a_url_is_slow_enough(guest_url: str) -> None:
     result = run(guest_url, "--source-latency", "1ms")
     assert result.exit_code == 2
-    assert result.stderr == "kev: --source-latency '1ms': memory://gKeOS has a latency of its own\n"
+    assert result.stderr == "kev: memory://gKeOS: cannot be made slower: it has a latency of its own\n"

@@ -1,0 +1,71 @@
+"""What each command imports, since imports are most of what a short command takes: by name, not by time."""
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = {
+    "attr",
+    "click",
+    "elftools",
+    "hypothesis",
+    "inspect",
+    "json",
+    "logging",
+    "matplotlib",
+    "structlog",
+    "trio",
+    "typing",
+    "unicorn",
+}
+"""What takes milliseconds, or tens of them."""
+KEV = "from kev.__main__ import main; main()"
+
+
+def imported(program: str, *arguments: str) -> set[str]:
+    """The packages, and the modules of kev, that a program has imported when it ends."""
+    report = "import atexit, sys; atexit.register(lambda: print('\\n', *sys.modules, file=sys.stderr))"
+    process = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {report}; {program}", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    modules = process.stderr.splitlines()[-1].split()
+    return {module if module.startswith(("kev", "pager", "fs")) else module.partition(".")[0] for module in modules}
+
+
+def test_importing_kev_imports_next_to_nothing() -> None:
+    modules = imported("import kev")
+    assert not modules & SLOW
+    assert {module for module in modules if module.startswith("kev")} == {"kev", "kev.version"}
+
+
+def test_the_version_is_told_without_a_command_line_parser() -> None:
+    assert not imported(KEV, "--version") & SLOW
+
+
+def test_help_needs_no_hypervisor() -> None:
+    modules = imported(KEV, "run", "--help")
+    assert not modules & {"trio", "structlog", "elftools", "unicorn", "json", "kev.builder", "kev.engine.amdv.engine"}
+
+
+def test_a_short_run_needs_no_runtime_no_log_and_no_reports() -> None:
+    modules = imported(KEV, "run", "hypercalls")
+    assert "kev.engine.amdv.engine" in modules
+    assert not modules & {"trio", "structlog", "logging", "elftools", "unicorn", "matplotlib", "hypothesis", "pathlib", "tempfile"}
+    assert not modules & {"kev.runtime", "kev.timeline", "kev.bench", "kev.race", "kev.html_report", "pager.slow_source"}
+
+
+def test_devices_that_the_guest_does_not_touch_are_not_imported() -> None:
+    modules = imported(KEV, "run", "hypercalls")
+    assert "kev.dev.serial" in modules
+    assert not modules & {f"kev.dev.{name}" for name in ("pit8254", "rtc", "keyboard", "fw_cfg", "vga", "parallel", "poweroff")}
+    assert not modules & {"kev.dev.ide", "kev.dev.svirtb", "kev.dev.virtio", "kev.dev.virtio.block"}
+
+
+@pytest.mark.parametrize("protocol", ["multiboot1", "pvh", "real_mode"])
+def test_boot_protocols_that_the_image_is_not_made_for_are_not_imported(protocol: str) -> None:
+    assert f"kev.boot.{protocol}" not in imported(KEV, "run", "hypercalls")
