@@ -349,20 +349,16 @@ def test_string_instructions_trap_after_every_iteration() -> None:
 
 
 @pytest.mark.parametrize("mode", USER, ids=lambda mode: mode.name)
-@pytest.mark.parametrize("slice_length", [1, 2])
-@pytest.mark.parametrize("instruction", ["e4 30 ; in al, 0x30", "e6 30 ; out 0x30, al", "e5 17 ; in eax, 0x17"])
-def test_a_forbidden_port_is_gp_and_in_counted_slices_nothing_behind_it_is_executed(
-    mode: Mode, slice_length: int, instruction: str
-) -> None:
-    text = (
-        code("b8 11 00 00 00; mov eax, 0x11")
-        + code(instruction)
-        + code("b8 22 00 00 00; mov eax, 0x22\n c6 07 55; mov [edi], 0x55")
-    )
-    cpu, found = run_text(mode, edi(DATA) + text, error_code=True, slice_length=slice_length)
-    assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + 10)
-    assert cpu.vcpu.rax == 0x11
-    assert cpu.read(DATA, 1) == 0
+@pytest.mark.parametrize("slice_length", [None, 1, 2])
+@pytest.mark.parametrize("instruction", ["e4 30 ; in al, 0x30", "e6 30 ; out 0x30, al", "e5 17 ; in eax, 0x17", "f3 6c ; rep insb"])
+def test_a_forbidden_port_is_gp_and_nothing_behind_it_is_executed(mode: Mode, slice_length: int | None, instruction: str) -> None:
+    before = edi(DATA) + code("ba 30 00 00 00 b9 05 00 00 00 83 c1 ff ; mov edx, 0x30; mov ecx, 5; add ecx, -1")
+    after = code("b9 22 00 00 00; mov ecx, 0x22\n c6 47 01 55; mov [edi+1], 0x55")
+    cpu, found = run_text(mode, before + code(instruction) + after, error_code=True, slice_length=slice_length)
+    assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + len(before))
+    assert found.rflags & 0x8D5 == 0x11  # CF and AF
+    assert (cpu.vcpu.rcx, cpu.vcpu.rdi) == (4, DATA)
+    assert cpu.read(DATA + 1, 1) == 0
     assert not cpu.told(IoIn)
     assert not cpu.told(IoOut)
 

@@ -14,7 +14,7 @@ from kev.addressing import Hpa
 from kev.engine.amdv import layout
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import REG_CR0, REG_CR4, REG_EFLAGS, EmulatedCpu
-from kev.engine.amdv.vcpu import CS, DS, ES, GDTR, IDTR, SS, AmdvVcpu, Event
+from kev.engine.amdv.vcpu import CS, DS, ES, GDTR, HFLAGS_IO_BREAKPOINTS, IDTR, SS, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import EFER_SVME, Vmcb
 from kev.engine.base import EntryState
 from kev.memory import HostMemory
@@ -74,7 +74,7 @@ class EventDelivery:
         uc.write_register(REG_CR0, _HOST_CR0)
         uc.write_register(REG_CR4, _HOST_CR4)
         uc.write_register(REG_EFLAGS, _HOST_RFLAGS)
-        self._host_hflags = cpu.words[layout.HFLAGS >> 2]
+        self._host_hflags = cpu.words[layout.HFLAGS >> 2] | HFLAGS_IO_BREAKPOINTS
 
     def prepare_entry(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
         """Makes the next run begin with the entry of `vcpu`, which must be current, and stop before its first instruction."""

@@ -18,11 +18,13 @@ from kev.engine.amdv.delivery import (
     EventDelivery,
     nested_error_code,
 )
+from kev.engine.amdv.flags import settle_flags
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.instructions import INTERCEPTED, finish, vmcall
 from kev.engine.amdv.libunicorn import Context, EmulationError
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
 from kev.engine.amdv.port_permission import may_access_port
+from kev.engine.amdv.port_trap import PortTrap
 from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
@@ -112,6 +114,7 @@ class AmdvEngine:
         self.first_vector: int | None = None
         self._umip = False
         self._cut_short: tuple[int, EptViolation | None] | None = None
+        self._port_trap = PortTrap()
         self.uc.on_interrupt(self._on_interrupt)
         self.uc.on_invalid_instruction(self._on_invalid_instruction)
         self.uc.on_in(self._on_in)
@@ -515,6 +518,8 @@ class AmdvEngine:
     def _on_interrupt(self, _uc: int, number: int, _data: object) -> None:
         vcpu = self._vcpu
         assert vcpu is not None
+        if self._counted:
+            settle_flags(vcpu.quads, vcpu.words)
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
         elif number < _VMEXIT:
@@ -555,6 +560,8 @@ class AmdvEngine:
         """#UD, INT 6, which Unicorn takes for the same, and VMCALL, which an AMD processor does not know."""
         vcpu = self._vcpu
         assert vcpu is not None
+        if self._counted:
+            settle_flags(vcpu.quads, vcpu.words)
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
         elif vcpu.words[layout.EXCEPTION_IS_INT >> 2]:
@@ -577,16 +584,15 @@ class AmdvEngine:
     def _system_call(self, instruction: Callable[[AmdvVcpu], GuestException | None]) -> None:
         vcpu = self._vcpu
         assert vcpu is not None
+        if self._counted:
+            settle_flags(vcpu.quads, vcpu.words)
         exception = instruction(vcpu)
         if exception is not None:
             self.raise_exception(vcpu, exception)
             vcpu.rip -= SYSTEM_CALL_LENGTH  # the CPU still moves it past the instruction
 
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
-        if not self._refuse_port(port, size):
-            return self._answer(IoIn(port, size))
-        assert self._vcpu is not None
-        return self._vcpu.rax & (1 << 8 * size) - 1  # so that RAX stays as it is
+        return 0 if self._refuse_port(port, size) else self._answer(IoIn(port, size))
 
     def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
         if not self._refuse_port(port, size):
@@ -595,8 +601,7 @@ class AmdvEngine:
     def _refuse_port(self, port: int, size: int) -> bool:
         """Whether the guest's IOPL and I/O permission map forbid the access, which the emulated CPU does not check.
 
-        The instruction cannot be left half-way, so #GP is raised when the CPU is left next: exactly behind it in counted slices, at
-        the end of its block in others. RIP is the instruction's either way.
+        The instruction cannot be left half-way. It is taken back behind the access, or else at the end of its block.
         """
         vcpu = self._vcpu
         assert vcpu is not None
@@ -608,15 +613,14 @@ class AmdvEngine:
             self._cut_short = vcpu.rip, None
         except AwaitedPage as awaited:
             self._cut_short = vcpu.rip, awaited.violation
-        if self._counted:
-            self._cpu.count_limit.value = self._cpu.counter.value
-        else:
+        if not self._port_trap.plant(vcpu, port):
             self._kick_hard()
         return True
 
     def _end_cut_short(self, vcpu: AmdvVcpu) -> None:
         assert self._cut_short is not None
         (vcpu.rip, violation), self._cut_short = self._cut_short, None
+        self._port_trap.remove(vcpu)
         self._cpu.host_request.value &= ~INTERRUPT_HARD
         vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
         if violation is None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from kev.engine.amdv import layout
+from kev.engine.amdv.flags import ARITHMETIC, CC_OP_EFLAGS
 from kev.engine.amdv.libunicorn import Context
 from kev.engine.base import Segment
 from kev.exits import GuestException
@@ -20,14 +21,13 @@ HFLAGS_CPL: Final = 3
 HFLAGS_INHIBIT_IRQ: Final = 1 << 3
 HFLAGS_LMA: Final = 1 << 14
 HFLAGS_CS64: Final = 1 << 15
+HFLAGS_IO_BREAKPOINTS: Final = 1 << 24
 
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
 
 RFLAGS_TF: Final = 1 << 8
 RFLAGS_IF: Final = 1 << 9
-_ARITHMETIC: Final = 0x8D5
 _DF: Final = 1 << 10
-_CC_OP_EFLAGS: Final = 1
 
 CR0_PE: Final = 1
 _DR7_ENABLES: Final = 0xFF
@@ -181,11 +181,11 @@ class AmdvVcpu:
     def set_rflags(self, value: int) -> None:
         """Stores RFLAGS the way the CPU keeps them: arithmetic flags and DF apart from the rest."""
         quads, words = self.quads, self.words
-        quads[layout.RFLAGS >> 3] = value & ~(_ARITHMETIC | _DF) | 2
+        quads[layout.RFLAGS >> 3] = value & ~(ARITHMETIC | _DF) | 2
         quads[layout.CC_DST >> 3] = 0
-        quads[layout.CC_SRC >> 3] = value & _ARITHMETIC
+        quads[layout.CC_SRC >> 3] = value & ARITHMETIC
         quads[layout.CC_SRC2 >> 3] = 0
-        words[layout.CC_OP >> 2] = _CC_OP_EFLAGS
+        words[layout.CC_OP >> 2] = CC_OP_EFLAGS
         words[layout.DF >> 2] = 0xFFFF_FFFF if value & _DF else 1
 
     def skip(self, length: int) -> None:
