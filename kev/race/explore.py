@@ -13,7 +13,6 @@ from kev.race.schedule import Schedule
 from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.subject import Subject
-from kev.schedule import FreeScheduler
 
 _REPEAT_EVERY: Final = 256
 """Of so many runs one is made twice, to see whether it is the same."""
@@ -117,8 +116,7 @@ def explore(
     exploration = Exploration(sampled=strategy.sampled)
     for schedule in known:
         _try_again(subject, schedule, exploration)
-    steps = subject.run(FreeScheduler()).steps
-    strategy.measure(subject.vcpus, steps)
+    strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
     for run in range(first, first + runs):
         if exploration.over:
             break
@@ -132,7 +130,7 @@ def explore(
 
 
 def _try_again(subject: Subject, schedule: Schedule, exploration: Exploration) -> None:
-    outcome = subject.run(RoughScheduler(schedule))
+    outcome = subject.replay(RoughScheduler(schedule))
     if outcome.failure is not None:
         _note_failure(subject, -1, outcome, exploration)
 
@@ -147,6 +145,7 @@ def _explore_once(subject: Subject, strategy: Strategy, run: int, exploration: E
     except Redundant:
         exploration.redundant += 1
         return
+    strategy.learn(outcome)
     exploration.note(outcome)
     if outcome.failure is not None:
         _note_failure(subject, run, outcome, exploration)
@@ -163,7 +162,7 @@ def _note_failure(subject: Subject, run: int, outcome: Outcome, exploration: Exp
 def _repeat(subject: Subject, run: int, outcome: Outcome) -> Nondeterminism | None:
     """Makes a run again with the schedule it had, and compares."""
     try:
-        again = subject.run(ReplayScheduler(outcome.schedule))
+        again = subject.replay(ReplayScheduler(outcome.schedule))
     except CannotReplay as error:
         return Nondeterminism(run, outcome.schedule, f"it cannot be repeated: {error}")
     if again.history == outcome.history:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import attrs
@@ -23,10 +23,22 @@ class Failure:
     """From 0. In a guest: the instructions until then."""
 
 
+class Turn(NamedTuple):
+    """A part of a run in which one vCPU went on, and nothing changed in who else could have."""
+
+    vcpu: int
+    steps: int
+    runnable: Sequence[int]
+    """Who could have been chosen, this vCPU included."""
+
+
 class Outcome(ABC):
     """One run: what it did wrong, and what is needed to repeat it and to tell it from others."""
 
     __slots__ = ("failure", "steps")
+
+    turns: Sequence[Turn] = ()
+    """For how long each vCPU went on, where steps are too many to be told one by one."""
 
     def __init__(self, failure: Failure | None, steps: int) -> None:
         self.failure: Final = failure

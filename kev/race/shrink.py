@@ -1,20 +1,24 @@
 """Makes a failure small: fewer switches first, then fewer vCPUs, then fewer pages, until nothing more can be left out."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 import attrs
 
 from kev.race.outcome import Failure
-from kev.race.schedule import Schedule
-from kev.race.strategy.base import Redundant
+from kev.race.schedule import Schedule, Segment
+from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.exhaustive import Exhaustive
 from kev.race.strategy.replay import RoughScheduler
+from kev.race.strategy.seeded import SeededRandom
 from kev.race.subject import Subject
 
 _PREEMPTIONS: Final = 2
 _SEARCH: Final = 300
 """Runs that are spent on looking for a simpler schedule of the same failure, each time."""
+_LONG_SEARCH: Final = 100
+"""The same where runs are long."""
 
 S = TypeVar("S", bound=Subject)
 
@@ -60,7 +64,7 @@ def _compact(best: Shrunk[S]) -> Shrunk[S]:
 
 def _simplest(case: Shrunk[S]) -> Shrunk[S]:
     """The same failure with as few switches as can be found."""
-    searched = _search(case.subject, case.failure)
+    searched = _search(case.subject, case.failure) if case.subject.longest_turn == 1 else None
     candidates = [_fewer_switches(case)] + ([_fewer_switches(searched)] if searched is not None else [])
     return min(candidates, key=lambda candidate: candidate.cost)
 
@@ -75,8 +79,28 @@ def _fewer_switches(case: Shrunk[S]) -> Shrunk[S]:
 
 
 def _simpler_schedules(schedule: Schedule) -> Iterator[Schedule]:
-    """Schedules with a segment less, or with two segments of the same vCPU joined."""
+    """Schedules with fewer segments, those with the fewest first."""
     segments = schedule.segments
+    size = len(segments) // 2
+    while size > 1:
+        for start in range(0, len(segments), size):
+            yield from _without(segments, start, start + size)
+        size //= 2
+    yield from _with_a_segment_less(segments)
+    yield from _with_half_a_segment_less(segments)
+
+
+def _without(segments: Sequence[Segment], start: int, end: int) -> Iterator[Schedule]:
+    """Without the segments from `start` up to `end`; or with as many steps of each vCPU there, but one after the other."""
+    yield Schedule.of((*segments[:start], *segments[end:]))
+    steps: Counter[int] = Counter()
+    for vcpu, count in segments[start:end]:
+        steps[vcpu] += count
+    yield Schedule.of((*segments[:start], *steps.items(), *segments[end:]))
+
+
+def _with_a_segment_less(segments: Sequence[Segment]) -> Iterator[Schedule]:
+    """With one dropped, or with two of the same vCPU joined."""
     for index in range(len(segments)):
         yield Schedule.of((*segments[:index], *segments[index + 1 :]))
     for index, (vcpu, steps) in enumerate(segments):
@@ -88,18 +112,28 @@ def _simpler_schedules(schedule: Schedule) -> Iterator[Schedule]:
             yield Schedule.of((*segments[:index], *between, joined, *segments[later + 1 :]))
 
 
+def _with_half_a_segment_less(segments: Sequence[Segment]) -> Iterator[Schedule]:
+    """A vCPU that spins may as well do so for less long."""
+    for index, (vcpu, steps) in enumerate(segments):
+        yield Schedule.of((*segments[:index], (vcpu, steps // 2), *segments[index + 1 :]))
+
+
 def _follow(subject: S, schedule: Schedule, failure: Failure) -> Shrunk[S] | None:
     """The same failure, if `subject` has it under about this schedule."""
-    outcome = subject.run(RoughScheduler(schedule))
+    outcome = subject.replay(RoughScheduler(schedule))
     if outcome.failure is None or outcome.failure.oracle != failure.oracle:
         return None
     return Shrunk(subject, outcome.schedule, outcome.failure)
 
 
 def _search(subject: S, failure: Failure) -> Shrunk[S] | None:
-    """The same failure under the schedule with the fewest preemptions, if there is one that is found soon."""
-    strategy = Exhaustive(_PREEMPTIONS)
-    for run in range(_SEARCH):
+    """The same failure, if it is found soon: where every step can be chosen, under the schedule with the fewest preemptions."""
+    strategy: Strategy = Exhaustive(_PREEMPTIONS)
+    runs = _SEARCH
+    if subject.longest_turn > 1:
+        strategy, runs = SeededRandom(), _LONG_SEARCH
+        strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
+    for run in range(runs):
         scheduler = strategy.scheduler(run)
         if scheduler is None:
             break

@@ -35,8 +35,19 @@ class Subject(Protocol):
     @property
     def vcpus(self) -> int: ...
 
+    @property
+    def free_steps(self) -> int:
+        """About how many steps of a run there are in which another vCPU could go on instead."""
+
+    @property
+    def longest_turn(self) -> int:
+        """1 if every single step can be chosen; else how many steps a turn may well have, when its length is left to chance."""
+
     def run(self, scheduler: Scheduler) -> Outcome:
         """One run from the beginning, until it ends or does something wrong. Whatever `scheduler` raises."""
+
+    def replay(self, scheduler: Scheduler) -> Outcome:
+        """The same, but `scheduler` follows a schedule: it is offered vCPUs that spin, too, which otherwise come last."""
 
     def tell(self, schedule: Schedule) -> Story:
         """What happens under a schedule, as far as it can be followed."""

@@ -34,6 +34,7 @@ from kev.race.token import Token
 from kev.race.trace.machine import PagerFactory, TraceMachine, trace_machine
 from kev.race.trace.oracles import ORACLES
 from kev.race.trace.program import ORDINARY, Page, Program
+from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.subject import TraceSubject
 from kev.race.trace.vcpu import TraceVcpu
@@ -96,7 +97,7 @@ def check(program: Program, *, strategy: str = "pct", runs: int = 100, seed: int
 
 
 @attrs.frozen(slots=True)
-class BodySubject:
+class BodySubject(SteppedSubject):
     """A coroutine function that every vCPU runs. What it does between two of the vCPU's methods nobody knows."""
 
     body: Body
@@ -144,7 +145,7 @@ def _token_to_replay(subject: Subject) -> Token | None:
 
 def _replay(subject: Subject, schedule: Schedule) -> None:
     __tracebackhide__ = True
-    outcome = subject.run(ReplayScheduler(schedule))
+    outcome = subject.replay(ReplayScheduler(schedule))
     if outcome.failure is not None:
         raise RaceDetected("\n" + in_words(subject.tell(schedule)))
 

@@ -3,9 +3,8 @@
 from kev.addressing import Gpa
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
-from kev.race.strategy.replay import ReplayScheduler
+from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.trace.machine import MAX_STEPS, PagerFactory
-from kev.schedule import FreeScheduler
 from pager.kernel import KernelVmPager, Load
 from pager.protocols import Point
 from tests.race.mutants.filling import (
@@ -67,7 +66,7 @@ class HalfFilled(KernelVmPager):
 
 
 def test_a_byte_that_the_image_has_otherwise_is_named() -> None:
-    found = subject("r0", HalfFilled).run(FreeScheduler()).failure
+    found = subject("r0", HalfFilled).run(RoughScheduler(Schedule.of([]))).failure
     assert found == Failure("wrong contents", "vCPU 0 reads page 0: offset 0x800 holds 0x00, the image has 0x01 there", 6)
 
 
@@ -116,7 +115,7 @@ class GoesOnForEver(KernelVmPager):
 
 
 def test_a_run_without_an_end_is_named() -> None:
-    found = subject("r0/r0", GoesOnForEver).run(FreeScheduler()).failure
+    found = subject("r0/r0", GoesOnForEver).run(RoughScheduler(Schedule.of([]))).failure
     assert found is not None
     assert found.oracle == "endless run"
     assert found.message == f"the run has taken {MAX_STEPS + 1} steps and does not end: vCPU 0, vCPU 1 go on and on"

@@ -70,7 +70,7 @@ def test_pct_changes_priorities_less_often_than_its_depth(vcpus: int, steps: int
 
 def test_pct_prints_its_probability_bound() -> None:
     strategy = Pct(seed=7, depth=3)
-    strategy.measure(2, 50)
+    strategy.measure(2, 50, 1)
     assert strategy.bound == pytest.approx(1 / (2 * 50 * 50))
     assert strategy.describe() == (
         "PCT from seed 7, depth 3: with 2 vCPUs and 50 steps, a run shows a given bug of this depth with probability "
@@ -82,7 +82,7 @@ def test_pct_prints_its_probability_bound() -> None:
 def test_a_seed_and_a_number_make_a_run(name: str) -> None:
     def schedules(seed: int) -> list[Schedule]:
         strategy = make_strategy(name, seed)
-        strategy.measure(3, 40)
+        strategy.measure(3, 40, 1)
         runs = [strategy.scheduler(run) for run in (3, 0, 7)]
         return [subject("r0w1/r1r0/e0e1").run(scheduler).schedule for scheduler in runs if scheduler is not None]
 
@@ -110,9 +110,9 @@ def test_a_schedule_of_something_else_is_refused() -> None:
 
     with pytest.raises(CannotReplay, match="step 7: the schedule ends here, but the run does not"):
         replay((0, 7))
-    with pytest.raises(CannotReplay, match="step 7: the vCPU of the schedule has to wait, but is to go on for 3 steps"):
+    with pytest.raises(CannotReplay, match="step 7: the schedule wants vCPU 0 for 3 steps, which cannot run"):
         replay((0, 10))
-    with pytest.raises(CannotReplay, match="step 8: the schedule wants vCPU 0, which cannot run"):
+    with pytest.raises(CannotReplay, match="step 8: the schedule wants vCPU 0 for 1 steps, which cannot run"):
         replay((0, 7), (1, 1), (0, 1), (1, 1))
 
 

@@ -29,7 +29,7 @@ def command(context: click.Context, token: str, times: int) -> None:
         context.exit(_run_test(wanted))
     subject = find_subject(wanted.identity)
     began = time.perf_counter()
-    outcomes = [subject.run(ReplayScheduler(wanted.schedule)) for _ in range(times)]
+    outcomes = [subject.replay(ReplayScheduler(wanted.schedule)) for _ in range(times)]
     took = (time.perf_counter() - began) / times
     first = outcomes[0]
     same = sum(outcome.history == first.history for outcome in outcomes)

@@ -20,7 +20,7 @@ def command(token: str) -> None:
     """Leave out of the failure of TOKEN what can be left out: switches first, then vCPUs, then pages."""
     wanted = Token.read(token)
     subject = find_subject(wanted.identity)
-    failure = subject.run(ReplayScheduler(wanted.schedule)).failure
+    failure = subject.replay(ReplayScheduler(wanted.schedule)).failure
     if failure is None:
         raise NothingToShrink("the run of this token ends well: there is nothing to shrink")
     smallest = shrink(subject, wanted.schedule, failure)

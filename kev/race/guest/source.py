@@ -14,16 +14,16 @@ class MemorySource:
     def __init__(self, name: str, data: bytes) -> None:
         self.name: Final = name
         self.size: Final = len(data)
-        self._data: Final = memoryview(data)
+        self.data: Final = memoryview(data)
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int:
-        part = self._data[offset : offset + len(buffer)]
+        part = self.data[offset : offset + len(buffer)]
         buffer[: len(part)] = part
         return len(part)
 
 
 class ScheduledSource(AsynchronousSource):
-    """The same, but the bytes of a page come when the schedule lets them."""
+    """The same, but bytes come when the schedule lets them."""
 
     def __init__(self, inner: MemorySource) -> None:
         super().__init__(inner)

@@ -5,10 +5,13 @@ from typing import ClassVar, Final
 
 from kev.engine.base import Budget
 from kev.race.interleaving import MAX_VCPUS
+from kev.race.outcome import Outcome
 from kev.schedule import Scheduler, Slice
 
 STEPS: Final = tuple(Slice(vcpu, Budget(instructions=1)) for vcpu in range(MAX_VCPUS))
 """One step, by vCPU."""
+UNLIMITED: Final = 1 << 40
+"""Steps of a turn that is over when the vCPU has to wait, or spins."""
 
 
 class Redundant(Exception):
@@ -21,18 +24,26 @@ class Strategy(ABC):
     name: ClassVar[str]
     sampled: ClassVar[bool] = True
     """Runs are drawn at random, and depend on nothing but their number: they can be shared out among processes."""
-
     vcpus = 1
     steps = 1
+    longest_turn = 1
 
-    def measure(self, vcpus: int, steps: int) -> None:
-        """Is told what it schedules before the first run: so many vCPUs, so many steps when nobody interferes."""
+    def measure(self, vcpus: int, steps: int, longest_turn: int) -> None:
+        """Is told what it schedules before the first run: so many vCPUs, about so many steps with a choice.
+
+        `longest_turn` is 1 where every single step is to be chosen, and more where there are too many for that.
+        """
         self.vcpus = vcpus
         self.steps = max(steps, 1)
+        self.longest_turn = longest_turn
 
     @abstractmethod
     def scheduler(self, run: int) -> Scheduler | None:
         """The scheduler of a run, by number from 0; None if there is nothing left to try."""
+
+    def learn(self, outcome: Outcome) -> None:
+        """How the run ended whose scheduler was made last."""
+        return
 
     @abstractmethod
     def describe(self) -> str:

@@ -1,7 +1,7 @@
 """As if nobody tested: one schedule, the simplest."""
 
-from kev.race.strategy.base import Strategy
-from kev.schedule import FreeScheduler, Scheduler
+from kev.race.strategy.base import UNLIMITED, Strategy
+from kev.schedule import CountedScheduler, Scheduler
 
 
 class Free(Strategy):
@@ -11,7 +11,7 @@ class Free(Strategy):
     sampled = False
 
     def scheduler(self, run: int) -> Scheduler | None:
-        return FreeScheduler() if run == 0 else None
+        return CountedScheduler(UNLIMITED) if run == 0 else None
 
     def describe(self) -> str:
         return "one run, in which each vCPU goes on until it has to wait"

@@ -9,29 +9,46 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
+from kev.engine.base import Budget
 from kev.race.strategy.base import STEPS, Strategy
 from kev.race.strategy.seeded import run_seed
 from kev.schedule import ANYTHING, Scheduler, Slice
 
+_MOST_TURNS: Final = 1_000
+"""A guest's run is not cut into more turns than about so many."""
+
 
 class PctScheduler:
-    """Runs whoever has the highest priority; at each of `depth - 1` random steps, who would run drops below everybody."""
+    """Runs whoever has the highest priority; at each of `depth - 1` random steps, who would run drops below everybody.
 
-    __slots__ = ("_changes", "_priorities", "_step")
+    Steps count where there is a choice: who drops below everybody while nobody else can run goes on all the same.
+    """
 
-    def __init__(self, vcpus: int, steps: int, depth: int, random: Random) -> None:
+    __slots__ = ("_changes", "_contested", "_longest_turn", "_priorities", "_random", "_step")
+
+    def __init__(self, vcpus: int, steps: int, depth: int, random: Random, longest_turn: int = 1) -> None:
+        """`longest_turn` is how many steps may pass until it is looked whether somebody of a higher priority can run again."""
         self._priorities: Final = random.sample(range(depth, depth + vcpus), vcpus)
         self._changes: Final = sorted((random.randrange(steps) for _ in range(depth - 1)), reverse=True)
         self._step = 0
+        self._contested = False
+        self._longest_turn: Final = longest_turn
+        self._random: Final = random.random
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
         priority = self._priorities.__getitem__
-        self._step += executed
+        if self._contested:
+            self._step += executed
+        self._contested = len(runnable) > 1
         while self._changes and self._step >= self._changes[-1]:
             # The values below `depth` are for these: the earlier the change, the higher what remains.
             self._changes.pop()
             self._priorities[max(runnable, key=priority)] = len(self._changes)
-        return STEPS[max(runnable, key=priority)]
+        vcpu = max(runnable, key=priority)
+        if self._longest_turn == 1:
+            return STEPS[vcpu]
+        turn = 1 << int(self._random() * self._longest_turn.bit_length())
+        return Slice(vcpu, Budget(instructions=min(turn, self._changes[-1] - self._step) if self._changes else turn))
 
 
 class Pct(Strategy):
@@ -44,7 +61,12 @@ class Pct(Strategy):
         self.depth: Final = depth
 
     def scheduler(self, run: int) -> Scheduler:
-        return PctScheduler(self.vcpus, self.steps, self.depth, Random(run_seed(self.seed, run)))
+        random = Random(run_seed(self.seed, run))
+        return PctScheduler(self.vcpus, self.steps, self.depth, random, self._turn)
+
+    @property
+    def _turn(self) -> int:
+        return max(self.longest_turn, self.steps // _MOST_TURNS) if self.longest_turn > 1 else 1
 
     @property
     def bound(self) -> float:

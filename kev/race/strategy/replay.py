@@ -6,7 +6,8 @@ from typing import Final
 from kev.engine.base import Budget
 from kev.race.errors import CannotReplay
 from kev.race.schedule import Schedule
-from kev.schedule import ANYTHING, FreeScheduler, Slice
+from kev.race.strategy.base import UNLIMITED
+from kev.schedule import ANYTHING, CountedScheduler, Slice
 
 
 class ReplayScheduler:
@@ -15,19 +16,19 @@ class ReplayScheduler:
     def __init__(self, schedule: Schedule) -> None:
         self._segments: Final = list(reversed(schedule.segments))
         self._step = 0
+        self._vcpu = -1
         self._left = 0
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
         self._step += executed
         self._left -= executed
-        if self._left > 0:
-            raise CannotReplay(f"step {self._step}: the vCPU of the schedule has to wait, but is to go on for {self._left} steps")
-        if not self._segments:
-            raise CannotReplay(f"step {self._step}: the schedule ends here, but the run does not")
-        vcpu, self._left = self._segments.pop()
-        if vcpu not in runnable:
-            raise CannotReplay(f"step {self._step}: the schedule wants vCPU {vcpu}, which cannot run")
-        return Slice(vcpu, Budget(instructions=self._left))
+        if self._left <= 0:
+            if not self._segments:
+                raise CannotReplay(f"step {self._step}: the schedule ends here, but the run does not")
+            self._vcpu, self._left = self._segments.pop()
+        if self._vcpu not in runnable:
+            raise CannotReplay(f"step {self._step}: the schedule wants vCPU {self._vcpu} for {self._left} steps, which cannot run")
+        return Slice(self._vcpu, Budget(instructions=self._left))
 
 
 class RoughScheduler:
@@ -35,11 +36,14 @@ class RoughScheduler:
 
     def __init__(self, schedule: Schedule) -> None:
         self._segments: Final = list(reversed(schedule.segments))
-        self._free: Final = FreeScheduler()
+        self._vcpu = -1
+        self._left = 0
+        self._free: Final = CountedScheduler(UNLIMITED)
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
-        while self._segments:
-            vcpu, steps = self._segments.pop()
-            if vcpu in runnable:
-                return Slice(vcpu, Budget(instructions=steps))
-        return self._free.next(runnable)
+        self._left -= executed
+        while self._left <= 0 or self._vcpu not in runnable:
+            if not self._segments:
+                return self._free.next(runnable)
+            self._vcpu, self._left = self._segments.pop()
+        return Slice(self._vcpu, Budget(instructions=self._left))

@@ -5,10 +5,12 @@ from random import Random
 from typing import Final
 
 from kev.race.strategy.base import STEPS, Strategy
-from kev.schedule import ANYTHING, Scheduler, Slice
+from kev.schedule import ANYTHING, Scheduler, SeededScheduler, Slice
 
 _RUNS: Final = 1 << 32
 """Seeds of runs are that far apart, so that no two strategies share one."""
+_MOST_TURNS: Final = 20_000
+"""A run is not cut into more turns than about so many."""
 
 
 class RandomScheduler:
@@ -24,7 +26,10 @@ class RandomScheduler:
 
 
 class SeededRandom(Strategy):
-    """At every step, each vCPU that can run is as likely as the others."""
+    """Each vCPU that can run is as likely as the others: at every step, or in a guest for turns of random length.
+
+    How long a guest's turns are at most changes from run to run, in powers of two: some races take short turns, others long ones.
+    """
 
     name = "random"
 
@@ -32,7 +37,12 @@ class SeededRandom(Strategy):
         self.seed: Final = seed
 
     def scheduler(self, run: int) -> Scheduler:
-        return RandomScheduler(Random(run_seed(self.seed, run)))
+        seed = run_seed(self.seed, run)
+        if self.longest_turn == 1:
+            return RandomScheduler(Random(seed))
+        shortest = (self.steps // _MOST_TURNS).bit_length()
+        sizes = max(self.longest_turn.bit_length() - shortest, 1)
+        return SeededScheduler(seed, 1 << shortest + run % sizes)
 
     def describe(self) -> str:
         return f"random choices from seed {self.seed}"

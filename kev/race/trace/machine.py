@@ -20,6 +20,7 @@ from kev.race.errors import RaceError
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure
 from kev.race.points import At, TracePoint, reach
+from kev.race.strategy.base import UNLIMITED
 from kev.race.trace.listener import SILENCE, Listener, Subscriptions, subscriptions
 from kev.race.trace.program import Page
 from kev.race.trace.source import TraceSource
@@ -163,7 +164,7 @@ class TraceMachine:
         while runnable and self.failure is None:
             chosen = scheduler.next(runnable, executed, accesses)
             self.vcpu = vcpu = chosen.vcpu
-            task, limit = tasks[vcpu], chosen.budget.instructions or MAX_STEPS + 1
+            task, limit = tasks[vcpu], min(chosen.budget.instructions or UNLIMITED, MAX_STEPS + 1)
             executed = accesses = 0
             while True:
                 self._touched = task.touches

@@ -13,6 +13,7 @@ from kev.race.trace.machine import PagerFactory, trace_machine
 from kev.race.trace.oracles import ORACLES
 from kev.race.trace.program import Program
 from kev.race.trace.smaller import idle_removed, smaller_programs
+from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.vcpu import bodies
 from kev.schedule import Scheduler
@@ -20,7 +21,7 @@ from pager.kernel import KernelVmPager
 
 
 @attrs.frozen(slots=True)
-class TraceSubject:
+class TraceSubject(SteppedSubject):
     """A program that is run against a pager, by default the one that kev has."""
 
     program: Program

@@ -1,0 +1,60 @@
+"""A guest's image and modules, read once for all its runs."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from kev.boot.base import BootOptions, Module
+from kev.guests import Guest
+from kev.images import open_image, open_root_file_system
+from kev.race.guest.configuration import Configuration
+from kev.race.guest.source import MemorySource
+from pager.source import FileSource, SynchronousSource, read_exactly
+
+_UNKNOWN: Final = Guest(name="", description="", boot="")
+"""An image of which nobody says what machine it wants."""
+
+
+class GuestFiles(NamedTuple):
+    """All that a guest is launched from."""
+
+    image: MemorySource
+    boot: BootOptions
+    checksum: int
+    """CRC-32 of the image and the modules, one after the other."""
+
+
+def wishes_of(image: str) -> Guest:
+    """What a guest of the root file system says about its machine; nothing, for other images. ImageNotFound."""
+    with open_image(image) as (_, guest):
+        return guest or _UNKNOWN
+
+
+@cache
+def read_files(configuration: Configuration) -> GuestFiles:
+    """The image and the modules. ImageNotFound, SourceError."""
+    with open_image(configuration.image) as (source, guest):
+        image = _in_memory(source)
+    modules = tuple(_read_modules(configuration, guest or _UNKNOWN))
+    checksum = crc32(image.data)
+    for _, contents, _ in modules:
+        checksum = crc32(contents.data, checksum)
+    boot = BootOptions(configuration.command_line, tuple(Module(*module) for module in modules))
+    return GuestFiles(image, boot, checksum)
+
+
+def _read_modules(configuration: Configuration, guest: Guest) -> Iterator[tuple[str, MemorySource, str]]:
+    for name, text in configuration.modules:
+        with FileSource(name) as file:
+            yield name, _in_memory(file), text
+    if guest.modules and not configuration.modules:
+        with open_root_file_system() as files:
+            for name in guest.modules:
+                yield name, _in_memory(files.open(name)), ""
+
+
+def _in_memory(source: SynchronousSource) -> MemorySource:
+    data = bytearray(source.size)
+    read_exactly(source, 0, memoryview(data))
+    return MemorySource(source.name, bytes(data))

@@ -1,0 +1,196 @@
+"""What is explored at the level of guests: a whole guest, from its first instruction to its end."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Final, Self
+
+import attrs
+
+from kev.builder import MachineOptions
+from kev.ending import Ending, EndingKind
+from kev.engine.amdv.pool import HostPool
+from kev.launcher import DEFAULT_MEMORY, prepare
+from kev.race.errors import RaceError, TokenError
+from kev.race.guest.configuration import Configuration
+from kev.race.guest.files import read_files, wishes_of
+from kev.race.guest.machine import GuestMachine
+from kev.race.guest.outcome import GuestOutcome
+from kev.race.guest.source import ScheduledSource
+from kev.race.guest.story import TurnRecorder
+from kev.race.outcome import Failure
+from kev.race.report.story import Story
+from kev.race.schedule import Schedule
+from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.replay import RoughScheduler
+from kev.race.subject import Identity
+from kev.schedule import CountedScheduler, Scheduler
+
+_LONGEST_TURN: Final = 1_024
+_LIMIT: Final = 200_000
+_LIMIT_FACTOR: Final = 20
+"""A run of so many instructions has no end, or of so many times those of a free run, whichever is more."""
+_FREE_LIMIT: Final = 1_000_000_000
+_FEWEST_VCPUS: Final = 2
+_SHORT_SLICE: Final = 16
+"""Instructions after which vCPUs alternate, to see how many have another vCPU beside them."""
+_MOST_SLICES: Final = 20_000
+
+_HOSTS: Final = HostPool()
+
+
+class CannotRace(RaceError):
+    """A guest does not end as it should even if nobody interferes."""
+
+
+@attrs.frozen(slots=True)
+class GuestSubject:
+    """A guest that ends by itself, with an exit code that says whether all went well."""
+
+    configuration: Configuration
+    exit_code: int
+    """What it ends with if all goes well."""
+
+    @classmethod
+    def find(
+        cls,
+        image: str,
+        *,
+        vcpus: int | None = None,
+        memory: int | None = None,
+        boot: str | None = None,
+        command_line: str | None = None,
+        modules: Sequence[tuple[str, str]] = (),
+    ) -> Self:
+        """The guest called `image`, on the machine that it asks for where nothing else is said.
+
+        What a guest ends with that does not say so itself, it ends with in a free run. ImageNotFound; CannotRace.
+        """
+        wishes = wishes_of(image)
+        configuration = Configuration(
+            image,
+            vcpus or wishes.smp,
+            memory or (wishes.memory_mib << 20 if wishes.name else DEFAULT_MEMORY),
+            boot or wishes.boot or None,
+            wishes.command_line if command_line is None else command_line,
+            tuple(modules),
+        )
+        return cls(configuration, _exit_code(configuration) if wishes.exit_code is None else wishes.exit_code)
+
+    @classmethod
+    def identified(cls, identity: Identity) -> Self:
+        """The guest a token was made of. TokenError if its image is another one now: instructions cannot be counted in that."""
+        configuration, exit_code, checksum = Configuration.parse(identity.target, identity.details)
+        if read_files(configuration).checksum != checksum:
+            raise TokenError(f"guest {identity.target}: its image or a module has changed since the token was made")
+        return cls(configuration, exit_code)
+
+    @property
+    def identity(self) -> Identity:
+        checksum = read_files(self.configuration).checksum
+        return Identity("guest", self.configuration.image, self.configuration.details(self.exit_code, checksum))
+
+    @property
+    def vcpus(self) -> int:
+        return self.configuration.vcpus
+
+    @property
+    def longest_turn(self) -> int:
+        return _LONGEST_TURN
+
+    @property
+    def free_steps(self) -> int:
+        return _contested_steps(self)
+
+    def run(self, scheduler: Scheduler) -> GuestOutcome:
+        return self._run(scheduler, fair=True)
+
+    def replay(self, scheduler: Scheduler) -> GuestOutcome:
+        return self._run(scheduler, fair=False)
+
+    def tell(self, schedule: Schedule) -> Story:
+        output = bytearray()
+        with _machine(self.configuration, output, self._limit) as machine:
+            machine.witness = recorder = TurnRecorder(machine.vm)
+            machine.run(RoughScheduler(schedule), fair=False)
+            failure = self._judge(machine, output)
+            return recorder.story(f"{self.configuration.image} on {self.vcpus} vCPUs", failure)
+
+    def smaller(self) -> Iterator["GuestSubject"]:
+        if self.vcpus > _FEWEST_VCPUS:
+            yield attrs.evolve(self, configuration=attrs.evolve(self.configuration, vcpus=self.vcpus - 1))
+
+    def compact(self, schedule: Schedule) -> tuple["GuestSubject", Schedule]:
+        return self, schedule
+
+    @property
+    def _limit(self) -> int:
+        return max(_LIMIT, _LIMIT_FACTOR * _free_run(self.configuration)[1].steps)
+
+    def _run(self, scheduler: Scheduler, *, fair: bool) -> GuestOutcome:
+        output = bytearray()
+        with _machine(self.configuration, output, self._limit) as machine:
+            machine.run(scheduler, fair=fair)
+            return _outcome(machine, self._judge(machine, output), output)
+
+    def _judge(self, machine: GuestMachine, output: bytearray) -> Failure | None:
+        """What went wrong, if anything did."""
+        ending = machine.vm.ending
+        if machine.failure is not None or ending is None:
+            return machine.failure
+        if ending.kind is not EndingKind.EXITED:
+            return Failure("guest died", ending.message, machine.ticks)
+        if ending.exit_code == self.exit_code:
+            return None
+        printed = output.decode(errors="replace").strip().rpartition("\n")[2]
+        message = f"the guest ends with exit code {ending.exit_code}, not {self.exit_code}; the last it prints is {printed!r}"
+        return Failure("wrong exit code", message, machine.ticks)
+
+
+@contextmanager
+def _machine(configuration: Configuration, output: bytearray, limit: int) -> Iterator[GuestMachine]:
+    files = read_files(configuration)
+    vm = prepare(
+        ScheduledSource(files.image),
+        memory=configuration.memory,
+        options=MachineOptions(vcpus=configuration.vcpus, virtual_time=True, boot_time=0),
+        boot=files.boot,
+        protocol=configuration.boot,
+        output=output.extend,
+        hosts=_HOSTS,
+    ).vm
+    machine = GuestMachine(vm, files.image, limit)
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+def _outcome(machine: GuestMachine, failure: Failure | None, output: bytearray) -> GuestOutcome:
+    instructions = [vcpu.state.instructions for vcpu in machine.vm.vcpus]
+    return GuestOutcome(failure, machine.turns, instructions, bytes(output))
+
+
+@cache
+def _free_run(configuration: Configuration) -> tuple[Ending, GuestOutcome]:
+    """Each vCPU in turn, for as long as it can go on. CannotRace if the guest does not come to an end."""
+    output = bytearray()
+    with _machine(configuration, output, _FREE_LIMIT) as machine:
+        machine.run(CountedScheduler(UNLIMITED), fair=True)
+        ending, failure = machine.vm.ending, machine.failure
+        if failure is None and ending is not None and ending.kind is EndingKind.EXITED:
+            return ending, _outcome(machine, None, output)
+    message = failure.message if failure is not None else ending.message if ending is not None else ""
+    raise CannotRace(f"{configuration.image} does not end by itself even if nobody interferes: {message}")
+
+
+def _exit_code(configuration: Configuration) -> int:
+    return _free_run(configuration)[0].exit_code
+
+
+@cache
+def _contested_steps(subject: GuestSubject) -> int:
+    """In a free run, or in one in which vCPUs alternate quickly, whichever has more."""
+    free = _free_run(subject.configuration)[1]
+    slices = max(_SHORT_SLICE, free.steps // _MOST_SLICES)
+    return max(free.contested_steps, subject.run(CountedScheduler(slices)).contested_steps)

@@ -1,0 +1,105 @@
+"""Every schedule of guests, in which there are too many steps to choose each, and nobody knows what they access.
+
+A run follows a prefix and then lets every vCPU go on until it has to wait. Afterwards it is known how long its turns were: at each
+step of each of them another vCPU could have come in, which is a prefix for a later run with one preemption more.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Final, TypeAlias
+
+from kev.engine.base import Budget
+from kev.race.outcome import Outcome, Turn
+from kev.race.strategy.base import UNLIMITED, Redundant
+from kev.schedule import ANYTHING, Scheduler, Slice
+
+_Prefix: TypeAlias = tuple[tuple[int, int], ...]
+"""Turns, as (vCPU, steps). Several in a row may be of the same vCPU: where turns end, who spins may change."""
+
+
+class TurnScheduler:
+    """Follows a prefix, whose last vCPU goes on as long as it can; so do those who come after it."""
+
+    def __init__(self, prefix: _Prefix) -> None:
+        self._turns: Final = list(reversed(prefix))
+        self._vcpu = -1
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+        if self._turns:
+            return self._follow(runnable)
+        if self._vcpu not in runnable:
+            self._vcpu = next((vcpu for vcpu in runnable if vcpu > self._vcpu), runnable[0])
+        return Slice(self._vcpu, Budget(instructions=UNLIMITED))
+
+    def _follow(self, runnable: Sequence[int]) -> Slice:
+        self._vcpu, steps = self._turns.pop()
+        if self._vcpu not in runnable:
+            raise Redundant
+        return Slice(self._vcpu, Budget(instructions=steps if self._turns else UNLIMITED))
+
+
+class TurnSearch:
+    """The runs that are still to be made."""
+
+    def __init__(self, bound: int | None) -> None:
+        self._bound: Final = bound
+        self._waiting: Final[list[deque[Iterator[_Prefix]]]] = [deque((iter(((),)),))]
+        """By their number of preemptions."""
+        self._prefix: _Prefix = ()
+        self._preemptions = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting))
+
+    def scheduler(self) -> Scheduler | None:
+        """Of the prefix with the fewest preemptions that was found first."""
+        for preemptions, waiting in enumerate(self._waiting):
+            while waiting:
+                prefix = next(waiting[0], None)
+                if prefix is not None:
+                    self._prefix, self._preemptions = prefix, preemptions
+                    return TurnScheduler(prefix)
+                waiting.popleft()
+        return None
+
+    def learn(self, outcome: Outcome) -> None:
+        """Where others could have come in, in the run that was made last."""
+        fixed = sum(steps for _, steps in self._prefix)
+        self._add(self._preemptions, _other_successors(outcome.turns, fixed))
+        if self._bound is None or self._preemptions < self._bound:
+            self._add(self._preemptions + 1, _preemptions(outcome.turns, fixed))
+
+    def _add(self, preemptions: int, prefixes: Iterator[_Prefix]) -> None:
+        while len(self._waiting) <= preemptions:
+            self._waiting.append(deque())
+        self._waiting[preemptions].append(prefixes)
+
+
+def _preemptions(turns: Sequence[Turn], fixed: int) -> Iterator[_Prefix]:
+    """Somebody else behind each step after the first `fixed`, where the vCPU could have gone on."""
+    for index, begin in _beginnings(turns):
+        turn = turns[index]
+        goes_on = index + 1 < len(turns) and turns[index + 1].vcpu == turn.vcpu
+        for steps in range(max(fixed - begin, 1), turn.steps + goes_on):
+            for other in turns[index + (steps == turn.steps)].runnable:
+                if other != turn.vcpu:
+                    yield (*_prefix(turns[:index]), (turn.vcpu, steps), (other, 1))
+
+
+def _other_successors(turns: Sequence[Turn], fixed: int) -> Iterator[_Prefix]:
+    """Where a vCPU could not go on after the first `fixed` steps, somebody else than the one that followed."""
+    for index, begin in _beginnings(turns):
+        if begin >= fixed and (index == 0 or turns[index - 1].vcpu != turns[index].vcpu):
+            for other in turns[index].runnable:
+                if other != turns[index].vcpu:
+                    yield (*_prefix(turns[:index]), (other, 1))
+
+
+def _beginnings(turns: Sequence[Turn]) -> Iterator[tuple[int, int]]:
+    """The index of each turn, and the step it began at."""
+    return enumerate(accumulate((turn.steps for turn in turns[:-1]), initial=0))
+
+
+def _prefix(turns: Sequence[Turn]) -> _Prefix:
+    return tuple((turn.vcpu, turn.steps) for turn in turns)

@@ -1,0 +1,27 @@
+"""What subjects have in common of which every step can be chosen."""
+
+from abc import ABC, abstractmethod
+
+from kev.race.outcome import Outcome
+from kev.race.strategy.base import UNLIMITED
+from kev.schedule import CountedScheduler, Scheduler
+
+
+class SteppedSubject(ABC):
+    """Runs on a trace machine, in which nobody spins."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def run(self, scheduler: Scheduler) -> Outcome: ...
+
+    def replay(self, scheduler: Scheduler) -> Outcome:
+        return self.run(scheduler)
+
+    @property
+    def longest_turn(self) -> int:
+        return 1
+
+    @property
+    def free_steps(self) -> int:
+        return self.run(CountedScheduler(UNLIMITED)).steps
