@@ -5,6 +5,7 @@ from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa, Gva, page_offset
 from kev.dev.base import DeviceError, PageAbsent
+from kev.dev.mmio import MmioBus
 from kev.exits import Access, EptViolation
 from kev.paging.guest import GuestFault, PagingRegisters, translate
 from pager.errors import NoSuchPage
@@ -12,12 +13,13 @@ from pager.kernel import KernelVmPager
 
 
 class PagedMemory:
-    """See `kev.dev.base.GuestMemory`."""
+    """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_pager", "_view")
+    __slots__ = ("_devices", "_pager", "_view")
 
-    def __init__(self, pager: KernelVmPager) -> None:
+    def __init__(self, pager: KernelVmPager, devices: MmioBus) -> None:
         self._pager: Final = pager
+        self._devices: Final = devices
         self._view: Final = pager.memory.view
 
     def read(self, gpa: Gpa, length: int) -> bytes:
@@ -55,6 +57,8 @@ class PagedMemory:
             gpa += size
 
     def _locate(self, gpa: int, access: Access) -> int:
+        if access is Access.WRITE and self._devices.device_at(Gpa(gpa)) is not None:
+            raise DeviceError(f"a device is told to write to gpa {gpa:#x}, which is a device's page")
         hpa = self._pager.gpa2hpa(Gpa(gpa))
         if hpa is not None:
             return hpa
