@@ -13,7 +13,7 @@ from kev.dev.irq import InterruptControllers
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
 from kev.dev.ports import PortBus
-from kev.dev.processor import ProcessorMsrs
+from kev.dev.time_stamp_counter import TimeStampCounters
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.pool import HostPool
@@ -123,11 +123,11 @@ class VmBuilder:
         self._timers = TimerQueue(self._clock)
         self._vcpus = tuple(Vcpu(index, self._engine.create_vcpu(index)) for index in range(options.vcpus))
         self._interrupts = Interrupts(self._engine, self._vcpus)
-        self._controllers = InterruptControllers(options.vcpus, self._clock, self._timers, self._interrupts)
+        self._counters = TimeStampCounters(options.vcpus, self._clock)
+        self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
         self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus())
         self._memory = PagedMemory(pager, self._buses.mmio)
-        self._processors = ProcessorMsrs(options.vcpus, self._clock)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped = self._engine.invalidate
 
@@ -154,13 +154,13 @@ class VmBuilder:
         options = self._options
         return Surroundings(
             vcpus=options.vcpus,
+            counters=self._counters,
             ram=self._pager.ram,
             clock=self._clock,
             timers=self._timers,
             boot_time=int(time.time()) if options.boot_time is None else options.boot_time,
             memory=self._memory,
             controllers=self._controllers,
-            processors=self._processors,
             console=self._console,
             end=vm.exit,
         )
@@ -192,7 +192,7 @@ class VmBuilder:
         buses, interrupts = self._buses, self._interrupts
         ports = PortController(buses.ports, interrupts)
         mmio = MmioController(buses.mmio, interrupts, self._violations.stored)
-        msrs = MsrController(buses.msrs, interrupts, self._processors)
+        msrs = MsrController(buses.msrs, interrupts, self._counters)
         hypercalls = KevHypercalls(vm.exit, self._console.write, self._memory.read_virtual)
         vm.handle(EptViolation, self._violations.handle)
         vm.handle(IoIn, ports.read)

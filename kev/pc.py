@@ -18,6 +18,7 @@ from kev.dev.pci import EmptyPciBus
 from kev.dev.ports import PortBus
 from kev.dev.processor import ProcessorMsrs
 from kev.dev.serial import SerialPort
+from kev.dev.time_stamp_counter import TimeStampCounters
 
 VIRTIO_BLOCK_GPA: Final = Gpa(0xD000_0000)
 VIRTIO_BLOCK_IRQ: Final = 10
@@ -40,6 +41,7 @@ class Surroundings(NamedTuple):
     """What devices are handed: the rest of the machine, as they see it."""
 
     vcpus: int
+    counters: TimeStampCounters
     ram: Sequence[range]
     """The guest-physical addresses of RAM."""
     clock: Clock
@@ -48,7 +50,6 @@ class Surroundings(NamedTuple):
     """In seconds since 1970."""
     memory: GuestMemory
     controllers: InterruptControllers
-    processors: ProcessorMsrs
     console: Console
     end: Callable[[int], None]
     """Ends the run with an exit code."""
@@ -61,8 +62,8 @@ def attach_platform(buses: Buses, machine: Surroundings) -> SerialPort:
     buses.msrs.attach("local APICs", controllers.local_apics)
     buses.mmio.attach("local APICs", controllers.local_apics)
     buses.mmio.attach("I/O APIC", controllers.io_apic)
-    buses.msrs.attach("processors", machine.processors)
-    buses.msrs.attach("kvmclock", KvmClock(machine.vcpus, machine.clock, machine.boot_time, machine.memory))
+    buses.msrs.attach("processors", ProcessorMsrs(machine.counters))
+    buses.msrs.attach("kvmclock", KvmClock(machine.counters, machine.clock, machine.boot_time, machine.memory))
     buses.ports.attach("PCI configuration", EmptyPciBus())
     buses.mmio.attach("pc-testdev", PcTestMemory())
     for name, ports, build in _SELDOM_USED:

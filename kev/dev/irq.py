@@ -12,6 +12,7 @@ from kev.dev.base import InterruptLine
 from kev.dev.io_apic import INPUTS, IoApic
 from kev.dev.local_apic import InterruptMessage, LocalApics, ProcessorSignals
 from kev.dev.pic8259 import Pic8259Pair
+from kev.dev.time_stamp_counter import TimeStampCounters
 
 ISA_IRQS: Final = 16
 CASCADE_IRQ: Final = 2
@@ -24,10 +25,11 @@ class InterruptControllers:
 
     __slots__ = ("_asserted", "_lines", "io_apic", "local_apics", "pic")
 
-    def __init__(self, vcpus: int, clock: Clock, timers: TimerQueue, signals: ProcessorSignals) -> None:
+    def __init__(self, counters: TimeStampCounters, clock: Clock, timers: TimerQueue, signals: ProcessorSignals) -> None:
+        """There are as many local APICs as `counters`."""
         self.pic: Final = Pic8259Pair(self._pic_changed)
         self.io_apic: Final = IoApic(self._send)
-        self.local_apics: Final = LocalApics(vcpus, clock, timers, signals, self.pic, self.io_apic.end_of_interrupt)
+        self.local_apics: Final = LocalApics(counters, clock, timers, signals, self.pic, self.io_apic.end_of_interrupt)
         self._lines = 0
         self._asserted = [0] * INPUTS
         """The lines that assert an IRQ, by IRQ, as bits."""

@@ -6,7 +6,7 @@ and kernels look at before they know which processor they run on. Memory types a
 
 from typing import Final
 
-from kev.clock import Clock
+from kev.dev.time_stamp_counter import TimeStampCounters
 from kev.exits import GENERAL_PROTECTION, GuestException
 
 _PLATFORM_ID: Final = 0x17
@@ -37,39 +37,33 @@ _INITIAL: Final = {
     _MTRR_DEF_TYPE: 0xC06,  # ranges on, write-back by default
     **dict.fromkeys((*_MTRR_PHYS, _MTRR_FIX_64K, *_MTRR_FIX_16K, *_MTRR_FIX_4K), 0),
 }
-_MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class ProcessorMsrs:
-    """An `MsrDevice`. Every vCPU has its own registers; the time-stamp counter follows the machine's clock, at an offset."""
+    """An `MsrDevice`. Every vCPU has its own registers."""
 
     msrs: Final = tuple(range(index, index + 1) for index in (_TIME_STAMP_COUNTER, _TSC_ADJUST, *_READ_ONLY, *_INITIAL))
 
-    __slots__ = ("_clock", "_tsc_offsets", "_values")
+    __slots__ = ("_counters", "_values")
 
-    def __init__(self, vcpus: int, clock: Clock) -> None:
-        self._clock = clock
-        self._tsc_offsets = [0] * vcpus
-        self._values = [dict(_INITIAL) for _ in range(vcpus)]
-
-    def read_time_stamp_counter(self, vcpu: int) -> int:
-        """What RDTSC gives: the clock's nanoseconds, since the counter runs at 1 GHz."""
-        return (self._clock.now() + self._tsc_offsets[vcpu]) & _MASK64
+    def __init__(self, counters: TimeStampCounters) -> None:
+        self._counters = counters
+        self._values = [dict(_INITIAL) for _ in range(len(counters))]
 
     def read_msr(self, vcpu: int, index: int) -> int | GuestException:
         if index == _TIME_STAMP_COUNTER:
-            return self.read_time_stamp_counter(vcpu)
+            return self._counters[vcpu].read()
         if index == _TSC_ADJUST:
-            return self._tsc_offsets[vcpu] & _MASK64
+            return self._counters[vcpu].offset
         return _READ_ONLY[index] if index in _READ_ONLY else self._values[vcpu][index]
 
     def write_msr(self, vcpu: int, index: int, value: int) -> GuestException | None:
         if index in _READ_ONLY:
             return GENERAL_PROTECTION
         if index == _TIME_STAMP_COUNTER:
-            self._tsc_offsets[vcpu] = value - self._clock.now()
+            self._counters.write(vcpu, value)
         elif index == _TSC_ADJUST:
-            self._tsc_offsets[vcpu] = value
+            self._counters.set_offset(vcpu, value)
         else:
             self._values[vcpu][index] = value
         return None

@@ -1,19 +1,19 @@
 """RDMSR and WRMSR of the registers that the CPU does not keep itself, and RDTSC."""
 
 from kev.dev.msrs import MsrBus
-from kev.dev.processor import ProcessorMsrs
+from kev.dev.time_stamp_counter import TimeStampCounters
 from kev.exits import GuestException, Rdmsr, Rdtsc, Wrmsr
 from kev.interrupts import Interrupts
 from kev.vcpu import Vcpu
 
 
 class MsrController:
-    __slots__ = ("_interrupts", "_msrs", "_processors")
+    __slots__ = ("_counters", "_interrupts", "_msrs")
 
-    def __init__(self, msrs: MsrBus, interrupts: Interrupts, processors: ProcessorMsrs) -> None:
+    def __init__(self, msrs: MsrBus, interrupts: Interrupts, counters: TimeStampCounters) -> None:
         self._msrs = msrs
         self._interrupts = interrupts
-        self._processors = processors
+        self._counters = counters
 
     def read(self, vcpu: Vcpu, exit: Rdmsr) -> int | GuestException:
         self._interrupts.synchronize(vcpu)
@@ -24,4 +24,4 @@ class MsrController:
         return self._msrs.write(vcpu.index, exit.index, exit.value) or 0
 
     def read_time_stamp_counter(self, vcpu: Vcpu, _exit: Rdtsc) -> int:
-        return self._processors.read_time_stamp_counter(vcpu.index)
+        return self._counters[vcpu.index].read()

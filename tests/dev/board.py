@@ -2,6 +2,7 @@
 
 from kev.clock import TimerQueue, VirtualClock
 from kev.dev.irq import InterruptControllers
+from kev.dev.time_stamp_counter import TimeStampCounters
 from kev.exits import GuestException
 
 LOCAL_APIC = 0xFEE0_0000
@@ -59,8 +60,9 @@ class Board:
         self.vcpus = vcpus
         self.clock = VirtualClock()
         self.timers = TimerQueue(self.clock)
+        self.counters = TimeStampCounters(vcpus, self.clock)
         self.processors = Processors()
-        self.controllers = InterruptControllers(vcpus, self.clock, self.timers, self.processors)
+        self.controllers = InterruptControllers(self.counters, self.clock, self.timers, self.processors)
         self.apics = self.controllers.local_apics
         self.io_apic = self.controllers.io_apic
         self.pic = self.controllers.pic

@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.clock import Timer
+from kev.dev.processor import ProcessorMsrs
 from tests.dev.board import CURRENT_COUNT, DIVIDE, IA32_TSC_DEADLINE, INITIAL_COUNT, LVT_TIMER, Board, x2apic
 
 VECTOR = 0x40
 ONE_SHOT = VECTOR
 PERIODIC = VECTOR | 1 << 17
 TSC_DEADLINE = VECTOR | 2 << 17
+IA32_TSC = 0x10
+IA32_TSC_ADJUST = 0x3B
 MASKED = 1 << 16
 BY_1 = 0xB
 
@@ -169,6 +172,69 @@ def test_a_tsc_deadline_of_zero_disarms() -> None:
     board.wrmsr(IA32_TSC_DEADLINE, 0)
     board.advance(10_000)
     assert service(board) is None
+
+
+@pytest.mark.parametrize(("register", "value"), [(IA32_TSC, 4_000), (IA32_TSC_ADJUST, 3_000)])
+def test_a_tsc_deadline_comes_nearer_when_the_tsc_is_set_forward(register: int, value: int) -> None:
+    board = timer(TSC_DEADLINE)
+    board.wrmsr(IA32_TSC_DEADLINE, 5_000)
+    board.advance(1_000)
+    ProcessorMsrs(board.counters).write_msr(0, register, value)
+    assert board.rdmsr(IA32_TSC_DEADLINE) == 5_000
+    board.advance(999)
+    assert service(board) is None
+    board.advance(1)
+    assert service(board) == VECTOR
+    board.advance(10_000)
+    assert service(board) is None
+
+
+@pytest.mark.parametrize(("register", "value"), [(IA32_TSC, 0), (IA32_TSC_ADJUST, -1_000 & 0xFFFF_FFFF_FFFF_FFFF)])
+def test_a_tsc_deadline_moves_away_when_the_tsc_is_set_back(register: int, value: int) -> None:
+    board = timer(TSC_DEADLINE)
+    board.wrmsr(IA32_TSC_DEADLINE, 5_000)
+    board.advance(1_000)
+    ProcessorMsrs(board.counters).write_msr(0, register, value)
+    board.advance(4_999)
+    assert service(board) is None
+    board.advance(1)
+    assert service(board) == VECTOR
+
+
+def test_a_tsc_that_is_set_past_its_deadline_interrupts_at_once() -> None:
+    board = timer(TSC_DEADLINE)
+    board.wrmsr(IA32_TSC_DEADLINE, 5_000)
+    ProcessorMsrs(board.counters).write_msr(0, IA32_TSC, 5_000)
+    assert board.apics.pending(0) == VECTOR
+    assert board.rdmsr(IA32_TSC_DEADLINE) == 0
+
+
+def test_a_tsc_deadline_is_compared_with_the_tsc_as_it_was_set() -> None:
+    board = timer(TSC_DEADLINE)
+    board.advance(1_000)
+    ProcessorMsrs(board.counters).write_msr(0, IA32_TSC, 1 << 60)
+    board.wrmsr(IA32_TSC_DEADLINE, (1 << 60) + 500)
+    board.advance(499)
+    assert service(board) is None
+    board.advance(1)
+    assert service(board) == VECTOR
+
+
+def test_a_tsc_that_is_set_moves_no_count_and_no_other_processors_deadline() -> None:
+    board = Board(vcpus=3)
+    for vcpu, mode in enumerate((ONE_SHOT, TSC_DEADLINE, TSC_DEADLINE)):
+        board.write(DIVIDE, BY_1, vcpu)
+        board.write(LVT_TIMER, mode, vcpu)
+    board.write(INITIAL_COUNT, 5_000, 0)
+    board.wrmsr(IA32_TSC_DEADLINE, 5_000, 1)
+    registers = ProcessorMsrs(board.counters)
+    registers.write_msr(0, IA32_TSC, 1 << 40)
+    registers.write_msr(2, IA32_TSC, 1 << 40)
+    assert board.read(CURRENT_COUNT, 0) == 5_000
+    board.advance(4_999)
+    assert board.pending() == [None, None, None]
+    board.advance(1)
+    assert board.pending() == [VECTOR, VECTOR, None]
 
 
 def test_the_tsc_deadline_is_ignored_in_the_other_modes_and_they_in_its() -> None:

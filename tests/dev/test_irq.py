@@ -181,7 +181,7 @@ class TakesAtOnce:
 
 def test_a_processor_may_acknowledge_while_it_is_told() -> None:
     processor, board = TakesAtOnce(), Board()
-    controllers = processor.controllers = InterruptControllers(1, board.clock, board.timers, processor)
+    controllers = processor.controllers = InterruptControllers(board.counters, board.clock, board.timers, processor)
     apics = controllers.local_apics
     for vector in (0x51, 0x61, 0x41):
         apics.write_msr(0, x2apic(0x3F0), vector)

@@ -10,40 +10,79 @@ from kev.addressing import Gpa
 from kev.clock import VirtualClock
 from kev.dev.base import GuestMemory, MsrDevice, PageAbsent
 from kev.dev.kvmclock import KvmClock
+from kev.dev.processor import ProcessorMsrs
+from kev.dev.time_stamp_counter import TimeStampCounters
 from kev.exits import GENERAL_PROTECTION
 
 SYSTEM_TIME = [0x12, 0x4B56_4D01]
+IA32_TSC = 0x10
+IA32_TSC_ADJUST = 0x3B
 WALL_CLOCK = [0x11, 0x4B56_4D00]
+CLOCKS = (0x100, 0x200)
+FLAGS = 29
+STABLE = 1
 BOOT_TIME = 1_700_000_000
 
 
 class Ram:
-    """A page of guest memory, present or not."""
+    """Guest memory, present but for some addresses."""
 
     def __init__(self) -> None:
         self.bytes = bytearray(0x1000)
-        self.present = True
+        self.absent = range(0)
 
     def read(self, gpa: Gpa, length: int) -> bytes:
+        self._touch(gpa)
         return bytes(self.bytes[gpa : gpa + length])
 
     def write(self, gpa: Gpa, data: bytes) -> None:
-        if not self.present:
-            raise PageAbsent(gpa)
+        self._touch(gpa)
         self.bytes[gpa : gpa + len(data)] = data
+
+    def _touch(self, gpa: Gpa) -> None:
+        if gpa in self.absent:
+            raise PageAbsent(gpa)
+
+
+class Machine:
+    """Two processors with a kvmclock each, whose structures are at CLOCKS."""
+
+    def __init__(self) -> None:
+        self.clock, self.ram = VirtualClock(), Ram()
+        memory: GuestMemory = self.ram
+        counters = TimeStampCounters(2, self.clock)
+        self.device = KvmClock(counters, self.clock, BOOT_TIME, memory)
+        self.registers = ProcessorMsrs(counters)
+        for vcpu, address in enumerate(CLOCKS):
+            self.device.write_msr(vcpu, SYSTEM_TIME[0], address | 1)
+
+    def times(self) -> list[int]:
+        """The time that each processor makes of its own time-stamp counter."""
+        return [system_time(self.ram, address, self.rdtsc(vcpu)) for vcpu, address in enumerate(CLOCKS)]
+
+    def rdtsc(self, vcpu: int) -> int:
+        counter = self.registers.read_msr(vcpu, IA32_TSC)
+        assert isinstance(counter, int)
+        return counter
+
+    def version(self, vcpu: int) -> int:
+        return int.from_bytes(self.ram.bytes[CLOCKS[vcpu] :][:4], "little")
+
+    def stable(self) -> list[bool]:
+        return [bool(self.ram.bytes[address + FLAGS] & STABLE) for address in CLOCKS]
 
 
 def make() -> tuple[KvmClock, VirtualClock, Ram]:
     clock, ram = VirtualClock(), Ram()
     memory: GuestMemory = ram
-    return KvmClock(2, clock, BOOT_TIME, memory), clock, ram
+    return KvmClock(TimeStampCounters(2, clock), clock, BOOT_TIME, memory), clock, ram
 
 
 def system_time(ram: Ram, address: int, tsc: int) -> int:
     """What a guest makes of the structure."""
     version, pad, tsc_timestamp, time, multiplier, shift, flags, tail = struct.unpack_from("<IIQQIbBH", ram.bytes, address)
     assert version % 2 == 0
-    assert (pad, tail, flags) == (0, 0, 1)
+    assert (pad, tail, flags & ~STABLE) == (0, 0, 0)
     assert multiplier != 0
     delta = tsc - tsc_timestamp
     scaled: int = (delta << shift if shift >= 0 else delta >> -shift) * multiplier >> 32
@@ -114,7 +153,55 @@ def test_an_unaligned_address_raises_gp(index: int, value: int) -> None:
 @pytest.mark.parametrize("index", SYSTEM_TIME + WALL_CLOCK)
 def test_an_absent_page_leaves_the_register_as_it_was(index: int) -> None:
     device, _, ram = make()
-    ram.present = False
+    ram.absent = range(0x1000)
     with pytest.raises(PageAbsent):
         device.write_msr(0, index, 0x40 | (index in SYSTEM_TIME))
     assert device.read_msr(0, index) == 0
+
+
+@pytest.mark.parametrize("register", [IA32_TSC, IA32_TSC_ADJUST])
+@given(value=st.integers(0, (1 << 63) - 1), later=st.integers(0, 1 << 40))
+def test_time_goes_on_when_a_time_stamp_counter_is_set(register: int, value: int, later: int) -> None:
+    machine = Machine()
+    machine.clock.advance(5_000)
+    before = machine.version(1)
+    machine.registers.write_msr(1, register, value)
+    assert machine.version(1) != before
+    machine.clock.advance(later)
+    assert machine.times() == [5_000 + later, 5_000 + later]
+
+
+def test_a_clock_that_starts_after_its_counter_was_set_shows_the_machines_time() -> None:
+    machine = Machine()
+    machine.registers.write_msr(1, IA32_TSC, 1 << 50)
+    machine.clock.advance(5_000)
+    machine.device.write_msr(1, SYSTEM_TIME[0], CLOCKS[1] | 1)
+    assert machine.times() == [5_000, 5_000]
+
+
+def test_clocks_are_called_stable_while_all_counters_agree() -> None:
+    machine = Machine()
+    assert machine.stable() == [True, True]
+    machine.registers.write_msr(0, IA32_TSC_ADJUST, 7)
+    assert machine.stable() == [False, False]
+    machine.registers.write_msr(1, IA32_TSC_ADJUST, 7)
+    assert machine.stable() == [True, True]
+
+
+def test_a_clock_that_is_switched_off_is_not_written_to() -> None:
+    machine = Machine()
+    machine.device.write_msr(1, SYSTEM_TIME[0], 0)
+    before = bytes(machine.ram.bytes[CLOCKS[1] : CLOCKS[1] + 32])
+    machine.registers.write_msr(1, IA32_TSC, 0)
+    assert machine.ram.bytes[CLOCKS[1] : CLOCKS[1] + 32] == before
+
+
+def test_a_counter_is_not_set_while_the_page_of_a_clock_is_absent() -> None:
+    machine = Machine()
+    machine.clock.advance(5_000)
+    machine.ram.absent = range(CLOCKS[1], CLOCKS[1] + 1)
+    before = bytes(machine.ram.bytes)
+    with pytest.raises(PageAbsent):
+        machine.registers.write_msr(0, IA32_TSC, 1 << 50)
+    assert machine.ram.bytes == before
+    assert machine.rdtsc(0) == 5_000

@@ -4,7 +4,6 @@ from kev.console import Console
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
 from kev.dev.ports import PortBus
-from kev.dev.processor import ProcessorMsrs
 from kev.pc import Buses, Surroundings, attach_platform
 from tests.dev.board import Board
 from tests.dev.ram import Ram
@@ -22,13 +21,13 @@ class Pc:
             self.buses,
             Surroundings(
                 vcpus=1,
+                counters=board.counters,
                 ram=(range(1 << 28),),
                 clock=board.clock,
                 timers=board.timers,
                 boot_time=0,
                 memory=Ram(),
                 controllers=board.controllers,
-                processors=ProcessorMsrs(1, board.clock),
                 console=Console(lambda _: None),
                 end=self.exit_codes.append,
             ),

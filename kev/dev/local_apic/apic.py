@@ -7,6 +7,7 @@ from kev.clock import Clock, TimerQueue
 from kev.dev.local_apic.message import DeliveryMode, InterruptMessage
 from kev.dev.local_apic.timer import ApicTimer, TimerMode
 from kev.dev.local_apic.wiring import ExternalInterrupts, ProcessorSignals
+from kev.dev.time_stamp_counter import TimeStampCounter
 
 LOWEST_VECTOR: Final = 16
 """Vectors below are illegal: they belong to exceptions."""
@@ -74,11 +75,18 @@ class LocalApic:
     )
 
     def __init__(
-        self, vcpu: int, clock: Clock, timers: TimerQueue, signals: ProcessorSignals, external: ExternalInterrupts
+        self,
+        vcpu: int,
+        counter: TimeStampCounter,
+        clock: Clock,
+        timers: TimerQueue,
+        signals: ProcessorSignals,
+        external: ExternalInterrupts,
     ) -> None:
         """As the firmware of a PC leaves it: vCPU 0 takes the 8259's interrupts through LINT0 ("virtual wire mode")."""
         self.id: Final = vcpu
-        self.timer: Final = ApicTimer(clock, timers, self._timer_expired)
+        self.timer: Final = ApicTimer(counter, clock, timers, self._timer_expired)
+        counter.on_change = self.timer.follow_counter
         self._signals = signals
         self._external = external
         self._external_wired: Final = vcpu == 0

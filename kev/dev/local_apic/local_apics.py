@@ -26,6 +26,7 @@ from kev.dev.local_apic.registers import (
     msr,
 )
 from kev.dev.local_apic.wiring import ExternalInterrupts, ProcessorSignals
+from kev.dev.time_stamp_counter import TimeStampCounters
 from kev.exits import GENERAL_PROTECTION, GuestException
 
 IA32_APIC_BASE: Final = 0x1B
@@ -63,7 +64,7 @@ class LocalApics:
 
     def __init__(
         self,
-        vcpus: int,
+        counters: TimeStampCounters,
         clock: Clock,
         timers: TimerQueue,
         signals: ProcessorSignals,
@@ -71,7 +72,7 @@ class LocalApics:
         end_of_interrupt: Callable[[int], None],
     ) -> None:
         """`end_of_interrupt` tells the I/O APIC that the service of a level-triggered vector has ended."""
-        self._apics: Final = [LocalApic(vcpu, clock, timers, signals, external) for vcpu in range(vcpus)]
+        self._apics: Final = [LocalApic(vcpu, counters[vcpu], clock, timers, signals, external) for vcpu in range(len(counters))]
         self._external = external
         self._external_asserted = False
         self._end_of_interrupt = end_of_interrupt

@@ -1,6 +1,6 @@
 """The local APIC's timer (SDM vol. 3, "APIC timer").
 
-The bus it counts runs at 1 GHz, as the time-stamp counter does: a deadline is a time of the machine's clock.
+The bus it counts runs at 1 GHz, as the time-stamp counter does: both count nanoseconds of the machine's clock.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import attrs
 
 from kev.clock import Clock, Timer, TimerQueue
 from kev.dev.periodic import next_boundary
+from kev.dev.time_stamp_counter import TimeStampCounter
 
 SHORTEST_PERIOD: Final = 10_000
 """Nanoseconds between two interrupts of a periodic timer, at least. The count itself runs as programmed."""
@@ -35,6 +36,7 @@ def divisor(configuration: int) -> int:
 class ApicTimer:
     """Counts down in one of its modes and calls `expired` at the end, masked or not."""
 
+    _counter: TimeStampCounter
     _clock: Clock
     _timers: TimerQueue
     _expired: Callable[[], None]
@@ -43,7 +45,8 @@ class ApicTimer:
     _divide_configuration: int = 0
     _divisor: int = 2
     _deadline: int | None = None
-    """When the count reaches zero; None while it stands still."""
+    """When the count reaches zero or the deadline has come, by the clock; None while the timer stands still."""
+    _tsc_deadline: int = 0
     _timer: Timer | None = None
 
     def reset(self) -> None:
@@ -64,19 +67,26 @@ class ApicTimer:
     @property
     def tsc_deadline(self) -> int:
         """IA32_TSC_DEADLINE: 0 when disarmed, and in every other mode."""
-        return self._deadline or 0 if self._mode is TimerMode.TSC_DEADLINE else 0
+        return self._tsc_deadline
 
     @tsc_deadline.setter
     def tsc_deadline(self, deadline: int) -> None:
         if self._mode is not TimerMode.TSC_DEADLINE:
             return
-        if deadline == 0:
-            self._stop()
-        elif deadline <= self._clock.now():
+        self._stop()
+        self._tsc_deadline = deadline
+        self.follow_counter()
+
+    def follow_counter(self) -> None:
+        """The time-stamp counter may have reached the deadline, or be nearer to it or farther from it than it was."""
+        if not self._tsc_deadline:
+            return
+        remaining = self._tsc_deadline - self._counter.read()
+        if remaining > 0:
+            self._start(self._clock.now() + remaining)
+        else:
             self._stop()
             self._expired()
-        else:
-            self._start(deadline)
 
     @property
     def initial_count(self) -> int:
@@ -127,9 +137,11 @@ class ApicTimer:
             self._timers.cancel(self._timer)
         self._timer = None
         self._deadline = None
+        self._tsc_deadline = 0
 
     def _expire(self) -> None:
         deadline, self._deadline, self._timer = self._deadline, None, None
+        self._tsc_deadline = 0
         if deadline is not None and self._mode is TimerMode.PERIODIC:
             self._start(next_boundary(deadline, self._initial_count * self._divisor, self._clock.now(), SHORTEST_PERIOD))
         self._expired()
