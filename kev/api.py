@@ -1,5 +1,6 @@
 """Launching a guest in one call, which is what the command line does: see `launch`."""
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -52,7 +53,7 @@ def launch(
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, or a source of bytes. What is not said
-    about the machine is as the guest wants it, or else 256 MiB, one vCPU, and the boot protocol that the image is made for.
+    about the machine is as the guest wants it, or else 256 MiB, one vCPU, no disk, and the protocol that the image is made for.
 
     - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `command_line`: the kernel's.
     - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio" or "ide", at most one of each.
@@ -79,7 +80,7 @@ def launch(
                 vcpus=wanted.smp if vcpus is None else vcpus,
                 lenient_msr=lenient_msr,
                 strict_ports=strict_ports,
-                drives=tuple(files.enter_context(_drive(file, kind)) for file, kind in disks),
+                drives=tuple(files.enter_context(_drive(file, kind)) for file, kind in disks) or _drives_of(wanted),
             ),
             boot=BootOptions(
                 command_line=wanted.command_line if command_line is None else command_line,
@@ -145,3 +146,14 @@ def _modules_of(guest: Guest) -> Iterator[list[Module]]:
         return
     with open_root_file_system() as files:
         yield [Module(name, files.open(name)) for name in guest.modules]
+
+
+def _drives_of(guest: Guest) -> tuple[Drive, ...]:
+    if not guest.disk:
+        return ()
+    from fs.mkfs import create_image
+
+    image, name = io.BytesIO(), f"disk of {guest.name}"
+    with open_root_file_system() as files:
+        create_image(image, name, {file: io.BytesIO(files.open(file).read()) for file in guest.disk_files})
+    return (Drive(Disk(image, name), DriveKind(guest.disk)),)

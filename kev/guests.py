@@ -30,6 +30,10 @@ class Guest(NamedTuple):
     command_line: str = ""
     modules: Sequence[str] = ()
     """Names of files on the root file system."""
+    disk: str = ""
+    """The device that its disk is behind: the value of a `kev.builder.DriveKind`. Without it, it has no disk."""
+    disk_files: Sequence[str] = ()
+    """Names of files on the root file system. The disk is a SIMPLEFS image of them, made anew for every run."""
 
 
 def root_file_system() -> str:

@@ -9,11 +9,12 @@ from fs.mkfs import create_image
 from kev.cli.main import kev
 from kev.guests import Guest, guests
 from kev.version import __version__
+from tests.guests.images import read_file
 from tests.guests.protocol import assert_all_checks_hold
 
 DISK_GUESTS = {"block": "svirtb", "virtio": "virtio"}
 RACES = {"lost-update", "bad-spinlock", "boot-race"}
-ENDING = [guest for guest in guests() if guest.exit_code is not None and guest.name not in DISK_GUESTS.keys() | RACES]
+ENDING = [guest for guest in guests() if guest.exit_code is not None and guest.name not in RACES]
 
 BOOT_LOADER = f'boot loader "kev {__version__}"'
 MODULES = [
@@ -126,7 +127,22 @@ def test_a_disk_is_read_and_written_and_left_as_it_was(guest: str, kind: str, di
     assert disk.read_bytes() == before
 
 
-def test_block_fails_its_first_check_without_a_disk() -> None:
-    result = run("block")
+@pytest.mark.parametrize("guest", DISK_GUESTS)
+def test_a_guest_that_wants_a_disk_has_one_of_its_own(guest: str) -> None:
+    assert_all_checks_hold(run(guest).stdout)
+
+
+def test_a_disk_that_is_given_replaces_the_guests_own(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(4096))
+    result = run("block", "--disk", str(disk))
+    assert result.exit_code == 3
+    assert result.stdout.splitlines()[-1] == "not ok 3 - it begins a SIMPLEFS image"
+
+
+def test_block_fails_its_first_check_without_a_disk(tmp_path: Path) -> None:
+    image = tmp_path / "block"
+    image.write_bytes(read_file("block"))
+    result = run(str(image))
     assert result.exit_code == 1
     assert result.stdout == "not ok 1 - there is a block device (--disk FILE)\n"
