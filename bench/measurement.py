@@ -17,6 +17,8 @@ class Measurement:
     """One of each round; at least one."""
     limit: float | None = None
     """The target: the most that the median may be."""
+    floor: float | None = None
+    """The target, where more is better: the least that the median may be."""
 
     @property
     def median(self) -> float:
@@ -33,12 +35,14 @@ class Measurement:
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None if there is none."""
+        if self.floor is not None:
+            return self.median >= self.floor
         return None if self.limit is None else self.median <= self.limit
 
     def as_dict(self) -> dict[str, Any]:
         """The measurement as JSON holds it."""
         numbers = {"median": self.median, "min": self.least, "max": self.most, "samples": list(self.samples)}
-        return {"name": self.name, "unit": self.unit, **numbers, "limit": self.limit, "met": self.met}
+        return {"name": self.name, "unit": self.unit, **numbers, "limit": self.limit, "floor": self.floor, "met": self.met}
 
 
 @attrs.frozen(slots=True)

@@ -36,6 +36,7 @@ def _number(value: float) -> str:
 
 
 def _verdict(measurement: Measurement) -> str:
-    if measurement.limit is None:
+    if measurement.met is None:
         return ""
-    return f"at most {measurement.limit:g}: {'met' if measurement.met else 'MISSED'}"
+    target = f"at most {measurement.limit:g}" if measurement.floor is None else f"at least {measurement.floor:,.0f}"
+    return f"{target}: {'met' if measurement.met else 'MISSED'}"

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from math import ceil
 from multiprocessing import get_context
 from typing import Final, TypeVar
 
@@ -10,8 +11,9 @@ from kev.race.explore import Exploration, Progress, explore
 from kev.race.strategy.base import Strategy
 from kev.race.subject import Subject
 
-_SHARE: Final = 1_000
-"""Runs that a process is given at a time."""
+_LARGEST_SHARE: Final = 1_000
+"""Runs that a process is given at a time, if there are so many."""
+_SHARES_EACH: Final = 4
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -22,7 +24,8 @@ def explore_shared(subject: Subject, strategy: Strategy, runs: int, jobs: int, p
     if jobs <= 1 or not strategy.sampled:
         return explore(subject, strategy, runs, progress=progress)
     total = Exploration()
-    shares = [(subject, strategy, first, min(_SHARE, runs - first)) for first in range(0, runs, _SHARE)]
+    share = min(_LARGEST_SHARE, ceil(runs / (jobs * _SHARES_EACH)))
+    shares = [(subject, strategy, first, min(share, runs - first)) for first in range(0, runs, share)]
     for part in in_processes(_explore_share, shares, jobs):
         total.add(part)
         if progress is not None:

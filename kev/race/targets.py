@@ -1,11 +1,15 @@
 """Finds what a token, or a command line, is about."""
 
 import importlib
+import os
 import re
 from typing import Final
 
+from kev.guests import find_guest
 from kev.race.catalogue import DEFAULT, Catalogue, CatalogueError
-from kev.race.errors import TokenError
+from kev.race.errors import RaceError, TokenError
+from kev.race.guest.configuration import NO_WISHES, MachineWishes
+from kev.race.guest.subject import GuestSubject
 from kev.race.subject import Identity, Subject
 from kev.race.trace.machine import PagerFactory
 from kev.race.trace.program import Program
@@ -15,7 +19,9 @@ _PROGRAM: Final = re.compile(r"\s*[rwfepc]\d")
 
 
 def find_subject(identity: Identity) -> Subject:
-    """The subject that a token was made of. TokenError if this process cannot run it; CatalogueError, ProgramError."""
+    """The subject that a token was made of. TokenError if this process cannot run it; RaceError, ImageNotFound."""
+    if identity.kind == "guest":
+        return GuestSubject.identified(identity)
     if identity.kind != "trace":
         raise TokenError(f"a token of kind {identity.kind!r} cannot be replayed here")
     program = Program.parse(identity.details)
@@ -32,8 +38,20 @@ def _find_pager(path: str) -> PagerFactory:
     return factory
 
 
-def subject_called(name: str, catalogue: str = DEFAULT) -> Subject:
-    """What a command line calls `name`: a trace program, or a mutant of the catalogue in the module `catalogue`. CatalogueError."""
+def subject_called(name: str, catalogue: str = DEFAULT, wishes: MachineWishes = NO_WISHES) -> Subject:
+    """What a command line calls `name`: a trace program, a guest, or a broken pager of the catalogue in the module `catalogue`.
+
+    `wishes` say what a guest's machine is like. CatalogueError if there is nothing of that name; RaceError.
+    """
+    if not _PROGRAM.match(name) and (os.path.isfile(name) or find_guest(name) is not None):
+        return GuestSubject.find(name, wishes)
+    if wishes != NO_WISHES:
+        raise RaceError(f"{name} is not a guest: there is no machine to choose")
     if _PROGRAM.match(name):
         return TraceSubject(Program.parse(name))
-    return Catalogue.load(catalogue)[name].subject
+    try:
+        return Catalogue.load(catalogue)[name].subject
+    except CatalogueError as error:
+        raise CatalogueError(
+            f"{name} is neither a file, nor a guest (`kev guests` lists them), nor a trace program; {error}"
+        ) from error

@@ -6,13 +6,16 @@ from typing import Any
 
 import click
 
+from kev.boot.detection import PROTOCOLS
 from kev.cli.output import check_writable
 from kev.cli.race.catalogue import check_catalogue, check_pager
 from kev.cli.race.progress import ProgressLine, summary
 from kev.cli.race.report import EXIT_CODE_FAILED, command_line, picture_file, print_story
+from kev.cli.sizes import Size
 from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detection, detect
 from kev.race.explore import Found
+from kev.race.guest.configuration import MachineWishes
 from kev.race.store import FailureStore
 from kev.race.strategy import NAMES, make_strategy
 from kev.race.targets import subject_called
@@ -35,7 +38,12 @@ class _Preemptions(click.ParamType[int | None]):
 @click.command
 @click.argument("target", required=False)
 @click.option("--all", "everything", is_flag=True, help="The whole catalogue of broken pagers, and kev's own, which must survive.")
-@click.option("--strategy", type=click.Choice(NAMES), default="pct", show_default=True, help="How schedules are chosen.")
+@click.option("--smp", type=click.IntRange(1, 64), help="Guests: vCPUs.  [default: what the guest asks for, or 1]")
+@click.option("-m", "--memory", type=Size(), help="Guests: RAM, such as 256M.  [default: what the guest asks for, or 256M]")
+@click.option("--boot", type=click.Choice(list(PROTOCOLS)), help="Guests: boot protocol.  [default: what the image is made for]")
+@click.option("--append", metavar="TEXT", help="Guests: the kernel's command line.")
+@click.option("--module", "modules", multiple=True, metavar="FILE[ TEXT]", help="Guests: a boot module, with its command line.")
+@click.option("--strategy", type=click.Choice(NAMES), help="How schedules are chosen.  [default: pct; random for guests]")
 @click.option(
     "--runs", type=click.IntRange(min=1), metavar="N", help="At most so many runs.  [default: 1,000; kev's pager 100,000]"
 )
@@ -53,7 +61,12 @@ def command(
     context: click.Context,
     target: str | None,
     everything: bool,
-    strategy: str,
+    smp: int | None,
+    memory: int | None,
+    boot: str | None,
+    append: str | None,
+    modules: tuple[str, ...],
+    strategy: str | None,
     runs: int | None,
     seed: int,
     depth: int,
@@ -65,9 +78,10 @@ def command(
 ) -> None:
     """Try schedules of TARGET until one fails; that one is then shrunk, told and drawn.
 
-    TARGET is a program such as 'r0w1/r0/e0', or the name of a broken pager of the catalogue. Without it, kev's own pager runs
-    programs made from the seed. The exit code is 1 if a failure was found; with --all, if a broken pager was not caught, or if
-    kev's own failed.
+    TARGET is a guest that ends by itself: a file, or a name on the root file system. vCPUs are switched at exact instructions. Or
+    TARGET is a program for the pager, such as 'r0w1/r0/e0', or the name of a broken pager of the catalogue. Without it, kev's own
+    pager runs programs made from the seed. The exit code is 1 if a failure was found; with --all, if a broken pager was not
+    caught, or if kev's own failed.
     """
     if everything:
         context.exit(check_catalogue(catalogue, runs or 100_000, seed, jobs, as_json=as_json))
@@ -75,7 +89,9 @@ def command(
         context.exit(check_pager(runs or 100_000, seed, jobs, as_json=as_json))
     if svg is not None:
         check_writable(svg)
-    subject = subject_called(target, catalogue)
+    wishes = MachineWishes(smp, memory, boot, append, tuple(map(_file_and_text, modules)))
+    subject = subject_called(target, catalogue, wishes)
+    strategy = strategy or ("pct" if subject.longest_turn == 1 else "random")
     line = ProgressLine()
 
     def announce(found: Found, token: Token) -> None:
@@ -102,10 +118,16 @@ def command(
         context.exit(EXIT_CODE_FAILED)
 
 
+def _file_and_text(module: str) -> tuple[str, str]:
+    name, _, text = module.partition(" ")
+    return name, text
+
+
 def _conclude(detection: Detection[Any], svg: Path | None) -> None:
     exploration, shrunk, token = detection.exploration, detection.shrunk, detection.shrunk_token
-    click.echo(summary(exploration))
-    click.echo(exploration.strategy)
+    if exploration.runs:
+        click.echo(summary(exploration))
+        click.echo(exploration.strategy)
     if exploration.nondeterminism is not None:
         click.echo(f"not deterministic: run {exploration.nondeterminism.run}: {exploration.nondeterminism.message}")
     if shrunk is None or token is None:

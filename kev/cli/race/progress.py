@@ -51,7 +51,7 @@ class ProgressLine:
 def summary(exploration: Exploration) -> str:
     """What was tried so far, in a line."""
     rate = exploration.runs / exploration.seconds if exploration.seconds else 0
-    covered = "" if exploration.coverage is None else f" ({exploration.coverage:.0%} of what is likely)"
+    covered = "" if not exploration.coverage else f" ({exploration.coverage:.0%} of what is likely)"
     failures = "a failure" if exploration.found is not None else "no failure"
     return (
         f"{exploration.runs:,} runs, {len(exploration.schedules):,} distinct schedules, "

@@ -12,6 +12,20 @@ _REQUIRED: Final = ("smp", "memory", "exit", "crc")
 
 
 @attrs.frozen(slots=True)
+class MachineWishes:
+    """What is wanted of a machine; None where it is as the guest asks for."""
+
+    vcpus: int | None = None
+    memory: int | None = None
+    boot: str | None = None
+    command_line: str | None = None
+    modules: tuple[tuple[str, str], ...] = ()
+
+
+NO_WISHES: Final = MachineWishes()
+
+
+@attrs.frozen(slots=True)
 class Configuration:
     """An image and its machine."""
 
@@ -21,7 +35,7 @@ class Configuration:
     memory: int
     """Bytes of RAM."""
     boot: str | None = None
-    """The name of a boot protocol; None for the one that the image is made for."""
+    """The name of a boot protocol; None for the one that the guest asks for, or else the image is made for."""
     command_line: str = ""
     modules: tuple[tuple[str, str], ...] = ()
     """Files, and the text that goes with each; without any, a guest of the root file system has its own."""

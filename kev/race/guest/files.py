@@ -20,13 +20,14 @@ class GuestFiles(NamedTuple):
     """All that a guest is launched from."""
 
     image: MemorySource
+    protocol: str | None
     boot: BootOptions
     checksum: int
     """CRC-32 of the image and the modules, one after the other."""
 
 
-def wishes_of(image: str) -> Guest:
-    """What a guest of the root file system says about its machine; nothing, for other images. ImageNotFound."""
+def guest_called(image: str) -> Guest:
+    """A guest of the root file system; for other images, one that says nothing about its machine. ImageNotFound."""
     with open_image(image) as (_, guest):
         return guest or _UNKNOWN
 
@@ -41,7 +42,7 @@ def read_files(configuration: Configuration) -> GuestFiles:
     for _, contents, _ in modules:
         checksum = crc32(contents.data, checksum)
     boot = BootOptions(configuration.command_line, tuple(Module(*module) for module in modules))
-    return GuestFiles(image, boot, checksum)
+    return GuestFiles(image, configuration.boot or (guest.boot if guest else None), boot, checksum)
 
 
 def _read_modules(configuration: Configuration, guest: Guest) -> Iterator[tuple[str, MemorySource, str]]:

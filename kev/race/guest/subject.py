@@ -1,19 +1,20 @@
 """What is explored at the level of guests: a whole guest, from its first instruction to its end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Final, Self
 
 import attrs
 
+from kev.addressing import MIB
 from kev.builder import MachineOptions
 from kev.ending import Ending, EndingKind
 from kev.engine.amdv.pool import HostPool
-from kev.launcher import DEFAULT_MEMORY, prepare
+from kev.launcher import prepare
 from kev.race.errors import RaceError, TokenError
-from kev.race.guest.configuration import Configuration
-from kev.race.guest.files import read_files, wishes_of
+from kev.race.guest.configuration import NO_WISHES, Configuration, MachineWishes
+from kev.race.guest.files import guest_called, read_files
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.source import ScheduledSource
@@ -40,7 +41,7 @@ _HOSTS: Final = HostPool()
 
 
 class CannotRace(RaceError):
-    """A guest does not end as it should even if nobody interferes."""
+    """A guest has but one vCPU, or does not come to its end even if nobody interferes."""
 
 
 @attrs.frozen(slots=True)
@@ -52,30 +53,23 @@ class GuestSubject:
     """What it ends with if all goes well."""
 
     @classmethod
-    def find(
-        cls,
-        image: str,
-        *,
-        vcpus: int | None = None,
-        memory: int | None = None,
-        boot: str | None = None,
-        command_line: str | None = None,
-        modules: Sequence[tuple[str, str]] = (),
-    ) -> Self:
-        """The guest called `image`, on the machine that it asks for where nothing else is said.
+    def find(cls, image: str, wishes: MachineWishes = NO_WISHES) -> Self:
+        """The guest called `image`.
 
         What a guest ends with that does not say so itself, it ends with in a free run. ImageNotFound; CannotRace.
         """
-        wishes = wishes_of(image)
+        guest = guest_called(image)
+        if (wishes.vcpus or guest.smp) < _FEWEST_VCPUS:
+            raise CannotRace(f"{image} on one vCPU: a race takes at least {_FEWEST_VCPUS} (`--smp {_FEWEST_VCPUS}`)")
         configuration = Configuration(
             image,
-            vcpus or wishes.smp,
-            memory or (wishes.memory_mib << 20 if wishes.name else DEFAULT_MEMORY),
-            boot or wishes.boot or None,
-            wishes.command_line if command_line is None else command_line,
-            tuple(modules),
+            wishes.vcpus or guest.smp,
+            wishes.memory or guest.memory_mib * MIB,
+            wishes.boot,
+            guest.command_line if wishes.command_line is None else wishes.command_line,
+            wishes.modules,
         )
-        return cls(configuration, _exit_code(configuration) if wishes.exit_code is None else wishes.exit_code)
+        return cls(configuration, _exit_code(configuration) if guest.exit_code is None else guest.exit_code)
 
     @classmethod
     def identified(cls, identity: Identity) -> Self:
@@ -110,7 +104,7 @@ class GuestSubject:
 
     def tell(self, schedule: Schedule) -> Story:
         output = bytearray()
-        with _machine(self.configuration, output, self._limit) as machine:
+        with guest_machine(self.configuration, output, self._limit) as machine:
             machine.witness = recorder = TurnRecorder(machine.vm)
             machine.run(RoughScheduler(schedule), fair=False)
             failure = self._judge(machine, output)
@@ -129,7 +123,7 @@ class GuestSubject:
 
     def _run(self, scheduler: Scheduler, *, fair: bool) -> GuestOutcome:
         output = bytearray()
-        with _machine(self.configuration, output, self._limit) as machine:
+        with guest_machine(self.configuration, output, self._limit) as machine:
             machine.run(scheduler, fair=fair)
             return _outcome(machine, self._judge(machine, output), output)
 
@@ -148,14 +142,15 @@ class GuestSubject:
 
 
 @contextmanager
-def _machine(configuration: Configuration, output: bytearray, limit: int) -> Iterator[GuestMachine]:
+def guest_machine(configuration: Configuration, output: bytearray, limit: int) -> Iterator[GuestMachine]:
+    """A machine for one run of at most `limit` instructions, which adds what the guest prints to `output`."""
     files = read_files(configuration)
     vm = prepare(
         ScheduledSource(files.image),
         memory=configuration.memory,
         options=MachineOptions(vcpus=configuration.vcpus, virtual_time=True, boot_time=0),
         boot=files.boot,
-        protocol=configuration.boot,
+        protocol=files.protocol,
         output=output.extend,
         hosts=_HOSTS,
     ).vm
@@ -175,7 +170,7 @@ def _outcome(machine: GuestMachine, failure: Failure | None, output: bytearray) 
 def _free_run(configuration: Configuration) -> tuple[Ending, GuestOutcome]:
     """Each vCPU in turn, for as long as it can go on. CannotRace if the guest does not come to an end."""
     output = bytearray()
-    with _machine(configuration, output, _FREE_LIMIT) as machine:
+    with guest_machine(configuration, output, _FREE_LIMIT) as machine:
         machine.run(CountedScheduler(UNLIMITED), fair=True)
         ending, failure = machine.vm.ending, machine.failure
         if failure is None and ending is not None and ending.kind is EndingKind.EXITED:

@@ -24,11 +24,12 @@ class PctScheduler:
     Steps count where there is a choice: who drops below everybody while nobody else can run goes on all the same.
     """
 
-    __slots__ = ("_changes", "_contested", "_longest_turn", "_priorities", "_random", "_step")
+    __slots__ = ("_changes", "_contested", "_longest_turn", "_order", "_random", "_step")
 
     def __init__(self, vcpus: int, steps: int, depth: int, random: Random, longest_turn: int = 1) -> None:
         """`longest_turn` is how many steps may pass until it is looked whether somebody of a higher priority can run again."""
-        self._priorities: Final = random.sample(range(depth, depth + vcpus), vcpus)
+        self._order: Final = random.sample(range(vcpus), vcpus)
+        """vCPUs by priority, the highest first."""
         self._changes: Final = sorted((random.randrange(steps) for _ in range(depth - 1)), reverse=True)
         self._step = 0
         self._contested = False
@@ -36,19 +37,25 @@ class PctScheduler:
         self._random: Final = random.random
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
-        priority = self._priorities.__getitem__
         if self._contested:
             self._step += executed
         self._contested = len(runnable) > 1
         while self._changes and self._step >= self._changes[-1]:
-            # The values below `depth` are for these: the earlier the change, the higher what remains.
             self._changes.pop()
-            self._priorities[max(runnable, key=priority)] = len(self._changes)
-        vcpu = max(runnable, key=priority)
+            dropped = self._highest(runnable)
+            self._order.remove(dropped)
+            self._order.append(dropped)
+        vcpu = self._highest(runnable)
         if self._longest_turn == 1:
             return STEPS[vcpu]
         turn = 1 << int(self._random() * self._longest_turn.bit_length())
         return Slice(vcpu, Budget(instructions=min(turn, self._changes[-1] - self._step) if self._changes else turn))
+
+    def _highest(self, runnable: Sequence[int]) -> int:
+        for vcpu in self._order:
+            if vcpu in runnable:
+                return vcpu
+        raise ValueError(f"none of the vCPUs {runnable} has a priority")
 
 
 class Pct(Strategy):

@@ -164,7 +164,9 @@ class TraceMachine:
         while runnable and self.failure is None:
             chosen = scheduler.next(runnable, executed, accesses)
             self.vcpu = vcpu = chosen.vcpu
-            task, limit = tasks[vcpu], min(chosen.budget.instructions or UNLIMITED, MAX_STEPS + 1)
+            task, limit = tasks[vcpu], chosen.budget.instructions or UNLIMITED
+            if limit > MAX_STEPS:
+                limit = MAX_STEPS + 1
             executed = accesses = 0
             while True:
                 self._touched = task.touches
