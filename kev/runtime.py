@@ -82,13 +82,15 @@ class Runtime:
     async def _forward_input(self, descriptor: int) -> None:
         vm = self._vm
         assert vm.com1 is not None
-        vm.expects_input = True
         try:
             with single_characters(descriptor):
-                await forward_input(descriptor, vm.com1.receive, lambda: self._end(Ending.left()))
+                await forward_input(descriptor, vm.com1, lambda: self._end(Ending.left()), self._expect_input)
         finally:
-            vm.expects_input = False
-            self._note_activity()
+            self._expect_input(False)
+
+    def _expect_input(self, expected: bool) -> None:
+        self._vm.expects_input = expected
+        self._note_activity()
 
     # One vCPU.
 

@@ -1,4 +1,4 @@
-"""The interactive console: the host's standard input as the line of COM1."""
+"""The console's input: the host's standard input as the line of COM1."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,9 +7,13 @@ from typing import Final
 
 import trio
 
+from kev.dev.serial import SerialPort
+
 _ESCAPE: Final = b"\x01"  # Ctrl-A
 _LEAVE: Final = b"x"
 _READ_SIZE: Final = 4096
+_LARGEST_BACKLOG: Final = 4096
+"""While as many bytes wait for the guest, no more are read, but from a terminal: there the escape has to be seen."""
 
 
 @contextmanager
@@ -54,18 +58,44 @@ class EscapeFilter:
         return bytes(passed), False
 
 
-async def forward_input(descriptor: int, receive: Callable[[bytes], None], leave: Callable[[], None]) -> None:
-    """Passes input on as it comes, until its end or Ctrl-A x, for which `leave` is called. Only a terminal has this escape."""
+async def forward_input(descriptor: int, port: SerialPort, leave: Callable[[], None], expect_input: Callable[[bool], None]) -> None:
+    """Passes input on to `port`, until its end or Ctrl-A x, for which `leave` is called. Only a terminal has this escape.
+
+    `expect_input` is told whether more may come without the guest's doing: not while it has to read first what is there.
+    """
     keys = EscapeFilter() if os.isatty(descriptor) else None
-    while data := await _read(descriptor):
+    expect_input(True)
+    while True:
+        if keys is None and port.backlog >= _LARGEST_BACKLOG:
+            await _wait_for_room(port, expect_input)
+        data = await _read(descriptor)
+        if not data:
+            return
         wants_to_leave = False
         if keys is not None:
             data, wants_to_leave = keys.feed(data)
         if data:
-            receive(data)
+            port.receive(data)
         if wants_to_leave:
             leave()
             return
+
+
+async def _wait_for_room(port: SerialPort, expect_input: Callable[[bool], None]) -> None:
+    """Returns when the guest has read enough for more to be sent."""
+    room = trio.Event()
+
+    def look() -> None:
+        if port.backlog < _LARGEST_BACKLOG:
+            expect_input(True)
+            room.set()
+
+    expect_input(False)
+    port.call_when_taken(look)
+    try:
+        await room.wait()
+    finally:
+        port.call_when_taken(None)
 
 
 async def _read(descriptor: int) -> bytes:

@@ -131,6 +131,10 @@ class SerialPort:
         """How many bytes the host has sent and the port has not taken yet: whoever sends can wait until it shrinks."""
         return self._receiver.backlog
 
+    def call_when_taken(self, callback: Callable[[], None] | None) -> None:
+        """Has `callback` called whenever the port has taken some of the backlog, until there is another callback or None."""
+        self._receiver.taken = callback
+
     # The guest's side
 
     def read_port(self, port: int, size: int) -> int:

@@ -22,10 +22,12 @@ QUIET_NANOSECONDS: Final = 1_000_000
 class SerialReceiver:
     """Holds received bytes until the guest reads them."""
 
-    __slots__ = ("_arrived", "_backlog", "_clock", "_connected", "_depth", "_fifo", "_from_host", "_timer", "_timers")
+    __slots__ = ("_arrived", "_backlog", "_clock", "_connected", "_depth", "_fifo", "_from_host", "_timer", "_timers", "taken")
 
     def __init__(self, clock: Clock, timers: TimerQueue, arrived: Callable[[], None]) -> None:
         """`arrived` is called when bytes from the host have come into the FIFO."""
+        self.taken: Callable[[], None] | None = None
+        """Called when the FIFO has taken bytes from the host."""
         self._clock = clock
         self._timers = timers
         self._arrived = arrived
@@ -105,3 +107,5 @@ class SerialReceiver:
             self._fifo.extend(self._backlog.popleft() for _ in range(count))
             self._from_host += count
             self._arrived()
+            if self.taken is not None:
+                self.taken()
