@@ -325,7 +325,7 @@ class TestSections:
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     ram_mib=st.integers(2, 5000),
     command_line=TEXTS,

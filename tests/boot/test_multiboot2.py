@@ -261,7 +261,7 @@ class TestRelocatableKernels:
             Booted(elf(multiboot2_header(tag2(10, lowest, highest, alignment, 0))))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     command_line=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=100),
     sizes=st.lists(st.integers(0, 20000), max_size=4),

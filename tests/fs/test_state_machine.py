@@ -104,4 +104,4 @@ class SimpleFsMachine(RuleBasedStateMachine):
 
 
 TestSimpleFs = SimpleFsMachine.TestCase
-TestSimpleFs.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestSimpleFs.settings = settings(max_examples=60, stateful_step_count=20)

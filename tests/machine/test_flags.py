@@ -71,7 +71,7 @@ def _flags_pushed(program: bytes, slice_length: int | None, *, across_pages: boo
         return pushed + cpu.vcpu.rflags.to_bytes(4, "little")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_PROGRAMS, st.integers(1, 8), st.booleans())
 def test_flags_do_not_depend_on_how_a_guest_is_sliced(program: bytes, slice_length: int, across_pages: bool) -> None:
     expected = _flags_pushed(program, None, across_pages=across_pages)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import GIB, MIB, PAGE_SIZE, Gva
@@ -258,7 +258,6 @@ UPPER = st.sampled_from([0, 1, 255, 256, 511])
 INDEX = st.sampled_from([0, 1, 2, 511])
 
 
-@settings(deadline=None)
 @given(
     pages=st.dictionaries(
         st.tuples(UPPER, INDEX, INDEX, INDEX), st.tuples(st.sampled_from([12, 21, 30]), st.integers(0, 1 << 18)), max_size=12

@@ -108,7 +108,7 @@ def indices(draw: st.DataObject, sizes: tuple[int, ...]) -> list[int]:
     return [draw.draw(st.integers(1 if level == 0 else 0, size - 1)) for level, size in enumerate(sizes)]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data(), control=CONTROL, user=st.booleans(), offset=st.integers(0, 511))
 def test_32_bit_walks_agree(cpu: Cpu, data: st.DataObject, control: tuple[int, int, int, int], user: bool, offset: int) -> None:
     wp, pse, smep, smap = control
@@ -123,7 +123,7 @@ def test_32_bit_walks_agree(cpu: Cpu, data: st.DataObject, control: tuple[int, i
     check(cpu, Registers(PE | PG | wp, ROOT, pse | smep | smap), gva, data, user)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     data=st.data(),
     control=CONTROL,
@@ -149,7 +149,7 @@ def test_pae_walks_agree(
     check(cpu, Registers(PE | PG | wp, root, PAE | pse | smep | smap, nxe), gva, data, user)
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 @given(
     data=st.data(),
     control=CONTROL,
@@ -179,7 +179,7 @@ def test_4_level_walks_agree(
     check(cpu, Registers(PE | PG | wp, ROOT, PAE | pse | smep | smap, LONG_MODE | nxe), gva ^ disturbed, data, user)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(data=st.data(), control=CONTROL, user=st.booleans(), target=TARGET)
 def test_without_paging_both_reach_the_address_itself(
     cpu: Cpu, data: st.DataObject, control: tuple[int, int, int, int], user: bool, target: int

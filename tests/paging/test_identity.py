@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import GIB, MIB, PAGE_SIZE, Gpa, Hpa
@@ -109,7 +109,6 @@ def test_a_shift_that_large_pages_cannot_have_is_refused_by_name() -> None:
         identity_ranges(4 * GIB, shift=MIB)
 
 
-@settings(deadline=None)
 @given(
     end=st.integers(1, 8 * 512).map(lambda units: units * 2 * MIB),
     ram=st.lists(st.tuples(st.integers(2 * GIB, 5 * GIB), st.integers(2 * GIB, 5 * GIB)), max_size=5),

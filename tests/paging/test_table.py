@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import GIB, KIB, MIB, PAGE_SIZE, Gpa, Hpa
@@ -303,7 +303,6 @@ def test_an_empty_range_maps_nothing(table: PageTable) -> None:
     assert table.tables == 1
 
 
-@settings(deadline=None)
 @given(
     start=st.integers(0, 3 * 512 * 512),
     skew=st.integers(-(1 << 10), 1 << 19),

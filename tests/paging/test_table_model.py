@@ -174,4 +174,4 @@ def level_of(page: Page) -> int:
 
 
 TestTable = TableMachine.TestCase
-TestTable.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+TestTable.settings = settings(max_examples=50, stateful_step_count=25)
