@@ -7,13 +7,15 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kev.boot.base import BootOptions
+from kev.addressing import PAGE_SIZE
+from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
-from kev.builder import GuestAddressSpace, MachineOptions, VmBuilder
+from kev.builder import DriveKind, GuestAddressSpace, MachineOptions, VmBuilder
 from kev.ending import Ending
 from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, PreemptionTimer
 from kev.launch_times import LaunchTimes
+from kev.pc import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.vm import Vm
 from pager.policy import PagingPolicy
 from pager.source import AsynchronousSource, SynchronousSource
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_MEMORY: Final = 256 << 20
 """Bytes of RAM of a guest that does not say what it wants."""
 _HEAD_START: Final = 0.02  # seconds
+_VIRTIO_BLOCK: Final = VirtioTransport(range(VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_GPA + PAGE_SIZE), VIRTIO_BLOCK_IRQ)
 
 
 class LaunchedMachine(NamedTuple):
@@ -70,7 +73,7 @@ def prepare(
     parsed = time.perf_counter()
     space = GuestAddressSpace.reserve(ram_kib, hosts)
     pager = space.pager(kernel.image, ram_kib, source)
-    entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus))
+    entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, output).build(entry)
@@ -78,6 +81,10 @@ def prepare(
         timeline.attach(vm)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
     return LaunchedMachine(vm, source.name, times, policy, timeline, seed)
+
+
+def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:
+    return (_VIRTIO_BLOCK,) if any(drive.kind is DriveKind.VIRTIO for drive in options.drives) else ()
 
 
 def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descriptor: int | None = None) -> "RunReport":

@@ -8,14 +8,19 @@ import pytest
 import trio
 
 import kev
+from fs.disk import Disk
 from fs.mkfs import create_image
+from kev.addressing import Gpa
+from kev.builder import Drive, DriveKind, MachineOptions
 from kev.ending import EndingKind
 from kev.images import open_image
+from kev.launcher import prepare
 from pager.policy import Eager
 from pager.slow_source import SourceDelay
 from pager.source import read_exactly
 
 GREETING = b"gKeOS, a KeOS-style guest kernel\n"
+ACPI_TABLES = Gpa(0xE0000)
 HELLO = b"Hello guest os!\n"
 
 
@@ -67,6 +72,19 @@ def test_the_command_line_and_modules_reach_the_kernel(tmp_path: Path) -> None:
     output = kev.launch("mb2info", command_line="from a test", modules=[(module, "its text")]).output.decode()
     assert "from a test" in output
     assert "its text" in output
+
+
+@pytest.mark.parametrize("kind", DriveKind)
+def test_the_acpi_tables_list_a_disk_that_is_found_in_no_other_way(kind: DriveKind) -> None:
+    options = MachineOptions(drives=(Drive(Disk(io.BytesIO(bytes(4096)), "disk"), kind),))
+    with open_image("gKeOS") as (source, _):
+        vm = prepare(source, options=options, output=bytes).vm
+    assert vm.pager.try_load_page(ACPI_TABLES)
+    frame = vm.pager.gpa2hpa(ACPI_TABLES)
+    assert frame is not None
+    assert (b"LNRO0005" in bytes(vm.pager.memory.page(frame))) == (kind is DriveKind.VIRTIO)
+    vm.engine.close()
+    vm.pager.close()
 
 
 @pytest.mark.parametrize(("guest", "kind"), [("block", "svirtb"), ("virtio", "virtio")])

@@ -1,10 +1,15 @@
-"""ACPI tables: the processors, the interrupt controllers, and how to switch the machine off (ACPI Specification 6.5, chapter 5)."""
+"""ACPI tables (ACPI Specification 6.5, chapter 5).
+
+They list the processors, the interrupt controllers and the virtio devices, and say how to switch the machine off.
+"""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from kev.addressing import Gpa
+from kev.boot import aml
+from kev.boot.base import VirtioTransport
 from kev.boot.checksum import with_checksum
 from kev.dev.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
 from kev.dev.irq import SOURCE_OVERRIDES
@@ -28,13 +33,13 @@ _RSDP_REVISION: Final = 2
 _TABLE_HEADER: Final = struct.Struct("<4sIBB6s8sI4sI")
 _TABLE_CHECKSUM: Final = 9
 
-# Where each table lies, from the RSDP on: all but the last are of fixed size, and a FACS must be aligned to 64 bytes.
+# Where each table lies, from the RSDP on. All but the last are of fixed size, and the MADT follows; a FACS is aligned to 64 bytes.
 _RSDT: Final = 0x40
 _XSDT: Final = 0x80
 _FACS: Final = 0xC0
-_DSDT: Final = 0x100
-_FADT: Final = 0x140
-_MADT: Final = 0x240
+_FADT: Final = 0x100
+_DSDT: Final = 0x200
+_ALIGNMENT: Final = 16
 
 _FACS_LAYOUT: Final = struct.Struct("<4sI24xB31x")
 _FACS_VERSION: Final = 2
@@ -56,12 +61,11 @@ _GENERIC_ADDRESS: Final = struct.Struct("<BBBBQ")
 _SYSTEM_IO: Final = 1
 _WORD_ACCESS: Final = 2
 
-_NAME_OP: Final = b"\x08"
-_PACKAGE_OP: Final = b"\x12"
-_ZERO_OP: Final = b"\x00"
-_SOFT_OFF: Final = 4 * _ZERO_OP
+_SOFT_OFF: Final = (aml.ZERO,) * 4
 """The sleep types of PM1a and PM1b control, and two reserved elements."""
 _DSDT_REVISION: Final = 2
+_VIRTIO_MMIO: Final = "LNRO0005"
+"""The hardware id by which drivers know virtio over MMIO."""
 
 _MADT_REVISION: Final = 3
 _PC_AT_COMPATIBLE: Final = 1 << 0
@@ -87,16 +91,18 @@ _CONFORMS_TO_BUS: Final = 0
 _LINT1: Final = 1
 
 
-def acpi_tables(base: Gpa, vcpus: int) -> bytes:
+def acpi_tables(base: Gpa, vcpus: int, virtio: Sequence[VirtioTransport] = ()) -> bytes:
     """The RSDP, which lies at `base`, a multiple of 64, and all tables behind it."""
+    dsdt = _table(b"DSDT", _DSDT_REVISION, _definition_block(virtio))
+    madt = -(-(_DSDT + len(dsdt)) // _ALIGNMENT) * _ALIGNMENT
     placed = {
         0: rsdp(base),
-        _RSDT: _table(b"RSDT", 1, struct.pack("<2I", base + _FADT, base + _MADT)),
-        _XSDT: _table(b"XSDT", 1, struct.pack("<2Q", base + _FADT, base + _MADT)),
+        _RSDT: _table(b"RSDT", 1, struct.pack("<2I", base + _FADT, base + madt)),
+        _XSDT: _table(b"XSDT", 1, struct.pack("<2Q", base + _FADT, base + madt)),
         _FACS: _FACS_LAYOUT.pack(b"FACS", _FACS_LAYOUT.size, _FACS_VERSION),
-        _DSDT: _table(b"DSDT", _DSDT_REVISION, _definition_block()),
         _FADT: _fadt(base),
-        _MADT: _table(b"APIC", _MADT_REVISION, _madt(vcpus)),
+        _DSDT: dsdt,
+        madt: _table(b"APIC", _MADT_REVISION, _madt(vcpus)),
     }
     tables = b""
     for offset, table in placed.items():
@@ -124,11 +130,21 @@ def _table(signature: bytes, revision: int, body: bytes) -> bytes:
     return with_checksum(header + body, _TABLE_CHECKSUM)
 
 
-def _definition_block() -> bytes:
-    """AML: Name (\\_S5, Package (4) {0, 0, 0, 0})."""
-    elements = bytes([len(_SOFT_OFF)]) + _SOFT_OFF
-    package_length = bytes([1 + len(elements)])
-    return _NAME_OP + b"_S5_" + _PACKAGE_OP + package_length + elements
+def _definition_block(virtio: Sequence[VirtioTransport]) -> bytes:
+    """Name (\\_S5, Package (4) {0, 0, 0, 0}), and in \\_SB the devices."""
+    soft_off = aml.name(b"_S5_", aml.package(*_SOFT_OFF))
+    if not virtio:
+        return soft_off
+    return soft_off + aml.scope(b"\\_SB_", *map(_virtio_device, range(len(virtio)), virtio))
+
+
+def _virtio_device(number: int, transport: VirtioTransport) -> bytes:
+    return aml.device(
+        b"VI%02d" % number,
+        aml.name(b"_HID", aml.string(_VIRTIO_MMIO)),
+        aml.name(b"_UID", aml.string(str(number))),
+        aml.name(b"_CRS", aml.resources(aml.memory_32_fixed(transport.registers), aml.interrupt(transport.interrupt))),
+    )
 
 
 def _fadt(base: Gpa) -> bytes:

@@ -29,6 +29,15 @@ class Module(NamedTuple):
         return self.command_line or self.name
 
 
+class VirtioTransport(NamedTuple):
+    """Where a driver finds a virtio device over MMIO."""
+
+    registers: range
+    """Guest-physical addresses, whole pages."""
+    interrupt: int
+    """The I/O APIC's input."""
+
+
 class BootOptions(NamedTuple):
     """What a kernel is told when it is entered."""
 
@@ -36,6 +45,8 @@ class BootOptions(NamedTuple):
     modules: tuple[Module, ...] = ()
     vcpus: int = 1
     """How many processors the tables of the firmware list."""
+    virtio: tuple[VirtioTransport, ...] = ()
+    """The virtio devices that they list."""
     boot_loader_name: str = f"kev {__version__}"
 
 

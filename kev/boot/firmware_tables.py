@@ -1,9 +1,10 @@
-"""The tables with which a PC's firmware lists its processors and interrupt controllers, generated when a guest looks for them."""
+"""The tables with which a PC's firmware lists processors, interrupt controllers and devices, made when a guest looks for them."""
 
 from collections.abc import Callable
 from typing import Final
 
 from kev.addressing import Gpa
+from kev.boot.base import BootOptions
 from kev.boot.generated import place_generated, reaches_into
 from pager.kernel import KernelVmPager
 
@@ -15,10 +16,10 @@ As large as the tables of 255 processors.
 """
 
 
-def install_tables(pager: KernelVmPager, vcpus: int) -> None:
+def install_tables(pager: KernelVmPager, options: BootOptions) -> None:
     """Registers the pages of the ACPI tables and of the MP table, each unless the kernel's own image lies there."""
-    _install(pager, ACPI_TABLES, lambda: _acpi_tables(vcpus))
-    _install(pager, MP_TABLE, lambda: _mp_table(vcpus))
+    _install(pager, ACPI_TABLES, lambda: _acpi_tables(options))
+    _install(pager, MP_TABLE, lambda: _mp_table(options.vcpus))
 
 
 def _install(pager: KernelVmPager, addresses: range, generate: Callable[[], bytes]) -> None:
@@ -26,10 +27,10 @@ def _install(pager: KernelVmPager, addresses: range, generate: Callable[[], byte
         place_generated(pager, Gpa(addresses.start), len(addresses), generate)
 
 
-def _acpi_tables(vcpus: int) -> bytes:
+def _acpi_tables(options: BootOptions) -> bytes:
     from kev.boot.acpi import acpi_tables
 
-    return acpi_tables(Gpa(ACPI_TABLES.start), vcpus)
+    return acpi_tables(Gpa(ACPI_TABLES.start), options.vcpus, options.virtio)
 
 
 def _mp_table(vcpus: int) -> bytes:

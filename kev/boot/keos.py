@@ -52,7 +52,7 @@ class Keos(BootProtocol):
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         self.refuse_modules(options)
-        install_tables(pager, options.vcpus)
+        install_tables(pager, options)
         information = pager.finalize_mem()
         return protected_mode(
             self.image.entry,

@@ -88,7 +88,7 @@ class Multiboot1(BootProtocol):
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         install_bios_data(pager)
-        install_tables(pager, options.vcpus)
+        install_tables(pager, options)
         memory = BootMemory(pager)
         modules = memory.place_modules(options.modules)
         headers = self._sections.place(memory) if self._sections is not None else b""

@@ -53,7 +53,7 @@ class Multiboot2(BootProtocol):
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         install_bios_data(pager)
-        install_tables(pager, options.vcpus)
+        install_tables(pager, options)
         memory = BootMemory(pager)
         contents = self._information(pager, options, memory)
         information = memory.place_information(lambda _base: contents)

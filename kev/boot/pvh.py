@@ -57,7 +57,7 @@ class Pvh(BootProtocol):
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         install_bios_data(pager)
-        install_tables(pager, options.vcpus)
+        install_tables(pager, options)
         memory = BootMemory(pager)
         modules = memory.place_modules(options.modules)
         information = memory.place_information(lambda base: _start_information(base, pager, options, modules))

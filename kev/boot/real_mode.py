@@ -50,5 +50,5 @@ class RealMode(BootProtocol):
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         self.refuse_modules(options)
         install_bios_data(pager)
-        install_tables(pager, options.vcpus)
+        install_tables(pager, options)
         return real_mode(self.image.entry, rdx=_FIRST_HARD_DISK, rsp=LOAD_ADDRESS)

@@ -3,7 +3,7 @@
 from typing import TypedDict, Unpack
 
 from kev.addressing import PAGE_SIZE, Gpa, page_floor, page_offset
-from kev.boot.base import BootOptions, BootProtocol, Module
+from kev.boot.base import BootOptions, BootProtocol, Module, VirtioTransport
 from kev.boot.detection import open_kernel
 from kev.engine.base import EntryState
 from kev.memory import HostMemory
@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     command_line: str
     modules: tuple[Module, ...]
     vcpus: int
+    virtio: tuple[VirtioTransport, ...]
     boot_loader_name: str
 
 

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from kev.addressing import Gpa
 from kev.boot.acpi import acpi_tables
+from kev.boot.base import VirtioTransport
 from kev.dev.irq import SOURCE_OVERRIDES
 from kev.dev.poweroff import AcpiPowerOff
 from tests.boot.images import elf, multiboot1_header
 from tests.boot.machine import Booted
 
 BASE = 0xE0000
+VIRTIO = VirtioTransport(range(0xD0000000, 0xD0001000), 10)
 
 
 class Tables:
@@ -48,6 +50,10 @@ class Tables:
     def madt(self) -> bytes:
         return self.table(self.addresses[b"APIC"], b"APIC")
 
+    @property
+    def dsdt(self) -> bytes:
+        return self.table(struct.unpack_from("<I", self.fadt, 40)[0], b"DSDT")
+
     def madt_entries(self) -> Iterator[tuple[int, bytes]]:
         """Type and what follows type and length."""
         position = 44
@@ -58,8 +64,51 @@ class Tables:
         assert position == len(self.madt)
 
 
-def tables(vcpus: int = 1) -> Tables:
-    return Tables(acpi_tables(Gpa(BASE), vcpus))
+class Aml:
+    """What a definition block says, read from its beginning (ACPI Specification 6.5, chapter 20)."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def take(self, length: int) -> bytes:
+        taken, self.data = self.data[:length], self.data[length:]
+        assert len(taken) == length
+        return taken
+
+    def expect(self, wanted: bytes) -> None:
+        assert self.take(len(wanted)) == wanted
+
+    def package(self) -> "Aml":
+        """What a package length is the length of."""
+        (lead,) = self.take(1)
+        following = lead >> 6
+        length = lead & 0x3F
+        if following:
+            length = lead & 0xF | int.from_bytes(self.take(following), "little") << 4
+        return Aml(self.take(length - 1 - following))
+
+    def string(self) -> str:
+        self.expect(b"\x0d")
+        return self.take(self.data.index(b"\0") + 1)[:-1].decode()
+
+    def buffer(self) -> bytes:
+        self.expect(b"\x11")
+        contents = self.package()
+        contents.expect(b"\x0a")
+        (size,) = contents.take(1)
+        assert size == len(contents.data)
+        return contents.data
+
+    def soft_off(self) -> bytes:
+        self.expect(b"\x08_S5_\x12")
+        return self.package().data
+
+
+def tables(vcpus: int = 1, virtio: tuple[VirtioTransport, ...] = ()) -> Tables:
+    return Tables(acpi_tables(Gpa(BASE), vcpus, virtio))
 
 
 @given(st.integers(1, 400))
@@ -107,10 +156,9 @@ def test_the_fadt_points_to_dsdt_and_facs() -> None:
 
 def test_a_guest_that_follows_the_tables_switches_the_machine_off() -> None:
     found = tables()
-    dsdt = found.table(struct.unpack_from("<I", found.fadt, 40)[0], b"DSDT")
-    # Name (_S5_, Package (4) { Zero, ...: the first element is the sleep type of PM1a control.
-    soft_off = dsdt.index(b"\x08_S5_\x12\x06\x04") + 8
-    sleep_type = {0: 0, 1: 1}[dsdt[soft_off]]
+    elements, sleep_type, *_ = Aml(found.dsdt[36:]).soft_off()
+    assert elements == 4
+    assert sleep_type in (0, 1), "ZeroOp and OneOp are the numbers they stand for"
     (port,) = struct.unpack_from("<I", found.fadt, 64)
     assert struct.unpack_from("<BBBBQ", found.fadt, 172) == (1, 16, 0, 2, port)
     ended: list[int] = []
@@ -130,3 +178,45 @@ def test_a_kernel_finds_the_tables_in_the_bios_area(vcpus: int) -> None:
     assert not booted.is_loaded(BASE)
     kinds = [kind for kind, _ in Tables(booted.read(BASE, 0x2000)).madt_entries()]
     assert kinds.count(0) == vcpus
+
+
+def test_without_devices_none_is_listed() -> None:
+    block = Aml(tables().dsdt[36:])
+    block.soft_off()
+    assert not block
+
+
+@given(st.lists(st.tuples(st.integers(1, 0xFFFFE), st.integers(5, 23)), min_size=1, max_size=12))
+def test_every_virtio_device_is_listed_with_its_registers_and_its_interrupt(places: list[tuple[int, int]]) -> None:
+    devices = tuple(VirtioTransport(range(page << 12, (page + 1) << 12), interrupt) for page, interrupt in places)
+    found = tables(2, devices)
+    block = Aml(found.dsdt[36:])
+    block.soft_off()
+    block.expect(b"\x10")
+    scope = block.package()
+    assert not block
+    scope.expect(b"\\_SB_")
+    names = set()
+    for device in devices:
+        scope.expect(b"\x5b\x82")
+        contents = scope.package()
+        path = contents.take(4)
+        contents.expect(b"\x08_HID")
+        assert contents.string() == "LNRO0005"
+        contents.expect(b"\x08_UID")
+        names.add((path, contents.string()))
+        contents.expect(b"\x08_CRS")
+        resources = contents.buffer()
+        assert not contents
+        # Memory32Fixed (ReadWrite), Interrupt (ResourceConsumer, Level, ActiveHigh, Exclusive), and the end.
+        assert struct.unpack_from("<BHBII", resources) == (0x86, 9, 1, device.registers.start, 0x1000)
+        assert struct.unpack_from("<BHBBI", resources, 12) == (0x89, 6, 1, 1, device.interrupt)
+        assert resources[21:] == b"\x79\0"
+    assert not scope
+    assert len(names) == len(devices)
+    assert [entry for kind, entry in found.madt_entries() if kind == 0] == [struct.pack("<BBI", apic, apic, 1) for apic in (0, 1)]
+
+
+def test_a_kernel_finds_its_virtio_disk_in_the_tables() -> None:
+    booted = Booted(elf(multiboot1_header()), virtio=(VIRTIO,))
+    assert b"LNRO0005" in Tables(booted.read(BASE, 0x2000)).dsdt
