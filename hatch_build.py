@@ -28,7 +28,6 @@ from fs.mkfs import create_image
 COMPILER_FLAGS = [
     "-std=c17",
     "-O2",
-    "-g0",
     "-Wall",
     "-Wextra",
     "-Werror",
@@ -61,6 +60,8 @@ class Build:
     flags: list[str] = field(default_factory=list)
     debug: bool = False
     """Keeps the symbols."""
+    lines: bool = False
+    """Keeps the lines of the sources, too."""
     binary: bool = False
     """The image is what is loaded, without ELF's headers."""
 
@@ -105,7 +106,9 @@ class Compiler:
         build = guest.build
         elf = image.with_suffix(".elf") if build.binary else image
         command = ["cc", "-target", f"{build.target}-freestanding-none"]
-        command += [*COMPILER_FLAGS, f"-I{self._library}", *build.flags, *([] if build.debug else ["-s"])]
+        # The image is the same wherever it is built.
+        command += [*COMPILER_FLAGS, "-g" if build.lines else "-g0", "-fdebug-compilation-dir=."]
+        command += [f"-I{self._library}", *build.flags, *([] if build.debug else ["-s"])]
         command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(elf)]
         self._run(guest, command)
         if build.binary:

@@ -12,7 +12,7 @@ from kev.race.guest.configuration import Configuration, MachineWishes
 from kev.race.guest.subject import GuestSubject, guest_machine
 from kev.race.schedule import Schedule
 from kev.race.strategy import make_strategy
-from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.subject import Subject
 from kev.race.trace.program import Program
@@ -40,9 +40,9 @@ def measure(quick: bool) -> list[Result]:
         **{name: partial(_schedules_per_second, name) for name in _STRATEGIES},
         "switches": lambda: _switches_per_second(CountedScheduler(_TURN)),
         "random turns": lambda: _switches_per_second(SeededScheduler(0, _TURN)),
-        "trace free": lambda: _seconds(lambda: _PROGRAM.run(CountedScheduler(UNLIMITED)), _SCHEDULES),
+        "trace free": lambda: _seconds(lambda: _PROGRAM.run(UnpreemptedScheduler()), _SCHEDULES),
         "trace replay": lambda: _seconds_to_replay(_PROGRAM, _alternating(_PROGRAM), _SCHEDULES),
-        "guest free": lambda: _seconds(lambda: guest.replay(CountedScheduler(UNLIMITED)), _GUEST_RUNS),
+        "guest free": lambda: _seconds(lambda: guest.run(UnpreemptedScheduler()), _GUEST_RUNS),
         "guest replay": lambda: _seconds_to_replay(guest, token, _GUEST_RUNS),
         "guest schedules": lambda: 1 / _seconds(lambda: guest.run(SeededScheduler(1, _TURN)), _GUEST_RUNS),
     }

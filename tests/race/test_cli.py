@@ -91,3 +91,44 @@ def test_the_catalogue_is_checked_as_a_whole() -> None:
     assert report["caught"] == report["of"] >= 14
     assert all(mutant["switches"] <= 4 for mutant in report["mutants"])
     assert all(mutant["by"]["exhaustive"]["runs"] <= 1_000 for mutant in report["mutants"])
+
+
+def test_a_guest_s_race_is_found_told_and_replayed(tmp_path: Path) -> None:
+    result = race("lost-update", "--smp", "3", "--svg", "race.svg")
+    assert result.exit_code == 1
+    assert "wrong exit code in run " in result.stdout
+    assert "shrunk to " in result.stdout
+    assert "WRONG EXIT CODE: the guest ends with exit code 1, not 0; the last it prints is " in result.stdout
+    assert ET.parse(tmp_path / "race.svg").getroot().tag.endswith("svg")
+    token = result.stdout.partition("shrunk to")[2].partition("kev race replay ")[2].split()[0]
+    replayed = race("replay", token, "--times", "10")
+    assert replayed.exit_code == 1
+    assert replayed.stdout.endswith("the same 10 times out of 10\n")
+
+
+def test_what_failed_once_is_tried_first() -> None:
+    first = json.loads(race("boot-race", "--json").stdout)
+    again = race("boot-race")
+    assert first["failure"]["run"] >= 0
+    assert again.stdout.startswith("wrong exit code again: ")
+
+
+def test_a_guest_s_report_is_json() -> None:
+    report = json.loads(race("smp", "--runs", "2", "--json").stdout)
+    assert (report["target"], report["runs"], report["failure"]) == ("smp", 2, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing",), "kev: nothing is neither a file, nor a guest (`kev guests` lists them), nor a trace program; "),
+        (("r0/r0", "--smp", "2"), "kev: r0/r0 is not a guest: there is no machine to choose\n"),
+        (("hypercalls",), "kev: hypercalls on one vCPU: a race takes at least 2 (`--smp 2`)\n"),
+        (("triple", "--smp", "2"), "kev: triple does not end by itself even if nobody interferes: vCPU 0 at RIP 0x10001f: "),
+    ],
+)
+def test_what_cannot_be_raced_is_said_in_a_line(arguments: tuple[str, ...], message: str) -> None:
+    result = race(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1

@@ -28,10 +28,13 @@ _PATIENT: Final = Budget(instructions=PATIENCE)
 
 
 class Witness(Protocol):
-    """Is told of every turn of a vCPU."""
+    """Is told who goes on, and how far."""
 
-    def turned(self, vcpu: Vcpu, ticks: int, exit: Exit | None) -> None:
-        """A vCPU has taken `ticks`; `exit` is what it stopped with, None in the pager."""
+    def chosen(self, vcpu: Vcpu) -> None:
+        """A turn of `vcpu` begins, or its next: it may have been its turn before."""
+
+    def went_on(self, ticks: int, exit: Exit | None) -> None:
+        """It has taken `ticks`; `exit` is what it stopped with, None in the pager."""
 
 
 class GuestMachine:
@@ -141,12 +144,14 @@ class GuestMachine:
         limit = min(budget.instructions or PATIENCE, PATIENCE)
         taken = 0
         self._others_changed = False
+        if self.witness is not None:
+            self.witness.chosen(vcpu)
         try:
             while True:
                 ticks, exit = self._go_on(vcpu, limit - taken)
                 taken += ticks
                 if self.witness is not None:
-                    self.witness.turned(vcpu, ticks, exit)
+                    self.witness.went_on(ticks, exit)
                 if taken >= limit or self._is_over(vcpu, exit):
                     break
         except Exception as error:

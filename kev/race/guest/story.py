@@ -2,32 +2,51 @@
 
 from typing import Final
 
-from kev.exits import EptViolation, Exit, Hlt, Pause
+from kev.addressing import Gpa
+from kev.exits import Exit, Hlt, Pause
+from kev.race.guest.lines import SourceLines
 from kev.race.outcome import Failure
 from kev.race.report.story import Kind, Moment, Story
 from kev.vcpu import ActivityState, Vcpu
 from kev.vm import Vm
+from pager.pages import PageEvent
 
 
 class TurnRecorder:
-    """A `kev.race.guest.machine.Witness` that collects a `Story`: a moment for each turn, however many exits it had."""
+    """A `kev.race.guest.machine.Witness`, and a `pager.protocols.LoadObserver`: collects a moment for each turn of a vCPU."""
 
-    def __init__(self, vm: Vm) -> None:
+    def __init__(self, vm: Vm, lines: SourceLines) -> None:
         self._vm: Final = vm
+        self._lines: Final = lines
         self._moments: Final[list[Moment]] = []
         self._number = 0
-        self._instructions = self._pager_steps = 0
+        self._ticks = 0
+        self._instructions = 0
+        self._loads = 0
+        self._awaited: Gpa | None = None
         self._vcpu: Vcpu | None = None
         self._exit: Exit | None = None
+        vm.pager.observe(self)
 
-    def turned(self, vcpu: Vcpu, ticks: int, exit: Exit | None) -> None:
-        if self._vcpu is not None and vcpu is not self._vcpu:
+    def chosen(self, vcpu: Vcpu) -> None:
+        if vcpu is not self._vcpu:
             self._finish_turn()
-        self._vcpu, self._exit = vcpu, exit
-        if exit is None:
-            self._pager_steps += ticks
-        else:
+            self._vcpu = vcpu
+
+    def went_on(self, ticks: int, exit: Exit | None) -> None:
+        self._exit = exit
+        self._ticks += ticks
+        if exit is not None:
             self._instructions += ticks
+
+    def began(self, pages: range) -> None:
+        self._awaited = None
+
+    def waited(self, gpa: Gpa) -> None:
+        self._awaited = gpa
+
+    def ended(self, pages: range, event: PageEvent) -> None:
+        self._loads += len(pages) if event is PageEvent.PUBLISH else 0
 
     def story(self, title: str, failure: Failure | None) -> Story:
         """What has happened so far."""
@@ -35,31 +54,39 @@ class TurnRecorder:
         return Story(title, len(self._vm.vcpus), 0, tuple(self._moments), failure)
 
     def _finish_turn(self) -> None:
-        if self._vcpu is None:
+        vcpu = self._vcpu
+        if vcpu is None:
             return
-        text, kind = self._describe(self._vcpu)
-        waiting = frozenset(vcpu.index for vcpu in self._vm.vcpus if vcpu.activity is not ActivityState.ACTIVE)
-        self._moments.append(Moment(self._number, self._vcpu.index, text, kind, waiting=waiting))
-        self._number += self._instructions + self._pager_steps
-        self._instructions = self._pager_steps = 0
-        self._vcpu = None
+        waiting = frozenset(other.index for other in self._vm.vcpus if other.activity is not ActivityState.ACTIVE)
+        self._moments.append(Moment(self._number, vcpu.index, self._describe(vcpu), self._kind(), waiting=waiting))
+        self._number += self._ticks
+        self._ticks = self._instructions = self._loads = 0
+        self._awaited = self._vcpu = self._exit = None
 
-    def _describe(self, vcpu: Vcpu) -> tuple[str, Kind]:
+    def _describe(self, vcpu: Vcpu) -> str:
         place = self._place(vcpu.state.rip)
-        ran = f"runs {self._instructions:,} to {place}" if self._instructions else f"is at {place}"
-        loads = f", {self._pager_steps} steps of loading" if self._pager_steps else ""
+        parts = [f"runs {self._instructions:,} to {place}" if self._instructions else f"is at {place}"]
+        if self._loads:
+            parts.append(f"loads {self._loads} page{'s' if self._loads > 1 else ''}")
+        if self._awaited is not None:
+            parts.append(f"waits for page {self._awaited:#x}")
         if isinstance(self._exit, Hlt):
-            return f"{ran}{loads}: halts", Kind.WAIT
-        if isinstance(self._exit, Pause):
-            return f"{ran}{loads}: spins", Kind.WAIT
-        if isinstance(self._exit, EptViolation):
-            return f"{ran}{loads}: wants page {self._exit.gpa >> 12:#x}", Kind.LOAD
-        return f"{ran}{loads}", Kind.LOAD if self._exit is None else Kind.ACCESS
+            parts.append("halts")
+        elif isinstance(self._exit, Pause):
+            parts.append("spins")
+        return ", ".join(parts)
+
+    def _kind(self) -> Kind:
+        if isinstance(self._exit, Hlt | Pause) or self._awaited is not None:
+            return Kind.WAIT
+        return Kind.LOAD if self._loads and not self._instructions else Kind.ACCESS
 
     def _place(self, address: int) -> str:
-        """`function+0x12`, or the address where the image has no name for it."""
+        """`function+0x12 (main.c:34)`, as far as the image tells; else the address."""
         found = self._vm.pager.image.symbols.at(address)
         if found is None:
             return f"{address:#x}"
         symbol, offset = found
-        return f"{symbol.name}+{offset:#x}" if offset else symbol.name
+        name = f"{symbol.name}+{offset:#x}" if offset else symbol.name
+        line = self._lines.at(address)
+        return name if line is None else f"{name} ({line})"

@@ -15,6 +15,7 @@ from kev.launcher import prepare
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.configuration import NO_WISHES, Configuration, MachineWishes
 from kev.race.guest.files import guest_called, read_files
+from kev.race.guest.lines import SourceLines
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.source import ScheduledSource
@@ -22,7 +23,7 @@ from kev.race.guest.story import TurnRecorder
 from kev.race.outcome import Failure
 from kev.race.report.story import Story
 from kev.race.schedule import Schedule
-from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.subject import Identity
 from kev.schedule import CountedScheduler, Scheduler
@@ -56,7 +57,7 @@ class GuestSubject:
     def find(cls, image: str, wishes: MachineWishes = NO_WISHES) -> Self:
         """The guest called `image`.
 
-        What a guest ends with that does not say so itself, it ends with in a free run. ImageNotFound; CannotRace.
+        What it ends with when nobody interferes is what it should end with. ImageNotFound; CannotRace.
         """
         guest = guest_called(image)
         if (wishes.vcpus or guest.smp) < _FEWEST_VCPUS:
@@ -69,7 +70,10 @@ class GuestSubject:
             guest.command_line if wishes.command_line is None else wishes.command_line,
             wishes.modules,
         )
-        return cls(configuration, _exit_code(configuration) if guest.exit_code is None else guest.exit_code)
+        exit_code = _free_run(configuration)[0].exit_code
+        if guest.exit_code not in (None, exit_code):
+            raise CannotRace(f"{image} ends with exit code {exit_code}, not {guest.exit_code}, even if nobody interferes")
+        return cls(configuration, exit_code)
 
     @classmethod
     def identified(cls, identity: Identity) -> Self:
@@ -104,8 +108,9 @@ class GuestSubject:
 
     def tell(self, schedule: Schedule) -> Story:
         output = bytearray()
+        image = read_files(self.configuration).image
         with guest_machine(self.configuration, output, self._limit) as machine:
-            machine.witness = recorder = TurnRecorder(machine.vm)
+            machine.witness = recorder = TurnRecorder(machine.vm, SourceLines(bytes(image.data)))
             machine.run(RoughScheduler(schedule), fair=False)
             failure = self._judge(machine, output)
             return recorder.story(f"{self.configuration.image} on {self.vcpus} vCPUs", failure)
@@ -171,16 +176,12 @@ def _free_run(configuration: Configuration) -> tuple[Ending, GuestOutcome]:
     """Each vCPU in turn, for as long as it can go on. CannotRace if the guest does not come to an end."""
     output = bytearray()
     with guest_machine(configuration, output, _FREE_LIMIT) as machine:
-        machine.run(CountedScheduler(UNLIMITED), fair=True)
+        machine.run(UnpreemptedScheduler(), fair=True)
         ending, failure = machine.vm.ending, machine.failure
         if failure is None and ending is not None and ending.kind is EndingKind.EXITED:
             return ending, _outcome(machine, None, output)
     message = failure.message if failure is not None else ending.message if ending is not None else ""
     raise CannotRace(f"{configuration.image} does not end by itself even if nobody interferes: {message}")
-
-
-def _exit_code(configuration: Configuration) -> int:
-    return _free_run(configuration)[0].exit_code
 
 
 @cache

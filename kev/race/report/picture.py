@@ -9,13 +9,15 @@ from typing import Final
 from kev.race.report.story import Kind, Moment, Story
 
 _ROW: Final = 28
-_LANE: Final = 290
+_NARROWEST_LANE: Final = 290
+_WIDEST_LANE: Final = 460
+_CHARACTER: Final = 7
+_BESIDE_TEXT: Final = 34
+"""Of a lane's width."""
 _STRIP: Final = 66
 _LEFT: Final = 56
 _MARGIN: Final = 24
 _HEAD: Final = 118
-_TEXT: Final = 44
-"""Characters of a lane's width."""
 
 _MOST: Final = 200
 """Moments that the picture shows: the last ones."""
@@ -47,6 +49,8 @@ _LEGEND: Final = {
     Kind.CANCEL: "failed or cancelled",
 }
 _BAD: Final = "#b3123b"
+_STRANDING: Final = ("deadlock", "lost wake-up")
+"""Failures in which somebody waits for ever."""
 _STATES: Final = {"Absent": "#ffffff", "Loading": "#f6b13d", "Present": "#4fae6a"}
 _STYLE: Final = """text{font:12px system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:#1f2733}
 .title{font-size:17px;font-weight:600}.small{font-size:11px;fill:#5b6573}.lane{font-size:13px;font-weight:600}
@@ -61,9 +65,11 @@ def as_svg(story: Story) -> str:
 class _Picture:
     def __init__(self, story: Story) -> None:
         self.story: Final = story
-        self.pages_at: Final = _LEFT + story.vcpus * _LANE + _MARGIN
-        self.width: Final = self.pages_at + story.pages * _STRIP + _MARGIN
         self.moments: Final = story.moments[-_MOST:]
+        longest = max((len(moment.text) for moment in self.moments), default=0)
+        self.lane: Final = min(max(longest * _CHARACTER + _BESIDE_TEXT, _NARROWEST_LANE), _WIDEST_LANE)
+        self.pages_at: Final = _LEFT + story.vcpus * self.lane + _MARGIN
+        self.width: Final = self.pages_at + story.pages * _STRIP + _MARGIN
         self.stranded: Final = _stranded(story)
         self.bottom: Final = _HEAD + (len(self.moments) + bool(self.stranded)) * _ROW
         self.verdict: Final = _verdict(story, self.width)
@@ -91,16 +97,19 @@ class _Picture:
         yield _text(_MARGIN, 32, title, "title")
         yield _text(_MARGIN, 54, self.story.title, "small")
         x = _MARGIN
+        kinds = {moment.kind for moment in self.moments}
         for kind, name in _LEGEND.items():
-            yield _box(x, 66, 12, 12, _FILL[kind], _EDGE[kind])
-            yield _text(x + 17, 76, name, "small")
-            x += 34 + 7 * len(name)
+            if kind in kinds:
+                yield _box(x, 66, 12, 12, _FILL[kind], _EDGE[kind])
+                yield _text(x + 17, 76, name, "small")
+                x += 34 + _CHARACTER * len(name)
 
     def _lanes(self) -> Iterator[str]:
         yield _text(_MARGIN, _HEAD - 12, "step", "small")
         for vcpu in range(self.story.vcpus):
             x = self._lane(vcpu)
-            yield f'<rect x="{x}" y="{_HEAD - 6}" width="{_LANE - 14}" height="{self.bottom - _HEAD + 12}" rx="6" fill="#f6f7f9"/>'
+            width, height = self.lane - 14, self.bottom - _HEAD + 12
+            yield f'<rect x="{x}" y="{_HEAD - 6}" width="{width}" height="{height}" rx="6" fill="#f6f7f9"/>'
             yield _text(x + 4, _HEAD - 12, f"vCPU {vcpu}", "lane")
         for page in range(self.story.pages):
             yield _text(self._strip(page), _HEAD - 12, f"page {page}", "lane")
@@ -118,7 +127,7 @@ class _Picture:
         """A line from the last moment of a turn to the first of the next."""
         for row, (moment, following) in enumerate(pairwise(self.moments)):
             if moment.vcpu != following.vcpu:
-                start, end = self._lane(moment.vcpu) + _LANE // 2, self._lane(following.vcpu) + _LANE // 2
+                start, end = self._lane(moment.vcpu) + self.lane // 2, self._lane(following.vcpu) + self.lane // 2
                 y = _y(row + 1)
                 curve = f"M{start} {y - 3}C{start} {y + 9} {end} {y - 9} {end} {y + 3}"
                 yield f'<path d="{curve}" fill="none" stroke="#5b6573" stroke-width="1.6"/>'
@@ -132,8 +141,8 @@ class _Picture:
 
     def _box(self, vcpu: int, row: int, text: str, kind: Kind, *, failed: bool) -> Iterator[str]:
         x, y = self._lane(vcpu), _y(row)
-        yield _box(x + 2, y + 3, _LANE - 18, _ROW - 6, _FILL[kind], _BAD if failed else _EDGE[kind], 2.5 if failed else 1)
-        yield _text(x + 9, y + 18, _shortened(text), "bad" if failed else "")
+        yield _box(x + 2, y + 3, self.lane - 18, _ROW - 6, _FILL[kind], _BAD if failed else _EDGE[kind], 2.5 if failed else 1)
+        yield _text(x + 9, y + 18, self._shortened(text), "bad" if failed else "")
 
     def _states(self) -> Iterator[str]:
         """One block for as long as a page's state stays what it is."""
@@ -156,8 +165,12 @@ class _Picture:
         for index, line in enumerate(self.verdict):
             yield _text(_MARGIN, self.bottom + 32 + 18 * index, line, style)
 
+    def _shortened(self, text: str) -> str:
+        room = (self.lane - _BESIDE_TEXT) // _CHARACTER
+        return text if len(text) <= room else text[: room - 1] + "…"
+
     def _lane(self, vcpu: int) -> int:
-        return _LEFT + vcpu * _LANE
+        return _LEFT + vcpu * self.lane
 
     def _strip(self, page: int) -> int:
         return self.pages_at + page * _STRIP
@@ -169,18 +182,14 @@ def _y(row: int) -> int:
 
 def _stranded(story: Story) -> list[int]:
     """Those who still wait when nobody can go on any more."""
-    over = story.failure is not None and bool(story.moments) and story.failure.step > story.moments[-1].number
-    return sorted(story.moments[-1].waiting) if over else []
+    stuck = story.failure is not None and bool(story.moments) and story.failure.oracle in _STRANDING
+    return sorted(story.moments[-1].waiting) if stuck else []
 
 
 def _verdict(story: Story, width: int) -> list[str]:
     if story.failure is None:
         return ["It ends well."]
-    return wrap(story.failure.message, max((width - 2 * _MARGIN) // 7, 40))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
+    return wrap(story.failure.message, max((width - 2 * _MARGIN) // _CHARACTER, 40))
 
 
 def _box(x: int, y: int, width: int, height: int, fill: str, edge: str, thickness: float = 1) -> str:

@@ -1,7 +1,23 @@
 """As if nobody tested: one schedule, the simplest."""
 
+from collections.abc import Sequence
+
+from kev.engine.base import Budget
 from kev.race.strategy.base import UNLIMITED, Strategy
-from kev.schedule import CountedScheduler, Scheduler
+from kev.schedule import ANYTHING, Scheduler, Slice
+
+
+class UnpreemptedScheduler:
+    """Whoever runs goes on for as long as it can; then it is the next one's turn."""
+
+    def __init__(self, vcpu: int = -1) -> None:
+        """`vcpu` is who ran last."""
+        self._vcpu = vcpu
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+        if self._vcpu not in runnable:
+            self._vcpu = next((vcpu for vcpu in runnable if vcpu > self._vcpu), runnable[0])
+        return Slice(self._vcpu, Budget(instructions=UNLIMITED))
 
 
 class Free(Strategy):
@@ -11,7 +27,7 @@ class Free(Strategy):
     sampled = False
 
     def scheduler(self, run: int) -> Scheduler | None:
-        return CountedScheduler(UNLIMITED) if run == 0 else None
+        return UnpreemptedScheduler() if run == 0 else None
 
     def describe(self) -> str:
         return "one run, in which each vCPU goes on until it has to wait"

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from kev.engine.base import Budget
 from kev.race.outcome import Outcome, Turn
 from kev.race.strategy.base import UNLIMITED, Redundant
+from kev.race.strategy.free import UnpreemptedScheduler
 from kev.schedule import ANYTHING, Scheduler, Slice
 
 _Prefix: TypeAlias = tuple[tuple[int, int], ...]
@@ -23,20 +24,15 @@ class TurnScheduler:
 
     def __init__(self, prefix: _Prefix) -> None:
         self._turns: Final = list(reversed(prefix))
-        self._vcpu = -1
+        self._rest: Final = UnpreemptedScheduler(prefix[-1][0] if prefix else -1)
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
-        if self._turns:
-            return self._follow(runnable)
-        if self._vcpu not in runnable:
-            self._vcpu = next((vcpu for vcpu in runnable if vcpu > self._vcpu), runnable[0])
-        return Slice(self._vcpu, Budget(instructions=UNLIMITED))
-
-    def _follow(self, runnable: Sequence[int]) -> Slice:
-        self._vcpu, steps = self._turns.pop()
-        if self._vcpu not in runnable:
+        if not self._turns:
+            return self._rest.next(runnable)
+        vcpu, steps = self._turns.pop()
+        if vcpu not in runnable:
             raise Redundant
-        return Slice(self._vcpu, Budget(instructions=steps if self._turns else UNLIMITED))
+        return Slice(vcpu, Budget(instructions=steps if self._turns else UNLIMITED))
 
 
 class TurnSearch:

@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 
 from kev.race.outcome import Outcome
-from kev.race.strategy.base import UNLIMITED
-from kev.schedule import CountedScheduler, Scheduler
+from kev.race.strategy.free import UnpreemptedScheduler
+from kev.schedule import Scheduler
 
 
 class SteppedSubject(ABC):
@@ -24,4 +24,4 @@ class SteppedSubject(ABC):
 
     @property
     def free_steps(self) -> int:
-        return self.run(CountedScheduler(UNLIMITED)).steps
+        return self.run(UnpreemptedScheduler()).steps

@@ -1,0 +1,177 @@
+"""Races of whole guests: real code, switched at exact instructions."""
+
+from pathlib import Path
+
+import pytest
+
+from kev.builder import MachineOptions
+from kev.images import open_image
+from kev.launcher import prepare
+from kev.race.errors import TokenError
+from kev.race.explore import Found, explore
+from kev.race.guest.configuration import MachineWishes
+from kev.race.guest.machine import GuestMachine
+from kev.race.guest.source import MemorySource, ScheduledSource
+from kev.race.guest.subject import CannotRace, GuestSubject
+from kev.race.jobs import explore_shared
+from kev.race.report.picture import as_svg
+from kev.race.report.words import in_words
+from kev.race.shrink import shrink
+from kev.race.strategy import Exhaustive, SeededRandom, make_strategy
+from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.free import UnpreemptedScheduler
+from kev.race.strategy.replay import ReplayScheduler
+from kev.schedule import FreeScheduler
+from pager.source import read_exactly
+
+RACY = ("lost-update", "bad-spinlock", "boot-race")
+
+
+def guest(name: str, vcpus: int = 2) -> GuestSubject:
+    return GuestSubject.find(name, MachineWishes(vcpus=vcpus))
+
+
+def found(subject: GuestSubject, strategy: str = "random", runs: int = 500) -> Found:
+    exploration = explore(subject, make_strategy(strategy), runs)
+    assert exploration.nondeterminism is None
+    assert exploration.found is not None, f"not found in {exploration.runs} runs"
+    return exploration.found
+
+
+def image_of(name: str) -> bytes:
+    with open_image(name) as (source, _):
+        data = bytearray(source.size)
+        read_exactly(source, 0, memoryview(data))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", RACY)
+def test_a_racy_guest_ends_well_when_nobody_interferes(name: str) -> None:
+    assert guest(name).run(UnpreemptedScheduler()).failure is None
+
+
+@pytest.mark.parametrize("strategy", ["random", "pct"])
+@pytest.mark.parametrize("name", RACY)
+def test_a_guest_s_own_race_is_found(name: str, strategy: str) -> None:
+    assert found(guest(name), strategy).failure.oracle == "wrong exit code"
+
+
+@pytest.mark.parametrize("name", ["lost-update", "boot-race"])
+def test_a_race_of_one_or_two_preemptions_is_found_by_trying_them_all(name: str) -> None:
+    assert found(guest(name), "exhaustive").failure.oracle == "wrong exit code"
+
+
+@pytest.mark.parametrize("name", RACY)
+def test_a_failure_is_replayed_bit_for_bit_ten_times_out_of_ten(name: str) -> None:
+    subject = guest(name)
+    schedule = found(subject).schedule
+    outcomes = [subject.replay(ReplayScheduler(schedule)) for _ in range(10)]
+    assert len({outcome.history for outcome in outcomes}) == 1
+    assert all(outcome.failure is not None and outcome.schedule == schedule for outcome in outcomes)
+
+
+def test_a_failure_is_shrunk_to_few_switches_and_vcpus() -> None:
+    subject = guest("lost-update", 4)
+    failure = found(subject)
+    shrunk = shrink(subject, failure.schedule, failure.failure)
+    assert shrunk.subject.vcpus == 2
+    assert shrunk.schedule.switches <= 4
+    assert shrunk.subject.replay(ReplayScheduler(shrunk.schedule)).failure == shrunk.failure
+
+
+def test_the_same_seed_finds_the_same_failure_in_several_processes() -> None:
+    subject = guest("boot-race")
+    alone = explore(subject, SeededRandom(2), 40)
+    shared = explore_shared(subject, SeededRandom(2), 40, 2)
+    assert alone.found is not None
+    assert shared.found == alone.found
+    assert shared.runs == alone.runs
+
+
+def test_a_guest_without_a_race_survives() -> None:
+    exploration = explore(guest("smp"), SeededRandom(1), 8)
+    assert (exploration.runs, exploration.found, exploration.nondeterminism) == (8, None, None)
+
+
+def test_pages_that_several_vcpus_want_at_once_are_waited_for() -> None:
+    """A preemption inside of a load lets another vCPU come to wait for it."""
+    subject = guest("boot-race")
+    strategy = Exhaustive(1)
+    strategy.measure(2, subject.free_steps, subject.longest_turn)
+    oracles = set()
+    for run in range(150):
+        scheduler = strategy.scheduler(run)
+        if scheduler is None:
+            break
+        outcome = subject.run(scheduler)
+        strategy.learn(outcome)
+        oracles.add(outcome.failure.oracle if outcome.failure is not None else "")
+    assert oracles == {"", "wrong exit code"}
+
+
+def test_a_run_is_told_by_turns_with_the_names_of_functions() -> None:
+    subject = guest("lost-update")
+    failure = found(subject)
+    shrunk = shrink(subject, failure.schedule, failure.failure)
+    story = subject.tell(shrunk.schedule)
+    words = in_words(story)
+    assert "lost-update on 2 vCPUs" in words
+    assert "work+0x" in words
+    assert words.strip().endswith("increments counted'")
+    assert [moment.vcpu for moment in story.moments] == [segment.vcpu for segment in shrunk.schedule.segments]
+    assert "(main.c:" in words
+    assert "loads 1 page" in as_svg(story)
+
+
+def test_a_token_names_the_guest_and_its_machine() -> None:
+    subject = GuestSubject.find("lost-update", MachineWishes(vcpus=3, memory=32 << 20, command_line="a 'b'"))
+    assert GuestSubject.identified(subject.identity) == subject
+
+
+def test_a_token_of_another_image_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "kernel"
+    file.write_bytes(image_of("lost-update"))
+    configuration = guest("lost-update").configuration
+    identity = GuestSubject.find(str(file), MachineWishes(vcpus=2)).identity
+    file.write_bytes(image_of("bad-spinlock"))
+    # Another wish, because files are read once for all runs of a process.
+    other = GuestSubject.find(str(file), MachineWishes(vcpus=2, memory=32 << 20)).identity
+    changed = type(identity)(identity.kind, identity.target, other.details.replace(other.details[-8:], identity.details[-8:]))
+    assert configuration.image == "lost-update"
+    with pytest.raises(TokenError, match=r"its image or a module has changed since the token was made"):
+        GuestSubject.identified(changed)
+
+
+def test_a_guest_that_does_not_end_by_itself_is_refused() -> None:
+    with pytest.raises(CannotRace, match=r"triple does not end by itself even if nobody interferes: .* triple fault"):
+        GuestSubject.find("triple", MachineWishes(vcpus=2))
+
+
+def test_a_guest_on_one_vcpu_is_refused() -> None:
+    with pytest.raises(CannotRace, match=r"hypercalls on one vCPU: a race takes at least 2"):
+        GuestSubject.find("hypercalls")
+
+
+def test_a_page_that_differs_from_the_image_is_found() -> None:
+    data = image_of("lost-update")
+    at = data.index(b"increments counted")
+    other = data[:at] + b"I" + data[at + 1 :]
+    options = MachineOptions(vcpus=2, virtual_time=True, boot_time=0)
+    source = ScheduledSource(MemorySource("other", other))
+    machine = GuestMachine(prepare(source, options=options, output=lambda _: None).vm, MemorySource("image", data), UNLIMITED)
+    machine.run(UnpreemptedScheduler(), fair=True)
+    machine.close()
+    assert machine.failure is not None
+    assert machine.failure.oracle == "wrong contents"
+    assert "becomes Present, but differs from the image" in machine.failure.message
+
+
+def test_a_run_without_an_end_says_where_everybody_is() -> None:
+    data = MemorySource("spin", image_of("spin"))
+    options = MachineOptions(vcpus=1, virtual_time=True, boot_time=0)
+    machine = GuestMachine(prepare(ScheduledSource(data), options=options, output=lambda _: None).vm, data, 100_000)
+    machine.run(FreeScheduler(), fair=True)
+    machine.close()
+    assert machine.failure is not None
+    assert machine.failure.oracle == "endless run"
+    assert "vCPU 0 at RIP 0x1000" in machine.failure.message
