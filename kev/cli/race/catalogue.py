@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kev.cli.race.progress import ProgressLine
-from kev.cli.race.report import EXIT_CODE_FAILED
+from kev.cli.race.report import EXIT_CODE_FAILED, counted
 from kev.race.catalogue import Catalogue
 from kev.race.verify import HealthyReport, MutantReport, check_healthy, check_mutants
 
@@ -53,8 +53,9 @@ def _as_dict(ok: bool, seed: int, mutants: list[MutantReport], healthy: HealthyR
 
 def _describe_mutant(mutant: MutantReport) -> str:
     runs = ", ".join(f"{catch.strategy} {catch.runs if catch.shrunk else 'never'}" for catch in mutant.catches)
+    switches = counted(mutant.switches, "switch", "switches")
     verdict = "caught" if mutant.caught else "MISSED"
-    return f"{verdict}  {mutant.name:<30}  after runs: {runs}; shrunk to {mutant.switches} switches"
+    return f"{verdict}  {mutant.name:<30}  after runs: {runs}; shrunk to {switches}"
 
 
 def _describe_healthy(report: HealthyReport) -> str:

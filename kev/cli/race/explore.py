@@ -10,7 +10,7 @@ from kev.boot.detection import PROTOCOLS
 from kev.cli.output import check_writable
 from kev.cli.race.catalogue import check_catalogue, check_pager
 from kev.cli.race.progress import ProgressLine, summary
-from kev.cli.race.report import EXIT_CODE_FAILED, command_line, picture_file, print_story
+from kev.cli.race.report import EXIT_CODE_FAILED, command_line, counted, picture_file, print_story
 from kev.cli.sizes import Size
 from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detection, detect
@@ -132,6 +132,7 @@ def _conclude(detection: Detection[Any], svg: Path | None) -> None:
         click.echo(f"not deterministic: run {exploration.nondeterminism.run}: {exploration.nondeterminism.message}")
     if shrunk is None or token is None:
         return
-    click.echo(f"\nshrunk to {shrunk.schedule.switches} switches and {shrunk.subject.vcpus} vCPUs:")
+    switches = counted(shrunk.schedule.switches, "switch", "switches")
+    click.echo(f"\nshrunk to {switches} and {counted(shrunk.subject.vcpus, 'vCPU', 'vCPUs')}:")
     click.echo(f"  {command_line('replay', token)}\n")
     print_story(shrunk.subject.tell(shrunk.schedule), svg or picture_file(detection.file))

@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from kev.cli.race.report import counted
 from kev.race.explore import Exploration
 from kev.race.verify import HealthyReport
 
@@ -53,7 +54,7 @@ def summary(exploration: Exploration) -> str:
     rate = exploration.runs / exploration.seconds if exploration.seconds else 0
     covered = "" if not exploration.coverage else f" ({exploration.coverage:.0%} of what is likely)"
     failures = "a failure" if exploration.found is not None else "no failure"
-    return (
-        f"{exploration.runs:,} runs, {len(exploration.schedules):,} distinct schedules, "
-        f"{len(exploration.interleavings):,} interleavings{covered}, {failures}, {rate:,.0f} runs a second"
-    )
+    runs = counted(exploration.runs, "run", "runs")
+    schedules = counted(len(exploration.schedules), "distinct schedule", "distinct schedules")
+    interleavings = counted(len(exploration.interleavings), "interleaving", "interleavings")
+    return f"{runs}, {schedules}, {interleavings}{covered}, {failures}, {rate:,.0f} runs a second"

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from kev.cli.race.report import EXIT_CODE_FAILED
+from kev.cli.race.report import EXIT_CODE_FAILED, counted
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.targets import find_subject
 from kev.race.testing import REPLAY
@@ -34,7 +34,7 @@ def command(context: click.Context, token: str, times: int) -> None:
     first = outcomes[0]
     same = sum(outcome.history == first.history for outcome in outcomes)
     click.echo("it ends well" if first.failure is None else f"{first.failure.oracle}: {first.failure.message}")
-    length = f"{first.steps:,} steps, {wanted.schedule.switches} switches, {took * 1e3:.1f} ms"
+    length = f"{first.steps:,} steps, {counted(wanted.schedule.switches, 'switch', 'switches')}, {took * 1e3:.1f} ms"
     click.echo(f"{length}; the same {same} times out of {times}")
     if first.failure is not None or same < times:
         context.exit(EXIT_CODE_FAILED)
