@@ -60,7 +60,7 @@ class Task:
     done: bool = False
     stopped: bool = False
     """It is done, or blocked."""
-    resume: Callable[[None], object] = attrs.field(init=False)
+    resume: Callable[[None], Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.resume = self.body.send
@@ -158,7 +158,7 @@ class TraceMachine:
     # Running.
 
     def _drive(self, scheduler: Scheduler) -> None:
-        runnable, tasks = self._runnable, self.tasks
+        runnable, tasks, reach_of = self._runnable, self.tasks, self._reach
         note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self._told["stepped"]
         executed = accesses = 0
         while runnable and self.failure is None:
@@ -172,7 +172,18 @@ class TraceMachine:
                 self._touched = task.touches
                 for notify in stepped:
                     notify(vcpu)
-                self._resume(vcpu, task, task.resume, None)
+                # `_resume` without its calls: this is where all the time goes.
+                try:
+                    at = task.resume(None)
+                except (Exception, Cancelled) as error:
+                    self._end(vcpu, task, error)
+                else:
+                    if at.__class__ is tuple:
+                        task.at = at
+                        page = task.page = at[1] >> PAGE_SHIFT
+                        task.touches = reach_of[page] | task.scope
+                    else:
+                        self._block(vcpu, task, at)
                 touched = self._touched
                 note_vcpu(vcpu)
                 note_accesses(touched)
@@ -198,12 +209,8 @@ class TraceMachine:
         """Lets a vCPU run to its next suspension."""
         try:
             at = resume(argument)
-        except (StopIteration, Cancelled):
-            task.done = True
-            self._stop(vcpu, task)
-            self.tell("done")
-        except Exception as error:
-            self.tell("raised", error)
+        except (Exception, Cancelled) as error:
+            self._end(vcpu, task, error)
         else:
             if at.__class__ is tuple:
                 _, gpa = task.at = cast(At, at)
@@ -211,6 +218,14 @@ class TraceMachine:
                 task.touches = self._reach[page] | task.scope
             else:
                 self._block(vcpu, task, at)
+
+    def _end(self, vcpu: int, task: Task, error: BaseException) -> None:
+        if isinstance(error, StopIteration | Cancelled):
+            task.done = True
+            self._stop(vcpu, task)
+            self.tell("done")
+        else:
+            self.tell("raised", error)
 
     def _block(self, vcpu: int, task: Task, at: object) -> None:
         if not isinstance(at, Meeting):
