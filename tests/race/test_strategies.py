@@ -68,6 +68,17 @@ def test_pct_changes_priorities_less_often_than_its_depth(vcpus: int, steps: int
     assert sum(before != after for before, after in pairwise(order)) <= depth - 1
 
 
+def test_pct_keeps_its_priority_changes_for_where_there_is_a_choice() -> None:
+    def switches(seed: int) -> int:
+        scheduler = PctScheduler(2, 50, 2, Random(seed))
+        for _ in range(1_000):
+            scheduler.next([0], 1)
+        order = [scheduler.next([0, 1], 1).vcpu for _ in range(51)]
+        return sum(before != after for before, after in pairwise(order))
+
+    assert max(map(switches, range(10))) == 1
+
+
 def test_pct_prints_its_probability_bound() -> None:
     strategy = Pct(seed=7, depth=3)
     strategy.measure(2, 50, 1)

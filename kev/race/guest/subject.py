@@ -32,7 +32,7 @@ _LONGEST_TURN: Final = 1_024
 _LIMIT: Final = 200_000
 _LIMIT_FACTOR: Final = 20
 """A run of so many instructions has no end, or of so many times those of a free run, whichever is more."""
-_FREE_LIMIT: Final = 1_000_000_000
+_FREE_LIMIT: Final = 3_000_000_000
 _FEWEST_VCPUS: Final = 2
 _SHORT_SLICE: Final = 16
 """Instructions after which vCPUs alternate, to see how many have another vCPU beside them."""
