@@ -1,6 +1,5 @@
 """Launching a guest in one call, which is what the command line does: see `launch`."""
 
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -11,7 +10,8 @@ from kev.addressing import MIB
 from kev.boot.base import BootOptions, Module
 from kev.builder import Drive, DriveKind, MachineError, MachineOptions
 from kev.engine.amdv.pool import HostPool
-from kev.guests import Guest
+from kev.guest_disk import drives_of
+from kev.guests import UNKNOWN, Guest
 from kev.images import open_image_or_url, open_root_file_system
 from kev.launcher import prepare, run
 from pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 StrPath: TypeAlias = str | os.PathLike[str]
 _Source: TypeAlias = SynchronousSource | AsynchronousSource
-
-_UNKNOWN: Final = Guest(name="", description="", boot="")
-"""An image of which nobody says what machine it wants."""
 
 _HOSTS: Final = HostPool()
 
@@ -72,7 +69,7 @@ def launch(
     printed = bytearray()
     with ExitStack() as files:
         source, guest = files.enter_context(_opened(image))
-        wanted = guest or _UNKNOWN
+        wanted = guest or UNKNOWN
         machine = prepare(
             source if source_delay is None else _slowed(source, source_delay),
             memory=wanted.memory_mib * MIB if memory is None else memory,
@@ -80,7 +77,7 @@ def launch(
                 vcpus=wanted.smp if vcpus is None else vcpus,
                 lenient_msr=lenient_msr,
                 strict_ports=strict_ports,
-                drives=tuple(files.enter_context(_drive(file, kind)) for file, kind in disks) or _drives_of(wanted),
+                drives=tuple(files.enter_context(_drive(file, kind)) for file, kind in disks) or drives_of(wanted),
             ),
             boot=BootOptions(
                 command_line=wanted.command_line if command_line is None else command_line,
@@ -146,14 +143,3 @@ def _modules_of(guest: Guest) -> Iterator[list[Module]]:
         return
     with open_root_file_system() as files:
         yield [Module(name, files.open(name)) for name in guest.modules]
-
-
-def _drives_of(guest: Guest) -> tuple[Drive, ...]:
-    if not guest.disk:
-        return ()
-    from fs.mkfs import create_image
-
-    image, name = io.BytesIO(), f"disk of {guest.name}"
-    with open_root_file_system() as files:
-        create_image(image, name, {file: io.BytesIO(files.open(file).read()) for file in guest.disk_files})
-    return (Drive(Disk(image, name), DriveKind(guest.disk)),)

@@ -36,6 +36,10 @@ class Guest(NamedTuple):
     """Names of files on the root file system. The disk is a SIMPLEFS image of them, made anew for every run."""
 
 
+UNKNOWN: Final = Guest(name="", description="", boot="")
+"""An image of which nobody says what machine it wants."""
+
+
 def root_file_system() -> str:
     """The path of the SIMPLEFS image with the guests. GuestsMissing if it is not there."""
     return _data_file("rootfs.img")

@@ -2,25 +2,22 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 from kev.boot.base import BootOptions, Module
-from kev.guests import Guest
+from kev.guests import UNKNOWN, Guest
 from kev.images import open_image, open_root_file_system
 from kev.race.guest.configuration import Configuration
 from kev.race.guest.source import MemorySource
 from pager.source import FileSource, SynchronousSource, read_exactly
 
-_UNKNOWN: Final = Guest(name="", description="", boot="")
-"""An image of which nobody says what machine it wants."""
-
 
 class GuestFiles(NamedTuple):
     """All that a guest is launched from."""
 
+    guest: Guest
     image: MemorySource
-    protocol: str | None
     boot: BootOptions
     checksum: int
     """CRC-32 of the image and the modules, one after the other."""
@@ -29,7 +26,7 @@ class GuestFiles(NamedTuple):
 def guest_called(image: str) -> Guest:
     """A guest of the root file system; for other images, one that says nothing about its machine. ImageNotFound."""
     with open_image(image) as (_, guest):
-        return guest or _UNKNOWN
+        return guest or UNKNOWN
 
 
 @cache
@@ -37,12 +34,12 @@ def read_files(configuration: Configuration) -> GuestFiles:
     """The image and the modules. ImageNotFound, SourceError."""
     with open_image(configuration.image) as (source, guest):
         image = _in_memory(source)
-    modules = tuple(_read_modules(configuration, guest or _UNKNOWN))
+    modules = tuple(_read_modules(configuration, guest or UNKNOWN))
     checksum = crc32(image.data)
     for _, contents, _ in modules:
         checksum = crc32(contents.data, checksum)
     boot = BootOptions(configuration.command_line, tuple(Module(*module) for module in modules))
-    return GuestFiles(image, configuration.boot or (guest.boot if guest else None), boot, checksum)
+    return GuestFiles(guest or UNKNOWN, image, boot, checksum)
 
 
 def _read_modules(configuration: Configuration, guest: Guest) -> Iterator[tuple[str, MemorySource, str]]:

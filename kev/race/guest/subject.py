@@ -11,6 +11,7 @@ from kev.addressing import MIB
 from kev.builder import MachineOptions
 from kev.ending import Ending, EndingKind
 from kev.engine.amdv.pool import HostPool
+from kev.guest_disk import drives_of
 from kev.launcher import prepare
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.configuration import NO_WISHES, Configuration, MachineWishes
@@ -150,12 +151,13 @@ class GuestSubject:
 def guest_machine(configuration: Configuration, output: bytearray, limit: int) -> Iterator[GuestMachine]:
     """A machine for one run of at most `limit` instructions, which adds what the guest prints to `output`."""
     files = read_files(configuration)
+    options = MachineOptions(vcpus=configuration.vcpus, virtual_time=True, drives=drives_of(files.guest), boot_time=0)
     vm = prepare(
         ScheduledSource(files.image),
         memory=configuration.memory,
-        options=MachineOptions(vcpus=configuration.vcpus, virtual_time=True, boot_time=0),
+        options=options,
         boot=files.boot,
-        protocol=files.protocol,
+        protocol=configuration.boot or files.guest.boot or None,
         output=output.extend,
         hosts=_HOSTS,
     ).vm
