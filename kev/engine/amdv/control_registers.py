@@ -10,8 +10,8 @@ from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
 
 if TYPE_CHECKING:
+    from kev.engine.amdv.cpu_exits import CpuExits
     from kev.engine.amdv.decode import Instruction
-    from kev.engine.amdv.engine import AmdvEngine
 
 _PAE: Final = 1 << 5
 UMIP: Final = 1 << 11
@@ -27,64 +27,64 @@ _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
 _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
 
-def write_cr4(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    instruction = _current(engine, vcpu)
+def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    instruction = _current(exits, vcpu)
     if instruction is None or instruction.operand.register is None:
-        engine.raise_exception(vcpu, INVALID_OPCODE)
+        exits.events.raise_exception(vcpu, INVALID_OPCODE)
         return
     value = vcpu.quads[instruction.operand.register]
     if not vcpu.long_mode:
         value &= 0xFFFF_FFFF
     if value & ~_DEFINED or (vcpu.long_mode and not value & _PAE):
-        engine.raise_exception(vcpu, GENERAL_PROTECTION)
+        exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
-    engine.uc.write_register(REG_CR4, value)
-    engine.set_umip(bool(value & UMIP))
+    exits.uc.write_register(REG_CR4, value)
+    exits.intercepts.set_umip(bool(value & UMIP))
     vcpu.skip(instruction.length)
 
 
-def write_cr8(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    instruction = _current(engine, vcpu)
+def write_cr8(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    instruction = _current(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None
     value = vcpu.quads[instruction.operand.register]
-    if engine.reply_or_stop(vcpu, CrAccess(8, value)) is not None:
+    if exits.reply_or_stop(vcpu, CrAccess(8, value)) is not None:
         vcpu.skip(instruction.length)
 
 
-def read_cr8(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    instruction = _current(engine, vcpu)
+def read_cr8(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    instruction = _current(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None
-    reply = engine.reply_or_stop(vcpu, CrAccess(8, None))
+    reply = exits.reply_or_stop(vcpu, CrAccess(8, None))
     if isinstance(reply, int):
         vcpu.quads[instruction.operand.register] = reply
         vcpu.skip(instruction.length)
 
 
-def read_cr0(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+def read_cr0(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     """MOV from CR0, and SMSW, while CR4.UMIP is set."""
-    instruction = _current(engine, vcpu)
+    instruction = _current(exits, vcpu)
     if instruction is None or _key(instruction) == _SMSW:
-        _store_system_register(engine, vcpu, instruction)
+        _store_system_register(exits, vcpu, instruction)
     else:
         assert instruction.operand.register is not None
         vcpu.quads[instruction.operand.register] = vcpu.cr0
         vcpu.skip(instruction.length)
 
 
-def read_descriptor_table(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+def read_descriptor_table(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     """SGDT, SIDT, SLDT and STR while CR4.UMIP is set."""
-    _store_system_register(engine, vcpu, _current(engine, vcpu))
+    _store_system_register(exits, vcpu, _current(exits, vcpu))
 
 
-def _store_system_register(engine: "AmdvEngine", vcpu: AmdvVcpu, instruction: "Instruction | None") -> None:
+def _store_system_register(exits: "CpuExits", vcpu: AmdvVcpu, instruction: "Instruction | None") -> None:
     """What UMIP forbids outside of CPL 0."""
     if instruction is None:
-        engine.raise_exception(vcpu, INVALID_OPCODE)
+        exits.events.raise_exception(vcpu, INVALID_OPCODE)
     elif vcpu.cpl:
-        engine.raise_exception(vcpu, GENERAL_PROTECTION)
-    elif engine.store(vcpu, instruction.operand.linear, _stored(vcpu, instruction)):
+        exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
+    elif exits.store(vcpu, instruction.operand.linear, _stored(vcpu, instruction)):
         vcpu.skip(instruction.length)
 
 
@@ -109,10 +109,10 @@ def _key(instruction: "Instruction") -> tuple[int, int]:
     return instruction.opcode, instruction.extension & 7
 
 
-def _current(engine: "AmdvEngine", vcpu: AmdvVcpu) -> "Instruction | None":
+def _current(exits: "CpuExits", vcpu: AmdvVcpu) -> "Instruction | None":
     from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, decode
 
-    code = engine.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION)
+    code = exits.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION)
     try:
         return decode(vcpu, code)
     except UndecodableInstruction:

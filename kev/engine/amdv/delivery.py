@@ -110,10 +110,6 @@ class EventDelivery:
         vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
         return True
 
-    def flush_tlb(self) -> None:
-        """Forgets every translation, guest and nested."""
-        self._uc.flush_tlb()
-
     def _to_host_mode(self, vcpu: AmdvVcpu) -> None:
         quads, words = vcpu.quads, vcpu.words
         words[layout.HFLAGS >> 2] = self._host_hflags
@@ -125,7 +121,7 @@ class EventDelivery:
         vcpu.set_segment(CS, 0, 0, 0xFFFF_FFFF, 0)
         vcpu.rip = self._stub
         vcpu.rax = self._vmcb.address
-        self.flush_tlb()
+        self._uc.flush_tlb()
         self._cpu.interrupt_request.value |= INTERRUPT_HARD
         self._cpu.leave_chain.value = 0xFFFF
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.control_registers import read_cr0, read_cr8, read_descriptor_table, write_cr4, write_cr8
+from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.exits import (
     GENERAL_PROTECTION,
@@ -23,7 +24,7 @@ from kev.exits import (
 )
 
 if TYPE_CHECKING:
-    from kev.engine.amdv.engine import AmdvEngine
+    from kev.engine.amdv.cpu_exits import CpuExits
 
 _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
@@ -34,7 +35,7 @@ _EFER_LMA: Final = 1 << 10
 _CR0_PG: Final = 1 << 31
 
 
-def finish(engine: "AmdvEngine", vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
+def finish(linear: LinearMemory, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
     """Completes the instruction behind `exit` with what the machine replied; exits that are not instructions need nothing."""
     match exit, reply:
         case Cpuid(), CpuidResult():
@@ -44,7 +45,7 @@ def finish(engine: "AmdvEngine", vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> No
         case Wrmsr(), int():
             vcpu.skip(2)
         case Rdtsc(), int():
-            _finish_rdtsc(engine, vcpu, reply)
+            _finish_rdtsc(linear, vcpu, reply)
         case Vmcall(), int():
             vcpu.rax = reply
             vcpu.skip(3)
@@ -52,8 +53,8 @@ def finish(engine: "AmdvEngine", vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> No
             pass
 
 
-def cpuid(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    reply = engine.reply_or_stop(vcpu, Cpuid(vcpu.rax & _MASK32, vcpu.rcx & _MASK32))
+def cpuid(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    reply = exits.reply_or_stop(vcpu, Cpuid(vcpu.rax & _MASK32, vcpu.rcx & _MASK32))
     if isinstance(reply, CpuidResult):
         _finish_cpuid(vcpu, reply)
 
@@ -63,17 +64,17 @@ def _finish_cpuid(vcpu: AmdvVcpu, result: CpuidResult) -> None:
     vcpu.skip(2)
 
 
-def msr(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+def msr(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     index = vcpu.rcx & _MASK32
     is_write = vcpu.words[layout.ERROR_CODE >> 2] & 1
     value = (vcpu.rdx & _MASK32) << 32 | vcpu.rax & _MASK32
     if index == _EFER:
-        _efer(engine, vcpu, value if is_write else None)
+        _efer(exits, vcpu, value if is_write else None)
     elif is_write:
-        if engine.reply_or_stop(vcpu, Wrmsr(index, value)) is not None:
+        if exits.reply_or_stop(vcpu, Wrmsr(index, value)) is not None:
             vcpu.skip(2)
     else:
-        reply = engine.reply_or_stop(vcpu, Rdmsr(index))
+        reply = exits.reply_or_stop(vcpu, Rdmsr(index))
         if isinstance(reply, int):
             _finish_rdmsr(vcpu, reply)
 
@@ -88,64 +89,64 @@ def _load_edx_eax(vcpu: AmdvVcpu, value: int) -> None:
     vcpu.rdx = value >> 32 & _MASK32
 
 
-def _efer(engine: "AmdvEngine", vcpu: AmdvVcpu, value: int | None) -> None:
+def _efer(exits: "CpuExits", vcpu: AmdvVcpu, value: int | None) -> None:
     """EFER without SVME, which stays set because the guest runs under it (AMD64 APM vol. 2, "Extended Feature Enable Register")."""
     if value is None:
         _finish_rdmsr(vcpu, vcpu.efer)
         return
     paging = vcpu.cr0 & _CR0_PG
     if value & ~(_EFER_WRITABLE | _EFER_LMA) or paging and (value ^ vcpu.efer) & _EFER_LME:
-        engine.raise_exception(vcpu, GENERAL_PROTECTION)
+        exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
     vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE | vcpu.efer & _EFER_LMA | vmcb.EFER_SVME
-    engine.forget_translations()
+    exits.uc.flush_tlb()
     vcpu.skip(2)
 
 
-def rdtsc(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    reply = engine.reply_or_stop(vcpu, Rdtsc())
+def rdtsc(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    reply = exits.reply_or_stop(vcpu, Rdtsc())
     if isinstance(reply, int):
-        _finish_rdtsc(engine, vcpu, reply)
+        _finish_rdtsc(exits.linear, vcpu, reply)
 
 
-def _finish_rdtsc(engine: "AmdvEngine", vcpu: AmdvVcpu, value: int) -> None:
+def _finish_rdtsc(linear: LinearMemory, vcpu: AmdvVcpu, value: int) -> None:
     """RDTSC, or RDTSCP, which the emulated CPU reports as the same exit."""
     _load_edx_eax(vcpu, value)
-    if engine.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 2) == _RDTSC_BYTES:
+    if linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 2) == _RDTSC_BYTES:
         vcpu.skip(2)
     else:
         vcpu.rcx = vcpu.quads[layout.TSC_AUX >> 3] & _MASK32
         vcpu.skip(3)
 
 
-def hlt(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+def hlt(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     vcpu.skip(1)
-    engine.stop(Hlt())
+    exits.slice.stop(vcpu, Hlt())
 
 
-def pause(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+def pause(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     vcpu.skip(2)
-    if engine.ask(Pause()) is None:
-        engine.stop(Pause())
+    if exits.slice.service(Pause()) is None:
+        exits.slice.stop(vcpu, Pause())
 
 
-def vmcall(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    reply = engine.reply_or_stop(vcpu, Vmcall())
+def vmcall(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    reply = exits.reply_or_stop(vcpu, Vmcall())
     if isinstance(reply, int):
         vcpu.rax = reply
         vcpu.skip(3)
 
 
-def shutdown(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
-    engine.stop(TripleFault(engine.first_vector))
+def shutdown(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    exits.slice.stop(vcpu, TripleFault(exits.events.first_vector))
 
 
-def undefined(engine: "AmdvEngine", vcpu: AmdvVcpu) -> None:
+def undefined(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     """An instruction that this machine's CPUID does not announce."""
-    engine.raise_exception(vcpu, INVALID_OPCODE)
+    exits.events.raise_exception(vcpu, INVALID_OPCODE)
 
 
-INTERCEPTED: Final[dict[int, Callable[["AmdvEngine", AmdvVcpu], None]]] = {
+INTERCEPTED: Final[dict[int, Callable[["CpuExits", AmdvVcpu], None]]] = {
     vmcb.CR0_READ: read_cr0,
     vmcb.CR8_READ: read_cr8,
     vmcb.CR4_WRITE: write_cr4,

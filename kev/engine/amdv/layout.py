@@ -73,7 +73,7 @@ class CpuMemory(NamedTuple):
     words: memoryview
     """The same as 32-bit words, index = offset >> 2."""
     interrupt_request: ctypes.c_uint32
-    """Bits of `kev.engine.amdv.interrupts`: what the CPU takes at the next block boundary."""
+    """Bits of `kev.engine.amdv.delivery`: what the CPU takes at the next block boundary."""
     host_request: ctypes.c_uint8
     """The lowest byte of `interrupt_request`."""
     leave_chain: ctypes.c_uint16

@@ -1,0 +1,207 @@
+"""What the CPU calls when it cannot go on by itself: an exit is a callback, and going on is returning from it."""
+
+from collections.abc import Callable
+from typing import Final
+
+from kev.addressing import Gpa
+from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.errors import EngineError
+from kev.engine.amdv.events import Events
+from kev.engine.amdv.flags import settle_flags
+from kev.engine.amdv.instructions import INTERCEPTED, vmcall
+from kev.engine.amdv.intercepts import Intercepts
+from kev.engine.amdv.libunicorn import EmulatedCpu
+from kev.engine.amdv.linear import AwaitedPage, LinearMemory
+from kev.engine.amdv.port_permission import may_access_port
+from kev.engine.amdv.port_trap import PortTrap
+from kev.engine.amdv.slice import Slice
+from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
+from kev.engine.amdv.syscall import syscall, sysenter
+from kev.engine.amdv.vcpu import AmdvVcpu, Event
+from kev.engine.amdv.vmcb import Vmcb
+from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, Exit, GuestException, IoIn, IoOut, Reply
+from kev.paging.guest import GuestFault
+
+_VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
+_NESTED_PAGE_FAULT: Final = _VMEXIT + vmcb.NPF
+_HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
+
+# Nested page fault error code: bit 1 write, bit 4 instruction fetch.
+_ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error & 2 else Access.READ for error in range(0x20))
+
+_VMCALL_BYTES: Final = b"\x0f\x01\xc1"
+
+
+class CpuExits:
+    """Answers the CPU's exits, each with what the slice's service replies."""
+
+    __slots__ = ("_cut_short", "_port_trap", "_vmcb", "events", "intercepts", "linear", "slice", "uc")
+
+    def __init__(
+        self, uc: EmulatedCpu, slice: Slice, events: Events, linear: LinearMemory, intercepts: Intercepts, vmcb: Vmcb
+    ) -> None:
+        self.uc: Final = uc
+        self.slice: Final = slice
+        self.events: Final = events
+        self.linear: Final = linear
+        self.intercepts: Final = intercepts
+        self._vmcb: Final = vmcb
+        self._cut_short: tuple[int, EptViolation | None] | None = None
+        """Where a forbidden port access was begun, and what its check has to wait for."""
+        self._port_trap: Final = PortTrap()
+        uc.on_interrupt(self._on_interrupt)
+        uc.on_invalid_instruction(self._on_invalid_instruction)
+        uc.on_in(self._on_in)
+        uc.on_out(self._on_out)
+        uc.on_syscall(self._on_syscall)
+        uc.on_sysenter(self._on_sysenter)
+
+    # What handlers of exits need.
+
+    def answer(self, exit: Exit) -> int:
+        """The reply to an exit in the middle of an instruction. EngineError if there is none."""
+        reply = self.slice.service(exit)
+        if type(reply) is not int:
+            raise EngineError(f"{exit} cannot be put off or refused: the instruction is half-way through")
+        return reply
+
+    def reply_or_stop(self, vcpu: AmdvVcpu, exit: Exit) -> Reply | None:
+        """The reply that finishes `exit`; None if an exception is on its way instead, or the slice ends."""
+        reply = self.slice.service(exit)
+        if reply is None:
+            self.slice.stop(vcpu, exit)
+        elif isinstance(reply, GuestException):
+            self.events.raise_exception(vcpu, reply)
+            return None
+        return reply
+
+    def store(self, vcpu: AmdvVcpu, linear: int, data: bytes) -> bool:
+        """Writes to guest memory for an emulated instruction; False if a page fault is on its way, or the slice has ended."""
+        try:
+            self.linear.write(vcpu, linear, data)
+        except GuestFault as fault:
+            self.events.raise_exception(vcpu, fault.exception)
+            return False
+        except AwaitedPage as awaited:
+            self.slice.stop(vcpu, awaited.violation)
+            return False
+        return True
+
+    def take_back_port_access(self, vcpu: AmdvVcpu) -> EptViolation | None:
+        """Takes back the forbidden port access that has just ended the slice, if one has. Says what has to be awaited first."""
+        if self._cut_short is None:
+            return None
+        (vcpu.rip, violation), self._cut_short = self._cut_short, None
+        if violation is None:
+            vcpu.event = Event(GENERAL_PROTECTION)
+        return violation
+
+    # Callbacks from the CPU.
+
+    def _on_interrupt(self, _uc: int, number: int, _data: object) -> None:
+        vcpu = self.slice.vcpu
+        assert vcpu is not None
+        if self.slice.counted:
+            settle_flags(vcpu.quads, vcpu.words)
+        if self._cut_short is not None:
+            self._end_cut_short(vcpu)
+        elif number < _VMEXIT:
+            self.events.on_guest_exception(vcpu, number)
+        elif number == _NESTED_PAGE_FAULT:
+            self._on_nested_page_fault(vcpu)
+        elif number == _HOST_INTERRUPT:
+            self.events.on_host_interrupt(vcpu)
+        else:
+            self._on_instruction(vcpu, number - _VMEXIT)
+
+    def _on_nested_page_fault(self, vcpu: AmdvVcpu) -> None:
+        error = vcpu.words[layout.ERROR_CODE >> 2]
+        if vcpu.quads[layout.FAULTING_CODE >> 3]:
+            self.slice.do_not_count()
+        elif self.events.delivering is None:
+            self.events.begin_nmi_again(vcpu)
+        exit = EptViolation(Gpa(self._vmcb.exit_info_2), _ACCESS[error & 0x1F], bool(error & 1))
+        reply = self.slice.service(exit)
+        if reply is None:
+            self.slice.stop(vcpu, exit)
+        elif self.events.delivering is not None:
+            self.events.deliver(vcpu, self.events.delivering)
+
+    def _on_instruction(self, vcpu: AmdvVcpu, code: int) -> None:
+        handler = INTERCEPTED.get(code)
+        if handler is None:
+            raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: exit code {code:#x} is not known")
+        handler(self, vcpu)
+        self.events.deliver_pending(vcpu)
+
+    def _on_invalid_instruction(self, _uc: int, _data: object) -> bool:
+        """#UD, INT 6, which Unicorn takes for the same, and VMCALL, which an AMD processor does not know."""
+        vcpu = self.slice.vcpu
+        assert vcpu is not None
+        if self.slice.counted:
+            settle_flags(vcpu.quads, vcpu.words)
+        if self._cut_short is not None:
+            self._end_cut_short(vcpu)
+        elif vcpu.words[layout.EXCEPTION_IS_INT >> 2]:
+            vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
+            vcpu.rip = vcpu.quads[layout.EXCEPTION_NEXT_EIP >> 3]
+            self.events.raise_software_interrupt(vcpu, INVALID_OPCODE.vector)
+        elif self.events.delivering is None and self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 3) == _VMCALL_BYTES:
+            vmcall(self, vcpu)
+            self.events.deliver_pending(vcpu)
+        else:
+            self.events.raise_exception(vcpu, INVALID_OPCODE)
+        return True
+
+    def _on_syscall(self, _uc: int, _data: object) -> None:
+        self._system_call(syscall)
+
+    def _on_sysenter(self, _uc: int, _data: object) -> None:
+        self._system_call(sysenter)
+
+    def _system_call(self, instruction: Callable[[AmdvVcpu], GuestException | None]) -> None:
+        vcpu = self.slice.vcpu
+        assert vcpu is not None
+        if self.slice.counted:
+            settle_flags(vcpu.quads, vcpu.words)
+        exception = instruction(vcpu)
+        if exception is not None:
+            self.events.raise_exception(vcpu, exception)
+            vcpu.rip -= SYSTEM_CALL_LENGTH  # the CPU still moves it past the instruction
+
+    def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
+        return 0 if self._refuse_port(port, size) else self.answer(IoIn(port, size))
+
+    def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
+        if not self._refuse_port(port, size):
+            self.answer(IoOut(port, size, value & (1 << 8 * size) - 1))
+
+    def _refuse_port(self, port: int, size: int) -> bool:
+        """Whether the guest's IOPL and I/O permission map forbid the access, which the emulated CPU does not check.
+
+        The instruction cannot be left half-way. It is taken back behind the access, or else at the end of its block.
+        """
+        vcpu = self.slice.vcpu
+        assert vcpu is not None
+        if self._cut_short is not None:
+            return True
+        try:
+            if may_access_port(vcpu, self.linear, port, size):
+                return False
+            self._cut_short = vcpu.rip, None
+        except AwaitedPage as awaited:
+            self._cut_short = vcpu.rip, awaited.violation
+        if not self._port_trap.plant(vcpu, port):
+            self.slice.kick_hard()
+        return True
+
+    def _end_cut_short(self, vcpu: AmdvVcpu) -> None:
+        assert self._cut_short is not None
+        (vcpu.rip, violation), self._cut_short = self._cut_short, None
+        self._port_trap.remove(vcpu)
+        self.slice.take_back_hard_kick()
+        vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
+        if violation is None:
+            self.events.raise_exception(vcpu, GENERAL_PROTECTION)
+        else:
+            self.slice.stop(vcpu, violation)

@@ -1,0 +1,56 @@
+"""Which instructions and events of the guest exit (AMD64 APM vol. 2, "Instruction intercepts")."""
+
+from typing import Final
+
+from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.layout import CpuMemory
+from kev.engine.amdv.vmcb import Vmcb
+
+_ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
+    vmcb.INTR,
+    vmcb.RDTSC,
+    vmcb.CPUID,
+    vmcb.HLT,
+    vmcb.MSR,
+    vmcb.SHUTDOWN,
+    vmcb.VMMCALL,
+    vmcb.MONITOR,
+    vmcb.MWAIT,
+    vmcb.CR8_READ,
+    vmcb.CR4_WRITE,
+    vmcb.CR8_WRITE,
+}
+
+
+class Intercepts:
+    """What exits from the next instruction on."""
+
+    __slots__ = ("_cpu", "_several_vcpus", "_umip", "_vmcb")
+
+    def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
+        self._cpu: Final = cpu
+        self._vmcb: Final = vmcb
+        self._umip = False
+        self._several_vcpus = False
+        self._write()
+
+    def set_umip(self, enabled: bool) -> None:
+        """CR4.UMIP of the current vCPU is `enabled`: SGDT and its like have to exit, or not."""
+        if enabled != self._umip:
+            self._umip = enabled
+            self._write()
+
+    def expect_several_vcpus(self) -> None:
+        """PAUSE exits from now on: another vCPU may be what is waited for."""
+        self._several_vcpus = True
+        self._write()
+
+    def _write(self) -> None:
+        codes = _ALWAYS
+        if self._several_vcpus:
+            codes |= {vmcb.PAUSE}
+        if self._umip:
+            codes |= vmcb.FORBIDDEN_BY_UMIP
+        quads = self._cpu.quads
+        # Until the next VMRUN, the CPU goes by its own copy.
+        quads[layout.INTERCEPT_REGISTERS >> 3], quads[layout.INTERCEPT >> 3] = self._vmcb.intercept(codes)

@@ -1,0 +1,237 @@
+"""A slice: what a vCPU executes between two exits that end it, and the requests by which it is made to look up."""
+
+from typing import Final
+
+from kev.engine.amdv.delivery import INTERRUPT_HARD, INTERRUPT_NMI, INTERRUPT_VIRTUAL
+from kev.engine.amdv.errors import EngineError
+from kev.engine.amdv.layout import CpuMemory
+from kev.engine.amdv.libunicorn import EmulatedCpu, EmulationError
+from kev.engine.amdv.preempt import PreemptionThread
+from kev.engine.amdv.vcpu import AmdvVcpu
+from kev.engine.amdv.vmcb import Vmcb
+from kev.engine.base import Budget, Service
+from kev.exits import Exit, Reply
+
+
+def _no_service(_exit: Exit) -> None:
+    """Stands in until the first slice names the machine's own."""
+
+
+class Slice:
+    """What the CPU executes, of which vCPU, how far it has come, and why it ends."""
+
+    __slots__ = (
+        "_cpu",
+        "_left",
+        "_not_retired",
+        "_retired_before",
+        "_running",
+        "_timer",
+        "_uc",
+        "_vmcb",
+        "counted",
+        "exit",
+        "failed",
+        "preempted",
+        "service",
+        "vcpu",
+    )
+
+    def __init__(self, uc: EmulatedCpu, cpu: CpuMemory, vmcb: Vmcb, timer: PreemptionThread) -> None:
+        self._uc: Final = uc
+        self._cpu: Final = cpu
+        self._vmcb: Final = vmcb
+        self._timer: Final = timer
+        self._cpu.whole_instructions.value = 1
+        self.vcpu: AmdvVcpu | None = None
+        """The current vCPU: its registers are in the CPU."""
+        self.service: Service = _no_service
+        self.exit: Exit | None = None
+        """What has ended the slice."""
+        self.failed = False
+        """A slice ended in an error: nobody knows what it has left in the CPU."""
+        self.counted = False
+        """Whether instructions are counted."""
+        self.preempted = False
+        """Whether the slice has to end before its next instruction."""
+        self._running = False
+        self._not_retired = self._retired_before = self._left = 0
+
+    # The vCPU.
+
+    def switch_to(self, vcpu: AmdvVcpu) -> None:
+        """Makes `vcpu`, which is not the current one, current."""
+        if self.vcpu is not None:
+            self.put_aside(self.vcpu)
+        self._uc.restore(vcpu.context)
+        vcpu.attach(self._cpu.quads, self._cpu.words)
+        self._uc.flush_tlb()
+        self.vcpu = vcpu
+
+    def put_aside(self, vcpu: AmdvVcpu) -> None:
+        """Moves the registers of the current vCPU from the CPU to its context."""
+        self._uc.save(vcpu.context)
+        vcpu.detach()
+        self.vcpu = None
+
+    def is_executing(self, vcpu: AmdvVcpu) -> bool:
+        """It is the one on the CPU, and its slice has not been ended yet."""
+        return vcpu is self.vcpu and self._running and self.exit is None
+
+    # From beginning to end.
+
+    def begin(self, service: Service, *, counted: bool) -> None:
+        """What comes from now on belongs to a new slice."""
+        self.service = service
+        self.exit = None
+        self.preempted = False
+        self._left = self._not_retired = self._retired_before = 0
+        if counted != self.counted:
+            # Counting is compiled into translated code, and so are the places where it can be left.
+            self._uc.flush_code()
+            self.counted = counted
+            self._cpu.whole_instructions.value = not counted
+
+    def arm_timer(self, seconds: float) -> None:
+        """The slice ends in `seconds`, by the host's clock."""
+        self._timer.arm(seconds, self._preempt)
+
+    def emulate(self, vcpu: AmdvVcpu, count: int) -> None:
+        """Executes `count` instructions, or without a limit if it is 0. EngineError if the CPU cannot go on."""
+        self._running = True
+        if self.preempted:
+            self.kick_hard()  # the preemption thread came before the slice had begun
+        try:
+            self._uc.run(vcpu.rip, count)
+        except EmulationError as error:
+            if self.exit is None:
+                self.failed = True
+                raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: {error}") from error
+        except BaseException:
+            self.failed = True
+            raise
+        finally:
+            self._running = False
+            if self.counted:
+                self._retired_before += self._retired()
+                self._not_retired = 0
+
+    def is_interrupted(self) -> bool:
+        """Whether a counted slice was left for a request, and has to be continued."""
+        return self._left != 0 and not self.preempted
+
+    def go_on(self, vcpu: AmdvVcpu, *, with_event: bool) -> None:
+        """Executes what is left of the slice, or at least the VMRUN that delivers an event."""
+        count, self._left = self._left, 0
+        if with_event:
+            self._not_retired = 1
+            count += 1
+        self.emulate(vcpu, count)
+
+    def finish(self, vcpu: AmdvVcpu) -> None:
+        """However it has ended."""
+        self._timer.disarm()
+        vcpu.instructions += self._retired_before
+
+    def stop(self, vcpu: AmdvVcpu, exit: Exit) -> None:
+        """Ends the slice with `exit`. Interrupts wait for the next slice: else the CPU would take them on its way out."""
+        self.note_pending(vcpu)
+        self.exit = exit
+        self._uc.stop()
+
+    def ask(self, exit: Exit) -> Reply | None:
+        """What the slice's service replies."""
+        return self.service(exit)
+
+    # Its length.
+
+    def instructions(self) -> int:
+        """Instructions retired so far, if the slice is running and counted; else 0."""
+        return self._retired_before + self._retired() if self._running and self.counted else 0
+
+    def shorten(self, budget: Budget) -> None:
+        """The slice ends after so much more, unless it would have ended earlier."""
+        if budget.instructions is not None and self.counted:
+            limit = self._cpu.count_limit
+            limit.value = min(limit.value, self._cpu.counter.value + budget.instructions)
+            self._left = min(self._left, budget.instructions)
+        elif budget.seconds is not None and self._running:
+            self._timer.advance(budget.seconds, self._preempt)
+
+    def end_soon(self) -> None:
+        """The slice ends right after the exit being serviced."""
+        self.preempted = True
+        if self.counted:
+            self._cpu.count_limit.value = self._cpu.counter.value
+        else:
+            self.kick_hard()
+
+    def do_not_count(self) -> None:
+        """The instruction begun last will be begun again, or is the hypervisor's own."""
+        if self.counted:
+            self._not_retired += 1
+            if self._running:
+                self._cpu.count_limit.value += 1
+
+    def _retired(self) -> int:
+        return min(self._cpu.counter.value, self._cpu.count_limit.value) - self._not_retired
+
+    # Requests.
+
+    def kick(self, request: int) -> None:
+        """Makes the CPU look at a request, one of `kev.engine.amdv.delivery`, as soon as it can."""
+        self._cpu.interrupt_request.value |= request
+        self._leave_block()
+
+    def kick_hard(self) -> None:
+        """Makes the CPU exit with INTR as soon as it can."""
+        # One byte, because the CPU may be changing the others at this moment.
+        self._cpu.host_request.value |= INTERRUPT_HARD
+        self._leave_block()
+
+    def take_back_hard_kick(self) -> None:
+        self._cpu.host_request.value &= ~INTERRUPT_HARD
+
+    def request_pending(self, vcpu: AmdvVcpu) -> None:
+        """Requests of the CPU what waits for `vcpu`, and nothing else."""
+        self._cpu.interrupt_request.value = 0
+        if vcpu.nmi:
+            self.kick(INTERRUPT_NMI)
+        if vcpu.interrupt is not None:
+            self.request_interrupt(vcpu.interrupt)
+
+    def request_interrupt(self, vector: int) -> None:
+        """Makes the CPU take external interrupt `vector` as soon as the guest allows."""
+        self._vmcb.interrupt_vector = vector
+        self.kick(INTERRUPT_VIRTUAL)
+
+    def withdraw_interrupt(self) -> None:
+        self._cpu.interrupt_request.value &= ~INTERRUPT_VIRTUAL
+
+    def note_pending(self, vcpu: AmdvVcpu) -> None:
+        """Notes which of the interrupts that were requested are left, and takes back the request."""
+        self.note_taken(vcpu)
+        vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
+        self._cpu.interrupt_request.value = 0
+
+    def note_taken(self, vcpu: AmdvVcpu) -> None:
+        """Notes whether the external interrupt that was requested was taken."""
+        if vcpu.interrupt is not None and not self._cpu.interrupt_request.value & INTERRUPT_VIRTUAL:
+            vcpu.interrupt_taken, vcpu.interrupt = vcpu.interrupt, None
+
+    def _leave_block(self) -> None:
+        """Makes the CPU look at what is requested of it, before the next instruction in counted slices, or else the next block.
+
+        Counted code that is told to leave its block does so in the middle of a memory access, which is then made a second time:
+        there, the run ends before the next instruction, and is continued with what is left of it.
+        """
+        if not self.counted:
+            self._cpu.leave_chain.value = 0xFFFF
+        elif self._running and not self._left:
+            self._left = self._cpu.count_limit.value - self._cpu.counter.value
+            self._cpu.count_limit.value = self._cpu.counter.value
+
+    def _preempt(self) -> None:
+        self.preempted = True
+        if self._running:
+            self.kick_hard()
