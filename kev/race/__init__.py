@@ -1,6 +1,6 @@
 """Race tests: explore the interleavings of vCPUs, shrink a failure, replay it."""
 
-from kev.race.testing import RaceDetected, check, races
+from kev.race.testing import RaceDetected, check, check_guest, races
 from kev.race.trace.program import Action, Page, Program, Verb, cancel, evict, fetch, prefetch, read, write
 from kev.race.trace.vcpu import Cancelled, TraceVcpu
 
@@ -14,6 +14,7 @@ __all__ = [
     "Verb",
     "cancel",
     "check",
+    "check_guest",
     "evict",
     "fetch",
     "prefetch",

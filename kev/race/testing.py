@@ -96,6 +96,29 @@ def check(program: Program, *, strategy: str = "pct", runs: int = 100, seed: int
     _require(detect(TraceSubject(program, pager), make_strategy(strategy, seed), runs, store=FailureStore()))
 
 
+def check_guest(
+    image: str,
+    *,
+    vcpus: int | None = None,
+    memory: int | None = None,
+    command_line: str | None = None,
+    strategy: str = "random",
+    runs: int = 500,
+    seed: int = 0,
+) -> None:
+    """Explores a guest, a file or a name on the root file system, that must end with the exit code that a free run ends with.
+
+    `memory` is in bytes; what is not said is as the guest wants it. RaceDetected if a run fails, RaceError if two runs with the
+    same schedule differ, or if the guest cannot be raced.
+    """
+    __tracebackhide__ = True
+    from kev.race.guest.configuration import MachineWishes
+    from kev.race.guest.subject import GuestSubject
+
+    subject = GuestSubject.find(image, MachineWishes(vcpus, memory, command_line=command_line))
+    _require(detect(subject, make_strategy(strategy, seed), runs, store=FailureStore()))
+
+
 @attrs.frozen(slots=True)
 class BodySubject(SteppedSubject):
     """A coroutine function that every vCPU runs. What it does between two of the vCPU's methods nobody knows."""

@@ -7,6 +7,7 @@ import pytest
 from kev.builder import MachineOptions
 from kev.images import open_image
 from kev.launcher import prepare
+from kev.race import RaceDetected, check_guest
 from kev.race.errors import TokenError
 from kev.race.explore import Found, explore
 from kev.race.guest.configuration import MachineWishes
@@ -121,6 +122,13 @@ def test_a_run_is_told_by_turns_with_the_names_of_functions() -> None:
     assert [moment.vcpu for moment in story.moments] == [segment.vcpu for segment in shrunk.schedule.segments]
     assert "(main.c:" in words
     assert "loads 1 page" in as_svg(story)
+
+
+def test_a_guest_can_be_a_test_of_pytest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_guest("smp", vcpus=2, runs=2)
+    with pytest.raises(RaceDetected, match=r"(?s)increments counted.*lost-update on 2 vCPUs.*kev race replay kev1-"):
+        check_guest("lost-update", vcpus=2)
 
 
 def test_a_token_names_the_guest_and_its_machine() -> None:
