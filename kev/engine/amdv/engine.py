@@ -132,10 +132,6 @@ class AmdvEngine:
         self._linear.forget()
         self._uc.flush_tlb()
 
-    def forget_code(self) -> None:
-        """Executed pages were written behind the CPU's back: translate their code anew."""
-        self._uc.flush_code()
-
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
         """A host-physical range whose loads and stores become MMIO exits for the guest-physical range at `gpa`."""
         start = self._window

@@ -12,7 +12,6 @@ CR0_READ: Final = 0x00
 CR8_READ: Final = 0x08
 CR4_WRITE: Final = 0x14
 CR8_WRITE: Final = 0x18
-DR7_WRITE: Final = 0x37
 INTR: Final = 0x60
 IDTR_READ: Final = 0x66
 GDTR_READ: Final = 0x67
