@@ -30,10 +30,12 @@ from pager.image import KernelImage, Segment
 from pager.loaders import LoaderMap, contents
 from pager.mbi import MbiWriter, MemoryRegion
 from pager.observers import Observers
+from pager.originals import Originals
 from pager.pages import PageEvent, PageState, PageStates
 from pager.protocols import LoadObserver, NestedTable, Point, Rendezvous, SchedulingPoints
 from pager.ram import ram_regions
 from pager.source import PageSource, SynchronousSource
+from pager.statistics import PagerStatistics
 
 MBI_GPA: Final = Gpa(0)
 """Where KeOS looks for the Multiboot2 information."""
@@ -64,25 +66,6 @@ class Load:
     @property
     def pages(self) -> range:
         return _run(self.page, self.count)
-
-
-@attrs.define(slots=True)
-class PagerStatistics:
-    """What has happened so far, in pages."""
-
-    loads: int = 0
-    failures: int = 0
-    cancellations: int = 0
-    evictions: int = 0
-    waits: int = 0
-    """How often a vCPU waited for another's load."""
-    spurious: int = 0
-    """Violations on pages that were Present already."""
-
-    @property
-    def present(self) -> int:
-        """Loaded, and not evicted since."""
-        return self.loads - self.evictions
 
 
 def trio_rendezvous() -> Rendezvous:
@@ -130,7 +113,7 @@ class KernelVmPager:
         """Makes what those who wait for a load wait at."""
         self._loads: Final[dict[int, Load]] = {}
         self._mmio_pages: Final[dict[int, Hpa]] = {}
-        self._fingerprints: Final[dict[int, int]] = {}
+        self._originals: Final = Originals()
         for segment in image.segments:
             self.load_phdr(segment, self.source)
         for region in self.ram:
@@ -407,7 +390,7 @@ class KernelVmPager:
         if filled is not True:
             self._check(page, await filled)
             for loaded in load.pages:
-                self._remember(loaded)
+                self._originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
 
     def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
         """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""
@@ -417,7 +400,7 @@ class KernelVmPager:
             return filled
         self._check(page, filled)
         if not backing.repeatable:
-            self._remember(page)
+            self._originals.remember(page, self.memory.page(hpa))
         return True
 
     def _check(self, page: int, filled: bool) -> None:
@@ -480,24 +463,8 @@ class KernelVmPager:
 
     def _save_changes(self, page: int) -> None:
         frame = self.memory.page(self.frames.assign(page))
-        if self._has_changed(page, frame):
+        if self._originals.has_changed(page, frame, self._backing(page)):
             self.loaders.replace(Gpa(page), contents(bytes(frame)))
-
-    def _has_changed(self, page: int, frame: memoryview) -> bool:
-        """Whether a page differs from what its loader made of it."""
-        fingerprint = self._fingerprints.pop(page, None)
-        if fingerprint is not None:
-            return fingerprint != _fingerprint(frame)
-        original = memoryview(bytearray(PAGE_SIZE))
-        try:
-            return self._backing(page).fill(page, original) is not True or original != frame
-        except KevError:
-            # The source cannot be read any more: better to keep what there is.
-            return True
-
-    def _remember(self, page: int) -> None:
-        """Notes what was loaded, where running the loader again would be too much to find out."""
-        self._fingerprints[page] = _fingerprint(self.memory.page(self.frames.assign(page)))
 
     def _empty_frames(self, page: int, count: int = 1) -> None:
         hpa = self.frames.find(page)
@@ -523,8 +490,3 @@ def _run(page: int, count: int) -> range:
 def _outcome(error: BaseException) -> PageEvent:
     """What an exception makes of a load: what is no `Exception` is a cancellation."""
     return PageEvent.FAIL if isinstance(error, Exception) else PageEvent.ABANDON
-
-
-def _fingerprint(frame: memoryview) -> int:
-    """64 bits, keyed by the process: pages that differ have different ones, but for a chance that is none."""
-    return hash(frame.toreadonly())

@@ -1,0 +1,37 @@
+"""Whether a guest has changed a page since it was loaded."""
+
+from typing import Final
+
+from kev.addressing import PAGE_SIZE
+from kev.errors import KevError
+from pager.backing import Backing
+
+
+class Originals:
+    """What pages were when they were loaded: noted where running the loader again would be too much to find out."""
+
+    __slots__ = ("_fingerprints",)
+
+    def __init__(self) -> None:
+        self._fingerprints: Final[dict[int, int]] = {}
+
+    def remember(self, page: int, frame: memoryview) -> None:
+        """Notes that `page` was loaded with the contents of `frame`."""
+        self._fingerprints[page] = _fingerprint(frame)
+
+    def has_changed(self, page: int, frame: memoryview, backing: Backing) -> bool:
+        """Whether `frame` differs from what `backing` made of `page`. What was noted of the page is forgotten."""
+        fingerprint = self._fingerprints.pop(page, None)
+        if fingerprint is not None:
+            return fingerprint != _fingerprint(frame)
+        original = memoryview(bytearray(PAGE_SIZE))
+        try:
+            return backing.fill(page, original) is not True or original != frame
+        except KevError:
+            # The source cannot be read any more: better to keep what there is.
+            return True
+
+
+def _fingerprint(frame: memoryview) -> int:
+    """64 bits, keyed by the process: pages that differ have different ones, but for a chance that is none."""
+    return hash(frame.toreadonly())
