@@ -12,7 +12,7 @@ nor between finding a load unfinished and waiting for it.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import Final, Literal, Self
 
 import attrs
@@ -54,7 +54,10 @@ class Load:
     """A load that somebody waits for or may come to wait for: of `count` pages from `page` on, that are filled at once."""
 
     page: int
-    count: int = 1
+    count: int
+    backing: Backing
+    pages: range
+    """Their addresses."""
     pending: Awaitable[bool] | None = None
     """The loader was started by the synchronous short cut and has to be awaited; the first who comes does it."""
     finished: bool = False
@@ -63,9 +66,17 @@ class Load:
     rendezvous: Rendezvous | None = None
     """Made by the first who waits."""
 
-    @property
-    def pages(self) -> range:
-        return _run(self.page, self.count)
+
+class _Nowhere:
+    """An awaitable that never suspends."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+_NOWHERE: Final = _Nowhere()
 
 
 def trio_rendezvous() -> Rendezvous:
@@ -324,7 +335,7 @@ class KernelVmPager:
         except BaseException as error:
             self._retract(page, _outcome(error), count)
             raise
-        self._register(Load(page, count, filled))
+        self._register(Load(page, count, backing, _run(page, count), filled))
         return False
 
     async def _acquire(self, page: int) -> Load | None:
@@ -332,7 +343,6 @@ class KernelVmPager:
         await self._reach(Point.LOCK, page)
         state = self.pages[page]
         if state is _ABSENT:
-            self._backing(page)
             return self._begin(page)
         if state is _PRESENT:
             return None
@@ -345,8 +355,9 @@ class KernelVmPager:
         return load
 
     def _begin(self, page: int, count: int = 1) -> Load:
+        backing = self._backing(page)
         self._claim(page, count)
-        load = Load(page, count)
+        load = Load(page, count, backing, _run(page, count))
         self._register(load)
         return load
 
@@ -384,7 +395,7 @@ class KernelVmPager:
         page = load.page
         if load.pending is None:
             await self._reach(Point.FILL, page)
-            filled = self._start(page, load.count, self._backing(page))
+            filled = self._start(page, load.count, load.backing)
         else:
             filled, load.pending = load.pending, None
         if filled is not True:
@@ -452,9 +463,9 @@ class KernelVmPager:
         if load.rendezvous is not None:
             load.rendezvous.set()
 
-    async def _reach(self, point: Point, page: int) -> None:
-        if self.points is not None:
-            await self.points(point, Gpa(page))
+    def _reach(self, point: Point, page: int) -> Awaitable[None]:
+        """To be awaited wherever another task might as well run first."""
+        return _NOWHERE if self.points is None else self.points(point, Gpa(page))
 
     def _unmap(self, page: int) -> None:
         self.table.unmap(Gpa(page))

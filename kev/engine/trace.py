@@ -51,7 +51,10 @@ class TraceTable:
         self._observer: Final = observer
 
     def map_page(self, gpa: int, hpa: int, permissions: int) -> None:
-        self.map_pages(gpa, hpa, 1, permissions)
+        if gpa in self._frames:
+            raise AlreadyMapped(gpa, f"{self._frames[gpa]:#x}")
+        self._frames[gpa] = Hpa(hpa)
+        self._observer.mapped(range(gpa, gpa + PAGE_SIZE, PAGE_SIZE))
 
     def map_pages(self, gpa: int, hpa: int, count: int, permissions: int) -> None:
         pages = range(gpa, gpa + (count << PAGE_SHIFT), PAGE_SIZE)

@@ -80,7 +80,8 @@ class Exploration:
         self.runs += 1
         self.longest = max(self.longest, outcome.steps)
         self.schedules.add(outcome.digest)
-        self.interleavings[outcome.interleaving] += 1
+        interleaving = outcome.interleaving
+        self.interleavings[interleaving] = self.interleavings.get(interleaving, 0) + 1
 
     def add(self, other: "Exploration") -> None:
         """Takes in what runs after these have shown."""

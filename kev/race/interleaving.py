@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-MAX_VCPUS: Final = 64
+MAX_VCPUS: Final = 16
+"""Where every step is told by itself. Of each state all of them are digested."""
 
 
 class Interleaving:

@@ -33,7 +33,7 @@ from kev.race.subject import Identity, Subject
 from kev.race.token import Token
 from kev.race.trace.machine import PagerFactory, TraceMachine, trace_machine
 from kev.race.trace.oracles import ORACLES
-from kev.race.trace.program import ORDINARY, Page, Program
+from kev.race.trace.program import ORDINARY, Page, Program, check_sizes
 from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.subject import TraceSubject
@@ -65,9 +65,11 @@ def races(
     """Makes a race test of a coroutine function with a parameter `vcpu`.
 
     `strategy` is one of `kev.race.strategy.NAMES`, `pages` how many pages there are or what each is like, `pager` what makes the
-    pager under test. RaceDetected from the test if a run fails, RaceError if two runs with the same schedule differ.
+    pager under test. RaceDetected from the test if a run fails, RaceError if two runs with the same schedule differ. There are at
+    most 16 vCPUs and 62 pages: ProgramError.
     """
     kinds = (ORDINARY,) * pages if isinstance(pages, int) else tuple(pages)
+    check_sizes(vcpus, len(kinds))
 
     def decorate(body: Body) -> Callable[..., None]:
         signature = inspect.signature(body)

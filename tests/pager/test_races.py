@@ -144,7 +144,7 @@ class NoLock(KernelVmPager):
         await self._reach(Point.LOCK, page)
         if self.pages[page] is PageState.PRESENT:
             return None
-        return Load(page)
+        return Load(page, 1, self._backing(page), range(page, page + PAGE_SIZE, PAGE_SIZE))
 
     def _publish(self, page: int, count: int = 1) -> None:
         if self.pages[page] is PageState.ABSENT:

@@ -24,7 +24,7 @@ from tests.race.mutants.waking import LostWakeUp
 from tests.race.subjects import subject
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(programs())
 def test_the_pager_keeps_all_rules_whatever_vcpus_do(program: Program) -> None:
     check(program, runs=10)

@@ -86,6 +86,13 @@ def test_a_body_can_await_nothing_but_its_vcpu(monkeypatch: pytest.MonkeyPatch, 
         sleeper()
 
 
+def test_more_than_a_race_test_can_have_is_refused() -> None:
+    with pytest.raises(RaceError, match="17 vCPUs: it has 1 to 16"):
+        races(vcpus=17)
+    with pytest.raises(RaceError, match="63 pages: it has 1 to 62"):
+        races(pages=63)
+
+
 def test_an_unknown_strategy_is_refused_by_name() -> None:
     @races(strategy="luck")
     async def body(vcpu: TraceVcpu) -> None: ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import product
 from typing import Final, TypeAlias
 
 from kev.exits import Access
@@ -84,25 +85,25 @@ class Listener:
         """The run takes more steps than any program needs."""
 
 
-Subscriptions: TypeAlias = Mapping[str, Sequence[Callable[..., None]]]
+Subscriptions: TypeAlias = Mapping[str, tuple[Callable[..., None], ...]]
 
 _EVENTS: Final = tuple(name for name in vars(Listener) if not name.startswith("_"))
 
 
+SILENCE: Final[Subscriptions] = dict.fromkeys(_EVENTS, ())
+"""Nobody is told of anything."""
+
+
 @cache
-def _wanted(kinds: tuple[type[Listener], ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _wanted(kinds: tuple[type[Listener], ...]) -> tuple[tuple[str, int], ...]:
     """Which of these classes want to know of which event."""
-    return tuple(
-        (event, tuple(index for index, kind in enumerate(kinds) if getattr(kind, event) is not vars(Listener)[event]))
-        for event in _EVENTS
-    )
+    everything = product(_EVENTS, range(len(kinds)))
+    return tuple((event, index) for event, index in everything if getattr(kinds[index], event) is not vars(Listener)[event])
 
 
 def subscriptions(listeners: Sequence[Listener]) -> Subscriptions:
     """Whom to tell, by the name of the event."""
-    wanted = _wanted(tuple(map(type, listeners)))
-    return {event: [getattr(listeners[index], event) for index in indices] for event, indices in wanted}
-
-
-SILENCE: Final = subscriptions(())
-"""Nobody is told of anything."""
+    told = dict(SILENCE)
+    for event, index in _wanted(tuple(map(type, listeners))):
+        told[event] += (getattr(listeners[index], event),)
+    return told

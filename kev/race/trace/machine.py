@@ -160,7 +160,7 @@ class TraceMachine:
     def _drive(self, scheduler: Scheduler) -> None:
         runnable, tasks, reach_of = self._runnable, self.tasks, self._reach
         note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self._told["stepped"]
-        executed = accesses = 0
+        executed = accesses = steps = 0
         while runnable and self.failure is None:
             chosen = scheduler.next(runnable, executed, accesses)
             self.vcpu = vcpu = chosen.vcpu
@@ -191,7 +191,8 @@ class TraceMachine:
                 executed += 1
                 if executed == limit or task.stopped or self.failure is not None:
                     break
-            if len(self.order) > MAX_STEPS:
+            steps += executed
+            if steps > MAX_STEPS:
                 self.tell("endless")
 
     def _conclude(self) -> None:

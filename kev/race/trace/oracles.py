@@ -1,6 +1,5 @@
 """The rules that every run of a trace program must keep, whatever the schedule."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from kev.race.trace.machine import TraceMachine
 
 _ZEROS: Final = bytes(PAGE_SIZE)
+_PUBLISH: Final = PageEvent.PUBLISH
 _DOES: Final = {Access.READ: "reads", Access.WRITE: "writes to", Access.EXECUTE: "executes"}
 
 
@@ -57,7 +57,7 @@ class History(_KnowsKept):
         self._present: Final[set[int]] = set()
         self._filling: Final[dict[int, tuple[int, int]]] = {}
         """Who is running a page's loader, and since which step."""
-        self._filled: Final[Counter[int]] = Counter()
+        self._filled: Final[dict[int, int]] = {}
         """How often a page was filled since it was Absent."""
 
     def fill_began(self, vcpu: int, pages: range) -> None:
@@ -72,7 +72,7 @@ class History(_KnowsKept):
     def filled(self, vcpu: int, pages: range) -> None:
         self._stop_filling(pages)
         for page in pages:
-            self._filled[page] += 1
+            self._filled[page] = self._filled.get(page, 0) + 1
 
     def fill_failed(self, vcpu: int, pages: range) -> None:
         self._stop_filling(pages)
@@ -83,7 +83,7 @@ class History(_KnowsKept):
     def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
         for page in pages:
             loads = self._filled.pop(page, 0)
-            if event is PageEvent.PUBLISH:
+            if event is _PUBLISH:
                 self._present.add(page)
                 if loads != 1 and page not in self._kept:
                     self.fail(f"page {page} becomes Present after {loads} loads: there must be exactly one")
@@ -124,7 +124,7 @@ class FilledFirst(_KnowsKept):
         self._filled.update(pages)
 
     def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        if event is PageEvent.PUBLISH:
+        if event is _PUBLISH:
             self._filled.update(self._kept.intersection(pages))
 
     def unmapped(self, vcpu: int, pages: range) -> None:
@@ -250,7 +250,7 @@ class NoTrace(Oracle):
     name = "traces left"
 
     def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        if event is not PageEvent.PUBLISH:
+        if event is not _PUBLISH:
             for page in pages:
                 self._check(page, f"after vCPU {vcpu}'s load of page {page} {_LEFT[event]}")
 

@@ -8,14 +8,14 @@ particular about a page: `0=i` its source answers instantly, `x2` its first two 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Final, Self
 
 import attrs
 
 from kev.race.errors import ProgramError
+from kev.race.interleaving import MAX_VCPUS
 
-MAX_VCPUS: Final = 16
 MAX_PAGES: Final = 62
 """As many as fit into one word of what a step accesses."""
 
@@ -24,7 +24,7 @@ _ACTION: Final = re.compile(r"([rwfepc])(\d+)(?:\+(\d+))?")
 _PAGE: Final = re.compile(r"(\d+)=(i?)(?:x(\d+))?(?:n(\d+))?")
 
 
-class Verb(Enum):
+class Verb(StrEnum):
     """What a vCPU can do; the value is its letter in a program's text."""
 
     READ = "r"
@@ -109,8 +109,7 @@ class Program:
     """Violations are answered by `try_lazy_paging` where that takes no waiting, as they are outside race tests."""
 
     def __attrs_post_init__(self) -> None:
-        _check_size("vCPUs", len(self.vcpus), MAX_VCPUS)
-        _check_size("pages", len(self.pages), MAX_PAGES)
+        check_sizes(len(self.vcpus), len(self.pages))
         for vcpu, actions in enumerate(self.vcpus):
             for action in actions:
                 self._check_action(vcpu, action)
@@ -161,6 +160,12 @@ class Program:
                 raise ProgramError(f"{action}: vCPU {vcpu} cannot cancel itself")
         elif action.pages.stop > len(self.pages) or action.target < 0 or action.count < 1:
             raise ProgramError(f"{action}: the pages are 0 to {len(self.pages) - 1}")
+
+
+def check_sizes(vcpus: int, pages: int) -> None:
+    """ProgramError if a trace run cannot have so many of them."""
+    _check_size("vCPUs", vcpus, MAX_VCPUS)
+    _check_size("pages", pages, MAX_PAGES)
 
 
 def _check_size(what: str, count: int, most: int, least: int = 1) -> None:

@@ -14,6 +14,8 @@ from pager.source import SourceError
 if TYPE_CHECKING:
     from kev.race.trace.machine import TraceMachine
 
+_ARRIVE: Final = TracePoint.ARRIVE
+
 
 class InjectedFailure(SourceError):
     """The source fails because the program says so."""
@@ -77,7 +79,7 @@ class TraceSource:
             if needed is not None:
                 await self._machine.pager.load_page(Gpa(needed << PAGE_SHIFT))
             buffer[:half] = _originals(pages)[:half]
-            await reach(TracePoint.ARRIVE, pages.start << PAGE_SHIFT)
+            await reach(_ARRIVE, pages.start << PAGE_SHIFT)
             self._deliver(pages, buffer, half)
         except BaseException as error:
             self._machine.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SLOT: Final = 8
 """Every vCPU stores to a slot of its own in each page: so many bytes from `index * SLOT` on."""
 
+_ACCESS: Final = TracePoint.ACCESS
+_READ: Final = Access.READ
+
 
 class Cancelled(BaseException):
     """What a vCPU was doing in the pager is given up; not an Exception, as trio's is not."""
@@ -38,9 +41,9 @@ class TraceVcpu:
 
     async def read(self, page: int) -> bytes:
         """Reads all of a page, which is loaded if need be."""
-        frame = await self._frame(page, Access.READ)
+        frame = await self._frame(page, _READ)
         contents = self._machine.engine.read(frame)
-        self._machine.tell("accessed", page, Access.READ, contents)
+        self._machine.tell("accessed", page, _READ, contents)
         return contents
 
     async def fetch(self, page: int) -> bytes:
@@ -61,7 +64,7 @@ class TraceVcpu:
 
     async def evict(self, page: int) -> bool:
         """Takes a page away; False if there was nothing to take."""
-        await reach(TracePoint.ACCESS, page << PAGE_SHIFT)
+        await reach(_ACCESS, page << PAGE_SHIFT)
         self._machine.tell("called", Verb.EVICT, page)
         return await self._machine.pager.evict(Gpa(page << PAGE_SHIFT))
 
@@ -69,7 +72,7 @@ class TraceVcpu:
         """Loads pages that nobody has asked for. That one cannot be loaded does not matter."""
         machine, task = self._machine, self._machine.tasks[self.index]
         task.scope = (1 << count) - 1 << page
-        await reach(TracePoint.ACCESS, page << PAGE_SHIFT)
+        await reach(_ACCESS, page << PAGE_SHIFT)
         machine.tell("called", Verb.PREFETCH, page)
         try:
             await machine.pager.load_range(Gpa(page << PAGE_SHIFT), Gpa(page + count << PAGE_SHIFT))
@@ -80,7 +83,7 @@ class TraceVcpu:
 
     async def cancel(self, vcpu: int) -> None:
         """Gives up what another vCPU is doing in the pager: it gets `Cancelled`."""
-        await reach(TracePoint.ACCESS, -1)
+        await reach(_ACCESS, -1)
         self._machine.cancel(vcpu)
 
     def perform(self, action: Action) -> Awaitable[object]:
@@ -93,7 +96,7 @@ class TraceVcpu:
         """Where the page lies when the vCPU gets to its access."""
         machine, gpa = self._machine, Gpa(page << PAGE_SHIFT)
         while True:
-            await reach(TracePoint.ACCESS, gpa)
+            await reach(_ACCESS, gpa)
             frame = machine.engine.translate(gpa)
             if frame is not None:
                 return frame
