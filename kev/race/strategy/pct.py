@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from kev.engine.base import Budget
-from kev.race.strategy.base import STEPS, Strategy
+from kev.race.strategy.base import STEPS, UNLIMITED, Strategy
 from kev.race.strategy.seeded import run_seed
 from kev.schedule import ANYTHING, Scheduler, Slice
 
@@ -28,19 +28,21 @@ class PctScheduler:
 
     def __init__(self, vcpus: int, steps: int, depth: int, random: Random, longest_turn: int = 1) -> None:
         """`longest_turn` is how many steps may pass until it is looked whether somebody of a higher priority can run again."""
-        self._order: Final = random.sample(range(vcpus), vcpus)
+        draw = random.random
+        self._order: Final = sorted(range(vcpus), key=lambda _: draw())
         """vCPUs by priority, the highest first."""
-        self._changes: Final = sorted((random.randrange(steps) for _ in range(depth - 1)), reverse=True)
+        self._changes: Final = [UNLIMITED, *sorted((int(draw() * steps) for _ in range(depth - 1)), reverse=True)]
+        """Before which steps priorities change, the last first."""
         self._step = 0
         self._contested = False
         self._longest_turn: Final = longest_turn
-        self._random: Final = random.random
+        self._random: Final = draw
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
         if self._contested:
             self._step += executed
         self._contested = len(runnable) > 1
-        while self._changes and self._step >= self._changes[-1]:
+        while self._step >= self._changes[-1]:
             self._changes.pop()
             dropped = self._highest(runnable)
             self._order.remove(dropped)
@@ -49,7 +51,7 @@ class PctScheduler:
         if self._longest_turn == 1:
             return STEPS[vcpu]
         turn = 1 << int(self._random() * self._longest_turn.bit_length())
-        return Slice(vcpu, Budget(instructions=min(turn, self._changes[-1] - self._step) if self._changes else turn))
+        return Slice(vcpu, Budget(instructions=min(turn, self._changes[-1] - self._step)))
 
     def _highest(self, runnable: Sequence[int]) -> int:
         for vcpu in self._order:
