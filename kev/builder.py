@@ -162,6 +162,7 @@ class VmBuilder:
             memory=self._memory,
             controllers=self._controllers,
             console=self._console,
+            screen=vm.screen,
             end=vm.exit,
         )
 

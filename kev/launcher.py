@@ -94,11 +94,12 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descrip
         with _interrupts_end(vm):
             _run_vm(machine, timeout, input_descriptor)
         ended = time.perf_counter()
+        screen = vm.screen.text
     finally:
         vm.console.flush()
         vm.engine.close()
         vm.pager.close()
-    return _report(machine, ended)
+    return _report(machine, ended, screen)
 
 
 def _run_vm(machine: LaunchedMachine, timeout: float | None, input_descriptor: int | None) -> None:
@@ -153,7 +154,7 @@ def _interrupts_end(vm: Vm) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _report(machine: LaunchedMachine, ended: float) -> "RunReport":
+def _report(machine: LaunchedMachine, ended: float, screen: str) -> "RunReport":
     from kev.report import RunReport
 
     vm, times = machine.vm, machine.times
@@ -171,6 +172,7 @@ def _report(machine: LaunchedMachine, ended: float) -> "RunReport":
         paging={"policy": machine.policy.name, **machine.policy.figures()},
         exits={kind.__name__: count for kind, count in vm.exits.items() if count},
         phases=times.phases(vm.first_instruction, first_output, ended),
+        screen=screen,
         timeline=None if timeline is None else _describe(timeline, machine),
     )
 

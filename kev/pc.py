@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kev.addressing import Gpa
 from kev.clock import Clock, TimerQueue
@@ -19,6 +19,9 @@ from kev.dev.ports import PortBus
 from kev.dev.processor import ProcessorMsrs
 from kev.dev.serial import SerialPort
 from kev.dev.time_stamp_counter import TimeStampCounters
+
+if TYPE_CHECKING:
+    from kev.dev.vga import Screen
 
 VIRTIO_BLOCK_GPA: Final = Gpa(0xD000_0000)
 VIRTIO_BLOCK_IRQ: Final = 10
@@ -51,6 +54,7 @@ class Surroundings(NamedTuple):
     memory: GuestMemory
     controllers: InterruptControllers
     console: Console
+    screen: "Screen"
     end: Callable[[int], None]
     """Ends the run with an exit code."""
 
@@ -124,10 +128,10 @@ def _parallel(_machine: Surroundings) -> PortDevice:
     return ParallelPort()
 
 
-def _crt_controller(_machine: Surroundings) -> PortDevice:
+def _crt_controller(machine: Surroundings) -> PortDevice:
     from kev.dev.vga import CrtController
 
-    return CrtController()
+    return CrtController(machine.screen)
 
 
 def _firmware_configuration(machine: Surroundings) -> PortDevice:

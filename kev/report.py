@@ -1,10 +1,12 @@
 """What a run was like, as numbers."""
 
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import attrs
 
 from kev.ending import Ending
+
+_LEFT_OUT: Final = frozenset(("ending", "output", "screen", "timeline"))
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class RunReport:
     """When each phase was over, in order: parse, register, engine, first instruction, first output, end. Those there were."""
     output: bytes = attrs.field(default=b"", repr=False)
     """What the guest printed, if nobody else was given it."""
+    screen: str = attrs.field(default="", repr=False)
+    """What stands in the memory of a VGA's text mode at the end (`kev.screen`)."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.timeline_json`), if it was asked for."""
 
@@ -57,7 +61,7 @@ class RunReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON holds it: all but what the guest printed."""
         ending = {"kind": self.ending.kind.value, "message": self.ending.message}
-        fields = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in ("ending", "output", "timeline"))
+        fields = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in _LEFT_OUT)
         times = {"launch_ms": self.launch_ms, "first_output_ms": self.first_output_ms, "run_ms": self.run_ms}
         timeline = {} if self.timeline is None else {"timeline": self.timeline}
         return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline}

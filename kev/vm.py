@@ -25,6 +25,7 @@ from kev.exits import (
     TripleFault,
 )
 from kev.interrupts import Interrupts
+from kev.screen import TextScreen
 from kev.vcpu import ActivityState, Unfinished, Vcpu
 from pager.kernel import KernelVmPager
 
@@ -67,6 +68,7 @@ class Vm:
         self.clock: Final = clock
         self.timers: Final = timers
         self.console: Final = console
+        self.screen: Final = TextScreen(pager)
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None

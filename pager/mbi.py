@@ -25,6 +25,7 @@ class TagType(IntEnum):
     MODULE = 3
     BASIC_MEMORY = 4
     MEMORY_MAP = 6
+    FRAMEBUFFER = 8
     ELF_SECTIONS = 9
     ACPI_OLD_RSDP = 14
     ACPI_NEW_RSDP = 15
@@ -90,6 +91,10 @@ class MbiWriter:
             end = region.end
         entries = (_MEMORY_MAP_ENTRY.pack(region.base, region.length, region.type, 0) for region in regions)
         return self._add(TagType.MEMORY_MAP, _MEMORY_MAP.pack(_MEMORY_MAP_ENTRY.size, _ENTRY_VERSION) + b"".join(entries))
+
+    def framebuffer(self, description: bytes) -> Self:
+        """The display: address, pitch, width, height, bits per pixel and type, as the specification packs them."""
+        return self._add(TagType.FRAMEBUFFER, description + bytes(2))
 
     def elf_sections(self, count: int, entry_size: int, names: int, headers: bytes) -> Self:
         """The kernel's section headers: their number, the size of each, and the index of the one with their names."""

@@ -14,6 +14,7 @@ from kev.boot.information import InformationWriter
 from kev.boot.kernel_file import KernelFile
 from kev.boot.load_addresses import LoadAddresses
 from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
+from kev.boot.text_mode import TEXT_MODE
 from kev.engine.base import EntryState
 from pager.image import KernelImage
 from pager.kernel import KernelVmPager
@@ -35,8 +36,9 @@ _MEMORY_INFORMATION: Final = 1 << 1
 _VIDEO_MODES: Final = 1 << 2
 _LOAD_ADDRESSES: Final = 1 << 16
 
-_INFORMATION: Final = struct.Struct("<III4xIII4III12xI52x")
-"""Section 3.3: flags, mem_lower, mem_upper, cmdline, mods_count, mods_addr, syms[4], mmap_length, mmap_addr, boot_loader_name."""
+_INFORMATION: Final = struct.Struct("<III4xIII4III12xI20x22s6x")
+"""Section 3.3: flags, mem_lower, mem_upper, cmdline, mods_count, mods_addr, syms[4], mmap_length, mmap_addr, boot_loader_name;
+framebuffer_addr, _pitch, _width, _height, _bpp and _type."""
 _MODULE: Final = struct.Struct("<III4x")
 _REGION: Final = struct.Struct("<IQQI")
 _REGION_SIZE_FIELD: Final = 4
@@ -47,6 +49,7 @@ _HAS_MODULES: Final = 1 << 3
 _HAS_ELF_SECTIONS: Final = 1 << 5
 _HAS_MEMORY_MAP: Final = 1 << 6
 _HAS_BOOT_LOADER_NAME: Final = 1 << 9
+_HAS_FRAMEBUFFER: Final = 1 << 12
 
 _CODE_SELECTOR: Final = 0x08
 _DATA_SELECTOR: Final = 0x10
@@ -57,14 +60,15 @@ class Multiboot1(BootProtocol):
     """EAX holds the magic number, EBX points to the information.
 
     What is always given: memory, command line (empty or not), modules (none or more), memory map, boot loader name; ELF section
-    headers if the image has some and is loaded by its ELF headers.
+    headers if the image has some and is loaded by its ELF headers. To a kernel that wants a video mode, whichever, text mode.
     """
 
     name = "multiboot1"
 
-    def __init__(self, image: KernelImage, sections: SectionHeaders | None) -> None:
+    def __init__(self, image: KernelImage, sections: SectionHeaders | None, *, video: bool) -> None:
         super().__init__(image)
         self._sections = sections
+        self._video = video
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:
@@ -78,13 +82,14 @@ class Multiboot1(BootProtocol):
             raise BootError(f"{file.name}: no Multiboot header ({HEADER_MAGIC:#x}) in the first {_SEARCHED} bytes")
         (flags,) = _HEADER_FLAGS.unpack_from(file.head, offset)
         _check_requirements(file.name, flags)
+        video = bool(flags & _VIDEO_MODES)
         if not flags & _LOAD_ADDRESSES:
-            return cls(file.elf, read_section_headers(file))
+            return cls(file.elf, read_section_headers(file), video=video)
         if offset + _HEADER_ADDRESSES.size > len(file.head):
             raise BootError(f"{file.name}: the file ends within its Multiboot header, at {len(file.head):#x}")
         *addresses, entry = _HEADER_ADDRESSES.unpack_from(file.head, offset)
         segment = LoadAddresses(*addresses).segment(file, offset)
-        return cls(KernelImage.from_segments(file.source, [segment], entry), None)
+        return cls(KernelImage.from_segments(file.source, [segment], entry), None, video=video)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         install_bios_data(pager)
@@ -104,6 +109,8 @@ class Multiboot1(BootProtocol):
         if self._sections is not None:
             flags |= _HAS_ELF_SECTIONS
             symbols = (self._sections.count, self._sections.entry_size, writer.add(section_headers), self._sections.names)
+        if self._video:
+            flags |= _HAS_FRAMEBUFFER
         regions = b"".join(map(_region, memory_map(pager.ram)))
         entries = b"".join(_MODULE.pack(module.start, module.end, writer.add_string(module.text)) for module in modules)
         header = _INFORMATION.pack(
@@ -117,6 +124,7 @@ class Multiboot1(BootProtocol):
             len(regions),
             writer.add(regions),
             writer.add_string(options.boot_loader_name),
+            TEXT_MODE if self._video else b"",
         )
         return writer.finish(header)
 
@@ -126,9 +134,7 @@ def _find_header(file: KernelFile) -> int | None:
 
 
 def _check_requirements(name: str, flags: int) -> None:
-    if flags & _VIDEO_MODES:
-        raise BootError(f"{name}: its Multiboot header requires a video mode (bit 2 of the flags {flags:#x}): there is no display")
-    unknown = flags & _REQUIREMENTS & ~(_MODULES_ON_PAGES | _MEMORY_INFORMATION)
+    unknown = flags & _REQUIREMENTS & ~(_MODULES_ON_PAGES | _MEMORY_INFORMATION | _VIDEO_MODES)
     if unknown:
         raise BootError(f"{name}: its Multiboot header requires what is not defined: bits {unknown:#x} of the flags {flags:#x}")
 

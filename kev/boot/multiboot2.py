@@ -13,6 +13,7 @@ from kev.boot.firmware_tables import ACPI_TABLES, install_tables
 from kev.boot.kernel_file import KernelFile, with_physical_entry
 from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
 from kev.boot.multiboot2_header import Multiboot2Header, Relocation, find_header, read_header
+from kev.boot.text_mode import TEXT_MODE
 from kev.engine.base import EntryState
 from pager.image import KernelImage
 from pager.kernel import KernelVmPager
@@ -27,15 +28,17 @@ class Multiboot2(BootProtocol):
     """EAX holds the magic number, EBX points to the information.
 
     What is given: command line (empty or not), boot loader name, modules, memory, memory map, the ACPI RSDP of both versions, ELF
-    section headers if the image has some and is loaded by its ELF headers, the load base if it could be moved. It never is.
+    section headers if the image has some and is loaded by its ELF headers, the load base if it could be moved. It never is. To a
+    kernel that asks for a display, in whichever mode, text mode.
     """
 
     name = "multiboot2"
 
-    def __init__(self, image: KernelImage, sections: SectionHeaders | None, relocation: Relocation | None) -> None:
+    def __init__(self, image: KernelImage, sections: SectionHeaders | None, header: Multiboot2Header) -> None:
         super().__init__(image)
         self._sections = sections
-        self._relocation = relocation
+        self._relocation = header.relocation
+        self._display = header.display
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:
@@ -49,7 +52,7 @@ class Multiboot2(BootProtocol):
         if header.relocation is not None:
             _check_place(image, header.relocation)
         sections = read_section_headers(file) if header.addresses is None else None
-        return cls(image, sections, header.relocation)
+        return cls(image, sections, header)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         install_bios_data(pager)
@@ -68,6 +71,8 @@ class Multiboot2(BootProtocol):
         if self._sections is not None:
             headers = self._sections.place(memory)
             writer.elf_sections(self._sections.count, self._sections.entry_size, self._sections.names, headers)
+        if self._display:
+            writer.framebuffer(TEXT_MODE)
         writer.rsdp(rsdp_1(tables)).rsdp(rsdp(tables))
         if self._relocation is not None:
             writer.load_base(self.image.start)

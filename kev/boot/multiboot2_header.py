@@ -27,6 +27,9 @@ _WORD: Final = struct.Struct("<I")
 _RELOCATABLE: Final = struct.Struct("<IIII")
 _FROM_BEGINNING: Final = 0xFFFF_FFFF
 _CONSOLE_REQUIRED: Final = 1 << 0
+_TEXT_MODE_SUPPORTED: Final = 1 << 1
+_INFORMATION: Final = range(1, 22)
+"""The types that there are. As with other boot loaders, what a machine does not have, such as EFI, can be required all the same."""
 
 
 class HeaderTagType(IntEnum):
@@ -65,6 +68,8 @@ class Multiboot2Header:
     entry: int | None = None
     """Where execution starts, instead of where ELF's header says."""
     relocation: Relocation | None = None
+    display: bool = False
+    """It wants to know of one."""
 
 
 @attrs.frozen(slots=True)
@@ -135,7 +140,7 @@ def _fields(file: KernelFile, tag: _Tag, layout: struct.Struct) -> tuple[int, ..
 
 
 def _ignore(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
-    """What is so anyway: modules always begin on a page."""
+    """What is so anyway, such as modules that begin on a page, or is meant for EFI firmware."""
     return header
 
 
@@ -146,11 +151,16 @@ def _refuse(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2
 
 
 def _request_information(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
-    for (kind,) in _WORD.iter_unpack(tag.data[: len(tag.data) // _WORD.size * _WORD.size]):
+    kinds = [kind for (kind,) in _WORD.iter_unpack(tag.data[: len(tag.data) // _WORD.size * _WORD.size])]
+    for kind in kinds:
         if tag.required and kind not in _INFORMATION:
-            name = _MISSING_INFORMATION.get(kind, "unknown")
-            raise BootError(f"{file.name}: its Multiboot2 header requires information of type {kind} ({name}), which there is not")
-    return header
+            raise BootError(f"{file.name}: its Multiboot2 header requires information of type {kind}, which is not defined")
+    return _ask_for_display(file, header, tag) if TagType.FRAMEBUFFER in kinds else header
+
+
+def _ask_for_display(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    """In which mode is but a preference."""
+    return attrs.evolve(header, display=True)
 
 
 def _read_addresses(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
@@ -167,6 +177,8 @@ def _read_entry(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multib
 
 def _read_console_flags(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
     (flags,) = _fields(file, tag, _WORD)
+    if flags & _TEXT_MODE_SUPPORTED:
+        return _ask_for_display(file, header, tag)
     return _refuse(file, header, tag) if flags & _CONSOLE_REQUIRED else header
 
 
@@ -180,21 +192,10 @@ _READERS: Final[Mapping[int, Callable[[KernelFile, Multiboot2Header, _Tag], Mult
     HeaderTagType.ADDRESS: _read_addresses,
     HeaderTagType.ENTRY_ADDRESS: _read_entry,
     HeaderTagType.CONSOLE_FLAGS: _read_console_flags,
+    HeaderTagType.FRAMEBUFFER: _ask_for_display,
     HeaderTagType.MODULE_ALIGNMENT: _ignore,
+    HeaderTagType.EFI_BOOT_SERVICES: _ignore,
+    HeaderTagType.EFI_I386_ENTRY_ADDRESS: _ignore,
+    HeaderTagType.EFI_AMD64_ENTRY_ADDRESS: _ignore,
     HeaderTagType.RELOCATABLE: _read_relocation,
-}
-_INFORMATION: Final = frozenset(TagType) - {TagType.END}
-_MISSING_INFORMATION: Final = {
-    5: "boot device",
-    7: "VBE",
-    8: "framebuffer",
-    10: "APM table",
-    11: "EFI 32-bit system table",
-    12: "EFI 64-bit system table",
-    13: "SMBIOS tables",
-    16: "networking information",
-    17: "EFI memory map",
-    18: "EFI boot services not terminated",
-    19: "EFI 32-bit image handle",
-    20: "EFI 64-bit image handle",
 }

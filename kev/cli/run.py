@@ -54,8 +54,9 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
     """Launch IMAGE, loading each of its pages when it is first touched.
 
     IMAGE is a file, the name of a guest on the root file system, or a URL that fsspec reads. What the guest writes to COM1 goes to
-    standard output, and standard input goes to COM1; on a terminal, Ctrl-A x leaves. The exit code is the guest's own; 2 for a
-    mistake on the command line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
+    standard output, and standard input goes to COM1; on a terminal, Ctrl-A x leaves. Of a guest that writes to nothing but the
+    VGA text screen, the screen is printed at the end. The exit code is the guest's own; 2 for a mistake on the command line, 3 if
+    the guest died, 124 on a timeout, 130 on Ctrl-C.
     """
     from kev.api import launch
 
@@ -133,7 +134,9 @@ def _write(data: bytes) -> None:
 
 
 def _conclude(outcome: "RunReport") -> None:
-    """The closing lines on stderr."""
+    """What only a screen would have shown; the closing lines on stderr."""
+    if outcome.first_output_ms is None and outcome.screen:
+        _write(f"{outcome.screen}\n".encode())
     if outcome.ending.kind is not EndingKind.EXITED:
         click.echo(f"kev: {outcome.ending.message}", err=True)
     first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"

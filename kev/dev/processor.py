@@ -1,7 +1,7 @@
 """The model-specific registers that every processor of this kind has (Intel SDM vol. 4, "Architectural MSRs").
 
 CPUID announces them: the time-stamp counter, memory type ranges, machine checks of which there are none, and the few that firmware
-and kernels look at before they know which processor they run on. Memory types are stored and have no effect.
+and kernels look at without asking, or before they know which processor they run on. Memory types are stored and have no effect.
 """
 
 from typing import Final
@@ -17,6 +17,8 @@ _BIOS_SIGN_ID: Final = 0x8B
 _MTRRCAP: Final = 0xFE
 _MCG_CAP: Final = 0x179
 _MCG_STATUS: Final = 0x17A
+_PERF_STATUS: Final = 0x198
+_PERF_CTL: Final = 0x199
 _MISC_ENABLE: Final = 0x1A0
 _MTRR_PHYS: Final = range(0x200, 0x210)
 _MTRR_FIX_64K: Final = 0x250
@@ -24,15 +26,20 @@ _MTRR_FIX_16K: Final = range(0x258, 0x25A)
 _MTRR_FIX_4K: Final = range(0x268, 0x270)
 _MTRR_DEF_TYPE: Final = 0x2FF
 
+_TEN_TIMES_100_MHZ: Final = 10 << 8
+"""The only performance state, as processors of this family number them."""
+
 _READ_ONLY: Final = {
     _PLATFORM_ID: 0,
     _FEATURE_CONTROL: 1,  # locked, VMX off
     _MTRRCAP: 0x508,  # 8 variable ranges, fixed ranges, write combining
     _MCG_CAP: 0,
+    _PERF_STATUS: _TEN_TIMES_100_MHZ,
 }
 _INITIAL: Final = {
     _BIOS_SIGN_ID: 0,
     _MCG_STATUS: 0,
+    _PERF_CTL: _TEN_TIMES_100_MHZ,
     _MISC_ENABLE: 1,  # fast string operations
     _MTRR_DEF_TYPE: 0xC06,  # ranges on, write-back by default
     **dict.fromkeys((*_MTRR_PHYS, _MTRR_FIX_64K, *_MTRR_FIX_16K, *_MTRR_FIX_4K), 0),

@@ -209,9 +209,11 @@ class TestHeader:
     def test_pages_for_modules_and_memory_information_can_be_required(self) -> None:
         assert Booted(elf(multiboot1_header(0b11))).protocol.name == "multiboot1"
 
-    def test_a_required_video_mode_is_refused(self) -> None:
-        with refused(BootError, "kernel: its Multiboot header requires a video mode (bit 2 of the flags 0x7): there is no display"):
-            Booted(elf(multiboot1_header(0b111)))
+    def test_whoever_requires_a_video_mode_gets_text_mode(self) -> None:
+        booted = Booted(elf(multiboot1_header(0b111)))
+        assert booted.u32(booted.entry.rbx) >> 12 & 1
+        framebuffer = struct.unpack("<QIIIBB", booted.read(booted.entry.rbx + 88, 22))
+        assert framebuffer == (0xB8000, 160, 80, 25, 16, 2)
 
     def test_requirements_that_are_not_defined_are_refused(self) -> None:
         with refused(BootError, "kernel: its Multiboot header requires what is not defined: bits 0x4000 of the flags 0x4001"):

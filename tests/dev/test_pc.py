@@ -11,6 +11,10 @@ from tests.dev.ram import Ram
 PERIODIC, UPDATE = 0x40, 0x10
 
 
+class Screen:
+    start = 0
+
+
 class Pc:
     def __init__(self) -> None:
         board = Board()
@@ -29,6 +33,7 @@ class Pc:
                 memory=Ram(),
                 controllers=board.controllers,
                 console=Console(lambda _: None),
+                screen=Screen(),
                 end=self.exit_codes.append,
             ),
         )

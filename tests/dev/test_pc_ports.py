@@ -135,9 +135,23 @@ def test_port_0x92_enables_address_line_20_and_resets() -> None:
     assert len(resets) == 1
 
 
+class Screen:
+    start = 0
+
+
+def test_the_start_address_moves_the_screen() -> None:
+    bus, screen = PortBus(strict=True), Screen()
+    bus.attach("CRT", CrtController(screen))
+    bus.write(0x3D4, 2, 0x120C)
+    bus.write(0x3D4, 2, 0x340D)
+    assert screen.start == 0x1234
+    bus.write(0x3D4, 2, 0x560F)
+    assert screen.start == 0x1234
+
+
 def test_the_cursor_position_reads_back() -> None:
     bus = PortBus(strict=True)
-    bus.attach("CRT", CrtController())
+    bus.attach("CRT", CrtController(Screen()))
     bus.write(0x3D4, 1, 14)
     bus.write(0x3D5, 1, 0x07)
     bus.write(0x3D4, 2, 0xCF0F)  # Index and value at once.
@@ -147,14 +161,14 @@ def test_the_cursor_position_reads_back() -> None:
 
 
 def test_a_crt_register_that_does_not_exist_reads_as_0() -> None:
-    crt = CrtController()
+    crt = CrtController(Screen())
     crt.write_port(0x3D4, 1, 0xFF)
     crt.write_port(0x3D5, 1, 0x55)
     assert crt.read_port(0x3D5, 1) == 0
 
 
 def test_the_vertical_retrace_begins_and_ends_for_whoever_waits_for_it() -> None:
-    crt = CrtController()
+    crt = CrtController(Screen())
     assert {crt.read_port(0x3DA, 1) & 8 for _ in range(2)} == {0, 8}
 
 
