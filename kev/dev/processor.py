@@ -11,9 +11,11 @@ from kev.exits import GENERAL_PROTECTION, GuestException
 
 _PLATFORM_ID: Final = 0x17
 _TIME_STAMP_COUNTER: Final = 0x10
+_EBL_CR_POWERON: Final = 0x2A
 _FEATURE_CONTROL: Final = 0x3A
 _TSC_ADJUST: Final = 0x3B
 _BIOS_SIGN_ID: Final = 0x8B
+_PLATFORM_INFO: Final = 0xCE
 _MTRRCAP: Final = 0xFE
 _MCG_CAP: Final = 0x179
 _MCG_STATUS: Final = 0x17A
@@ -28,13 +30,17 @@ _MTRR_DEF_TYPE: Final = 0x2FF
 
 _TEN_TIMES_100_MHZ: Final = 10 << 8
 """The only performance state, as processors of this family number them."""
+_HIGHEST_RATIO: Final = 10 << 40
+"""Of the performance status. In the platform information, the lowest stands there."""
 
 _READ_ONLY: Final = {
     _PLATFORM_ID: 0,
+    _EBL_CR_POWERON: 0,
     _FEATURE_CONTROL: 1,  # locked, VMX off
     _MTRRCAP: 0x508,  # 8 variable ranges, fixed ranges, write combining
     _MCG_CAP: 0,
-    _PERF_STATUS: _TEN_TIMES_100_MHZ,
+    _PLATFORM_INFO: _HIGHEST_RATIO | _TEN_TIMES_100_MHZ,
+    _PERF_STATUS: _HIGHEST_RATIO | _TEN_TIMES_100_MHZ,
 }
 _INITIAL: Final = {
     _BIOS_SIGN_ID: 0,

@@ -4,6 +4,7 @@ from kev.console import Console
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
 from kev.dev.ports import PortBus
+from kev.exits import GENERAL_PROTECTION, GuestException
 from kev.pc import Buses, Surroundings, attach_platform
 from tests.dev.board import Board
 from tests.dev.ram import Ram
@@ -87,3 +88,13 @@ def test_each_way_out_ends_the_run_at_its_first_access() -> None:
         pc = Pc()
         pc.write(port, size, value)
         assert pc.exit_codes == [exit_code], f"port {port:#x}"
+
+
+def test_what_kernels_read_of_any_processor_is_there() -> None:
+    msrs = Pc().buses.msrs
+    assert not [
+        index
+        for index in (0x10, 0x17, 0x2A, 0x3A, 0x8B, 0xCE, 0xFE, 0x198, 0x199, 0x1A0, 0x2FF)
+        if isinstance(msrs.read(0, index), GuestException)
+    ]
+    assert msrs.write(0, 0x198, 0) == GENERAL_PROTECTION
