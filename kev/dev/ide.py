@@ -1,5 +1,7 @@
 """The primary IDE channel with up to two disks: programmed I/O with 28-bit addresses (ATA/ATAPI-6, INCITS 361-2002).
 
+Addresses may also be given by cylinder, head and sector, as before ATA-6 (ATA/ATAPI-5, NCITS 340-2000).
+
 Commands take no time: a disk is never busy, and its data is there as soon as the command is written.
 """
 
@@ -8,7 +10,7 @@ from typing import Final
 
 from kev.dev.base import InterruptLine
 from kev.dev.block_device import SECTOR_SIZE, BlockBackend
-from kev.dev.ide_identify import LARGEST_MULTIPLE, MOST_SECTORS, identify_device
+from kev.dev.ide_identify import DEFAULT_GEOMETRY, LARGEST_MULTIPLE, MOST_SECTORS, Geometry, identify_device
 from kev.errors import KevError
 
 _COMMAND_BLOCK: Final = 0x1F0
@@ -45,6 +47,7 @@ _ERROR_ABORTED: Final = 1 << 2
 _ERROR_ID_NOT_FOUND: Final = 1 << 4
 _ERROR_UNCORRECTABLE: Final = 1 << 6
 _DIAGNOSTIC_PASSED: Final = 1
+_ACTIVE: Final = 0xFF
 
 
 class _CommandFailed(Exception):
@@ -69,6 +72,7 @@ class IdeChannel:
         "_control",
         "_disks",
         "_error",
+        "_geometry",
         "_interrupt",
         "_interrupt_pending",
         "_is_write",
@@ -88,6 +92,7 @@ class IdeChannel:
         """The disk that has had the last command: the guest may select the other one while it transfers."""
         self._control = 0
         self._multiple = 0
+        self._geometry = DEFAULT_GEOMETRY
         self._registers = bytearray(8)
         self._commands: Final[dict[int, Callable[[BlockBackend], None]]] = {
             0x10: self._do_nothing,  # RECALIBRATE
@@ -97,10 +102,16 @@ class IdeChannel:
             0x31: self._write_sectors,
             0x40: self._verify_sectors,
             0x41: self._verify_sectors,
-            0x91: self._do_nothing,  # INITIALIZE DEVICE PARAMETERS
+            0x91: self._set_geometry,
             0xC4: self._read_multiple,
             0xC5: self._write_multiple,
             0xC6: self._set_multiple,
+            0xE0: self._flush_cache,  # STANDBY IMMEDIATE
+            0xE1: self._do_nothing,  # IDLE IMMEDIATE
+            0xE2: self._flush_cache,  # STANDBY
+            0xE3: self._do_nothing,  # IDLE
+            0xE5: self._check_power_mode,
+            0xE6: self._flush_cache,  # SLEEP
             0xE7: self._flush_cache,
             0xEC: self._identify,
             0xEF: self._do_nothing,  # SET FEATURES
@@ -184,7 +195,7 @@ class IdeChannel:
 
     def _identify(self, disk: BlockBackend) -> None:
         self._is_write = False
-        self._block = bytearray(identify_device(disk.size // SECTOR_SIZE, self._multiple))
+        self._block = bytearray(identify_device(disk.size // SECTOR_SIZE, self._multiple, self._geometry))
 
     def _read_sectors(self, disk: BlockBackend) -> None:
         self._begin_transfer(disk, block_sectors=1, is_write=False)
@@ -207,6 +218,16 @@ class IdeChannel:
             raise _CommandFailed(_ERROR_ABORTED)
         self._multiple = count
 
+    def _set_geometry(self, disk: BlockBackend) -> None:
+        heads = (self._registers[Register.DEVICE & 7] & 0xF) + 1
+        sectors = self._registers[Register.SECTOR_COUNT & 7]
+        if not sectors:
+            raise _CommandFailed(_ERROR_ABORTED)
+        self._geometry = Geometry(heads, sectors)
+
+    def _check_power_mode(self, disk: BlockBackend) -> None:
+        self._registers[Register.SECTOR_COUNT & 7] = _ACTIVE
+
     def _flush_cache(self, disk: BlockBackend) -> None:
         try:
             disk.flush()
@@ -215,14 +236,22 @@ class IdeChannel:
 
     def _addressed_sectors(self, disk: BlockBackend) -> range:
         """The sectors that the registers name."""
-        device = self._registers[Register.DEVICE & 7]
-        if not device & _DEVICE_LBA:
-            raise _CommandFailed(_ERROR_ABORTED)  # Cylinders, heads and sectors went out of use with ATA-6.
-        first = int.from_bytes(self._registers[Register.LBA_LOW & 7 : Register.DEVICE & 7], "little") | (device & 0xF) << 24
+        first = self._address()
         sectors = range(first, first + (self._registers[Register.SECTOR_COUNT & 7] or 256))
         if sectors.stop > min(disk.size // SECTOR_SIZE, MOST_SECTORS):
             raise _CommandFailed(_ERROR_ID_NOT_FOUND)
         return sectors
+
+    def _address(self) -> int:
+        device = self._registers[Register.DEVICE & 7]
+        low = int.from_bytes(self._registers[Register.LBA_LOW & 7 : Register.DEVICE & 7], "little")
+        if device & _DEVICE_LBA:
+            return low | (device & 0xF) << 24
+        cylinder, sector = divmod(low, 0x100)
+        head, geometry = device & 0xF, self._geometry
+        if not 1 <= sector <= geometry.sectors_per_track or head >= geometry.heads:
+            raise _CommandFailed(_ERROR_ID_NOT_FOUND)
+        return (cylinder * geometry.heads + head) * geometry.sectors_per_track + sector - 1
 
     # Transfers: blocks of sectors, each of which the guest reads from or writes to the data port
 

@@ -221,14 +221,49 @@ def test_an_unknown_command_is_aborted_and_the_next_one_works(channel: Channel) 
     assert channel.read_data(512) == channel.first.sector(3)
 
 
-def test_addresses_by_cylinder_head_and_sector_are_aborted(channel: Channel) -> None:
-    channel.bus.write(0x1F6, 1, 0xA0)
+def read_at(channel: Channel, cylinder: int, head: int, sector: int) -> int:
+    """READ SECTORS by cylinder, head and sector; returns the status."""
+    for register, value in ((0x1F2, 1), (0x1F3, sector), (0x1F4, cylinder & 0xFF), (0x1F5, cylinder >> 8), (0x1F6, 0xA0 | head)):
+        channel.bus.write(register, 1, value)
     channel.bus.write(0x1F7, 1, READ)
-    assert channel.acknowledge() == READY | ERROR
+    return channel.acknowledge()
+
+
+def set_geometry(channel: Channel, heads: int, sectors_per_track: int) -> int:
+    channel.bus.write(0x1F2, 1, sectors_per_track)
+    channel.bus.write(0x1F6, 1, 0xA0 | heads - 1)
+    channel.bus.write(0x1F7, 1, 0x91)
+    return channel.acknowledge()
+
+
+def test_sectors_have_addresses_by_cylinder_head_and_sector_too(channel: Channel) -> None:
+    assert read_at(channel, cylinder=0, head=9, sector=30) == READY | REQUEST
+    assert channel.read_data(512) == channel.first.sector(9 * 63 + 29)
+    assert set_geometry(channel, heads=2, sectors_per_track=8) == READY
+    assert read_at(channel, cylinder=30, head=1, sector=8) == READY | REQUEST
+    assert channel.read_data(512) == channel.first.sector(30 * 16 + 15)
+    channel.command(IDENTIFY)
+    assert channel.read_data(512)[108:118] == b"".join(number.to_bytes(2, "little") for number in (37, 2, 8, 37 * 16, 0))
+
+
+@pytest.mark.parametrize(("cylinder", "head", "sector"), [(0, 0, 0), (0, 0, 9), (0, 2, 1), (37, 1, 1)])
+def test_a_sector_that_the_geometry_does_not_have_is_not_found(channel: Channel, cylinder: int, head: int, sector: int) -> None:
+    set_geometry(channel, heads=2, sectors_per_track=8)
+    assert read_at(channel, cylinder, head, sector) == READY | ERROR
+    assert channel.error == NOT_FOUND
+
+
+def test_a_geometry_without_sectors_is_aborted(channel: Channel) -> None:
+    assert set_geometry(channel, heads=16, sectors_per_track=0) == READY | ERROR
     assert channel.error == ABORTED
 
 
-@pytest.mark.parametrize("command", [VERIFY, FLUSH, 0x10, 0x91, 0xEF])
+def test_the_disk_is_never_asleep(channel: Channel) -> None:
+    assert channel.command(0xE5) == READY
+    assert channel.bus.read(0x1F2, 1) == 0xFF
+
+
+@pytest.mark.parametrize("command", [VERIFY, FLUSH, 0x10, 0x91, 0xE0, 0xE1, 0xE2, 0xE3, 0xE6, 0xEF])
 def test_commands_without_data_succeed_with_an_interrupt(channel: Channel, command: int) -> None:
     assert channel.command(command) == READY
     assert channel.interrupt
