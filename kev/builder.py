@@ -78,6 +78,8 @@ class MachineOptions(NamedTuple):
     """An access to a port without a device ends the run, instead of reading all ones."""
     drives: tuple[Drive, ...] = ()
     """At most one of each kind."""
+    boot_disk: BlockBackend | None = None
+    """The IDE channel's first disk, from which the guest was booted."""
     boot_time: int | None = None
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
@@ -178,8 +180,9 @@ class VmBuilder:
             attach_printer(self._buses, machine)
         if DriveKind.VIRTIO in drives:
             attach_virtio_block(self._buses, machine, drives[DriveKind.VIRTIO])
-        if DriveKind.IDE in drives:
-            attach_ide(self._buses, machine, (None, drives[DriveKind.IDE]))
+        ide = (self._options.boot_disk, drives.get(DriveKind.IDE))
+        if any(disk is not None for disk in ide):
+            attach_ide(self._buses, machine, ide)
 
     def _attach_svirtb(self, disk: BlockBackend) -> None:
         from kev.dev.svirtb import SVIRTB_GPA, SimpleVirtioBlock

@@ -21,6 +21,7 @@ from pager.policy import PagingPolicy
 from pager.source import AsynchronousSource, SynchronousSource
 
 if TYPE_CHECKING:
+    from kev.dev.block_device import BlockBackend
     from kev.engine.amdv.pool import HostPool
     from kev.report import RunReport
     from kev.timeline import Timeline
@@ -70,6 +71,8 @@ def prepare(
     policy = policy or PagingPolicy()
     ram_kib = memory >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
+    if kernel.boot_disk is not None:
+        options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
     space = GuestAddressSpace.reserve(ram_kib, hosts)
     pager = space.pager(kernel.image, ram_kib, source)
@@ -81,6 +84,12 @@ def prepare(
         timeline.attach(vm)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
     return LaunchedMachine(vm, source.name, times, policy, timeline, seed)
+
+
+def _disk(source: SynchronousSource) -> "BlockBackend":
+    from kev.dev.source_disk import SourceDisk
+
+    return SourceDisk(source)
 
 
 def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:

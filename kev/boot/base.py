@@ -9,7 +9,7 @@ from kev.errors import KevError
 from kev.version import __version__
 from pager.image import KernelImage
 from pager.kernel import KernelVmPager
-from pager.source import PageSource
+from pager.source import PageSource, SynchronousSource
 
 
 class BootError(KevError):
@@ -57,6 +57,8 @@ class BootProtocol(ABC):
     """The protocol's: that of its module in `kev.boot`."""
     passes_modules: ClassVar[bool] = True
     """Whether there is a way to tell the kernel of modules and a command line."""
+    boot_disk: SynchronousSource | None = None
+    """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
 
     def __init__(self, image: KernelImage) -> None:
         self.image = image

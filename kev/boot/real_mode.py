@@ -11,6 +11,7 @@ from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
 from pager.image import KernelImage, Segment
 from pager.kernel import KernelVmPager
+from pager.source import SynchronousSource
 
 LOAD_ADDRESS: Final = Gpa(0x7C00)
 SECTOR_SIZE: Final = 512
@@ -25,11 +26,16 @@ _RWX: Final = 7
 class RealMode(BootProtocol):
     """The first 512 bytes of the image at 0x7c00; DL says that they come from the first hard disk. The stack grows down from there.
 
-    A larger image is a disk of which the firmware reads this sector only. There is no firmware to call: interrupt vectors are 0.
+    A larger image is a disk of which the firmware reads this sector only; the sector has to read the others from the IDE channel.
+    There is no firmware to call: interrupt vectors are 0.
     """
 
     name = "real_mode"
     passes_modules = False
+
+    def __init__(self, image: KernelImage, disk: SynchronousSource) -> None:
+        super().__init__(image)
+        self.boot_disk = disk if disk.size > SECTOR_SIZE else None
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:
@@ -45,7 +51,7 @@ class RealMode(BootProtocol):
         if file.head.startswith(_LINUX_MAGIC, _LINUX_HEADER):
             raise BootError(f"{file.name}: a Linux bzImage, for which there is no boot protocol; its vmlinux boots by pvh")
         sector = Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX)
-        return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS))
+        return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS), file.source)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         self.refuse_modules(options)

@@ -3,10 +3,13 @@
 import struct
 from typing import Unpack
 
+import pytest
+
 from kev.boot.base import BootOptions, Module
 from kev.launcher import prepare, run
 from tests.boot.images import KEOS_BASE, MIB, elf, elf_with_note, multiboot1_header, multiboot2_header, note, source
 from tests.boot.machine import Options
+from tests.machine.code import code
 
 MEMORY = 16 * MIB
 
@@ -58,6 +61,28 @@ def test_a_pvh_kernel_finds_the_magic_number_of_its_start_information() -> None:
     text = put(load_eax_from_ebx(0))  # the magic number's first byte
     kernel = elf_with_note(note(b"Xen\0", 18, struct.pack("<I", MIB)), contents=text + POWER_OFF)
     assert output(kernel) == b"\x78"
+
+
+READS_THE_SECOND_SECTOR = code("""
+    fc  31 c0  8e d8  8e c0         ; cld; xor ax, ax; mov ds, ax; mov es, ax
+    ba f2 01  b0 01  ee             ; mov dx, 0x1f2; mov al, 1; out dx, al (one sector)
+    42  ee                          ; inc dx; out dx, al (number 1)
+    30 c0  42 ee  42 ee             ; xor al, al; the rest of the number
+    42  b0 e0  ee                   ; device 0
+    42  b0 20  ee                   ; READ SECTORS
+    ec  a8 08  74 fb                ; in al, dx; test al, 8; jz: until there is data
+    bf 00 7e  b9 00 01  ba f0 01    ; mov di, 0x7e00; mov cx, 256; mov dx, 0x1f0
+    f3 6d                           ; rep insw
+    be 00 7e  ba f8 03              ; mov si, 0x7e00; mov dx, 0x3f8
+    ac  84 c0  74 03  ee  eb f8     ; lodsb; test al, al; jz; out dx, al; jmp: until a zero byte
+    e6 f4                           ; out 0xf4, al
+""")
+
+
+@pytest.mark.parametrize("end", [b"", b"\0" * 1000])
+def test_a_boot_sector_finds_the_rest_of_its_disk_behind_ide(end: bytes) -> None:
+    disk = READS_THE_SECOND_SECTOR.ljust(510, b"\0") + b"\x55\xaaas lazy as any page" + end
+    assert output(disk) == b"as lazy as any page"
 
 
 def test_a_boot_sector_runs_in_real_mode_and_knows_its_disk() -> None:
