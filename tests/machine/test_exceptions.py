@@ -364,6 +364,22 @@ def test_a_forbidden_port_is_gp_and_nothing_behind_it_is_executed(mode: Mode, sl
 
 
 @pytest.mark.parametrize("mode", USER, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("slice_length", [None, 3])
+def test_a_forbidden_port_changes_no_register_after_a_write_to_dr7(mode: Mode, slice_length: int | None) -> None:
+    """The kernel writes to DR7 and returns, twice: the CPU may not look for breakpoints at I/O any more."""
+    clear_dr7 = code("31 c0  0f 23 f8  83 04 24 02 ; xor eax, eax; mov dr7, eax; add dword [esp], 2")
+    back = code("48 cf ; iretq") if mode.long else code("cf ; iret")
+    forbidden = code("b8 41 00 00 00  83 c0 01  e6 30 ; mov eax, 0x41; add eax, 1; out 0x30, al")
+    after = code("b8 22 00 00 00  31 db  bb 33 00 00 00 ; mov eax, 0x22; xor ebx, ebx; mov ebx, 0x33")
+    text = UD2 + UD2 + forbidden + after
+    cpu, found = run_text(mode, text, {handler(6): clear_dr7 + back}, error_code=True, slice_length=slice_length)
+    assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + len(UD2 + UD2 + forbidden) - 2)
+    assert (cpu.vcpu.rax, cpu.vcpu.rbx) == (0x42, 0)
+    assert found.rflags & 0x8D5 == 0x04  # PF
+    assert not cpu.told(IoOut)
+
+
+@pytest.mark.parametrize("mode", USER, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("pages", ["lazy", "awaited"])
 def test_the_permission_map_allows_a_port(mode: Mode, pages: str) -> None:
     with cpu_in(mode, code("e4 10 0f 0b ; in al, 0x10; ud2"), answers={IoIn: lambda _: 0x99}) as cpu:

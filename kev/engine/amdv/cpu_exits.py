@@ -91,7 +91,7 @@ class CpuExits:
         """Takes back the forbidden port access that has just ended the slice, if one has. Says what has to be awaited first."""
         if self._cut_short is None:
             return None
-        (vcpu.rip, violation), self._cut_short = self._cut_short, None
+        violation = self._take_back(vcpu)
         if violation is None:
             vcpu.event = Event(GENERAL_PROTECTION)
         return violation
@@ -191,17 +191,24 @@ class CpuExits:
             self._cut_short = vcpu.rip, None
         except AwaitedPage as awaited:
             self._cut_short = vcpu.rip, awaited.violation
+        if self.slice.counted:
+            settle_flags(vcpu.quads, vcpu.words)
         if not self._port_trap.plant(vcpu, port):
             self.slice.kick_hard()
         return True
 
     def _end_cut_short(self, vcpu: AmdvVcpu) -> None:
-        assert self._cut_short is not None
-        (vcpu.rip, violation), self._cut_short = self._cut_short, None
-        self._port_trap.remove(vcpu)
+        violation = self._take_back(vcpu)
         self.slice.take_back_hard_kick()
         vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
         if violation is None:
             self.events.raise_exception(vcpu, GENERAL_PROTECTION)
         else:
             self.slice.stop(vcpu, violation)
+
+    def _take_back(self, vcpu: AmdvVcpu) -> EptViolation | None:
+        """Puts the vCPU before its forbidden port access; says what has to be awaited before that can be decided."""
+        assert self._cut_short is not None
+        self._port_trap.remove(vcpu)
+        (vcpu.rip, violation), self._cut_short = self._cut_short, None
+        return violation
