@@ -32,7 +32,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def compiler(tmp_path: Path) -> Compiler:
-    pytest.importorskip("ziglang")
     return Compiler(tmp_path)
 
 
