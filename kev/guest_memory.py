@@ -1,6 +1,6 @@
 """Guest-physical memory as devices and boot protocols see it: absent pages are loaded on the way."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa, Gva, page_offset
@@ -15,12 +15,14 @@ from pager.kernel import KernelVmPager
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_devices", "_pager", "_view")
+    __slots__ = ("_devices", "_pager", "_view", "_written")
 
-    def __init__(self, pager: KernelVmPager, devices: MmioBus) -> None:
+    def __init__(self, pager: KernelVmPager, devices: MmioBus, written: Callable[[int], None]) -> None:
+        """`written` is called behind every write, once a page, with a host-physical address in it."""
         self._pager: Final = pager
         self._devices: Final = devices
         self._view: Final = pager.memory.view
+        self._written: Final = written
 
     def read(self, gpa: Gpa, length: int) -> bytes:
         return b"".join(self._view[start:end] for start, end in self._spans(gpa, length, Access.READ))
@@ -29,6 +31,7 @@ class PagedMemory:
         done = 0
         for start, end in list(self._spans(gpa, len(data), Access.WRITE)):
             self._view[start:end] = data[done : done + end - start]
+            self._written(start)
             done += end - start
 
     def read_virtual(self, registers: PagingRegisters, gva: Gva, length: int) -> bytes:

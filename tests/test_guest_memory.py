@@ -22,7 +22,8 @@ class Machine:
         page = pager.memory.allocate()
         devices.attach("svirtb", SimpleVirtioBlock(pager.memory.page(page), TestDisk().disk, Ram()))
         pager.map_mmio_page(SVIRTB_GPA, page)
-        self.memory = PagedMemory(pager, devices)
+        self.written: list[int] = []
+        self.memory = PagedMemory(pager, devices, self.written.append)
 
 
 def test_what_a_device_writes_is_read_across_pages() -> None:

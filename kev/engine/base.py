@@ -155,4 +155,7 @@ class Engine(Protocol[State]):
     def invalidate(self, gpa: Gpa) -> None:
         """The nested mapping of a page was removed or narrowed, or its frame refilled: forget what was cached of it."""
 
+    def written(self, hpa: int) -> None:
+        """A device has written to the page of host-physical memory that holds `hpa`: what was its code is no longer."""
+
     def close(self) -> None: ...

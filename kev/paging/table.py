@@ -40,7 +40,7 @@ class Leaf(NamedTuple):
 class PageTable:
     """Maps guest-physical pages to host-physical ones. Addresses that are not page-aligned are refused (`UnalignedAddress`)."""
 
-    __slots__ = ("_leaf_tables", "_page_flags", "_present", "_words", "format", "memory", "root", "tables")
+    __slots__ = ("_address_mask", "_leaf_tables", "_page_flags", "_present", "_words", "format", "memory", "root", "tables")
 
     def __init__(self, memory: HostMemory, format: EntryFormat) -> None:
         """An empty table in `memory`, of one page."""
@@ -52,7 +52,8 @@ class PageTable:
         """The pages of host-physical memory that the tree consists of."""
         self._words: Final = memory.words
         self._present: Final = format.present
-        self._page_flags: Final = tuple(_page_flags(format, permissions) for permissions in range(8))
+        self._page_flags = tuple(_page_flags(format, permissions) for permissions in range(8))
+        self._address_mask = ADDRESS_MASK
         self._leaf_tables: Final[dict[int, int]] = {}  # gpa >> 21 -> word index of the level 1 table
 
     def map_page(self, gpa: int, hpa: int, permissions: int = Permissions.RWX) -> None:
@@ -114,6 +115,22 @@ class PageTable:
         for start, stop, size in _pieces(gpa, gpa + length, hpa - gpa, largest):
             self._fill(start, stop, start + hpa - gpa, size, self.format.leaf_flags(permissions, memory_type, size))
 
+    def add_to_pages(self, bits: int) -> None:
+        """Sets address `bits` in the entry of every 4 KiB page that all is permitted of, those mapped from now on included.
+
+        For an engine that reaches the same memory by two host-physical addresses: what this table says of its pages stays the same.
+        """
+        self._address_mask &= ~bits
+        everything = Permissions.RWX.value
+        flags = list(self._page_flags)
+        usual = flags[everything]
+        assert usual is not None
+        for gpa, entry, level, _ in list(self.leaves()):
+            if level == 1 and entry & ~ADDRESS_MASK & ~self.format.accessed_dirty == usual:
+                self._words[self._entry_index(gpa, level)] |= bits
+        flags[everything] = usual | bits
+        self._page_flags = tuple(flags)
+
     def unmap(self, gpa: Gpa, size: PageSize = PageSize.SIZE_4K) -> Mapping:
         """Removes one page, and the tables that this empties; returns what it was. A larger page around it is split first.
 
@@ -174,7 +191,17 @@ class PageTable:
         entry = self._words[table + (gpa >> 12 & 511)]
         if not entry & self._present or access and int(access) & ~self.format.permission_bits(entry):
             return None
-        return Hpa(entry & ADDRESS_MASK | gpa & 0xFFF)
+        return Hpa(entry & self._address_mask | gpa & 0xFFF)
+
+    def leaf_index(self, gpa: int) -> int | None:
+        """Which of `memory.words` is the entry of the 4 KiB page at `gpa`; None if no such page is mapped."""
+        table = self._leaf_tables.get(gpa >> 21)
+        if table is None:
+            if self.translate(gpa) is None or gpa >> 21 not in self._leaf_tables:
+                return None
+            table = self._leaf_tables[gpa >> 21]
+        index = table + (gpa >> 12 & 511)
+        return index if self._words[index] & self._present else None
 
     def __iter__(self) -> Iterator[Mapping]:
         """Every page in the order of guest-physical addresses. A page just seen may be protected or remapped meanwhile."""
@@ -323,7 +350,7 @@ class PageTable:
         if len(entries) == LEVELS:
             self._leaf_tables[gpa >> 21] = (entries[-2] & ADDRESS_MASK) >> 3
         offset = (1 << level_shift(LEVELS + 1 - len(entries))) - 1
-        return Hpa(entries[-1] & ADDRESS_MASK & ~offset | gpa & offset)
+        return Hpa(entries[-1] & self._address_mask & ~offset | gpa & offset)
 
     def _permission_bits(self, entries: Sequence[int]) -> int:
         """What all levels together permit."""
@@ -339,7 +366,7 @@ class PageTable:
 
     def _describe(self, gpa: int, entry: int, level: int, permission_bits: int) -> Mapping:
         size = PageSize(1 << level_shift(level))
-        hpa = Hpa(entry & ADDRESS_MASK & -size)
+        hpa = Hpa(entry & self._address_mask & -size)
         return Mapping(Gpa(gpa), hpa, size, Permissions(permission_bits), self.format.memory_type(entry))
 
     def _range(self, first: Leaf, end: int) -> MappedRange:

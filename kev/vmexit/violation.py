@@ -15,7 +15,7 @@ class WindowEngine(Protocol):
     """What this controller asks of an engine."""
 
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
-        """A host-physical range whose loads and stores become MMIO exits for the guest-physical range at `gpa`."""
+        """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
 
     def invalidate(self, gpa: Gpa) -> None: ...
 

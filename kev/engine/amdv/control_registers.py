@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 _PAE: Final = 1 << 5
 UMIP: Final = 1 << 11
+_SMEP: Final = 1 << 20
 _DEFINED: Final = (
     0x7FF  # VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT
     | UMIP
     | 1 << 16  # FSGSBASE
-    | 1 << 20  # SMEP
+    | _SMEP
     | 1 << 21  # SMAP
 )
 _SMSW: Final = (0x01, 4)
@@ -40,6 +41,8 @@ def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
         return
     exits.uc.write_register(REG_CR4, value)
     exits.intercepts.set_umip(bool(value & UMIP))
+    if value & _SMEP:
+        exits.code.watch()
     vcpu.skip(instruction.length)
 
 

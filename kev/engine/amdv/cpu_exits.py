@@ -17,6 +17,7 @@ from kev.engine.amdv.port_trap import PortTrap
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
+from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, Exit, GuestException, IoIn, IoOut, Reply
@@ -35,16 +36,24 @@ _VMCALL_BYTES: Final = b"\x0f\x01\xc1"
 class CpuExits:
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_port_trap", "_vmcb", "events", "intercepts", "linear", "slice", "uc")
+    __slots__ = ("_cut_short", "_port_trap", "_vmcb", "code", "events", "intercepts", "linear", "slice", "uc")
 
     def __init__(
-        self, uc: EmulatedCpu, slice: Slice, events: Events, linear: LinearMemory, intercepts: Intercepts, vmcb: Vmcb
+        self,
+        uc: EmulatedCpu,
+        slice: Slice,
+        events: Events,
+        linear: LinearMemory,
+        intercepts: Intercepts,
+        code: TranslatedCode,
+        vmcb: Vmcb,
     ) -> None:
         self.uc: Final = uc
         self.slice: Final = slice
         self.events: Final = events
         self.linear: Final = linear
         self.intercepts: Final = intercepts
+        self.code: Final = code
         self._vmcb: Final = vmcb
         self._cut_short: tuple[int, EptViolation | None] | None = None
         """Where a forbidden port access was begun, and what its check has to wait for."""
@@ -124,7 +133,10 @@ class CpuExits:
         reply = self.slice.service(exit)
         if reply is None:
             self.slice.stop(vcpu, exit)
-        elif self.events.delivering is not None:
+            return
+        if exit.access is Access.EXECUTE:
+            self.code.fetched(exit.gpa)
+        if self.events.delivering is not None:
             self.events.deliver(vcpu, self.events.delivering)
 
     def _on_instruction(self, vcpu: AmdvVcpu, code: int) -> None:

@@ -18,6 +18,7 @@ from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.libunicorn import Context
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
+from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, EntryState, Service
@@ -49,7 +50,9 @@ class AmdvEngine:
         self._linear = LinearMemory(memory, table, self._slice.ask)
         self._intercepts = Intercepts(cpu, vmcb)
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
-        self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, vmcb)
+        self._code = TranslatedCode(self._uc, memory, table, self._linear, self._slice)
+        self._linear.stored = self._code.stored
+        self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb)
 
     def create_vcpu(self, index: int) -> AmdvVcpu:
         vcpu = AmdvVcpu(index, Context(self._uc), self)
@@ -71,6 +74,7 @@ class AmdvEngine:
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
         self._make_current(vcpu)
         slice, events = self._slice, self._events
+        self._code.settle()
         slice.begin(service, counted=budget.instructions is not None)
         events.delivering = None
         if vcpu.unpushed is not None:
@@ -131,9 +135,13 @@ class AmdvEngine:
     def invalidate(self, gpa: Gpa) -> None:
         self._linear.forget()
         self._uc.flush_tlb()
+        self._code.unmapped(gpa)
+
+    def written(self, hpa: int) -> None:
+        self._code.written(hpa)
 
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
-        """A host-physical range whose loads and stores become MMIO exits for the guest-physical range at `gpa`."""
+        """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
         start = self._window
         self._window += length
         base = int(gpa)

@@ -31,6 +31,7 @@ _RDTSC_BYTES: Final = b"\x0f\x31"
 _EFER: Final = 0xC0000080
 _EFER_WRITABLE: Final = 0x4901  # SCE, LME, NXE, FFXSR
 _EFER_LME: Final = 1 << 8
+_EFER_NXE: Final = 1 << 11
 _EFER_LMA: Final = 1 << 10
 _CR0_PG: Final = 1 << 31
 
@@ -100,6 +101,8 @@ def _efer(exits: "CpuExits", vcpu: AmdvVcpu, value: int | None) -> None:
         return
     vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE | vcpu.efer & _EFER_LMA | vmcb.EFER_SVME
     exits.uc.flush_tlb()
+    if value & _EFER_NXE:
+        exits.code.watch()
     vcpu.skip(2)
 
 

@@ -21,7 +21,9 @@ _PROT_ALL: Final = 7
 
 _HOOK_INTR: Final = 1 << 0
 _HOOK_INSN: Final = 1 << 1
+_HOOK_MEM_READ_PROT: Final = 1 << 7
 _HOOK_INSN_INVALID: Final = 1 << 14
+_HOOK_EDGE_GENERATED: Final = 1 << 15
 _INS_IN: Final = 218
 _INS_OUT: Final = 500
 _INS_SYSCALL: Final = 699
@@ -97,12 +99,16 @@ _context_free: Final = _function(_quick, "uc_context_free", _POINTER)
 _context_save: Final = _function(_quick, "uc_context_save", _HANDLE, _POINTER)
 _context_restore: Final = _function(_quick, "uc_context_restore", _HANDLE, _POINTER)
 
+_EVERYWHERE: Final = (1, 0)
+
 # Every callback is given the handle first and the hook's user data, which is not used, last.
 _INTERRUPT: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT32, _POINTER)
 _INVALID_INSTRUCTION: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _HANDLE, _POINTER)
 _IN: Final = ctypes.CFUNCTYPE(_UINT32, _HANDLE, _UINT32, _INT, _POINTER)
 _OUT: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT32, _INT, _UINT32, _POINTER)
 _SYSTEM_CALL: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER)
+_EDGE_GENERATED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER, _POINTER, _POINTER)
+_MEMORY_REFUSED: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _HANDLE, _INT, _UINT64, _INT, ctypes.c_int64, _POINTER)
 _MMIO_READ: Final = ctypes.CFUNCTYPE(_UINT64, _HANDLE, _UINT64, ctypes.c_uint, _POINTER)
 _MMIO_WRITE: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT64, ctypes.c_uint, _UINT64, _POINTER)
 
@@ -118,6 +124,11 @@ def _check(status: int) -> None:
         describe = _quick.uc_strerror
         describe.restype = ctypes.c_char_p
         raise EmulationError(describe(status).decode())
+
+
+def block_range(block: int) -> tuple[int, int]:
+    """The linear address and the size in bytes of the instructions in a translated block (`uc_tb`)."""
+    return ctypes.c_uint64.from_address(block).value, ctypes.c_uint16.from_address(block + 10).value
 
 
 class Context:
@@ -143,7 +154,7 @@ class EmulatedCpu:
     the run and leaves `run`.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_devices", "_hooks", "_number", "_raised", "handle")
+    __slots__ = ("__weakref__", "_callbacks", "_hooks", "_mapped", "_number", "_raised", "handle")
 
     def __init__(self) -> None:
         handle = _HANDLE()
@@ -155,7 +166,7 @@ class EmulatedCpu:
         self._callbacks: list[object] = []
         """The library does not keep them alive."""
         self._hooks: list[int] = []
-        self._devices: list[tuple[int, int]] = []
+        self._mapped: list[tuple[int, int]] = []
         self._raised: BaseException | None = None
         self._number = _UINT64()
         self._write_control(_CTL_CPU_MODEL, _INT(_CPU_EPYC_ROME))
@@ -172,21 +183,26 @@ class EmulatedCpu:
         """Puts `size` bytes of this process's memory behind physical `address`."""
         _check(_mem_map_ptr(self.handle, address, size, _PROT_ALL, host_address))
 
+    def map_alias(self, address: int, size: int, host_address: int) -> None:
+        """The same until `disconnect`: memory may lie behind several physical addresses."""
+        self.map_memory(address, size, host_address)
+        self._mapped.append((address, size))
+
     def map_device(self, address: int, size: int, load: Callable[..., int], store: Callable[..., None]) -> None:
         """Makes loads and stores at physical `address` call `load(_, offset, size, _)` and `store(_, offset, size, value, _)`."""
         loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
         _check(_mmio_map(self.handle, address, size, loader, None, storer, None))
         self._callbacks += (loader, storer)
-        self._devices.append((address, size))
+        self._mapped.append((address, size))
 
     def disconnect(self) -> None:
-        """Removes every hook and device."""
+        """Removes every hook, device and alias."""
         for hook in self._hooks:
             _check(_hook_del(self.handle, hook))
-        for address, size in self._devices:
+        for address, size in self._mapped:
             _check(_mem_unmap(self.handle, address, size))
         self._hooks.clear()
-        self._devices.clear()
+        self._mapped.clear()
         self._callbacks.clear()
 
     def flush_tlb(self) -> None:
@@ -207,6 +223,19 @@ class EmulatedCpu:
         """`callback(_, _)` says whether to go on."""
         self._hook(_HOOK_INSN_INVALID, _INVALID_INSTRUCTION(self._guard(callback)))
 
+    def on_translation(self, callback: Callable[..., None]) -> None:
+        """`callback(_, block, _, _)` when a block was translated that is about to be executed; see `block_range`."""
+        self._hook(_HOOK_EDGE_GENERATED, _EDGE_GENERATED(self._guard(callback)))
+
+    def look_at_stores(self, first: int, last: int) -> None:
+        """Every store to the physical addresses `first` to `last` is looked at: whether it changes translated instructions.
+
+        Otherwise the CPU looks at the first store only that is made through a mapping which does not permit execution, until the
+        mapping is looked up anew. It must look where somebody might want to be told, so this hook wants to be told of something
+        that does not happen: reads of memory that was mapped without the right to read it.
+        """
+        self._hook(_HOOK_MEM_READ_PROT, _MEMORY_REFUSED(lambda *_: False), within=(first, last))
+
     def on_in(self, callback: Callable[..., int]) -> None:
         """`callback(_, port, size, _)` returns what IN reads."""
         self._hook(_HOOK_INSN, _IN(self._guard(callback)), _INT(_INS_IN))
@@ -223,10 +252,9 @@ class EmulatedCpu:
         """`callback(_, _)`."""
         self._hook(_HOOK_INSN, _SYSTEM_CALL(self._guard(callback)), _INT(_INS_SYSENTER))
 
-    def _hook(self, kind: int, callback: object, *arguments: object) -> None:
-        everywhere = (1, 0)
+    def _hook(self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE) -> None:
         hook = ctypes.c_size_t()
-        _check(_hook_add(self.handle, ctypes.byref(hook), kind, callback, None, *everywhere, *arguments))
+        _check(_hook_add(self.handle, ctypes.byref(hook), kind, callback, None, *within, *arguments))
         self._hooks.append(hook.value)
         self._callbacks.append(callback)
 

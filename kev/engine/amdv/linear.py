@@ -15,6 +15,10 @@ _GATE_16_BIT: Final = frozenset({6, 7})  # types of 286 interrupt and trap gates
 _MOST_WALKS: Final = 256
 
 
+def _nobody_cares(_hpa: int) -> None:
+    """Stands in until somebody wants to be told."""
+
+
 class AwaitedPage(Exception):
     """A page on the way has to be awaited."""
 
@@ -43,7 +47,7 @@ class LinearMemory:
     has changed: that takes a tenth of the time. Changes of the nested tables come with `forget`.
     """
 
-    __slots__ = ("_ask", "_entries", "_loads", "_memory", "_table", "_walks")
+    __slots__ = ("_ask", "_entries", "_loads", "_memory", "_table", "_walks", "stored")
 
     def __init__(self, memory: HostMemory, table: PageTable, ask: Callable[[Exit], Reply | None]) -> None:
         """`ask` is told of pages that are not mapped, as the CPU would tell."""
@@ -51,6 +55,8 @@ class LinearMemory:
         self._table = table
         self._ask = ask
         self._loads = True
+        self.stored: Callable[[int], None] = _nobody_cares
+        """Called behind every write, with its host-physical address."""
         self._walks: Final[dict[int, _Walk]] = {}
         self._entries: Final[dict[int, int]] = {}  # of the last walk: words by index
 
@@ -64,6 +70,16 @@ class LinearMemory:
             return translate(self._read_entry, vcpu, gva)
         except GuestFault:
             return None
+
+    def frame(self, vcpu: AmdvVcpu, gva: int) -> int | None:
+        """The host-physical address of the page that holds `gva`, permissions aside; None if it is not there."""
+        self._loads = False
+        try:
+            return self._page(vcpu, gva, for_write=False)
+        except (GuestFault, AwaitedPage):
+            return None
+        finally:
+            self._loads = True
 
     def peek(self, vcpu: AmdvVcpu, gva: int, length: int) -> bytes:
         """Bytes at `gva`, as far as they are there; nothing is loaded for them."""
@@ -126,6 +142,7 @@ class LinearMemory:
         done = 0
         for hpa, size in pieces:
             self._memory.view[hpa : hpa + size] = data[done : done + size]
+            self.stored(hpa)
             done += size
 
     def _pieces(self, vcpu: AmdvVcpu, gva: int, length: int, *, for_write: bool) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,126 @@
+"""Keeps translated instructions true to the memory that they were translated from.
+
+The emulated CPU notices a store to code if the store's own mapping permits execution. If it does not, the CPU looks at the first
+store only, until the mapping is looked up anew: a kernel that writes a program through an execute-disabled alias would execute what
+was there before. Nor does the CPU notice what others write.
+
+So every store to the machine's memory is looked at. As that takes ten times as long, the memory lies in the CPU's physical address
+space a second time, where it is not; pages lie there until they are executed. And which frames have code is kept, for the writes of
+others.
+"""
+
+from typing import Final
+
+from kev.addressing import GIB, PAGE_MASK, PAGE_SHIFT, Gpa, page_floor
+from kev.engine.amdv import layout
+from kev.engine.amdv.libunicorn import EmulatedCpu, block_range
+from kev.engine.amdv.linear import LinearMemory
+from kev.engine.amdv.slice import Slice
+from kev.engine.amdv.vcpu import AmdvVcpu
+from kev.memory import HostMemory
+from kev.paging.table import PageTable
+
+_ALIAS: Final = 1 << 39  # of a byte's second host-physical address
+_GUEST_MODE: Final = 1 << 21  # in HFLAGS
+
+
+class TranslatedCode:
+    """Which pages have been executed.
+
+    Watching costs some 2 us for each block that is translated. It begins when something can happen that the CPU does not notice:
+    the guest enables NX or SMEP, a device writes to memory, a page is unmapped. What was translated until then is forgotten.
+    """
+
+    __slots__ = ("_due", "_frames", "_linear", "_memory", "_slice", "_table", "_uc", "_watching")
+
+    def __init__(self, uc: EmulatedCpu, memory: HostMemory, table: PageTable, linear: LinearMemory, slice: Slice) -> None:
+        self._uc: Final = uc
+        self._memory: Final = memory
+        self._table: Final = table
+        self._linear: Final = linear
+        self._slice: Final = slice
+        self._frames: Final[dict[int, int]] = {}  # guest-physical pages by the frame that instructions were translated from
+        self._watching = False
+        self._due = False
+
+    # Stores of the guest.
+
+    def watch(self) -> None:
+        """From now on stores to code are noticed, whatever the mapping. For callbacks that no translated code waits for."""
+        if self._watching:
+            return
+        self._watching = True
+        size = self._memory.size
+        self._uc.look_at_stores(0, size - 1)
+        if size <= _ALIAS - GIB:
+            self._uc.map_alias(_ALIAS, size, self._memory.address)
+            self._table.add_to_pages(_ALIAS)
+        self._uc.on_translation(self._on_translation)
+        self._uc.flush_tlb()
+        self._uc.flush_code()
+
+    def fetched(self, gpa: Gpa) -> None:
+        """A page that was absent is there, and is about to be executed."""
+        if self._watching:
+            self._move(page_floor(gpa))
+
+    def _on_translation(self, _uc: int, block: int, _previous: int, _data: object) -> None:
+        vcpu = self._slice.vcpu
+        if vcpu is None or not vcpu.words[layout.HFLAGS >> 2] & _GUEST_MODE:
+            return
+        address, size = block_range(block)
+        self._note(vcpu, address)
+        if address + size - 1 >> PAGE_SHIFT != address >> PAGE_SHIFT:
+            self._note(vcpu, address + size - 1)
+
+    def _note(self, vcpu: AmdvVcpu, address: int) -> None:
+        """Instructions in the page that holds the linear `address` are about to be executed."""
+        frame = self._linear.frame(vcpu, address)
+        if frame is None or frame in self._frames:
+            return
+        gpa = self._linear.look_up(vcpu, address)
+        assert gpa is not None
+        self._frames[frame] = page_floor(gpa)
+        if self._move(page_floor(gpa)):
+            self._uc.flush_tlb()
+
+    def _move(self, page: int) -> bool:
+        """Lets the guest have a page where stores are looked at; False if it has it there already."""
+        index = self._table.leaf_index(page)
+        if index is None or not self._memory.words[index] & _ALIAS:
+            return False
+        self._memory.words[index] &= ~_ALIAS
+        return True
+
+    # What others do.
+
+    def written(self, hpa: int) -> None:
+        """A device has written to the page at `hpa`."""
+        if not self._watching or hpa & ~PAGE_MASK in self._frames:
+            self._forget_soon()
+
+    def stored(self, hpa: int) -> None:
+        """The hypervisor has written for an instruction of the guest."""
+        if hpa & ~PAGE_MASK in self._frames:
+            self._forget_soon()
+
+    def unmapped(self, gpa: Gpa) -> None:
+        """A page is no longer there. When it comes again, its frame may be filled otherwise."""
+        if not self._watching or page_floor(gpa) in self._frames.values():
+            self._forget_soon()
+
+    def _forget_soon(self) -> None:
+        """After the instruction that is being executed. Its block may still be needed, so nothing can be forgotten now."""
+        self._due = True
+        self._frames.clear()
+        self._slice.end_soon()
+
+    def settle(self) -> None:
+        """Called before every slice."""
+        if not self._due:
+            return
+        self._due = False
+        if self._watching:
+            self._uc.flush_code()
+        else:
+            self.watch()
