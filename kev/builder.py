@@ -206,6 +206,6 @@ class VmBuilder:
         vm.handle(Rdmsr, msrs.read)
         vm.handle(Wrmsr, msrs.write)
         vm.handle(Rdtsc, msrs.read_time_stamp_counter)
-        vm.handle(Cpuid, CpuidController(len(self._vcpus)).handle)
+        vm.handle(Cpuid, CpuidController(len(self._vcpus), self._controllers.local_apics.is_enabled).handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics, interrupts).handle)
         vm.handle(Vmcall, hypercalls.handle)

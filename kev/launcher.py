@@ -16,6 +16,7 @@ from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, PreemptionTimer
 from kev.launch_times import LaunchTimes
 from kev.pc import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
+from kev.vcpu import ActivityState
 from kev.vm import Vm
 from pager.policy import PagingPolicy
 from pager.source import AsynchronousSource, SynchronousSource
@@ -136,7 +137,8 @@ def _run_head_start(vm: Vm) -> Exit:
     while True:
         exit = vm.run_slice(vm.vcpus[0], Budget(seconds=remaining))
         remaining = end - time.perf_counter()
-        if vm.ending is not None or remaining <= 0 or not isinstance(exit, PreemptionTimer):
+        runs = vm.ending is None and vm.vcpus[0].activity is ActivityState.ACTIVE
+        if not runs or remaining <= 0 or not isinstance(exit, PreemptionTimer):
             return exit
         vm.timers.run_due()
 

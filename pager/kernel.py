@@ -164,17 +164,23 @@ class KernelVmPager:
         self.pages.advance(gpa, _PUBLISH)
         self._mmio_pages[gpa] = page
 
-    def finalize_mem(self) -> Gpa:
+    def finalize_mem(self, command_line: str = "") -> Gpa:
         """Makes page 0 the Multiboot2 information, with a map of all RAM but this page; returns where it is.
 
-        PagerError if the image itself needs page 0.
+        A `command_line` follows the map. PagerError if the image itself needs page 0, or if the information does not fit into it.
         """
         if self.loaders.segments(MBI_GPA):
             raise PagerError(f"{self.image.source.name}: a segment begins in page {MBI_GPA:#x}, where the boot information goes")
         below, *above = self.ram
         usable = [range(MBI_GPA + PAGE_SIZE, below.stop), *above]
         regions = [MemoryRegion(region.start, len(region)) for region in usable if region]
-        self.map_page(MBI_GPA, contents(MbiWriter().memory_map(regions).finish()))
+        writer = MbiWriter().memory_map(regions)
+        information = (writer.command_line(command_line) if command_line else writer).finish()
+        if len(information) > PAGE_SIZE:
+            raise PagerError(
+                f"the boot information has {len(information)} bytes, with a command line of {len(command_line)}; {PAGE_SIZE} fit"
+            )
+        self.map_page(MBI_GPA, contents(information))
         return MBI_GPA
 
     def try_lazy_paging(self, exit: EptViolation) -> bool:

@@ -56,7 +56,8 @@ class BootProtocol(ABC):
     name: ClassVar[str]
     """The protocol's: that of its module in `kev.boot`."""
     passes_modules: ClassVar[bool] = True
-    """Whether there is a way to tell the kernel of modules and a command line."""
+    """Whether there is a way to tell the kernel of modules."""
+    passes_command_line: ClassVar[bool] = True
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
 
@@ -81,11 +82,11 @@ class BootProtocol(ABC):
         `pager` is that of `image`. Nothing is loaded. BootError if there is no room, or no way to pass what `options` has.
         """
 
-    def refuse_modules(self, options: BootOptions) -> None:
-        """BootError if `options` has modules or a command line. For protocols that pass neither."""
-        if options.modules:
+    def refuse(self, options: BootOptions) -> None:
+        """BootError if `options` has modules or a command line and the protocol does not pass them."""
+        if options.modules and not self.passes_modules:
             raise BootError(f"module {options.modules[0].name!r}: the {self.name} boot protocol passes no modules")
-        if options.command_line:
+        if options.command_line and not self.passes_command_line:
             raise BootError(f"command line {options.command_line!r}: the {self.name} boot protocol passes none")
 
 

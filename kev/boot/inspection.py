@@ -92,7 +92,9 @@ def _refusals(file: KernelFile, protocol: type[BootProtocol], image: KernelImage
     least = image.end if image.end <= MMIO_HOLE.start else image.end - len(MMIO_HOLE)
     yield Refusal(f"--memory below {page_ceil(least) // KIB}K", f"the image ends at {image.end:#x}")
     if not protocol.passes_modules:
-        yield Refusal("--module, --append", f"the {protocol.name} boot protocol passes neither modules nor a command line")
+        yield Refusal("--module", f"the {protocol.name} boot protocol passes no modules")
+    if not protocol.passes_command_line:
+        yield Refusal("--append", f"the {protocol.name} boot protocol passes no command line")
     for other in PROTOCOLS:
         try:
             protocol_named(other).open(file)

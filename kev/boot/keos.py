@@ -23,11 +23,11 @@ _STACK: Final = 0xA0000
 
 
 class Keos(BootProtocol):
-    """EAX holds Multiboot2's magic number, EBX and RSI point to the information: a memory map and nothing else.
+    """EAX holds Multiboot2's magic number, EBX and RSI point to the information: a memory map, and a command line if there is one.
 
-    KeOS keeps room for few tags and regions, hence the short information; other Multiboot2 kernels get all of it, from
-    `kev.boot.multiboot2`. KeOS is told from them by its address: its entry is mapped at `VIRTUAL_BASE` from its physical one.
-    Kernels for other loaders lie in the upper 2 GiB, in the middle of the address space, or at physical addresses.
+    That is what KeV passes, in page 0; other Multiboot2 kernels get all of the information, from `kev.boot.multiboot2`. KeOS is
+    told from them by its address: its entry is mapped at `VIRTUAL_BASE` from its physical one. Kernels for other loaders lie in the
+    upper 2 GiB, in the middle of the address space, or at physical addresses.
     """
 
     name = "keos"
@@ -51,9 +51,9 @@ class Keos(BootProtocol):
         return cls(file.elf)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
-        self.refuse_modules(options)
+        self.refuse(options)
         install_tables(pager, options)
-        information = pager.finalize_mem()
+        information = pager.finalize_mem(options.command_line)
         return protected_mode(
             self.image.entry,
             code=_CODE_SELECTOR,

@@ -104,6 +104,7 @@ class Multiboot1(BootProtocol):
         self, base: Gpa, pager: KernelVmPager, options: BootOptions, modules: list[PlacedModule], section_headers: bytes
     ) -> bytes:
         writer = InformationWriter(base, _INFORMATION.size)
+        name = self.image.source.name  # kernels look for their own arguments behind it
         flags = _HAS_MEMORY | _HAS_COMMAND_LINE | _HAS_MODULES | _HAS_MEMORY_MAP | _HAS_BOOT_LOADER_NAME
         symbols = (0, 0, 0, 0)
         if self._sections is not None:
@@ -117,7 +118,7 @@ class Multiboot1(BootProtocol):
             flags,
             lower_memory_kib(pager.ram),
             upper_memory_kib(pager.ram),
-            writer.add_string(options.command_line),
+            writer.add_string(f"{name} {options.command_line}" if options.command_line else name),
             len(modules),
             writer.add(entries),
             *symbols,

@@ -32,6 +32,7 @@ class RealMode(BootProtocol):
 
     name = "real_mode"
     passes_modules = False
+    passes_command_line = False
 
     def __init__(self, image: KernelImage, disk: SynchronousSource) -> None:
         super().__init__(image)
@@ -54,7 +55,7 @@ class RealMode(BootProtocol):
         return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS), file.source)
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
-        self.refuse_modules(options)
+        self.refuse(options)
         install_bios_data(pager)
         install_tables(pager, options)
         return real_mode(self.image.entry, rdx=_FIRST_HARD_DISK, rsp=LOAD_ADDRESS)

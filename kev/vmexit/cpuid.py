@@ -1,5 +1,6 @@
 """CPUID: the processor that guests see."""
 
+from collections.abc import Callable
 from typing import Final
 
 from kev.exits import Cpuid, CpuidResult
@@ -26,6 +27,7 @@ _ECX: Final = (
     | 1 << 31  # running under a hypervisor
 )
 _EDX: Final = 0x078BFBFF  # FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFLUSH MMX FXSR SSE SSE2
+_APIC: Final = 1 << 9
 _HTT: Final = 1 << 28
 
 # Leaf 7: FSGSBASE BMI1 SMEP BMI2 RDSEED ADX SMAP CLFLUSHOPT CLWB; UMIP.
@@ -73,10 +75,12 @@ _FIXED: Final = _fixed_leaves()
 class CpuidController:
     """Answers CPUID for a machine of `vcpus` processors in one package."""
 
-    __slots__ = ("_vcpus",)
+    __slots__ = ("_has_apic", "_vcpus")
 
-    def __init__(self, vcpus: int) -> None:
+    def __init__(self, vcpus: int, has_apic: Callable[[int], bool]) -> None:
+        """`has_apic(vcpu)`: the processor's local APIC is enabled in IA32_APIC_BASE; if not, it is as if there were none."""
         self._vcpus = vcpus
+        self._has_apic = has_apic
 
     def handle(self, vcpu: Vcpu, exit: Cpuid) -> CpuidResult:
         leaf = exit.leaf
@@ -90,7 +94,8 @@ class CpuidController:
 
     def _features(self, vcpu: Vcpu) -> CpuidResult:
         ebx = vcpu.index << 24 | self._vcpus << 16 | 8 << 8  # CLFLUSH size in units of 8 bytes
-        return CpuidResult(_SIGNATURE, ebx, _ECX, _EDX | (_HTT if self._vcpus > 1 else 0))
+        edx = _EDX | (_HTT if self._vcpus > 1 else 0)
+        return CpuidResult(_SIGNATURE, ebx, _ECX, edx if self._has_apic(vcpu.index) else edx & ~_APIC)
 
     def _topology(self, vcpu: Vcpu, subleaf: int) -> CpuidResult:
         """Extended topology: one thread a core, all cores in one package."""

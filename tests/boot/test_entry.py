@@ -38,10 +38,10 @@ def load_eax_from_ebx(offset: int) -> bytes:
 
 
 def test_a_multiboot1_kernel_reads_its_command_line_and_its_module() -> None:
-    command_line = put(load_eax_from_ebx(16) + CHARACTER_AT_EAX)
+    command_line = put(load_eax_from_ebx(16) + CHARACTER_AT_EAX)  # it begins with the kernel's name
     module = put(load_eax_from_ebx(24) + b"\x8b\x00" + CHARACTER_AT_EAX)  # mov eax, [eax]
     kernel = elf(multiboot1_header() + command_line + module + POWER_OFF, entry=MIB + 12)
-    assert output(kernel, command_line="c", modules=(Module("env", source(b"m")),)) == b"cm"
+    assert output(kernel, command_line="c", modules=(Module("env", source(b"m")),)) == b"km"
 
 
 def test_a_multiboot2_kernel_reads_its_first_tag() -> None:
@@ -95,3 +95,25 @@ def test_a_boot_sector_runs_in_real_mode_and_knows_its_disk() -> None:
         b"\xba\x04\x06\xb8\x00\x20\xef\xf4"  # mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
     )
     assert output(code.ljust(510, b"\0") + b"\x55\xaa") == bytes([0x80, 639 & 0xFF]) + b"a"
+
+
+def test_a_processor_that_disables_its_local_apic_has_none() -> None:
+    has_apic = put(
+        code(
+            "b8 01 00 00 00 0f a2 c1 ea 09 80 e2 01 88 d0 04 30 ; mov eax, 1; cpuid; shr edx, 9; and dl, 1; mov al, dl; add al, '0'"
+        )
+    )
+    disable = code("b9 1b 00 00 00 0f 32 80 e4 f7 0f 30 ; mov ecx, IA32_APIC_BASE; rdmsr; and ah, 0xf7; wrmsr")
+    assert output(elf(has_apic + disable + has_apic + POWER_OFF, base=MIB)) == b"10"
+
+
+def test_a_processor_that_resets_itself_waits_for_a_startup_ipi() -> None:
+    """Also at the very beginning of a run: what follows the INIT is not executed."""
+    enable = code("bf 00 00 e0 fe c7 87 f0 00 00 00 ff 01 00 00 ; mov edi, 0xfee00000; mov dword [edi + 0xf0], 0x1ff")
+    init = code("c7 87 10 03 00 00 00 00 00 00 c7 87 00 03 00 00 00 45 00 00 eb 00 ; ICR: destination 0, INIT; a new block")
+    printed = bytearray()
+    kernel = elf(enable + init + put(b"\xb0x") + b"\xeb\xfe", base=MIB)
+    report = run(prepare(source(kernel), memory=MEMORY, output=printed.extend), timeout=10)
+    assert report.ending.message is not None
+    assert "vCPU 0 waits for a start-up IPI" in report.ending.message
+    assert printed == b""

@@ -4,6 +4,7 @@ import pytest
 
 from kev.boot.base import BootError, Module
 from kev.engine.base import EntryState, Segment
+from pager.errors import PagerError
 from tests.boot.images import KEOS_BASE, MIB, elf, multiboot2_header, source
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused
@@ -56,11 +57,21 @@ def test_a_kernel_that_needs_page_0_is_refused() -> None:
         Booted(elf(b"\xf4", paddr=0x800))
 
 
-def test_modules_and_command_lines_are_refused() -> None:
+def test_modules_are_refused() -> None:
     with refused(BootError, "module 'initrd': the keos boot protocol passes no modules"):
         Booted(KERNEL, modules=(Module("initrd", source(b"x")),))
-    with refused(BootError, "command line 'quiet': the keos boot protocol passes none"):
-        Booted(KERNEL, command_line="quiet")
+
+
+def test_a_command_line_follows_the_memory_map() -> None:
+    booted = Booted(KERNEL, command_line="syscall::pipe_normal")
+    total, _, tag, size = struct.unpack("<4I", booted.read(0, 16))
+    assert (tag, total) == (6, 8 + size + 32 + 8)
+    assert booted.read(8 + size, 40) == struct.pack("<II24sII", 1, 29, b"syscall::pipe_normal", 0, 8)
+
+
+def test_a_command_line_that_does_not_fit_into_the_page_is_refused() -> None:
+    with refused(PagerError, "the boot information has 5072 bytes, with a command line of 5000; 4096 fit"):
+        Booted(KERNEL, command_line="x" * 5000)
 
 
 @pytest.mark.parametrize("bits", [32, 64])

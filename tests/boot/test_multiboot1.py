@@ -83,8 +83,9 @@ def test_the_information_describes_the_machine() -> None:
     assert information.modules == []
 
 
-def test_there_is_a_command_line_even_if_nobody_gave_one() -> None:
-    assert parse(Booted(KERNEL)).command_line == ""
+def test_the_command_line_begins_with_the_kernels_name_as_qemus_does() -> None:
+    assert parse(Booted(KERNEL)).command_line == "kernel"
+    assert parse(Booted(KERNEL, command_line="first second")).command_line == "kernel first second"
 
 
 def test_base_memory_is_in_the_bios_data_area() -> None:
@@ -132,7 +133,7 @@ def test_a_kernel_in_base_memory_keeps_its_bytes() -> None:
     booted = Booted(kernel)
     assert booted.read(0x4000, len(kernel)) == kernel
     information = parse(booted)
-    assert information.command_line == ""
+    assert information.command_line == "kernel"
     assert booted.entry.rbx >= 0x4000 + len(kernel)
 
 
@@ -171,7 +172,7 @@ def test_information_that_does_not_fit_is_refused() -> None:
 
 
 def test_a_command_line_with_a_zero_byte_is_refused() -> None:
-    with refused(BootError, "the string 'a\\x00b' contains a zero byte, which would end it"):
+    with refused(BootError, "the string 'kernel a\\x00b' contains a zero byte, which would end it"):
         Booted(KERNEL, command_line="a\0b")
 
 
@@ -341,7 +342,7 @@ def test_what_is_written_is_what_is_read(ram_mib: int, command_line: str, sizes:
     kernel = multiboot1_header(ADDRESSES_IN_HEADER, [start, start, 0, start + bss, start])
     booted = Booted(kernel, ram=ram_mib * MIB, command_line=command_line, modules=modules)
     information = parse(booted)
-    assert information.command_line == command_line
+    assert information.command_line == (f"kernel {command_line}" if command_line else "kernel")
     assert [text for _, _, text in information.modules] == [module.name for module in modules]
     assert [booted.read(begin, end - begin) for begin, end, _ in information.modules] == contents
     occupied = sorted([(start, start + bss), *((begin, end) for begin, end, _ in information.modules if begin < end)])

@@ -29,7 +29,7 @@ def test_a_guest_is_described_by_name() -> None:
     assert lines[0].startswith("gKeOS: ")
     assert "boot protocol: keos" in lines
     assert any(line.startswith("entry: virtual 0xffffff00001000") for line in lines)
-    assert "  --module, --append: the keos boot protocol passes neither modules nor a command line" in lines
+    assert "  --module: the keos boot protocol passes no modules" in lines
 
 
 def test_the_default_is_that_of_run() -> None:

@@ -76,6 +76,24 @@ def test_a_new_count_replaces_the_running_one() -> None:
     assert service(board) == VECTOR
 
 
+def test_a_count_that_is_read_at_its_end_has_interrupted() -> None:
+    board = timer(ONE_SHOT)
+    board.write(INITIAL_COUNT, 50_000)
+    board.clock.advance(60_000)
+    assert board.read(CURRENT_COUNT) == 0
+    assert service(board) == VECTOR
+
+
+def test_a_count_that_has_ended_does_not_begin_again_in_periodic_mode() -> None:
+    board = timer(ONE_SHOT)
+    board.write(INITIAL_COUNT, 50_000)
+    board.clock.advance(60_000)
+    board.write(LVT_TIMER, PERIODIC)
+    assert board.read(CURRENT_COUNT) == 0
+    assert service(board) == VECTOR
+    assert board.timers.next_deadline() is None
+
+
 def test_periodic_interrupts_on_every_period_without_drift() -> None:
     board = timer(PERIODIC)
     board.write(INITIAL_COUNT, 20_000)

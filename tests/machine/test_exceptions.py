@@ -81,6 +81,8 @@ PROVOCATIONS = (
     Provocation("INT 4", code("cd 04"), 4),
     Provocation("INTO", code("b0 7f 00 c0 ce ; mov al, 0x7f; add al, al; into"), 4, NOT_64_BIT),
     Provocation("INT n", code("cd 40"), 0x40, KERNEL),
+    Provocation("INT1", code("f1"), 1),
+    Provocation("INT1 behind prefixes", code("66 2e f1"), 1),
     Provocation("INT 6", code("cd 06"), 6, KERNEL),
     Provocation("INT 13 has no error code", code("cd 0d"), 13, KERNEL),
     Provocation("INT n that the gate forbids", code("cd 40"), 13, USER, 0x40 << 3 | 2, 0),
@@ -117,6 +119,17 @@ PROVOCATIONS = (
         (LONG, LONG_USER),
         0,
         10,
+    ),
+    *(
+        Provocation(
+            f"#GP: WRMSR of an address that is not canonical to {index:#x}",
+            b"\xb9" + struct.pack("<I", index) + code("31 c0 ba 00 80 00 00 0f 30 ; xor eax, eax; mov edx, 0x8000; wrmsr"),
+            13,
+            (LONG,),
+            0,
+            12,
+        )
+        for index in (0xC0000082, 0xC0000083, 0xC0000100, 0xC0000101, 0xC0000102)
     ),
     page_fault("a read of an absent page", READ, ABSENT_PAGE, 0, KERNEL_PAGED),
     page_fault("a write to an absent page", WRITE, ABSENT_PAGE, 2, KERNEL_PAGED),

@@ -39,7 +39,7 @@ _X2APIC_SELF_IPI: Final = msr(SELF_IPI)
 _COMMAND_DEFINED: Final = 0xFFFF_FFFF_000C_DFFF
 _COMMAND_DELIVERY_STATUS: Final = 1 << 12
 _BASE_MODE: Final = BASE_BSP | BASE_X2APIC | BASE_ENABLE
-_PHYSICAL_ADDRESS_WIDTH: Final = 52
+_PHYSICAL_ADDRESS_WIDTH: Final = 40  # what CPUID says
 _ALL_ONES: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -78,6 +78,10 @@ class LocalApics:
         self._end_of_interrupt = end_of_interrupt
 
     # The machine's side
+
+    def is_enabled(self, vcpu: int) -> bool:
+        """In IA32_APIC_BASE."""
+        return bool(self._apics[vcpu].base & BASE_ENABLE)
 
     def pending(self, vcpu: int) -> int | None:
         """The vector that the processor should take as soon as it accepts interrupts, or None."""

@@ -58,6 +58,7 @@ class ApicTimer:
 
     def set_mode(self, mode: TimerMode) -> None:
         """One-shot and periodic share the running count; a change to or from TSC-deadline stops it."""
+        self._catch_up()
         if mode is self._mode:
             return
         if TimerMode.TSC_DEADLINE in (mode, self._mode):
@@ -105,6 +106,7 @@ class ApicTimer:
 
     @property
     def current_count(self) -> int:
+        self._catch_up()
         deadline = self._deadline
         if deadline is None or self._mode is TimerMode.TSC_DEADLINE:
             return 0
@@ -125,6 +127,12 @@ class ApicTimer:
         self._divisor = divisor(configuration)
         if count:
             self._start(self._clock.now() + count * self._divisor)
+
+    def _catch_up(self) -> None:
+        """Nobody may find the count at its end before the interrupt is on its way."""
+        if self._timer is not None and self._deadline is not None and self._clock.now() >= self._deadline:
+            self._timers.cancel(self._timer)
+            self._expire()
 
     def _start(self, deadline: int) -> None:
         if self._timer is not None:

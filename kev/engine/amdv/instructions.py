@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.control_registers import read_cr0, read_cr8, read_descriptor_table, write_cr4, write_cr8
 from kev.engine.amdv.linear import LinearMemory
-from kev.engine.amdv.vcpu import AmdvVcpu
+from kev.engine.amdv.vcpu import FS, GS, AmdvVcpu
 from kev.exits import (
     GENERAL_PROTECTION,
     INVALID_OPCODE,
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
+_MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
+_SEGMENT_BASES: Final = {0xC0000100: FS, 0xC0000101: GS}
+_ADDRESS_MSRS: Final = {0xC0000082: layout.LSTAR, 0xC0000083: layout.CSTAR, 0xC0000102: layout.KERNEL_GS_BASE}
 _EFER: Final = 0xC0000080
 _EFER_WRITABLE: Final = 0x4901  # SCE, LME, NXE, FFXSR
 _EFER_LME: Final = 1 << 8
@@ -71,6 +74,8 @@ def msr(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     value = (vcpu.rdx & _MASK32) << 32 | vcpu.rax & _MASK32
     if index == _EFER:
         _efer(exits, vcpu, value if is_write else None)
+    elif is_write and index in vmcb.CANONICAL_ADDRESSES:
+        _write_address(exits, vcpu, index, value)
     elif is_write:
         if exits.reply_or_stop(vcpu, Wrmsr(index, value)) is not None:
             vcpu.skip(2)
@@ -103,6 +108,20 @@ def _efer(exits: "CpuExits", vcpu: AmdvVcpu, value: int | None) -> None:
     exits.uc.flush_tlb()
     if value & _EFER_NXE:
         exits.code.watch()
+    vcpu.skip(2)
+
+
+def _write_address(exits: "CpuExits", vcpu: AmdvVcpu, index: int, value: int) -> None:
+    """An MSR that holds a linear address: it must be canonical (Intel SDM vol. 2, "WRMSR")."""
+    if (value + (1 << 47) & _MASK64) >> 48:
+        exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
+        return
+    if index in _SEGMENT_BASES:
+        number = _SEGMENT_BASES[index]
+        selector, _, limit, flags = vcpu.raw_segment(number)
+        vcpu.set_segment(number, selector, value, limit, flags)
+    else:
+        vcpu.quads[_ADDRESS_MSRS[index] >> 3] = value
     vcpu.skip(2)
 
 

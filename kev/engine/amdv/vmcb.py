@@ -70,6 +70,7 @@ _EVENT_VALID: Final = 1 << 31
 _V_INTR_MASKING: Final = 1 << 24
 _FLUSH_ALL: Final = 1
 _MSRPM_SIZE: Final = 0x2000
+_READ, _WRITE = 1, 2  # an MSR's bits in the permission map
 _SEGMENT: Final = struct.Struct("<HHIQ")
 
 # The CPU keeps these itself; everything else exits. Intercepting them is not only slower: reading an intercepted MSR from outside
@@ -88,6 +89,8 @@ _PASSED_THROUGH: Final = (
     0xC0000102,  # Kernel GS base
     0xC0000103,  # TSC_AUX
 )
+CANONICAL_ADDRESSES: Final = frozenset({0xC0000082, 0xC0000083, 0xC0000100, 0xC0000101, 0xC0000102})
+"""Those of them that the CPU would let the guest write anything to: writes exit."""
 
 
 def attributes(access: int) -> int:
@@ -122,7 +125,8 @@ class Vmcb:
         view[address : address + _MSRPM_SIZE] = b"\xff" * _MSRPM_SIZE
         for msr in _PASSED_THROUGH:
             bit = 2 * msr if msr < 0x2000 else 2 * (0x2000 + msr - 0xC0000000)
-            view[address + bit // 8] &= ~(3 << bit % 8) & 0xFF
+            passed = _READ if msr in CANONICAL_ADDRESSES else _READ | _WRITE
+            view[address + bit // 8] &= ~(passed << bit % 8) & 0xFF
 
     def intercept(self, codes: frozenset[int]) -> tuple[int, int]:
         """Which exits VMRUN arms from now on.
