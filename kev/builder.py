@@ -124,7 +124,7 @@ class VmBuilder:
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
         self._timers = TimerQueue(self._clock)
         self._vcpus = tuple(Vcpu(index, self._engine.create_vcpu(index)) for index in range(options.vcpus))
-        self._interrupts = Interrupts(self._engine, self._vcpus)
+        self._interrupts = Interrupts(self._engine, self._vcpus, hurried=not options.virtual_time)
         self._counters = TimeStampCounters(options.vcpus, self._clock)
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)

@@ -37,12 +37,16 @@ class Interrupts:
     The engine delivers an interrupt by itself when the guest allows; `synchronize` is the acknowledge cycle that follows.
     """
 
-    def __init__(self, engine: Engine[Any], vcpus: Sequence[Vcpu]) -> None:
+    def __init__(self, engine: Engine[Any], vcpus: Sequence[Vcpu], *, hurried: bool = False) -> None:
+        """`hurried`: a vCPU that interrupts another one lets go of the CPU, since it may be waiting for what the other does."""
         self._engine = engine
+        self._hurried = hurried
         self._vcpus = vcpus
         self._controllers: Controllers | None = None
         self._offered: list[int | None] = [None] * len(vcpus)
         self.on_runnable: Callable[[], None] = _ignore
+        self.executing: int | None = None
+        """The vCPU on the CPU."""
 
     def connect(self, controllers: Controllers) -> None:
         """Says who decides which vector is next."""
@@ -69,11 +73,13 @@ class Interrupts:
             self._engine.raise_interrupt(target.state, vector)
         if vector is not None and target.state.interrupts_enabled:
             self._wake(target)
+            self._hurry(vcpu)
 
     def nmi(self, vcpu: int) -> None:
         target = self._vcpus[vcpu]
         self._engine.raise_nmi(target.state)
         self._wake(target)
+        self._hurry(vcpu)
 
     def init(self, vcpu: int) -> None:
         """Resets a processor; it waits for a start-up IPI from now on."""
@@ -91,6 +97,10 @@ class Interrupts:
         target.startup = startup_state(vector)
         target.activity = ActivityState.ACTIVE
         self.on_runnable()
+
+    def _hurry(self, vcpu: int) -> None:
+        if self._hurried and self.executing is not None and self.executing != vcpu:
+            self._engine.yield_soon()
 
     def _wake(self, vcpu: Vcpu) -> None:
         if vcpu.activity is ActivityState.HLT:

@@ -125,7 +125,9 @@ class Vm:
             engine.reset(state, vcpu.startup)
             vcpu.startup = None
         before = state.instructions
+        self.interrupts.executing = vcpu.index
         exit = engine.run(state, self._until_next_timer(budget), self._services[vcpu.index])
+        self.interrupts.executing = None
         if self._virtual is not None:
             self._virtual.advance(state.instructions - before)
         self.interrupts.synchronize(vcpu)
