@@ -2,16 +2,21 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
+
+_LONGEST_DEBUG_LINE: Final = 4096
+"""Bytes that are kept back while no line ends."""
 
 
 class Console:
     """Collects what the guest prints and passes it on a line at a time, or when the machine says that it is time."""
 
-    __slots__ = ("_buffer", "_sink", "first_output")
+    __slots__ = ("_buffer", "_debug_line", "_sink", "first_output")
 
     def __init__(self, sink: Callable[[bytes], object]) -> None:
         self._sink = sink
         self._buffer = bytearray()
+        self._debug_line = bytearray()
         self.first_output: float | None = None
         """When the first byte came, by `time.perf_counter`."""
 
@@ -21,6 +26,14 @@ class Console:
         self._buffer.append(byte)
         if byte == 0x0A:
             self.flush()
+
+    def put_debug(self, byte: int) -> None:
+        """As `put`, for a second line: kernels that write each character to both do not garble either."""
+        if self.first_output is None:
+            self.first_output = time.perf_counter()
+        self._debug_line.append(byte)
+        if byte == 0x0A or len(self._debug_line) == _LONGEST_DEBUG_LINE:
+            self._end_debug_line()
 
     def write(self, data: bytes) -> None:
         if self.first_output is None:
@@ -32,3 +45,13 @@ class Console:
         if self._buffer:
             self._sink(bytes(self._buffer))
             self._buffer.clear()
+
+    def close(self) -> None:
+        """Passes on what is left when the run has ended."""
+        self._end_debug_line()
+        self.flush()
+
+    def _end_debug_line(self) -> None:
+        self._buffer += self._debug_line
+        self._debug_line.clear()
+        self.flush()

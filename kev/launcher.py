@@ -106,7 +106,7 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descrip
         ended = time.perf_counter()
         screen = vm.screen.text
     finally:
-        vm.console.flush()
+        vm.console.close()
         vm.engine.close()
         vm.pager.close()
     return _report(machine, ended, screen)

@@ -116,6 +116,12 @@ def _test_device(machine: Surroundings) -> PortDevice:
     return PcTestDevice([None if irq == CASCADE_IRQ else line(irq) for irq in range(IRQ_LINES)])
 
 
+def _debug_console(machine: Surroundings) -> PortDevice:
+    from kev.dev.debug_console import DebugConsole
+
+    return DebugConsole(machine.console.put_debug)
+
+
 def _debug_exit(machine: Surroundings) -> PortDevice:
     from kev.dev.debug_exit import DebugExit, exit_code
 
@@ -158,7 +164,12 @@ _SELDOM_USED: Final[tuple[tuple[str, tuple[range, ...], Callable[[Surroundings],
     ("real-time clock", (range(0x70, 0x72),), _rtc),
     ("delay", (range(0x80, 0x81), range(0x84, 0x85), range(0xED, 0xEE)), _delay),
     ("system control port", (range(0x92, 0x93),), _system_control),
-    ("pc-testdev", (range(0xE0, 0xE4), range(0xE4, 0xE8), range(0xE8, 0xEC), range(0x2000, 0x2018)), _test_device),
+    (
+        "pc-testdev",
+        (range(0xE0, 0xE4), range(0xE4, 0xE8), range(0xE8, 0xE9), range(0xEA, 0xEC), range(0x2000, 0x2018)),
+        _test_device,
+    ),
+    ("debug console", (range(0xE9, 0xEA),), _debug_console),
     ("debug exit", (range(0xF4, 0xF5),), _debug_exit),
     ("parallel port", (range(0x378, 0x37B),), _parallel),
     ("CRT controller", (range(0x3D4, 0x3D6), range(0x3DA, 0x3DB)), _crt_controller),

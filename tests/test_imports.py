@@ -63,7 +63,7 @@ def test_devices_that_the_guest_does_not_touch_are_not_imported() -> None:
     modules = imported(KEV, "run", "hypercalls")
     assert "kev.dev.serial" in modules
     assert not modules & {f"kev.dev.{name}" for name in ("pit8254", "rtc", "keyboard", "fw_cfg", "vga", "parallel", "poweroff")}
-    assert not modules & {"kev.dev.ide", "kev.dev.svirtb", "kev.dev.virtio", "kev.dev.virtio.block"}
+    assert not modules & {"kev.dev.debug_console", "kev.dev.ide", "kev.dev.svirtb", "kev.dev.virtio", "kev.dev.virtio.block"}
 
 
 @pytest.mark.parametrize("protocol", ["multiboot1", "pvh", "real_mode"])

@@ -57,8 +57,8 @@ def test_a_screen_that_nobody_wrote_to_is_empty_and_loads_nothing(tmp_path: Path
     assert report.pages_loaded == kev.launch(boot_sector(tmp_path, scroll_to(80))).pages_loaded
 
 
-@pytest.mark.parametrize(("also", "printed"), [(b"", "hi\n"), (code("ba f8 03  b0 73  ee"), "s")])
-def test_the_screen_is_printed_if_nothing_came_by_serial_line(tmp_path: Path, also: bytes, printed: str) -> None:
+@pytest.mark.parametrize(("also", "printed"), [(b"", "hi\n"), (code("ba f8 03  b0 73  ee"), "s"), (code("b0 64  e6 e9"), "d")])
+def test_the_screen_is_printed_if_nothing_came_by_serial_line_or_debug_console(tmp_path: Path, also: bytes, printed: str) -> None:
     sector = boot_sector(tmp_path, put(0, 0, ord("h")), put(0, 1, ord("i")), also)
     result = CliRunner().invoke(command, ["run", str(sector)], prog_name="kev")
     assert (result.exit_code, result.stdout) == (0, printed)

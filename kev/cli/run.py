@@ -53,10 +53,10 @@ _DRIVE_KINDS = ("svirtb", "virtio", "ide")
 def command(context: click.Context, /, image: str, memory: int | None, timeout: float | None, **wishes: Any) -> None:
     """Launch IMAGE, loading each of its pages when it is first touched.
 
-    IMAGE is a file, the name of a guest on the root file system, or a URL that fsspec reads. What the guest writes to COM1 goes to
-    standard output, and standard input goes to COM1; on a terminal, Ctrl-A x leaves. Of a guest that writes to nothing but the
-    VGA text screen, the screen is printed at the end. The exit code is the guest's own; 2 for a mistake on the command line, 3 if
-    the guest died, 124 on a timeout, 130 on Ctrl-C.
+    IMAGE is a file, the name of a guest on the root file system, or a URL that fsspec reads. What the guest writes to COM1 or to
+    port 0xe9 goes to standard output, and standard input goes to COM1; on a terminal, Ctrl-A x leaves. Of a guest that writes to
+    nothing but the VGA text screen, the screen is printed at the end. The exit code is the guest's own; 2 for a mistake on the
+    command line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
     """
     from kev.api import launch
 

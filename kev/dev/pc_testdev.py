@@ -10,14 +10,15 @@ IRQ_LINES: Final = 24
 
 _LATCH: Final = range(0xE0, 0xE4)
 _FLUSH: Final = range(0xE4, 0xE8)
-_LATCH_BYTE: Final = range(0xE8, 0xEC)
+_LATCH_BYTES: Final = (range(0xE8, 0xE9), range(0xEA, 0xEC))
+"""0xe9, between them, is the debug console's."""
 _LINES: Final = range(0x2000, 0x2000 + IRQ_LINES)
 
 
 class PcTestDevice:
     """A `PortDevice`. A write of v to port 0x2000 + n sets the level of interrupt line n to v."""
 
-    ports: Final = (_LATCH, _FLUSH, _LATCH_BYTE, _LINES)
+    ports: Final = (_LATCH, _FLUSH, *_LATCH_BYTES, _LINES)
     wide_ports: Final = ports
 
     __slots__ = ("_latch", "_lines")
@@ -28,17 +29,15 @@ class PcTestDevice:
         self._latch = 0
 
     def read_port(self, port: int, size: int) -> int:
-        if port in _LATCH or port in _LATCH_BYTE:
-            return self._latch & (1 << 8 * size) - 1
-        return 0
+        return 0 if port in _FLUSH or port in _LINES else self._latch & (1 << 8 * size) - 1
 
     def write_port(self, port: int, size: int, value: int) -> None:
-        if port in _LATCH or port in _LATCH_BYTE:
-            self._latch = value
-        elif port in _LINES:
+        if port in _LINES:
             line = self._lines[port - _LINES.start]
             if line is not None:
                 line(bool(value))
+        elif port not in _FLUSH:
+            self._latch = value
 
 
 class PcTestMemory:

@@ -18,6 +18,8 @@ class Screen:
 
 class Pc:
     def __init__(self) -> None:
+        self.output = bytearray()
+        self.console = Console(self.output.extend)
         board = Board()
         self.clock = board.clock
         self.buses = Buses(PortBus(strict=True), MsrBus(), MmioBus())
@@ -33,7 +35,7 @@ class Pc:
                 boot_time=0,
                 memory=Ram(),
                 controllers=board.controllers,
-                console=Console(lambda _: None),
+                console=self.console,
                 screen=Screen(),
                 end=self.exit_codes.append,
             ),
@@ -55,7 +57,8 @@ def test_every_port_of_every_device_answers() -> None:
         "real-time clock": (0x70, 0x71),
         "delay": (0x80, 0x84, 0xED),
         "system control": (0x92,),
-        "pc-testdev": (*range(0xE0, 0xEC), *range(0x2000, 0x2018)),
+        "pc-testdev": (*range(0xE0, 0xE9), 0xEA, 0xEB, *range(0x2000, 0x2018)),
+        "debug console": (0xE9,),
         "debug exit": (0xF4,),
         "parallel port": (0x378, 0x379, 0x37A),
         "CRT controller": (0x3D4, 0x3D5, 0x3DA),
@@ -88,6 +91,41 @@ def test_each_way_out_ends_the_run_at_its_first_access() -> None:
         pc = Pc()
         pc.write(port, size, value)
         assert pc.exit_codes == [exit_code], f"port {port:#x}"
+
+
+def test_what_is_written_to_the_debug_console_is_printed() -> None:
+    pc = Pc()
+    assert pc.read(0xE9) == 0xE9
+    for byte in b"one\ntwo":
+        pc.write(0xE9, 1, byte)
+    assert pc.output == b"one\n"
+    pc.console.close()
+    assert pc.output == b"one\ntwo"
+
+
+def test_lines_that_go_to_com1_and_to_the_debug_console_at_once_stay_whole() -> None:
+    pc = Pc()
+    for byte in b"one\ntwo\n":
+        pc.write(0x3F8, 1, byte)
+        pc.write(0xE9, 1, byte)
+        pc.console.flush()
+    assert pc.output == b"one\none\ntwo\ntwo\n"
+
+
+def test_a_debug_line_that_never_ends_is_printed_in_parts() -> None:
+    pc = Pc()
+    for _ in range(4096):
+        pc.write(0xE9, 1, ord("."))
+    assert pc.output == b"." * 4096
+
+
+def test_the_latch_of_the_test_device_keeps_a_byte_beside_the_debug_console() -> None:
+    pc = Pc()
+    pc.write(0xE8, 1, 0x5A)
+    pc.write(0xE9, 1, ord("!"))
+    assert (pc.read(0xE8), pc.read(0xE9)) == (0x5A, 0xE9)
+    pc.write(0xE0, 4, 0x12345678)
+    assert pc.buses.ports.read(0xE0, 4) == 0x12345678
 
 
 def test_what_kernels_read_of_any_processor_is_there() -> None:

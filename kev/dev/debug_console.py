@@ -1,0 +1,24 @@
+"""The debug console of Bochs and QEMU ("isa-debugcon"): whatever is written to port 0xe9 is printed."""
+
+from collections.abc import Callable
+from typing import Final
+
+_PORT: Final = 0xE9
+
+
+class DebugConsole:
+    """Reads give the port's own number, by which kernels find out that it is there."""
+
+    ports: Final = (range(_PORT, _PORT + 1),)
+
+    __slots__ = ("_transmit",)
+
+    def __init__(self, transmit: Callable[[int], None]) -> None:
+        """`transmit` is called with every byte that the guest writes."""
+        self._transmit = transmit
+
+    def read_port(self, port: int, size: int) -> int:
+        return _PORT
+
+    def write_port(self, port: int, size: int, value: int) -> None:
+        self._transmit(value)
