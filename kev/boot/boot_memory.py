@@ -14,6 +14,8 @@ from pager.source import PageSource
 
 _INFORMATION: Final = range(0x10000, 0x9F000)
 """Base memory that kernels map first and use last: above the pages where they start processors, below the EBDA and its stack."""
+_STACK: Final = range(0x7F000, 0x7FF00)
+"""Where GRUB leaves ESP, for kernels that push before they have a stack of their own: Multiboot leaves it undefined."""
 
 
 @attrs.frozen(slots=True)
@@ -43,6 +45,11 @@ class BootMemory:
         if start is not None and size:
             self._pager.load_phdr(Segment(start, Gva(start), offset, size, size), source)
         return start
+
+    @property
+    def stack(self) -> Gpa:
+        """Where a kernel's first stack begins, growing down; 0 if there is no RAM. No information is placed in it."""
+        return Gpa(_STACK.stop if _STACK.stop <= self._limit else 0)
 
     def place_information(self, build: Callable[[Gpa], bytes]) -> Gpa:
         """Places what `build` makes for an address of page alignment, which must be of the same size for every address.
@@ -80,8 +87,10 @@ class BootMemory:
     def _find_base_memory(self, size: int) -> Gpa | None:
         segments = self._pager.image.segments
         end = min(_INFORMATION.stop, self._limit)
-        for start in (_INFORMATION.start, *(page_ceil(segment.end) for segment in segments)):
+        for start in (_INFORMATION.start, *(page_ceil(segment.end) for segment in segments), page_ceil(_STACK.stop)):
             wanted = range(start, start + size)
-            if start in _INFORMATION and wanted.stop <= end and not any(reaches_into(segment, wanted) for segment in segments):
+            is_stack = start < _STACK.stop and _STACK.start < wanted.stop
+            fits = start in _INFORMATION and wanted.stop <= end and not is_stack
+            if fits and not any(reaches_into(segment, wanted) for segment in segments):
                 return Gpa(start)
         return None

@@ -57,7 +57,7 @@ _DATA_SELECTOR: Final = 0x10
 
 
 class Multiboot1(BootProtocol):
-    """EAX holds the magic number, EBX points to the information.
+    """EAX holds the magic number, EBX points to the information, ESP to a stack as GRUB's does.
 
     What is always given: memory, command line (empty or not), modules (none or more), memory map, boot loader name; ELF section
     headers if the image has some and is loaded by its ELF headers. To a kernel that wants a video mode, whichever, text mode.
@@ -98,7 +98,14 @@ class Multiboot1(BootProtocol):
         modules = memory.place_modules(options.modules)
         headers = self._sections.place(memory) if self._sections is not None else b""
         information = memory.place_information(lambda base: self._information(base, pager, options, modules, headers))
-        return protected_mode(self.image.entry, code=_CODE_SELECTOR, data=_DATA_SELECTOR, rax=BOOTLOADER_MAGIC, rbx=information)
+        return protected_mode(
+            self.image.entry,
+            code=_CODE_SELECTOR,
+            data=_DATA_SELECTOR,
+            rax=BOOTLOADER_MAGIC,
+            rbx=information,
+            rsp=memory.stack,
+        )
 
     def _information(
         self, base: Gpa, pager: KernelVmPager, options: BootOptions, modules: list[PlacedModule], section_headers: bytes

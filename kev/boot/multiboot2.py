@@ -25,7 +25,7 @@ _DATA_SELECTOR: Final = 0x18
 
 
 class Multiboot2(BootProtocol):
-    """EAX holds the magic number, EBX points to the information.
+    """EAX holds the magic number, EBX points to the information, ESP to a stack as GRUB's does.
 
     What is given: command line (empty or not), boot loader name, modules, memory, memory map, the ACPI RSDP of both versions, ELF
     section headers if the image has some and is loaded by its ELF headers, the load base if it could be moved. It never is. To a
@@ -60,7 +60,14 @@ class Multiboot2(BootProtocol):
         memory = BootMemory(pager)
         contents = self._information(pager, options, memory)
         information = memory.place_information(lambda _base: contents)
-        return protected_mode(self.image.entry, code=_CODE_SELECTOR, data=_DATA_SELECTOR, rax=MULTIBOOT2_MAGIC, rbx=information)
+        return protected_mode(
+            self.image.entry,
+            code=_CODE_SELECTOR,
+            data=_DATA_SELECTOR,
+            rax=MULTIBOOT2_MAGIC,
+            rbx=information,
+            rsp=memory.stack,
+        )
 
     def _information(self, pager: KernelVmPager, options: BootOptions, memory: BootMemory) -> bytes:
         tables = Gpa(ACPI_TABLES.start)

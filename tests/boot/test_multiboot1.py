@@ -1,17 +1,20 @@
 import struct
 from itertools import pairwise
+from pathlib import Path
 
 import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kev
 from kev.boot.base import BootError, Module
 from kev.engine.base import EntryState, Segment
 from pager.image import ImageError
 from tests.boot.images import CONTENTS, MIB, add_sections, elf, multiboot1_header, source
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused
+from tests.machine.code import code
 
 KERNEL = elf(multiboot1_header() + b"\xf4")
 ADDRESSES_IN_HEADER = 1 << 16
@@ -67,7 +70,27 @@ def test_the_machine_state_is_the_specifications_with_the_selectors_that_xv6_ret
         cr0=0x31,
         rax=0x2BADB002,
         rbx=booted.entry.rbx,
+        rsp=0x7FF00,
     )
+
+
+def test_a_kernel_that_pushes_before_it_has_a_stack_runs(tmp_path: Path) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(elf(multiboot1_header() + code("e8 00 00 00 00  58  b0 00  e6 f4"), entry=MIB + 12))
+    assert kev.launch(image).exit_code == 0
+
+
+def test_the_information_leaves_the_first_stack_alone() -> None:
+    kernel = multiboot1_header(ADDRESSES_IN_HEADER, [0x4000, 0x4000, 0, 0x7F000, 0x4000])
+    booted = Booted(kernel)
+    assert (booted.entry.rbx, booted.entry.rsp) == (0x80000, 0x7FF00)
+    assert parse(booted).command_line == ""
+
+
+def test_without_memory_for_it_there_is_no_stack() -> None:
+    kernel = multiboot1_header(ADDRESSES_IN_HEADER, [0x4000, 0x4000, 0, 0x8000, 0x4000])
+    assert Booted(kernel, ram=512 << 10).entry.rsp == 0x7FF00
+    assert Booted(kernel, ram=508 << 10).entry.rsp == 0
 
 
 def test_the_information_describes_the_machine() -> None:

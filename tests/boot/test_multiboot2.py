@@ -71,6 +71,7 @@ def test_the_machine_state_is_the_specifications() -> None:
         cr0=0x31,
         rax=0x36D76289,
         rbx=booted.entry.rbx,
+        rsp=0x7FF00,
     )
 
 
