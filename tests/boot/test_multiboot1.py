@@ -118,6 +118,15 @@ def test_base_memory_is_in_the_bios_data_area() -> None:
     assert booted.read(0x9FC00, 1) == b"\x01"
 
 
+def test_the_bios_data_area_names_the_ports_and_the_text_screen() -> None:
+    booted = Booted(KERNEL)
+    serial = [booted.u16(gpa) for gpa in range(0x400, 0x408, 2)]
+    parallel = [booted.u16(gpa) for gpa in range(0x408, 0x40E, 2)]
+    assert (serial, parallel) == ([0x3F8, 0, 0, 0], [0x378, 0, 0])
+    assert booted.u16(0x410) == 0x4222
+    assert (booted.read(0x449, 1), booted.u16(0x44A), booted.u16(0x463)) == (b"\x03", 80, 0x3D4)
+
+
 def test_modules_follow_the_kernel_on_pages_of_their_own() -> None:
     modules = (Module("initrd", source(b"a" * 5000)), Module("env", source(b"NR_CPUS=1\n"), "env of tests"))
     booted = Booted(KERNEL, modules=modules)
