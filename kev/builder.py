@@ -180,9 +180,7 @@ class VmBuilder:
             attach_printer(self._buses, machine)
         if DriveKind.VIRTIO in drives:
             attach_virtio_block(self._buses, machine, drives[DriveKind.VIRTIO])
-        ide = (self._options.boot_disk, drives.get(DriveKind.IDE))
-        if any(disk is not None for disk in ide):
-            attach_ide(self._buses, machine, ide)
+        attach_ide(self._buses, machine, (self._options.boot_disk, drives.get(DriveKind.IDE)))
 
     def _attach_svirtb(self, disk: BlockBackend) -> None:
         from kev.dev.svirtb import SVIRTB_GPA, SimpleVirtioBlock

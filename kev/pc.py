@@ -128,6 +128,12 @@ def _debug_exit(machine: Surroundings) -> PortDevice:
     return DebugExit(lambda value: machine.end(exit_code(value)))
 
 
+def _secondary_ide(_machine: Surroundings) -> PortDevice:
+    from kev.dev.ide import EmptyIdeChannel
+
+    return EmptyIdeChannel()
+
+
 def _parallel(_machine: Surroundings) -> PortDevice:
     from kev.dev.parallel import ParallelPort
 
@@ -171,6 +177,7 @@ _SELDOM_USED: Final[tuple[tuple[str, tuple[range, ...], Callable[[Surroundings],
     ),
     ("debug console", (range(0xE9, 0xEA),), _debug_console),
     ("debug exit", (range(0xF4, 0xF5),), _debug_exit),
+    ("secondary IDE channel", (range(0x170, 0x178), range(0x376, 0x377)), _secondary_ide),
     ("parallel port", (range(0x378, 0x37B),), _parallel),
     ("CRT controller", (range(0x3D4, 0x3D6), range(0x3DA, 0x3DB)), _crt_controller),
     ("firmware configuration", (range(0x510, 0x512),), _firmware_configuration),
@@ -196,6 +203,11 @@ def attach_virtio_block(buses: Buses, machine: Surroundings, disk: BlockBackend)
 
 
 def attach_ide(buses: Buses, machine: Surroundings, disks: Sequence[BlockBackend | None]) -> None:
-    from kev.dev.ide import IdeChannel
+    """The primary channel, which is there with and without disks."""
 
-    buses.ports.attach("IDE channel", IdeChannel(disks, machine.controllers.line(_IDE_IRQ)))
+    def build() -> PortDevice:
+        from kev.dev.ide import IdeChannel
+
+        return IdeChannel(disks, machine.controllers.line(_IDE_IRQ))
+
+    buses.ports.attach_later("primary IDE channel", (range(0x1F0, 0x1F8), range(0x3F6, 0x3F7)), build)

@@ -1,4 +1,4 @@
-"""The primary IDE channel with up to two disks: programmed I/O with 28-bit addresses (ATA/ATAPI-6, INCITS 361-2002).
+"""The IDE channels, the primary one with up to two disks: programmed I/O with 28-bit addresses (ATA/ATAPI-6, INCITS 361-2002).
 
 Addresses may also be given by cylinder, head and sector, as before ATA-6 (ATA/ATAPI-5, NCITS 340-2000).
 
@@ -56,6 +56,20 @@ class _CommandFailed(Exception):
     def __init__(self, error: int) -> None:
         super().__init__(error)
         self.error = error
+
+
+class EmptyIdeChannel:
+    """A secondary channel without disks: no status bit is ever set, so that whoever waits for the end of BUSY goes on."""
+
+    ports: Final = (range(0x170, 0x178), range(0x376, 0x377))
+
+    __slots__ = ()
+
+    def read_port(self, port: int, size: int) -> int:
+        return 0
+
+    def write_port(self, port: int, size: int, value: int) -> None:
+        pass
 
 
 class IdeChannel:

@@ -85,6 +85,16 @@ def test_a_boot_sector_finds_the_rest_of_its_disk_behind_ide(end: bytes) -> None
     assert output(disk) == b"as lazy as any page"
 
 
+@pytest.mark.parametrize("channel", [0x1F0, 0x170])
+@pytest.mark.parametrize("device", [0xE0, 0xF0])
+def test_whoever_waits_for_a_disk_that_is_not_there_goes_on(channel: int, device: int) -> None:
+    select = b"\x66\xba" + struct.pack("<H", channel + 6) + bytes((0xB0, device)) + b"\xee"  # mov dx, ...; mov al, ...; out dx, al
+    wait = b"\x42" + b"\xec\xa8\x80\x75\xfb"  # inc edx; in al, dx; test al, 0x80; jnz
+    status = put(b"\x04a")  # add al, "a"
+    kernel = elf(multiboot1_header() + select + wait + status + POWER_OFF, entry=MIB + 12)
+    assert output(kernel) == b"a"
+
+
 def test_a_boot_sector_runs_in_real_mode_and_knows_its_disk() -> None:
     code = (
         b"\x88\xd0"  # mov al, dl

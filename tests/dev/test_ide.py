@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kev.dev.ide import IdeChannel
+from kev.dev.ide import EmptyIdeChannel, IdeChannel
 from kev.dev.ports import PortBus
 from tests.dev.ram import BrokenFile, ReadOnlyFile, TestDisk
 
@@ -332,3 +332,17 @@ def test_whatever_a_guest_writes_the_disks_keep_their_size_and_the_channel_works
     channel.bus.write(0x3F6, 1, 0)
     channel.command(READ, lba=3)
     assert channel.read_data(512) == channel.first.sector(3)
+
+
+def test_a_channel_without_disks_has_no_status_and_no_signature() -> None:
+    bus = PortBus(strict=True)
+    bus.attach("primary", IdeChannel([None, None], lambda asserted: None))
+    bus.attach("secondary", EmptyIdeChannel())
+    for registers, control in ((0x1F0, 0x3F6), (0x170, 0x376)):
+        bus.write(control, 1, 0x04)
+        bus.write(control, 1, 0x00)
+        for device in (0xA0, 0xB0):
+            bus.write(registers + 6, 1, device)
+            bus.write(registers + 7, 1, IDENTIFY)
+            assert bus.read(registers, 2) == 0
+            assert [bus.read(port, 1) for port in (*range(registers + 1, registers + 8), control)] == [0] * 8

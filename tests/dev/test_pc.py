@@ -60,6 +60,7 @@ def test_every_port_of_every_device_answers() -> None:
         "pc-testdev": (*range(0xE0, 0xE9), 0xEA, 0xEB, *range(0x2000, 0x2018)),
         "debug console": (0xE9,),
         "debug exit": (0xF4,),
+        "secondary IDE channel": (*range(0x170, 0x178), 0x376),
         "parallel port": (0x378, 0x379, 0x37A),
         "CRT controller": (0x3D4, 0x3D5, 0x3DA),
         "COM1": range(0x3F8, 0x400),
