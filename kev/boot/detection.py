@@ -1,11 +1,13 @@
 """Finds out which boot protocol an image is made for."""
 
+import struct
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Final
 
 from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
+from kev.errors import KevError
 from pager.source import SynchronousSource
 
 PROTOCOLS: Final = {
@@ -17,6 +19,16 @@ PROTOCOLS: Final = {
 }
 """The names of all boot protocols and of the classes in their modules, in the order in which images are tried."""
 _FOR_ANY_ELF: Final = "keos"
+_FOREIGN_ELF: Final = (
+    "it has no Multiboot header and no PVH note: is it made for another loader, such as Limine or the bootloader crate?"
+)
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_ISO_9660_OFFSET: Final = 0x8001
+_ISO_9660_MAGIC: Final = b"CD001"
+_MZ_MAGIC: Final = b"MZ"
+_PE_OFFSET: Final = struct.Struct("<60xI")
+_PE_MAGIC: Final = b"PE\0\0"
 
 
 def open_kernel(source: SynchronousSource, protocol: str | None = None) -> BootProtocol:
@@ -34,8 +46,31 @@ def detect(file: KernelFile) -> type[BootProtocol]:
         if protocol.detect(file):
             return protocol
     if file.is_elf:
-        return protocol_named(_FOR_ANY_ELF)
-    raise BootError(f"{file.name}: neither an ELF file, nor a file with a Multiboot header, nor a boot sector: cannot be booted")
+        return _for_any_elf(file)
+    raise BootError(f"{file.name}: {_describe(file)}")
+
+
+def _for_any_elf(file: KernelFile) -> type[BootProtocol]:
+    protocol = protocol_named(_FOR_ANY_ELF)
+    if file.is_elf64:
+        try:
+            protocol.open(file)
+        except KevError as error:
+            raise BootError(f"{error}; {_FOREIGN_ELF}") from error
+    return protocol
+
+
+def _describe(file: KernelFile) -> str:
+    """What a file is that cannot be booted, and what to do with it."""
+    if file.head.startswith(_GZIP_MAGIC):
+        return "compressed by gzip: gunzip it first"
+    if file.bytes_at(_ISO_9660_OFFSET, len(_ISO_9660_MAGIC)) == _ISO_9660_MAGIC:
+        return "an ISO 9660 image: extract the kernel from it, and boot that"
+    if file.head.startswith(_MZ_MAGIC) and len(file.head) >= _PE_OFFSET.size:
+        (offset,) = _PE_OFFSET.unpack_from(file.head)
+        if file.bytes_at(offset, len(_PE_MAGIC)) == _PE_MAGIC:
+            return "a PE file, such as an EFI application: there is no UEFI to run it; boot the kernel that it loads"
+    return "neither an ELF file, nor a file with a Multiboot header, nor a boot sector: cannot be booted"
 
 
 def protocol_named(name: str) -> type[BootProtocol]:

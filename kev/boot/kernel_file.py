@@ -13,6 +13,7 @@ from pager.source import SynchronousSource, read_exactly
 _HEAD: Final = 32 * KIB
 """Headers of boot protocols lie in here."""
 _ELF_MAGIC: Final = b"\x7fELF"
+_ELF_CLASS_64: Final = b"\2"
 
 
 class KernelFile:
@@ -36,9 +37,17 @@ class KernelFile:
         return self.source.size >= len(_ELF_MAGIC) and self.read(0, len(_ELF_MAGIC), "e_ident") == _ELF_MAGIC
 
     @cached_property
+    def is_elf64(self) -> bool:
+        return self.is_elf and self.bytes_at(len(_ELF_MAGIC), 1) == _ELF_CLASS_64
+
+    @cached_property
     def elf(self) -> KernelImage:
         """The image as its ELF headers describe it. ImageError if they are damaged, or if it has none."""
         return KernelImage.from_elf(self.source)
+
+    def bytes_at(self, offset: int, length: int) -> bytes:
+        """What is there; nothing if the file ends before."""
+        return self.read(offset, length, "it") if offset + length <= self.source.size else b""
 
     def read(self, offset: int, length: int, what: str) -> bytes:
         """ImageError, with `what`, if the file ends before."""

@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,10 +111,38 @@ def test_an_unknown_protocol_is_refused_with_those_that_there_are() -> None:
         protocol_named("linux")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x7f", b"hello", bytes(510) + b"\xaa\x55"])
+@pytest.mark.parametrize("data", [b"", b"\x7f", b"hello", bytes(510) + b"\xaa\x55", b"MZ", b"MZ" + bytes(100)])
 def test_an_image_of_no_known_format_is_refused(data: bytes) -> None:
     with refused(BootError, "kernel: neither an ELF file, nor a file with a Multiboot header, nor a boot sector: cannot be booted"):
         open_kernel(source(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (gzip.compress(IMAGES["keos"]), "compressed by gzip: gunzip it first"),
+        (bytes(0x8001) + b"CD001", "an ISO 9660 image: extract the kernel from it, and boot that"),
+        (
+            b"MZ".ljust(60, b"\0") + b"\x40\0\0\0PE\0\0",
+            "a PE file, such as an EFI application: there is no UEFI to run it; boot the kernel that it loads",
+        ),
+    ],
+    ids=["gzip", "iso", "pe"],
+)
+def test_what_cannot_be_booted_is_named_with_what_to_do(data: bytes, message: str) -> None:
+    with refused(BootError, f"kernel: {message}"):
+        open_kernel(source(data))
+
+
+def test_a_64_bit_image_for_another_loader_is_refused_as_such() -> None:
+    loader = "it has no Multiboot header and no PVH note: is it made for another loader, such as Limine or the bootloader crate?"
+    with refused(BootError, f"kernel: it is loaded at 0x0, where the keos boot protocol has its information; {loader}"):
+        open_kernel(source(elf(bits=64, paddr=0)))
+    with refused(
+        BootError,
+        f"kernel: program header 0: p_paddr 0xffffffff80000000 + p_memsz 0x2000 exceeds 0x1000000000000; {loader}",
+    ):
+        open_kernel(source(elf(bits=64, paddr=0xFFFF_FFFF_8000_0000)))
 
 
 def test_detection_reads_headers_only() -> None:
