@@ -11,7 +11,7 @@ from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
 from kev.builder import DriveKind, GuestAddressSpace, MachineOptions, VmBuilder
-from kev.ending import Ending
+from kev.ending import EXIT_CODE_INTERRUPTED, EXIT_CODE_TIMED_OUT, Ending, EndingKind
 from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, PreemptionTimer
 from kev.launch_times import LaunchTimes
@@ -104,12 +104,13 @@ def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descrip
         with _interrupts_end(vm):
             _run_vm(machine, timeout, input_descriptor)
         ended = time.perf_counter()
+        ending = _ending(vm)
         screen = vm.screen.text
     finally:
         vm.console.close()
         vm.engine.close()
         vm.pager.close()
-    return _report(machine, ended, screen)
+    return _report(machine, ending, ended, screen)
 
 
 def _run_vm(machine: LaunchedMachine, timeout: float | None, input_descriptor: int | None) -> None:
@@ -165,16 +166,24 @@ def _interrupts_end(vm: Vm) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _report(machine: LaunchedMachine, ended: float, screen: str) -> "RunReport":
+def _ending(vm: Vm) -> Ending:
+    """How the run ended; if it was cut short, with the place of every vCPU."""
+    ending = vm.ending
+    assert ending is not None
+    if ending.exit_code in (EXIT_CODE_TIMED_OUT, EXIT_CODE_INTERRUPTED) and ending.kind is not EndingKind.EXITED:
+        return ending._replace(message=f"{ending.message}: {vm.places()}")
+    return ending
+
+
+def _report(machine: LaunchedMachine, ending: Ending, ended: float, screen: str) -> "RunReport":
     from kev.report import RunReport
 
     vm, times = machine.vm, machine.times
-    assert vm.ending is not None
     first_output = vm.console.first_output
     timeline = machine.timeline
     return RunReport(
         image=machine.image,
-        ending=vm.ending,
+        ending=ending,
         pages_loaded=vm.pager.statistics.loads,
         image_pages=vm.pager.image_pages,
         ram_pages=vm.pager.ram_pages,

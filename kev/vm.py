@@ -27,6 +27,7 @@ from kev.exits import (
 from kev.interrupts import Interrupts
 from kev.screen import TextScreen
 from kev.vcpu import ActivityState, Unfinished, Vcpu
+from pager.image import KernelImage
 from pager.kernel import KernelVmPager
 
 Controller: TypeAlias = Callable[[Vcpu, Any], Reply | None]
@@ -227,6 +228,17 @@ class Vm:
         """The place a vCPU is at, for messages."""
         return f"vCPU {vcpu.index} at RIP {vcpu.state.rip:#x}"
 
+    def places(self) -> str:
+        """Where every vCPU is, with the kernel's symbol if there is one."""
+        return ", ".join(self._describe_place(vcpu) for vcpu in self.vcpus)
+
+    def _describe_place(self, vcpu: Vcpu) -> str:
+        if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
+            return _describe_activity(vcpu)
+        place = self.where(vcpu) if vcpu.activity is ActivityState.ACTIVE else _describe_activity(vcpu)
+        symbol = _symbol_at(self.pager.image, vcpu.state.rip)
+        return place if symbol is None else f"{place} in {symbol}"
+
     def halted_for_ever(self) -> Ending:
         """Nobody can run, and nothing is left that could change that."""
         states = ", ".join(_describe_activity(vcpu) for vcpu in self.vcpus)
@@ -250,3 +262,13 @@ def _describe_activity(vcpu: Vcpu) -> str:
         return f"vCPU {vcpu.index} waits for a start-up IPI"
     flag = "on" if vcpu.state.interrupts_enabled else "off"
     return f"vCPU {vcpu.index} halted at RIP {vcpu.state.rip:#x} with interrupts {flag}"
+
+
+def _symbol_at(image: KernelImage, address: int) -> str | None:
+    if not any(segment.vaddr <= address < segment.vaddr + segment.memsz for segment in image.segments):
+        return None
+    try:
+        found = image.symbols.at(address)
+    except KevError:
+        return None
+    return None if found is None else f"{found[0].name}+{found[1]:#x}"

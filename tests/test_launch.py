@@ -10,14 +10,18 @@ import trio
 import kev
 from fs.disk import Disk
 from fs.mkfs import create_image
-from kev.addressing import Gpa
+from kev.addressing import Gpa, Gva
 from kev.builder import Drive, DriveKind, MachineOptions
 from kev.ending import EndingKind
 from kev.images import open_image
 from kev.launcher import prepare
+from pager.image import Segment
 from pager.policy import Eager
 from pager.slow_source import SourceDelay
 from pager.source import read_exactly
+from tests.boot.images import MIB
+from tests.machine.code import SPIN
+from tests.pager.elf import HEADER_SIZE, PROGRAM_HEADER_SIZE, ElfSymbol, add_symbols, build_elf
 
 GREETING = b"gKeOS, a KeOS-style guest kernel\n"
 ACPI_TABLES = Gpa(0xE0000)
@@ -175,3 +179,12 @@ async def test_guests_run_side_by_side_in_a_trio_program() -> None:
 def test_an_unknown_name_is_no_part_of_kev() -> None:
     with pytest.raises(AttributeError, match="module 'kev' has no attribute 'lunch'"):
         _ = kev.lunch  # type: ignore[attr-defined]
+
+
+def test_a_run_that_is_cut_short_says_where_every_vcpu_is(tmp_path: Path) -> None:
+    headers = HEADER_SIZE[32] + PROGRAM_HEADER_SIZE[32]
+    segment = Segment(Gpa(MIB), Gva(MIB), headers, len(SPIN), len(SPIN), 5)
+    image = tmp_path / "kernel"
+    image.write_bytes(add_symbols(build_elf([segment], MIB, SPIN, 32), [ElfSymbol("wait", MIB, len(SPIN))]).data)
+    report = kev.launch(image, timeout=0.1, vcpus=2)
+    assert report.ending.message == ("timed out after 0.1 s: vCPU 0 at RIP 0x100000 in wait+0x0, vCPU 1 waits for a start-up IPI")

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
+from tests.boot.images import MIB, elf, multiboot1_header
+from tests.machine.code import code
 
 
 def run(*arguments: str) -> Result:
@@ -78,8 +80,23 @@ def test_a_triple_fault_shows_the_guests_registers() -> None:
 def test_a_timeout_ends_a_guest_that_spins_with_interrupts_off_and_the_report_is_written(tmp_path: Path) -> None:
     result, report = run_with_report(tmp_path, "spin", "--timeout", "0.1")
     assert result.exit_code == 124
-    assert "timed out after 0.1 s" in result.stderr
+    assert "timed out after 0.1 s: vCPU 0 at RIP 0x100019\n" in result.stderr
     assert report["ending"]["kind"] == "timed out"
+
+
+def test_a_processor_that_is_started_but_not_there_is_logged_once(tmp_path: Path) -> None:
+    image = tmp_path / "kernel"
+    start = code("""
+        c7 05 10 03 e0 fe 00 00 00 03       ; mov dword ptr [0xfee00310], 3 << 24
+        c7 05 00 03 e0 fe 00 45 00 00       ; mov dword ptr [0xfee00300], 0x4500: INIT
+        c7 05 00 03 e0 fe 08 46 00 00       ; mov dword ptr [0xfee00300], 0x4608: start-up
+        b0 00  e6 f4                        ; mov al, 0; out 0xf4, al
+    """)
+    image.write_bytes(elf(multiboot1_header() + start, entry=MIB + 12))
+    command = [sys.executable, "-m", "kev", "run", str(image), "--smp", "3", "--log-level", "warning"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert result.stderr.count("the guest starts a processor that is not there: --smp N makes more") == 1
+    assert "apic_id=3 vcpus=3" in result.stderr
 
 
 def test_ctrl_c_ends_a_guest_that_loops() -> None:
@@ -90,7 +107,7 @@ def test_ctrl_c_ends_a_guest_that_loops() -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert b"interrupted" in errors
+    assert b"interrupted: vCPU 0 at RIP 0x" in errors
     assert b"Traceback" not in errors
 
 

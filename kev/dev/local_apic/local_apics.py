@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from kev import log
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.clock import Clock, TimerQueue
 from kev.dev.base import DeviceError
@@ -52,7 +53,7 @@ class LocalApics:
     calls when the processor has taken the vector.
     """
 
-    __slots__ = ("_apics", "_end_of_interrupt", "_external", "_external_asserted")
+    __slots__ = ("_absence_noted", "_apics", "_end_of_interrupt", "_external", "_external_asserted")
 
     msrs: Final[Sequence[range]] = (
         range(IA32_APIC_BASE, IA32_APIC_BASE + 1),
@@ -76,6 +77,7 @@ class LocalApics:
         self._external = external
         self._external_asserted = False
         self._end_of_interrupt = end_of_interrupt
+        self._absence_noted = False
 
     # The machine's side
 
@@ -146,10 +148,19 @@ class LocalApics:
         shorthand = command >> 18 & 3
         if shorthand == 0:
             self.deliver(message)
+            if mode in (DeliveryMode.INIT, DeliveryMode.STARTUP) and not message.logical and not message.is_broadcast:
+                self._note_absence(destination)
         elif shorthand == 1:
             self._deliver(message, [sender])
         else:
             self._deliver(message, [apic for apic in self._apics if shorthand == 2 or apic is not sender])
+
+    def _note_absence(self, apic_id: int) -> None:
+        """Says once that the guest starts a processor that is not there."""
+        vcpus = len(self._apics)
+        if apic_id >= vcpus and not self._absence_noted:
+            self._absence_noted = True
+            log.warning("the guest starts a processor that is not there: --smp N makes more", apic_id=apic_id, vcpus=vcpus)
 
     def _write_end_of_interrupt(self, apic: LocalApic) -> None:
         vector = apic.end_of_interrupt()
