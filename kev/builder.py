@@ -56,7 +56,7 @@ class DriveKind(Enum):
     VIRTIO = "virtio"
     """virtio-blk over MMIO, at 0xd0000000 with interrupt 10."""
     IDE = "ide"
-    """The primary channel's second disk, where xv6 and JOS look for their file system."""
+    """The primary channel: one disk is its second, where xv6 and JOS look for their file system; two are both, in order."""
 
 
 class Drive(NamedTuple):
@@ -77,7 +77,7 @@ class MachineOptions(NamedTuple):
     strict_ports: bool = False
     """An access to a port without a device ends the run, instead of reading all ones."""
     drives: tuple[Drive, ...] = ()
-    """At most one of each kind."""
+    """At most one of each kind, but two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
     """The IDE channel's first disk, from which the guest was booted."""
     boot_time: int | None = None
@@ -170,9 +170,12 @@ class VmBuilder:
 
     def _attach_drives(self, machine: Surroundings) -> None:
         drives: dict[DriveKind, BlockBackend] = {}
+        boot_disk = self._options.boot_disk
         for drive in self._options.drives:
+            if drive.kind is DriveKind.IDE and drive.kind in drives and boot_disk is None:
+                boot_disk = drives.pop(drive.kind)
             if drive.kind in drives:
-                raise MachineError(f"two disks behind {drive.kind.value}: there can be one")
+                raise MachineError(f"too many disks behind {drive.kind.value}: there can be {self._room(drive.kind)}")
             drives[drive.kind] = drive.backend
         if DriveKind.SVIRTB in drives:
             self._attach_svirtb(drives[DriveKind.SVIRTB])
@@ -180,7 +183,12 @@ class VmBuilder:
             attach_printer(self._buses, machine)
         if DriveKind.VIRTIO in drives:
             attach_virtio_block(self._buses, machine, drives[DriveKind.VIRTIO])
-        attach_ide(self._buses, machine, (self._options.boot_disk, drives.get(DriveKind.IDE)))
+        attach_ide(self._buses, machine, (boot_disk, drives.get(DriveKind.IDE)))
+
+    def _room(self, kind: DriveKind) -> str:
+        if kind is not DriveKind.IDE:
+            return "one"
+        return "two" if self._options.boot_disk is None else "one beside the disk that the guest boots from"
 
     def _attach_svirtb(self, disk: BlockBackend) -> None:
         from kev.dev.svirtb import SVIRTB_GPA, SimpleVirtioBlock

@@ -10,6 +10,9 @@ from kev.addressing import KIB, Gpa, Gva
 from pager.image import ImageError, KernelImage
 from pager.source import SynchronousSource, read_exactly
 
+SECTOR_SIZE: Final = 512
+BOOT_SIGNATURE: Final = b"\x55\xaa"
+
 _HEAD: Final = 32 * KIB
 """Headers of boot protocols lie in here."""
 _ELF_MAGIC: Final = b"\x7fELF"
@@ -39,6 +42,16 @@ class KernelFile:
     @cached_property
     def is_elf64(self) -> bool:
         return self.is_elf and self.bytes_at(len(_ELF_MAGIC), 1) == _ELF_CLASS_64
+
+    @property
+    def boot_signature(self) -> bytes:
+        """The last two bytes of the first sector."""
+        return self.head[SECTOR_SIZE - len(BOOT_SIGNATURE) : SECTOR_SIZE]
+
+    @property
+    def is_boot_disk(self) -> bool:
+        """It begins with a boot sector: a header of a boot protocol belongs to a kernel on it, and not to the file."""
+        return not self.is_elf and self.boot_signature == BOOT_SIGNATURE
 
     @cached_property
     def elf(self) -> KernelImage:

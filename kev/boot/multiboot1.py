@@ -72,7 +72,11 @@ class Multiboot1(BootProtocol):
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:
-        return _find_header(file) is not None
+        offset = _find_header(file)
+        if offset is None:
+            return False
+        (flags,) = _HEADER_FLAGS.unpack_from(file.head, offset)
+        return bool(flags & _LOAD_ADDRESSES) or not file.is_boot_disk
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

@@ -42,7 +42,7 @@ class Multiboot2(BootProtocol):
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:
-        return find_header(file) is not None
+        return find_header(file) is not None and not file.is_boot_disk
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

@@ -7,15 +7,13 @@ from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
 from kev.boot.entry import real_mode
 from kev.boot.firmware_tables import install_tables
-from kev.boot.kernel_file import KernelFile
+from kev.boot.kernel_file import BOOT_SIGNATURE, SECTOR_SIZE, KernelFile
 from kev.engine.base import EntryState
 from pager.image import KernelImage, Segment
 from pager.kernel import KernelVmPager
 from pager.source import SynchronousSource
 
 LOAD_ADDRESS: Final = Gpa(0x7C00)
-SECTOR_SIZE: Final = 512
-_SIGNATURE: Final = b"\x55\xaa"
 _FIRST_HARD_DISK: Final = 0x80
 _LINUX_HEADER: Final = 0x202
 _LINUX_MAGIC: Final = b"HdrS"
@@ -40,15 +38,16 @@ class RealMode(BootProtocol):
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:
-        return not file.is_elf and file.head[SECTOR_SIZE - len(_SIGNATURE) : SECTOR_SIZE] == _SIGNATURE
+        return file.is_boot_disk
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:
         """BootError if there is no signature at the end of the first sector, or if a Linux kernel lies behind it."""
-        signature = file.head[SECTOR_SIZE - len(_SIGNATURE) : SECTOR_SIZE]
-        if signature != _SIGNATURE:
-            found = signature.hex(" ") or "nothing"
-            raise BootError(f"{file.name}: no boot sector: at offset {SECTOR_SIZE - 2:#x} is {found}, not {_SIGNATURE.hex(' ')}")
+        if file.boot_signature != BOOT_SIGNATURE:
+            found = file.boot_signature.hex(" ") or "nothing"
+            raise BootError(
+                f"{file.name}: no boot sector: at offset {SECTOR_SIZE - 2:#x} is {found}, not {BOOT_SIGNATURE.hex(' ')}"
+            )
         if file.head.startswith(_LINUX_MAGIC, _LINUX_HEADER):
             raise BootError(f"{file.name}: a Linux bzImage, for which there is no boot protocol; its vmlinux boots by pvh")
         sector = Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX)

@@ -105,8 +105,8 @@ class IdeChannel:
         self._active: BlockBackend | None = None
         """The disk that has had the last command: the guest may select the other one while it transfers."""
         self._control = 0
-        self._multiple = 0
-        self._geometry = DEFAULT_GEOMETRY
+        self._multiple = [LARGEST_MULTIPLE] * len(self._disks)
+        self._geometry = [DEFAULT_GEOMETRY] * len(self._disks)
         self._registers = bytearray(8)
         self._commands: Final[dict[int, Callable[[BlockBackend], None]]] = {
             0x10: self._do_nothing,  # RECALIBRATE
@@ -116,6 +116,8 @@ class IdeChannel:
             0x31: self._write_sectors,
             0x40: self._verify_sectors,
             0x41: self._verify_sectors,
+            0x70: self._do_nothing,  # SEEK
+            0x90: self._diagnose,
             0x91: self._set_geometry,
             0xC4: self._read_multiple,
             0xC5: self._write_multiple,
@@ -144,7 +146,7 @@ class IdeChannel:
     def read_port(self, port: int, size: int) -> int:
         if port == Register.DATA:
             return self._read_data(size)
-        if self._selected() is None:
+        if self._selected() is None and not self._stands_in:
             return 0
         if port == Register.STATUS:
             self._set_interrupt(False)
@@ -163,8 +165,17 @@ class IdeChannel:
         else:
             self._registers[port & 7] = value
 
+    @property
+    def _device(self) -> int:
+        return int(bool(self._registers[Register.DEVICE & 7] & _DEVICE_SELECT))
+
     def _selected(self) -> BlockBackend | None:
-        return self._disks[bool(self._registers[Register.DEVICE & 7] & _DEVICE_SELECT)]
+        return self._disks[self._device]
+
+    @property
+    def _stands_in(self) -> bool:
+        """Device 0 is selected and not there, and device 1 answers for it: as ready, but it aborts every command."""
+        return self._device == 0 and self._disks[1] is not None
 
     def _status(self) -> int:
         error = _STATUS_ERROR if self._error & ~_DIAGNOSTIC_PASSED else 0
@@ -184,13 +195,15 @@ class IdeChannel:
 
     def _execute(self, command: int) -> None:
         disk = self._selected()
-        if disk is None:
+        if disk is None and not self._stands_in:
             return
         self._active = disk
         self._end_transfer()
         self._error = 0
         self._set_interrupt(False)
         try:
+            if disk is None:
+                raise _CommandFailed(_ERROR_ABORTED)
             self._commands.get(command, self._abort)(disk)
         except _CommandFailed as failure:
             self._fail(failure.error)
@@ -204,24 +217,29 @@ class IdeChannel:
     def _abort(self, disk: BlockBackend) -> None:
         raise _CommandFailed(_ERROR_ABORTED)
 
+    def _diagnose(self, disk: BlockBackend) -> None:
+        self._reset()
+
     def _do_nothing(self, disk: BlockBackend) -> None:
         pass
 
     def _identify(self, disk: BlockBackend) -> None:
         self._is_write = False
-        self._block = bytearray(identify_device(disk.size // SECTOR_SIZE, self._multiple, self._geometry))
+        self._block = bytearray(
+            identify_device(disk.size // SECTOR_SIZE, self._multiple[self._device], self._geometry[self._device])
+        )
 
     def _read_sectors(self, disk: BlockBackend) -> None:
         self._begin_transfer(disk, block_sectors=1, is_write=False)
 
     def _read_multiple(self, disk: BlockBackend) -> None:
-        self._begin_transfer(disk, block_sectors=self._multiple, is_write=False)
+        self._begin_transfer(disk, block_sectors=self._multiple[self._device], is_write=False)
 
     def _write_sectors(self, disk: BlockBackend) -> None:
         self._begin_transfer(disk, block_sectors=1, is_write=True)
 
     def _write_multiple(self, disk: BlockBackend) -> None:
-        self._begin_transfer(disk, block_sectors=self._multiple, is_write=True)
+        self._begin_transfer(disk, block_sectors=self._multiple[self._device], is_write=True)
 
     def _verify_sectors(self, disk: BlockBackend) -> None:
         self._addressed_sectors(disk)
@@ -230,14 +248,14 @@ class IdeChannel:
         count = self._registers[Register.SECTOR_COUNT & 7]
         if count > LARGEST_MULTIPLE or count & (count - 1):
             raise _CommandFailed(_ERROR_ABORTED)
-        self._multiple = count
+        self._multiple[self._device] = count
 
     def _set_geometry(self, disk: BlockBackend) -> None:
         heads = (self._registers[Register.DEVICE & 7] & 0xF) + 1
         sectors = self._registers[Register.SECTOR_COUNT & 7]
         if not sectors:
             raise _CommandFailed(_ERROR_ABORTED)
-        self._geometry = Geometry(heads, sectors)
+        self._geometry[self._device] = Geometry(heads, sectors)
 
     def _check_power_mode(self, disk: BlockBackend) -> None:
         self._registers[Register.SECTOR_COUNT & 7] = _ACTIVE
@@ -262,7 +280,7 @@ class IdeChannel:
         if device & _DEVICE_LBA:
             return low | (device & 0xF) << 24
         cylinder, sector = divmod(low, 0x100)
-        head, geometry = device & 0xF, self._geometry
+        head, geometry = device & 0xF, self._geometry[self._device]
         if not 1 <= sector <= geometry.sectors_per_track or head >= geometry.heads:
             raise _CommandFailed(_ERROR_ID_NOT_FOUND)
         return (cylinder * geometry.heads + head) * geometry.sectors_per_track + sector - 1

@@ -82,6 +82,12 @@ def test_a_disk_image_boots_by_its_first_sector() -> None:
     assert protocol_of(BOOT_SECTOR + bytes(4 * 512)) == "real_mode"
 
 
+@pytest.mark.parametrize("header", [multiboot1_header(), multiboot2_header()], ids=["multiboot1", "multiboot2"])
+def test_a_disk_with_a_multiboot_kernel_behind_its_boot_sector_starts_from_the_sector(header: bytes) -> None:
+    """The disks of xv6 and JOS: the kernel's own header lies in the first 8 KiB, but at its place in the kernel."""
+    assert protocol_of(BOOT_SECTOR + bytes(elf(header))) == "real_mode"
+
+
 def test_an_image_with_damaged_elf_headers_boots_by_the_addresses_of_its_multiboot_header() -> None:
     at = MIB + CONTENTS
     image = elf(multiboot1_header(1 << 16, [at, MIB, 0, 0, at]), bits=64, entry=MIB)

@@ -84,7 +84,7 @@ def test_the_information_leaves_the_first_stack_alone() -> None:
     kernel = multiboot1_header(ADDRESSES_IN_HEADER, [0x4000, 0x4000, 0, 0x7F000, 0x4000])
     booted = Booted(kernel)
     assert (booted.entry.rbx, booted.entry.rsp) == (0x80000, 0x7FF00)
-    assert parse(booted).command_line == ""
+    assert parse(booted).command_line == "kernel"
 
 
 def test_without_memory_for_it_there_is_no_stack() -> None:

@@ -9,7 +9,7 @@ from kev.dev.ports import PortBus
 from tests.dev.ram import BrokenFile, ReadOnlyFile, TestDisk
 
 READ, WRITE, READ_MULTIPLE, WRITE_MULTIPLE, SET_MULTIPLE = 0x20, 0x30, 0xC4, 0xC5, 0xC6
-IDENTIFY, FLUSH, VERIFY, DIAGNOSE_UNKNOWN = 0xEC, 0xE7, 0x40, 0x77
+IDENTIFY, FLUSH, VERIFY, DIAGNOSE, DIAGNOSE_UNKNOWN = 0xEC, 0xE7, 0x40, 0x90, 0x77
 READY, REQUEST, ERROR = 0x50, 0x08, 0x01
 ABORTED, NOT_FOUND, UNCORRECTABLE = 0x04, 0x10, 0x40
 
@@ -137,7 +137,19 @@ def test_a_block_count_that_the_disk_cannot_do_is_aborted(channel: Channel, coun
     assert channel.error == ABORTED
 
 
+def test_multiple_has_a_block_count_from_the_beginning(channel: Channel) -> None:
+    assert channel.command(READ_MULTIPLE, lba=20, count=3) == READY | REQUEST
+    assert channel.read_data(3 * 512) == b"".join(channel.first.sector(lba) for lba in (20, 21, 22))
+    assert channel.edges == 1
+
+
+def test_the_block_count_is_each_disks_own(channel: Channel) -> None:
+    channel.command(SET_MULTIPLE, count=0)
+    assert channel.command(READ_MULTIPLE, device=1) == READY | REQUEST
+
+
 def test_multiple_without_a_block_count_is_aborted(channel: Channel) -> None:
+    channel.command(SET_MULTIPLE, count=0)
     assert channel.command(READ_MULTIPLE) == READY | ERROR
     assert channel.error == ABORTED
 
@@ -156,7 +168,7 @@ def test_identify_tells_size_and_name(channel: Channel) -> None:
     assert words[60] | words[61] << 16 == 600
     assert words[49] & 0x200, "LBA"
     assert words[47] == 0x8010
-    assert words[59] == 0
+    assert words[59] == 0x110
     name = b"".join(data[i + 1 : i + 2] + data[i : i + 1] for i in range(54, 94, 2))
     assert name.strip() == b"kev disk"
     assert channel.acknowledge() == READY
@@ -187,14 +199,33 @@ def test_a_large_disk_shows_what_28_bits_reach() -> None:
     assert channel.command(READ, lba=0x0FFFFFFF) == READY | ERROR
 
 
-def test_a_disk_that_is_not_there_reads_as_0_and_takes_no_commands() -> None:
+def test_a_second_disk_that_is_not_there_reads_as_0_and_takes_no_commands() -> None:
+    channel = Channel()
+    channel.bus = PortBus()
+    channel.bus.attach("IDE", IdeChannel([channel.first.disk, None], channel._set_interrupt))
+    assert channel.command(READ, device=1) == 0
+    assert not channel.interrupt
+    assert channel.command(READ, lba=1) == READY | REQUEST
+    assert channel.read_data(512) == channel.first.sector(1)
+
+
+def test_a_second_disk_answers_for_a_first_one_that_is_not_there() -> None:
+    """xv6 and JOS wait for the first disk to be ready before they look for the second one."""
     channel = Channel()
     channel.bus = PortBus()
     channel.bus.attach("IDE", IdeChannel([None, channel.second.disk], channel._set_interrupt))
-    assert channel.command(READ) == 0
-    assert not channel.interrupt
+    assert channel.acknowledge() == READY
+    assert channel.command(READ) == READY | ERROR
+    assert channel.interrupt
+    assert channel.error == ABORTED
     assert channel.command(READ, lba=1, device=1) == READY | REQUEST
     assert channel.read_data(512) == channel.second.sector(1)
+
+
+def test_a_diagnosis_leaves_the_signature_of_a_disk(channel: Channel) -> None:
+    assert channel.command(DIAGNOSE, lba=5, count=9) == READY
+    assert [channel.bus.read(0x1F1 + register, 1) for register in range(5)] == [1, 1, 1, 0, 0]
+    assert channel.interrupt
 
 
 def test_selecting_another_disk_during_a_transfer_does_not_divert_it(channel: Channel) -> None:
