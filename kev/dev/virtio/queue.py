@@ -19,6 +19,7 @@ _RING_OFFSET: Final = 4
 _USED_ELEMENT: Final = struct.Struct("<II")
 
 _INDICES: Final = 0x10000
+_LOW_HALF: Final = 0xFFFF_FFFF
 
 
 class QueueError(DeviceError):
@@ -122,3 +123,8 @@ class SplitQueue:
 
     def _read16(self, gpa: int) -> int:
         return int.from_bytes(self._memory.read(Gpa(gpa), 2), "little")
+
+
+def with_half(address: Gpa, register: int, value: int) -> Gpa:
+    """The address with its low half replaced, or its high half, whose register is the next one."""
+    return Gpa(address & _LOW_HALF | value << 32) if register & 4 else Gpa(address & ~_LOW_HALF | value)
