@@ -53,7 +53,8 @@ def launch(
     about the machine is as the guest wants it, or else 256 MiB, one vCPU, no disk, and the protocol that the image is made for.
 
     - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `command_line`: the kernel's.
-    - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio" or "ide", at most one of each.
+    - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
+      at most one of each, but several of "virtio-pci".
     - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
       and load into the report.

@@ -12,6 +12,7 @@ from kev.dev.block_device import BlockBackend
 from kev.dev.irq import InterruptControllers
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
+from kev.dev.pci import DEVICES, PciBus
 from kev.dev.ports import PortBus
 from kev.dev.time_stamp_counter import TimeStampCounters
 from kev.engine.amdv.engine import AmdvEngine
@@ -25,7 +26,16 @@ from kev.interrupts import Interrupts
 from kev.memory import HostMemory
 from kev.paging.npt import NptFormat
 from kev.paging.table import PageTable
-from kev.pc import Buses, Surroundings, attach_ide, attach_platform, attach_printer, attach_virtio_block
+from kev.pc import (
+    FIRST_PCI_DISK,
+    Buses,
+    Surroundings,
+    attach_ide,
+    attach_platform,
+    attach_printer,
+    attach_virtio_block,
+    attach_virtio_pci,
+)
 from kev.vcpu import ActivityState, Vcpu
 from kev.vm import Vm
 from kev.vmexit.control_register import Cr8Controller
@@ -40,6 +50,7 @@ from pager.kernel import KernelVmPager
 from pager.source import PageSource
 
 MAX_VCPUS: Final = 64
+MAX_PCI_DISKS: Final = DEVICES - FIRST_PCI_DISK
 _PHYSICAL_LIMIT: Final = TIB - GIB
 """The emulated CPU has 40 bits of physical address; the last GiB is for windows of devices."""
 
@@ -55,6 +66,8 @@ class DriveKind(Enum):
     """KeV's, at 0xcafe0000."""
     VIRTIO = "virtio"
     """virtio-blk over MMIO, at 0xd0000000 with interrupt 10."""
+    VIRTIO_PCI = "virtio-pci"
+    """virtio-blk behind PCI, from device 00:04.0 on: where KeOS looks for its disks. There can be several."""
     IDE = "ide"
     """The primary channel: one disk is its second, where xv6 and JOS look for their file system; two are both, in order."""
 
@@ -77,7 +90,7 @@ class MachineOptions(NamedTuple):
     strict_ports: bool = False
     """An access to a port without a device ends the run, instead of reading all ones."""
     drives: tuple[Drive, ...] = ()
-    """At most one of each kind, but two of IDE if the guest was not booted from a disk."""
+    """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
     """The IDE channel's first disk, from which the guest was booted."""
     boot_time: int | None = None
@@ -128,7 +141,7 @@ class VmBuilder:
         self._counters = TimeStampCounters(options.vcpus, self._clock)
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
-        self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus())
+        self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
         self._memory = PagedMemory(pager, self._buses.mmio, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped = self._engine.invalidate
@@ -169,26 +182,24 @@ class VmBuilder:
         )
 
     def _attach_drives(self, machine: Surroundings) -> None:
-        drives: dict[DriveKind, BlockBackend] = {}
-        boot_disk = self._options.boot_disk
+        behind: dict[DriveKind, list[BlockBackend]] = {kind: [] for kind in DriveKind}
         for drive in self._options.drives:
-            if drive.kind is DriveKind.IDE and drive.kind in drives and boot_disk is None:
-                boot_disk = drives.pop(drive.kind)
-            if drive.kind in drives:
-                raise MachineError(f"too many disks behind {drive.kind.value}: there can be {self._room(drive.kind)}")
-            drives[drive.kind] = drive.backend
-        if DriveKind.SVIRTB in drives:
-            self._attach_svirtb(drives[DriveKind.SVIRTB])
+            behind[drive.kind].append(drive.backend)
+        boot_disk = self._options.boot_disk
+        limits = {DriveKind.IDE: 2 if boot_disk is None else 1, DriveKind.VIRTIO_PCI: MAX_PCI_DISKS}
+        for kind, disks in behind.items():
+            if len(disks) > limits.get(kind, 1):
+                raise MachineError(f"{len(disks)} disks behind {kind.value}: there can be {limits.get(kind, 1)}")
+        if behind[DriveKind.SVIRTB]:
+            self._attach_svirtb(behind[DriveKind.SVIRTB][0])
         else:
             attach_printer(self._buses, machine)
-        if DriveKind.VIRTIO in drives:
-            attach_virtio_block(self._buses, machine, drives[DriveKind.VIRTIO])
-        attach_ide(self._buses, machine, (boot_disk, drives.get(DriveKind.IDE)))
-
-    def _room(self, kind: DriveKind) -> str:
-        if kind is not DriveKind.IDE:
-            return "one"
-        return "two" if self._options.boot_disk is None else "one beside the disk that the guest boots from"
+        if behind[DriveKind.VIRTIO]:
+            attach_virtio_block(self._buses, machine, behind[DriveKind.VIRTIO][0])
+        if behind[DriveKind.VIRTIO_PCI]:
+            attach_virtio_pci(self._buses, machine, behind[DriveKind.VIRTIO_PCI])
+        ide = behind[DriveKind.IDE]
+        attach_ide(self._buses, machine, ide if len(ide) == 2 else (boot_disk, *ide))
 
     def _attach_svirtb(self, disk: BlockBackend) -> None:
         from kev.dev.svirtb import SVIRTB_GPA, SimpleVirtioBlock

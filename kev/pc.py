@@ -14,7 +14,7 @@ from kev.dev.kvmclock import KvmClock
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
 from kev.dev.pc_testdev import PcTestMemory
-from kev.dev.pci import EmptyPciBus
+from kev.dev.pci import PciBus
 from kev.dev.ports import PortBus
 from kev.dev.processor import ProcessorMsrs
 from kev.dev.serial import SerialPort
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 VIRTIO_BLOCK_GPA: Final = Gpa(0xD000_0000)
 VIRTIO_BLOCK_IRQ: Final = 10
+FIRST_PCI_DISK: Final = 4
+"""The number of the PCI device that the first disk is; the others follow."""
+_PCI_MEMORY: Final = Gpa(0xFE00_0000)
+"""Where the memory of the first disk is; that of the others follows."""
+_PCI_IRQ: Final = 11
 _TIMER_IRQ: Final = 0
 _KEYBOARD_IRQ: Final = 1
 _COM1_IRQ: Final = 4
@@ -38,6 +43,7 @@ class Buses(NamedTuple):
     ports: PortBus
     msrs: MsrBus
     mmio: MmioBus
+    pci: PciBus
 
 
 class Surroundings(NamedTuple):
@@ -68,7 +74,7 @@ def attach_platform(buses: Buses, machine: Surroundings) -> SerialPort:
     buses.mmio.attach("I/O APIC", controllers.io_apic)
     buses.msrs.attach("processors", ProcessorMsrs(machine.counters))
     buses.msrs.attach("kvmclock", KvmClock(machine.counters, machine.clock, machine.boot_time, machine.memory))
-    buses.ports.attach("PCI configuration", EmptyPciBus())
+    buses.ports.attach("PCI configuration", buses.pci)
     buses.mmio.attach("pc-testdev", PcTestMemory())
     for name, ports, build in _SELDOM_USED:
         buses.ports.attach_later(name, ports, partial(build, machine))
@@ -200,6 +206,23 @@ def attach_virtio_block(buses: Buses, machine: Surroundings, disk: BlockBackend)
 
     line = machine.controllers.line(VIRTIO_BLOCK_IRQ)
     buses.mmio.attach("virtio-blk", VirtioMmio(VIRTIO_BLOCK_GPA, VirtioBlock(disk), machine.memory, line))
+
+
+def attach_virtio_pci(buses: Buses, machine: Surroundings, disks: Sequence[BlockBackend]) -> None:
+    """Attaches disks to the PCI bus, with the host bridge that a guest expects there. All of them interrupt with one IRQ."""
+    from kev.dev.pci_function import InterruptPin, PciFunction, PciIdentity
+    from kev.dev.virtio.block import VirtioBlock
+    from kev.dev.virtio.pci import MEMORY_SIZE, virtio_pci_function
+
+    buses.pci.attach(0, PciFunction(PciIdentity(0x8086, 0x1237, 0x06_0000, revision=2)))
+    machine.controllers.pic.set_level_triggered(_PCI_IRQ)
+    for index, disk in enumerate(disks):
+        device = FIRST_PCI_DISK + index
+        interrupt = InterruptPin(_PCI_IRQ, machine.controllers.line(_PCI_IRQ))
+        address = Gpa(_PCI_MEMORY + MEMORY_SIZE * index)
+        name = f"virtio-blk at PCI 00:{device:02x}.0"
+        function = virtio_pci_function(name, VirtioBlock(disk), machine.memory, buses.mmio, address, interrupt)
+        buses.pci.attach(device, function)
 
 
 def attach_ide(buses: Buses, machine: Surroundings, disks: Sequence[BlockBackend | None]) -> None:

@@ -101,6 +101,28 @@ def test_a_guest_finds_a_disk_behind_the_device_that_was_asked_for(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("kind", "count", "message"),
+    [("ide", 2, "two disks behind ide: there can be one"), ("virtio-pci", 29, "29 disks behind virtio-pci: there can be 28")],
+)
+def test_more_disks_than_there_is_room_for_are_refused(tmp_path: Path, kind: str, count: int, message: str) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(512))
+    with pytest.raises(kev.KevError, match=message):
+        kev.launch("hypercalls", disks=[(path, kind)] * count)
+
+
+def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path: Path) -> None:
+    paths = [tmp_path / "first", tmp_path / "second"]
+    for path in paths:
+        path.write_bytes(bytes(512))
+    output = kev.launch("gKeOS", disks=[(path, "virtio-pci") for path in paths]).output.decode()
+    assert "device 0: 8086:1237" in output
+    assert "device 4: 1af4:1001" in output
+    assert "device 5: 1af4:1001" in output
+    assert "device 6" not in output
+
+
+@pytest.mark.parametrize(
     ("wishes", "message"),
     [
         ({"vcpus": 0}, "0 vCPUs: a machine has 1 to 64"),
@@ -108,7 +130,7 @@ def test_a_guest_finds_a_disk_behind_the_device_that_was_asked_for(tmp_path: Pat
         ({"memory": 0}, "RAM of 0 KiB: the least is one page of 4 KiB"),
         (
             {"disks": [("disk", "floppy")]},
-            "disk disk: there is no device 'floppy' to put it behind, but there are svirtb, virtio, ide$",
+            "disk disk: there is no device 'floppy' to put it behind, but there are svirtb, virtio, virtio-pci, ide$",
         ),
         (
             {"disks": [("no/such/disk", "ide")]},

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kev.report import RunReport
     from pager.slow_source import SourceDelay
 
-_DRIVE_KINDS = ("svirtb", "virtio", "ide")
+_DRIVE_KINDS = ("svirtb", "virtio", "virtio-pci", "ide")
 
 
 @click.command
@@ -27,7 +27,11 @@ _DRIVE_KINDS = ("svirtb", "virtio", "ide")
 @click.option("--append", metavar="TEXT", help="The kernel's command line.")
 @click.option("--module", "modules", multiple=True, metavar="FILE[ TEXT]", help="A boot module, with its command line.")
 @click.option(
-    "--disk", "disks", multiple=True, metavar="FILE[,svirtb|virtio|ide]", help="A disk; svirtb is KeV's.  [default: svirtb]"
+    "--disk",
+    "disks",
+    multiple=True,
+    metavar="FILE[,svirtb|virtio|virtio-pci|ide]",
+    help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several.  [default: svirtb]",
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End the run after so long.")
 @click.option("--report", type=click.Path(dir_okay=False), metavar="FILE.json", help="Write the run's figures.")

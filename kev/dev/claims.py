@@ -30,5 +30,10 @@ class Claims:
                 )
         self._owners.update(dict.fromkeys(wanted, owner))
 
+    def release(self, numbers: Iterable[int]) -> None:
+        """Gives back what was claimed."""
+        for number in numbers:
+            del self._owners[number]
+
     def __contains__(self, number: int) -> bool:
         return number in self._owners

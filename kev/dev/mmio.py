@@ -37,9 +37,16 @@ class MmioBus:
         """Puts `device`, called `name` in errors, behind its pages. DeviceConflict if one is taken."""
         if not is_page_aligned(device.gpa) or not is_page_aligned(device.length):
             raise ValueError(f"{name}: {device.length:#x} bytes at {device.gpa:#x} are not whole pages")
-        pages = range(device.gpa >> PAGE_SHIFT, (device.gpa + device.length) >> PAGE_SHIFT)
+        pages = _pages(device)
         self._claims.claim(name, pages)
         self._devices.update(dict.fromkeys(pages, device))
+
+    def detach(self, device: MmioDevice) -> None:
+        """Takes a device away that is behind its pages."""
+        pages = _pages(device)
+        self._claims.release(pages)
+        for page in pages:
+            del self._devices[page]
 
     def device_at(self, gpa: Gpa) -> MmioDevice | None:
         """The device behind the page that holds `gpa`, if there is one."""
@@ -58,3 +65,7 @@ class MmioBus:
         if device is None:
             raise UnhandledMmio(f"gpa {gpa:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
         device.store(vcpu, gpa - device.gpa, size, value)
+
+
+def _pages(device: MmioDevice) -> range:
+    return range(device.gpa >> PAGE_SHIFT, (device.gpa + device.length) >> PAGE_SHIFT)

@@ -210,6 +210,10 @@ class Pic8259Pair:
             self._slave.set_line(irq - _LEVELS, asserted)
         self._update()
 
+    def set_level_triggered(self, irq: int) -> None:
+        """What firmware does with the ELCR for an input that PCI interrupts go to, 8 to 15 but for 8 and 13."""
+        self._slave.elcr |= 1 << irq - _LEVELS & _SLAVE_ELCR_WRITABLE
+
     def acknowledge(self, vector: int) -> None:
         """The INTA cycle: the processor has taken `vector`.
 

@@ -7,7 +7,7 @@ from kev.dev.claims import DeviceConflict
 from kev.dev.ignored import IgnoredPorts
 from kev.dev.mmio import MmioBus, UnhandledMmio
 from kev.dev.msrs import MsrBus
-from kev.dev.pci import EmptyPciBus
+from kev.dev.pci import PciBus
 from kev.dev.ports import PortBus, UnhandledPort
 from kev.exits import GENERAL_PROTECTION, GuestException
 
@@ -187,7 +187,7 @@ def test_a_device_that_turns_out_to_have_other_ports_is_refused() -> None:
 
 def test_a_pci_scan_finds_nothing() -> None:
     bus = PortBus(strict=True)
-    bus.attach("PCI", EmptyPciBus())
+    bus.attach("PCI", PciBus())
     for device in range(32):
         bus.write(0xCF8, 4, 0x8000_0000 | device << 11)
         assert bus.read(0xCFC, 4) == 0xFFFF_FFFF
@@ -195,7 +195,7 @@ def test_a_pci_scan_finds_nothing() -> None:
 
 
 def test_the_pci_configuration_address_reads_back() -> None:
-    pci = EmptyPciBus()
+    pci = PciBus()
     pci.write_port(0xCF8, 4, 0x8000_F803)
     assert pci.read_port(0xCF8, 4) == 0x8000_F800
     pci.write_port(0xCFB, 1, 0x01)

@@ -3,6 +3,7 @@
 from kev.console import Console
 from kev.dev.mmio import MmioBus
 from kev.dev.msrs import MsrBus
+from kev.dev.pci import PciBus
 from kev.dev.ports import PortBus
 from kev.exits import GENERAL_PROTECTION, GuestException
 from kev.pc import Buses, Surroundings, attach_platform
@@ -22,7 +23,7 @@ class Pc:
         self.console = Console(self.output.extend)
         board = Board()
         self.clock = board.clock
-        self.buses = Buses(PortBus(strict=True), MsrBus(), MmioBus())
+        self.buses = Buses(PortBus(strict=True), MsrBus(), MmioBus(), PciBus())
         self.exit_codes: list[int] = []
         attach_platform(
             self.buses,

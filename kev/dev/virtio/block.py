@@ -12,6 +12,7 @@ from kev.errors import KevError
 
 FEATURE_SEG_MAX: Final = 1 << 2
 FEATURE_RO: Final = 1 << 5
+FEATURE_BLOCK_SIZE: Final = 1 << 6
 FEATURE_FLUSH: Final = 1 << 9
 
 
@@ -38,8 +39,8 @@ LARGEST_REQUEST: Final = 16 * MIB
 _QUEUE_SIZE: Final = 128
 _HEADER: Final = struct.Struct("<I4xQ")
 _ID: Final = b"kev-virtio-blk".ljust(20, b"\0")
-_CONFIGURATION: Final = struct.Struct("<QII")
-"""capacity in sectors, size_max (not offered), seg_max"""
+_CONFIGURATION: Final = struct.Struct("<QII4xI")
+"""capacity in sectors, size_max (not offered), seg_max, geometry (not offered), blk_size"""
 
 
 class VirtioBlock:
@@ -52,9 +53,9 @@ class VirtioBlock:
 
     def __init__(self, disk: BlockBackend) -> None:
         self._disk = disk
-        self.features: Final = FEATURE_SEG_MAX | FEATURE_FLUSH | (0 if disk.writable else FEATURE_RO)
+        self.features: Final = FEATURE_SEG_MAX | FEATURE_BLOCK_SIZE | FEATURE_FLUSH | (0 if disk.writable else FEATURE_RO)
         # A request needs a descriptor for its header and one for its status.
-        self.configuration: Final = _CONFIGURATION.pack(disk.size // SECTOR_SIZE, 0, _QUEUE_SIZE - 2)
+        self.configuration: Final = _CONFIGURATION.pack(disk.size // SECTOR_SIZE, 0, _QUEUE_SIZE - 2, SECTOR_SIZE)
 
     def serve(self, chain: DescriptorChain, memory: GuestMemory) -> int:
         """Serves one request; returns how many bytes were written from its start on.
