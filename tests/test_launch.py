@@ -91,7 +91,7 @@ def test_the_acpi_tables_list_a_disk_that_is_found_in_no_other_way(kind: DriveKi
     vm.pager.close()
 
 
-@pytest.mark.parametrize(("guest", "kind"), [("block", "svirtb"), ("virtio", "virtio")])
+@pytest.mark.parametrize(("guest", "kind"), [("block", "svirtb"), ("virtio", "virtio"), ("virtio-pci", "virtio-pci")])
 def test_a_guest_finds_a_disk_behind_the_device_that_was_asked_for(tmp_path: Path, guest: str, kind: str) -> None:
     path = tmp_path / "disk"
     with path.open("w+b") as file:

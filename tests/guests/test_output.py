@@ -12,7 +12,7 @@ from kev.version import __version__
 from tests.guests.images import read_file
 from tests.guests.protocol import assert_all_checks_hold
 
-DISK_GUESTS = {"block": "svirtb", "virtio": "virtio"}
+DISK_GUESTS = {"block": "svirtb", "virtio": "virtio", "virtio-pci": "virtio-pci"}
 RACES = {"lost-update", "bad-spinlock", "boot-race"}
 ENDING = [guest for guest in guests() if guest.exit_code is not None and guest.name not in RACES]
 

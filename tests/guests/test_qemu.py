@@ -76,13 +76,22 @@ def test_all_checks_hold(tmp_path: Path, guest: str, arguments: tuple[str, ...])
     assert code == PASSED
 
 
-def test_virtio_drives_another_implementation_of_its_device(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("guest", "device", "arguments"),
+    [
+        ("virtio", "virtio-blk-device", (*MICROVM, "-append", LAST_TRANSPORT)),
+        ("virtio-pci", "virtio-blk-pci", ()),
+    ],
+)
+def test_virtio_drives_another_implementation_of_its_device(
+    tmp_path: Path, guest: str, device: str, arguments: tuple[str, ...]
+) -> None:
     disk = tmp_path / "disk.img"
     with disk.open("w+b") as image, Path(__file__).open("rb") as file:
         create_image(image, disk.name, {"file": file})
-    drive = ("-drive", f"id=disk,file={disk},format=raw,if=none", "-device", "virtio-blk-device,drive=disk")
+    drive = ("-drive", f"id=disk,file={disk},format=raw,if=none", "-device", f"{device},drive=disk")
     before = disk.read_bytes()
-    _, output = boot("virtio", tmp_path, *MICROVM, *DEBUG_EXIT, *drive, "-append", LAST_TRANSPORT)
+    _, output = boot(guest, tmp_path, *arguments, *DEBUG_EXIT, *drive)
     assert_all_checks_hold(output)
     assert disk.read_bytes() == before
 

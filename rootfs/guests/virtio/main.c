@@ -35,7 +35,7 @@ _Noreturn void main(uint32_t magic, uint64_t information)
 	apic_initialize();
 
 	struct location location = virtio_locate(boot_command_line(magic, information));
-	check(virtio_is_there(location, VIRTIO_BLOCK), "there is a virtio block device (--disk FILE,virtio)");
+	check(virtio_is_there(location, VIRTIO_BLOCK), "there is a virtio block device (--disk FILE,virtio or virtio-pci)");
 	check(virtio_initialize(location), "it agrees with this driver");
 	disk.sectors = block_capacity();
 	check(disk_read_size(&disk) <= disk.sectors, "the file system is as large as the disk at most");

@@ -3,6 +3,7 @@
 #include "command_line.h"
 #include "interrupts.h"
 #include "io_apic.h"
+#include "queue.h"
 
 #define DEFAULT_BASE 0xd0000000
 #define DEFAULT_IRQ 10
@@ -16,9 +17,6 @@
 #define DRIVER 2
 #define DRIVER_OK 4
 #define FEATURES_OK 8
-
-#define DESCRIPTOR_NEXT 1
-#define DESCRIPTOR_WRITE 2
 
 struct registers {
 	uint32_t magic, version, device_id, vendor_id;
@@ -36,24 +34,7 @@ struct registers {
 	uint32_t configuration[];
 };
 
-/* The queue: VIRTIO 1.2, section 2.7. */
-struct descriptor {
-	uint64_t address;
-	uint32_t length;
-	uint16_t flags, next;
-};
-
 static volatile struct registers *device;
-static volatile struct descriptor descriptors[QUEUE_SIZE] __attribute__((aligned(16)));
-static volatile struct {
-	uint16_t flags, index, ring[QUEUE_SIZE];
-} available __attribute__((aligned(2)));
-static volatile struct {
-	uint16_t flags, index;
-	struct {
-		uint32_t first, length;
-	} ring[QUEUE_SIZE];
-} used __attribute__((aligned(4)));
 static volatile uint32_t interrupts;
 
 struct location virtio_locate(const char *command_line)
@@ -111,9 +92,9 @@ static bool give_queue(void)
 	if (device->queue_ready || device->queue_size_max < QUEUE_SIZE)
 		return false;
 	device->queue_size = QUEUE_SIZE;
-	set_address(device->queue_descriptors, descriptors);
-	set_address(device->queue_driver, &available);
-	set_address(device->queue_device, &used);
+	set_address(device->queue_descriptors, queue_descriptors);
+	set_address(device->queue_driver, &queue_available);
+	set_address(device->queue_device, &queue_used);
 	device->queue_ready = 1;
 	return device->queue_ready;
 }
@@ -138,23 +119,9 @@ uint64_t virtio_configuration(uint32_t offset)
 	return (uint64_t)field[1] << 32 | field[0];
 }
 
-uint32_t virtio_request(const struct buffer *buffers, uint32_t count)
+void virtio_notify(void)
 {
-	uint16_t before = used.index;
-
-	for (uint32_t i = 0; i < count; i++) {
-		descriptors[i].address = (uint64_t)buffers[i].address;
-		descriptors[i].length = buffers[i].length;
-		descriptors[i].flags = (buffers[i].device_writes ? DESCRIPTOR_WRITE : 0) | (i + 1 < count ? DESCRIPTOR_NEXT : 0);
-		descriptors[i].next = (uint16_t)(i + 1);
-	}
-	available.ring[available.index % QUEUE_SIZE] = 0;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	available.index++;
 	device->queue_notify = 0;
-	while (used.index == before)
-		__asm__ volatile("sti; hlt; cli" : : : "memory");
-	return used.ring[before % QUEUE_SIZE].length;
 }
 
 uint32_t virtio_interrupts(void)

@@ -1,9 +1,7 @@
-/* A virtio device over MMIO: VIRTIO 1.2, section 4.2. */
+/* A virtio device, over MMIO (VIRTIO 1.2, section 4.2) or PCI (section 4.1), whichever transport is linked. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-
-#define QUEUE_SIZE 8	/* descriptors */
 
 struct buffer {
 	void *address;
@@ -11,7 +9,8 @@ struct buffer {
 	bool device_writes;
 };
 
-/* Where a device is: on the command line as Linux has it, virtio_mmio.device=SIZE@BASE:IRQ, or where KeV's is. */
+/* Where a device is. Over MMIO: on the command line as Linux has it, virtio_mmio.device=SIZE@BASE:IRQ, or where KeV's is. Over PCI:
+ * the address of its configuration space, of the first one on bus 0. */
 struct location {
 	uint64_t base;
 	uint32_t irq;
@@ -24,6 +23,8 @@ bool virtio_is_there(struct location location, uint32_t device_id);
 bool virtio_initialize(struct location location);
 /* A field of the device's configuration. */
 uint64_t virtio_configuration(uint32_t offset);
+/* Tells the device of what is new in queue 0. */
+void virtio_notify(void);
 /* Has the device serve a request of several buffers, and sleeps until it has; returns how many bytes it wrote. */
 uint32_t virtio_request(const struct buffer *buffers, uint32_t count);
 /* How many interrupts there have been. */
