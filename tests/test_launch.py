@@ -102,7 +102,7 @@ def test_a_guest_finds_a_disk_behind_the_device_that_was_asked_for(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("kind", "count", "message"),
-    [("ide", 2, "two disks behind ide: there can be one"), ("virtio-pci", 29, "29 disks behind virtio-pci: there can be 28")],
+    [("ide", 3, "3 disks behind ide: there can be 2"), ("virtio-pci", 29, "29 disks behind virtio-pci: there can be 28")],
 )
 def test_more_disks_than_there_is_room_for_are_refused(tmp_path: Path, kind: str, count: int, message: str) -> None:
     path = tmp_path / "disk"
