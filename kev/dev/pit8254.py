@@ -15,6 +15,9 @@ FREQUENCY: Final = 1_193_182
 SHORTEST_PERIOD: Final = 12
 """Counts (10 us) between two interrupts, at least. The counter itself runs as programmed."""
 
+_POLLING_INTERVAL: Final = 4096
+"""Counts (3.4 ms) between two reads by somebody who waits for a count."""
+
 _NANOSECONDS: Final = 1_000_000_000
 _REFRESH_PERIOD: Final = 15_085
 """Nanoseconds between two requests to refresh memory: 18 counts."""
@@ -62,12 +65,14 @@ class Counter:
     _reads_high: bool = False
     _latched_count: int | None = None
     _latched_status: int | None = None
+    _polled: int | None = None
+    """How far it had come when a count was read last."""
 
     def program(self, access: Access, mode: Mode, bcd: bool) -> None:
         """A control word: the counter stops until its count is written."""
         self._access, self._mode, self._bcd = access, mode, bcd
         self._count = self._start = self._held = self._low_byte = None
-        self._latched_count = self._latched_status = None
+        self._latched_count = self._latched_status = self._polled = None
         self._reads_high = False
 
     def write(self, now: int, byte: int) -> None:
@@ -163,6 +168,8 @@ class Counter:
         if self._latched_status is not None:
             status, self._latched_status = self._latched_status, None
             return status
+        if self._latched_count is None and not self._reads_high:
+            self._show_zero(now)
         value = self.value(now) if self._latched_count is None else self._latched_count
         high = self._access is Access.HIGH or self._reads_high
         if self._access is Access.LOW_THEN_HIGH:
@@ -170,6 +177,19 @@ class Counter:
         if not self._reads_high:
             self._latched_count = None
         return value >> 8 if high else value & 0xFF
+
+    def _show_zero(self, now: int) -> None:
+        """Lets a guest that polls the count see the 0 that came between two of its reads.
+
+        On a real PC a read takes about as long as a count, so that hardly any is missed. Here it takes several.
+        """
+        elapsed, before = self._elapsed(now), self._polled
+        self._polled = elapsed
+        if elapsed is None or before is None or self._count is None or self._mode in _PERIODIC:
+            return
+        is_polling = 0 < elapsed - before < _POLLING_INTERVAL
+        if is_polling and (elapsed - self._count) // self._modulus > (before - self._count) // self._modulus:
+            self._latched_count = 0
 
 
 def _from_bcd(value: int) -> int:

@@ -288,3 +288,28 @@ def test_a_count_is_what_stepping_gives(mode: int, count: int, elapsed: int) -> 
     else:
         expected = count - 2 * (elapsed % (count // 2))
     assert pit.count(0) == expected
+
+
+def test_whoever_polls_a_count_without_latching_it_sees_its_end() -> None:
+    """KeOS waits for a count of exactly 0 before it powers off, 50 times."""
+    pit = Pit()
+    pit.program(2, 0, 1000)
+    pit.out(0x61, 1)
+    seen = []
+    for _ in range(70_000 // 14):
+        pit.advance(7)
+        low = pit.read(0x42)
+        pit.advance(7)
+        seen.append(low | pit.read(0x42) << 8)
+    assert seen.count(0) == 2
+    assert seen.index(0) == 71
+
+
+def test_whoever_looks_at_a_count_seldom_sees_what_it_is() -> None:
+    pit = Pit()
+    pit.program(2, 0, 1000)
+    pit.out(0x61, 1)
+    pit.advance(900)
+    assert pit.read(0x42) | pit.read(0x42) << 8 == 100
+    pit.advance(5000)
+    assert pit.read(0x42) | pit.read(0x42) << 8 == 0x10000 - 4900
