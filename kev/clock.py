@@ -6,7 +6,8 @@ so a TSC tick is a nanosecond.
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 
@@ -25,6 +26,15 @@ class WallClock:
 
     def now(self) -> int:
         return time.perf_counter_ns() - self._start
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """No time passes for the machine meanwhile."""
+        before = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self._start += time.perf_counter_ns() - before
 
 
 class VirtualClock:

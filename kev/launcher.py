@@ -4,13 +4,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
 from kev.builder import DriveKind, GuestAddressSpace, MachineOptions, VmBuilder
+from kev.clock import WallClock
 from kev.ending import EXIT_CODE_INTERRUPTED, EXIT_CODE_TIMED_OUT, Ending, EndingKind
 from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, PreemptionTimer
@@ -122,10 +123,12 @@ def _run_vm(machine: LaunchedMachine, timeout: float | None, input_descriptor: i
             exit = _run_head_start(vm)
         if vm.ending is not None:
             return
-    import trio
+    # The imports take longer than what a guest waits for when it measures time.
+    with vm.clock.standing_still() if isinstance(vm.clock, WallClock) else nullcontext():
+        import trio
 
-    from kev.runtime import Runtime
-    from kev.schedule import FreeScheduler, SeededScheduler
+        from kev.runtime import Runtime
+        from kev.schedule import FreeScheduler, SeededScheduler
 
     policy = machine.policy if exit is None else None
     scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
