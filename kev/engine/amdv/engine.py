@@ -50,7 +50,7 @@ class AmdvEngine:
         self._linear = LinearMemory(memory, table, self._slice.ask)
         self._intercepts = Intercepts(cpu, vmcb)
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
-        self._code = TranslatedCode(self._uc, memory, table, self._linear, self._slice)
+        self._code = TranslatedCode(host, table, self._linear, self._slice)
         self._linear.stored = self._code.stored
         self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb)
 

@@ -3,11 +3,14 @@
 from functools import cached_property
 from typing import Final, NamedTuple
 
+from kev.addressing import GIB
 from kev.engine.amdv import layout
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import Context, EmulatedCpu
 from kev.engine.amdv.preempt import PreemptionThread
 from kev.memory import HostMemory
+
+_DATA_ALIAS: Final = 1 << 39
 
 
 class Processor(NamedTuple):
@@ -31,6 +34,14 @@ class Host:
         cpu = EmulatedCpu()
         cpu.map_memory(0, self.memory.size, self.memory.address)
         return Processor(cpu, layout.locate(cpu), Context(cpu))
+
+    @cached_property
+    def data_alias(self) -> int | None:
+        """A bit of physical addresses: with it, they lead to the same memory by another way. None if there is no room for that."""
+        if self.memory.size > _DATA_ALIAS - GIB:
+            return None
+        self.processor.cpu.map_memory(_DATA_ALIAS, self.memory.size, self.memory.address)
+        return _DATA_ALIAS
 
     def reset(self) -> None:
         """Makes it as good as new: what a guest has left in memory, registers, translations and pending events is gone.

@@ -154,7 +154,7 @@ class EmulatedCpu:
     the run and leaves `run`.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_hooks", "_mapped", "_number", "_raised", "handle")
+    __slots__ = ("__weakref__", "_callbacks", "_devices", "_hooks", "_number", "_raised", "handle")
 
     def __init__(self) -> None:
         handle = _HANDLE()
@@ -166,7 +166,7 @@ class EmulatedCpu:
         self._callbacks: list[object] = []
         """The library does not keep them alive."""
         self._hooks: list[int] = []
-        self._mapped: list[tuple[int, int]] = []
+        self._devices: list[tuple[int, int]] = []
         self._raised: BaseException | None = None
         self._number = _UINT64()
         self._write_control(_CTL_CPU_MODEL, _INT(_CPU_EPYC_ROME))
@@ -183,26 +183,21 @@ class EmulatedCpu:
         """Puts `size` bytes of this process's memory behind physical `address`."""
         _check(_mem_map_ptr(self.handle, address, size, _PROT_ALL, host_address))
 
-    def map_alias(self, address: int, size: int, host_address: int) -> None:
-        """The same until `disconnect`: memory may lie behind several physical addresses."""
-        self.map_memory(address, size, host_address)
-        self._mapped.append((address, size))
-
     def map_device(self, address: int, size: int, load: Callable[..., int], store: Callable[..., None]) -> None:
         """Makes loads and stores at physical `address` call `load(_, offset, size, _)` and `store(_, offset, size, value, _)`."""
         loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
         _check(_mmio_map(self.handle, address, size, loader, None, storer, None))
         self._callbacks += (loader, storer)
-        self._mapped.append((address, size))
+        self._devices.append((address, size))
 
     def disconnect(self) -> None:
-        """Removes every hook, device and alias."""
+        """Removes every hook and device."""
         for hook in self._hooks:
             _check(_hook_del(self.handle, hook))
-        for address, size in self._mapped:
+        for address, size in self._devices:
             _check(_mem_unmap(self.handle, address, size))
         self._hooks.clear()
-        self._mapped.clear()
+        self._devices.clear()
         self._callbacks.clear()
 
     def flush_tlb(self) -> None:

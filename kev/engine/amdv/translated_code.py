@@ -11,16 +11,15 @@ others.
 
 from typing import Final
 
-from kev.addressing import GIB, PAGE_MASK, PAGE_SHIFT, Gpa, page_floor
+from kev.addressing import PAGE_MASK, PAGE_SHIFT, Gpa, page_floor
 from kev.engine.amdv import layout
-from kev.engine.amdv.libunicorn import EmulatedCpu, block_range
+from kev.engine.amdv.host import Host
+from kev.engine.amdv.libunicorn import block_range
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.vcpu import AmdvVcpu
-from kev.memory import HostMemory
 from kev.paging.table import PageTable
 
-_ALIAS: Final = 1 << 39  # of a byte's second host-physical address
 _GUEST_MODE: Final = 1 << 21  # in HFLAGS
 
 
@@ -31,15 +30,17 @@ class TranslatedCode:
     the guest enables NX or SMEP, a device writes to memory, a page is unmapped. What was translated until then is forgotten.
     """
 
-    __slots__ = ("_due", "_frames", "_linear", "_memory", "_slice", "_table", "_uc", "_watching")
+    __slots__ = ("_alias", "_due", "_frames", "_host", "_linear", "_memory", "_slice", "_table", "_uc", "_watching")
 
-    def __init__(self, uc: EmulatedCpu, memory: HostMemory, table: PageTable, linear: LinearMemory, slice: Slice) -> None:
-        self._uc: Final = uc
-        self._memory: Final = memory
+    def __init__(self, host: Host, table: PageTable, linear: LinearMemory, slice: Slice) -> None:
+        self._host: Final = host
+        self._uc: Final = host.processor.cpu
+        self._memory: Final = host.memory
         self._table: Final = table
         self._linear: Final = linear
         self._slice: Final = slice
         self._frames: Final[dict[int, int]] = {}  # guest-physical pages by the frame that instructions were translated from
+        self._alias = 0
         self._watching = False
         self._due = False
 
@@ -52,9 +53,9 @@ class TranslatedCode:
         self._watching = True
         size = self._memory.size
         self._uc.look_at_stores(0, size - 1)
-        if size <= _ALIAS - GIB:
-            self._uc.map_alias(_ALIAS, size, self._memory.address)
-            self._table.add_to_pages(_ALIAS)
+        self._alias = self._host.data_alias or 0
+        if self._alias:
+            self._table.add_to_pages(self._alias)
         self._uc.on_translation(self._on_translation)
         self._uc.flush_tlb()
         self._uc.flush_code()
@@ -87,9 +88,9 @@ class TranslatedCode:
     def _move(self, page: int) -> bool:
         """Lets the guest have a page where stores are looked at; False if it has it there already."""
         index = self._table.leaf_index(page)
-        if index is None or not self._memory.words[index] & _ALIAS:
+        if index is None or not self._memory.words[index] & self._alias:
             return False
-        self._memory.words[index] &= ~_ALIAS
+        self._memory.words[index] &= ~self._alias
         return True
 
     # What others do.
