@@ -54,7 +54,7 @@ def launch(
 
     - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `command_line`: the kernel's.
     - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
-      at most one of each, but several of "virtio-pci".
+      at most one of each, but several of "virtio-pci" and two of "ide".
     - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
       and load into the report.

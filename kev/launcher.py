@@ -12,7 +12,7 @@ from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
 from kev.builder import DriveKind, GuestAddressSpace, MachineOptions, VmBuilder
 from kev.clock import WallClock
-from kev.ending import EXIT_CODE_INTERRUPTED, EXIT_CODE_TIMED_OUT, Ending, EndingKind
+from kev.ending import Ending, EndingKind
 from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, PreemptionTimer
 from kev.launch_times import LaunchTimes
@@ -173,7 +173,7 @@ def _ending(vm: Vm) -> Ending:
     """How the run ended; if it was cut short, with the place of every vCPU."""
     ending = vm.ending
     assert ending is not None
-    if ending.exit_code in (EXIT_CODE_TIMED_OUT, EXIT_CODE_INTERRUPTED) and ending.kind is not EndingKind.EXITED:
+    if ending.kind in (EndingKind.TIMED_OUT, EndingKind.INTERRUPTED) and ending.exit_code:
         return ending._replace(message=f"{ending.message}: {vm.places()}")
     return ending
 

@@ -58,6 +58,7 @@ class BootProtocol(ABC):
     passes_modules: ClassVar[bool] = True
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
+    """The same for a command line."""
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
 

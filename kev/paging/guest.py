@@ -7,7 +7,7 @@ Accessed and dirty bits are not set; protection keys and shadow stacks are not k
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
-from kev.addressing import Gpa, Gva
+from kev.addressing import Gpa, Gva, is_canonical
 from kev.exits import GENERAL_PROTECTION, Access, GuestException
 from kev.paging.format import ADDRESS_MASK, LARGE_PAGE, bits
 
@@ -140,7 +140,7 @@ def _walk(read: ReadEntry, cr3: int, cr4: int, efer: int, gva: int, error_code: 
     """Chooses the walk by the paging mode."""
     reserved = 0 if efer & _EFER_NXE else _NO_EXECUTE
     if efer & _EFER_LMA:
-        if (gva + (1 << 47) & (1 << 64) - 1) >> 48:
+        if not is_canonical(gva):
             raise GuestFault(GENERAL_PROTECTION)
         return _walk_64_bit_entries(read, cr3 & ADDRESS_MASK, gva, (39, 30, 21, 12), reserved, error_code)
     gva &= 0xFFFFFFFF

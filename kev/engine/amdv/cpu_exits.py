@@ -32,9 +32,6 @@ _ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error
 
 _VMCALL_BYTES: Final = b"\x0f\x01\xc1"
 _DEBUG: Final = 1
-_INT1: Final = b"\xf1"
-_PREFIXES: Final = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3"
-_LONGEST_INSTRUCTION: Final = 15
 
 
 class CpuExits:
@@ -162,26 +159,26 @@ class CpuExits:
             vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
             vcpu.rip = vcpu.quads[layout.EXCEPTION_NEXT_EIP >> 3]
             self.events.raise_software_interrupt(vcpu, INVALID_OPCODE.vector)
+        elif self.events.delivering is None and self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 3) == _VMCALL_BYTES:
+            vmcall(self, vcpu)
+            self.events.deliver_pending(vcpu)
         elif self.events.delivering is None:
-            self._execute_unknown(vcpu)
+            self._raise_undefined(vcpu)
         else:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
         return True
 
-    def _execute_unknown(self, vcpu: AmdvVcpu) -> None:
-        """VMCALL and INT1, which the CPU does not know, or #UD."""
-        found = self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, _LONGEST_INSTRUCTION)
-        if found.startswith(_VMCALL_BYTES):
-            vmcall(self, vcpu)
-            self.events.deliver_pending(vcpu)
-            return
-        opcode = found.lstrip(_PREFIXES)
-        if opcode.startswith(_INT1):
-            length = len(found) - len(opcode) + 1
+    def _raise_undefined(self, vcpu: AmdvVcpu) -> None:
+        """#UD, or what INT1 is for, which the CPU does not know."""
+        from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length
+
+        try:
+            length = int1_length(self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION))
+        except UndecodableInstruction:
+            self.events.raise_exception(vcpu, INVALID_OPCODE)
+        else:
             vcpu.rip += length
             self.events.raise_exception(vcpu, GuestException(_DEBUG), length)
-        else:
-            self.events.raise_exception(vcpu, INVALID_OPCODE)
 
     def _on_syscall(self, _uc: int, _data: object) -> None:
         self._system_call(syscall)

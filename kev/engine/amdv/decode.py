@@ -9,7 +9,9 @@ LONGEST_INSTRUCTION: Final = 15
 _SEGMENT_PREFIXES: Final = {0x26: ES, 0x2E: CS, 0x36: SS, 0x3E: DS, 0x64: FS, 0x65: GS}
 _OPERAND_SIZE: Final = 0x66
 _ADDRESS_SIZE: Final = 0x67
-_PREFIXES: Final = frozenset({*_SEGMENT_PREFIXES, _OPERAND_SIZE, _ADDRESS_SIZE, 0xF0, 0xF2, 0xF3})
+_LOCK: Final = 0xF0
+_PREFIXES: Final = frozenset({*_SEGMENT_PREFIXES, _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, 0xF2, 0xF3})
+_INT1: Final = 0xF1
 _TWO_BYTE: Final = 0x0F
 _MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
 _DEFAULT_SIZE_32: Final = 1 << 22  # the D flag in a code segment's second word
@@ -87,6 +89,15 @@ def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
         operand,
         8 if rex & _REX_W else operand_size,
     )
+
+
+def int1_length(code: bytes) -> int:
+    """The length of INT1 with its prefixes, if `code` begins with one. UndecodableInstruction if not."""
+    stream = _Bytes(code)
+    prefixes, byte = _prefixes(stream)
+    if byte != _INT1 or _LOCK in prefixes:
+        raise UndecodableInstruction
+    return stream.position
 
 
 def _prefixes(stream: _Bytes) -> tuple[list[int], int]:

@@ -36,10 +36,10 @@ class Host:
         return Processor(cpu, layout.locate(cpu), Context(cpu))
 
     @cached_property
-    def data_alias(self) -> int | None:
-        """A bit of physical addresses: with it, they lead to the same memory by another way. None if there is no room for that."""
+    def data_alias(self) -> int:
+        """A bit of physical addresses: with it, they lead to the same memory by another way. 0 if there is no room for that."""
         if self.memory.size > _DATA_ALIAS - GIB:
-            return None
+            return 0
         self.processor.cpu.map_memory(_DATA_ALIAS, self.memory.size, self.memory.address)
         return _DATA_ALIAS
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from kev.addressing import is_canonical
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.control_registers import read_cr0, read_cr8, read_descriptor_table, write_cr4, write_cr8
 from kev.engine.amdv.linear import LinearMemory
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
-_MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 _SEGMENT_BASES: Final = {0xC0000100: FS, 0xC0000101: GS}
 _ADDRESS_MSRS: Final = {0xC0000082: layout.LSTAR, 0xC0000083: layout.CSTAR, 0xC0000102: layout.KERNEL_GS_BASE}
 _EFER: Final = 0xC0000080
@@ -113,7 +113,7 @@ def _efer(exits: "CpuExits", vcpu: AmdvVcpu, value: int | None) -> None:
 
 def _write_address(exits: "CpuExits", vcpu: AmdvVcpu, index: int, value: int) -> None:
     """An MSR that holds a linear address: it must be canonical (Intel SDM vol. 2, "WRMSR")."""
-    if (value + (1 << 47) & _MASK64) >> 48:
+    if not is_canonical(value):
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
     if index in _SEGMENT_BASES:

@@ -30,7 +30,7 @@ class TranslatedCode:
     the guest enables NX or SMEP, a device writes to memory, a page is unmapped. What was translated until then is forgotten.
     """
 
-    __slots__ = ("_alias", "_due", "_frames", "_host", "_linear", "_memory", "_slice", "_table", "_uc", "_watching")
+    __slots__ = ("_alias", "_due", "_frames", "_host", "_linear", "_memory", "_pages", "_slice", "_table", "_uc", "_watching")
 
     def __init__(self, host: Host, table: PageTable, linear: LinearMemory, slice: Slice) -> None:
         self._host: Final = host
@@ -39,7 +39,8 @@ class TranslatedCode:
         self._table: Final = table
         self._linear: Final = linear
         self._slice: Final = slice
-        self._frames: Final[dict[int, int]] = {}  # guest-physical pages by the frame that instructions were translated from
+        self._frames: Final[set[int]] = set()  # those that instructions were translated from
+        self._pages: Final[set[int]] = set()  # the same, by guest-physical address
         self._alias = 0
         self._watching = False
         self._due = False
@@ -53,7 +54,7 @@ class TranslatedCode:
         self._watching = True
         size = self._memory.size
         self._uc.look_at_stores(0, size - 1)
-        self._alias = self._host.data_alias or 0
+        self._alias = self._host.data_alias
         if self._alias:
             self._table.add_to_pages(self._alias)
         self._uc.on_translation(self._on_translation)
@@ -81,8 +82,10 @@ class TranslatedCode:
             return
         gpa = self._linear.look_up(vcpu, address)
         assert gpa is not None
-        self._frames[frame] = page_floor(gpa)
-        if self._move(page_floor(gpa)):
+        page = page_floor(gpa)
+        self._frames.add(frame)
+        self._pages.add(page)
+        if self._move(page):
             self._uc.flush_tlb()
 
     def _move(self, page: int) -> bool:
@@ -107,13 +110,14 @@ class TranslatedCode:
 
     def unmapped(self, gpa: Gpa) -> None:
         """A page is no longer there. When it comes again, its frame may be filled otherwise."""
-        if not self._watching or page_floor(gpa) in self._frames.values():
+        if not self._watching or page_floor(gpa) in self._pages:
             self._forget_soon()
 
     def _forget_soon(self) -> None:
         """After the instruction that is being executed. Its block may still be needed, so nothing can be forgotten now."""
         self._due = True
         self._frames.clear()
+        self._pages.clear()
         self._slice.end_soon()
 
     def settle(self) -> None:
