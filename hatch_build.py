@@ -1,8 +1,8 @@
 """Builds the guests and packs the root file system whenever a wheel or an editable install is made.
 
-Every folder of rootfs/guests with a guest.toml is a guest. Its top-level keys are the fields of `kev.guests.Guest`; the table
-[build] holds what the compiler needs (`Build`). The guests and the files of rootfs/files become kev/data/rootfs.img, a SIMPLEFS
-image; what `kev guests` lists becomes kev/data/guests.json.
+Every folder of rootfs/guests with a guest.toml is a guest. Its top-level keys are the fields of `kev.guests.catalogue.Guest`; the
+table [build] holds what the compiler needs (`Build`). The guests and the files of rootfs/files become kev/data/rootfs.img, a
+SIMPLEFS image; what `kev guests` lists becomes kev/data/guests.json.
 """
 
 import compileall
@@ -23,7 +23,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fs.mkfs import create_image
+from kev.fs.mkfs import create_image
 
 COMPILER_FLAGS = [
     "-std=c17",

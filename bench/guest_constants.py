@@ -5,7 +5,7 @@ import io
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from kev.images import open_root_file_system
+from kev.guests.images import open_root_file_system
 
 
 def read_constant(guest: str, name: str) -> int:

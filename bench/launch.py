@@ -14,8 +14,8 @@ from bench.measurement import Measurement, Result, repeat
 from kev.addressing import GIB, MIB, TIB, Gpa
 from kev.engine.base import Budget
 from kev.exits import Hlt
-from kev.launcher import prepare
-from pager.source import FileSource
+from kev.machine.launcher import prepare
+from kev.pager.source import FileSource
 
 TITLE: Final = "from the call to the first guest instruction"
 _ROUNDS: Final = 41

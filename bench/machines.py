@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from bench.transcript import Transcript
-from kev.builder import MachineOptions
-from kev.images import open_image, open_root_file_system
-from kev.launcher import LaunchedMachine, prepare, run
+from kev.guests.images import open_image, open_root_file_system
+from kev.machine.builder import MachineOptions
+from kev.machine.launcher import LaunchedMachine, prepare, run
 
 QEMU: Final = shutil.which("qemu-system-x86_64")
 QEMU_MISSING: Final = "qemu-system-x86_64 is not installed"

@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.measurement import Measurement, Result, repeat
 from kev.addressing import MIB
+from kev.machine.schedule import CountedScheduler, Scheduler, SeededScheduler
 from kev.race.explore import explore
 from kev.race.guest.configuration import Configuration, MachineWishes
 from kev.race.guest.subject import GuestSubject, guest_machine
@@ -17,7 +18,6 @@ from kev.race.strategy.replay import ReplayScheduler
 from kev.race.subject import Subject
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
-from kev.schedule import CountedScheduler, Scheduler, SeededScheduler
 
 TITLE: Final = "race tests"
 _ROUNDS: Final = 7

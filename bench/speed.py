@@ -9,8 +9,8 @@ from bench.guest_constants import read_constant
 from bench.machines import QEMU, QEMU_MISSING, launched, run_on_kev, run_on_qemu
 from bench.measurement import Measurement, Result, Skipped, repeat
 from bench.transcript import Transcript
-from kev.builder import MachineOptions
 from kev.engine.base import Budget
+from kev.machine.builder import MachineOptions
 
 TITLE: Final = "guest speed"
 _LOOP: Final = "loop"

@@ -7,10 +7,10 @@ from typing import Final
 
 import attrs
 
-from kev.dev.serial import COM1
+from kev.dev.serial.uart16550 import COM1
 from kev.exits import IoOut, Reply
-from kev.vcpu import Vcpu
-from kev.vm import Controller, Vm
+from kev.machine.vcpu import Vcpu
+from kev.machine.vm import Controller, Vm
 
 _TIMED_LINE: Final = re.compile(rb"([ -~]+): ([0-9]+) <>\n")
 

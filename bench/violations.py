@@ -12,8 +12,8 @@ from bench.machines import launched
 from bench.measurement import Measurement, Result, differences, repeat
 from bench.transcript import Transcript
 from kev.addressing import PAGE_SIZE, Gpa, page_floor
-from kev.launcher import run
-from kev.vm import Vm
+from kev.machine.launcher import run
+from kev.machine.vm import Vm
 
 TITLE: Final = "service time of an EPT violation"
 _GUEST: Final = "touch"

@@ -4,7 +4,7 @@ import io
 import os
 from typing import BinaryIO, Final
 
-from fs.errors import DiskError
+from kev.fs.errors import DiskError
 
 SECTOR_SIZE: Final = 512
 """In bytes."""

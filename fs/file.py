@@ -3,8 +3,8 @@
 import os
 from typing import BinaryIO, Final
 
-from fs.disk import Disk
-from fs.errors import SimpleFsError
+from kev.fs.disk import Disk
+from kev.fs.errors import SimpleFsError
 
 COPY_SIZE: Final = 1 << 20
 """How much is copied at once, in bytes."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Final
 
-from fs.disk import SECTOR_SIZE, Disk
-from fs.errors import SimpleFsError
-from fs.file import File, stream_length
-from fs.simplefs import FileEntry, SimpleFs, encode_free_space, encode_header, encode_superblock
+from kev.fs.disk import SECTOR_SIZE, Disk
+from kev.fs.errors import SimpleFsError
+from kev.fs.file import File, stream_length
+from kev.fs.simplefs import FileEntry, SimpleFs, encode_free_space, encode_header, encode_superblock
 
 MAX_FILE_OFFSET: Final = (1 << 63) - 1
 """POSIX counts the bytes of a file in a signed 64-bit off_t."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from fs.disk import SECTOR_SIZE, Disk, sector_count
-from fs.errors import SimpleFsError
-from fs.file import COPY_SIZE, File
+from kev.fs.disk import SECTOR_SIZE, Disk, sector_count
+from kev.fs.errors import SimpleFsError
+from kev.fs.file import COPY_SIZE, File
 
 MAX_NAME: Final = SECTOR_SIZE - 16
 """How long a file's name can be, in bytes of UTF-8."""

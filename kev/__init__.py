@@ -11,11 +11,11 @@ TYPE_CHECKING = False  # typing's own would take longer to import than all of th
 __all__ = ["KevError", "RunReport", "__version__", "launch"]
 
 if TYPE_CHECKING:
-    from kev.api import launch as launch
     from kev.errors import KevError as KevError
-    from kev.report import RunReport as RunReport
+    from kev.machine.api import launch as launch
+    from kev.machine.run_report import RunReport as RunReport
 else:
-    _MODULES = {"KevError": "kev.errors", "RunReport": "kev.report", "launch": "kev.api"}
+    _MODULES = {"KevError": "kev.errors", "RunReport": "kev.machine.run_report", "launch": "kev.machine.api"}
 
     def __getattr__(name: str) -> object:
         """Imports what is asked for: `import kev` itself takes next to no time, and `kev run` needs little of it."""

@@ -11,7 +11,7 @@ Gva = NewType("Gva", int)
 Gpa = NewType("Gpa", int)
 """A guest-physical address, in bytes."""
 Hpa = NewType("Hpa", int)
-"""A host-physical address, in bytes: an offset into `kev.memory.HostMemory`."""
+"""A host-physical address, in bytes: an offset into `kev.host_memory.HostMemory`."""
 
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT

@@ -6,8 +6,8 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
-from pager.image import Segment
-from pager.source import PageSource, read_exactly
+from kev.pager.image import Segment
+from kev.pager.source import PageSource, read_exactly
 
 PageLoader: TypeAlias = Callable[[memoryview], bool | Awaitable[bool]]
 """Fills one 4 KiB page in place; the page is zeros when it is handed over. False, or an exception, is a failed load.

@@ -3,7 +3,7 @@
 from typing import Final
 
 from kev.addressing import Hpa
-from kev.memory import HostMemory
+from kev.host_memory import HostMemory
 
 SLAB_SHIFT: Final = 21
 SLAB_PAGES: Final = 1 << (SLAB_SHIFT - 12)

@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 from typing import Any, Final, Self
 
 from kev.addressing import KIB
-from pager.protocols import Rendezvous
-from pager.source import AsynchronousSource, SourceError
+from kev.pager.protocols import Rendezvous
+from kev.pager.source import AsynchronousSource, SourceError
 
 _BLOCK: Final = 64 * KIB
 """What is read at least: a page comes with its neighbours, for which a request of their own would take as long."""

@@ -9,10 +9,10 @@ import attrs
 
 from kev.addressing import Gpa, Gva
 from kev.errors import KevError
-from pager.source import SynchronousSource, read_exactly
+from kev.pager.source import SynchronousSource, read_exactly
 
 if TYPE_CHECKING:
-    from pager.symbols import SymbolTable
+    from kev.pager.symbols import SymbolTable
 
 PHYSICAL_ADDRESS_LIMIT: Final = 1 << 48
 """The first guest-physical address that a four-level nested page table cannot map."""
@@ -146,7 +146,7 @@ class KernelImage:
     @cached_property
     def symbols(self) -> "SymbolTable":
         """The symbol table, read when first asked for; empty if the image has none. ImageError if it is damaged."""
-        from pager.symbols import SymbolTable
+        from kev.pager.symbols import SymbolTable
 
         return SymbolTable.from_elf(self.source)
 

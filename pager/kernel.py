@@ -5,7 +5,7 @@ function returns. Where somebody has to wait, for a slow source or for another v
 
 Pages in a row that come from one place can be loaded at once (`read_ahead`, `load_range`); each goes through the same states.
 
-A page is claimed, filled, published and those who waited are woken, in this order; `pager.pages` keeps it. No lock is held
+A page is claimed, filled, published and those who waited are woken, in this order; `kev.pager.pages` keeps it. No lock is held
 while a loader runs: a loader may load other pages. All vCPUs of a VM are tasks of one thread, so that what happens between two
 awaits happens at once; there is none between finding a page Absent and claiming it, nor between mapping it and calling it Present,
 nor between finding a load unfinished and waiting for it.
@@ -20,22 +20,22 @@ import attrs
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
 from kev.errors import KevError
 from kev.exits import Access, EptViolation
-from kev.memory import HostMemory
-from kev.paging.guest import PagingRegisters, translate
-from kev.paging.mapping import Permissions
-from pager.backing import Backing, PageLoader
-from pager.errors import NoSuchPage, PageLoadError, PagerError, ReadOnlyPage, Violation
-from pager.frames import FrameMap
-from pager.image import KernelImage, Segment
-from pager.loaders import LoaderMap, contents
-from pager.mbi import MbiWriter, MemoryRegion
-from pager.observers import Observers
-from pager.originals import Originals
-from pager.pages import PageEvent, PageState, PageStates
-from pager.protocols import LoadObserver, NestedTable, Point, Rendezvous, SchedulingPoints
-from pager.ram import ram_regions
-from pager.source import PageSource, SynchronousSource
-from pager.statistics import PagerStatistics
+from kev.host_memory import HostMemory
+from kev.page_tables.guest import PagingRegisters, translate
+from kev.page_tables.mapping import Permissions
+from kev.pager.backing import Backing, PageLoader
+from kev.pager.errors import NoSuchPage, PageLoadError, PagerError, ReadOnlyPage, Violation
+from kev.pager.frames import FrameMap
+from kev.pager.image import KernelImage, Segment
+from kev.pager.loaders import LoaderMap, contents
+from kev.pager.mbi import MbiWriter, MemoryRegion
+from kev.pager.observers import Observers
+from kev.pager.originals import Originals
+from kev.pager.pages import PageEvent, PageState, PageStates
+from kev.pager.protocols import LoadObserver, NestedTable, Point, Rendezvous, SchedulingPoints
+from kev.pager.ram import ram_regions
+from kev.pager.source import PageSource, SynchronousSource
+from kev.pager.statistics import PagerStatistics
 
 MBI_GPA: Final = Gpa(0)
 """Where KeOS looks for the Multiboot2 information."""

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 import attrs
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, page_ceil, page_floor
-from pager.backing import Backing, ComposedPage, FilePages, OwnPage, PageLoader, Piece, Zeros
-from pager.image import Segment
-from pager.source import PageSource
+from kev.pager.backing import Backing, ComposedPage, FilePages, OwnPage, PageLoader, Piece, Zeros
+from kev.pager.image import Segment
+from kev.pager.source import PageSource
 
 
 def contents(data: bytes) -> PageLoader:

@@ -1,8 +1,8 @@
 """Several observers of one pager."""
 
 from kev.addressing import Gpa
-from pager.pages import PageEvent
-from pager.protocols import LoadObserver
+from kev.pager.pages import PageEvent
+from kev.pager.protocols import LoadObserver
 
 
 class Observers:

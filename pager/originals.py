@@ -4,7 +4,7 @@ from typing import Final
 
 from kev.addressing import PAGE_SIZE
 from kev.errors import KevError
-from pager.backing import Backing
+from kev.pager.backing import Backing
 
 
 class Originals:

@@ -2,7 +2,7 @@
 
 A page is Absent until somebody claims it, Loading while its loader runs, and Present from when it is mapped until it is evicted.
 There is no way from Absent to Present: nobody runs on a page that was not filled. There is no way from Loading to Loading: only
-one claim succeeds, so that a loader runs once however many vCPUs want the page. What waiting there is, `pager.kernel` adds.
+one claim succeeds, so that a loader runs once however many vCPUs want the page. What waiting there is, `kev.pager.kernel` adds.
 """
 
 from collections.abc import Mapping

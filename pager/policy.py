@@ -9,8 +9,8 @@ from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.errors import KevError
-from pager.frames import SLAB_PAGES
-from pager.kernel import KernelVmPager
+from kev.pager.frames import SLAB_PAGES
+from kev.pager.kernel import KernelVmPager
 
 MAX_AROUND: Final = SLAB_PAGES
 """Pages: so many lie one behind the other in the host's memory."""

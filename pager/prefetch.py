@@ -11,12 +11,12 @@ from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.errors import KevError
-from pager.backing import Zeros
-from pager.kernel import KernelVmPager
-from pager.pages import PageState
-from pager.policy import PagingPolicy
-from pager.source import AsynchronousSource
-from pager.working_set import WorkingSet
+from kev.pager.backing import Zeros
+from kev.pager.kernel import KernelVmPager
+from kev.pager.pages import PageState
+from kev.pager.policy import PagingPolicy
+from kev.pager.source import AsynchronousSource
+from kev.pager.working_set import WorkingSet
 
 _MOST_AHEAD: Final = 32
 """How many pages, in the order of first touch, a violation loads at most. The first loads one, and each the double of the last."""

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from kev.addressing import Gpa
-from pager.pages import PageEvent
+from kev.pager.pages import PageEvent
 
 
 class NestedTable(Protocol):

@@ -4,7 +4,7 @@ from typing import Final
 
 from kev.addressing import GIB, KIB, PAGE_SIZE, Gpa
 from kev.errors import KevError
-from pager.image import PHYSICAL_ADDRESS_LIMIT
+from kev.pager.image import PHYSICAL_ADDRESS_LIMIT
 
 MMIO_HOLE: Final = range(0xBFFDA000, 4 * GIB)
 """Where devices are, and RAM is not."""

@@ -3,10 +3,10 @@
 from typing import Final
 
 from kev.addressing import Gpa
-from pager.kernel import KernelVmPager
-from pager.pages import PageEvent
-from pager.policy import PagingPolicy
-from pager.working_set import ImageIdentity, WorkingSet
+from kev.pager.kernel import KernelVmPager
+from kev.pager.pages import PageEvent
+from kev.pager.policy import PagingPolicy
+from kev.pager.working_set import ImageIdentity, WorkingSet
 
 
 class Record(PagingPolicy):

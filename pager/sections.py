@@ -5,9 +5,9 @@ import io
 import attrs
 
 from kev.addressing import Gva
-from pager.image import ImageError
-from pager.source import SynchronousSource
-from pager.stream import SourceStream
+from kev.pager.image import ImageError
+from kev.pager.source import SynchronousSource
+from kev.pager.stream import SourceStream
 
 _SHF_ALLOC = 2
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from pager.source import AsynchronousSource, SynchronousSource
+from kev.pager.source import AsynchronousSource, SynchronousSource
 
 
 @attrs.frozen(slots=True)

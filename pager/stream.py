@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from pager.source import SynchronousSource
+from kev.pager.source import SynchronousSource
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -11,9 +11,9 @@ import attrs
 
 from kev.addressing import Gva
 from kev.errors import KevError
-from pager.image import ImageError
-from pager.source import SynchronousSource, read_exactly
-from pager.stream import SourceStream
+from kev.pager.image import ImageError
+from kev.pager.source import SynchronousSource, read_exactly
+from kev.pager.stream import SourceStream
 
 _ELF32_SYM: Final = struct.Struct("<3I2BH")
 _ELF32_ORDER: Final = itemgetter(0, 3, 5, 1, 2)

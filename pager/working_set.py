@@ -13,8 +13,8 @@ import attrs
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE
 from kev.errors import KevError
-from pager.image import KernelImage
-from pager.source import read_exactly
+from kev.pager.image import KernelImage
+from kev.pager.source import read_exactly
 
 FORMAT: Final = "kev working set 1"
 _SAMPLES: Final = 4

@@ -49,21 +49,34 @@ def test_the_version_is_told_without_a_command_line_parser() -> None:
 
 def test_help_needs_no_hypervisor() -> None:
     modules = imported(KEV, "run", "--help")
-    assert not modules & {"trio", "structlog", "elftools", "unicorn", "json", "kev.builder", "kev.engine.amdv.engine"}
+    assert not modules & {"trio", "structlog", "elftools", "unicorn", "json", "kev.machine.builder", "kev.engine.amdv.engine"}
 
 
 def test_a_short_run_needs_no_runtime_no_log_and_no_reports() -> None:
     modules = imported(KEV, "run", "hypercalls")
     assert "kev.engine.amdv.engine" in modules
     assert not modules & {"trio", "structlog", "logging", "elftools", "unicorn", "matplotlib", "hypothesis", "pathlib", "tempfile"}
-    assert not modules & {"kev.runtime", "kev.timeline", "kev.bench", "kev.race", "kev.html_report", "pager.slow_source"}
+    assert not modules & {
+        "kev.machine.runtime",
+        "kev.observe.timeline",
+        "kev.measure",
+        "kev.race",
+        "kev.observe.html_report",
+        "kev.pager.slow_source",
+    }
 
 
 def test_devices_that_the_guest_does_not_touch_are_not_imported() -> None:
     modules = imported(KEV, "run", "hypercalls")
-    assert "kev.dev.serial" in modules
+    assert "kev.dev.serial.uart16550" in modules
     assert not modules & {f"kev.dev.{name}" for name in ("pit8254", "rtc", "keyboard", "fw_cfg", "vga", "parallel", "poweroff")}
-    assert not modules & {"kev.dev.debug_console", "kev.dev.ide", "kev.dev.svirtb", "kev.dev.virtio", "kev.dev.virtio.block"}
+    assert not modules & {
+        "kev.dev.debug.debug_console",
+        "kev.dev.storage.ide",
+        "kev.dev.storage.svirtb",
+        "kev.dev.storage.virtio",
+        "kev.dev.storage.virtio.block",
+    }
 
 
 @pytest.mark.parametrize("protocol", ["multiboot1", "pvh", "real_mode"])

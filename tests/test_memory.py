@@ -5,7 +5,7 @@ import ctypes
 import pytest
 
 from kev.addressing import GIB, MIB, PAGE_SIZE, TIB, Hpa
-from kev.memory import HostMemory, HostMemoryError
+from kev.host_memory import HostMemory, HostMemoryError
 
 SLAB_PAGES = 512
 

@@ -11,9 +11,9 @@ from kev.addressing import Gpa
 from kev.boot import aml
 from kev.boot.base import VirtioTransport
 from kev.boot.checksum import with_checksum
-from kev.dev.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
-from kev.dev.irq import SOURCE_OVERRIDES
-from kev.dev.local_apic.apic import BASE_ADDRESS as LOCAL_APIC_ADDRESS
+from kev.dev.interrupts.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
+from kev.dev.interrupts.irq import SOURCE_OVERRIDES
+from kev.dev.interrupts.local_apic.apic import BASE_ADDRESS as LOCAL_APIC_ADDRESS
 
 PM1A_EVENT: Final = 0x600
 PM1A_CONTROL: Final = 0x604

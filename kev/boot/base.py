@@ -6,10 +6,10 @@ from typing import ClassVar, NamedTuple
 from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
 from kev.errors import KevError
+from kev.pager.image import KernelImage
+from kev.pager.kernel import KernelVmPager
+from kev.pager.source import PageSource, SynchronousSource
 from kev.version import __version__
-from pager.image import KernelImage
-from pager.kernel import KernelVmPager
-from pager.source import PageSource, SynchronousSource
 
 
 class BootError(KevError):

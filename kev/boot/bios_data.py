@@ -6,8 +6,8 @@ from typing import Final
 from kev.addressing import KIB, Gpa
 from kev.boot.generated import place_generated, reaches_into
 from kev.boot.memory_map import EBDA, lower_memory_kib
-from kev.screen import COLUMNS
-from pager.kernel import KernelVmPager
+from kev.dev.display.screen import COLUMNS
+from kev.pager.kernel import KernelVmPager
 
 _PORTS: Final = Gpa(0x400)
 """COM1's; at 0x408, LPT1's; at 0x40e, the real-mode segment of the EBDA; at 0x410, the equipment; at 0x413, KiB of base memory."""

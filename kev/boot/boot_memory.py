@@ -8,9 +8,9 @@ import attrs
 from kev.addressing import MIB, Gpa, Gva, page_ceil
 from kev.boot.base import BootError, Module
 from kev.boot.generated import place_generated, reaches_into
-from pager.image import Segment
-from pager.kernel import KernelVmPager
-from pager.source import PageSource
+from kev.pager.image import Segment
+from kev.pager.kernel import KernelVmPager
+from kev.pager.source import PageSource
 
 _INFORMATION: Final = range(0x10000, 0x9F000)
 """Base memory that kernels map first and use last: above the pages where they start processors, below the EBDA and its stack."""

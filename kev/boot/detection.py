@@ -8,7 +8,7 @@ from typing import Final
 from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
 from kev.errors import KevError
-from pager.source import SynchronousSource
+from kev.pager.source import SynchronousSource
 
 PROTOCOLS: Final = {
     "keos": "Keos",

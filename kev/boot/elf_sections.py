@@ -8,7 +8,7 @@ import attrs
 from kev.boot.boot_memory import BootMemory
 from kev.boot.elf_layout import ElfLayout, read_tables
 from kev.boot.kernel_file import KernelFile
-from pager.image import ImageError
+from kev.pager.image import ImageError
 
 _SHT_NULL: Final = 0
 _SHT_NOBITS: Final = 8

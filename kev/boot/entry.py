@@ -3,7 +3,7 @@
 from typing import Final
 
 from kev.addressing import Gpa
-from kev.engine.base import EntryState, Segment
+from kev.engine.base import EntryState, SegmentRegister
 
 MULTIBOOT2_MAGIC: Final = 0x36D7_6289
 """What EAX tells a kernel that comes from a Multiboot2 boot loader."""
@@ -34,8 +34,8 @@ def protected_mode(
     """32-bit protected mode without paging and interrupts; flat segments with the selectors `code` and `data`, no GDT."""
     return EntryState(
         rip=entry,
-        cs=Segment(code, 0, _4_GIB, _FLAT_CODE),
-        data=Segment(data, 0, _4_GIB, _FLAT_DATA),
+        cs=SegmentRegister(code, 0, _4_GIB, _FLAT_CODE),
+        data=SegmentRegister(data, 0, _4_GIB, _FLAT_DATA),
         cr0=cr0,
         rax=rax,
         rbx=rbx,
@@ -48,8 +48,8 @@ def real_mode(entry: Gpa, *, rdx: int, rsp: int) -> EntryState:
     """Real mode with all segments at 0, interrupts off; `entry` is below 64 KiB."""
     return EntryState(
         rip=entry,
-        cs=Segment(0, 0, _REAL_MODE_LIMIT, _REAL_MODE_CODE),
-        data=Segment(0, 0, _REAL_MODE_LIMIT, _REAL_MODE_DATA),
+        cs=SegmentRegister(0, 0, _REAL_MODE_LIMIT, _REAL_MODE_CODE),
+        data=SegmentRegister(0, 0, _REAL_MODE_LIMIT, _REAL_MODE_DATA),
         cr0=_CR0_REAL_MODE,
         idt_limit=_IVT_LIMIT,
         gdt_limit=_REAL_MODE_LIMIT,

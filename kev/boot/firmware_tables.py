@@ -6,7 +6,7 @@ from typing import Final
 from kev.addressing import Gpa
 from kev.boot.base import BootOptions
 from kev.boot.generated import place_generated, reaches_into
-from pager.kernel import KernelVmPager
+from kev.pager.kernel import KernelVmPager
 
 ACPI_TABLES: Final = range(0xE0000, 0xE2000)
 MP_TABLE: Final = range(0xF0000, 0xF2000)

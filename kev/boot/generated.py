@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 
 from kev.addressing import PAGE_SIZE, Gpa, page_floor
-from pager.backing import PageLoader
-from pager.image import Segment
-from pager.kernel import KernelVmPager
+from kev.pager.backing import PageLoader
+from kev.pager.image import Segment
+from kev.pager.kernel import KernelVmPager
 
 
 def place_generated(pager: KernelVmPager, gpa: Gpa, size: int, generate: Callable[[], bytes]) -> None:

@@ -11,9 +11,9 @@ from kev.boot.base import BootProtocol
 from kev.boot.detection import PROTOCOLS, detect, protocol_named
 from kev.boot.kernel_file import KernelFile
 from kev.errors import KevError
-from pager.image import KernelImage, Segment
-from pager.ram import MMIO_HOLE
-from pager.source import SynchronousSource
+from kev.pager.image import KernelImage, Segment
+from kev.pager.ram import MMIO_HOLE
+from kev.pager.source import SynchronousSource
 
 
 @attrs.frozen(slots=True)

@@ -7,8 +7,8 @@ from typing import Final
 import attrs
 
 from kev.addressing import KIB, Gpa, Gva
-from pager.image import ImageError, KernelImage
-from pager.source import SynchronousSource, read_exactly
+from kev.pager.image import ImageError, KernelImage
+from kev.pager.source import SynchronousSource, read_exactly
 
 SECTOR_SIZE: Final = 512
 BOOT_SIGNATURE: Final = b"\x55\xaa"

@@ -7,7 +7,7 @@ import attrs
 from kev.addressing import Gpa, Gva
 from kev.boot.base import BootError
 from kev.boot.kernel_file import KernelFile
-from pager.image import Segment
+from kev.pager.image import Segment
 
 _RWX: Final = 7
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from kev.addressing import KIB, MIB
-from pager.mbi import MemoryRegion, RegionType
-from pager.ram import MMIO_HOLE
+from kev.pager.mbi import MemoryRegion, RegionType
+from kev.pager.ram import MMIO_HOLE
 
 EBDA: Final = range(0x9FC00, 0xA0000)
 """The extended BIOS data area: the last KiB of base memory."""

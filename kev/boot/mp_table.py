@@ -6,9 +6,9 @@ from typing import Final
 
 from kev.addressing import Gpa
 from kev.boot.checksum import with_checksum
-from kev.dev.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
-from kev.dev.irq import CASCADE_IRQ, ISA_IRQS, SOURCE_OVERRIDES
-from kev.dev.local_apic.apic import BASE_ADDRESS as LOCAL_APIC_ADDRESS
+from kev.dev.interrupts.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
+from kev.dev.interrupts.irq import CASCADE_IRQ, ISA_IRQS, SOURCE_OVERRIDES
+from kev.dev.interrupts.local_apic.apic import BASE_ADDRESS as LOCAL_APIC_ADDRESS
 
 MAX_PROCESSORS: Final = 255
 """APIC ids have 8 bits here, and 255 means all of them. Further processors are in ACPI's table only."""

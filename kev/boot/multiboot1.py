@@ -16,9 +16,9 @@ from kev.boot.load_addresses import LoadAddresses
 from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
 from kev.boot.text_mode import TEXT_MODE
 from kev.engine.base import EntryState
-from pager.image import KernelImage
-from pager.kernel import KernelVmPager
-from pager.mbi import MemoryRegion
+from kev.pager.image import KernelImage
+from kev.pager.kernel import KernelVmPager
+from kev.pager.mbi import MemoryRegion
 
 HEADER_MAGIC: Final = 0x1BAD_B002
 BOOTLOADER_MAGIC: Final = 0x2BAD_B002

@@ -15,9 +15,9 @@ from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
 from kev.boot.multiboot2_header import Multiboot2Header, Relocation, find_header, read_header
 from kev.boot.text_mode import TEXT_MODE
 from kev.engine.base import EntryState
-from pager.image import KernelImage
-from pager.kernel import KernelVmPager
-from pager.mbi import MbiWriter
+from kev.pager.image import KernelImage
+from kev.pager.kernel import KernelVmPager
+from kev.pager.mbi import MbiWriter
 
 _CODE_SELECTOR: Final = 0x10
 _DATA_SELECTOR: Final = 0x18

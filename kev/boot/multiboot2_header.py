@@ -11,7 +11,7 @@ from kev.addressing import KIB
 from kev.boot.base import BootError
 from kev.boot.kernel_file import KernelFile
 from kev.boot.load_addresses import LoadAddresses
-from pager.mbi import TagType
+from kev.pager.mbi import TagType
 
 HEADER_MAGIC: Final = 0xE852_50D6
 SEARCHED: Final = 32 * KIB

@@ -14,8 +14,8 @@ from kev.boot.information import InformationWriter
 from kev.boot.kernel_file import KernelFile, with_physical_entry
 from kev.boot.memory_map import memory_map
 from kev.engine.base import EntryState
-from pager.image import ImageError
-from pager.kernel import KernelVmPager
+from kev.pager.image import ImageError
+from kev.pager.kernel import KernelVmPager
 
 START_MAGIC: Final = 0x336E_C578
 

@@ -9,9 +9,9 @@ from kev.boot.entry import real_mode
 from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import BOOT_SIGNATURE, SECTOR_SIZE, KernelFile
 from kev.engine.base import EntryState
-from pager.image import KernelImage, Segment
-from pager.kernel import KernelVmPager
-from pager.source import SynchronousSource
+from kev.pager.image import KernelImage, Segment
+from kev.pager.kernel import KernelVmPager
+from kev.pager.source import SynchronousSource
 
 LOAD_ADDRESS: Final = Gpa(0x7C00)
 _FIRST_HARD_DISK: Final = 0x80

@@ -3,7 +3,7 @@
 import struct
 from typing import Final
 
-from kev.screen import BYTES_PER_ROW, COLUMNS, ROWS, TEXT_MEMORY
+from kev.dev.display.screen import BYTES_PER_ROW, COLUMNS, ROWS, TEXT_MEMORY
 
 _BITS_PER_CHARACTER: Final = 16
 _EGA_TEXT: Final = 2

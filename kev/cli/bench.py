@@ -10,7 +10,7 @@ from kev.cli.output import check_writable, write_json
 from kev.cli.sizes import Size
 
 if TYPE_CHECKING:
-    from kev.bench.result import BenchResult
+    from kev.measure.result import BenchResult
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -41,9 +41,9 @@ def boot(
 
     QEMU is measured in the same rounds if it is installed. The exit code is 1 if kev misses what it promises.
     """
-    from kev.bench.boot import BootOptions
-    from kev.bench.table import table
-    from kev.bench.targets import boot_targets
+    from kev.measure.boot import BootBenchOptions
+    from kev.measure.table import table
+    from kev.measure.targets import boot_targets
 
     for file in (json_file, png_file):
         if file is not None:
@@ -54,7 +54,7 @@ def boot(
         "latencies": tuple(latency / 1e3 for latency in latencies),
         "scenarios": only,
     }
-    options = BootOptions(**{name: value for name, value in chosen.items() if value})
+    options = BootBenchOptions(**{name: value for name, value in chosen.items() if value})
     result = _measure(options, rounds)
     targets = list(boot_targets(result))
     for line in table(result, targets):
@@ -62,7 +62,7 @@ def boot(
     if json_file is not None:
         write_json(json_file, result.to_json())
     if png_file is not None:
-        from kev.bench.chart import draw
+        from kev.measure.chart import draw
 
         draw(result, png_file)
     if not all(target.met for target in targets):
@@ -78,8 +78,8 @@ def compare(old: Path, new: Path, everything: bool) -> None:
 
     A difference counts if the 95 % intervals of the medians have nothing in common.
     """
-    from kev.bench.compare import changes, only_in
-    from kev.bench.table import change_text
+    from kev.measure.compare import changes, only_in
+    from kev.measure.table import change_text
 
     before, after = _read(old), _read(new)
     found = list(changes(before, after))
@@ -95,10 +95,10 @@ def compare(old: Path, new: Path, everything: bool) -> None:
 def _measure(options: Any, rounds: int) -> "BenchResult":
     import tempfile
 
-    from kev.bench.boot import boot_cases
-    from kev.bench.case import run_rounds
-    from kev.bench.processes import version_of
-    from kev.bench.result import BenchResult
+    from kev.measure.boot import boot_cases
+    from kev.measure.case import run_rounds
+    from kev.measure.processes import version_of
+    from kev.measure.result import BenchResult
 
     with tempfile.TemporaryDirectory(prefix="kev-bench-") as folder:
         cases = list(boot_cases(options, Path(folder)))
@@ -109,8 +109,8 @@ def _measure(options: Any, rounds: int) -> "BenchResult":
 
 
 def _read(file: Path) -> "BenchResult":
-    from kev.bench.errors import BenchError
-    from kev.bench.result import BenchResult
+    from kev.measure.errors import BenchError
+    from kev.measure.result import BenchResult
 
     try:
         return BenchResult.from_json(file.read_bytes(), str(file))

@@ -8,11 +8,11 @@ from typing import BinaryIO, Final, Literal
 
 import click
 
-from fs.disk import Disk
-from fs.file import COPY_SIZE
-from fs.simplefs import FileEntry, SimpleFs
 from kev.cli.sizes import Size
 from kev.errors import KevError
+from kev.fs.disk import Disk
+from kev.fs.file import COPY_SIZE
+from kev.fs.simplefs import FileEntry, SimpleFs
 
 
 class FsCommandError(KevError):
@@ -34,7 +34,7 @@ def command() -> None:
 @click.option("--force", is_flag=True, help="Replace IMAGE if it exists.")
 def mk(image: Path, files: tuple[Path, ...], size: int | None, force: bool) -> None:
     """Make IMAGE from each FILE, named as on the host but without its folder."""
-    from fs.mkfs import create_image
+    from kev.fs.mkfs import create_image
 
     if image.exists() and not force:
         raise FsCommandError(f"{image} exists: --force replaces it")

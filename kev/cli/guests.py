@@ -4,7 +4,7 @@ import json
 
 import click
 
-from kev.guests import guests
+from kev.guests.catalogue import guests
 
 
 @click.command

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from kev.boot.inspection import Inspection, inspect
-from kev.images import DEFAULT_IMAGE, open_image_or_url
-from pager.image import KernelImage, Segment
-from pager.source import AsynchronousSource
+from kev.guests.images import DEFAULT_IMAGE, open_image_or_url
+from kev.pager.image import KernelImage, Segment
+from kev.pager.source import AsynchronousSource
 
 _COLUMNS = ("virtual address", "physical address", "file offset", "in the file", "in memory", "flags")
 

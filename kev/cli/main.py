@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
-from kev.ending import EXIT_CODE_INTERRUPTED
 from kev.errors import KevError
+from kev.machine.ending import EXIT_CODE_INTERRUPTED
 from kev.version import __version__
 
 _COMMANDS: Final = {

@@ -17,8 +17,8 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
 
     Runs with a timeline (`kev run --timeline`) are shown page by page. The page needs no network.
     """
-    from kev.html_report.page import page
-    from kev.html_report.runs import labels, read_run
+    from kev.observe.html_report.page import page
+    from kev.observe.html_report.runs import labels, read_run
 
     check_writable(output)
     write_text(output, page([read_run(run) for run in runs], labels(runs)))

@@ -7,14 +7,14 @@ import click
 
 from kev import log
 from kev.boot.detection import PROTOCOLS
-from kev.cli.paging import paging_policy
+from kev.cli.paging_policy import paging_policy
 from kev.cli.sizes import Size
-from kev.ending import EndingKind
-from kev.images import DEFAULT_IMAGE
+from kev.guests.images import DEFAULT_IMAGE
+from kev.machine.ending import EndingKind
 
 if TYPE_CHECKING:
-    from kev.report import RunReport
-    from pager.slow_source import SourceDelay
+    from kev.machine.run_report import RunReport
+    from kev.pager.slow_source import SourceDelay
 
 _DRIVE_KINDS = ("svirtb", "virtio", "virtio-pci", "ide")
 
@@ -62,7 +62,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
     nothing but the VGA text screen, the screen is printed at the end. The exit code is the guest's own; 2 for a mistake on the
     command line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
     """
-    from kev.api import launch
+    from kev.machine.api import launch
 
     if wishes["log_level"] is not None:
         log.configure(wishes["log_level"])
@@ -93,7 +93,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
         write_json(report, outcome.as_dict(), compact=outcome.timeline is not None)
     if trace is not None:
         from kev.cli.output import write_json
-        from kev.trace_file import trace_events
+        from kev.observe.trace_file import trace_events
 
         write_json(trace, trace_events(outcome.as_dict()), compact=True)
     _conclude(outcome)

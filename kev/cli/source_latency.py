@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from kev.errors import KevError
-from pager.slow_source import SourceDelay
+from kev.pager.slow_source import SourceDelay
 
 _PER_SECOND: Final = {"us": 1e6, "ms": 1e3, "s": 1.0}
 _BYTES: Final = {

@@ -13,8 +13,8 @@ from kev.addressing import Gpa
 from kev.exits import Exit, GuestException, Reply
 
 
-class Segment(NamedTuple):
-    """A segment register with its hidden part (Intel SDM vol. 3, "Segment registers")."""
+class SegmentRegister(NamedTuple):
+    """A segment register with its hidden part (Intel SDM vol. 3, "SegmentRegister registers")."""
 
     selector: int
     base: int
@@ -29,8 +29,8 @@ class EntryState:
     """The registers a vCPU starts with. General registers not named are 0."""
 
     rip: int
-    cs: Segment
-    data: Segment
+    cs: SegmentRegister
+    data: SegmentRegister
     """DS, ES, SS, FS and GS."""
     cr0: int
     """Real mode 0x30, 32-bit protected mode 0x31."""
@@ -92,7 +92,7 @@ class VcpuState(Protocol):
         """The current privilege level, 0 to 3."""
 
     @property
-    def cs(self) -> Segment: ...
+    def cs(self) -> SegmentRegister: ...
 
     @property
     def instructions(self) -> int:

@@ -7,8 +7,8 @@ costs microseconds to set up.
 from typing import Final, Protocol
 
 from kev.addressing import MIB, PAGE_SHIFT, PAGE_SIZE, Gpa, Hpa, page_floor
-from kev.memory import HostMemory
-from kev.paging.errors import AlreadyMapped, NotPresent
+from kev.host_memory import HostMemory
+from kev.page_tables.errors import AlreadyMapped, NotPresent
 
 _SIZE: Final = 8 * MIB
 _ZEROS: Final = bytes(PAGE_SIZE)
@@ -42,7 +42,7 @@ class TableObserver(Protocol):
 
 
 class TraceTable:
-    """A nested page table of 4 KiB pages that is a dictionary. It refuses what `kev.paging.table.PageTable` does."""
+    """A nested page table of 4 KiB pages that is a dictionary. It refuses what `kev.page_tables.table.PageTable` does."""
 
     __slots__ = ("_frames", "_observer")
 

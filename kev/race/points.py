@@ -5,7 +5,7 @@ from enum import Enum
 from types import coroutine
 from typing import TypeAlias
 
-from pager.protocols import Point
+from kev.pager.protocols import Point
 
 
 class TracePoint(Enum):

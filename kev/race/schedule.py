@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import attrs
 
 
-class Segment(NamedTuple):
+class Stretch(NamedTuple):
     """One vCPU's turn."""
 
     vcpu: int
@@ -19,18 +19,18 @@ class Segment(NamedTuple):
 class Schedule:
     """Who ran for how long. Two segments that follow each other are of different vCPUs."""
 
-    segments: tuple[Segment, ...]
+    segments: tuple[Stretch, ...]
 
     @classmethod
     def of(cls, segments: Iterable[tuple[int, int]]) -> Self:
         """The schedule of these (vCPU, steps); neighbours of the same vCPU become one, empty ones are dropped."""
         runs = groupby((segment for segment in segments if segment[1] > 0), key=lambda segment: segment[0])
-        return cls(tuple(Segment(vcpu, sum(steps for _, steps in turns)) for vcpu, turns in runs))
+        return cls(tuple(Stretch(vcpu, sum(steps for _, steps in turns)) for vcpu, turns in runs))
 
     @classmethod
     def from_order(cls, order: Iterable[int]) -> Self:
         """The schedule of single steps: the vCPU that took each."""
-        return cls(tuple(Segment(vcpu, sum(1 for _ in turns)) for vcpu, turns in groupby(order)))
+        return cls(tuple(Stretch(vcpu, sum(1 for _ in turns)) for vcpu, turns in groupby(order)))
 
     @property
     def switches(self) -> int:

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 import attrs
 
 from kev.race.outcome import Failure
-from kev.race.schedule import Schedule, Segment
+from kev.race.schedule import Schedule, Stretch
 from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.exhaustive import Exhaustive
 from kev.race.strategy.replay import RoughScheduler
@@ -90,7 +90,7 @@ def _simpler_schedules(schedule: Schedule) -> Iterator[Schedule]:
     yield from _with_half_a_segment_less(segments)
 
 
-def _without(segments: Sequence[Segment], start: int, end: int) -> Iterator[Schedule]:
+def _without(segments: Sequence[Stretch], start: int, end: int) -> Iterator[Schedule]:
     """Without the segments from `start` up to `end`; or with as many steps of each vCPU there, but one after the other."""
     yield Schedule.of((*segments[:start], *segments[end:]))
     steps: Counter[int] = Counter()
@@ -99,7 +99,7 @@ def _without(segments: Sequence[Segment], start: int, end: int) -> Iterator[Sche
     yield Schedule.of((*segments[:start], *steps.items(), *segments[end:]))
 
 
-def _with_a_segment_less(segments: Sequence[Segment]) -> Iterator[Schedule]:
+def _with_a_segment_less(segments: Sequence[Stretch]) -> Iterator[Schedule]:
     """With one dropped, or with two of the same vCPU joined."""
     for index in range(len(segments)):
         yield Schedule.of((*segments[:index], *segments[index + 1 :]))
@@ -112,7 +112,7 @@ def _with_a_segment_less(segments: Sequence[Segment]) -> Iterator[Schedule]:
             yield Schedule.of((*segments[:index], *between, joined, *segments[later + 1 :]))
 
 
-def _with_half_a_segment_less(segments: Sequence[Segment]) -> Iterator[Schedule]:
+def _with_half_a_segment_less(segments: Sequence[Stretch]) -> Iterator[Schedule]:
     """A vCPU that spins may as well do so for less long."""
     for index, (vcpu, steps) in enumerate(segments):
         yield Schedule.of((*segments[:index], (vcpu, steps // 2), *segments[index + 1 :]))

@@ -5,10 +5,10 @@ from typing import Protocol, Self
 
 import attrs
 
+from kev.machine.schedule import Scheduler
 from kev.race.outcome import Outcome
-from kev.race.report.story import Story
 from kev.race.schedule import Schedule
-from kev.schedule import Scheduler
+from kev.race.stories.story import Story
 
 
 @attrs.frozen(slots=True)

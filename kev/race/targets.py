@@ -5,7 +5,7 @@ import os
 import re
 from typing import Final
 
-from kev.guests import find_guest
+from kev.guests.catalogue import find_guest
 from kev.race.catalogue import DEFAULT, Catalogue, CatalogueError
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.configuration import NO_WISHES, MachineWishes

@@ -20,13 +20,15 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from kev.machine.schedule import Scheduler
+from kev.pager.kernel import KernelVmPager
 from kev.race.detection import Detection, detect
 from kev.race.errors import RaceError
 from kev.race.outcome import Outcome, SteppedOutcome
-from kev.race.report.story import Story
-from kev.race.report.words import in_words
 from kev.race.schedule import Schedule
 from kev.race.store import FailureStore
+from kev.race.stories.story import Story
+from kev.race.stories.words import in_words
 from kev.race.strategy import make_strategy
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.subject import Identity, Subject
@@ -38,8 +40,6 @@ from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.subject import TraceSubject
 from kev.race.trace.vcpu import TraceVcpu
-from kev.schedule import Scheduler
-from pager.kernel import KernelVmPager
 
 REPLAY: Final = "KEV_RACE_REPLAY"
 """The environment variable with the token that a test is to be replayed with."""

@@ -15,7 +15,7 @@ from typing import Final, Self
 import attrs
 
 from kev.race.errors import TokenError
-from kev.race.schedule import Schedule, Segment
+from kev.race.schedule import Schedule, Stretch
 from kev.race.subject import Identity
 
 _PREFIX: Final = "kev1-"
@@ -91,7 +91,7 @@ def _varint(number: int) -> bytes:
 def _decode(body: bytes) -> tuple[Identity, Schedule]:
     reader = _Reader(body)
     identity = Identity(reader.text(), reader.text(), reader.text())
-    segments = tuple(Segment(reader.number(), reader.number()) for _ in range(reader.number()))
+    segments = tuple(Stretch(reader.number(), reader.number()) for _ in range(reader.number()))
     return identity, Schedule(segments)
 
 

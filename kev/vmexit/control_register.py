@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from kev.exits import CrAccess, GuestException
-from kev.interrupts import Interrupts
-from kev.vcpu import Vcpu
+from kev.machine.interrupts import Interrupts
+from kev.machine.vcpu import Vcpu
 
 
 class TaskPriorities(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kev.exits import Cpuid, CpuidResult
-from kev.vcpu import Vcpu
+from kev.machine.vcpu import Vcpu
 
 _ABSENT: Final = CpuidResult(0, 0, 0, 0)
 _BRAND: Final = b"kev virtual CPU (emulated AMD-V)".ljust(48, b"\0")

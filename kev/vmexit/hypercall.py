@@ -7,7 +7,7 @@ from kev.addressing import Gva
 from kev.engine.base import VcpuState
 from kev.errors import KevError
 from kev.exits import Reply, Vmcall
-from kev.vcpu import Vcpu
+from kev.machine.vcpu import Vcpu
 
 _EXIT: Final = 0
 _PRINT: Final = 1

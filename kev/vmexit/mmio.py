@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from kev.addressing import Gpa
-from kev.dev.mmio import MmioBus
+from kev.dev.buses.mmio import MmioBus
 from kev.exits import MmioRead, MmioWrite
-from kev.interrupts import Interrupts
-from kev.vcpu import Vcpu
+from kev.machine.interrupts import Interrupts
+from kev.machine.vcpu import Vcpu
 
 
 class MmioController:

@@ -1,10 +1,10 @@
 """RDMSR and WRMSR of the registers that the CPU does not keep itself, and RDTSC."""
 
-from kev.dev.msrs import MsrBus
-from kev.dev.time_stamp_counter import TimeStampCounters
+from kev.dev.buses.msrs import MsrBus
+from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.exits import GuestException, Rdmsr, Rdtsc, Wrmsr
-from kev.interrupts import Interrupts
-from kev.vcpu import Vcpu
+from kev.machine.interrupts import Interrupts
+from kev.machine.vcpu import Vcpu
 
 
 class MsrController:

@@ -1,9 +1,9 @@
 """Port I/O: IN, OUT, and each iteration of INS and OUTS."""
 
-from kev.dev.ports import PortBus
+from kev.dev.buses.ports import PortBus
 from kev.exits import IoIn, IoOut
-from kev.interrupts import Interrupts
-from kev.vcpu import Vcpu
+from kev.machine.interrupts import Interrupts
+from kev.machine.vcpu import Vcpu
 
 
 class PortController:

@@ -3,12 +3,12 @@
 from typing import Final, Protocol
 
 from kev.addressing import PAGE_SIZE, Gpa, Hpa, page_floor
-from kev.dev.mmio import MmioBus, UnhandledMmio
+from kev.dev.buses.mmio import MmioBus, UnhandledMmio
 from kev.exits import Access, EptViolation
-from kev.paging.mapping import Permissions
-from kev.paging.table import PageTable
-from kev.vcpu import Vcpu
-from pager.kernel import KernelVmPager
+from kev.machine.vcpu import Vcpu
+from kev.page_tables.mapping import Permissions
+from kev.page_tables.table import PageTable
+from kev.pager.kernel import KernelVmPager
 
 
 class WindowEngine(Protocol):

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 
 from kev.addressing import Gpa, Gva
-from pager.image import Segment
+from kev.pager.image import Segment
 from tests.pager.elf import HEADER_SIZE, PROGRAM_HEADER_SIZE, build_elf
 from tests.pager.sources import BytesSource
 

@@ -6,11 +6,11 @@ from kev.addressing import PAGE_SIZE, Gpa, page_floor, page_offset
 from kev.boot.base import BootOptions, BootProtocol, Module, VirtioTransport
 from kev.boot.detection import open_kernel
 from kev.engine.base import EntryState
-from kev.memory import HostMemory
-from kev.paging.npt import NptFormat
-from kev.paging.table import PageTable
-from pager.image import KernelImage
-from pager.kernel import KernelVmPager
+from kev.host_memory import HostMemory
+from kev.page_tables.npt import NptFormat
+from kev.page_tables.table import PageTable
+from kev.pager.image import KernelImage
+from kev.pager.kernel import KernelVmPager
 from tests.boot.images import source
 
 MIB = 1 << 20

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from kev.addressing import Gpa
 from kev.boot.acpi import acpi_tables
 from kev.boot.base import VirtioTransport
-from kev.dev.irq import SOURCE_OVERRIDES
-from kev.dev.poweroff import AcpiPowerOff
+from kev.dev.chipset.poweroff import AcpiPowerOff
+from kev.dev.interrupts.irq import SOURCE_OVERRIDES
 from tests.boot.images import elf, multiboot1_header
 from tests.boot.machine import Booted
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from kev.boot.base import BootError
 from kev.boot.detection import PROTOCOLS, open_kernel, protocol_named
 from kev.errors import KevError
-from kev.images import open_image
+from kev.guests.images import open_image
 from tests.boot.images import (
     CONTENTS,
     KEOS_BASE,

@@ -6,7 +6,7 @@ from typing import Unpack
 import pytest
 
 from kev.boot.base import BootOptions, Module
-from kev.launcher import prepare, run
+from kev.machine.launcher import prepare, run
 from tests.boot.images import KEOS_BASE, MIB, elf, elf_with_note, multiboot1_header, multiboot2_header, note, source
 from tests.boot.machine import Options
 from tests.machine.code import code

@@ -6,9 +6,9 @@ import trio
 from kev.addressing import Gpa, Gva
 from kev.boot.base import Module
 from kev.boot.generated import place_generated
-from pager.errors import PageLoadError
-from pager.image import KernelImage, Segment
-from pager.kernel import KernelVmPager
+from kev.pager.errors import PageLoadError
+from kev.pager.image import KernelImage, Segment
+from kev.pager.kernel import KernelVmPager
 from tests.boot.images import add_sections, elf, multiboot1_header, source
 from tests.boot.machine import Booted, make_pager
 from tests.pager.sources import BytesSource, WaitingSource

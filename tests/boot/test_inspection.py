@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from kev.addressing import Gpa, Gva
 from kev.boot.inspection import Inspection, PageCounts, count_pages, inspect
-from pager.image import Segment
+from kev.pager.image import Segment
 from tests.boot.images import KEOS_BASE, add_sections, elf, multiboot1_header, multiboot2_header, source, tag2
 
 MIB = 1 << 20

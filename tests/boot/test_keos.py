@@ -3,8 +3,8 @@ import struct
 import pytest
 
 from kev.boot.base import BootError, Module
-from kev.engine.base import EntryState, Segment
-from pager.errors import PagerError
+from kev.engine.base import EntryState, SegmentRegister
+from kev.pager.errors import PagerError
 from tests.boot.images import KEOS_BASE, MIB, elf, multiboot2_header, source
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused
@@ -25,8 +25,8 @@ def memory_map(booted: Booted) -> list[tuple[int, int, int]]:
 def test_the_kernel_is_entered_as_kev_enters_keos() -> None:
     assert Booted(KERNEL).entry == EntryState(
         rip=0x100018,
-        cs=Segment(0x10, 0, 0xFFFFFFFF, 0xC09B),
-        data=Segment(0x18, 0, 0xFFFFFFFF, 0xC093),
+        cs=SegmentRegister(0x10, 0, 0xFFFFFFFF, 0xC09B),
+        data=SegmentRegister(0x18, 0, 0xFFFFFFFF, 0xC093),
         cr0=0x31,
         rax=0x36D76289,
         rsp=0xA0000,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
-from pager.ram import ram_regions
+from kev.pager.ram import ram_regions
 
 MIB = 1 << 20
 GIB = 1 << 30

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kev.addressing import Gpa
 from kev.boot.mp_table import mp_table
-from kev.dev.irq import SOURCE_OVERRIDES
+from kev.dev.interrupts.irq import SOURCE_OVERRIDES
 from tests.boot.images import elf, multiboot1_header
 from tests.boot.machine import Booted
 

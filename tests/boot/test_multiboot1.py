@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import kev
 from kev.boot.base import BootError, Module
-from kev.engine.base import EntryState, Segment
-from pager.image import ImageError
+from kev.engine.base import EntryState, SegmentRegister
+from kev.pager.image import ImageError
 from tests.boot.images import CONTENTS, MIB, add_sections, elf, multiboot1_header, source
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused
@@ -65,8 +65,8 @@ def test_the_machine_state_is_the_specifications_with_the_selectors_that_xv6_ret
     booted = Booted(KERNEL)
     assert booted.entry == EntryState(
         rip=MIB,
-        cs=Segment(0x08, 0, 0xFFFFFFFF, 0xC09B),
-        data=Segment(0x10, 0, 0xFFFFFFFF, 0xC093),
+        cs=SegmentRegister(0x08, 0, 0xFFFFFFFF, 0xC09B),
+        data=SegmentRegister(0x10, 0, 0xFFFFFFFF, 0xC093),
         cr0=0x31,
         rax=0x2BADB002,
         rbx=booted.entry.rbx,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kev.boot.base import BootError, Module
-from kev.engine.base import EntryState, Segment
-from pager.image import ImageError
+from kev.engine.base import EntryState, SegmentRegister
+from kev.pager.image import ImageError
 from tests.boot.images import CONTENTS, KEOS_BASE, MIB, add_sections, elf, multiboot2_header, source, tag2
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused
@@ -66,8 +66,8 @@ def test_the_machine_state_is_the_specifications() -> None:
     booted = Booted(KERNEL)
     assert booted.entry == EntryState(
         rip=MIB,
-        cs=Segment(0x10, 0, 0xFFFFFFFF, 0xC09B),
-        data=Segment(0x18, 0, 0xFFFFFFFF, 0xC093),
+        cs=SegmentRegister(0x10, 0, 0xFFFFFFFF, 0xC09B),
+        data=SegmentRegister(0x18, 0, 0xFFFFFFFF, 0xC093),
         cr0=0x31,
         rax=0x36D76289,
         rbx=booted.entry.rbx,

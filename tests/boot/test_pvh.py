@@ -4,8 +4,8 @@ import attrs
 import pytest
 
 from kev.boot.base import BootError, Module
-from kev.engine.base import EntryState, Segment
-from pager.image import ImageError
+from kev.engine.base import EntryState, SegmentRegister
+from kev.pager.image import ImageError
 from tests.boot.images import MIB, elf_with_note, note, source
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused
@@ -48,8 +48,8 @@ def test_the_machine_state_is_xens() -> None:
     booted = Booted(kernel())
     assert booted.entry == EntryState(
         rip=ENTRY,
-        cs=Segment(0x08, 0, 0xFFFFFFFF, 0xC09B),
-        data=Segment(0x10, 0, 0xFFFFFFFF, 0xC093),
+        cs=SegmentRegister(0x08, 0, 0xFFFFFFFF, 0xC09B),
+        data=SegmentRegister(0x10, 0, 0xFFFFFFFF, 0xC093),
         cr0=0x11,
         rbx=booted.entry.rbx,
     )

@@ -1,5 +1,5 @@
 from kev.boot.base import BootError
-from kev.engine.base import EntryState, Segment
+from kev.engine.base import EntryState, SegmentRegister
 from tests.boot.machine import Booted
 from tests.fs.errors import refused
 
@@ -9,8 +9,8 @@ SECTOR = bytes(range(256)) + bytes(254) + b"\x55\xaa"
 def test_a_boot_sector_is_entered_in_real_mode_at_0x7c00_and_knows_its_disk() -> None:
     assert Booted(SECTOR).entry == EntryState(
         rip=0x7C00,
-        cs=Segment(0, 0, 0xFFFF, 0x9B),
-        data=Segment(0, 0, 0xFFFF, 0x93),
+        cs=SegmentRegister(0, 0, 0xFFFF, 0x9B),
+        data=SegmentRegister(0, 0, 0xFFFF, 0x93),
         cr0=0x30,
         idt_limit=0x3FF,
         gdt_limit=0xFFFF,

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
-from kev.cli.paging import LoadingBar
+from kev.cli.paging_policy import LoadingBar
 from kev.cli.source_latency import SourceLatencyError, parse_source_latency
-from kev.images import open_root_file_system
-from pager.slow_source import SourceDelay
+from kev.guests.images import open_root_file_system
+from kev.pager.slow_source import SourceDelay
 
 
 def run(*arguments: str) -> Result:

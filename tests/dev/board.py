@@ -1,8 +1,8 @@
 """A board for tests: the interrupt controllers and a processor side that notes what it is told."""
 
 from kev.clock import TimerQueue, VirtualClock
-from kev.dev.irq import InterruptControllers
-from kev.dev.time_stamp_counter import TimeStampCounters
+from kev.dev.clocks.time_stamp_counter import TimeStampCounters
+from kev.dev.interrupts.irq import InterruptControllers
 from kev.exits import GuestException
 
 LOCAL_APIC = 0xFEE0_0000

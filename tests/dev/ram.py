@@ -2,9 +2,9 @@
 
 import io
 
-from fs.disk import Disk
 from kev.addressing import PAGE_SIZE, Gpa, page_floor
 from kev.dev.base import DeviceError, PageAbsent
+from kev.fs.disk import Disk
 
 
 class Ram:

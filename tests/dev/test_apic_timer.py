@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.clock import Timer
-from kev.dev.processor import ProcessorMsrs
+from kev.dev.chipset.processor import ProcessorMsrs
 from tests.dev.board import CURRENT_COUNT, DIVIDE, IA32_TSC_DEADLINE, INITIAL_COUNT, LVT_TIMER, Board, x2apic
 
 VECTOR = 0x40

@@ -3,12 +3,12 @@
 import pytest
 
 from kev.addressing import Gpa
-from kev.dev.claims import DeviceConflict
-from kev.dev.ignored import IgnoredPorts
-from kev.dev.mmio import MmioBus, UnhandledMmio
-from kev.dev.msrs import MsrBus
-from kev.dev.pci import PciBus
-from kev.dev.ports import PortBus, UnhandledPort
+from kev.dev.buses.claims import DeviceConflict
+from kev.dev.buses.mmio import MmioBus, UnhandledMmio
+from kev.dev.buses.msrs import MsrBus
+from kev.dev.buses.ports import PortBus, UnhandledPort
+from kev.dev.chipset.ignored import IgnoredPorts
+from kev.dev.pci.bus import PciBus
 from kev.exits import GENERAL_PROTECTION, GuestException
 
 

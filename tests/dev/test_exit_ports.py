@@ -2,9 +2,9 @@
 
 import pytest
 
-from kev.dev.debug_exit import DebugExit, exit_code
-from kev.dev.ports import PortBus
-from kev.dev.poweroff import AcpiPowerOff, BochsShutdown
+from kev.dev.buses.ports import PortBus
+from kev.dev.chipset.poweroff import AcpiPowerOff, BochsShutdown
+from kev.dev.debug.debug_exit import DebugExit, exit_code
 
 
 def shutdown_bytes(text: bytes) -> list[int]:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kev.dev.ide import EmptyIdeChannel, IdeChannel
-from kev.dev.ports import PortBus
+from kev.dev.buses.ports import PortBus
+from kev.dev.storage.ide import EmptyIdeChannel, IdeChannel
 from tests.dev.ram import BrokenFile, ReadOnlyFile, TestDisk
 
 READ, WRITE, READ_MULTIPLE, WRITE_MULTIPLE, SET_MULTIPLE = 0x20, 0x30, 0xC4, 0xC5, 0xC6

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kev.dev.irq import InterruptControllers
+from kev.dev.interrupts.irq import InterruptControllers
 from tests.dev.board import IA32_APIC_BASE, LOCAL_APIC, LVT_LINT0, SPURIOUS, Board, x2apic
 
 EXTINT = 0x700

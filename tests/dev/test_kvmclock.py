@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from kev.addressing import Gpa
 from kev.clock import VirtualClock
 from kev.dev.base import GuestMemory, MsrDevice, PageAbsent
-from kev.dev.kvmclock import KvmClock
-from kev.dev.processor import ProcessorMsrs
-from kev.dev.time_stamp_counter import TimeStampCounters
+from kev.dev.chipset.processor import ProcessorMsrs
+from kev.dev.clocks.kvmclock import KvmClock
+from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.exits import GENERAL_PROTECTION
 
 SYSTEM_TIME = [0x12, 0x4B56_4D01]

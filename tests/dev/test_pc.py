@@ -1,12 +1,12 @@
 """The machine that the devices make up."""
 
-from kev.console import Console
-from kev.dev.mmio import MmioBus
-from kev.dev.msrs import MsrBus
-from kev.dev.pci import PciBus
-from kev.dev.ports import PortBus
+from kev.dev.buses.mmio import MmioBus
+from kev.dev.buses.msrs import MsrBus
+from kev.dev.buses.ports import PortBus
+from kev.dev.pci.bus import PciBus
 from kev.exits import GENERAL_PROTECTION, GuestException
-from kev.pc import Buses, Surroundings, attach_platform
+from kev.machine.console import Console
+from kev.machine.pc import Buses, Surroundings, attach_platform
 from tests.dev.board import Board
 from tests.dev.ram import Ram
 

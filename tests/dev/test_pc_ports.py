@@ -2,12 +2,12 @@
 
 import pytest
 
-from kev.dev.fw_cfg import FirmwareConfiguration
-from kev.dev.keyboard import KeyboardController
-from kev.dev.parallel import ParallelPort
-from kev.dev.ports import PortBus
-from kev.dev.system_control import SystemControlPort
-from kev.dev.vga import CrtController
+from kev.dev.buses.ports import PortBus
+from kev.dev.chipset.fw_cfg import FirmwareConfiguration
+from kev.dev.chipset.keyboard import KeyboardController
+from kev.dev.chipset.parallel import ParallelPort
+from kev.dev.chipset.system_control import SystemControlPort
+from kev.dev.display.vga import CrtController
 
 
 class Keyboard:

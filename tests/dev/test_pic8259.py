@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.dev.base import PortDevice
-from kev.dev.pic8259 import Pic8259Pair
+from kev.dev.interrupts.pic8259 import Pic8259Pair
 
 MASTER, SLAVE = 0x20, 0xA0
 NON_SPECIFIC_EOI = 0x20

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from kev.clock import TimerQueue, VirtualClock
 from kev.dev.base import PortDevice
-from kev.dev.pit8254 import FREQUENCY, Pit8254
+from kev.dev.clocks.pit8254 import FREQUENCY, Pit8254
 
 LATCH = 0x00
 LOW, HIGH, BOTH = 0x10, 0x20, 0x30

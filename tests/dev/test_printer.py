@@ -4,8 +4,8 @@ import pytest
 
 from kev.addressing import Gpa
 from kev.dev.base import DeviceError, PageAbsent
-from kev.dev.mmio import MmioBus
-from kev.dev.printer import PRINTER_GPA, Printer
+from kev.dev.buses.mmio import MmioBus
+from kev.dev.debug.printer import PRINTER_GPA, Printer
 from tests.dev.ram import Ram
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kev.addressing import GIB, KIB, MIB
 from kev.clock import TimerQueue, VirtualClock
 from kev.dev.base import PortDevice
-from kev.dev.rtc import Rtc
+from kev.dev.clocks.rtc import Rtc
 
 SECOND = 10**9
 BINARY, HOURS_24, SET = 0x04, 0x02, 0x80

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kev.clock import TimerQueue, VirtualClock
-from kev.dev.serial import SerialPort
+from kev.dev.serial.uart16550 import SerialPort
 
 DATA, IER, IIR, FCR, LCR, MCR, LSR, MSR, SCR = 0, 1, 2, 2, 3, 4, 5, 6, 7
 FRAME = 86_805

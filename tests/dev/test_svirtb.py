@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kev.addressing import Gpa
 from kev.dev.base import DeviceError, PageAbsent
-from kev.dev.mmio import MmioBus, PageBackedDevice
-from kev.dev.svirtb import SVIRTB_GPA, SimpleVirtioBlock
+from kev.dev.buses.mmio import MmioBus, PageBackedDevice
+from kev.dev.storage.svirtb import SVIRTB_GPA, SimpleVirtioBlock
 from tests.dev.ram import BrokenFile, Ram, ReadOnlyFile, TestDisk
 
 MAGIC = 0x74726976

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kev.addressing import Gpa
 from kev.dev.base import PageAbsent
-from kev.dev.mmio import MmioBus
-from kev.dev.virtio import VirtioBlock, VirtioMmio
+from kev.dev.buses.mmio import MmioBus
+from kev.dev.storage.virtio import VirtioBlock, VirtioMmio
 from tests.dev.ram import BrokenFile, Ram, ReadOnlyFile, TestDisk
 
 BASE = 0xD000_0000

@@ -5,11 +5,11 @@ import struct
 import pytest
 
 from kev.addressing import Gpa
-from kev.dev.mmio import MmioBus
-from kev.dev.pci import PciBus
-from kev.dev.pci_function import InterruptPin
-from kev.dev.virtio import VirtioBlock
-from kev.dev.virtio.pci import virtio_pci_function
+from kev.dev.buses.mmio import MmioBus
+from kev.dev.pci.bus import PciBus
+from kev.dev.pci.function import InterruptPin
+from kev.dev.storage.virtio import VirtioBlock
+from kev.dev.storage.virtio.pci import virtio_pci_function
 from tests.dev.ram import Ram, TestDisk
 
 SLOT = 4

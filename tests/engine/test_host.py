@@ -6,18 +6,18 @@ import attrs
 import pytest
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa
-from kev.builder import MachineOptions
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.pool import HostPool
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.engine.base import Budget
 from kev.exits import Exit, TripleFault, Vmcall
-from kev.images import open_image
-from kev.launcher import prepare, run
-from kev.memory import HostMemory
-from kev.paging.npt import NptFormat
-from kev.paging.table import PageTable
+from kev.guests.images import open_image
+from kev.host_memory import HostMemory
+from kev.machine.builder import MachineOptions
+from kev.machine.launcher import prepare, run
+from kev.page_tables.npt import NptFormat
+from kev.page_tables.table import PageTable
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import CODE, PROTECTED_MODE
 

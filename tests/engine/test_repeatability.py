@@ -6,11 +6,11 @@ import attrs
 import pytest
 
 from kev.addressing import Gpa
-from kev.builder import MachineOptions
 from kev.engine.base import Budget
-from kev.images import open_image
-from kev.launcher import prepare
-from kev.vm import Vm
+from kev.guests.images import open_image
+from kev.machine.builder import MachineOptions
+from kev.machine.launcher import prepare
+from kev.machine.vm import Vm
 
 
 @attrs.frozen

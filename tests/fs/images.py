@@ -4,8 +4,8 @@ import io
 import struct
 from collections.abc import Mapping
 
-from fs.disk import Disk
-from fs.simplefs import SimpleFs
+from kev.fs.disk import Disk
+from kev.fs.simplefs import SimpleFs
 
 SECTOR = 512
 

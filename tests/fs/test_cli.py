@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fs.errors import SimpleFsError
 from kev.cli.fs import FsCommandError, command
 from kev.errors import KevError
+from kev.fs.errors import SimpleFsError
 from tests.fs.errors import refused
 from tests.fs.images import free_space, image
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fs.errors import SimpleFsError
+from kev.fs.errors import SimpleFsError
 from tests.fs.errors import refused
 from tests.fs.images import SECTOR, contents, free_space, image, mounted
 

@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 import pytest
 
-from fs.disk import Disk
-from fs.errors import DiskError
+from kev.fs.disk import Disk
+from kev.fs.errors import DiskError
 from tests.fs.errors import refused
 
 DATA = bytes(range(256)) * 6

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fs.errors import SimpleFsError
-from fs.mkfs import create_image
+from kev.fs.errors import SimpleFsError
+from kev.fs.mkfs import create_image
 from tests.fs.errors import refused
 from tests.fs.images import SECTOR, contents, free_space, image, mounted
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from fs.disk import Disk
-from fs.errors import DiskError, SimpleFsError
-from fs.simplefs import SimpleFs
+from kev.fs.disk import Disk
+from kev.fs.errors import DiskError, SimpleFsError
+from kev.fs.simplefs import SimpleFs
 from tests.fs.errors import refused
 from tests.fs.images import contents, free_space, image, mounted
 

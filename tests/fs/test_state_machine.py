@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from fs.disk import Disk
-from fs.errors import SimpleFsError
-from fs.mkfs import create_image
-from fs.simplefs import SimpleFs
+from kev.fs.disk import Disk
+from kev.fs.errors import SimpleFsError
+from kev.fs.mkfs import create_image
+from kev.fs.simplefs import SimpleFs
 from tests.fs.errors import refused
 from tests.fs.images import SECTOR, contents, image
 

@@ -5,9 +5,9 @@ import io
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import Segment
 
-from fs.disk import Disk
-from fs.simplefs import SimpleFs
-from kev.guests import root_file_system
+from kev.fs.disk import Disk
+from kev.fs.simplefs import SimpleFs
+from kev.guests.catalogue import root_file_system
 
 
 def read_file(name: str) -> bytes:

@@ -3,12 +3,12 @@
 import attrs
 import trio
 
-from kev.builder import MachineOptions
-from kev.ending import Ending
-from kev.images import open_image
-from kev.launcher import prepare
-from kev.runtime import Runtime
-from kev.schedule import Scheduler
+from kev.guests.images import open_image
+from kev.machine.builder import MachineOptions
+from kev.machine.ending import Ending
+from kev.machine.launcher import prepare
+from kev.machine.runtime import Runtime
+from kev.machine.schedule import Scheduler
 
 _ENOUGH_SECONDS = 120
 _BOOT_TIME = 1_700_000_000

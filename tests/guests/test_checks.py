@@ -2,7 +2,7 @@
 
 import pytest
 
-from kev.schedule import CountedScheduler, SeededScheduler
+from kev.machine.schedule import CountedScheduler, SeededScheduler
 from tests.guests.machines import run_guest
 from tests.guests.protocol import assert_all_checks_hold
 

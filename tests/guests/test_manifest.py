@@ -8,8 +8,8 @@ import pytest
 import kev
 from kev.boot.detection import detect
 from kev.boot.kernel_file import KernelFile
-from kev.guests import Guest, find_guest, guests
-from kev.images import open_image
+from kev.guests.catalogue import Guest, find_guest, guests
+from kev.guests.images import open_image
 from tests.guests.images import elf_file, read_file
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_a_guest_that_never_ends_has_no_exit_code() -> None:
 
 def test_without_its_build_the_package_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
     shutil.copytree(Path(kev.__file__).parent, tmp_path / "kev", ignore=shutil.ignore_patterns("data", "__pycache__"))
-    program = "import kev.guests\ntry: kev.guests.guests()\nexcept kev.errors.KevError as error: print(error)"
+    program = "import kev.guests.catalogue\ntry: kev.guests.catalogue.guests()\nexcept kev.errors.KevError as error: print(error)"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (
         result.stdout == f"{tmp_path / 'kev' / 'data' / 'guests.json'} is missing: `pip install` of the kev source tree builds it\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fs.mkfs import create_image
 from kev.cli.main import kev
-from kev.guests import Guest, guests
+from kev.fs.mkfs import create_image
+from kev.guests.catalogue import Guest, guests
 from kev.version import __version__
 from tests.guests.images import read_file
 from tests.guests.protocol import assert_all_checks_hold

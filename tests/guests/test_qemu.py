@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fs.mkfs import create_image
+from kev.fs.mkfs import create_image
 from tests.guests.images import read_file
 from tests.guests.protocol import assert_all_checks_hold
 

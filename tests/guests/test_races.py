@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from kev.engine.base import Budget
-from kev.schedule import ANYTHING, CountedScheduler, SeededScheduler, Slice
+from kev.machine.schedule import ANYTHING, CountedScheduler, Decision, SeededScheduler
 from tests.guests.machines import run_guest
 
 TRIES = 300
@@ -14,8 +14,8 @@ TRIES = 300
 class PriorityScheduler:
     """The vCPU that was started last runs whenever it can."""
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
-        return Slice(runnable[-1], Budget(instructions=1))
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        return Decision(runnable[-1], Budget(instructions=1))
 
 
 RACES = pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from kev.addressing import GIB, MIB, PAGE_SIZE, Gpa, page_floor, page_offset
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.vcpu import AmdvVcpu
-from kev.engine.base import Budget, EntryState, Segment
+from kev.engine.base import Budget, EntryState, SegmentRegister
 from kev.exits import (
     GENERAL_PROTECTION,
     Cpuid,
@@ -24,9 +24,9 @@ from kev.exits import (
     Reply,
     Wrmsr,
 )
-from kev.memory import HostMemory
-from kev.paging.npt import NptFormat
-from kev.paging.table import PageTable
+from kev.host_memory import HostMemory
+from kev.page_tables.npt import NptFormat
+from kev.page_tables.table import PageTable
 
 CODE: Final = 0x1000
 """Where the code is that runs first."""
@@ -34,11 +34,11 @@ STACK: Final = 0x8000
 RAM: Final = MIB
 """Every page below is there as soon as it is touched."""
 
-_FLAT_CODE: Final = Segment(0x08, 0, 0xFFFF_FFFF, 0xC09B)
-_FLAT_DATA: Final = Segment(0x10, 0, 0xFFFF_FFFF, 0xC093)
+_FLAT_CODE: Final = SegmentRegister(0x08, 0, 0xFFFF_FFFF, 0xC09B)
+_FLAT_DATA: Final = SegmentRegister(0x10, 0, 0xFFFF_FFFF, 0xC093)
 PROTECTED_MODE: Final = EntryState(rip=CODE, cs=_FLAT_CODE, data=_FLAT_DATA, cr0=0x31, rsp=STACK)
 REAL_MODE: Final = EntryState(
-    rip=CODE, cs=Segment(0, 0, 0xFFFF, 0x9B), data=Segment(0, 0, 0xFFFF, 0x93), cr0=0x30, rsp=STACK, idt_limit=0x3FF
+    rip=CODE, cs=SegmentRegister(0, 0, 0xFFFF, 0x9B), data=SegmentRegister(0, 0, 0xFFFF, 0x93), cr0=0x30, rsp=STACK, idt_limit=0x3FF
 )
 
 Answers = Mapping[type, Callable[[Exit], Reply | None]]

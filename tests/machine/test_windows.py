@@ -7,7 +7,7 @@ import pytest
 
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.exits import Access, EptViolation, Exit, MmioRead, MmioWrite, Vmcall
-from kev.paging.mapping import Permissions
+from kev.page_tables.mapping import Permissions
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Answers, Cpu
 from tests.machine.modes import LONG, PROTECTED, TEXT, cpu_in

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from pager.image import Segment
+from kev.pager.image import Segment
 
 HEADER_FIELDS = {
     32: {"e_type": (16, "H"), "e_machine": (18, "H"), "e_version": (20, "I"), "e_entry": (24, "I"), "e_phoff": (28, "I"),

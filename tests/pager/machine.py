@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 from kev.addressing import KIB, MIB, PAGE_SIZE, Gpa, Gva
 from kev.exits import Access, EptViolation
-from kev.memory import HostMemory
-from kev.paging.ept import EptFormat
-from kev.paging.format import EntryFormat
-from kev.paging.mapping import Permissions
-from kev.paging.table import PageTable
-from pager.image import KernelImage, Segment
-from pager.kernel import KernelVmPager, trio_rendezvous
-from pager.protocols import Rendezvous
+from kev.host_memory import HostMemory
+from kev.page_tables.ept import EptFormat
+from kev.page_tables.format import EntryFormat
+from kev.page_tables.mapping import Permissions
+from kev.page_tables.table import PageTable
+from kev.pager.image import KernelImage, Segment
+from kev.pager.kernel import KernelVmPager, trio_rendezvous
+from kev.pager.protocols import Rendezvous
 from tests.pager.sources import BytesSource
 
 FILE = bytes(index * 11 + index // 256 & 0xFF for index in range(8 * PAGE_SIZE))

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from kev.addressing import Gpa
-from pager.protocols import Point
+from kev.pager.protocols import Point
 
 MOST_STEPS = 2000
 

@@ -9,10 +9,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from kev.addressing import PAGE_SIZE, Gpa
-from pager.backing import PageLoader
-from pager.errors import PageLoadError
-from pager.kernel import KernelVmPager
-from pager.pages import PageState
+from kev.pager.backing import PageLoader
+from kev.pager.errors import PageLoadError
+from kev.pager.kernel import KernelVmPager
+from kev.pager.pages import PageState
 from tests.pager.machine import FILE, TEXT, build_pager, guest_page, permissions, touch
 from tests.pager.sources import BytesSource, WaitingSource
 

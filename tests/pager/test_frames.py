@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import MIB, PAGE_SIZE
-from kev.memory import HostMemory, HostMemoryError
-from pager.frames import FrameMap
+from kev.host_memory import HostMemory, HostMemoryError
+from kev.pager.frames import FrameMap
 
 GPAS = st.integers(0, (1 << 48) - 1)
 

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from kev.addressing import KIB, MIB
-from pager.fsspec_source import BlockingFsspecSource, FsspecSource
-from pager.source import SourceError, read_exactly
+from kev.pager.fsspec_source import BlockingFsspecSource, FsspecSource
+from kev.pager.source import SourceError, read_exactly
 
 fsspec = pytest.importorskip("fsspec")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kev.addressing import GIB, Gpa, Gva
 from kev.errors import KevError
-from pager.image import ImageError, KernelImage, Segment
+from kev.pager.image import ImageError, KernelImage, Segment
 from tests.pager.elf import Elf, build_elf
 from tests.pager.sources import BytesSource
 

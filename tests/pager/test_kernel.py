@@ -8,24 +8,24 @@ import attrs
 import pytest
 import trio
 
-from fs.mkfs import create_image
 from kev.addressing import GIB, KIB, MIB, PAGE_SIZE, TIB, Gpa, Gva, Hpa
 from kev.exits import Access
-from kev.memory import HostMemory, HostMemoryError
-from kev.paging.ept import EptFormat
-from kev.paging.errors import AlreadyMapped
-from kev.paging.format import EntryFormat
-from kev.paging.guest import GuestFault
-from kev.paging.mapping import Permissions
-from kev.paging.npt import NptFormat
-from kev.paging.table import PageTable
-from pager.errors import NoSuchPage, PageLoadError, PagerError, ReadOnlyPage, Violation
-from pager.image import Segment
-from pager.kernel import KernelVmPager
-from pager.loaders import contents
-from pager.pages import PageEvent, PageState
-from pager.ram import RamError
-from pager.source import FileSource
+from kev.fs.mkfs import create_image
+from kev.host_memory import HostMemory, HostMemoryError
+from kev.page_tables.ept import EptFormat
+from kev.page_tables.errors import AlreadyMapped
+from kev.page_tables.format import EntryFormat
+from kev.page_tables.guest import GuestFault
+from kev.page_tables.mapping import Permissions
+from kev.page_tables.npt import NptFormat
+from kev.page_tables.table import PageTable
+from kev.pager.errors import NoSuchPage, PageLoadError, PagerError, ReadOnlyPage, Violation
+from kev.pager.image import Segment
+from kev.pager.kernel import KernelVmPager
+from kev.pager.loaders import contents
+from kev.pager.pages import PageEvent, PageState
+from kev.pager.ram import RamError
+from kev.pager.source import FileSource
 from tests.pager.elf import build_elf
 from tests.pager.machine import DATA, FILE, TEXT, build_pager, guest_page, permissions, touch
 from tests.pager.sources import BytesSource

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import GIB, PAGE_SIZE, TIB, Gpa, Gva
-from pager.image import Segment
-from pager.loaders import LoaderMap, contents
-from pager.source import SourceError
+from kev.pager.image import Segment
+from kev.pager.loaders import LoaderMap, contents
+from kev.pager.source import SourceError
 from tests.pager.sources import BytesSource, WaitingSource
 
 FILE = bytes(index * 7 + index // 256 & 0xFF for index in range(6 * PAGE_SIZE))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import PAGE_SIZE
-from pager.mbi import MbiError, MbiWriter, MemoryRegion, RegionType
+from kev.pager.mbi import MbiError, MbiWriter, MemoryRegion, RegionType
 
 
 def tags(information: bytes) -> Iterator[tuple[int, bytes]]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pager.pages import TRANSITIONS, IllegalTransition, PageEvent, PageState, PageStates
+from kev.pager.pages import TRANSITIONS, IllegalTransition, PageEvent, PageState, PageStates
 
 PAGES = st.sampled_from([0, 0x1000, 0x1FF000, 0x200000, 0xFFFFF000, (1 << 48) - 0x1000])
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva
-from pager.image import Segment
-from pager.kernel import KernelVmPager
-from pager.pages import PageState
-from pager.policy import Around, Eager, PagingPolicy, PolicyError
+from kev.pager.image import Segment
+from kev.pager.kernel import KernelVmPager
+from kev.pager.pages import PageState
+from kev.pager.policy import Around, Eager, PagingPolicy, PolicyError
 from tests.pager.machine import DATA, FILE, TEXT, build_pager, guest_page, touch
 from tests.pager.sources import BytesSource
 

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva
-from kev.memory import HostMemory
-from kev.paging.npt import NptFormat
-from kev.paging.table import PageTable
-from pager.image import KernelImage, Segment
-from pager.kernel import KernelVmPager
-from pager.pages import PageState
-from pager.prefetch import Prefetch, plan
-from pager.slow_source import SlowSource, SourceDelay
-from pager.source import PageSource, SourceError
-from pager.working_set import ImageIdentity, WorkingSet, WorkingSetError
+from kev.host_memory import HostMemory
+from kev.page_tables.npt import NptFormat
+from kev.page_tables.table import PageTable
+from kev.pager.image import KernelImage, Segment
+from kev.pager.kernel import KernelVmPager
+from kev.pager.pages import PageState
+from kev.pager.prefetch import Prefetch, plan
+from kev.pager.slow_source import SlowSource, SourceDelay
+from kev.pager.source import PageSource, SourceError
+from kev.pager.working_set import ImageIdentity, WorkingSet, WorkingSetError
 from tests.pager.machine import guest_page, touch
 from tests.pager.sources import BytesSource
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import PAGE_SIZE, Gpa
-from kev.paging.errors import PagingError
-from pager.backing import PageLoader
-from pager.errors import PagerError
-from pager.kernel import KernelVmPager, Load
-from pager.pages import PageEvent, PageState
-from pager.protocols import Point
+from kev.page_tables.errors import PagingError
+from kev.pager.backing import PageLoader
+from kev.pager.errors import PagerError
+from kev.pager.kernel import KernelVmPager, Load
+from kev.pager.pages import PageEvent, PageState
+from kev.pager.protocols import Point
 from tests.pager.machine import build_pager, guest_page, permissions
 from tests.pager.stepper import Cancelled, Latch, Vcpu, pause, point, run
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import GIB, KIB, MIB, PAGE_SIZE, TIB, Gpa
-from pager.ram import MMIO_HOLE, RamError, ram_regions
+from kev.pager.ram import MMIO_HOLE, RamError, ram_regions
 
 
 @given(st.integers(4, 8 * TIB // KIB))

@@ -3,7 +3,7 @@
 import trio
 from trio.testing import MockClock
 
-from pager.slow_source import BlockingSlowSource, SlowSource, SourceDelay
+from kev.pager.slow_source import BlockingSlowSource, SlowSource, SourceDelay
 from tests.pager.sources import BytesSource
 
 MS = 0.001

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pager.source import FileSource, PageSource, SourceError, read_exactly
+from kev.pager.source import FileSource, PageSource, SourceError, read_exactly
 from tests.pager.sources import BytesSource, WaitingSource
 
 DATA = bytes(range(256)) * 64

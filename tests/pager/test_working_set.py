@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva
-from pager.image import KernelImage, Segment
-from pager.record import Record
-from pager.working_set import FORMAT, ImageIdentity, WorkingSet, WorkingSetError
+from kev.pager.image import KernelImage, Segment
+from kev.pager.record import Record
+from kev.pager.working_set import FORMAT, ImageIdentity, WorkingSet, WorkingSetError
 from tests.pager.machine import TEXT, build_pager, touch
 from tests.pager.sources import BytesSource
 

@@ -1,11 +1,11 @@
 """What race tests are about, in tests."""
 
+from kev.pager.kernel import KernelVmPager
 from kev.race.schedule import Schedule
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.trace.machine import PagerFactory
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
-from pager.kernel import KernelVmPager
 
 
 def subject(program: str, factory: PagerFactory = KernelVmPager) -> TraceSubject:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 
+from kev.machine.schedule import ANYTHING
+from kev.pager.kernel import KernelVmPager
+from kev.pager.protocols import Point
 from kev.race import Program, check
 from kev.race.explore import explore
 from kev.race.hypothesis import programs
@@ -16,9 +19,6 @@ from kev.race.shrink import shrink
 from kev.race.strategy import Exhaustive, SeededRandom
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.trace.smaller import smaller_programs
-from kev.schedule import ANYTHING
-from pager.kernel import KernelVmPager
-from pager.protocols import Point
 from tests.race.mutants.filling import EvictionAgainstStore, NoFlush
 from tests.race.mutants.waking import LostWakeUp
 from tests.race.subjects import subject

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from kev.builder import MachineOptions
-from kev.images import open_image
-from kev.launcher import prepare
+from kev.guests.images import open_image
+from kev.machine.builder import MachineOptions
+from kev.machine.launcher import prepare
+from kev.machine.schedule import FreeScheduler
+from kev.pager.source import read_exactly
 from kev.race import RaceDetected, check_guest
 from kev.race.errors import TokenError
 from kev.race.explore import Found, explore
@@ -15,15 +17,13 @@ from kev.race.guest.machine import GuestMachine
 from kev.race.guest.source import MemorySource, ScheduledSource
 from kev.race.guest.subject import CannotRace, GuestSubject
 from kev.race.jobs import explore_shared
-from kev.race.report.picture import as_svg
-from kev.race.report.words import in_words
 from kev.race.shrink import shrink
+from kev.race.stories.picture import as_svg
+from kev.race.stories.words import in_words
 from kev.race.strategy import Exhaustive, SeededRandom, make_strategy
 from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
-from kev.schedule import FreeScheduler
-from pager.source import read_exactly
 
 RACY = ("lost-update", "bad-spinlock", "boot-race")
 

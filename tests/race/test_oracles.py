@@ -1,12 +1,12 @@
 """What the oracles say of pagers that break the rules, word for word."""
 
 from kev.addressing import Gpa
+from kev.pager.kernel import KernelVmPager, Load
+from kev.pager.protocols import Point
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.trace.machine import MAX_STEPS, PagerFactory
-from pager.kernel import KernelVmPager, Load
-from pager.protocols import Point
 from tests.race.mutants.filling import (
     BytesLeftBehind,
     EvictionAgainstFault,

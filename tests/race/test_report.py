@@ -2,10 +2,10 @@
 
 import xml.etree.ElementTree as ET
 
-from kev.race.report.picture import as_svg
-from kev.race.report.story import Story
-from kev.race.report.words import in_words
 from kev.race.schedule import Schedule
+from kev.race.stories.picture import as_svg
+from kev.race.stories.story import Story
+from kev.race.stories.words import in_words
 from tests.race.mutants.filling import EvictionAgainstStore
 from tests.race.mutants.waking import CancellationStrandsWaiters, LostWakeUp
 from tests.race.subjects import subject

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from kev.cli.race.printing import EXIT_CODE_FAILED, counted
 from kev.cli.race.progress import ProgressLine
-from kev.cli.race.report import EXIT_CODE_FAILED, counted
 from kev.race.catalogue import Catalogue
 from kev.race.verify import HealthyReport, MutantReport, check_healthy, check_mutants
 

@@ -9,8 +9,8 @@ import click
 from kev.boot.detection import PROTOCOLS
 from kev.cli.output import check_writable
 from kev.cli.race.catalogue import check_catalogue, check_pager
+from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, counted, picture_file, print_story
 from kev.cli.race.progress import ProgressLine, summary
-from kev.cli.race.report import EXIT_CODE_FAILED, command_line, counted, picture_file, print_story
 from kev.cli.sizes import Size
 from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detection, detect

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from kev.cli.race.report import EXIT_CODE_FAILED, counted
+from kev.cli.race.printing import EXIT_CODE_FAILED, counted
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.targets import find_subject
 from kev.race.testing import REPLAY

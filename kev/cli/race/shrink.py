@@ -2,7 +2,7 @@
 
 import click
 
-from kev.cli.race.report import command_line, print_story
+from kev.cli.race.printing import command_line, print_story
 from kev.race.errors import RaceError
 from kev.race.shrink import shrink
 from kev.race.strategy.replay import ReplayScheduler

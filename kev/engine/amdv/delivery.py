@@ -17,7 +17,7 @@ from kev.engine.amdv.libunicorn import REG_CR0, REG_CR4, REG_EFLAGS, EmulatedCpu
 from kev.engine.amdv.vcpu import CS, DS, ES, GDTR, HFLAGS_IO_BREAKPOINTS, IDTR, SS, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import EFER_SVME, Vmcb
 from kev.engine.base import EntryState
-from kev.memory import HostMemory
+from kev.host_memory import HostMemory
 
 INTERRUPT_HARD: Final = 0x002
 """A host interrupt: it exits with INTR, whatever the guest's RFLAGS.IF."""

@@ -23,7 +23,7 @@ from kev.engine.amdv.vcpu import AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, EntryState, Service
 from kev.exits import Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
-from kev.paging.table import PageTable
+from kev.page_tables.table import PageTable
 
 
 class AmdvEngine:

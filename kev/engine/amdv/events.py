@@ -9,7 +9,7 @@ from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.exits import GuestException, PreemptionTimer
-from kev.paging.guest import GuestFault
+from kev.page_tables.guest import GuestFault
 
 _NMI: Final = 2
 

@@ -8,7 +8,7 @@ from kev.engine.amdv import layout
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import Context, EmulatedCpu
 from kev.engine.amdv.preempt import PreemptionThread
-from kev.memory import HostMemory
+from kev.host_memory import HostMemory
 
 _DATA_ALIAS: Final = 1 << 39
 

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, page_offset
 from kev.engine.amdv.vcpu import IDTR, SS, AmdvVcpu
 from kev.exits import Access, EptViolation, Exit, Reply
-from kev.memory import HostMemory
-from kev.paging.guest import GuestFault, translate
-from kev.paging.table import PageTable
+from kev.host_memory import HostMemory
+from kev.page_tables.guest import GuestFault, translate
+from kev.page_tables.table import PageTable
 
 _SS_DEFAULT_SIZE_32: Final = 1 << 22  # the B flag, in a descriptor's second word
 _GATE_16_BIT: Final = frozenset({6, 7})  # types of 286 interrupt and trap gates

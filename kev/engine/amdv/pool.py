@@ -4,7 +4,7 @@ import threading
 from typing import Final
 
 from kev.engine.amdv.host import Host
-from kev.memory import HostMemory
+from kev.host_memory import HostMemory
 
 _IDLE_LIMIT: Final = 4
 

@@ -5,7 +5,7 @@ from typing import Final
 from kev.engine.amdv import layout
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import TR, AmdvVcpu
-from kev.paging.guest import GuestFault
+from kev.page_tables.guest import GuestFault
 
 _RFLAGS_IOPL_SHIFT: Final = 12
 _RFLAGS_VM: Final = 1 << 17

@@ -18,7 +18,7 @@ from kev.engine.amdv.libunicorn import block_range
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.vcpu import AmdvVcpu
-from kev.paging.table import PageTable
+from kev.page_tables.table import PageTable
 
 _GUEST_MODE: Final = 1 << 21  # in HFLAGS
 

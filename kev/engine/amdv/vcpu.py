@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from kev.engine.amdv import layout
 from kev.engine.amdv.flags import ARITHMETIC, CC_OP_EFLAGS
 from kev.engine.amdv.libunicorn import Context
-from kev.engine.base import Segment
+from kev.engine.base import SegmentRegister
 from kev.exits import GuestException
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ CR0_PE: Final = 1
 _DR7_ENABLES: Final = 0xFF
 
 
-class _Register:
+class _StateRegister:
     """A 64-bit register at a fixed offset of the CPU state."""
 
     __slots__ = ("_index",)
@@ -62,27 +62,27 @@ class Event:
 class AmdvVcpu:
     """A vCPU of `AmdvEngine`; see `kev.engine.base.VcpuState`."""
 
-    rax = _Register(layout.GENERAL_REGISTERS)
-    rcx = _Register(layout.GENERAL_REGISTERS + 8)
-    rdx = _Register(layout.GENERAL_REGISTERS + 16)
-    rbx = _Register(layout.GENERAL_REGISTERS + 24)
-    rsp = _Register(layout.GENERAL_REGISTERS + 32)
-    rbp = _Register(layout.GENERAL_REGISTERS + 40)
-    rsi = _Register(layout.GENERAL_REGISTERS + 48)
-    rdi = _Register(layout.GENERAL_REGISTERS + 56)
-    r8 = _Register(layout.GENERAL_REGISTERS + 64)
-    r9 = _Register(layout.GENERAL_REGISTERS + 72)
-    r10 = _Register(layout.GENERAL_REGISTERS + 80)
-    r11 = _Register(layout.GENERAL_REGISTERS + 88)
-    r12 = _Register(layout.GENERAL_REGISTERS + 96)
-    r13 = _Register(layout.GENERAL_REGISTERS + 104)
-    r14 = _Register(layout.GENERAL_REGISTERS + 112)
-    r15 = _Register(layout.GENERAL_REGISTERS + 120)
-    rip = _Register(layout.RIP)
-    cr0 = _Register(layout.CONTROL_REGISTERS)
-    cr2 = _Register(layout.CONTROL_REGISTERS + 16)
-    cr3 = _Register(layout.CONTROL_REGISTERS + 24)
-    cr4 = _Register(layout.CONTROL_REGISTERS + 32)
+    rax = _StateRegister(layout.GENERAL_REGISTERS)
+    rcx = _StateRegister(layout.GENERAL_REGISTERS + 8)
+    rdx = _StateRegister(layout.GENERAL_REGISTERS + 16)
+    rbx = _StateRegister(layout.GENERAL_REGISTERS + 24)
+    rsp = _StateRegister(layout.GENERAL_REGISTERS + 32)
+    rbp = _StateRegister(layout.GENERAL_REGISTERS + 40)
+    rsi = _StateRegister(layout.GENERAL_REGISTERS + 48)
+    rdi = _StateRegister(layout.GENERAL_REGISTERS + 56)
+    r8 = _StateRegister(layout.GENERAL_REGISTERS + 64)
+    r9 = _StateRegister(layout.GENERAL_REGISTERS + 72)
+    r10 = _StateRegister(layout.GENERAL_REGISTERS + 80)
+    r11 = _StateRegister(layout.GENERAL_REGISTERS + 88)
+    r12 = _StateRegister(layout.GENERAL_REGISTERS + 96)
+    r13 = _StateRegister(layout.GENERAL_REGISTERS + 104)
+    r14 = _StateRegister(layout.GENERAL_REGISTERS + 112)
+    r15 = _StateRegister(layout.GENERAL_REGISTERS + 120)
+    rip = _StateRegister(layout.RIP)
+    cr0 = _StateRegister(layout.CONTROL_REGISTERS)
+    cr2 = _StateRegister(layout.CONTROL_REGISTERS + 16)
+    cr3 = _StateRegister(layout.CONTROL_REGISTERS + 24)
+    cr4 = _StateRegister(layout.CONTROL_REGISTERS + 32)
 
     def __init__(self, index: int, context: Context, engine: "AmdvEngine") -> None:
         self.index: Final = index
@@ -156,12 +156,12 @@ class AmdvVcpu:
         return bool(self.quads[layout.CONTROL_REGISTERS >> 3] & CR0_PE)
 
     @property
-    def cs(self) -> Segment:
+    def cs(self) -> SegmentRegister:
         return self.segment(CS)
 
-    def segment(self, number: int) -> Segment:
+    def segment(self, number: int) -> SegmentRegister:
         selector, base, limit, flags = self.raw_segment(number)
-        return Segment(selector & 0xFFFF, base, limit, flags >> 8 & 0xF0FF)
+        return SegmentRegister(selector & 0xFFFF, base, limit, flags >> 8 & 0xF0FF)
 
     def raw_segment(self, number: int) -> tuple[int, int, int, int]:
         """Selector, base, limit and the descriptor's second word, as the CPU keeps them."""

@@ -4,8 +4,8 @@ import struct
 from typing import Final
 
 from kev.addressing import PAGE_SIZE, Hpa
-from kev.engine.base import EntryState, Segment
-from kev.memory import HostMemory
+from kev.engine.base import EntryState, SegmentRegister
+from kev.host_memory import HostMemory
 
 # Exit codes (appendix C).
 CR0_READ: Final = 0x00
@@ -181,7 +181,7 @@ class Vmcb:
         self._pack(_RAX, "Q", entry.rax)
         self._pack(_CR2, "Q", 0)
 
-    def _write_segment(self, offset: int, segment: Segment) -> None:
+    def _write_segment(self, offset: int, segment: SegmentRegister) -> None:
         self._pack(offset, "HHIQ", segment.selector, attributes(segment.access), segment.limit, segment.base)
 
     def write_running_state(

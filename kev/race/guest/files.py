@@ -6,11 +6,11 @@ from typing import NamedTuple
 from zlib import crc32
 
 from kev.boot.base import BootOptions, Module
-from kev.guests import UNKNOWN, Guest
-from kev.images import open_image, open_root_file_system
+from kev.guests.catalogue import UNKNOWN, Guest
+from kev.guests.images import open_image, open_root_file_system
+from kev.pager.source import FileSource, SynchronousSource, read_exactly
 from kev.race.guest.configuration import Configuration
 from kev.race.guest.source import MemorySource
-from pager.source import FileSource, SynchronousSource, read_exactly
 
 
 class GuestFiles(NamedTuple):

@@ -3,11 +3,11 @@
 from typing import Final, Protocol
 
 from kev.addressing import PAGE_SIZE, Gpa
-from kev.memory import HostMemory
+from kev.host_memory import HostMemory
+from kev.pager.backing import OwnPage
+from kev.pager.kernel import KernelVmPager
+from kev.pager.pages import PageEvent
 from kev.race.guest.source import MemorySource
-from pager.backing import OwnPage
-from pager.kernel import KernelVmPager
-from pager.pages import PageEvent
 
 
 class Judge(Protocol):
@@ -17,7 +17,7 @@ class Judge(Protocol):
 
 
 class LoadRules:
-    """A `pager.protocols.LoadObserver`: one load at a time of each page, and what becomes Present is what the image has."""
+    """A `kev.pager.protocols.LoadObserver`: one load at a time of each page, and what becomes Present is what the image has."""
 
     def __init__(self, pager: KernelVmPager, image: MemorySource, judge: Judge) -> None:
         self._pager: Final = pager

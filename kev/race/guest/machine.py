@@ -12,15 +12,15 @@ from typing import Any, Final, Protocol
 from kev.addressing import Gpa, page_floor
 from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, Pause
+from kev.machine.schedule import ANYTHING, Scheduler
+from kev.machine.vcpu import ActivityState, Vcpu
+from kev.machine.vm import Controller, Vm
+from kev.pager.pages import PageState
 from kev.race.guest.loads import LoadRules
 from kev.race.guest.source import MemorySource
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
 from kev.race.points import reach
-from kev.schedule import ANYTHING, Scheduler
-from kev.vcpu import ActivityState, Vcpu
-from kev.vm import Controller, Vm
-from pager.pages import PageState
 
 PATIENCE: Final = 20_000
 """Instructions in a row after which a vCPU is taken to be waiting for another in a loop."""

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable
 from typing import Final
 
+from kev.pager.source import AsynchronousSource
 from kev.race.arrival import Arrival
 from kev.race.points import TracePoint, reach
-from pager.source import AsynchronousSource
 
 
 class MemorySource:

@@ -4,16 +4,16 @@ from typing import Final
 
 from kev.addressing import Gpa
 from kev.exits import Exit, Hlt, Pause
+from kev.machine.vcpu import ActivityState, Vcpu
+from kev.machine.vm import Vm
+from kev.pager.pages import PageEvent
 from kev.race.guest.lines import SourceLines
 from kev.race.outcome import Failure
-from kev.race.report.story import Kind, Moment, Story
-from kev.vcpu import ActivityState, Vcpu
-from kev.vm import Vm
-from pager.pages import PageEvent
+from kev.race.stories.story import Kind, Moment, Story
 
 
 class TurnRecorder:
-    """A `kev.race.guest.machine.Witness`, and a `pager.protocols.LoadObserver`: collects a moment for each turn of a vCPU."""
+    """A `kev.race.guest.machine.Witness`, and a `kev.pager.protocols.LoadObserver`: collects a moment for each turn of a vCPU."""
 
     def __init__(self, vm: Vm, lines: SourceLines) -> None:
         self._vm: Final = vm

@@ -8,11 +8,12 @@ from typing import Final, Self
 import attrs
 
 from kev.addressing import MIB
-from kev.builder import MachineOptions
-from kev.ending import Ending, EndingKind
 from kev.engine.amdv.pool import HostPool
-from kev.guest_disk import drives_of
-from kev.launcher import prepare
+from kev.guests.disk import drives_of
+from kev.machine.builder import MachineOptions
+from kev.machine.ending import Ending, EndingKind
+from kev.machine.launcher import prepare
+from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.configuration import NO_WISHES, Configuration, MachineWishes
 from kev.race.guest.files import guest_called, read_files
@@ -22,12 +23,11 @@ from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.source import ScheduledSource
 from kev.race.guest.story import TurnRecorder
 from kev.race.outcome import Failure
-from kev.race.report.story import Story
 from kev.race.schedule import Schedule
+from kev.race.stories.story import Story
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.subject import Identity
-from kev.schedule import CountedScheduler, Scheduler
 
 _LONGEST_TURN: Final = 1_024
 _LIMIT: Final = 200_000

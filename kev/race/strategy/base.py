@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Final
 
 from kev.engine.base import Budget
+from kev.machine.schedule import Decision, Scheduler
 from kev.race.interleaving import MAX_VCPUS
 from kev.race.outcome import Outcome
-from kev.schedule import Scheduler, Slice
 
-STEPS: Final = tuple(Slice(vcpu, Budget(instructions=1)) for vcpu in range(MAX_VCPUS))
+STEPS: Final = tuple(Decision(vcpu, Budget(instructions=1)) for vcpu in range(MAX_VCPUS))
 """One step, by vCPU."""
 UNLIMITED: Final = 1 << 40
 """Steps of a turn that is over when the vCPU has to wait, or spins."""

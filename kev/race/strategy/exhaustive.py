@@ -6,11 +6,11 @@ Systematic Testing of Multithreaded Programs", PLDI 2007).
 
 from typing import Final
 
+from kev.machine.schedule import Scheduler
 from kev.race.outcome import Outcome
 from kev.race.strategy.base import Strategy
 from kev.race.strategy.step_search import StepSearch
 from kev.race.strategy.turn_search import TurnSearch
-from kev.schedule import Scheduler
 
 
 class Exhaustive(Strategy):

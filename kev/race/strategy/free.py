@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from kev.engine.base import Budget
+from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.race.strategy.base import UNLIMITED, Strategy
-from kev.schedule import ANYTHING, Scheduler, Slice
 
 
 class UnpreemptedScheduler:
@@ -14,10 +14,10 @@ class UnpreemptedScheduler:
         """`vcpu` is who ran last."""
         self._vcpu = vcpu
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         if self._vcpu not in runnable:
             self._vcpu = next((vcpu for vcpu in runnable if vcpu > self._vcpu), runnable[0])
-        return Slice(self._vcpu, Budget(instructions=UNLIMITED))
+        return Decision(self._vcpu, Budget(instructions=UNLIMITED))
 
 
 class Free(Strategy):

@@ -10,9 +10,9 @@ from random import Random
 from typing import Final
 
 from kev.engine.base import Budget
+from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.race.strategy.base import STEPS, UNLIMITED, Strategy
 from kev.race.strategy.seeded import run_seed
-from kev.schedule import ANYTHING, Scheduler, Slice
 
 _MOST_TURNS: Final = 1_000
 """A guest's run is not cut into more turns than about so many."""
@@ -38,7 +38,7 @@ class PctScheduler:
         self._longest_turn: Final = longest_turn
         self._random: Final = draw
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         if self._contested:
             self._step += executed
         self._contested = len(runnable) > 1
@@ -51,7 +51,7 @@ class PctScheduler:
         if self._longest_turn == 1:
             return STEPS[vcpu]
         turn = 1 << int(self._random() * self._longest_turn.bit_length())
-        return Slice(vcpu, Budget(instructions=min(turn, self._changes[-1] - self._step)))
+        return Decision(vcpu, Budget(instructions=min(turn, self._changes[-1] - self._step)))
 
     def _highest(self, runnable: Sequence[int]) -> int:
         for vcpu in self._order:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from kev.engine.base import Budget
+from kev.machine.schedule import ANYTHING, CountedScheduler, Decision
 from kev.race.errors import CannotReplay
 from kev.race.schedule import Schedule
 from kev.race.strategy.base import UNLIMITED
-from kev.schedule import ANYTHING, CountedScheduler, Slice
 
 
 class ReplayScheduler:
@@ -19,7 +19,7 @@ class ReplayScheduler:
         self._vcpu = -1
         self._left = 0
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         self._step += executed
         self._left -= executed
         if self._left <= 0:
@@ -28,7 +28,7 @@ class ReplayScheduler:
             self._vcpu, self._left = self._segments.pop()
         if self._vcpu not in runnable:
             raise CannotReplay(f"step {self._step}: the schedule wants vCPU {self._vcpu} for {self._left} steps, which cannot run")
-        return Slice(self._vcpu, Budget(instructions=self._left))
+        return Decision(self._vcpu, Budget(instructions=self._left))
 
 
 class RoughScheduler:
@@ -40,10 +40,10 @@ class RoughScheduler:
         self._left = 0
         self._free: Final = CountedScheduler(UNLIMITED)
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         self._left -= executed
         while self._left <= 0 or self._vcpu not in runnable:
             if not self._segments:
                 return self._free.next(runnable)
             self._vcpu, self._left = self._segments.pop()
-        return Slice(self._vcpu, Budget(instructions=self._left))
+        return Decision(self._vcpu, Budget(instructions=self._left))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
+from kev.machine.schedule import ANYTHING, Decision, Scheduler, SeededScheduler
 from kev.race.strategy.base import STEPS, Strategy
-from kev.schedule import ANYTHING, Scheduler, SeededScheduler, Slice
 
 _RUNS: Final = 1 << 32
 """Seeds of runs are that far apart, so that no two strategies share one."""
@@ -21,7 +21,7 @@ class RandomScheduler:
     def __init__(self, random: Random) -> None:
         self._random: Final = random.random
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         return STEPS[runnable[int(self._random() * len(runnable))]]
 
 

@@ -16,10 +16,10 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.race.interleaving import Interleaving
 from kev.race.outcome import Outcome
 from kev.race.strategy.base import STEPS, Redundant
-from kev.schedule import ANYTHING, Scheduler, Slice
 
 _Sleep: TypeAlias = dict[int, int]
 """vCPUs whose next step needs no exploring now, with the accesses of that step."""
@@ -85,7 +85,7 @@ class StepScheduler:
         self._seen: Final = Interleaving()
         self._preemptions: Final = branch.preemptions
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         if self._order:
             self._learn(accesses)
         step = len(self._order)

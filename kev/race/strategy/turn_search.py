@@ -10,10 +10,10 @@ from itertools import accumulate
 from typing import Final, TypeAlias
 
 from kev.engine.base import Budget
+from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.race.outcome import Outcome, Turn
 from kev.race.strategy.base import UNLIMITED, Redundant
 from kev.race.strategy.free import UnpreemptedScheduler
-from kev.schedule import ANYTHING, Scheduler, Slice
 
 _Prefix: TypeAlias = tuple[tuple[int, int], ...]
 """Turns, as (vCPU, steps). Several in a row may be of the same vCPU: where turns end, who spins may change."""
@@ -26,13 +26,13 @@ class TurnScheduler:
         self._turns: Final = list(reversed(prefix))
         self._rest: Final = UnpreemptedScheduler(prefix[-1][0] if prefix else -1)
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Slice:
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         if not self._turns:
             return self._rest.next(runnable)
         vcpu, steps = self._turns.pop()
         if vcpu not in runnable:
             raise Redundant
-        return Slice(vcpu, Budget(instructions=steps if self._turns else UNLIMITED))
+        return Decision(vcpu, Budget(instructions=steps if self._turns else UNLIMITED))
 
 
 class TurnSearch:

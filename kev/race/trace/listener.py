@@ -6,9 +6,9 @@ from itertools import product
 from typing import Final, TypeAlias
 
 from kev.exits import Access
+from kev.pager.pages import PageEvent
 from kev.race.trace.program import Verb
 from kev.race.trace.source import InjectedFailure
-from pager.pages import PageEvent
 
 
 class Listener:

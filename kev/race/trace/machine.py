@@ -15,7 +15,13 @@ import attrs
 
 from kev.addressing import KIB, PAGE_SHIFT, Gpa, Gva
 from kev.engine.trace import TraceEngine, TraceMemory, TraceTable
-from kev.memory import HostMemory
+from kev.host_memory import HostMemory
+from kev.machine.schedule import ANYTHING, Scheduler
+from kev.pager.image import KernelImage, Segment
+from kev.pager.kernel import KernelVmPager
+from kev.pager.pages import PageEvent
+from kev.pager.protocols import NestedTable, Rendezvous
+from kev.pager.source import SynchronousSource
 from kev.race.errors import RaceError
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure
@@ -25,12 +31,6 @@ from kev.race.trace.listener import SILENCE, Listener, Subscriptions, subscripti
 from kev.race.trace.program import Page
 from kev.race.trace.source import TraceSource
 from kev.race.trace.vcpu import Cancelled
-from kev.schedule import ANYTHING, Scheduler
-from pager.image import KernelImage, Segment
-from pager.kernel import KernelVmPager
-from pager.pages import PageEvent
-from pager.protocols import NestedTable, Rendezvous
-from pager.source import SynchronousSource
 
 MAX_STEPS: Final = 5_000
 """A run that takes more has no end: the longest programs take some hundreds."""

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
 from kev.exits import Access
+from kev.pager.pages import PageEvent, PageState
 from kev.race.trace.listener import Listener
 from kev.race.trace.source import InjectedFailure, original
-from pager.pages import PageEvent, PageState
 
 if TYPE_CHECKING:
     from kev.race.trace.machine import TraceMachine

@@ -5,11 +5,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
+from kev.pager.backing import PageLoader
+from kev.pager.source import SourceError
 from kev.race.arrival import Arrival
 from kev.race.points import TracePoint, reach
 from kev.race.trace.program import Page
-from pager.backing import PageLoader
-from pager.source import SourceError
 
 if TYPE_CHECKING:
     from kev.race.trace.machine import TraceMachine

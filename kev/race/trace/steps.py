@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 
+from kev.machine.schedule import Scheduler
 from kev.race.outcome import Outcome
 from kev.race.strategy.free import UnpreemptedScheduler
-from kev.schedule import Scheduler
 
 
 class SteppedSubject(ABC):

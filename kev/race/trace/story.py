@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SHIFT
 from kev.exits import Access
+from kev.pager.pages import PageEvent
+from kev.pager.protocols import Point
 from kev.race.points import TracePoint
-from kev.race.report.story import Kind, Moment, Story
+from kev.race.stories.story import Kind, Moment, Story
 from kev.race.trace.listener import Listener
 from kev.race.trace.program import Verb
 from kev.race.trace.source import InjectedFailure
-from pager.pages import PageEvent
-from pager.protocols import Point
 
 if TYPE_CHECKING:
     from kev.race.trace.machine import TraceMachine

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import attrs
 
+from kev.machine.schedule import Scheduler
+from kev.pager.kernel import KernelVmPager
 from kev.race.outcome import Outcome, SteppedOutcome
-from kev.race.report.story import Story
 from kev.race.schedule import Schedule
+from kev.race.stories.story import Story
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.subject import Identity
 from kev.race.trace.machine import PagerFactory, trace_machine
@@ -16,8 +18,6 @@ from kev.race.trace.smaller import idle_removed, smaller_programs
 from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.vcpu import bodies
-from kev.schedule import Scheduler
-from pager.kernel import KernelVmPager
 
 
 @attrs.frozen(slots=True)

@@ -1,10 +1,10 @@
 """Pagers that fill, publish and map in the wrong order, or once too often."""
 
 from kev.addressing import PAGE_SIZE, Gpa, page_floor
-from kev.paging.mapping import Permissions
-from pager.kernel import KernelVmPager, Load
-from pager.pages import PageEvent, PageState
-from pager.protocols import Point
+from kev.page_tables.mapping import Permissions
+from kev.pager.kernel import KernelVmPager, Load
+from kev.pager.pages import PageEvent, PageState
+from kev.pager.protocols import Point
 
 
 class PublishBeforeFill(KernelVmPager):

@@ -1,9 +1,9 @@
 """Pagers that go wrong between looking at a page and claiming it."""
 
 from kev.addressing import PAGE_SIZE, Gpa, page_floor
-from pager.kernel import KernelVmPager, Load
-from pager.pages import PageEvent, PageState
-from pager.protocols import Point, Rendezvous
+from kev.pager.kernel import KernelVmPager, Load
+from kev.pager.pages import PageEvent, PageState
+from kev.pager.protocols import Point, Rendezvous
 from tests.race.mutants.filling import load_again
 
 

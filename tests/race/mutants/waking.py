@@ -1,9 +1,9 @@
 """Pagers that wake too early, too late, the wrong ones or nobody."""
 
 from kev.addressing import Gpa
-from pager.kernel import KernelVmPager, Load
-from pager.pages import PageEvent
-from pager.protocols import Point
+from kev.pager.kernel import KernelVmPager, Load
+from kev.pager.pages import PageEvent
+from kev.pager.protocols import Point
 
 
 class WakeBeforePublish(KernelVmPager):

@@ -1,0 +1,1 @@
+"""What devices are attached to, and who owns which addresses."""

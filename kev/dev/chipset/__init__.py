@@ -1,0 +1,1 @@
+"""What a PC's chipset has besides: resets, power, configuration."""

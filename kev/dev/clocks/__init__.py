@@ -1,0 +1,1 @@
+"""Timers, clocks and counters."""

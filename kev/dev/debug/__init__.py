@@ -1,0 +1,1 @@
+"""Ways for a guest to print and to end that no PC has."""

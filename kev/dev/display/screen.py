@@ -1,0 +1,41 @@
+"""What a guest shows in a VGA's text mode 3: 80 columns by 25 rows of memory from 0xb8000 on (IBM VGA technical reference)."""
+
+from typing import Final
+
+from kev.addressing import KIB, Gpa
+from kev.pager.kernel import KernelVmPager
+
+TEXT_MEMORY: Final = range(0xB8000, 0xC0000)
+"""Guest-physical addresses. Each character is followed by its colours."""
+COLUMNS: Final = 80
+ROWS: Final = 25
+BYTES_PER_ROW: Final = 2 * COLUMNS
+
+_BLOCK: Final = 4 * KIB
+_CONTROLS: Final = dict(enumerate(" ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼")) | {0x7F: "⌂"}
+"""What code page 437 shows where Python's codec of that name has control characters; nothing where memory is zero."""
+
+
+class TextScreen:
+    """Looks at the memory of a text screen. Nothing is loaded on the way: what the guest never touched is empty."""
+
+    __slots__ = ("_pager", "start")
+
+    def __init__(self, pager: KernelVmPager) -> None:
+        self._pager: Final = pager
+        self.start = 0
+        """The character at the upper left corner, from the beginning of the memory: guests scroll by it."""
+
+    @property
+    def text(self) -> str:
+        """The rows, one below the other, without what is empty to their right and below them."""
+        memory = b"".join(self._block(gpa) for gpa in TEXT_MEMORY[::_BLOCK])
+        first = 2 * self.start % len(memory)
+        cells = (memory + memory)[first : first + ROWS * BYTES_PER_ROW]
+        characters = cells[::2].decode("cp437").translate(_CONTROLS)
+        rows = (characters[row : row + COLUMNS].rstrip() for row in range(0, ROWS * COLUMNS, COLUMNS))
+        return "\n".join(rows).rstrip("\n")
+
+    def _block(self, gpa: int) -> bytes:
+        hpa = self._pager.gpa2hpa(Gpa(gpa))
+        return bytes(_BLOCK) if hpa is None else bytes(self._pager.memory.page(hpa))

@@ -1,0 +1,1 @@
+"""The interrupt controllers and the wires between them."""

@@ -1,0 +1,155 @@
+"""The local APIC's timer (SDM vol. 3, "APIC timer").
+
+The bus it counts runs at 1 GHz, as the time-stamp counter does: both count nanoseconds of the machine's clock.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final
+
+import attrs
+
+from kev.clock import Clock, Timer, TimerQueue
+from kev.dev.clocks.periodic import next_boundary
+from kev.dev.clocks.time_stamp_counter import TimeStampCounter
+
+SHORTEST_PERIOD: Final = 10_000
+"""Nanoseconds between two interrupts of a periodic timer, at least. The count itself runs as programmed."""
+
+
+class TimerMode(IntEnum):
+    """Bits 17-18 of the LVT timer entry."""
+
+    ONE_SHOT = 0
+    PERIODIC = 1
+    TSC_DEADLINE = 2
+    RESERVED = 3
+
+
+def divisor(configuration: int) -> int:
+    """How many bus cycles a count lasts: the divide configuration register's bits 0, 1 and 3."""
+    code = configuration & 3 | (configuration & 8) >> 1
+    return 1 if code == 7 else 2 << code
+
+
+@attrs.define(eq=False, repr=False, slots=True)
+class ApicTimer:
+    """Counts down in one of its modes and calls `expired` at the end, masked or not."""
+
+    _counter: TimeStampCounter
+    _clock: Clock
+    _timers: TimerQueue
+    _expired: Callable[[], None]
+    _mode: TimerMode = TimerMode.ONE_SHOT
+    _initial_count: int = 0
+    _divide_configuration: int = 0
+    _divisor: int = 2
+    _deadline: int | None = None
+    """When the count reaches zero or the deadline has come, by the clock; None while the timer stands still."""
+    _tsc_deadline: int = 0
+    _timer: Timer | None = None
+
+    def reset(self) -> None:
+        self._stop()
+        self._mode = TimerMode.ONE_SHOT
+        self._initial_count = 0
+        self._divide_configuration = 0
+        self._divisor = 2
+
+    def set_mode(self, mode: TimerMode) -> None:
+        """One-shot and periodic share the running count; a change to or from TSC-deadline stops it."""
+        self._catch_up()
+        if mode is self._mode:
+            return
+        if TimerMode.TSC_DEADLINE in (mode, self._mode):
+            self._stop()
+        self._mode = mode
+
+    @property
+    def tsc_deadline(self) -> int:
+        """IA32_TSC_DEADLINE: 0 when disarmed, and in every other mode."""
+        return self._tsc_deadline
+
+    @tsc_deadline.setter
+    def tsc_deadline(self, deadline: int) -> None:
+        if self._mode is not TimerMode.TSC_DEADLINE:
+            return
+        self._stop()
+        self._tsc_deadline = deadline
+        self.follow_counter()
+
+    def follow_counter(self) -> None:
+        """The time-stamp counter may have reached the deadline, or be nearer to it or farther from it than it was."""
+        if not self._tsc_deadline:
+            return
+        remaining = self._tsc_deadline - self._counter.read()
+        if remaining > 0:
+            self._start(self._clock.now() + remaining)
+        else:
+            self._stop()
+            self._expired()
+
+    @property
+    def initial_count(self) -> int:
+        return self._initial_count
+
+    @initial_count.setter
+    def initial_count(self, count: int) -> None:
+        """Starts the count, or stops it with 0. Without effect in TSC-deadline mode."""
+        if self._mode is TimerMode.TSC_DEADLINE:
+            return
+        self._initial_count = count
+        if count:
+            self._start(self._clock.now() + count * self._divisor)
+        else:
+            self._stop()
+
+    @property
+    def current_count(self) -> int:
+        self._catch_up()
+        deadline = self._deadline
+        if deadline is None or self._mode is TimerMode.TSC_DEADLINE:
+            return 0
+        remaining = deadline - self._clock.now()
+        if self._mode is TimerMode.PERIODIC:
+            remaining = (remaining - 1) % (self._initial_count * self._divisor) + 1
+        return max(0, -(-remaining // self._divisor))
+
+    @property
+    def divide_configuration(self) -> int:
+        return self._divide_configuration
+
+    @divide_configuration.setter
+    def divide_configuration(self, configuration: int) -> None:
+        """The count goes on from where it is, at the new speed."""
+        count = self.current_count
+        self._divide_configuration = configuration
+        self._divisor = divisor(configuration)
+        if count:
+            self._start(self._clock.now() + count * self._divisor)
+
+    def _catch_up(self) -> None:
+        """Nobody may find the count at its end before the interrupt is on its way."""
+        if self._timer is not None and self._deadline is not None and self._clock.now() >= self._deadline:
+            self._timers.cancel(self._timer)
+            self._expire()
+
+    def _start(self, deadline: int) -> None:
+        if self._timer is not None:
+            self._timers.cancel(self._timer)
+        self._deadline = deadline
+        self._timer = self._timers.at(deadline, self._expire)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timers.cancel(self._timer)
+        self._timer = None
+        self._deadline = None
+        self._tsc_deadline = 0
+
+    def _expire(self) -> None:
+        deadline, self._deadline, self._timer = self._deadline, None, None
+        self._tsc_deadline = 0
+        if deadline is not None and self._mode is TimerMode.PERIODIC:
+            self._start(next_boundary(deadline, self._initial_count * self._divisor, self._clock.now(), SHORTEST_PERIOD))
+        self._expired()

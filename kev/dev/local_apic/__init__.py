@@ -1,7 +1,0 @@
-"""The local APICs of a machine, one per vCPU (Intel SDM vol. 3, "Advanced programmable interrupt controller")."""
-
-from kev.dev.local_apic.local_apics import LocalApics
-from kev.dev.local_apic.message import DeliveryMode, InterruptMessage
-from kev.dev.local_apic.wiring import ExternalInterrupts, ProcessorSignals
-
-__all__ = ["DeliveryMode", "ExternalInterrupts", "InterruptMessage", "LocalApics", "ProcessorSignals"]

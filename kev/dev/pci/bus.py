@@ -1,0 +1,73 @@
+"""PCI bus 0, behind configuration mechanism #1 (PCI Local Bus Specification 3.0, section 3.2.2.3.2)."""
+
+from typing import Final, Protocol
+
+from kev.dev.buses.claims import DeviceConflict
+
+DEVICES: Final = 32
+"""How many there can be."""
+
+_CONFIG_ADDRESS: Final = 0xCF8
+_CONFIG_DATA: Final = 0xCFC
+_ADDRESS_BITS: Final = 0x80FF_FFFC
+"""The enable bit, bus, device, function and register; the others read as 0."""
+_ENABLED: Final = 0x8000_0000
+_DEVICE_SHIFT: Final = 11
+_REGISTER_BITS: Final = 0xFF
+
+_ALL_ONES: Final = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF}
+_DWORD: Final = 0xFFFF_FFFF
+
+
+class PciConfiguration(Protocol):
+    """The configuration space of one function: 64 registers of 32 bits."""
+
+    def read(self, register: int) -> int:
+        """The register at offset `register`, a multiple of 4."""
+
+    def write(self, register: int, value: int, mask: int) -> None:
+        """Writes those bits of a register that `mask` has: whole bytes."""
+
+
+class PciBus:
+    """Devices with one function each. Whatever else a guest selects is not there, and reads as all ones."""
+
+    ports: Final = (range(_CONFIG_ADDRESS, _CONFIG_ADDRESS + 4), range(_CONFIG_DATA, _CONFIG_DATA + 4))
+    wide_ports: Final = ports
+
+    __slots__ = ("_address", "_functions")
+
+    def __init__(self) -> None:
+        self._address = 0
+        self._functions: Final[dict[int, PciConfiguration]] = {}
+        """By the address of register 0."""
+
+    def attach(self, device: int, function: PciConfiguration) -> None:
+        """Puts `function` on the bus as function 0 of device number `device`, 0 to 31. DeviceConflict if there is one."""
+        if not 0 <= device < DEVICES:
+            raise ValueError(f"PCI device {device}: there are 0 to {DEVICES - 1}")
+        address = _ENABLED | device << _DEVICE_SHIFT
+        if address in self._functions:
+            raise DeviceConflict(f"PCI device {device} is wanted twice")
+        self._functions[address] = function
+
+    def read_port(self, port: int, size: int) -> int:
+        if port >= _CONFIG_DATA:
+            function = self._functions.get(self._address & ~_REGISTER_BITS)
+            if function is not None:
+                word = function.read(self._address & _REGISTER_BITS)
+                # What reaches beyond the register reads as ones.
+                return (_DWORD << 32 | word) >> 8 * (port - _CONFIG_DATA) & _ALL_ONES[size]
+        # Only a dword at 0xcf8 reaches the address register; anything smaller is an access to a port that is not there.
+        elif port == _CONFIG_ADDRESS and size == 4:
+            return self._address
+        return _ALL_ONES[size]
+
+    def write_port(self, port: int, size: int, value: int) -> None:
+        if port >= _CONFIG_DATA:
+            function = self._functions.get(self._address & ~_REGISTER_BITS)
+            if function is not None:
+                shift = 8 * (port - _CONFIG_DATA)
+                function.write(self._address & _REGISTER_BITS, value << shift & _DWORD, _ALL_ONES[size] << shift & _DWORD)
+        elif port == _CONFIG_ADDRESS and size == 4:
+            self._address = value & _ADDRESS_BITS

@@ -1,0 +1,1 @@
+"""Disks, and the controllers they are behind."""

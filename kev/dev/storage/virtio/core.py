@@ -1,0 +1,184 @@
+"""What a virtio device is behind any transport: status, features, queues and interrupts (VIRTIO 1.2, chapters 2 and 3)."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from kev import log
+from kev.dev.base import DeviceError, GuestMemory, InterruptLine
+from kev.dev.storage.virtio.queue import DescriptorChain, SplitQueue
+
+FEATURE_VERSION_1: Final = 1 << 32
+
+
+class Status:
+    """Bits of the device status (section 2.1)."""
+
+    ACKNOWLEDGE: Final = 1
+    DRIVER: Final = 2
+    DRIVER_OK: Final = 4
+    FEATURES_OK: Final = 8
+    NEEDS_RESET: Final = 64
+    FAILED: Final = 128
+
+
+INTERRUPT_USED_BUFFER: Final = 1 << 0
+INTERRUPT_CONFIGURATION_CHANGE: Final = 1 << 1
+
+_WRITABLE_STATUS: Final = Status.ACKNOWLEDGE | Status.DRIVER | Status.DRIVER_OK | Status.FEATURES_OK | Status.FAILED
+_ALL_ONES: Final = 0xFFFF_FFFF
+
+
+class VirtioDevice(Protocol):
+    """What is behind the transport."""
+
+    @property
+    def device_id(self) -> int:
+        """The kind of device (section 5)."""
+
+    @property
+    def features(self) -> int:
+        """The device's own feature bits."""
+
+    @property
+    def queue_sizes(self) -> Sequence[int]:
+        """For every virtqueue, the most descriptors it can have."""
+
+    @property
+    def configuration(self) -> bytes:
+        """The configuration space, which never changes."""
+
+    def serve(self, chain: DescriptorChain, memory: GuestMemory) -> int:
+        """Serves one request and returns how many bytes of it were written. DeviceError if there is no sense in it.
+
+        May be called again for the same request after a PageAbsent.
+        """
+
+
+class VirtioCore:
+    """The state of one device that a driver negotiates with through the registers of a transport.
+
+    A driver that breaks the rules of its queues puts the device into the state in which it needs a reset, and hears of it.
+    """
+
+    __slots__ = (
+        "_features",
+        "_interrupt",
+        "_memory",
+        "_place",
+        "device",
+        "device_features_select",
+        "driver_features",
+        "driver_features_select",
+        "interrupt_status",
+        "queue_select",
+        "queues",
+        "status",
+    )
+
+    def __init__(self, place: str, device: VirtioDevice, memory: GuestMemory, interrupt: InterruptLine) -> None:
+        """`place` is where the device is, for the log."""
+        self.device: Final = device
+        self.queues: Final = tuple(SplitQueue(memory, size) for size in device.queue_sizes)
+        self._place: Final = place
+        self._memory: Final = memory
+        self._interrupt: Final = interrupt
+        self._features: Final = device.features | FEATURE_VERSION_1
+        self._reset()
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.device_features_select = 0
+        self.driver_features_select = 0
+        self.driver_features = 0
+        self.queue_select = 0
+        self.interrupt_status = 0
+        for queue in self.queues:
+            queue.reset()
+        self._interrupt(False)
+
+    # Negotiation
+
+    @property
+    def selected_device_features(self) -> int:
+        """The 32 features on offer that the driver has selected."""
+        return _half(self._features, self.device_features_select)
+
+    @property
+    def selected_driver_features(self) -> int:
+        return _half(self.driver_features, self.driver_features_select)
+
+    def accept_features(self, half: int) -> None:
+        """The driver takes these of the 32 features that it has selected."""
+        select = self.driver_features_select
+        if select < 2 and not self.status & Status.FEATURES_OK:
+            kept = self.driver_features & ~(_ALL_ONES << 32 * select)
+            self.driver_features = kept | half << 32 * select
+
+    def write_status(self, value: int) -> None:
+        """The driver says how far it has come; 0 resets the device."""
+        if value == 0:
+            self._reset()
+            return
+        status = value & _WRITABLE_STATUS | self.status & Status.NEEDS_RESET
+        if not self._features_agreed():
+            status &= ~(Status.FEATURES_OK | Status.DRIVER_OK)
+        self.status = status
+
+    def _features_agreed(self) -> bool:
+        """The driver takes nothing that was not offered, and is no legacy driver."""
+        return not self.driver_features & ~self._features and bool(self.driver_features & FEATURE_VERSION_1)
+
+    @property
+    def selected_queue(self) -> SplitQueue | None:
+        return self.queues[self.queue_select] if self.queue_select < len(self.queues) else None
+
+    def start_queue(self, queue: SplitQueue) -> None:
+        """The driver has set a queue up."""
+        if not queue.ready:
+            try:
+                queue.start()
+            except DeviceError as error:
+                self._need_reset(error)
+
+    # Service
+
+    def notify(self, index: int) -> None:
+        """The driver has made requests available in queue number `index`."""
+        live = self.status & (Status.DRIVER_OK | Status.NEEDS_RESET) == Status.DRIVER_OK
+        if live and index < len(self.queues) and self.queues[index].ready:
+            try:
+                self._serve(self.queues[index])
+            except DeviceError as error:
+                self._need_reset(error)
+
+    def _serve(self, queue: SplitQueue) -> None:
+        """Serves what is available. PageAbsent may end it between two requests: what was served stays served.
+
+        Requests can write to the rings and so make new ones, without end: more than the queue can hold wait for a notification.
+        """
+        for _ in range(queue.size):
+            chain = queue.next_chain()
+            if chain is None:
+                return
+            written = self.device.serve(chain, self._memory)
+            if queue.complete(chain, written):
+                self._set_interrupt_status(self.interrupt_status | INTERRUPT_USED_BUFFER)
+
+    def acknowledge_interrupts(self, reasons: int) -> None:
+        """The driver has heard of these reasons for an interrupt."""
+        self._set_interrupt_status(self.interrupt_status & ~reasons)
+
+    def _need_reset(self, error: DeviceError) -> None:
+        log.warning("virtio device needs a reset", place=self._place, reason=str(error))
+        self.status |= Status.NEEDS_RESET
+        if self.status & Status.DRIVER_OK:
+            self._set_interrupt_status(self.interrupt_status | INTERRUPT_CONFIGURATION_CHANGE)
+
+    def _set_interrupt_status(self, status: int) -> None:
+        self.interrupt_status = status
+        self._interrupt(bool(status))
+
+
+def _half(value: int, select: int) -> int:
+    """Bits 0-31 or 32-63 of a 64-bit value, as a select register says; there are no others."""
+    return value >> 32 * select & _ALL_ONES if select < 2 else 0

@@ -1,0 +1,1 @@
+"""The guests that come with kev, and where images are found."""

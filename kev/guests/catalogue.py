@@ -1,0 +1,65 @@
+"""The guests that come with kev: built from source when kev is installed, and packed into its root file system."""
+
+import os
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from kev.errors import KevError
+
+_DATA: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data")
+
+
+class GuestsMissing(KevError):
+    """The root file system or the list of its guests is not there: kev was not installed by its build."""
+
+
+class Guest(NamedTuple):
+    """A guest on the root file system, and the machine it wants. The fields are the top-level keys of its guest.toml."""
+
+    name: str
+    """Its file's name on the root file system."""
+    description: str
+    """What it does, in a line."""
+    boot: str
+    """The boot protocol: the name of a module in `kev.boot`."""
+    exit_code: int | None = None
+    """What `kev run` ends with. None for a guest that does not end by itself."""
+    memory_mib: int = 256
+    smp: int = 1
+    """How many vCPUs."""
+    command_line: str = ""
+    modules: Sequence[str] = ()
+    """Names of files on the root file system."""
+    disk: str = ""
+    """The device that its disk is behind: the value of a `kev.machine.builder.DriveKind`. Without it, it has no disk."""
+    disk_files: Sequence[str] = ()
+    """Names of files on the root file system. The disk is a SIMPLEFS image of them, made anew for every run."""
+
+
+UNKNOWN: Final = Guest(name="", description="", boot="")
+"""An image of which nobody says what machine it wants."""
+
+
+def root_file_system() -> str:
+    """The path of the SIMPLEFS image with the guests. GuestsMissing if it is not there."""
+    return _data_file("rootfs.img")
+
+
+def guests() -> tuple[Guest, ...]:
+    """Every guest, by name. GuestsMissing if their list is not there."""
+    import json
+
+    with open(_data_file("guests.json"), encoding="utf-8") as file:
+        return tuple(Guest(**fields) for fields in json.load(file))
+
+
+def find_guest(name: str) -> Guest | None:
+    """The guest of that name, or None: a root file system also holds files that are no guests."""
+    return next((guest for guest in guests() if guest.name == name), None)
+
+
+def _data_file(name: str) -> str:
+    file = os.path.join(_DATA, name)
+    if not os.path.isfile(file):
+        raise GuestsMissing(f"{file} is missing: `pip install` of the kev source tree builds it")
+    return file

@@ -1,0 +1,20 @@
+"""The disk that a guest of the root file system has of its own."""
+
+import io
+
+from kev.fs.disk import Disk
+from kev.guests.catalogue import Guest
+from kev.guests.images import open_root_file_system
+from kev.machine.builder import Drive, DriveKind
+
+
+def drives_of(guest: Guest) -> tuple[Drive, ...]:
+    """A new disk in memory, a SIMPLEFS image with the files that the guest asks for; none if it does not ask for a disk."""
+    if not guest.disk:
+        return ()
+    from kev.fs.mkfs import create_image
+
+    image, name = io.BytesIO(), f"disk of {guest.name}"
+    with open_root_file_system() as files:
+        create_image(image, name, {file: io.BytesIO(files.open(file).read()) for file in guest.disk_files})
+    return (Drive(Disk(image, name), DriveKind(guest.disk)),)

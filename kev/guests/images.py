@@ -1,0 +1,55 @@
+"""Where an image named on the command line is: a file of the host, or one on the root file system."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from kev.errors import KevError
+from kev.fs.disk import Disk
+from kev.fs.simplefs import SimpleFs
+from kev.guests.catalogue import Guest, find_guest, root_file_system
+from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
+
+DEFAULT_IMAGE: Final = "gKeOS"
+
+
+class ImageNotFound(KevError):
+    """There is neither a file nor a guest of that name."""
+
+
+@contextmanager
+def open_image_or_url(name: str) -> Iterator[tuple[SynchronousSource | AsynchronousSource, Guest | None]]:
+    """As `open_image`; `name` may also be a URL that fsspec understands, such as `https://host/kernel`."""
+    if "://" in name:
+        from kev.pager.fsspec_source import FsspecSource
+
+        yield FsspecSource.open(name), None
+    else:
+        with open_image(name) as found:
+            yield found
+
+
+@contextmanager
+def open_image(name: str) -> Iterator[tuple[SynchronousSource, Guest | None]]:
+    """The bytes of an image, and the guest it is if it comes from the root file system.
+
+    A file of the host is preferred to a guest of the same name only if `name` says where it is, as in `./gKeOS`.
+    """
+    guest = find_guest(name) if os.sep not in name else None
+    if guest is not None:
+        with open_root_file_system() as files:
+            yield files.open(name), guest
+    elif os.path.exists(name):
+        with FileSource(name) as source:
+            yield source, None
+    else:
+        raise ImageNotFound(f"{name}: there is no such file, and no such guest on the root file system (`kev guests` lists them)")
+
+
+@contextmanager
+def open_root_file_system() -> Iterator[SimpleFs]:
+    """The files of the root file system."""
+    image = root_file_system()
+    with open(image, "rb") as file:
+        yield SimpleFs(Disk(file, image))

@@ -1,0 +1,1 @@
+"""A machine: what it is made of, and how it runs."""

@@ -1,0 +1,228 @@
+"""Puts a machine together: a PC as far as the guests need one."""
+
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Final, NamedTuple, Self
+
+from kev.addressing import GIB, KIB, MIB, TIB, page_ceil
+from kev.clock import TimerQueue, VirtualClock, WallClock
+from kev.dev.buses.mmio import MmioBus
+from kev.dev.buses.msrs import MsrBus
+from kev.dev.buses.ports import PortBus
+from kev.dev.clocks.time_stamp_counter import TimeStampCounters
+from kev.dev.interrupts.irq import InterruptControllers
+from kev.dev.pci.bus import DEVICES, PciBus
+from kev.dev.storage.block_device import BlockBackend
+from kev.engine.amdv.engine import AmdvEngine
+from kev.engine.amdv.host import Host
+from kev.engine.amdv.pool import HostPool
+from kev.engine.base import EntryState
+from kev.errors import KevError
+from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
+from kev.host_memory import HostMemory
+from kev.machine.console import Console
+from kev.machine.guest_memory import PagedMemory
+from kev.machine.interrupts import Interrupts
+from kev.machine.pc import (
+    FIRST_PCI_DISK,
+    Buses,
+    Surroundings,
+    attach_ide,
+    attach_platform,
+    attach_printer,
+    attach_virtio_block,
+    attach_virtio_pci,
+)
+from kev.machine.vcpu import ActivityState, Vcpu
+from kev.machine.vm import Vm
+from kev.page_tables.npt import NptFormat
+from kev.page_tables.table import PageTable
+from kev.pager.image import KernelImage
+from kev.pager.kernel import KernelVmPager
+from kev.pager.source import PageSource
+from kev.vmexit.control_register import Cr8Controller
+from kev.vmexit.cpuid import CpuidController
+from kev.vmexit.hypercall import KevHypercalls
+from kev.vmexit.mmio import MmioController
+from kev.vmexit.msr import MsrController
+from kev.vmexit.pio import PortController
+from kev.vmexit.violation import ViolationController
+
+MAX_VCPUS: Final = 64
+MAX_PCI_DISKS: Final = DEVICES - FIRST_PCI_DISK
+_PHYSICAL_LIMIT: Final = TIB - GIB
+"""The emulated CPU has 40 bits of physical address; the last GiB is for windows of devices."""
+
+
+class MachineError(KevError):
+    """No such machine can be built."""
+
+
+class DriveKind(Enum):
+    """The device a disk is behind."""
+
+    SVIRTB = "svirtb"
+    """KeV's, at 0xcafe0000."""
+    VIRTIO = "virtio"
+    """virtio-blk over MMIO, at 0xd0000000 with interrupt 10."""
+    VIRTIO_PCI = "virtio-pci"
+    """virtio-blk behind PCI, from device 00:04.0 on: where KeOS looks for its disks. There can be several."""
+    IDE = "ide"
+    """The primary channel: one disk is its second, where xv6 and JOS look for their file system; two are both, in order."""
+
+
+class Drive(NamedTuple):
+    """A disk of the machine."""
+
+    backend: BlockBackend
+    kind: DriveKind = DriveKind.SVIRTB
+
+
+class MachineOptions(NamedTuple):
+    """What a machine is like, its memory and its image aside."""
+
+    vcpus: int = 1
+    virtual_time: bool = False
+    """Time is derived from instructions executed, and repeatable; else it is the host's."""
+    lenient_msr: bool = False
+    """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
+    strict_ports: bool = False
+    """An access to a port without a device ends the run, instead of reading all ones."""
+    drives: tuple[Drive, ...] = ()
+    """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
+    boot_disk: BlockBackend | None = None
+    """The IDE channel's first disk, from which the guest was booted."""
+    boot_time: int | None = None
+    """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
+
+
+class GuestAddressSpace(NamedTuple):
+    """What a machine is built around: a host, and the table of the guest's memory in it."""
+
+    host: Host
+    table: PageTable
+    release: Callable[[Host], None]
+    """Is given the host when the guest is over."""
+
+    @classmethod
+    def reserve(cls, ram_kib: int, hosts: HostPool | None = None) -> Self:
+        """Address space for `ram_kib` KiB of RAM with its tables. HostMemoryError if there is not so much.
+
+        With `hosts`, the host is one of theirs, and goes back to them.
+        """
+        size = min(page_ceil(ram_kib * KIB + ram_kib * KIB // 128 + 64 * MIB), _PHYSICAL_LIMIT)
+        host = Host(HostMemory(size)) if hosts is None else hosts.take(size)
+        return cls(host, PageTable(host.memory, NptFormat()), Host.close if hosts is None else hosts.give_back)
+
+    def pager(self, image: KernelImage, ram_kib: int, source: PageSource | None = None) -> KernelVmPager:
+        """The pages are read from `source`, by default the image's own."""
+        return KernelVmPager(image, ram_kib, self.host.memory, self.table, source=source)
+
+
+class VmBuilder:
+    """Builds one machine from a pager whose boot information is complete."""
+
+    def __init__(
+        self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions, output: Callable[[bytes], object]
+    ) -> None:
+        """MachineError if `options` ask for what there is not."""
+        if not 1 <= options.vcpus <= MAX_VCPUS:
+            raise MachineError(f"{options.vcpus} vCPUs: a machine has 1 to {MAX_VCPUS}")
+        self._options = options
+        self._pager = pager
+        self._console = Console(output)
+        self._engine = AmdvEngine(space.host, space.table, space.release)
+        in_slice = self._engine.instructions_in_slice
+        self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
+        self._timers = TimerQueue(self._clock)
+        self._vcpus = tuple(Vcpu(index, self._engine.create_vcpu(index)) for index in range(options.vcpus))
+        self._interrupts = Interrupts(self._engine, self._vcpus, hurried=not options.virtual_time)
+        self._counters = TimeStampCounters(options.vcpus, self._clock)
+        self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
+        self._interrupts.connect(self._controllers.local_apics)
+        self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
+        self._memory = PagedMemory(pager, self._buses.mmio, self._engine.written)
+        self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
+        pager.unmapped = self._engine.invalidate
+
+    def build(self, entry: EntryState) -> Vm:
+        """The machine, with vCPU 0 about to start in the state `entry`."""
+        self._vcpus[0].startup = entry
+        self._vcpus[0].activity = ActivityState.ACTIVE
+        vm = Vm(
+            pager=self._pager,
+            engine=self._engine,
+            vcpus=self._vcpus,
+            interrupts=self._interrupts,
+            clock=self._clock,
+            timers=self._timers,
+            console=self._console,
+        )
+        machine = self._surroundings(vm)
+        vm.com1 = attach_platform(self._buses, machine)
+        self._attach_drives(machine)
+        self._connect(vm)
+        return vm
+
+    def _surroundings(self, vm: Vm) -> Surroundings:
+        options = self._options
+        return Surroundings(
+            vcpus=options.vcpus,
+            counters=self._counters,
+            ram=self._pager.ram,
+            clock=self._clock,
+            timers=self._timers,
+            boot_time=int(time.time()) if options.boot_time is None else options.boot_time,
+            memory=self._memory,
+            controllers=self._controllers,
+            console=self._console,
+            screen=vm.screen,
+            end=vm.exit,
+        )
+
+    def _attach_drives(self, machine: Surroundings) -> None:
+        behind: dict[DriveKind, list[BlockBackend]] = {kind: [] for kind in DriveKind}
+        for drive in self._options.drives:
+            behind[drive.kind].append(drive.backend)
+        boot_disk = self._options.boot_disk
+        limits = {DriveKind.IDE: 2 if boot_disk is None else 1, DriveKind.VIRTIO_PCI: MAX_PCI_DISKS}
+        for kind, disks in behind.items():
+            if len(disks) > limits.get(kind, 1):
+                raise MachineError(f"{len(disks)} disks behind {kind.value}: there can be {limits.get(kind, 1)}")
+        if behind[DriveKind.SVIRTB]:
+            self._attach_svirtb(behind[DriveKind.SVIRTB][0])
+        else:
+            attach_printer(self._buses, machine)
+        if behind[DriveKind.VIRTIO]:
+            attach_virtio_block(self._buses, machine, behind[DriveKind.VIRTIO][0])
+        if behind[DriveKind.VIRTIO_PCI]:
+            attach_virtio_pci(self._buses, machine, behind[DriveKind.VIRTIO_PCI])
+        ide = behind[DriveKind.IDE]
+        attach_ide(self._buses, machine, ide if len(ide) == 2 else (boot_disk, *ide))
+
+    def _attach_svirtb(self, disk: BlockBackend) -> None:
+        from kev.dev.storage.svirtb import SVIRTB_GPA, SimpleVirtioBlock
+
+        memory = self._pager.memory
+        page = memory.allocate()
+        self._buses.mmio.attach("svirtb", SimpleVirtioBlock(memory.page(page), disk, self._memory))
+        self._violations.map_readable(SVIRTB_GPA, page)
+
+    def _connect(self, vm: Vm) -> None:
+        buses, interrupts = self._buses, self._interrupts
+        ports = PortController(buses.ports, interrupts)
+        mmio = MmioController(buses.mmio, interrupts, self._violations.stored)
+        msrs = MsrController(buses.msrs, interrupts, self._counters)
+        hypercalls = KevHypercalls(vm.exit, self._console.write, self._memory.read_virtual)
+        vm.handle(EptViolation, self._violations.handle)
+        vm.handle(IoIn, ports.read)
+        vm.handle(IoOut, ports.write)
+        vm.handle(MmioRead, mmio.load)
+        vm.handle(MmioWrite, mmio.store)
+        vm.handle(Rdmsr, msrs.read)
+        vm.handle(Wrmsr, msrs.write)
+        vm.handle(Rdtsc, msrs.read_time_stamp_counter)
+        vm.handle(Cpuid, CpuidController(len(self._vcpus), self._controllers.local_apics.is_enabled).handle)
+        vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics, interrupts).handle)
+        vm.handle(Vmcall, hypercalls.handle)

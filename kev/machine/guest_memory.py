@@ -1,0 +1,75 @@
+"""Guest-physical memory as devices and boot protocols see it: absent pages are loaded on the way."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from kev.addressing import PAGE_SIZE, Gpa, Gva, page_offset
+from kev.dev.base import DeviceError, PageAbsent
+from kev.dev.buses.mmio import MmioBus
+from kev.exits import Access, EptViolation
+from kev.page_tables.guest import GuestFault, PagingRegisters, translate
+from kev.pager.errors import NoSuchPage
+from kev.pager.kernel import KernelVmPager
+
+
+class PagedMemory:
+    """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
+
+    __slots__ = ("_devices", "_pager", "_view", "_written")
+
+    def __init__(self, pager: KernelVmPager, devices: MmioBus, written: Callable[[int], None]) -> None:
+        """`written` is called behind every write, once a page, with a host-physical address in it."""
+        self._pager: Final = pager
+        self._devices: Final = devices
+        self._view: Final = pager.memory.view
+        self._written: Final = written
+
+    def read(self, gpa: Gpa, length: int) -> bytes:
+        return b"".join(self._view[start:end] for start, end in self._spans(gpa, length, Access.READ))
+
+    def write(self, gpa: Gpa, data: bytes) -> None:
+        done = 0
+        for start, end in list(self._spans(gpa, len(data), Access.WRITE)):
+            self._view[start:end] = data[done : done + end - start]
+            self._written(start)
+            done += end - start
+
+    def read_virtual(self, registers: PagingRegisters, gva: Gva, length: int) -> bytes:
+        """The bytes at a guest-virtual address, permissions aside. DeviceError where the guest maps nothing."""
+        found = b""
+        while len(found) < length:
+            address = gva + len(found)
+            size = min(length - len(found), PAGE_SIZE - page_offset(address))
+            try:
+                gpa = translate(self._read_entry, registers, address)
+            except GuestFault as fault:
+                raise DeviceError(f"guest-virtual address {address:#x} is not mapped by the guest") from fault
+            found += self.read(gpa, size)
+        return found
+
+    def _read_entry(self, gpa: int, size: int) -> int:
+        return int.from_bytes(self.read(Gpa(gpa), size), "little")
+
+    def _spans(self, gpa: int, length: int, access: Access) -> Iterator[tuple[int, int]]:
+        """The host-physical ranges that [gpa, gpa + length) consists of, page by page."""
+        end = gpa + length
+        while gpa < end:
+            size = min(PAGE_SIZE - page_offset(gpa), end - gpa)
+            start = self._locate(gpa, access)
+            yield start, start + size
+            gpa += size
+
+    def _locate(self, gpa: int, access: Access) -> int:
+        if access is Access.WRITE and self._devices.device_at(Gpa(gpa)) is not None:
+            raise DeviceError(f"a device is told to write to gpa {gpa:#x}, which is a device's page")
+        hpa = self._pager.gpa2hpa(Gpa(gpa))
+        if hpa is not None:
+            return hpa
+        try:
+            loaded = self._pager.try_lazy_paging(EptViolation(Gpa(gpa), access))
+        except NoSuchPage as error:
+            raise DeviceError(f"a device is told to use gpa {gpa:#x}, which is not memory") from error
+        hpa = self._pager.gpa2hpa(Gpa(gpa)) if loaded else None
+        if hpa is None:
+            raise PageAbsent(Gpa(gpa))
+        return hpa

@@ -1,0 +1,112 @@
+"""Between the interrupt controllers and the processors: the pins of the vCPUs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from kev.engine.base import Engine, EntryState, SegmentRegister
+from kev.machine.vcpu import ActivityState, Vcpu
+
+_REAL_MODE_DATA: Final = SegmentRegister(0, 0, 0xFFFF, 0x93)
+_REAL_MODE_CODE_ACCESS: Final = 0x9B
+_CR0_REAL_MODE: Final = 0x30
+
+
+class Controllers(Protocol):
+    """The local APICs, as the processors see them."""
+
+    def pending(self, vcpu: int) -> int | None: ...
+
+    def acknowledge(self, vcpu: int, vector: int) -> None: ...
+
+
+def startup_state(vector: int) -> EntryState:
+    """What a start-up IPI starts a processor with: real mode at `vector` << 12 (Intel SDM vol. 3, "MP initialization")."""
+    return EntryState(
+        rip=0,
+        cs=SegmentRegister(vector << 8, vector << 12, 0xFFFF, _REAL_MODE_CODE_ACCESS),
+        data=_REAL_MODE_DATA,
+        cr0=_CR0_REAL_MODE,
+        idt_limit=0x3FF,
+        gdt_limit=0xFFFF,
+    )
+
+
+class Interrupts:
+    """The INTR, NMI and INIT pins, and the SIPI messages, of every vCPU.
+
+    The engine delivers an interrupt by itself when the guest allows; `synchronize` is the acknowledge cycle that follows.
+    """
+
+    def __init__(self, engine: Engine[Any], vcpus: Sequence[Vcpu], *, hurried: bool = False) -> None:
+        """`hurried`: a vCPU that interrupts another one lets go of the CPU, since it may be waiting for what the other does."""
+        self._engine = engine
+        self._hurried = hurried
+        self._vcpus = vcpus
+        self._controllers: Controllers | None = None
+        self._offered: list[int | None] = [None] * len(vcpus)
+        self.on_runnable: Callable[[], None] = _ignore
+        self.executing: int | None = None
+        """The vCPU on the CPU."""
+
+    def connect(self, controllers: Controllers) -> None:
+        """Says who decides which vector is next."""
+        self._controllers = controllers
+
+    def synchronize(self, vcpu: Vcpu) -> None:
+        """Tells the controllers of a vector the vCPU has taken meanwhile. Called before anything looks at their state."""
+        if self._offered[vcpu.index] is None:
+            return
+        taken = self._engine.interrupt_taken(vcpu.state)
+        if taken is not None and self._controllers is not None:
+            self._offered[vcpu.index] = None
+            self._controllers.acknowledge(vcpu.index, taken)
+
+    def interrupt_changed(self, vcpu: int) -> None:
+        """Offers the vCPU what is pending now, and wakes it from HLT."""
+        if self._controllers is None:
+            return
+        target = self._vcpus[vcpu]
+        self.synchronize(target)
+        vector = self._controllers.pending(vcpu)
+        if vector != self._offered[vcpu]:
+            self._offered[vcpu] = vector
+            self._engine.raise_interrupt(target.state, vector)
+        if vector is not None and target.state.interrupts_enabled:
+            self._wake(target)
+            self._hurry(vcpu)
+
+    def nmi(self, vcpu: int) -> None:
+        target = self._vcpus[vcpu]
+        self._engine.raise_nmi(target.state)
+        self._wake(target)
+        self._hurry(vcpu)
+
+    def init(self, vcpu: int) -> None:
+        """Resets a processor; it waits for a start-up IPI from now on."""
+        target = self._vcpus[vcpu]
+        if target.activity is ActivityState.ACTIVE:
+            self._engine.yield_soon()
+        target.activity = ActivityState.WAIT_FOR_SIPI
+        self._offered[vcpu] = None
+        self._engine.raise_interrupt(target.state, None)
+
+    def startup(self, vcpu: int, vector: int) -> None:
+        target = self._vcpus[vcpu]
+        if target.activity is not ActivityState.WAIT_FOR_SIPI:
+            return
+        target.startup = startup_state(vector)
+        target.activity = ActivityState.ACTIVE
+        self.on_runnable()
+
+    def _hurry(self, vcpu: int) -> None:
+        if self._hurried and self.executing is not None and self.executing != vcpu:
+            self._engine.yield_soon()
+
+    def _wake(self, vcpu: Vcpu) -> None:
+        if vcpu.activity is ActivityState.HLT:
+            vcpu.activity = ActivityState.ACTIVE
+            self.on_runnable()
+
+
+def _ignore() -> None:
+    """Nobody has to be told."""

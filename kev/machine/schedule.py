@@ -1,0 +1,73 @@
+"""Who runs next, and for how long."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Final, Protocol
+
+import attrs
+
+from kev.engine.base import Budget
+
+ANYTHING: Final = -1
+"""The accesses of a slice of which they are not known: all bits are set."""
+
+
+@attrs.frozen(slots=True)
+class Decision:
+    """One decision: this vCPU runs until an exit or until its budget is used up."""
+
+    vcpu: int
+    budget: Budget
+
+
+class Scheduler(Protocol):
+    """Decides at every switch. The machine shortens the budget where a timer is due earlier."""
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        """Chooses among the vCPUs that can run, ascending and at least one.
+
+        `executed` and `accesses` tell what the slice before came to: how many instructions it took, where they are counted, and
+        which pages it touched, a bit for each. In a trace program a step, from one scheduling point to the next, is an instruction.
+        """
+
+
+class FreeScheduler:
+    """Fair and fast: round robin by the host's clock."""
+
+    __slots__ = ("_budget", "_last")
+
+    def __init__(self, seconds: float = 0.005) -> None:
+        self._budget = Budget(seconds=seconds)
+        self._last = -1
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
+        return Decision(self._last, self._budget)
+
+
+class CountedScheduler:
+    """Fair and repeatable: round robin in slices of a fixed number of instructions."""
+
+    __slots__ = ("_budget", "_last")
+
+    def __init__(self, instructions: int = 20_000) -> None:
+        self._budget = Budget(instructions=instructions)
+        self._last = -1
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
+        return Decision(self._last, self._budget)
+
+
+class SeededScheduler:
+    """Random and repeatable: any vCPU that can run, for a random number of instructions."""
+
+    __slots__ = ("_longest", "_random")
+
+    def __init__(self, seed: int, longest: int = 20_000) -> None:
+        """`longest` is the most instructions of a slice."""
+        self._random = Random(seed)
+        self._longest = longest
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        return Decision(self._random.choice(runnable), Budget(instructions=self._random.randint(1, self._longest)))

@@ -1,0 +1,74 @@
+"""One launch in this process, measured."""
+
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from kev.guests.images import open_image
+from kev.machine.ending import EndingKind
+from kev.machine.launcher import prepare, run
+from kev.machine.run_report import RunReport
+from kev.measure.case import Metrics
+from kev.measure.errors import BenchError
+from kev.pager.policy import PagingPolicy
+from kev.pager.prefetch import Prefetch
+from kev.pager.record import Record
+from kev.pager.slow_source import SlowSource, SourceDelay
+from kev.pager.working_set import WorkingSet
+
+_TIMEOUT = 600.0
+
+
+@attrs.frozen(slots=True)
+class Launch:
+    """A guest and the machine it is launched on."""
+
+    image: str
+    """A file, or a guest's name."""
+    memory: int
+    """Bytes of RAM."""
+    policy: Callable[[], PagingPolicy] = PagingPolicy
+    delay: SourceDelay | None = None
+
+    def measure(self) -> Metrics:
+        """Launches the guest and runs it to its end. The times are from before its image was looked for."""
+        gc.collect()
+        opening, report = self.run(self.policy())
+        if report.ending.kind is not EndingKind.EXITED or report.first_output_ms is None or report.launch_ms is None:
+            raise BenchError(f"{self.image}: did not boot: {report.ending.message or 'it printed nothing'}")
+        return {
+            "first_instruction_ms": opening + report.launch_ms,
+            "first_output_ms": opening + report.first_output_ms,
+            "end_ms": opening + report.run_ms,
+            "violations": report.violations,
+            "page_waits": report.page_waits,
+            "pages_loaded": report.pages_loaded,
+        }
+
+    def run(self, policy: PagingPolicy) -> tuple[float, RunReport]:
+        """How many milliseconds it took to open the image, and what came then."""
+        began = time.perf_counter()
+        with open_image(self.image) as (source, _):
+            slowed = source if self.delay is None else SlowSource(source, self.delay)
+            machine = prepare(slowed, memory=self.memory, policy=policy, output=_ignore)
+            return (machine.times.began - began) * 1e3, run(machine, timeout=_TIMEOUT)
+
+
+def recorded_set(image: str | Path, memory: int) -> WorkingSet:
+    """The working set of a guest that is run for this."""
+    policy = Record()
+    Launch(str(image), memory).run(policy)
+    return policy.working_set
+
+
+def prefetching(image: str | Path, memory: int) -> Callable[[], PagingPolicy]:
+    """Makes policies that prefetch what a run of this guest touches."""
+    working_set = recorded_set(image, memory)
+    return lambda: Prefetch(working_set)
+
+
+def _ignore(_: bytes) -> None:
+    """The guest's output is not what is measured."""

@@ -1,0 +1,100 @@
+"""Standard input as the line of COM1."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+import kev
+from kev.machine.ending import EndingKind
+from kev.machine.terminal import forward_input
+from tests.dev.test_serial import Line
+
+MUCH = bytes(range(256)) * 1024
+"""More than anything on the way holds."""
+BOUND = 16 << 10
+
+HALTS = b"\xfb\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
+"""A boot sector: sti; hlt; jmp to the hlt."""
+
+
+@pytest.fixture
+def much_input(tmp_path: Path) -> Iterator[int]:
+    """A descriptor of a file; its position says how much was read."""
+    file = tmp_path / "input"
+    file.write_bytes(MUCH)
+    with file.open("rb", buffering=0) as opened:
+        yield opened.fileno()
+
+
+class Host:
+    """What forwards input to a line, and what it says."""
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self.line.program()
+        self.expected: list[bool] = []
+        self.left = False
+
+    async def forward(self, descriptor: int) -> None:
+        await forward_input(descriptor, self.line.port, self._leave, self.expected.append)
+
+    def _leave(self) -> None:
+        self.left = True
+
+
+def position(descriptor: int) -> int:
+    return os.lseek(descriptor, 0, os.SEEK_CUR)
+
+
+async def test_input_is_not_read_before_the_guest_has_read_what_is_there(much_input: int) -> None:
+    host = Host()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.forward, much_input)
+        await trio.testing.wait_all_tasks_blocked()
+        assert 0 < position(much_input) <= BOUND
+        assert host.expected[-1] is False
+        nursery.cancel_scope.cancel()
+
+
+async def test_input_of_any_length_arrives_whole_and_in_order(much_input: int) -> None:
+    host = Host()
+    received = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.forward, much_input)
+        while len(received) < len(MUCH):
+            await trio.testing.wait_all_tasks_blocked()
+            assert position(much_input) - len(received) <= BOUND
+            received += host.line.receive_all()
+    assert received == MUCH
+    assert host.expected[-1] is True
+
+
+async def test_input_from_a_pipe_waits_for_the_guest_too() -> None:
+    host = Host()
+    reader, writer = os.pipe()
+    data = MUCH[: 32 << 10]  # What fits into a pipe.
+    os.write(writer, data)
+    os.close(writer)
+    received = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.forward, reader)
+        await trio.testing.wait_all_tasks_blocked()
+        assert host.line.port.backlog <= BOUND
+        while len(received) < len(data):
+            received += host.line.receive_all()
+            await trio.testing.wait_all_tasks_blocked()
+    os.close(reader)
+    assert received == data
+
+
+def test_a_guest_that_halts_without_reading_its_input_has_halted_for_ever(much_input: int, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(HALTS)
+    report = kev.launch(image, input_descriptor=much_input, timeout=20)
+    assert report.ending.kind is EndingKind.DIED
+    assert "halted for ever" in report.ending.message
+    assert position(much_input) <= BOUND

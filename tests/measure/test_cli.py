@@ -1,0 +1,80 @@
+"""`kev bench`, as a person at the prompt sees it."""
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kev.cli.main import kev
+from kev.measure.errors import BenchError
+from kev.measure.processes import BANNER, kev_run, measure_process
+
+
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(kev, ["bench", *arguments], prog_name="kev")
+
+
+def test_boot_measures_every_policy_and_writes_all_values(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    options = ("--only", "image", "--image", "2M", "--latency", "0", "--only", "violation")
+    result = bench("boot", "--rounds", "1", *options, "--json", str(file))
+    assert result.exit_code == 0, result.stderr
+    assert "met     a violation, beyond the host's zero-fill" in result.stdout
+    *images, violation = json.loads(file.read_text(encoding="utf-8"))["cases"]
+    assert [case["parameters"] for case in images] == [
+        {"image": "2M", "policy": policy, "latency": "0ms"} for policy in ("lazy", "eager", "around=16", "prefetch")
+    ]
+    assert all(case["metrics"]["first_output_ms"]["values"] for case in images)
+    assert violation["metrics"]["zero_page_us"]["median"] > 0
+
+
+def test_a_picture_is_drawn_of_what_was_measured(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "picture.png"
+    bench("boot", "--rounds", "1", "--only", "memory", "--ram", "64M", "--ram", "1G", "--png", str(file))
+    data = file.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", data[16:24]) == (1800, 1260)
+
+
+def test_a_scenario_there_is_not_is_refused() -> None:
+    result = bench("boot", "--only", "nothing")
+    assert result.exit_code == 2
+    assert result.stderr == "kev: no scenario is named 'nothing': there are launch, image, memory, source, violation\n"
+
+
+def test_compare_says_what_changed_beyond_noise(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    for file, values in ((old, [10.0, 11.0]), (new, [20.0, 21.0])):
+        case = {"scenario": "a", "parameters": {}, "command": [], "metrics": {"end_ms": {"values": values}}}
+        file.write_text(json.dumps({"format": "kev bench 1", "environment": {}, "rounds": 2, "cases": [case]}))
+    result = bench("compare", str(old), str(new))
+    assert result.stdout.splitlines() == [
+        " 1.95x  a: end_ms 10.50 [10.00-11.00] -> 20.50 [20.00-21.00]",
+        "1 of 1 figures changed beyond noise",
+    ]
+    assert bench("compare", str(old), str(old)).stdout == "0 of 1 figures changed beyond noise\n"
+    assert "noise  a: end_ms" in bench("compare", "--all", str(old), str(old)).stdout
+
+
+def test_results_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    result = bench("compare", str(tmp_path / "old"), str(tmp_path / "new"))
+    assert result.exit_code == 2
+    assert result.stderr == f"kev: {tmp_path / 'old'}: cannot be read: No such file or directory\n"
+
+
+def test_a_process_is_measured_to_the_first_byte_of_the_banner() -> None:
+    program = f"import sys, time; sys.stdout.buffer.write(b'firmware' + {BANNER!r}); sys.stdout.flush(); time.sleep(60)"
+    assert measure_process([sys.executable, "-c", program])["first_output_ms"] > 0
+
+
+def test_a_process_that_ends_without_the_banner_is_no_measurement() -> None:
+    with pytest.raises(BenchError, match=r"ended without the guest's banner: something is missing$"):
+        measure_process([sys.executable, "-c", "import sys; print('hello'); sys.exit('something is missing')"])
+
+
+def test_kev_itself_is_measured_as_a_process() -> None:
+    assert measure_process(kev_run())["first_output_ms"] > 0
