@@ -4,7 +4,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from kev.machine.ending import Ending
+from kev.machine.ending import Ending, EndingKind
 
 _LEFT_OUT: Final = frozenset(("ending", "output", "screen", "timeline"))
 
@@ -54,6 +54,11 @@ class RunReport:
     @property
     def exit_code(self) -> int:
         return self.ending.exit_code
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Ctrl-C ended the run."""
+        return self.ending.kind is EndingKind.INTERRUPTED
 
     def with_output(self, output: bytes) -> Self:
         return attrs.evolve(self, output=output)
