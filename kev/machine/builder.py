@@ -123,16 +123,13 @@ class GuestAddressSpace(NamedTuple):
 class VmBuilder:
     """Builds one machine from a pager whose boot information is complete."""
 
-    def __init__(
-        self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions, output: Callable[[bytes], object]
-    ) -> None:
+    def __init__(self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions) -> None:
         """MachineError if `options` ask for what there is not."""
         if not 1 <= options.vcpus <= MAX_VCPUS:
             raise MachineError(f"{options.vcpus} vCPUs: a machine has 1 to {MAX_VCPUS}")
         self._options = options
         self._pager = pager
         self._console = Console()
-        self._console.output.subscribe(output)
         self._engine = AmdvEngine(space.host, space.table, space.release)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()

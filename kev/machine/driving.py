@@ -19,12 +19,14 @@ async def drive(
     input_descriptor: int | None = None,
     watch_signals: bool = False,
     policy_has_run: bool = False,
+    paused: bool = False,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
     `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1. `watch_signals`: SIGINT ends the
-    run. `policy_has_run`: what the paging policy does before a run is done. Started when the machine can be talked to.
+    run. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed first.
+    Started when the machine can be talked to.
     """
     if scheduler is None:
         scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
@@ -38,6 +40,8 @@ async def drive(
             if input_descriptor is not None:
                 beside.start_soon(_forward_input, machine, runtime, input_descriptor)
             machine.cancel = beside.cancel_scope.cancel
+            if paused:
+                runtime.pause()
             task_status.started()
             if not policy_has_run:
                 await machine.policy.before_run()

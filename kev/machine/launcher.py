@@ -44,7 +44,7 @@ def prepare(
     policy: PagingPolicy | None = None,
     timeline: "Timeline | None" = None,
     seed: int | None = None,
-    output: Callable[[bytes], object],
+    output: Callable[[bytes], object] | None = None,
     hosts: "HostPool | None" = None,
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
@@ -70,7 +70,9 @@ def prepare(
     entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
     policy.attach(pager)
     registered = time.perf_counter()
-    vm = VmBuilder(pager, space, options, output).build(entry)
+    vm = VmBuilder(pager, space, options).build(entry)
+    if output is not None:
+        vm.console.output.subscribe(output)
     if timeline is not None:
         from kev.machine.watching import watch
 

@@ -289,6 +289,8 @@ class Machine:
             self._news = None
             if self.runtime is not None:
                 self.runtime.checkpoint_soon()
+            if not self.vm.virtual_time:
+                self.vm.engine.yield_soon()
 
     async def _wait_for_news(self) -> None:
         import trio

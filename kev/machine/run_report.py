@@ -1,6 +1,6 @@
 """What a run was like, as numbers."""
 
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import attrs
 
@@ -59,9 +59,6 @@ class RunReport:
     def was_interrupted(self) -> bool:
         """Ctrl-C ended the run."""
         return self.ending.kind is EndingKind.INTERRUPTED
-
-    def with_output(self, output: bytes) -> Self:
-        return attrs.evolve(self, output=output)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON holds it: all but what the guest printed."""
