@@ -10,6 +10,7 @@ import trio
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine, MachineError, MachineState
 from kev.machine.output import Output, Pattern
+from kev.machine.vm import VmObserver
 
 if TYPE_CHECKING:
     import re
@@ -29,6 +30,16 @@ class BlockingMachine:
         self._machine: Final = machine
         self._token: Final = token
         self._leave: Final = leave
+
+    @property
+    def image(self) -> str:
+        """What the image is called in messages."""
+        return self._machine.image
+
+    @property
+    def vcpus(self) -> int:
+        """How many it has."""
+        return self._machine.vcpus
 
     @property
     def state(self) -> MachineState:
@@ -70,6 +81,10 @@ class BlockingMachine:
         """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI."""
         self._call(lambda: self._machine.inject(interrupt, vcpu))
 
+    def observe(self, observer: VmObserver) -> None:
+        """Tells `observer`, in the machine's thread, what happens from now on."""
+        self._call(lambda: self._machine.observe(observer))
+
     def registers(self, vcpu: int = 0) -> dict[str, int]:
         """The general and control registers of a vCPU, by name."""
         return self._call(lambda: self._machine.registers(vcpu))
@@ -89,6 +104,10 @@ class BlockingMachine:
     def write(self, data: bytes, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> None:
         """Writes guest memory, as `read` reads it."""
         self._await(lambda: self._machine.write(data, gpa=gpa, gva=gva, vcpu=vcpu))
+
+    def places(self) -> list[str]:
+        """Where every vCPU is, with the kernel's symbol if there is one: a line each."""
+        return self._call(self._machine.places)
 
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""

@@ -48,6 +48,8 @@ class Interrupts:
         """The vector that each vCPU is offered, until the controllers know that it was taken."""
         self.runnable: Final[Subscribers[[]]] = Subscribers()
         """Are told that a vCPU can go on that could not."""
+        self.taken: Final[Subscribers[[Vcpu, int]]] = Subscribers()
+        """Are told of a vector that a vCPU has taken."""
         self.executing: int | None = None
         """The vCPU on the CPU."""
 
@@ -63,6 +65,8 @@ class Interrupts:
         if taken is not None and self._controllers is not None:
             self.offered[vcpu.index] = None
             self._controllers.acknowledge(vcpu.index, taken)
+            if self.taken:
+                self.taken(vcpu, taken)
 
     def interrupt_changed(self, vcpu: int) -> None:
         """Offers the vCPU what is pending now, and wakes it from HLT."""

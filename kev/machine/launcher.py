@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from kev import log
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
@@ -73,6 +74,10 @@ def prepare(
     vm = VmBuilder(pager, space, options).build(entry)
     if output is not None:
         vm.console.output.subscribe(output)
+    if log.is_debugging():
+        from kev.machine.event_log import EventLog
+
+        EventLog.attach(vm)
     if timeline is not None:
         from kev.machine.watching import watch
 

@@ -17,7 +17,7 @@ from kev.machine.ending import Ending, EndingKind
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.output import Output, Pattern
 from kev.machine.vcpu import Vcpu
-from kev.machine.vm import Vm
+from kev.machine.vm import Vm, VmObserver
 from kev.pager.policy import PagingPolicy
 
 if TYPE_CHECKING:
@@ -196,6 +196,15 @@ class Machine:
 
     # Looking into it.
 
+    @property
+    def vcpus(self) -> int:
+        """How many it has."""
+        return len(self.vm.vcpus)
+
+    def observe(self, observer: VmObserver) -> None:
+        """Tells `observer` what happens from now on."""
+        self.vm.observe(observer)
+
     def registers(self, vcpu: int = 0) -> dict[str, int]:
         """The general and control registers of a vCPU, by name. MachineError if there is no such vCPU."""
         state = self._vcpu(vcpu).state
@@ -231,6 +240,10 @@ class Machine:
         else:
             assert gpa is not None, "an address is given as gpa= or as gva="
             await self._loading(lambda: memory.write(Gpa(gpa), data))
+
+    def places(self) -> list[str]:
+        """Where every vCPU is, with the kernel's symbol if there is one: a line each."""
+        return self.vm.places()
 
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""
@@ -311,7 +324,7 @@ def _with_places(vm: Vm) -> Ending:
     ending = vm.ending
     assert ending is not None
     if ending.kind in (EndingKind.TIMED_OUT, EndingKind.INTERRUPTED) and ending.exit_code:
-        return ending._replace(message=f"{ending.message}: {vm.places()}")
+        return ending._replace(message=f"{ending.message}: {', '.join(vm.places())}")
     return ending
 
 

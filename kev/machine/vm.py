@@ -6,7 +6,7 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
@@ -43,8 +43,8 @@ Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
 
 
-class VmObserver(Protocol):
-    """Is told what happens in a machine. None of its methods may change the machine."""
+class VmObserver:
+    """Is told what happens in a machine, of which nothing may be changed on the way. What is not overridden does nothing."""
 
     def exit_began(self, vcpu: Vcpu, exit: Exit) -> None:
         """The exit is about to be serviced."""
@@ -52,8 +52,14 @@ class VmObserver(Protocol):
     def exit_ended(self, vcpu: Vcpu, exit: Exit, reply: Reply | None) -> None:
         """It is finished; or it ends the slice: None."""
 
+    def slice_ended(self, vcpu: Vcpu, exit: Exit) -> None:
+        """A vCPU has given up the CPU."""
+
+    def interrupted(self, vcpu: Vcpu, vector: int) -> None:
+        """A vCPU has taken an external interrupt, since the last exit or the beginning of its slice."""
+
     def suspended(self, vcpu: Vcpu, gpa: Gpa) -> None:
-        """A vCPU has given up the CPU until the page at `gpa` is there."""
+        """A vCPU waits for the page at `gpa`."""
 
     def resumed(self, vcpu: Vcpu) -> None:
         """Its page is there, or cannot be had."""
@@ -117,6 +123,8 @@ class Vm:
 
     def observe(self, observer: VmObserver) -> None:
         """Tells `observer` what happens from now on, besides those who are told already."""
+        if not self._observers:
+            self.interrupts.taken.subscribe(self._note_interrupt)
         self._observers.append(observer)
 
     def end(self, ending: Ending) -> None:
@@ -189,6 +197,8 @@ class Vm:
         if self._virtual is not None:
             self._virtual.advance(state.instructions - before)
         self.interrupts.synchronize(vcpu)
+        for observer in self._observers:
+            observer.slice_ended(vcpu, exit)
         if isinstance(exit, Hlt):
             self.exits[Hlt] += 1
             self._halt(vcpu)
@@ -254,6 +264,10 @@ class Vm:
                 observer.exit_ended(vcpu, exit, reply)
         return reply
 
+    def _note_interrupt(self, vcpu: Vcpu, vector: int) -> None:
+        for observer in self._observers:
+            observer.interrupted(vcpu, vector)
+
     def _put_off(self, vcpu: Vcpu, exit: Exit, gpa: Gpa) -> Reply | None:
         """A device needs a page that has to be awaited: the exit is finished by `go_on`, before the vCPU runs again."""
         vcpu.needs, vcpu.unfinished = gpa, exit
@@ -303,9 +317,9 @@ class Vm:
         """The place a vCPU is at, for messages."""
         return f"vCPU {vcpu.index} at RIP {vcpu.state.rip:#x}"
 
-    def places(self) -> str:
+    def places(self) -> list[str]:
         """Where every vCPU is, with the kernel's symbol if there is one."""
-        return ", ".join(self._describe_place(vcpu) for vcpu in self.vcpus)
+        return [self._describe_place(vcpu) for vcpu in self.vcpus]
 
     def _describe_place(self, vcpu: Vcpu) -> str:
         if vcpu.activity is ActivityState.WAIT_FOR_SIPI:

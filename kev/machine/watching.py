@@ -5,7 +5,7 @@ from typing import Final
 from kev.addressing import Gpa
 from kev.exits import EptViolation, Exit, Reply
 from kev.machine.vcpu import Vcpu
-from kev.machine.vm import Vm
+from kev.machine.vm import Vm, VmObserver
 from kev.observe.timeline import Timeline
 
 
@@ -15,9 +15,7 @@ def watch(vm: Vm, timeline: Timeline) -> None:
     vm.observe(_Teller(timeline))
 
 
-class _Teller:
-    """A `VmObserver`."""
-
+class _Teller(VmObserver):
     def __init__(self, timeline: Timeline) -> None:
         self._timeline: Final = timeline
 
