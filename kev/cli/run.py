@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kev import log
-from kev.boot.detection import PROTOCOLS
+from kev.boot.protocols import PROTOCOLS
 from kev.cli.paging_policy import paging_policy
 from kev.cli.sizes import Size
 from kev.guests.images import DEFAULT_IMAGE

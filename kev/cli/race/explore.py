@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kev.boot.detection import PROTOCOLS
+from kev.boot.protocols import PROTOCOLS
 from kev.cli.output import check_writable
 from kev.cli.race.catalogue import check_catalogue, check_pager
 from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, counted, picture_file, print_story
