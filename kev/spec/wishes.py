@@ -11,8 +11,8 @@ StrPath: TypeAlias = str | os.PathLike[str]
 File: TypeAlias = StrPath | tuple[StrPath] | tuple[StrPath, str] | list[str] | Mapping[str, str]
 
 
-class Wishes(TypedDict, total=False):
-    """See `kev.spec.machine_spec.MachineSpec`."""
+class MachineWishes(TypedDict, total=False):
+    """What a machine is made of. See `kev.spec.machine_spec.MachineSpec`."""
 
     memory: int | str | None
     vcpus: int | str | None
@@ -25,10 +25,15 @@ class Wishes(TypedDict, total=False):
     module: StrPath | Sequence[File] | None
     disks: StrPath | Sequence[File] | None
     disk: StrPath | Sequence[File] | None
+    lenient_msr: bool | None
+    strict_ports: bool | None
+
+
+class Wishes(MachineWishes, total=False):
+    """That, and what a run of it is like."""
+
     paging: str | PagingPolicy | None
     source_latency: str | SourceDelay | None
     seed: int | str | None
     timeout: float | str | None
     timeline: bool | None
-    lenient_msr: bool | None
-    strict_ports: bool | None

@@ -169,7 +169,7 @@ def test_paging_and_timeline_are_as_asked_for() -> None:
 
 
 def test_a_slow_source_is_waited_for() -> None:
-    report = kev.launch("hypercalls", source_delay=SourceDelay(0.001))
+    report = kev.launch("hypercalls", source_latency=SourceDelay(0.001))
     assert report.page_waits == 1
     assert report.output == b"printed by a hypercall\n"
 
