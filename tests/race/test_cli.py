@@ -125,10 +125,7 @@ def test_a_guest_s_report_is_json() -> None:
         (("nothing",), "kev: nothing is neither a file, nor a guest (`kev guests` lists them), nor a trace program; "),
         (("r0/r0", "--smp", "2"), "kev: r0/r0 is not a guest: there is no machine to choose\n"),
         (("nothing", "--smp", "2"), "kev: nothing is neither a file, nor a guest"),
-        (
-            ("lost-updat", "--smp", "2"),
-            "kev: lost-updat is neither a file, nor a guest (`kev guests` lists them), nor a trace program (is it the guest 'lost-update'?); ",
-        ),
+        (("lost-updat",), "kev: lost-updat is neither a file, nor a guest (is it 'lost-update'? `kev guests` lists them), nor "),
         (("explore", "--smp", "2"), "kev: a machine is described, but no guest is named: kev race explore GUEST\n"),
         (("lost-update", "--paging", "eager"), "kev: paging: 'eager': not in a race: pages come one by one, "),
         (("lost-update", "--disk", "x,foo"), "kev: --disk: x,foo: 'foo': there is no such device for a disk"),
