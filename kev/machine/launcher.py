@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -101,12 +101,13 @@ def run(
 ) -> "RunReport":
     """Runs a machine to its end, and closes it.
 
-    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`. SIGINT ends the run; it is then raised
-    as a KeyboardInterrupt unless `interrupt_ends`, which says that it is an `Ending` like others.
+    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`. Ctrl-C ends the run; it is then raised
+    as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
     """
     try:
-        with _interrupts_end(machine):
-            _run(machine, timeout, input_descriptor)
+        signals = _signals(interrupt_ends)
+        with _signals_end(machine, signals):
+            _run(machine, timeout, input_descriptor, signals)
         machine.note_end()
         report = machine.report()
     finally:
@@ -116,7 +117,14 @@ def run(
     return report
 
 
-def _run(machine: Machine, timeout: float | None, input_descriptor: int | None) -> None:
+def _signals(interrupt_ends: bool) -> Sequence[int]:
+    """Those that end the run. Other threads than the main one get none; a library leaves all but Ctrl-C to its user."""
+    if threading.current_thread() is not threading.main_thread():
+        return ()
+    return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupt_ends else (signal.SIGINT,)
+
+
+def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, signals: Sequence[int]) -> None:
     vm = machine.vm
     started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
     scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
@@ -132,7 +140,6 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None) 
     from kev.machine.driving import drive
 
     vm.clock.go_on()
-    main = threading.current_thread() is threading.main_thread()
     trio.run(
         partial(
             drive,
@@ -140,7 +147,7 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None) 
             scheduler=scheduler,
             timeout=timeout,
             input_descriptor=input_descriptor,
-            watch_signals=main,
+            signals=signals,
             policy_has_run=started,
         )
     )
@@ -163,13 +170,11 @@ def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 @contextmanager
-def _interrupts_end(machine: Machine) -> Iterator[None]:
-    """Makes Ctrl-C end the run, also while there is no runtime yet to see it. In other threads nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: machine.vm.end(Ending.interrupted()))
+def _signals_end(machine: Machine, signals: Sequence[int]) -> Iterator[None]:
+    """Makes signals end the run, also while there is no runtime yet to see them."""
+    before = {number: signal.signal(number, lambda number, _: machine.vm.end(Ending.by_signal(number))) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
