@@ -34,6 +34,7 @@ def launch(
     memory: int | None = None,
     vcpus: int | None = None,
     boot: str | None = None,
+    abi: str | None = None,
     command_line: str | None = None,
     modules: Sequence[tuple[StrPath, str]] = (),
     disks: Sequence[tuple[StrPath, str]] = (),
@@ -52,7 +53,8 @@ def launch(
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, or a source of bytes. What is not said
     about the machine is as the guest wants it, or else 256 MiB, one vCPU, no disk, and the protocol that the image is made for.
 
-    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `command_line`: the kernel's.
+    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `abi`: that of a module in `kev.abi`.
+    - `command_line`: the kernel's.
     - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
       at most one of each, but several of "virtio-pci" and two of "ide".
     - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
@@ -85,6 +87,7 @@ def launch(
                 modules=tuple(files.enter_context(_modules(modules) if modules else _modules_of(wanted))),
             ),
             protocol=boot or wanted.boot or None,
+            abi=abi or wanted.abi or None,
             policy=paging,
             timeline=_new_timeline() if timeline else None,
             seed=seed,
