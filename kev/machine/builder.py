@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from kev.abi.base import GuestAbi, Services
 from kev.addressing import GIB, KIB, MIB, TIB, page_ceil
@@ -18,9 +18,9 @@ from kev.dev.storage.block_device import BlockBackend
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.pool import HostPool
-from kev.engine.base import EntryState, VcpuState
+from kev.engine.base import EntryState
 from kev.errors import KevError
-from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Reply, Vmcall, Wrmsr
+from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
 from kev.host_memory import HostMemory
 from kev.machine.console import Console
 from kev.machine.guest_memory import PagedMemory
@@ -36,7 +36,7 @@ from kev.machine.pc import (
     attach_virtio_pci,
 )
 from kev.machine.vcpu import ActivityState, Vcpu
-from kev.machine.vm import Controller, Vm
+from kev.machine.vm import Vm
 from kev.page_tables.npt import NptFormat
 from kev.page_tables.table import PageTable
 from kev.pager.image import KernelImage
@@ -123,21 +123,14 @@ class GuestAddressSpace(NamedTuple):
 class VmBuilder:
     """Builds one machine from a pager whose boot information is complete."""
 
-    def __init__(
-        self,
-        pager: KernelVmPager,
-        space: GuestAddressSpace,
-        options: MachineOptions,
-        abi: type[GuestAbi],
-        output: Callable[[bytes], object],
-    ) -> None:
+    def __init__(self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions, abi: type[GuestAbi]) -> None:
         """`abi` is how the guest talks to its hypervisor. MachineError if `options` ask for what there is not."""
         if not 1 <= options.vcpus <= MAX_VCPUS:
             raise MachineError(f"{options.vcpus} vCPUs: a machine has 1 to {MAX_VCPUS}")
         self._options = options
         self._abi = abi
         self._pager = pager
-        self._console = Console(output)
+        self._console = Console()
         self._engine = AmdvEngine(space.host, space.table, space.release)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
@@ -164,6 +157,8 @@ class VmBuilder:
             clock=self._clock,
             timers=self._timers,
             console=self._console,
+            memory=self._memory,
+            controllers=self._controllers,
         )
         machine = self._surroundings(vm)
         vm.com1 = attach_platform(self._buses, machine)
@@ -233,10 +228,10 @@ class VmBuilder:
         self._violations.map_readable(SVIRTB_GPA, page)
 
     def _connect(self, vm: Vm, abi: GuestAbi) -> None:
-        buses, interrupts = self._buses, self._interrupts
-        ports = PortController(buses.ports, interrupts)
-        mmio = MmioController(buses.mmio, interrupts, self._violations.stored)
-        msrs = MsrController(buses.msrs, interrupts, self._counters)
+        buses = self._buses
+        ports = PortController(buses.ports)
+        mmio = MmioController(buses.mmio, self._violations.stored)
+        msrs = MsrController(buses.msrs, self._counters)
         vcpus = len(self._vcpus)
         cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
         vm.halted = abi.halted
@@ -248,11 +243,6 @@ class VmBuilder:
         vm.handle(Rdmsr, msrs.read)
         vm.handle(Wrmsr, msrs.write)
         vm.handle(Rdtsc, msrs.read_time_stamp_counter)
-        vm.handle(Cpuid, _of_state(cpuid.handle))
-        vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics, interrupts).handle)
-        vm.handle(Vmcall, _of_state(abi.hypercall))
-
-
-def _of_state(controller: Callable[[VcpuState, Any], Reply | None]) -> Controller:
-    """A controller that is handed a vCPU's registers."""
-    return lambda vcpu, exit: controller(vcpu.state, exit)
+        vm.handle(Cpuid, cpuid.handle)
+        vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
+        vm.handle(Vmcall, abi.hypercall)
