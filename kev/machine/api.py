@@ -71,6 +71,7 @@ def opened(
     memory: int | None = None,
     vcpus: int | None = None,
     boot: str | None = None,
+    abi: str | None = None,
     command_line: str | None = None,
     modules: Sequence[tuple[StrPath, str]] = (),
     disks: Sequence[tuple[StrPath, str]] = (),
@@ -83,7 +84,8 @@ def opened(
 ) -> Iterator["Machine"]:
     """A machine that is ready to run, with the files it is made from open; it is closed at the end.
 
-    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `command_line`: the kernel's.
+    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `abi`: that of a module in `kev.abi`.
+    - `command_line`: the kernel's.
     - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
       at most one of each, but several of "virtio-pci" and two of "ide".
     - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
@@ -107,6 +109,7 @@ def opened(
                 modules=tuple(files.enter_context(_modules(modules) if modules else _modules_of(wanted))),
             ),
             protocol=boot or wanted.boot or None,
+            abi=abi or wanted.abi or None,
             policy=paging,
             timeline=_new_timeline() if timeline else None,
             seed=seed,

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kev import log
+from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
@@ -42,6 +43,7 @@ def prepare(
     options: MachineOptions | None = None,
     boot: BootOptions | None = None,
     protocol: str | None = None,
+    abi: str | None = None,
     policy: PagingPolicy | None = None,
     timeline: "Timeline | None" = None,
     seed: int | None = None,
@@ -50,7 +52,8 @@ def prepare(
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
-    `protocol` names a boot protocol; by default the image says which. `policy` says which pages to load besides those the guest
+    `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
+    `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
     chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. The machine runs
     on one of `hosts`, which gets it back when it has run; by default on a host of its own. KevError for whatever is wrong with the
@@ -63,6 +66,7 @@ def prepare(
     policy = policy or PagingPolicy()
     ram_kib = memory >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
+    guest_abi = abi_named(abi or default_abi(kernel.name))
     if kernel.boot_disk is not None:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
@@ -71,7 +75,7 @@ def prepare(
     entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
     policy.attach(pager)
     registered = time.perf_counter()
-    vm = VmBuilder(pager, space, options).build(entry)
+    vm = VmBuilder(pager, space, options, guest_abi).build(entry)
     if output is not None:
         vm.console.output.subscribe(output)
     if log.is_debugging():
