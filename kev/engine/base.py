@@ -132,6 +132,9 @@ class Engine(Protocol[State]):
     def complete(self, vcpu: State, exit: Exit, reply: Reply) -> None:
         """Finishes an exit that `run` returned, as `service` would have."""
 
+    def intercept_cr3_writes(self) -> None:
+        """From now on, writes to CR3 exit as `CrAccess(3, value)`, and are carried out with the reply."""
+
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
 

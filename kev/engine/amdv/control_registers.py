@@ -28,6 +28,19 @@ _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
 _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
 
+def write_cr3(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    instruction = _current(exits, vcpu)
+    assert instruction is not None
+    assert instruction.operand.register is not None
+    value = vcpu.quads[instruction.operand.register]
+    if not vcpu.long_mode:
+        value &= 0xFFFF_FFFF
+    if exits.reply_or_stop(vcpu, CrAccess(3, value)) is not None:
+        vcpu.cr3 = value
+        exits.uc.flush_tlb()
+        vcpu.skip(instruction.length)
+
+
 def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     instruction = _current(exits, vcpu)
     if instruction is None or instruction.operand.register is None:

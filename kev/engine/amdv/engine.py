@@ -106,6 +106,9 @@ class AmdvEngine:
         else:
             finish(self._linear, vcpu, exit, reply)
 
+    def intercept_cr3_writes(self) -> None:
+        self._intercepts.expect_cr3_writes()
+
     def yield_soon(self) -> None:
         self._slice.end_soon()
 

@@ -25,12 +25,13 @@ _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
 class Intercepts:
     """What exits from the next instruction on."""
 
-    __slots__ = ("_cpu", "_several_vcpus", "_umip", "_vmcb")
+    __slots__ = ("_cpu", "_cr3_writes", "_several_vcpus", "_umip", "_vmcb")
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
         self._cpu: Final = cpu
         self._vmcb: Final = vmcb
         self._umip = False
+        self._cr3_writes = False
         self._several_vcpus = False
         self._write()
 
@@ -45,10 +46,17 @@ class Intercepts:
         self._several_vcpus = True
         self._write()
 
+    def expect_cr3_writes(self) -> None:
+        """Writes to CR3 exit from now on: somebody wants to see them."""
+        self._cr3_writes = True
+        self._write()
+
     def _write(self) -> None:
         codes = _ALWAYS
         if self._several_vcpus:
             codes |= {vmcb.PAUSE}
+        if self._cr3_writes:
+            codes |= {vmcb.CR3_WRITE}
         if self._umip:
             codes |= vmcb.FORBIDDEN_BY_UMIP
         quads = self._cpu.quads

@@ -10,6 +10,7 @@ from kev.host_memory import HostMemory
 # Exit codes (appendix C).
 CR0_READ: Final = 0x00
 CR8_READ: Final = 0x08
+CR3_WRITE: Final = 0x13
 CR4_WRITE: Final = 0x14
 CR8_WRITE: Final = 0x18
 INTR: Final = 0x60
