@@ -234,7 +234,7 @@ class Vm:
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT
         self.interrupts.interrupt_changed(vcpu.index)
-        if not vcpu.state.interrupts_enabled:
+        if self.ending is None and not vcpu.state.interrupts_enabled:
             self.halted(vcpu.state)
 
     # Exits.

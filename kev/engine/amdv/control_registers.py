@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PAE: Final = 1 << 5
 UMIP: Final = 1 << 11
 _SMEP: Final = 1 << 20
-_DEFINED: Final = (
+DEFINED_CR4: Final = (
     0x7FF  # VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT
     | UMIP
     | 1 << 16  # FSGSBASE
@@ -49,7 +49,7 @@ def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     value = vcpu.quads[instruction.operand.register]
     if not vcpu.long_mode:
         value &= 0xFFFF_FFFF
-    if value & ~_DEFINED or (vcpu.long_mode and not value & _PAE):
+    if value & ~exits.permitted_cr4 or (vcpu.long_mode and not value & _PAE):
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
     exits.uc.write_register(REG_CR4, value)
