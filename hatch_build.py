@@ -57,13 +57,12 @@ class Build:
     """The instruction set of its C code and the format of its image: x86_64 (ELF64) or x86 (ELF32)."""
     sources: list[str]
     linker_script: str
+    """OUTPUT_FORMAT(binary) in it makes an image of what is loaded and nothing else."""
     flags: list[str] = field(default_factory=list)
     debug: bool = False
     """Keeps the symbols."""
     lines: bool = False
     """Keeps the lines of the sources, too."""
-    binary: bool = False
-    """The image is what is loaded, without ELF's headers."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +105,15 @@ class Compiler:
         """The guest's image. GuestBuildError with the compiler's own words if it refuses."""
         image = self._output / guest.name
         build = guest.build
-        elf = image.with_suffix(".elf") if build.binary else image
         command = ["cc", "-target", f"{build.target}-freestanding-none"]
         command += [*COMPILER_FLAGS, "-g" if build.lines else "-g0", *self._same_names_everywhere()]
         command += ["-I../lib", *build.flags, *([] if build.debug else ["-s"])]
-        command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(elf)]
-        self._run(guest, command)
-        if build.binary:
-            self._run(guest, ["objcopy", "-O", "binary", str(elf), str(image)])
+        command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(image)]
+        result = subprocess.run(
+            [sys.executable, "-m", "ziglang", *command], cwd=guest.folder, env=self._environment, capture_output=True, text=True
+        )
+        if result.returncode:
+            raise GuestBuildError(f"the guest {guest.name} does not compile:\n{result.stderr}")
         return image
 
     def _same_names_everywhere(self) -> list[str]:
@@ -122,12 +122,6 @@ class Compiler:
         Sources and headers of guests are named relative to the guest's folder, in which the compiler runs.
         """
         return ["-fdebug-compilation-dir=.", f"-ffile-prefix-map={self._headers}=include"]
-
-    def _run(self, guest: GuestSource, command: list[str]) -> None:
-        zig = [sys.executable, "-m", "ziglang"]
-        result = subprocess.run([*zig, *command], cwd=guest.folder, env=self._environment, capture_output=True, text=True)
-        if result.returncode:
-            raise GuestBuildError(f"the guest {guest.name} does not compile:\n{result.stderr}")
 
     def compile_all(self, guests: Iterable[GuestSource]) -> list[Path]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
