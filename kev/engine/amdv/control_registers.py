@@ -28,17 +28,29 @@ _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
 _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
 
+def write_cr0(exits: "CpuExits", _vcpu: AmdvVcpu) -> None:
+    """While linear addresses are watched."""
+    assert exits.debug_stops is not None
+    exits.debug_stops.about_to_change_address_space()
+
+
 def write_cr3(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    """While linear addresses are watched, or for whoever wants to see them."""
     instruction = _current(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None
     value = vcpu.quads[instruction.operand.register]
     if not vcpu.long_mode:
         value &= 0xFFFF_FFFF
-    if exits.reply_or_stop(vcpu, CrAccess(3, value)) is not None:
-        vcpu.cr3 = value
-        exits.uc.flush_tlb()
-        vcpu.skip(instruction.length)
+    if exits.intercepts.logs_cr3 and exits.reply_or_stop(vcpu, CrAccess(3, value)) is None:
+        return
+    if exits.intercepts.watches_address_space:
+        assert exits.debug_stops is not None
+        exits.debug_stops.about_to_change_address_space()
+        return
+    vcpu.cr3 = value
+    exits.uc.flush_tlb()
+    vcpu.skip(instruction.length)
 
 
 def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
@@ -56,6 +68,8 @@ def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     exits.intercepts.set_umip(bool(value & UMIP))
     if value & _SMEP:
         exits.code.watch()
+    if exits.debug_stops is not None:
+        exits.debug_stops.look_again(vcpu)
     vcpu.skip(instruction.length)
 
 
