@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kev.cli.output import check_writable, write_json
 from kev.cli.sizes import Size
+from kev.observe.output import check_writable, write_json
 
 if TYPE_CHECKING:
     from kev.measure.result import BenchResult
