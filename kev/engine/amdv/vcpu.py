@@ -220,6 +220,13 @@ class AmdvVcpu:
         return bool(self.words[layout.RFLAGS >> 2] & x86.RFLAGS_IF)
 
     @property
+    def takes_interrupts(self) -> bool:
+        """An interrupt or NMI waits, and would be taken before the next instruction."""
+        if self.nmi and not self.nmi_blocked:
+            return True
+        return self.interrupt is not None and self.interrupts_enabled and not self.interrupt_shadow
+
+    @property
     def nmi_blocked(self) -> bool:
         """An NMI has been taken, and no IRET since."""
         return bool(self.words[layout.HFLAGS2 >> 2] & _HFLAGS2_NMI_BLOCKED)
