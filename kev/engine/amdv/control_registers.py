@@ -123,7 +123,7 @@ def _key(instruction: "Instruction") -> tuple[int, int]:
 def _current(exits: "CpuExits", vcpu: AmdvVcpu) -> "Instruction | None":
     from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, decode
 
-    code = exits.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION)
+    code = exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)
     try:
         return decode(vcpu, code)
     except UndecodableInstruction:

@@ -37,9 +37,12 @@ class Events:
     def deliver(self, vcpu: AmdvVcpu, event: Event) -> None:
         """Leads the CPU through VMRUN into the guest's handler."""
         vcpu.event = self.delivering = event
-        self._slice.note_taken(vcpu)
-        vcpu.note_event(event, self._slice.instructions_of(vcpu))
-        self._slice.do_not_count()
+        slice = self._slice
+        if not event.noted:
+            if vcpu.interrupt is not None:
+                slice.note_taken(vcpu)
+            vcpu.note_event(event, slice.instructions_of(vcpu) if slice.counted else vcpu.instructions)
+        slice.do_not_count()
         self._delivery.prepare_event(vcpu, event)
 
     def deliver_pending(self, vcpu: AmdvVcpu) -> None:

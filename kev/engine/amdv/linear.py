@@ -92,6 +92,9 @@ class LinearMemory:
         found = b""
         self._loads = False
         try:
+            if page_offset(gva) + length <= PAGE_SIZE:
+                hpa = self._page(vcpu, gva, for_write=False) | page_offset(gva)
+                return bytes(self._memory.view[hpa : hpa + length])
             for hpa, size in self._pieces(vcpu, gva, length, for_write=False):
                 found += self._memory.view[hpa : hpa + size]
         except (GuestFault, AwaitedPage):
