@@ -117,9 +117,9 @@ class DebugStops:
                     watched.append(_Watched(range(start, start + length), gva, access, accesses))
         self._watch(tuple(watched), frozenset(entries))
 
-    def about_to_change_address_space(self) -> None:
-        """A write to CR0 or CR3 has exited. It is executed, and then `look_again` is due."""
-        self._intercepts.let_address_space_change()
+    def about_to_change_paging(self) -> None:
+        """A write to CR0 has exited. It is executed, and then `look_again` is due."""
+        self._intercepts.let_paging_change()
         self._slice.do_not_count()
         self._slice.leave_behind(1)
 

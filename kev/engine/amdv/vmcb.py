@@ -45,9 +45,6 @@ DESCRIPTOR_TABLE_READS: Final = frozenset({IDTR_READ, GDTR_READ, LDTR_READ, TR_R
 """SIDT, SGDT, SLDT and STR."""
 FORBIDDEN_BY_UMIP: Final = DESCRIPTOR_TABLE_READS | {CR0_READ}
 """Intercepted while CR4.UMIP is set. SMSW is a read of CR0."""
-ADDRESS_SPACE_WRITES: Final = frozenset({CR0_WRITE, CR3_WRITE})
-"""Intercepted while linear addresses are watched. LMSW and CLTS are writes to CR0."""
-
 # Control area.
 _INTERCEPT_REGISTERS: Final = 0x00  # reads and writes of control and debug registers: bit n is exit code n
 _INTERCEPTS: Final = 0x0C
