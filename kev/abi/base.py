@@ -7,10 +7,10 @@ guest.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from kev import log
-from kev.addressing import Gva
+from kev.addressing import Gpa, Gva
 from kev.clock import Clock
 from kev.dev.base import GuestMemory, MsrDevice
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
@@ -22,6 +22,16 @@ from kev.exits import CpuidResult, Reply, Vmcall
 
 class HypercallError(KevError):
     """A hypercall that ends the run, because it does not exist in this ABI or cannot be carried out."""
+
+
+class Ipc(Protocol):
+    """The host's environments, to which a guest sends messages, and from which it receives some."""
+
+    def send(self, destination: int, value: int, page: Gpa, permissions: int) -> int:
+        """Sends `value` and the guest's page to the environment of type `destination`: 0, or a negative error of JOS."""
+
+    def receive(self, page: Gpa) -> int | None:
+        """The value that has been sent to the guest, with its page at `page`; None if nothing has come yet."""
 
 
 class Services(NamedTuple):
@@ -43,6 +53,10 @@ class Services(NamedTuple):
     """In seconds since 1970."""
     send_interrupt: Callable[[InterruptMessage], bool]
     """Sends a message to the local APICs; says whether there was one that takes it."""
+    guest_number: int = 1
+    """Which guest of its host this is, from 1."""
+    ipc: Ipc | None = None
+    """None if the host has no environments."""
 
 
 class GuestAbi(ABC):
@@ -50,6 +64,8 @@ class GuestAbi(ABC):
 
     name: ClassVar[str]
     """As `--abi` has it: the name of the module in `kev.abi`."""
+    extra_cr4: ClassVar[int] = 0
+    """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
 

@@ -54,6 +54,7 @@ _DRIVE_KINDS = ("svirtb", "virtio", "virtio-pci", "ide")
 @click.option("--seed", type=int, help="Make the run repeatable: the seed chooses the schedule, and time is virtual.")
 @click.option("--lenient-msr", is_flag=True, help="Unknown MSRs read as 0 instead of raising #GP.")
 @click.option("--strict-ports", is_flag=True, help="Ports without a device end the run instead of reading all ones.")
+@click.option("--log", "logs", multiple=True, metavar="NAME", help="Write a log of the guest to stderr: cr3, every write to CR3.")
 @click.option("--log-level", type=click.Choice(log.LEVELS), help="Write events of this level and above to stderr.")
 @click.pass_context
 def command(context: click.Context, /, image: str, memory: int | None, timeout: float | None, **wishes: Any) -> None:
@@ -87,7 +88,9 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
             timeout=timeout,
             lenient_msr=wishes["lenient_msr"],
             strict_ports=wishes["strict_ports"],
+            logs=wishes["logs"],
             output=_write,
+            log=_write_log,
             input_descriptor=_standard_input(),
             interrupt_ends=True,
         )
@@ -134,6 +137,11 @@ def _standard_input() -> int | None:
         return sys.stdin.fileno()
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _write_log(line: bytes) -> None:
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()
 
 
 def _write(data: bytes) -> None:

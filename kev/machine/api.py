@@ -36,6 +36,7 @@ def launch(
     *,
     timeout: float | None = None,
     output: Callable[[bytes], object] | None = None,
+    log: Callable[[bytes], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     **wishes: Any,
@@ -49,6 +50,7 @@ def launch(
     - `timeout`: ends the run after so many seconds.
     - `output` is given what the guest prints, as it comes; without it, the report has it. Input for COM1 is read from
       `input_descriptor`.
+    - `log` is given the lines of the guest's logs, as they come: those of `logs`, and of its ABI.
     - `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine is closed.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
@@ -61,6 +63,8 @@ def launch(
             machine.keep_output()
         else:
             machine.vm.console.output.subscribe(output)
+        if log is not None:
+            machine.vm.log.subscribe(log)
         return run(machine, timeout=timeout, input_descriptor=input_descriptor, interrupt_ends=interrupt_ends)
 
 
@@ -72,6 +76,7 @@ def opened(
     vcpus: int | None = None,
     boot: str | None = None,
     abi: str | None = None,
+    logs: Sequence[str] = (),
     command_line: str | None = None,
     modules: Sequence[tuple[StrPath, str]] = (),
     disks: Sequence[tuple[StrPath, str]] = (),
@@ -85,7 +90,7 @@ def opened(
     """A machine that is ready to run, with the files it is made from open; it is closed at the end.
 
     - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `abi`: that of a module in `kev.abi`.
-    - `command_line`: the kernel's.
+    - `command_line`: the kernel's. `logs`: what is logged of the guest: "cr3" for every write to CR3.
     - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
       at most one of each, but several of "virtio-pci" and two of "ide".
     - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
@@ -110,6 +115,7 @@ def opened(
             ),
             protocol=boot or wanted.boot or None,
             abi=abi or wanted.abi or None,
+            logs=logs,
             policy=paging,
             timeline=_new_timeline() if timeline else None,
             seed=seed,

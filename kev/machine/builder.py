@@ -235,6 +235,8 @@ class VmBuilder:
         vcpus = len(self._vcpus)
         cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
         vm.halted = abi.halted
+        if abi.extra_cr4:
+            self._engine.permit_cr4(abi.extra_cr4)
         vm.handle(EptViolation, self._violations.handle)
         vm.handle(IoIn, ports.read)
         vm.handle(IoOut, ports.write)

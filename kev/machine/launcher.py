@@ -44,6 +44,7 @@ def prepare(
     boot: BootOptions | None = None,
     protocol: str | None = None,
     abi: str | None = None,
+    logs: Sequence[str] = (),
     policy: PagingPolicy | None = None,
     timeline: "Timeline | None" = None,
     seed: int | None = None,
@@ -53,7 +54,7 @@ def prepare(
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
-    `policy` says which pages to load besides those the guest
+    `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
     chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. The machine runs
     on one of `hosts`, which gets it back when it has run; by default on a host of its own. KevError for whatever is wrong with the
@@ -78,6 +79,10 @@ def prepare(
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
     if output is not None:
         vm.console.output.subscribe(output)
+    if logs or guest_abi.logs:
+        from kev.machine.guest_log import attach_logs
+
+        attach_logs(vm, {*logs, *guest_abi.logs})
     if log.is_debugging():
         from kev.machine.event_log import EventLog
 

@@ -114,7 +114,7 @@ class InputForwarder:
             self._mode.enter()
             async with trio.open_nursery() as nursery:
                 if self._job_control:
-                    nursery.start_soon(self._watch_jobs)
+                    await nursery.start(self._watch_jobs)
                 await self._forward()
                 nursery.cancel_scope.cancel()
         finally:
@@ -156,8 +156,9 @@ class InputForwarder:
         self._continued = trio.Event()
         await self._continued.wait()
 
-    async def _watch_jobs(self) -> None:
+    async def _watch_jobs(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGTSTP, signal.SIGCONT) as signals:
+            task_status.started()
             async for number in signals:
                 if number == signal.SIGTSTP:
                     self._mode.leave()

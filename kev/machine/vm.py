@@ -38,6 +38,7 @@ from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
+from kev.subscribers import Subscribers
 
 Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
@@ -98,6 +99,8 @@ class Vm:
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None
+        self.log: Final[Subscribers[[bytes]]] = Subscribers()
+        """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
         self.halted: Callable[[VcpuState], None] = _wait_for_nmi
         """Told of every HLT with interrupts off."""
         self.com1: SerialPort | None = None
@@ -231,7 +234,7 @@ class Vm:
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT
         self.interrupts.interrupt_changed(vcpu.index)
-        if not vcpu.state.interrupts_enabled:
+        if self.ending is None and not vcpu.state.interrupts_enabled:
             self.halted(vcpu.state)
 
     # Exits.

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 import kev
-from kev.abi.base import GuestAbi, Services
+from kev.abi.base import GuestAbi, Ipc, Services
 from kev.addressing import Gpa
 from kev.clock import VirtualClock
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
@@ -40,17 +40,21 @@ class Called:
     ended: list[int] = attrs.field(factory=list)
     printed: bytes = b""
     messages: list[InterruptMessage] = attrs.field(factory=list)
-    memory: bytes = b""
-    """All of it."""
 
 
 def call(
-    abi: type[GuestAbi], mode: Mode, text: bytes, vcpus: int = 4, deaf: Sequence[int] = (), contents: dict[int, bytes] | None = None
+    abi: type[GuestAbi],
+    mode: Mode,
+    text: bytes,
+    vcpus: int = 4,
+    deaf: Sequence[int] = (),
+    guest_number: int = 1,
+    ipc: Ipc | None = None,
 ) -> Called:
     """Runs code up to the second VMCALL, the first of which is behind `text`. The processors in `deaf` take no interrupts."""
     called = Called()
-    cpu = cpu_in(mode, text + VMCALL + code("90 90") + VMCALL, contents)
-    guest = abi(_services(called, cpu, vcpus, deaf))
+    cpu = cpu_in(mode, text + VMCALL + code("90 90") + VMCALL)
+    guest = abi(_services(called, cpu, vcpus, deaf)._replace(guest_number=guest_number, ipc=ipc))
 
     def answer(exit: Exit) -> Reply | None:
         assert isinstance(exit, Vmcall)
@@ -65,7 +69,6 @@ def call(
         assert called.rip_moved is not None
         called.rip_moved = cpu.vcpu.rip - called.rip_moved
         called.vcpu = cpu.vcpu
-        called.memory = b"".join(bytes(cpu.page(page)) for page in range(0, 0x10000, 0x1000))
     return called
 
 

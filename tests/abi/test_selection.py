@@ -11,7 +11,7 @@ from kev.cli.main import kev as kev_command
 from kev.guests.catalogue import Guest, guests
 from kev.guests.images import open_image
 
-_OTHERS = {"gKeOS": "keos"}
+_OTHERS = {"gKeOS": "keos", "lv6-vmcall": "lvisor"}
 
 
 @pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)
