@@ -25,6 +25,8 @@ from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
 
+pytestmark = pytest.mark.slow
+
 RACY = ("lost-update", "bad-spinlock", "boot-race")
 
 
