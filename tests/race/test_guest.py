@@ -25,6 +25,8 @@ from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
 from kev.spec.machine_spec import MachineSpec
 
+pytestmark = pytest.mark.slow
+
 RACY = ("lost-update", "bad-spinlock", "boot-race")
 
 
