@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
 from kev.cli.standard_output import StandardOutput
 from kev.errors import KevError
-from kev.machine.ending import EXIT_CODE_INTERRUPTED, EXIT_CODE_MISTAKE, EndingKind
+from kev.machine.ending import EXIT_CODE_MISTAKE, EndingKind
 from kev.spec.errors import SpecError
+from kev.spec.fields import Arity
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ RUN_OPTIONS: Final = (
     PRINT_SPEC,
     Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
+    Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
+    Option("trace_exits", ("--trace-exits",), "Write a line for every exit to stderr.", arity=Arity.FLAG),
     Option("log_level", ("--log-level",), "Write events of this level and above to stderr.", "LEVEL"),
 )
 
@@ -34,8 +37,6 @@ def main(words: Sequence[str]) -> int | None:
     except KevError as error:
         sys.stderr.write(f"kev: {error}\n")
         return EXIT_CODE_MISTAKE
-    except KeyboardInterrupt:
-        return EXIT_CODE_INTERRUPTED
 
 
 def run(given: Mapping[str, Any]) -> int:
@@ -51,7 +52,7 @@ def run(given: Mapping[str, Any]) -> int:
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
     _check_writable(report, trace)
-    outcome = _launch(spec if trace is None else spec.replace(timeline=True))
+    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given)
     _write_files(outcome, report, trace)
     _conclude(outcome)
     return outcome.exit_code
@@ -64,12 +65,20 @@ def _print(spec: MachineSpec) -> int:
     return 0
 
 
-def _launch(spec: MachineSpec) -> "RunReport":
+def _launch(spec: MachineSpec, given: Mapping[str, Any]) -> "RunReport":
     from kev.machine.api import launch
 
     output = StandardOutput()
-    policy = _shown_loading(spec)
-    report = launch(spec, paging=policy, output=output.write, input_descriptor=_standard_input(), interrupt_ends=True)
+    report = launch(
+        spec,
+        paging=_shown_loading(spec),
+        output=output.write,
+        logs=given["logs"] or (),
+        log=_write_log,
+        trace_exits=_write_line if given["trace_exits"] else None,
+        input_descriptor=_standard_input(),
+        interrupt_ends=True,
+    )
     if report.first_output_ms is None and report.screen:
         # What only a screen would have shown.
         output.write(f"{report.screen}\n".encode())
@@ -114,6 +123,14 @@ def _standard_input() -> int | None:
         return sys.stdin.fileno()
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _write_log(data: bytes) -> None:
+    _write_line(data.decode(errors="replace").removesuffix("\n"))
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 def _conclude(outcome: "RunReport") -> None:

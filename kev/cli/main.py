@@ -46,6 +46,7 @@ def _mistakes_in_a_line() -> Iterator[None]:
     except KevError as error:
         _end(str(error))
     except KeyboardInterrupt:
+        click.echo("kev: interrupted", err=True)
         sys.exit(EXIT_CODE_INTERRUPTED)
 
 

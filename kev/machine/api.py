@@ -42,6 +42,9 @@ def launch(
     image: Image,
     *,
     output: Callable[[bytes], object] | None = None,
+    logs: Sequence[str] = (),
+    log: Callable[[bytes], object] | None = None,
+    trace_exits: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     **wishes: "Unpack[Wishes]",
@@ -61,9 +64,10 @@ def launch(
       and load into the report.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
 
-    `output` is given what the guest prints, as it comes; without it, the report has it. Input for COM1 is read from
-    `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine is
-    closed.
+    `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
+    ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
+    from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
+    is closed.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -71,11 +75,17 @@ def launch(
     Launching takes less once a guest has run in this process.
     """
     wanted = wanted_machine(image, wishes)
-    with opened(wanted) as machine:
+    with opened(wanted, logs) as machine:
         if output is None:
             machine.keep_output()
         else:
             machine.vm.console.output.subscribe(output)
+        if log is not None:
+            machine.vm.log.subscribe(log)
+        if trace_exits is not None:
+            from kev.machine.event_log import ExitTrace
+
+            machine.observe(ExitTrace(trace_exits))
         return run(machine, timeout=wanted.spec.timeout, input_descriptor=input_descriptor, interrupt_ends=interrupt_ends)
 
 
@@ -117,8 +127,11 @@ def _checked_source(image: Any) -> _Source:
 
 
 @contextmanager
-def opened(wanted: WantedMachine) -> Iterator["Machine"]:
-    """A machine that is ready to run, with the files it is made from open; it is closed at the end. KevError."""
+def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine"]:
+    """A machine that is ready to run, with the files it is made from open; it is closed at the end. KevError.
+
+    `logs` names what is logged of its guest.
+    """
     with ExitStack() as files:
         source, guest = files.enter_context(_image(wanted))
         spec = wanted.spec.resolved(None if guest is None else guest.spec)
@@ -139,6 +152,8 @@ def opened(wanted: WantedMachine) -> Iterator["Machine"]:
                 modules=tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest))),
             ),
             protocol=spec.boot,
+            abi=spec.abi,
+            logs=logs,
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
             seed=spec.seed,

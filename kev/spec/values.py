@@ -15,8 +15,6 @@ MAX_VCPUS: Final = 64
 LEAST_MEMORY: Final = 1 << 20
 """In bytes: a PC's firmware tables lie in the last part of the first MiB."""
 MOST_MEMORY: Final = 1 << 40
-ABIS: Final = ("keos", "kvm", "kev")
-"""The names of the modules in `kev.abi`."""
 PAGING: Final = "lazy, eager, around=N, record=FILE or prefetch=FILE"
 _PAGE: Final = 4096
 
@@ -104,7 +102,9 @@ def boot(label: str, value: Any) -> str:
 
 
 def abi(label: str, value: Any) -> str:
-    return _one_of(label, value, "guest ABI", ABIS)
+    from kev.abi.selection import ABIS
+
+    return _one_of(label, value, "guest ABI", tuple(ABIS))
 
 
 def paging(label: str, value: Any) -> str:

@@ -2,10 +2,10 @@
 
 from hypothesis import strategies as st
 
+from kev.abi.selection import ABIS
 from kev.boot.protocols import PROTOCOLS
 from kev.spec.files import DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.machine_spec import MachineSpec
-from kev.spec.values import ABIS
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 """What Unicode has, without a zero byte."""
@@ -26,7 +26,7 @@ SPECS = st.builds(
     memory=st.none() | st.integers(256, 1 << 28).map(lambda pages: pages << 12),
     vcpus=st.none() | st.integers(1, 64),
     boot=st.none() | st.sampled_from(list(PROTOCOLS)),
-    abi=st.none() | st.sampled_from(ABIS),
+    abi=st.none() | st.sampled_from(list(ABIS)),
     command_line=st.none() | TEXTS,
     modules=st.lists(MODULES, max_size=3),
     disks=st.lists(DISKS, max_size=3),

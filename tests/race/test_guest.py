@@ -33,6 +33,8 @@ from kev.race.strategy.replay import ReplayScheduler
 from kev.spec.machine_spec import MachineSpec
 from tests.machine.specs import SPECS
 
+pytestmark = pytest.mark.slow
+
 RACY = ("lost-update", "bad-spinlock", "boot-race")
 
 

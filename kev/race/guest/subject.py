@@ -171,6 +171,7 @@ def guest_machine(spec: MachineSpec, output: bytearray, limit: int) -> Iterator[
         options=options,
         boot=BootOptions(resolved.command_line or "", files.modules),
         protocol=resolved.boot,
+        abi=resolved.abi,
         output=output.extend,
         hosts=_HOSTS,
     ).vm
