@@ -7,15 +7,12 @@ function, without leaving the CPU, and the guest goes on.
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
-import attrs
-
 from kev.addressing import Gpa
 from kev.engine.registers import DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import Access, Exit, GuestException, Reply
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class EntryState:
+class EntryState(NamedTuple):
     """The registers a vCPU starts with. General registers not named are 0."""
 
     rip: int
