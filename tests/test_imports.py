@@ -66,6 +66,11 @@ def test_a_short_run_needs_no_runtime_no_log_and_no_reports() -> None:
     }
 
 
+def test_what_every_run_imports_makes_no_classes_with_attrs() -> None:
+    modules = imported("import kev.exits, kev.engine.base, kev.pager.kernel, kev.boot.multiboot2, kev.spec.machine_spec")
+    assert not modules & {"attr", "inspect"}
+
+
 def test_a_run_needs_no_command_line_parser_unless_it_has_something_to_say() -> None:
     assert "click" not in imported(KEV, "run", "hypercalls", "-m", "64M", "--smp=2")
     assert "click" in imported(KEV, "run", "hypercalls", "--smpp")
