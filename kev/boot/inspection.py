@@ -55,12 +55,15 @@ class Inspection:
         return count_pages(self.image.segments if self.image is not None else ())
 
 
-def inspect(source: SynchronousSource) -> Inspection:
-    """Reads the headers of an image. SourceError if they cannot be read; whatever else is wrong with them is in the result."""
+def inspect(source: SynchronousSource, boot: str | None = None) -> Inspection:
+    """Reads the headers of an image, as the protocol called `boot` has them, or the one that the image is made for.
+
+    SourceError if they cannot be read; whatever else is wrong with them is in the result.
+    """
     file = KernelFile(source)
     protocol: type[BootProtocol] | None = None
     try:
-        protocol = detect(file)
+        protocol = detect(file) if boot is None else protocol_named(boot)
         image = protocol.open(file).image
     except KevError as error:
         name = protocol.name if protocol is not None else None

@@ -1,11 +1,11 @@
 """What `kev run` does, once its command line is read."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
+from kev.cli.standard_output import StandardOutput
 from kev.errors import KevError
 from kev.machine.ending import EXIT_CODE_MISTAKE, EndingKind
 from kev.spec.errors import SpecError
@@ -68,16 +68,23 @@ def _print(spec: MachineSpec) -> int:
 def _launch(spec: MachineSpec, given: Mapping[str, Any]) -> "RunReport":
     from kev.machine.api import launch
 
-    return launch(
+    output = StandardOutput()
+    report = launch(
         spec,
         paging=_shown_loading(spec),
-        output=_write,
+        output=output.write,
         logs=given["logs"] or (),
         log=_write_log,
         trace_exits=_write_line if given["trace_exits"] else None,
         input_descriptor=_standard_input(),
         interrupt_ends=True,
     )
+    if report.first_output_ms is None and report.screen:
+        # What only a screen would have shown.
+        output.write(f"{report.screen}\n".encode())
+    if output.error is not None:
+        raise output.error
+    return report
 
 
 def _shown_loading(spec: MachineSpec) -> "PagingPolicy | None":
@@ -118,25 +125,6 @@ def _standard_input() -> int | None:
         return None
 
 
-def _write(data: bytes) -> None:
-    """Writes all of `data` to standard output, however slowly it is read. OutputError if it cannot be written."""
-    try:
-        stream = sys.stdout.buffer
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[stream.write(rest) :]
-            except BlockingIOError as error:
-                rest = rest[error.characters_written :]
-                _wait_for_reader()
-        _flush()
-    except (AttributeError, OSError, ValueError) as error:
-        from kev.observe.output import OutputError
-
-        _give_up_output()
-        raise OutputError(f"standard output cannot be written: {getattr(error, 'strerror', None) or 'it is closed'}") from error
-
-
 def _write_log(data: bytes) -> None:
     _write_line(data.decode(errors="replace").removesuffix("\n"))
 
@@ -145,34 +133,8 @@ def _write_line(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def _flush() -> None:
-    while True:
-        try:
-            sys.stdout.buffer.flush()
-        except BlockingIOError:
-            _wait_for_reader()
-        else:
-            return
-
-
-def _wait_for_reader() -> None:
-    from select import select
-
-    select([], [sys.stdout.fileno()], [])
-
-
-def _give_up_output() -> None:
-    """What is buffered goes nowhere: at the end of the process it would fail once more."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (AttributeError, OSError, ValueError):
-        sys.stdout = None
-
-
 def _conclude(outcome: "RunReport") -> None:
-    """What only a screen would have shown; the closing lines on stderr."""
-    if outcome.first_output_ms is None and outcome.screen:
-        _write(f"{outcome.screen}\n".encode())
+    """The closing lines on stderr."""
     if outcome.ending.kind is not EndingKind.EXITED:
         sys.stderr.write(f"kev: {outcome.ending.message}\n")
     first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"

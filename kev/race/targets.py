@@ -58,7 +58,7 @@ def _broken_pager(name: str, catalogue: str) -> TraceSubject:
         return Catalogue.load(catalogue)[name].subject
     except CatalogueError as error:
         nearest = nearest_of(name, [guest.name for guest in guests()])
-        hint = "" if nearest is None else f" (is it the guest {nearest!r}?)"
+        hint = "" if nearest is None else f"is it {nearest!r}? "
         raise CatalogueError(
-            f"{name} is neither a file, nor a guest (`kev guests` lists them), nor a trace program{hint}; {error}"
+            f"{name} is neither a file, nor a guest ({hint}`kev guests` lists them), nor a trace program; {error}"
         ) from error

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from kev.race.errors import RaceError, TokenError
 from kev.spec.errors import SpecError
 from kev.spec.fields import field_named
-from kev.spec.machine_spec import MachineSpec
+from kev.spec.machine_spec import DEFAULTS, MachineSpec
 
 _REQUIRED: Final = ("smp", "memory", "exit", "crc")
 _OPTIONAL: Final = ("boot", "abi", "append", "lenient_msr", "strict_ports")
@@ -78,6 +78,6 @@ class RaceDetails(NamedTuple):
 def raceable(spec: MachineSpec) -> MachineSpec:
     """`spec`, if it asks for nothing that a raced machine has not. RaceError."""
     for name, value in spec.given().items():
-        if name in _REFUSED:
+        if name in _REFUSED and value != getattr(DEFAULTS, name):
             raise RaceError(f"{name}: {value!r}: not in a race: {_REFUSED[name]}")
     return spec
