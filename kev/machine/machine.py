@@ -186,6 +186,7 @@ class Machine:
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
         """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI. MachineError if there is no such vector or vCPU."""
         target = self._vcpu(vcpu)
+        self.vm.start_up()
         if interrupt == "nmi":
             self.vm.interrupts.nmi(target.index)
         elif 16 <= interrupt <= 255:
@@ -207,6 +208,7 @@ class Machine:
 
     def registers(self, vcpu: int = 0) -> dict[str, int]:
         """The general and control registers of a vCPU, by name. MachineError if there is no such vCPU."""
+        self.vm.start_up()
         state = self._vcpu(vcpu).state
         return {name: getattr(state, name) for name in _REGISTERS}
 

@@ -119,9 +119,11 @@ async def test_several_machines_run_in_one_trio_program() -> None:
         assert third.state is MachineState.ENDED
 
 
-async def test_an_nmi_reaches_a_guest_without_a_handler() -> None:
-    async with kev.start("spin") as machine:
+async def test_an_nmi_reaches_a_guest_before_its_first_instruction() -> None:
+    async with kev.start("spin", paused=True) as machine:
+        assert machine.registers()["rip"] == 0x100018
         machine.inject("nmi")
+        await machine.resume()
         report = await machine.wait()
     assert report.ending.kind is EndingKind.DIED
     assert "triple fault" in report.ending.message
