@@ -3,17 +3,28 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import trio
-
-from kev.dev.serial.uart16550 import SerialPort
 
 _ESCAPE: Final = b"\x01"  # Ctrl-A
 _LEAVE: Final = b"x"
 _READ_SIZE: Final = 4096
 _LARGEST_BACKLOG: Final = 4096
 """While as many bytes wait for the guest, no more are read, but from a terminal: there the escape has to be seen."""
+
+
+class InputLine(Protocol):
+    """Where input goes: `kev.dev.serial.uart16550.SerialPort`, or what stands in front of one."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the guest has not taken yet."""
+
+    def receive(self, data: bytes) -> None: ...
+
+    def call_when_taken(self, callback: Callable[[], None] | None) -> None:
+        """Calls back whenever the guest has taken a byte."""
 
 
 @contextmanager
@@ -58,7 +69,7 @@ class EscapeFilter:
         return bytes(passed), False
 
 
-async def forward_input(descriptor: int, port: SerialPort, leave: Callable[[], None], expect_input: Callable[[bool], None]) -> None:
+async def forward_input(descriptor: int, port: InputLine, leave: Callable[[], None], expect_input: Callable[[bool], None]) -> None:
     """Passes input on to `port`, until its end or Ctrl-A x, for which `leave` is called. Only a terminal has this escape.
 
     `expect_input` is told whether more may come without the guest's doing: not while it has to read first what is there.
@@ -81,7 +92,7 @@ async def forward_input(descriptor: int, port: SerialPort, leave: Callable[[], N
             return
 
 
-async def _wait_for_room(port: SerialPort, expect_input: Callable[[bool], None]) -> None:
+async def _wait_for_room(port: InputLine, expect_input: Callable[[bool], None]) -> None:
     """Returns when the guest has read enough for more to be sent."""
     room = trio.Event()
 

@@ -14,9 +14,10 @@ from kev.dev.base import PageAbsent
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.serial.uart16550 import SerialPort
-from kev.engine.base import Budget, Engine, Service, VcpuState
+from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
+    Breakpoint,
     EptViolation,
     Exit,
     Hlt,
@@ -28,13 +29,14 @@ from kev.exits import (
     PreemptionTimer,
     Reply,
     TripleFault,
+    Watchpoint,
 )
 from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
 from kev.machine.schedule import Scheduler
-from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
+from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
@@ -170,6 +172,8 @@ class Vm:
             vcpu.needs = exit.gpa
         if vcpu.needs is not None:
             return NeedsPage(vcpu.index, vcpu.needs)
+        if isinstance(exit, Breakpoint | Watchpoint):
+            return Stopped(vcpu.index, exit)
         return Ran(vcpu.index, exit)
 
     def idle(self) -> Step:
@@ -188,8 +192,7 @@ class Vm:
     def _run(self, vcpu: Vcpu, budget: Budget) -> Exit:
         engine, state = self.engine, vcpu.state
         if vcpu.startup is not None:
-            engine.reset(state, vcpu.startup)
-            vcpu.startup = None
+            self._reset(vcpu, vcpu.startup)
         before = state.instructions
         self.interrupts.executing = vcpu.index
         exit = engine.run(state, self._until_next_timer(budget), self._services[vcpu.index])
@@ -208,6 +211,16 @@ class Vm:
             self.exits[TripleFault] += 1
             self.end(Ending.died(self._describe_triple_fault(vcpu, exit)))
         return exit
+
+    def start_up(self) -> None:
+        """Puts vCPUs that are about to run first, or again, into their entry state, so that their registers can be looked at."""
+        for vcpu in self.vcpus:
+            if vcpu.startup is not None:
+                self._reset(vcpu, vcpu.startup)
+
+    def _reset(self, vcpu: Vcpu, entry: EntryState) -> None:
+        self.engine.reset(vcpu.state, entry)
+        vcpu.startup = None
 
     def _until_next_timer(self, budget: Budget) -> Budget:
         deadline = self.timers.next_deadline()
