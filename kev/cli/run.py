@@ -13,6 +13,8 @@ from kev.guests.images import DEFAULT_IMAGE
 from kev.machine.ending import EndingKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kev.machine.run_report import RunReport
     from kev.pager.slow_source import SourceDelay
 
@@ -52,6 +54,8 @@ _DRIVE_KINDS = ("svirtb", "virtio", "virtio-pci", "ide")
 @click.option("--seed", type=int, help="Make the run repeatable: the seed chooses the schedule, and time is virtual.")
 @click.option("--lenient-msr", is_flag=True, help="Unknown MSRs read as 0 instead of raising #GP.")
 @click.option("--strict-ports", is_flag=True, help="Ports without a device end the run instead of reading all ones.")
+@click.option("--gdb", metavar="[HOST:]PORT|unix:PATH", help="Let gdb or lldb in, there. With --seed, they can also go back.")
+@click.option("--wait", is_flag=True, help="With --gdb: do not start before a debugger says so.")
 @click.option("--log-level", type=click.Choice(log.LEVELS), help="Write events of this level and above to stderr.")
 @click.pass_context
 def command(context: click.Context, /, image: str, memory: int | None, timeout: float | None, **wishes: Any) -> None:
@@ -68,8 +72,11 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
         log.configure(wishes["log_level"])
     report, trace, latency = wishes["report"], wishes["trace"], wishes["source_latency"]
     _check_writable(report, trace)
+    if wishes["wait"] and wishes["gdb"] is None:
+        raise click.UsageError("--wait needs --gdb: there is nobody to wait for.")
     with paging_policy(wishes["paging"]) as policy:
-        outcome = launch(
+        run = launch if wishes["gdb"] is None else _debugged(wishes["gdb"], wait=wishes["wait"])
+        outcome = run(
             image,
             memory=memory,
             vcpus=wishes["smp"],
@@ -99,6 +106,19 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
         write_json(trace, trace_events(outcome.as_dict()), compact=True)
     _conclude(outcome)
     context.exit(outcome.exit_code)
+
+
+def _debugged(address: str, *, wait: bool) -> "Callable[..., RunReport]":
+    """A `launch` that lets debuggers in."""
+    from functools import partial
+
+    from kev.gdb.launch import debug
+
+    def tell(place: str) -> None:
+        then = " starts nothing before `continue`" if wait else ""
+        click.echo(f"kev: gdb: listening on {place}; `target remote {place}`{then}", err=True)
+
+    return partial(debug, address=address, wait=wait, listening=tell)
 
 
 def _check_writable(*files: str | None) -> None:
