@@ -5,9 +5,7 @@ where it reads code, also in real mode. Where CS begins at 0, as in every flat m
 """
 
 from collections.abc import Mapping
-from typing import Final
-
-import attrs
+from typing import Any, Final, TypeVar
 
 from kev.engine.base import VcpuState
 from kev.engine.registers import FpuState
@@ -15,6 +13,8 @@ from kev.gdb.errors import GdbError
 from kev.gdb.target_description import Register
 from kev.machine.vm import Vm
 from kev.x86 import CR0_PE, MSR_KERNEL_GS_BASE
+
+T = TypeVar("T")
 
 _GENERAL: Final[Mapping[str, str]] = {
     **{f"e{name}": f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp")},
@@ -124,12 +124,17 @@ def _read_fpu(fpu: FpuState, name: str) -> int:
 
 
 def _with_fpu(fpu: FpuState, name: str, value: int) -> FpuState:
+    fields: dict[str, Any] = {field: getattr(fpu, field) for field in (*_FPU.values(), "st", "xmm")}
     if name in _FPU:
-        return attrs.evolve(fpu, **{_FPU[name]: value})
-    if name.startswith("xmm"):
-        number = int(name[3:])
-        return attrs.evolve(fpu, xmm=(*fpu.xmm[:number], value, *fpu.xmm[number + 1 :]))
-    if name.startswith("st"):
-        number = int(name[2:])
-        return attrs.evolve(fpu, st=(*fpu.st[:number], value.to_bytes(10, "little"), *fpu.st[number + 1 :]))
-    raise KeyError(name)
+        fields[_FPU[name]] = value
+    elif name.startswith("xmm"):
+        fields["xmm"] = _replaced(fpu.xmm, int(name[3:]), value)
+    elif name.startswith("st"):
+        fields["st"] = _replaced(fpu.st, int(name[2:]), encode(value, 10))
+    else:
+        raise KeyError(name)
+    return FpuState(**fields)
+
+
+def _replaced(values: tuple[T, ...], index: int, value: T) -> tuple[T, ...]:
+    return (*values[:index], value, *values[index + 1 :])

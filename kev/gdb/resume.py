@@ -25,7 +25,7 @@ def parse_vcont(actions: bytes, vcpu: int) -> Resumption:
                 step = number - 1 if number > 0 else vcpu
                 bounds = _bounds(verb) if verb[:1] == b"r" else None
         else:
-            raise ValueError(f"vCont action {action!r}")
+            raise ValueError(f"vCont: there is no action {action!r}")
     if step is not None:
         return Resumption(step=step, bounds=bounds, alone=None if running else step)
     only = running.pop() if len(running) == 1 else _ALL

@@ -26,5 +26,5 @@ def test_actions(actions: bytes, resumption: Resumption) -> None:
 
 @pytest.mark.parametrize("actions", [b"", b"t:1", b"r1000:1", b"s:x"])
 def test_malformed_actions_are_refused(actions: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"vCont|invalid literal|unpack"):
         parse_vcont(actions, 0)
