@@ -13,6 +13,7 @@ from kev.gdb.memory import DebugMemory
 from kev.gdb.player import Player
 from kev.gdb.registers import Registers, linear_rip
 from kev.gdb.stops import Stop, StopReason
+from kev.gdb.target_description import I386, I8086, X86_64, Architecture
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.step import Ended, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState
@@ -59,6 +60,8 @@ class Debuggee:
         """Linear addresses."""
         self.watchpoints: Final[set[tuple[range, Access]]] = set()
         """Linear addresses, and what is not to happen to them unnoticed."""
+        self.architecture: Architecture | None = None
+        """What sessions to come are about; None: what suits the machine."""
         self.steps_over_handlers = True
         """A single step that raises an exception, or is interrupted, is done when the handler has returned and it could be done."""
         self._interrupted = False
@@ -86,9 +89,15 @@ class Debuggee:
         """Where a vCPU is, for people."""
         return self.player.machine.vm.places()[vcpu]
 
-    def is_started(self, vcpu: int) -> bool:
-        """It does not wait for a start-up IPI."""
-        return self.player.machine.vm.vcpus[vcpu].activity is not ActivityState.WAIT_FOR_SIPI
+    def choose_architecture(self) -> Architecture:
+        """What a session that begins now is about: the image, or the mode that the guest has reached."""
+        if self.architecture is not None:
+            return self.architecture
+        vm = self.player.machine.vm
+        states = [vcpu.state for vcpu in vm.vcpus if vcpu.activity is not ActivityState.WAIT_FOR_SIPI]
+        if vm.pager.image.bits == 64 or any(state.efer & x86.EFER_LMA for state in states):
+            return X86_64
+        return I386 if any(state.cr0 & x86.CR0_PE for state in states) else I8086
 
     # Going on.
 

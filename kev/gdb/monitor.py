@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from kev.addressing import Gpa, page_floor
 from kev.dev.base import PageAbsent
 from kev.errors import KevError
+from kev.gdb.target_description import ARCHITECTURES
 from kev.page_tables.guest import GuestFault, translate
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ monitor pages ADDRESS     the state of the page that holds a guest-physical addr
 monitor mappings ADDRESS  how the current vCPU's page tables, and then the nested ones, translate an address
 monitor exits             how often each kind of exit was taken
 monitor loads             what the pager did
+monitor architecture NAME what the next `target remote` is about: i8086, i386, i386:x86-64, or auto
 monitor handlers step     single steps end in the handlers of exceptions and interrupts
 monitor handlers over     single steps let handlers return first (the default)
 """
@@ -40,6 +42,7 @@ class Monitor:
             "exits": self._exits,
             "loads": self._loads,
             "handlers": self._handlers,
+            "architecture": self._architecture,
         }
 
     async def run(self, command: str, vcpu: int) -> str:
@@ -114,6 +117,14 @@ class Monitor:
             return f"handlers {' '.join(arguments)}: it is `handlers step` or `handlers over`\n"
         self._debuggee.steps_over_handlers = arguments == ["over"]
         return ""
+
+    async def _architecture(self, arguments: list[str], _vcpu: int) -> str:
+        known = {architecture.name: architecture for architecture in ARCHITECTURES}
+        name = " ".join(arguments)
+        if name not in (*known, "auto"):
+            return f"architecture {name}: it is one of {', '.join(known)}, or auto\n"
+        self._debuggee.architecture = known.get(name)
+        return "detach and connect again for that to count\n"
 
 
 def _number(text: str) -> int | None:

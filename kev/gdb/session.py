@@ -20,10 +20,8 @@ from kev.gdb.packets import MAX_PACKET, Endpoint, Interrupt, escape, unescape
 from kev.gdb.registers import Registers, encode
 from kev.gdb.resume import parse_vcont
 from kev.gdb.stops import Stop, StopReason
-from kev.gdb.target_description import I386, X86_64, Architecture
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
-from kev.x86 import EFER_LMA
 
 _RECEIVE: Final = 65_536
 _LONGEST_READ: Final = (MAX_PACKET - 8) // 2
@@ -51,7 +49,7 @@ class Session:
         self._stream: Final = stream
         self._endpoint: Final = Endpoint()
         self._monitor: Final = Monitor(debuggee)
-        self._architecture: Final = self._choose_architecture()
+        self._architecture: Final = debuggee.choose_architecture()
         self._stop = Stop(StopReason.INTERRUPTED, 0)
         self._vcpu = 0
         """The one that registers and memory are asked of."""
@@ -137,12 +135,6 @@ class Session:
 
     # What the session is about.
 
-    def _choose_architecture(self) -> Architecture:
-        """That of the image, but for one of 32 bits that has gone to long mode by now."""
-        debuggee = self._debuggee
-        long_mode = any(debuggee.state(vcpu).efer & EFER_LMA for vcpu in debuggee.vcpus)
-        return X86_64 if long_mode or debuggee.player.machine.vm.pager.image.bits == 64 else I386
-
     async def _tell_features(self, features: bytes) -> bytes:
         offered = features.lstrip(b":").split(b";")
         self._tells_traps = b"swbreak+" in offered or b"hwbreak+" in offered
@@ -224,6 +216,8 @@ class Session:
 
     async def _write_register(self, rest: bytes) -> bytes:
         number, _, value = rest.partition(b"=")
+        if len(value) != 2 * self._architecture.registers[int(number, 16)].size:
+            return _MALFORMED
         await self._write({int(number, 16): bytes.fromhex(value.decode())})
         return _OK
 

@@ -127,9 +127,12 @@ _NAMES_64: Final = (
 I386: Final = _architecture(
     "i386", 32, (*_core(_NAMES_32, 32, "esp ebp"), *_sse(8), *_bases(_SYSTEM), *_system()), "eip", "esp", "ebp"
 )
+I8086: Final = I386._replace(name="i8086")
+"""The same registers; gdb disassembles 16-bit code."""
 X86_64: Final = _architecture(
     "i386:x86-64", 64, (*_core(_NAMES_64, 64, "rsp rbp"), *_sse(16), *_bases(_SEGMENTS), *_system()), "rip", "rsp", "rbp"
 )
+ARCHITECTURES: Final = (I8086, I386, X86_64)
 
 
 def _describe(architecture: Architecture) -> str:

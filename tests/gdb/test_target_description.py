@@ -4,12 +4,12 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from kev.gdb.target_description import I386, X86_64, Architecture
+from kev.gdb.target_description import ARCHITECTURES, I386, X86_64, Architecture
 
-ARCHITECTURES = pytest.mark.parametrize("architecture", [I386, X86_64], ids=lambda architecture: architecture.name)
+EACH = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
 
 
-@ARCHITECTURES
+@EACH
 def test_registers_are_described_in_the_order_in_which_they_are_sent(architecture: Architecture) -> None:
     target = ElementTree.fromstring(architecture.description)
     described = [(element.get("name"), element.get("bitsize")) for element in target.iter("reg")]
@@ -17,7 +17,7 @@ def test_registers_are_described_in_the_order_in_which_they_are_sent(architectur
     assert target.findtext("architecture") == architecture.name
 
 
-@ARCHITECTURES
+@EACH
 def test_every_type_is_gdbs_or_defined_in_its_feature(architecture: Architecture) -> None:
     known = {"int", "int32", "int64", "code_ptr", "data_ptr", "i387_ext"}
     for feature in ElementTree.fromstring(architecture.description).iter("feature"):
