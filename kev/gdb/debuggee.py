@@ -26,6 +26,7 @@ _PATIENCE: Final = 256
 _BEGINNING: Final = Moment(0, 0)
 _IRET: Final = b"\xcf"
 _IRETQ: Final = b"\x48\xcf"
+_LONGEST_INSTRUCTION: Final = 15
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -254,14 +255,15 @@ class Debuggee:
         self._interrupted = False
         moment = self.player.history.before(vcpu)
         while moment is not None:
-            rip = self.state(vcpu).rip
-            await self._go_to(moment)
-            entered = await self._entered_handler(vcpu, rip) if self.steps_over_handlers else None
-            if entered is None:
+            returned_to = self.state(vcpu).rip
+            await self.go_to(moment)
+            if not self.steps_over_handlers or not await self._is_about_to_return(vcpu):
                 return Stop(StopReason.STEPPED, vcpu)
-            await self._go_to(entered)
+            if not await self._go_before_handler(vcpu, returned_to):
+                await self.go_to(moment)
+                return Stop(StopReason.STEPPED, vcpu)
             moment = self.player.history.before(vcpu)
-        await self._go_to(_BEGINNING)
+        await self.go_to(_BEGINNING)
         return Stop(StopReason.HISTORY_BEGINS, vcpu)
 
     async def reverse_continue(self, vcpu: int) -> Stop:
@@ -270,16 +272,17 @@ class Debuggee:
         here = self.player.history.now
         found = await self._last_trap_before(here)
         if self._interrupted:
-            await self._go_to(here)
+            await self.go_to(here)
             return Stop(StopReason.INTERRUPTED, vcpu)
         if found is None:
-            await self._go_to(_BEGINNING)
+            await self.go_to(_BEGINNING)
             return Stop(StopReason.HISTORY_BEGINS, vcpu)
         moment, stop = found
-        await self._go_to(moment)
+        await self.go_to(moment)
         return stop
 
-    async def _go_to(self, moment: Moment) -> None:
+    async def go_to(self, moment: Moment) -> None:
+        """To a moment of the past."""
         await self.player.rewind()
         self._death_is_known = False
         await self.player.repeat_until(moment)
@@ -301,13 +304,22 @@ class Debuggee:
         history.end = None
         return found
 
-    async def _entered_handler(self, vcpu: int, returned_to: int) -> Moment | None:
-        """If the vCPU is about to return from a handler to `returned_to`, the moment before it was entered."""
-        state = self.state(vcpu)
-        code = await self.memory.read(vcpu, linear_rip(state), 2)
-        if not code.startswith(_IRET) and code != _IRETQ:
-            return None
-        for event in reversed(state.history):
-            if event.rip in (None, returned_to):
-                return self.player.history.moment_of(vcpu, event.instructions)
-        return None
+    async def _is_about_to_return(self, vcpu: int) -> bool:
+        """Its next instruction is IRET."""
+        code = await self.memory.read(vcpu, linear_rip(self.state(vcpu)), 2)
+        return code.startswith(_IRET) or code == _IRETQ
+
+    async def _go_before_handler(self, vcpu: int, returned_to: int) -> bool:
+        """To before the exception or interrupt whose handler returns to `returned_to`, or has skipped what is before that.
+
+        False if there was none: a software interrupt is an instruction like others, and a step goes into its handler.
+        """
+        for event in reversed(self.state(vcpu).history):
+            if event.rip is not None and not 0 <= returned_to - event.rip <= _LONGEST_INSTRUCTION:
+                continue
+            moment = self.player.history.moment_of(vcpu, event.instructions)
+            if moment is not None:
+                await self.go_to(moment)
+                if self.state(vcpu).rip == (returned_to if event.rip is None else event.rip):
+                    return True
+        return False
