@@ -314,12 +314,15 @@ class Debuggee:
 
         False if there was none: a software interrupt is an instruction like others, and a step goes into its handler.
         """
+        history = self.player.history
         for event in reversed(self.state(vcpu).history):
             if event.rip is not None and not 0 <= returned_to - event.rip <= _LONGEST_INSTRUCTION:
                 continue
-            moment = self.player.history.moment_of(vcpu, event.instructions)
-            if moment is not None:
-                await self.go_to(moment)
-                if self.state(vcpu).rip == (returned_to if event.rip is None else event.rip):
-                    return True
+            rip = returned_to if event.rip is None else event.rip
+            # The instruction that faulted counts, too, though it is executed again.
+            for moment in (history.moment_of(vcpu, event.instructions - 1), history.moment_of(vcpu, event.instructions)):
+                if moment is not None:
+                    await self.go_to(moment)
+                    if self.state(vcpu).rip == rip:
+                        return True
         return False

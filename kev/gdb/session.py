@@ -4,6 +4,7 @@ All-stop: while the machine runs, nothing is heard but the interrupt, and nothin
 thread 1 is vCPU 0.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -16,7 +17,7 @@ from kev.gdb.debuggee import Debuggee, Resumption
 from kev.gdb.errors import GdbError
 from kev.gdb.memory import DebugMemory
 from kev.gdb.monitor import Monitor
-from kev.gdb.packets import MAX_PACKET, Endpoint, Interrupt, escape, unescape
+from kev.gdb.packets import MAX_PACKET, Endpoint, Interrupt, Received, escape, unescape
 from kev.gdb.registers import Registers, encode
 from kev.gdb.resume import parse_vcont
 from kev.gdb.stops import Stop, StopReason
@@ -53,6 +54,8 @@ class Session:
         self._stop = Stop(StopReason.INTERRUPTED, 0)
         self._vcpu = 0
         """The one that registers and memory are asked of."""
+        self._pending: Final[deque[Received]] = deque()
+        """What came and was not looked at yet."""
         self._over = False
         self._tells_traps = False
         self._handlers: Final[dict[bytes, Handler]] = {
@@ -104,7 +107,9 @@ class Session:
                 return
             if not data:
                 return
-            for received in self._endpoint.receive(bytes(data)):
+            self._pending.extend(self._endpoint.receive(bytes(data)))
+            while self._pending:
+                received = self._pending.popleft()
                 # An interrupt that comes when nothing runs any more has been overtaken by the stop that it wanted.
                 if not isinstance(received, Interrupt):
                     await self._answer(received)
@@ -347,16 +352,14 @@ class Session:
 
     async def _listen_for_interrupt(self) -> None:
         """A debugger that has gone away stops the machine, too; then the run goes on without it."""
-        while True:
+        while Interrupt.INTERRUPT not in self._pending and not self._over:
             try:
                 data = await self._stream.receive_some(_RECEIVE)
             except trio.BrokenResourceError:
                 data = b""
-            if not data:
-                self._over = True
-            if not data or Interrupt.INTERRUPT in self._endpoint.receive(bytes(data)):
-                self._debuggee.interrupt()
-                return
+            self._pending.extend(self._endpoint.receive(bytes(data)))
+            self._over |= not data
+        self._debuggee.interrupt()
 
     # Why it stands still.
 

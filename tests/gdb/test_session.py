@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kev.gdb.packets import escape
+from kev.gdb.packets import escape, frame
 from kev.guests.images import open_image
 from kev.pager.image import KernelImage
 from tests.gdb.client import served, session
@@ -54,6 +54,8 @@ async def test_an_interrupt_stops_what_never_ends(tmp_path: Path) -> None:
             await client.send(b"vCont;c")
             await client.interrupt()
             assert (await client.reply()).startswith(b"T02")
+        await client.stream.send_all(frame(b"vCont;c") + b"\x03")
+        assert (await client.reply()).startswith(b"T02")
         assert await client.ask("vKill;1") == "OK"
         await guest.ended.wait()
     assert guest.report is not None

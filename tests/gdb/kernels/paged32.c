@@ -26,7 +26,7 @@ __attribute__((noinline)) u32 touch(volatile u32 *place)
 	u32 value = 7;
 
 	counter++;
-	__asm__ volatile("mov (%1), %0" : "+r"(value) : "r"(place));
+	__asm__ volatile("access: mov (%1), %0" : "+r"(value) : "r"(place));
 	counter++;
 	return value;
 }
