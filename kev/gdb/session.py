@@ -27,7 +27,7 @@ from kev.machine.machine import Machine
 _RECEIVE: Final = 65_536
 _LONGEST_READ: Final = (MAX_PACKET - 8) // 2
 """Bytes of memory in a reply."""
-_SIGINT, _SIGTRAP, _SIGABRT = 2, 5, 6
+_SIGINT, _SIGTRAP, _SIGABRT, _SIGKILL = 2, 5, 6, 9
 _OK: Final = b"OK"
 _UNSUPPORTED: Final = b""
 _MALFORMED: Final = b"E16"  # EINVAL
@@ -404,9 +404,11 @@ class Session:
         self._debuggee.forget_traps()
         return _OK
 
-    async def _kill(self, _rest: bytes) -> None:
+    async def _kill(self, _rest: bytes) -> bytes:
+        """gdb expects no reply and has gone by then; lldb waits for one."""
         self._debuggee.player.end(Ending.stopped())
         self._over = True
+        return b"X%02x" % _SIGKILL
 
     async def _kill_and_tell(self, rest: bytes) -> bytes:
         await self._kill(rest)
