@@ -8,8 +8,9 @@ import attrs
 
 from kev.addressing import KIB, PAGE_SHIFT, page_ceil, page_floor
 from kev.boot.base import BootProtocol
-from kev.boot.detection import PROTOCOLS, detect, protocol_named
+from kev.boot.detection import detect, protocol_named
 from kev.boot.kernel_file import KernelFile
+from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
 from kev.pager.image import KernelImage, Segment
 from kev.pager.ram import MMIO_HOLE

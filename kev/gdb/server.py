@@ -1,8 +1,7 @@
 """Serves a run to debuggers, one after the other, until it has ended."""
 
 import os
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,7 @@ from kev.gdb.player import Opener, Player
 from kev.gdb.session import Session
 from kev.gdb.stops import StopReason
 from kev.machine.ending import Ending
-from kev.machine.terminal import forward_input, single_characters
+from kev.machine.terminal import InputForwarder
 
 if TYPE_CHECKING:
     from kev.machine.run_report import RunReport
@@ -30,7 +29,7 @@ async def serve(
     listening: Callable[[str], object],
     timeout: float | None = None,
     input_descriptor: int | None = None,
-    watch_signals: bool = False,
+    signals: Sequence[int] = (),
 ) -> "RunReport":
     """Runs a machine to its end, and lets debuggers in meanwhile.
 
@@ -39,10 +38,10 @@ async def serve(
     GdbError if nobody can connect to `address`; other KevErrors for the machine.
     """
     async with listen(address) as listener:
-        listening(_connectable(listener, address))
         player = Player(opener, output)
+        listening(_connectable(listener, address))
         try:
-            await _run(player, listener, wait, timeout, input_descriptor, watch_signals)
+            await _run(player, listener, wait, timeout, input_descriptor, signals)
             player.machine.note_end()
             return player.machine.report()
         except BaseExceptionGroup as group:
@@ -128,7 +127,7 @@ async def _run(
     wait: bool,
     timeout: float | None,
     input_descriptor: int | None,
-    watch_signals: bool,
+    signals: Sequence[int],
 ) -> None:
     debuggee = Debuggee(player)
     reception = _Reception(debuggee)
@@ -138,12 +137,12 @@ async def _run(
             player.end(ending)
             nursery.cancel_scope.cancel()
 
-        if watch_signals:
-            nursery.start_soon(_watch_for_interrupt, end)
+        if signals:
+            nursery.start_soon(_watch_for_signals, end, signals)
         if timeout is not None:
             nursery.start_soon(_watch_for_timeout, end, timeout)
         if input_descriptor is not None:
-            nursery.start_soon(_forward_input, player, input_descriptor, end)
+            nursery.start_soon(_forward_input, player, input_descriptor, end, bool(signals))
         nursery.start_soon(reception.receive, listener)
         await player.begin()
         if wait:
@@ -165,10 +164,10 @@ async def _alternate(debuggee: Debuggee, reception: _Reception) -> None:
             return
 
 
-async def _watch_for_interrupt(end: Callable[[Ending], None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT) as signals:
-        async for _ in signals:
-            end(Ending.interrupted())
+async def _watch_for_signals(end: Callable[[Ending], None], signals: Sequence[int]) -> None:
+    with trio.open_signal_receiver(*signals) as received:
+        async for number in received:
+            end(Ending.by_signal(number))
 
 
 async def _watch_for_timeout(end: Callable[[Ending], None], seconds: float) -> None:
@@ -176,9 +175,11 @@ async def _watch_for_timeout(end: Callable[[Ending], None], seconds: float) -> N
     end(Ending.timed_out(seconds))
 
 
-async def _forward_input(player: Player, descriptor: int, end: Callable[[Ending], None]) -> None:
+async def _forward_input(player: Player, descriptor: int, end: Callable[[Ending], None], job_control: bool) -> None:
+    def leave() -> None:
+        end(Ending.left())
+
     try:
-        with single_characters(descriptor):
-            await forward_input(descriptor, player, lambda: end(Ending.left()), player.expect_input)
+        await InputForwarder(descriptor, player, leave, player.expect_input, job_control=job_control).run()
     finally:
         player.expect_input(False)

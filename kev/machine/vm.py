@@ -40,6 +40,7 @@ from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
+from kev.subscribers import Subscribers
 
 Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
@@ -100,6 +101,10 @@ class Vm:
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None
+        self.log: Final[Subscribers[[bytes]]] = Subscribers()
+        """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
+        self.halted: Callable[[VcpuState], None] = _wait_for_nmi
+        """Told of every HLT with interrupts off."""
         self.com1: SerialPort | None = None
         """Where input goes."""
         self.expects_input = False
@@ -137,7 +142,8 @@ class Vm:
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
         self.end(Ending.exited(exit_code))
-        self.engine.yield_soon()
+        if self.interrupts.executing is not None:
+            self.engine.yield_soon()
 
     # Running.
 
@@ -241,6 +247,8 @@ class Vm:
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT
         self.interrupts.interrupt_changed(vcpu.index)
+        if self.ending is None and not vcpu.state.interrupts_enabled:
+            self.halted(vcpu.state)
 
     # Exits.
 
@@ -353,6 +361,10 @@ class Vm:
             f"{self.where(vcpu)}: triple fault{cause}; CR0 {state.cr0:#x} CR2 {state.cr2:#x} CR3 {state.cr3:#x} "
             f"CR4 {state.cr4:#x} EFER {state.efer:#x} RSP {state.rsp:#x} CS {state.cs.selector:#x} RFLAGS {state.rflags:#x}"
         )
+
+
+def _wait_for_nmi(_state: VcpuState) -> None:
+    """What a processor does that is halted with interrupts off."""
 
 
 def _end_slice(_vcpu: VcpuState, _exit: Exit) -> None:

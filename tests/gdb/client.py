@@ -10,7 +10,7 @@ import trio
 from kev.gdb.address import UnixAddress
 from kev.gdb.packets import frame
 from kev.gdb.server import serve
-from kev.machine.api import Image, opened
+from kev.machine.api import Image, opened, wanted_machine
 from kev.machine.run_report import RunReport
 
 
@@ -115,7 +115,7 @@ async def served(image: Image, folder: Path, *, wait: bool = True, **wishes: Any
 
     async def run() -> None:
         guest.report = await serve(
-            lambda _repeating: opened(image, **wishes),
+            lambda _repeating: opened(wanted_machine(image, wishes)),
             UnixAddress(str(guest.path)),
             wait=wait,
             output=guest.output.extend,

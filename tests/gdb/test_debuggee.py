@@ -15,14 +15,14 @@ from kev.gdb.history import Moment
 from kev.gdb.player import Player
 from kev.gdb.registers import linear_rip
 from kev.gdb.stops import StopReason
-from kev.machine.api import launch, opened
+from kev.machine.api import launch, opened, wanted_machine
 
 GUESTS = ["lost-update", "smp", "timer", "events", "events32", "user"]
 
 
 @asynccontextmanager
 async def debuggee(image: str, output: bytearray, **wishes: Any) -> AsyncIterator[Debuggee]:
-    player = Player(lambda _repeating: opened(image, **wishes), output.extend)
+    player = Player(lambda _repeating: opened(wanted_machine(image, wishes)), output.extend)
     try:
         await player.begin()
         yield Debuggee(player)

@@ -125,12 +125,12 @@ def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"vcpus": 0}, "0 vCPUs: a machine has 1 to 64"),
-        ({"boot": "grub"}, "no boot protocol is named 'grub'"),
-        ({"memory": 0}, "RAM of 0 KiB: the least is one page of 4 KiB"),
+        ({"vcpus": 0}, "vcpus: 0: a machine has 1 to 64 vCPUs"),
+        ({"boot": "grub"}, "boot: 'grub': there is no such boot protocol"),
+        ({"memory": 0}, "memory: 0: 0 bytes are too few: the least is 1M"),
         (
             {"disks": [("disk", "floppy")]},
-            "disk disk: there is no device 'floppy' to put it behind, but there are svirtb, virtio, virtio-pci, ide$",
+            "disks: disk: 'floppy': there is no such device for a disk: There are svirtb, virtio, virtio-pci, ide$",
         ),
         (
             {"disks": [("no/such/disk", "ide")]},
@@ -169,7 +169,7 @@ def test_paging_and_timeline_are_as_asked_for() -> None:
 
 
 def test_a_slow_source_is_waited_for() -> None:
-    report = kev.launch("hypercalls", source_delay=SourceDelay(0.001))
+    report = kev.launch("hypercalls", source_latency=SourceDelay(0.001))
     assert report.page_waits == 1
     assert report.output == b"printed by a hypercall\n"
 

@@ -12,6 +12,8 @@ from kev.cli.main import kev
 from kev.measure.errors import BenchError
 from kev.measure.processes import BANNER, kev_run, measure_process
 
+pytestmark = pytest.mark.slow
+
 
 def bench(*arguments: str) -> Result:
     return CliRunner().invoke(kev, ["bench", *arguments], prog_name="kev")

@@ -83,6 +83,7 @@ def test_kevs_own_pager_survives() -> None:
     assert report["failures"] == []
 
 
+@pytest.mark.slow
 def test_the_catalogue_is_checked_as_a_whole() -> None:
     result = race("explore", "--all", "--runs", "1000", "--json", "--jobs", "2")
     report = json.loads(result.stdout)
@@ -93,6 +94,7 @@ def test_the_catalogue_is_checked_as_a_whole() -> None:
     assert all(mutant["by"]["exhaustive"]["runs"] <= 1_000 for mutant in report["mutants"])
 
 
+@pytest.mark.slow
 def test_a_guest_s_race_is_found_told_and_replayed(tmp_path: Path) -> None:
     result = race("lost-update", "--smp", "3", "--svg", "race.svg")
     assert result.exit_code == 1
@@ -113,6 +115,7 @@ def test_what_failed_once_is_tried_first() -> None:
     assert again.stdout.startswith("wrong exit code again: ")
 
 
+@pytest.mark.slow
 def test_a_guest_s_report_is_json() -> None:
     report = json.loads(race("smp", "--runs", "2", "--json").stdout)
     assert (report["target"], report["runs"], report["failure"]) == ("smp", 2, None)

@@ -12,7 +12,6 @@ from kev.pager.source import read_exactly
 from kev.race import RaceDetected, check_guest
 from kev.race.errors import TokenError
 from kev.race.explore import Found, explore
-from kev.race.guest.configuration import MachineWishes
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.source import MemorySource, ScheduledSource
 from kev.race.guest.subject import CannotRace, GuestSubject
@@ -24,12 +23,15 @@ from kev.race.strategy import Exhaustive, SeededRandom, make_strategy
 from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
+from kev.spec.machine_spec import MachineSpec
+
+pytestmark = pytest.mark.slow
 
 RACY = ("lost-update", "bad-spinlock", "boot-race")
 
 
 def guest(name: str, vcpus: int = 2) -> GuestSubject:
-    return GuestSubject.find(name, MachineWishes(vcpus=vcpus))
+    return GuestSubject.find(MachineSpec(name, vcpus=vcpus))
 
 
 def found(subject: GuestSubject, strategy: str = "random", runs: int = 500) -> Found:
@@ -132,32 +134,32 @@ def test_a_guest_can_be_a_test_of_pytest(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_token_names_the_guest_and_its_machine() -> None:
-    subject = GuestSubject.find("lost-update", MachineWishes(vcpus=3, memory=32 << 20, command_line="a 'b'"))
+    subject = GuestSubject.find(MachineSpec("lost-update", vcpus=3, memory=32 << 20, command_line="a 'b'"))
     assert GuestSubject.identified(subject.identity) == subject
 
 
 def test_a_token_of_another_image_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "kernel"
     file.write_bytes(image_of("lost-update"))
-    configuration = guest("lost-update").configuration
-    identity = GuestSubject.find(str(file), MachineWishes(vcpus=2)).identity
+    spec = guest("lost-update").spec
+    identity = GuestSubject.find(MachineSpec(str(file), vcpus=2)).identity
     file.write_bytes(image_of("bad-spinlock"))
     # Another wish, because files are read once for all runs of a process.
-    other = GuestSubject.find(str(file), MachineWishes(vcpus=2, memory=32 << 20)).identity
+    other = GuestSubject.find(MachineSpec(str(file), vcpus=2, memory=32 << 20)).identity
     changed = type(identity)(identity.kind, identity.target, other.details.replace(other.details[-8:], identity.details[-8:]))
-    assert configuration.image == "lost-update"
+    assert spec.image == "lost-update"
     with pytest.raises(TokenError, match=r"its image or a module has changed since the token was made"):
         GuestSubject.identified(changed)
 
 
 def test_a_guest_that_does_not_end_by_itself_is_refused() -> None:
     with pytest.raises(CannotRace, match=r"triple does not end by itself even if nobody interferes: .* triple fault"):
-        GuestSubject.find("triple", MachineWishes(vcpus=2))
+        GuestSubject.find(MachineSpec("triple", vcpus=2))
 
 
 def test_a_guest_on_one_vcpu_is_refused() -> None:
     with pytest.raises(CannotRace, match=r"hypercalls on one vCPU: a race takes at least 2"):
-        GuestSubject.find("hypercalls")
+        GuestSubject.find(MachineSpec("hypercalls"))
 
 
 def test_a_page_that_differs_from_the_image_is_found() -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from kev.addressing import Gpa
 from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.control_registers import DEFINED_CR4
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
 from kev.engine.amdv.flags import settle_flags
@@ -34,13 +35,26 @@ _HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
 _ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error & 2 else Access.READ for error in range(0x20))
 
 _VMCALL_BYTES: Final = b"\x0f\x01\xc1"
+_TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 _DEBUG: Final = 1
 
 
 class CpuExits:
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_port_trap", "_vmcb", "code", "debug_stops", "events", "intercepts", "linear", "slice", "uc")
+    __slots__ = (
+        "_cut_short",
+        "_port_trap",
+        "_vmcb",
+        "code",
+        "debug_stops",
+        "events",
+        "intercepts",
+        "linear",
+        "permitted_cr4",
+        "slice",
+        "uc",
+    )
 
     def __init__(
         self,
@@ -58,6 +72,8 @@ class CpuExits:
         self.linear: Final = linear
         self.intercepts: Final = intercepts
         self.code: Final = code
+        self.permitted_cr4 = DEFINED_CR4
+        """What the guest may set in CR4."""
         self.debug_stops: DebugStops | None = None
         """Breakpoints and watchpoints, while there are any."""
         self._vmcb: Final = vmcb
@@ -166,21 +182,29 @@ class CpuExits:
             vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
             vcpu.rip = vcpu.quads[layout.EXCEPTION_NEXT_EIP >> 3]
             self.events.raise_software_interrupt(vcpu, INVALID_OPCODE.vector)
-        elif self.events.delivering is None and self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 3) == _VMCALL_BYTES:
-            vmcall(self, vcpu)
-            self.events.deliver_pending(vcpu)
         elif self.events.delivering is None:
-            self._raise_undefined(vcpu)
+            self._on_undefined(vcpu)
         else:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
         return True
 
+    def _on_undefined(self, vcpu: AmdvVcpu) -> None:
+        """An instruction that the CPU does not know, but a guest may."""
+        code = self.linear.peek(vcpu, vcpu.instruction_address, len(_VMCALL_BYTES))
+        if code == _VMCALL_BYTES:
+            vmcall(self, vcpu)
+            self.events.deliver_pending(vcpu)
+        elif code[:1] == _TWO_BYTE:
+            self.events.raise_exception(vcpu, INVALID_OPCODE)
+        else:
+            self._raise_undefined(vcpu)
+
     def _raise_undefined(self, vcpu: AmdvVcpu) -> None:
-        """#UD, or what INT1 is for, which the CPU does not know."""
+        """#UD, or what INT1 is for."""
         from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length
 
         try:
-            length = int1_length(self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION))
+            length = int1_length(self.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION))
         except UndecodableInstruction:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
         else:

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Final
 
 from kev.addressing import is_canonical
 from kev.engine.amdv import layout, vmcb
-from kev.engine.amdv.control_registers import read_cr0, read_cr8, read_descriptor_table, write_address_space, write_cr4, write_cr8
+from kev.engine.amdv.control_registers import (
+    read_cr0,
+    read_cr8,
+    read_descriptor_table,
+    write_cr0,
+    write_cr3,
+    write_cr4,
+    write_cr8,
+)
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import FS, GS, AmdvVcpu
 from kev.exits import (
@@ -134,7 +142,7 @@ def rdtsc(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
 def _finish_rdtsc(linear: LinearMemory, vcpu: AmdvVcpu, value: int) -> None:
     """RDTSC, or RDTSCP, which the emulated CPU reports as the same exit."""
     _load_edx_eax(vcpu, value)
-    if linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 2) == _RDTSC_BYTES:
+    if linear.peek(vcpu, vcpu.instruction_address, 2) == _RDTSC_BYTES:
         vcpu.skip(2)
     else:
         vcpu.rcx = vcpu.quads[layout.TSC_AUX >> 3] & _MASK32
@@ -171,6 +179,8 @@ def undefined(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
 INTERCEPTED: Final[dict[int, Callable[["CpuExits", AmdvVcpu], None]]] = {
     vmcb.CR0_READ: read_cr0,
     vmcb.CR8_READ: read_cr8,
+    vmcb.CR0_WRITE: write_cr0,
+    vmcb.CR3_WRITE: write_cr3,
     vmcb.CR4_WRITE: write_cr4,
     vmcb.CR8_WRITE: write_cr8,
     vmcb.CPUID: cpuid,
@@ -183,6 +193,5 @@ INTERCEPTED: Final[dict[int, Callable[["CpuExits", AmdvVcpu], None]]] = {
     vmcb.MONITOR: undefined,
     vmcb.MWAIT: undefined,
     **dict.fromkeys(vmcb.SVM_INSTRUCTIONS, undefined),
-    **dict.fromkeys(vmcb.ADDRESS_SPACE_WRITES, write_address_space),
     **dict.fromkeys(vmcb.DESCRIPTOR_TABLE_READS, read_descriptor_table),
 }

@@ -1,0 +1,203 @@
+"""What `kev run` does, once its command line is read."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
+from kev.errors import KevError
+from kev.machine.ending import EXIT_CODE_MISTAKE, EndingKind
+from kev.spec.errors import SpecError
+from kev.spec.fields import Arity
+from kev.spec.machine_spec import MachineSpec
+
+if TYPE_CHECKING:
+    from kev.machine.run_report import RunReport
+    from kev.pager.policy import PagingPolicy
+
+RUN_OPTIONS: Final = (
+    *machine_options(),
+    PRINT_SPEC,
+    Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
+    Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
+    Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
+    Option("trace_exits", ("--trace-exits",), "Write a line for every exit to stderr.", arity=Arity.FLAG),
+    Option("gdb", ("--gdb",), "Let gdb or lldb in, there. With --seed, they may go back in time.", "[HOST:]PORT|unix:PATH"),
+    Option("wait", ("--wait",), "With --gdb: do not begin before a debugger says so.", arity=Arity.FLAG),
+    Option("log_level", ("--log-level",), "Write events of this level and above to stderr.", "LEVEL"),
+)
+
+
+def main(words: Sequence[str]) -> int | None:
+    """Runs `kev run` with the words of its command line. The exit code, or None if click has to be asked about them."""
+    given = parse(words, RUN_OPTIONS, "image")
+    if given is None:
+        return None
+    try:
+        return run(given)
+    except KevError as error:
+        sys.stderr.write(f"kev: {error}\n")
+        return EXIT_CODE_MISTAKE
+
+
+def run(given: Mapping[str, Any]) -> int:
+    """Launches a guest: `given` has the values of `RUN_OPTIONS`, and `image`. The exit code. KevError."""
+    spec = described(given)
+    if given["print_spec"]:
+        return _print(spec)
+    report, trace = given["report"], given["trace"]
+    if given["timeline"] and report is None and trace is None:
+        raise SpecError("--timeline: it is a part of the report: add --report FILE.json")
+    if given["wait"] and given["gdb"] is None:
+        raise SpecError("--wait: there is no debugger to wait for: add --gdb [HOST:]PORT")
+    if given["log_level"] is not None:
+        from kev import log
+
+        log.configure(choice("--log-level", given["log_level"], log.LEVELS))
+    _check_writable(report, trace)
+    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given)
+    _write_files(outcome, report, trace)
+    _conclude(outcome)
+    return outcome.exit_code
+
+
+def _print(spec: MachineSpec) -> int:
+    from kev.guests.spec_files import resolved
+
+    sys.stdout.write(resolved(spec).to_toml())
+    return 0
+
+
+def _launch(spec: MachineSpec, given: Mapping[str, Any]) -> "RunReport":
+    if given["gdb"] is None:
+        from kev.machine.api import launch
+    else:
+        launch = _debugged(given["gdb"], wait=bool(given["wait"]))
+    return launch(
+        spec,
+        paging=_shown_loading(spec),
+        output=_write,
+        logs=given["logs"] or (),
+        log=_write_log,
+        trace_exits=_write_line if given["trace_exits"] else None,
+        input_descriptor=_standard_input(),
+        interrupt_ends=True,
+    )
+
+
+def _debugged(address: str, *, wait: bool) -> "Callable[..., RunReport]":
+    """A `launch` that lets debuggers in."""
+    from functools import partial
+
+    from kev.gdb.launch import debug
+
+    def tell(place: str) -> None:
+        then = ", which begins with `continue`" if wait else ""
+        _write_line(f"kev: gdb: listening on {place}; `target remote {place}`{then}")
+
+    return partial(debug, address=address, wait=wait, listening=tell)
+
+
+def _shown_loading(spec: MachineSpec) -> "PagingPolicy | None":
+    """Eager loading with a progress bar; None for another policy."""
+    if spec.paging != "eager":
+        return None
+    from kev.cli.loading_bar import LoadingBar
+    from kev.pager.policy import Eager
+
+    return Eager(LoadingBar())
+
+
+def _check_writable(*files: str | None) -> None:
+    for file in files:
+        if file is not None:
+            from kev.observe.output import check_writable
+
+            check_writable(file)
+
+
+def _write_files(outcome: "RunReport", report: str | None, trace: str | None) -> None:
+    if report is not None:
+        from kev.observe.output import write_json
+
+        write_json(report, outcome.as_dict(), compact=outcome.timeline is not None)
+    if trace is not None:
+        from kev.observe.output import write_json
+        from kev.observe.trace_file import trace_events
+
+        write_json(trace, trace_events(outcome.as_dict()), compact=True)
+
+
+def _standard_input() -> int | None:
+    """The descriptor of standard input, or None if the process has none."""
+    try:
+        return sys.stdin.fileno()
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _write(data: bytes) -> None:
+    """Writes all of `data` to standard output, however slowly it is read. OutputError if it cannot be written."""
+    try:
+        stream = sys.stdout.buffer
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[stream.write(rest) :]
+            except BlockingIOError as error:
+                rest = rest[error.characters_written :]
+                _wait_for_reader()
+        _flush()
+    except (AttributeError, OSError, ValueError) as error:
+        from kev.observe.output import OutputError
+
+        _give_up_output()
+        raise OutputError(f"standard output cannot be written: {getattr(error, 'strerror', None) or 'it is closed'}") from error
+
+
+def _write_log(data: bytes) -> None:
+    _write_line(data.decode(errors="replace").removesuffix("\n"))
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _flush() -> None:
+    while True:
+        try:
+            sys.stdout.buffer.flush()
+        except BlockingIOError:
+            _wait_for_reader()
+        else:
+            return
+
+
+def _wait_for_reader() -> None:
+    from select import select
+
+    select([], [sys.stdout.fileno()], [])
+
+
+def _give_up_output() -> None:
+    """What is buffered goes nowhere: at the end of the process it would fail once more."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):
+        sys.stdout = None
+
+
+def _conclude(outcome: "RunReport") -> None:
+    """What only a screen would have shown; the closing lines on stderr."""
+    if outcome.first_output_ms is None and outcome.screen:
+        _write(f"{outcome.screen}\n".encode())
+    if outcome.ending.kind is not EndingKind.EXITED:
+        sys.stderr.write(f"kev: {outcome.ending.message}\n")
+    first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"
+    sys.stderr.write(
+        f"kev: loaded {outcome.pages_loaded:,} of {outcome.ram_pages:,} pages ({outcome.image_pages:,} in the image){first}, "
+        f"ended after {outcome.run_ms:.0f} ms\n"
+    )
+    if "missed" in outcome.paging:
+        sys.stderr.write(f"kev: {outcome.paging['missed']:,} of them were not in the recorded working set\n")
