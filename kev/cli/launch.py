@@ -1,7 +1,7 @@
 """What `kev run` does, once its command line is read."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
@@ -23,6 +23,8 @@ RUN_OPTIONS: Final = (
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
     Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
     Option("trace_exits", ("--trace-exits",), "Write a line for every exit to stderr.", arity=Arity.FLAG),
+    Option("gdb", ("--gdb",), "Let gdb or lldb in, there. With --seed, they may go back in time.", "[HOST:]PORT|unix:PATH"),
+    Option("wait", ("--wait",), "With --gdb: do not begin before a debugger says so.", arity=Arity.FLAG),
     Option("log_level", ("--log-level",), "Write events of this level and above to stderr.", "LEVEL"),
 )
 
@@ -47,6 +49,8 @@ def run(given: Mapping[str, Any]) -> int:
     report, trace = given["report"], given["trace"]
     if given["timeline"] and report is None and trace is None:
         raise SpecError("--timeline: it is a part of the report: add --report FILE.json")
+    if given["wait"] and given["gdb"] is None:
+        raise SpecError("--wait: there is no debugger to wait for: add --gdb [HOST:]PORT")
     if given["log_level"] is not None:
         from kev import log
 
@@ -66,8 +70,10 @@ def _print(spec: MachineSpec) -> int:
 
 
 def _launch(spec: MachineSpec, given: Mapping[str, Any]) -> "RunReport":
-    from kev.machine.api import launch
-
+    if given["gdb"] is None:
+        from kev.machine.api import launch
+    else:
+        launch = _debugged(given["gdb"], wait=bool(given["wait"]))
     output = StandardOutput()
     report = launch(
         spec,
@@ -85,6 +91,19 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any]) -> "RunReport":
     if output.error is not None:
         raise output.error
     return report
+
+
+def _debugged(address: str, *, wait: bool) -> "Callable[..., RunReport]":
+    """A `launch` that lets debuggers in."""
+    from functools import partial
+
+    from kev.gdb.launch import debug
+
+    def tell(place: str) -> None:
+        then = ", which begins with `continue`" if wait else ""
+        _write_line(f"kev: gdb: listening on {place}; `target remote {place}`{then}")
+
+    return partial(debug, address=address, wait=wait, listening=tell)
 
 
 def _shown_loading(spec: MachineSpec) -> "PagingPolicy | None":

@@ -114,7 +114,7 @@ def run(
     as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
     """
     try:
-        signals = _signals(interrupt_ends)
+        signals = signals_that_end(interrupt_ends)
         with _signals_end(machine, signals):
             _run(machine, timeout, input_descriptor, signals)
         machine.note_end()
@@ -126,8 +126,8 @@ def run(
     return report
 
 
-def _signals(interrupt_ends: bool) -> Sequence[int]:
-    """Those that end the run. Other threads than the main one get none; a library leaves all but Ctrl-C to its user."""
+def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
+    """The signals that end a run. Other threads than the main one get none; a library leaves all but Ctrl-C to its user."""
     if threading.current_thread() is not threading.main_thread():
         return ()
     return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupt_ends else (signal.SIGINT,)
