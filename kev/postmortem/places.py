@@ -72,6 +72,12 @@ class Places:
             self._places[key] = self._find(address, gpa)
         return self._places[key]
 
+    def before(self, address: int, gpa: int | None = None) -> Place:
+        """The place of the call that returns to an address: in the same function, though that may end with the call."""
+        found = self.at(address - 1, None if gpa is None else gpa - 1)
+        offset = None if found.offset is None else found.offset + 1
+        return attrs.evolve(found, address=address, offset=offset)
+
     def linked_at(self, address: int, gpa: int | None = None) -> int | None:
         """The address by p_vaddr of what lies at a linear address; None if it is not of the image."""
         return next(iter(_candidates(self._image.segments, address, gpa)), None)
