@@ -7,8 +7,9 @@ import attrs
 from kev.postmortem.loaded_memory import LoadedMemory
 from kev.postmortem.registers import VcpuRegisters
 
-_BEFORE: Final = 16
+_BEFORE: Final = 12
 _FROM: Final = 32
+_SHOWN: Final = 14
 _MOST_INSTRUCTIONS: Final = 5
 
 
@@ -19,7 +20,7 @@ class CodeBytes:
     address: int
     """Linear, of the instruction."""
     before: bytes
-    """Up to 16 bytes in front of it."""
+    """Up to 12 bytes in front of it."""
     code: bytes
     """From it on; empty if they cannot be read."""
     instructions: tuple[tuple[int, str], ...] = ()
@@ -31,7 +32,7 @@ class CodeBytes:
             return ["the code there cannot be read: its page is not loaded, or not mapped"]
         if self.instructions:
             return [f"{'>' if address == self.address else ' '} {address:#x}: {text}" for address, text in self.instructions]
-        rest = self.code[1:16].hex(" ")
+        rest = self.code[1:_SHOWN].hex(" ")
         return [f"{self.before.hex(' ')} <{self.code[:1].hex()}> {rest}".strip()]
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kev.postmortem.registers import VcpuRegisters
 NT_PRSTATUS: Final = 1
 NT_FPREGSET: Final = 2
 NT_PRXFPREG: Final = 0x46E62B7F
-NT_KEV: Final = 1
+NT_KEV: Final = 0x76656B
 """The type of the note that is JSON, by the name "kev"."""
 KEV: Final = "kev"
 _CORE: Final = "CORE"

@@ -17,7 +17,7 @@ from kev.postmortem.places import Place, Places
 from kev.postmortem.registers import GENERAL, VcpuRegisters
 from kev.postmortem.walk import Walk, walk
 
-_MOST_EXCEPTIONS: Final = 6
+_MOST_EXCEPTIONS: Final = 4
 _MOST_LINES_OF_FRAMES: Final = 10
 _MOST_FRAMES_OF_OTHERS: Final = 4
 _FLAGS: Final = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT", 16: "RF", 17: "VM", 18: "AC"}
@@ -238,8 +238,9 @@ def _segment(registers: VcpuRegisters, name: str) -> str:
 def _exception_lines(exceptions: Sequence[ExceptionAt]) -> list[str]:
     lines = []
     for exception in exceptions[-_MOST_EXCEPTIONS:]:
-        place = "" if exception.place is None else f" in {exception.place}"
-        lines.append(f"{exception.text}{place}")
+        lines.append(exception.text)
+        if exception.place is not None:
+            lines.append(f"  in {exception.place}")
     return lines
 
 
