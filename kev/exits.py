@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from kev import x86
 from kev.addressing import Gpa, Gva
 
 
@@ -130,6 +131,30 @@ class PreemptionTimer:
     """The budget of the slice is used up (Intel: "VMX-preemption timer expired"). Nothing to finish."""
 
 
+@attrs.frozen(slots=True)
+class Breakpoint:
+    """A vCPU is about to execute the instruction at a breakpoint of `Engine.set_breakpoints`. RIP is on it. Nothing to finish."""
+
+    gva: Gva
+    """Its linear address: the code segment's base and RIP."""
+
+
+@attrs.frozen(slots=True)
+class Watchpoint:
+    """A vCPU has accessed memory that is watched by `Engine.set_watchpoints`. Nothing to finish.
+
+    The access is done, and so is the instruction: RIP is past it, or on it if a repeated string instruction has iterations left.
+    If an interrupt or exception followed at once, RIP is on its handler.
+    """
+
+    gva: Gva
+    """The lowest watched address of the access."""
+    size: int
+    """Of the access, in bytes, as the CPU made it; one of 16 bytes is made in two parts."""
+    access: Access
+    """READ or WRITE, whichever came first."""
+
+
 Exit: TypeAlias = (
     EptViolation
     | IoIn
@@ -146,6 +171,8 @@ Exit: TypeAlias = (
     | CrAccess
     | TripleFault
     | PreemptionTimer
+    | Breakpoint
+    | Watchpoint
 )
 
 
@@ -169,8 +196,8 @@ class GuestException:
     """What CR2 becomes, for a page fault."""
 
 
-GENERAL_PROTECTION: Final = GuestException(13, 0)
-INVALID_OPCODE: Final = GuestException(6)
+GENERAL_PROTECTION: Final = GuestException(x86.GENERAL_PROTECTION, 0)
+INVALID_OPCODE: Final = GuestException(x86.INVALID_OPCODE)
 
 Reply: TypeAlias = int | CpuidResult | GuestException
 """What finishes an exit. An int is what the instruction reads (0 where it reads nothing)."""

@@ -3,7 +3,8 @@
 from typing import Final
 
 from kev.addressing import Gpa
-from kev.engine.base import EntryState, SegmentRegister
+from kev.engine.base import EntryState
+from kev.engine.registers import SegmentRegister
 
 MULTIBOOT2_MAGIC: Final = 0x36D7_6289
 """What EAX tells a kernel that comes from a Multiboot2 boot loader."""

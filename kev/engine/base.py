@@ -4,24 +4,14 @@ An engine executes guest code in slices. A slice ends with an exit; most exits a
 function, without leaving the CPU, and the guest goes on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import attrs
 
 from kev.addressing import Gpa
-from kev.exits import Exit, GuestException, Reply
-
-
-class SegmentRegister(NamedTuple):
-    """A segment register with its hidden part (Intel SDM vol. 3, "SegmentRegister registers")."""
-
-    selector: int
-    base: int
-    limit: int
-    """The last valid offset, in bytes, granularity already applied."""
-    access: int
-    """Bits 40-47 of the descriptor in 0-7, bits 52-55 in 12-15: the format of Intel's VMCS access rights."""
+from kev.engine.registers import DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
+from kev.exits import Access, Exit, GuestException, Reply
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -46,7 +36,8 @@ class EntryState:
 class VcpuState(Protocol):
     """One vCPU's registers as the engine keeps them; readable and writable whenever the vCPU is not executing.
 
-    `rip` is the instruction that exited. The setters take effect when the vCPU runs next.
+    `rip` is the instruction that exited. What is written takes effect when the vCPU runs next. Nothing is checked: a state that no
+    processor could be in leads to what no processor would do. After `Engine.close` everything can still be read.
     """
 
     rax: int
@@ -66,33 +57,65 @@ class VcpuState(Protocol):
     r14: int
     r15: int
     rip: int
+    rflags: int
+
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    """CR8 is the interrupt controller's."""
+    efer: int
+    """EFER, as the guest sees it."""
+
+    dr0: int
+    dr1: int
+    dr2: int
+    dr3: int
+    dr6: int
+    dr7: int
+
+    gdtr: DescriptorTable
+    idtr: DescriptorTable
 
     @property
     def index(self) -> int:
         """The vCPU's number, from 0: its APIC id."""
 
     @property
-    def rflags(self) -> int: ...
-    @property
     def interrupts_enabled(self) -> bool:
         """RFLAGS.IF."""
 
-    @property
-    def cr0(self) -> int: ...
-    @property
-    def cr2(self) -> int: ...
-    @property
-    def cr3(self) -> int: ...
-    @property
-    def cr4(self) -> int: ...
-    @property
-    def efer(self) -> int: ...
     @property
     def cpl(self) -> int:
         """The current privilege level, 0 to 3."""
 
     @property
     def cs(self) -> SegmentRegister: ...
+
+    def segment(self, name: str) -> SegmentRegister:
+        """One of the segment registers in `kev.engine.registers.SEGMENTS`."""
+
+    def set_segment(self, name: str, value: SegmentRegister) -> None:
+        """Loads a segment register with its hidden part, whatever the descriptor tables say. SS has the privilege level."""
+
+    def read_msr(self, index: int) -> int:
+        """One of `kev.engine.registers.MSRS`. KeyError if it is another."""
+
+    def write_msr(self, index: int, value: int) -> None: ...
+
+    def read_fpu(self) -> FpuState:
+        """The registers of x87 and SSE."""
+
+    def write_fpu(self, state: FpuState) -> None: ...
+
+    def read_events(self) -> PendingEvents:
+        """What comes before the next instruction."""
+
+    def write_events(self, events: PendingEvents) -> None: ...
+
+    @property
+    def history(self) -> Sequence[RaisedEvent]:
+        """The last `kev.engine.registers.HISTORY_LENGTH` exceptions and interrupts, the latest last."""
 
     @property
     def instructions(self) -> int:
@@ -157,5 +180,26 @@ class Engine(Protocol[State]):
 
     def written(self, hpa: int) -> None:
         """A device has written to the page of host-physical memory that holds `hpa`: what was its code is no longer."""
+
+    def set_breakpoints(self, addresses: frozenset[int]) -> None:
+        """Every vCPU exits with `Breakpoint` before it executes the instruction at one of these linear addresses.
+
+        The next run after that exit executes the instruction. A vCPU that stands at a breakpoint for another reason exits at once,
+        unless `pass_breakpoint` says otherwise. One whose budget ends at a breakpoint exits with `Breakpoint`, too. A string
+        instruction that repeats itself is one instruction here.
+
+        Guest memory is as it was, and so are counts of instructions. Slices without a number of instructions take longer, and are
+        counted, while there are breakpoints or watchpoints. Neither may be changed from `service`.
+        """
+
+    def pass_breakpoint(self, vcpu: State) -> None:
+        """The vCPU's next run begins with the instruction at RIP, even if a breakpoint is there."""
+
+    def set_watchpoints(self, watchpoints: Sequence[tuple[range, Access]]) -> None:
+        """Every vCPU exits with `Watchpoint` behind an instruction that has read or written these linear addresses.
+
+        What counts is the memory that lies there at the time, by whatever address it is accessed. What the hypervisor and devices
+        write does not count, nor what the CPU reads and writes in page tables, nor fetches of instructions.
+        """
 
     def close(self) -> None: ...

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from kev.engine.base import Engine, EntryState, SegmentRegister
+from kev.engine.base import Engine, EntryState
+from kev.engine.registers import SegmentRegister
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.subscribers import Subscribers
 

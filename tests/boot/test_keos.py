@@ -3,7 +3,8 @@ import struct
 import pytest
 
 from kev.boot.base import BootError, Module
-from kev.engine.base import EntryState, SegmentRegister
+from kev.engine.base import EntryState
+from kev.engine.registers import SegmentRegister
 from kev.pager.errors import PagerError
 from tests.boot.images import KEOS_BASE, MIB, elf, multiboot2_header, source
 from tests.boot.machine import GIB, Booted

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import kev
 from kev.boot.base import BootError, Module
-from kev.engine.base import EntryState, SegmentRegister
+from kev.engine.base import EntryState
+from kev.engine.registers import SegmentRegister
 from kev.pager.image import ImageError
 from tests.boot.images import CONTENTS, MIB, add_sections, elf, multiboot1_header, source
 from tests.boot.machine import GIB, Booted

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kev.boot.base import BootError, Module
-from kev.engine.base import EntryState, SegmentRegister
+from kev.engine.base import EntryState
+from kev.engine.registers import SegmentRegister
 from kev.pager.image import ImageError
 from tests.boot.images import CONTENTS, KEOS_BASE, MIB, add_sections, elf, multiboot2_header, source, tag2
 from tests.boot.machine import GIB, Booted

@@ -1,5 +1,6 @@
 from kev.boot.base import BootError
-from kev.engine.base import EntryState, SegmentRegister
+from kev.engine.base import EntryState
+from kev.engine.registers import SegmentRegister
 from tests.boot.machine import Booted
 from tests.fs.errors import refused
 

@@ -7,7 +7,8 @@ from kev.addressing import GIB, MIB, PAGE_SIZE, Gpa, page_floor, page_offset
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.vcpu import AmdvVcpu
-from kev.engine.base import Budget, EntryState, SegmentRegister
+from kev.engine.base import Budget, EntryState
+from kev.engine.registers import SegmentRegister
 from kev.exits import (
     GENERAL_PROTECTION,
     Cpuid,

@@ -66,7 +66,7 @@ def test_syscall_enters_the_kernel(slice_length: int | None) -> None:
         assert vcpu.rflags == 0xAD7 & ~IF
         assert vcpu.cpl == 0
         assert vcpu.rsp == USER_STACK
-        assert (vcpu.segment(1).selector, vcpu.segment(2).selector) == (KERNEL_CS, KERNEL_CS + 8)
+        assert (vcpu.segment("cs").selector, vcpu.segment("ss").selector) == (KERNEL_CS, KERNEL_CS + 8)
 
 
 @pytest.mark.parametrize(("mask", "cleared"), [(0, 0), (0x8D5, 0x8D5), (DF, DF), (AC, AC)])

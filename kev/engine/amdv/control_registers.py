@@ -43,7 +43,15 @@ def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     exits.intercepts.set_umip(bool(value & UMIP))
     if value & _SMEP:
         exits.code.watch()
+    if exits.debug_stops is not None:
+        exits.debug_stops.look_again(vcpu)
     vcpu.skip(instruction.length)
+
+
+def write_address_space(exits: "CpuExits", _vcpu: AmdvVcpu) -> None:
+    """CR0 or CR3, while linear addresses are watched."""
+    assert exits.debug_stops is not None
+    exits.debug_stops.about_to_change_address_space()
 
 
 def write_cr8(exits: "CpuExits", vcpu: AmdvVcpu) -> None:

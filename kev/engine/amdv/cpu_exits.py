@@ -1,7 +1,7 @@
 """What the CPU calls when it cannot go on by itself: an exit is a callback, and going on is returning from it."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kev.addressing import Gpa
 from kev.engine.amdv import layout, vmcb
@@ -23,6 +23,9 @@ from kev.engine.amdv.vmcb import Vmcb
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, Exit, GuestException, IoIn, IoOut, Reply
 from kev.page_tables.guest import GuestFault
 
+if TYPE_CHECKING:
+    from kev.engine.amdv.debug_stops import DebugStops
+
 _VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
 _NESTED_PAGE_FAULT: Final = _VMEXIT + vmcb.NPF
 _HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
@@ -37,7 +40,7 @@ _DEBUG: Final = 1
 class CpuExits:
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_port_trap", "_vmcb", "code", "events", "intercepts", "linear", "slice", "uc")
+    __slots__ = ("_cut_short", "_port_trap", "_vmcb", "code", "debug_stops", "events", "intercepts", "linear", "slice", "uc")
 
     def __init__(
         self,
@@ -55,6 +58,8 @@ class CpuExits:
         self.linear: Final = linear
         self.intercepts: Final = intercepts
         self.code: Final = code
+        self.debug_stops: DebugStops | None = None
+        """Breakpoints and watchpoints, while there are any."""
         self._vmcb: Final = vmcb
         self._cut_short: tuple[int, EptViolation | None] | None = None
         """Where a forbidden port access was begun, and what its check has to wait for."""
@@ -137,6 +142,8 @@ class CpuExits:
             return
         if exit.access is Access.EXECUTE:
             self.code.fetched(exit.gpa)
+        if self.debug_stops is not None:
+            self.debug_stops.look_again(vcpu)
         if self.events.delivering is not None:
             self.events.deliver(vcpu, self.events.delivering)
 

@@ -10,7 +10,10 @@ _SEGMENT_PREFIXES: Final = {0x26: ES, 0x2E: CS, 0x36: SS, 0x3E: DS, 0x64: FS, 0x
 _OPERAND_SIZE: Final = 0x66
 _ADDRESS_SIZE: Final = 0x67
 _LOCK: Final = 0xF0
-_PREFIXES: Final = frozenset({*_SEGMENT_PREFIXES, _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, 0xF2, 0xF3})
+_REPEAT: Final = frozenset({0xF2, 0xF3})
+_PREFIXES: Final = frozenset({*_SEGMENT_PREFIXES, _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, *_REPEAT})
+_REX: Final = 0x40  # to 0x4F, in 64-bit mode
+_STRING_INSTRUCTIONS: Final = frozenset({*range(0x6C, 0x70), *range(0xA4, 0xA8), *range(0xAA, 0xB0)})
 _INT1: Final = 0xF1
 _TWO_BYTE: Final = 0x0F
 _MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
@@ -72,7 +75,7 @@ def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
     operand_size = _size(4 if in_64_bit_mode or default_32 else 2, _OPERAND_SIZE in prefixes)
     segment = next((_SEGMENT_PREFIXES[prefix] for prefix in reversed(prefixes) if prefix in _SEGMENT_PREFIXES), None)
     rex = 0
-    if in_64_bit_mode and byte & 0xF0 == 0x40:
+    if in_64_bit_mode and byte & 0xF0 == _REX:
         rex = byte
         byte = stream.take()
     if byte != _TWO_BYTE:
@@ -98,6 +101,17 @@ def int1_length(code: bytes) -> int:
     if byte != _INT1 or _LOCK in prefixes:
         raise UndecodableInstruction
     return stream.position
+
+
+def is_repeated(code: bytes) -> bool:
+    """Whether `code` begins with a string instruction that is executed RCX times."""
+    try:
+        prefixes, byte = _prefixes(stream := _Bytes(code))
+        if byte & 0xF0 == _REX:
+            byte = stream.take()
+    except UndecodableInstruction:
+        return False
+    return byte in _STRING_INSTRUCTIONS and bool(_REPEAT.intersection(prefixes))
 
 
 def _prefixes(stream: _Bytes) -> tuple[list[int], int]:

@@ -83,7 +83,7 @@ class EventDelivery:
         for number in (4, 5):  # FS and GS, which VMRUN does not load
             data = entry.data
             flags = (data.access & 0xF0FF) << 8
-            vcpu.set_segment(number, data.selector, data.base, data.limit, flags)
+            vcpu.set_raw_segment(number, data.selector, data.base, data.limit, flags)
         self._vmcb.write_entry_state(entry)
         self._to_host_mode(vcpu)
 
@@ -94,13 +94,22 @@ class EventDelivery:
             vcpu.cr2 = exception.address
         vector = exception.vector
         vcpu.words[layout.OLD_EXCEPTION >> 2] = vector if vector in _CONTRIBUTORY_OR_PAGE_FAULT else _NO_EXCEPTION
+        self._write_running_state(vcpu)
+        self._vmcb.inject(vector)
+        self._to_host_mode(vcpu)
+
+    def prepare_load(self, vcpu: AmdvVcpu) -> None:
+        """Makes the next run begin with `vcpu`'s own state, loaded anew, and stop before its first instruction."""
+        self._vmcb.take_injection()
+        self._write_running_state(vcpu)
+        self._to_host_mode(vcpu)
+
+    def _write_running_state(self, vcpu: AmdvVcpu) -> None:
         self._vmcb.write_running_state(
             segments=tuple(_vmcb_segment(vcpu, number) for number in (ES, CS, SS, DS)),
             tables=(vcpu.raw_segment(GDTR)[1:3], vcpu.raw_segment(IDTR)[1:3]),
             registers=_vmcb_registers(vcpu),
         )
-        self._vmcb.inject(vector)
-        self._to_host_mode(vcpu)
 
     def finish_event(self, vcpu: AmdvVcpu) -> bool:
         """Says whether the event is in the guest's frame now; if not, something intervened and it has to be prepared again."""
@@ -118,7 +127,7 @@ class EventDelivery:
         quads[control], quads[control + 3], quads[control + 4] = _HOST_CR0, 0, _HOST_CR4
         quads[layout.EFER >> 3] = _HOST_EFER
         quads[layout.RFLAGS >> 3] = _HOST_RFLAGS
-        vcpu.set_segment(CS, 0, 0, 0xFFFF_FFFF, 0)
+        vcpu.set_raw_segment(CS, 0, 0, 0xFFFF_FFFF, 0)
         vcpu.rip = self._stub
         vcpu.rax = self._vmcb.address
         self._uc.flush_tlb()

@@ -4,10 +4,12 @@ All vCPUs of a machine are contexts of one Unicorn instance, so that they share 
 atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit is a callback, and going on is returning from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
+from kev import x86
 from kev.addressing import Gpa, Hpa
-from kev.engine.amdv import libunicorn
+from kev.engine.amdv import fpu, layout, libunicorn
 from kev.engine.amdv.control_registers import UMIP
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
@@ -22,8 +24,12 @@ from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, EntryState, Service
-from kev.exits import Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
+from kev.engine.registers import FpuState
+from kev.exits import Access, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
 from kev.page_tables.table import PageTable
+
+_UNLIMITED: Final = 1 << 62
+"""Instructions of a slice that is counted for other reasons than to limit it."""
 
 
 class AmdvEngine:
@@ -42,7 +48,10 @@ class AmdvEngine:
         """The guest has left in the host what cannot be taken back."""
         self._window = memory.size
         self._vcpus: list[AmdvVcpu] = []
+        self._breakpoints: frozenset[int] = frozenset()
+        self._watchpoints: tuple[tuple[range, Access], ...] = ()
         self._uc, cpu, _ = host.processor
+        self._cpu = cpu
         vmcb = Vmcb(memory, table.root)
         self._delivery = EventDelivery(self._uc, cpu, memory, vmcb)
         self._slice = Slice(self._uc, cpu, vmcb, host.timer)
@@ -63,7 +72,8 @@ class AmdvEngine:
 
     def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
         vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
-        vcpu.nmi = False
+        vcpu.nmi = vcpu.is_edited = False
+        vcpu.breakpoint = None
         self._spoiled |= vcpu.breakpoints_armed
         self._make_current(vcpu)
         self._delivery.prepare_entry(vcpu, entry)
@@ -73,16 +83,20 @@ class AmdvEngine:
 
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
         self._make_current(vcpu)
-        slice, events = self._slice, self._events
+        if vcpu.is_edited:
+            self._load(vcpu)
+        slice, events, stops = self._slice, self._events, self._exits.debug_stops
         self._code.settle()
-        slice.begin(service, counted=budget.instructions is not None)
+        slice.begin(service, counted=stops is not None or budget.instructions is not None)
+        if stops is not None:
+            stops.begin(vcpu)
         events.delivering = None
         if vcpu.unpushed is not None:
             events.push_error_code(vcpu, vcpu.unpushed)
             if slice.exit is not None:
                 return slice.exit
         slice.request_pending(vcpu)
-        count = budget.instructions or 0
+        count = budget.instructions or (0 if stops is None else _UNLIMITED)
         if vcpu.event is not None:
             events.deliver(vcpu, vcpu.event)
             count += bool(count)
@@ -91,13 +105,16 @@ class AmdvEngine:
         try:
             slice.emulate(vcpu, count)
             while slice.exit is None and (events.delivering is not None or slice.is_interrupted()):
+                if stops is not None:
+                    stops.look_again(vcpu)
                 slice.go_on(vcpu, with_event=events.delivering is not None)
         finally:
             slice.finish(vcpu)
         violation = self._exits.take_back_port_access(vcpu)
         if violation is not None or slice.exit is None:
             slice.note_pending(vcpu)
-        return violation or slice.exit or PreemptionTimer()
+        exit = violation or slice.exit or PreemptionTimer()
+        return exit if stops is None else stops.outcome(vcpu, exit)
 
     def complete(self, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
         self._make_current(vcpu)
@@ -158,7 +175,47 @@ class AmdvEngine:
     def shorten(self, budget: Budget) -> None:
         self._slice.shorten(budget)
 
+    def set_breakpoints(self, addresses: frozenset[int]) -> None:
+        self._stop_at(addresses, self._watchpoints)
+
+    def set_watchpoints(self, watchpoints: Sequence[tuple[range, Access]]) -> None:
+        self._stop_at(self._breakpoints, tuple(watchpoints))
+
+    def _stop_at(self, breakpoints: frozenset[int], watchpoints: tuple[tuple[range, Access], ...]) -> None:
+        stops = self._exits.debug_stops
+        if stops is None:
+            if not breakpoints and not watchpoints:
+                return
+            from kev.engine.amdv.debug_stops import DebugStops
+
+            stops = DebugStops(self._uc, self._slice, self._linear, self._intercepts)
+        self._breakpoints, self._watchpoints = breakpoints, watchpoints
+        stops.set_breakpoints(breakpoints)
+        stops.set_watchpoints(watchpoints)
+        self._exits.debug_stops = stops if breakpoints or watchpoints else None
+
+    def pass_breakpoint(self, vcpu: AmdvVcpu) -> None:
+        vcpu.breakpoint = vcpu.instruction_address
+
+    def write_debug_register(self, vcpu: AmdvVcpu, number: int, value: int) -> None:
+        """DR0 to DR3, or DR7. The CPU's own breakpoints follow."""
+        self._make_current(vcpu)
+        quads, first = vcpu.quads, layout.DEBUG_REGISTERS >> 3
+        dr7 = quads[first + 7]
+        self._uc.write_dr7(self._cpu.address, dr7 & ~x86.DR7_ENABLES)
+        if number == 7:
+            dr7 = value
+        else:
+            quads[first + number] = value
+        self._uc.write_dr7(self._cpu.address, dr7)
+
+    def write_fpu(self, vcpu: AmdvVcpu, state: FpuState) -> None:
+        self._make_current(vcpu)
+        fpu.write(self._uc, vcpu.quads, state)
+
     def read_rflags(self, vcpu: AmdvVcpu) -> int:
+        if self._closed:
+            return vcpu.settled_rflags()
         self._make_current(vcpu)
         return self._uc.read_register(libunicorn.REG_EFLAGS)
 
@@ -170,6 +227,8 @@ class AmdvEngine:
         """The guest is over. Its vCPUs' registers can still be read, and nothing else."""
         if self._closed:
             return
+        for vcpu in self._vcpus:
+            vcpu.set_rflags(vcpu.rflags)
         self._closed = True
         if self._slice.vcpu is not None:
             self._slice.put_aside(self._slice.vcpu)
@@ -178,6 +237,19 @@ class AmdvEngine:
             self._host.close()
         else:
             self._release(self._host)
+
+    def _load(self, vcpu: AmdvVcpu) -> None:
+        """Makes the CPU derive from the vCPU's registers what it derives when they are loaded one by one."""
+        events, interrupt, taken = vcpu.read_events(), vcpu.interrupt, vcpu.interrupt_taken
+        vcpu.interrupt = None
+        vcpu.nmi = vcpu.is_edited = False
+        self._delivery.prepare_load(vcpu)
+        self._slice.exit = None
+        self._events.delivering = None
+        self._slice.emulate(vcpu, 0)
+        vcpu.write_events(events)
+        vcpu.interrupt, vcpu.interrupt_taken = interrupt, taken
+        self._intercepts.set_umip(bool(vcpu.cr4 & UMIP))
 
     def _make_current(self, vcpu: AmdvVcpu) -> None:
         if vcpu is not self._slice.vcpu:

@@ -37,6 +37,7 @@ class Events:
     def deliver(self, vcpu: AmdvVcpu, event: Event) -> None:
         """Leads the CPU through VMRUN into the guest's handler."""
         vcpu.event = self.delivering = event
+        vcpu.note_event(event, self._slice.instructions_of(vcpu))
         self._slice.do_not_count()
         self._delivery.prepare_event(vcpu, event)
 

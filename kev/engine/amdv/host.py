@@ -4,13 +4,15 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from kev.addressing import GIB
-from kev.engine.amdv import layout
+from kev.engine.amdv import fpu, layout
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import Context, EmulatedCpu
 from kev.engine.amdv.preempt import PreemptionThread
+from kev.engine.registers import FpuState
 from kev.host_memory import HostMemory
 
-_DATA_ALIAS: Final = 1 << 39
+DATA_ALIAS: Final = 1 << 39
+"""With this bit, a physical address may lead to the same memory by another way: `Host.data_alias`."""
 
 
 class Processor(NamedTuple):
@@ -33,15 +35,17 @@ class Host:
         """Made when it is first needed, because that takes far longer than reserving memory."""
         cpu = EmulatedCpu()
         cpu.map_memory(0, self.memory.size, self.memory.address)
-        return Processor(cpu, layout.locate(cpu), Context(cpu))
+        state = layout.locate(cpu)
+        fpu.write(cpu, state.quads, FpuState())
+        return Processor(cpu, state, Context(cpu))
 
     @cached_property
     def data_alias(self) -> int:
         """A bit of physical addresses: with it, they lead to the same memory by another way. 0 if there is no room for that."""
-        if self.memory.size > _DATA_ALIAS - GIB:
+        if self.memory.size > DATA_ALIAS - GIB:
             return 0
-        self.processor.cpu.map_memory(_DATA_ALIAS, self.memory.size, self.memory.address)
-        return _DATA_ALIAS
+        self.processor.cpu.map_memory(DATA_ALIAS, self.memory.size, self.memory.address)
+        return DATA_ALIAS
 
     def reset(self) -> None:
         """Makes it as good as new: what a guest has left in memory, registers, translations and pending events is gone.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from kev.addressing import is_canonical
 from kev.engine.amdv import layout, vmcb
-from kev.engine.amdv.control_registers import read_cr0, read_cr8, read_descriptor_table, write_cr4, write_cr8
+from kev.engine.amdv.control_registers import read_cr0, read_cr8, read_descriptor_table, write_address_space, write_cr4, write_cr8
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import FS, GS, AmdvVcpu
 from kev.exits import (
@@ -119,7 +119,7 @@ def _write_address(exits: "CpuExits", vcpu: AmdvVcpu, index: int, value: int) ->
     if index in _SEGMENT_BASES:
         number = _SEGMENT_BASES[index]
         selector, _, limit, flags = vcpu.raw_segment(number)
-        vcpu.set_segment(number, selector, value, limit, flags)
+        vcpu.set_raw_segment(number, selector, value, limit, flags)
     else:
         vcpu.quads[_ADDRESS_MSRS[index] >> 3] = value
     vcpu.skip(2)
@@ -183,5 +183,6 @@ INTERCEPTED: Final[dict[int, Callable[["CpuExits", AmdvVcpu], None]]] = {
     vmcb.MONITOR: undefined,
     vmcb.MWAIT: undefined,
     **dict.fromkeys(vmcb.SVM_INSTRUCTIONS, undefined),
+    **dict.fromkeys(vmcb.ADDRESS_SPACE_WRITES, write_address_space),
     **dict.fromkeys(vmcb.DESCRIPTOR_TABLE_READS, read_descriptor_table),
 }

@@ -25,13 +25,14 @@ _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
 class Intercepts:
     """What exits from the next instruction on."""
 
-    __slots__ = ("_cpu", "_several_vcpus", "_umip", "_vmcb")
+    __slots__ = ("_cpu", "_several_vcpus", "_umip", "_vmcb", "_watches_address_space")
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
         self._cpu: Final = cpu
         self._vmcb: Final = vmcb
         self._umip = False
         self._several_vcpus = False
+        self._watches_address_space = False
         self._write()
 
     def set_umip(self, enabled: bool) -> None:
@@ -45,12 +46,20 @@ class Intercepts:
         self._several_vcpus = True
         self._write()
 
+    def watch_address_space(self, enabled: bool) -> None:
+        """Writes to CR0 and CR3 exit from now on, or not."""
+        if enabled != self._watches_address_space:
+            self._watches_address_space = enabled
+            self._write()
+
     def _write(self) -> None:
         codes = _ALWAYS
         if self._several_vcpus:
             codes |= {vmcb.PAUSE}
         if self._umip:
             codes |= vmcb.FORBIDDEN_BY_UMIP
+        if self._watches_address_space:
+            codes |= vmcb.ADDRESS_SPACE_WRITES
         quads = self._cpu.quads
         # Until the next VMRUN, the CPU goes by its own copy.
         quads[layout.INTERCEPT_REGISTERS >> 3], quads[layout.INTERCEPT >> 3] = self._vmcb.intercept(codes)

@@ -9,6 +9,7 @@ import ctypes
 import struct
 from typing import Final, NamedTuple
 
+from kev import x86
 from kev.engine.amdv import libunicorn
 from kev.engine.amdv.libunicorn import EmulatedCpu
 from kev.errors import KevError
@@ -27,6 +28,19 @@ HFLAGS2: Final = 180
 SEGMENTS: Final = 184  # ES CS SS DS FS GS LDTR TR GDTR IDTR, 24 bytes each
 CONTROL_REGISTERS: Final = 424  # CR0-CR4
 EFER: Final = 592
+FPU_TOP: Final = 604
+FPU_STATUS: Final = 608  # without the top of the stack
+FPU_CONTROL: Final = 610
+FPU_TAGS: Final = 612  # a byte for each physical register: 1 if it is empty
+FPU_REGISTERS: Final = 624  # physical ones, 16 bytes each, of which 10 count
+FPU_OPCODE: Final = 752
+FPU_CS: Final = 754
+FPU_DS: Final = 756
+FPU_IP: Final = 760
+FPU_DP: Final = 768
+MXCSR: Final = 816
+XMM: Final = 824
+XMM_DISTANCE: Final = 64
 SYSENTER_CS: Final = 4800
 SYSENTER_ESP: Final = 4808
 SYSENTER_EIP: Final = 4816
@@ -36,6 +50,7 @@ CSTAR: Final = 4848
 FMASK: Final = 4856
 KERNEL_GS_BASE: Final = 4864
 TSC_AUX: Final = 4896
+PAT: Final = 5280
 ERROR_CODE: Final = 5384
 EXCEPTION_IS_INT: Final = 5388
 EXCEPTION_NEXT_EIP: Final = 5392
@@ -57,7 +72,15 @@ _COUNTER: Final = 1368
 _COUNT_LIMIT: Final = 1376
 _NO_EXIT_REQUEST: Final = 2034
 
-_PROBE_MSRS: Final = {0xC0000080: (EFER, 0x1500), 0xC0000081: (STAR, 0x11), 0xC0000082: (LSTAR, 0x22), 0xC0000084: (FMASK, 0x33)}
+_PROBE_MSRS: Final = {
+    x86.MSR_EFER: (EFER, 0x1500),
+    x86.MSR_STAR: (STAR, 0x11),
+    x86.MSR_LSTAR: (LSTAR, 0x22),
+    x86.MSR_SFMASK: (FMASK, 0x33),
+}
+_FCW: Final = 0x37F
+_MXCSR: Final = 0x1F80
+_PAT_AT_RESET: Final = 0x0007_0406_0007_0406
 
 
 class UnknownBuild(KevError):
@@ -101,12 +124,16 @@ def locate(uc: EmulatedCpu) -> CpuMemory:
         uc.write_register(register, _planted(register_number))
     for msr, (_, value) in _PROBE_MSRS.items():
         uc.write_msr(msr, value)
+    uc.write_register(libunicorn.REG_FPCW, _FCW)
+    uc.write_register(libunicorn.REG_MXCSR, _MXCSR)
     uc_struct = uc.handle
     (cpu,) = struct.unpack("<Q", _peek(uc_struct + _CPU_POINTER, 8))
     state = cpu + _STATE_IN_CPU
     bytes_found = _peek(state, SIZE)
     expected = {GENERAL_REGISTERS + 8 * i: struct.pack("<Q", _planted(i)) for i in range(16)}
     expected |= {offset: struct.pack("<Q", value) for offset, value in _PROBE_MSRS.values()}
+    expected[FPU_CONTROL], expected[MXCSR] = struct.pack("<H", _FCW), struct.pack("<I", _MXCSR)
+    expected[PAT] = struct.pack("<Q", _PAT_AT_RESET)
     expected[OLD_EXCEPTION] = struct.pack("<i", -1)
     for offset, planted in expected.items():
         if bytes_found[offset : offset + len(planted)] != planted:

@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kev.errors import KevError
 
@@ -21,7 +21,10 @@ _PROT_ALL: Final = 7
 
 _HOOK_INTR: Final = 1 << 0
 _HOOK_INSN: Final = 1 << 1
+_HOOK_CODE: Final = 1 << 2
 _HOOK_MEM_READ_PROT: Final = 1 << 7
+_HOOK_MEM_READ: Final = 1 << 10
+_HOOK_MEM_WRITE: Final = 1 << 11
 _HOOK_INSN_INVALID: Final = 1 << 14
 _HOOK_EDGE_GENERATED: Final = 1 << 15
 _INS_IN: Final = 218
@@ -40,9 +43,14 @@ _CTL_TLB_FLUSH: Final = 11
 REG_EFLAGS: Final = 25
 REG_CR0: Final = 50
 REG_CR4: Final = 54
+REG_FPCW: Final = 246
 _REG_MSR: Final = 248
+REG_MXCSR: Final = 249
 GENERAL_REGISTERS: Final = (35, 38, 40, 37, 44, 36, 43, 39, *range(106, 114))
 """In the order of their numbers in instructions: RAX RCX RDX RBX RSP RBP RSI RDI R8-R15."""
+
+WRITE: Final = 17
+"""The kind of an access that is a store; a load is 16."""
 
 
 class UnicornMissing(KevError):
@@ -107,6 +115,8 @@ _INVALID_INSTRUCTION: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _HANDLE, _POINTER)
 _IN: Final = ctypes.CFUNCTYPE(_UINT32, _HANDLE, _UINT32, _INT, _POINTER)
 _OUT: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT32, _INT, _UINT32, _POINTER)
 _SYSTEM_CALL: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER)
+_INSTRUCTION: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT64, _UINT32, _POINTER)
+_MEMORY_ACCESSED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _INT, _UINT64, _INT, ctypes.c_int64, _POINTER)
 _EDGE_GENERATED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER, _POINTER, _POINTER)
 _MEMORY_REFUSED: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _HANDLE, _INT, _UINT64, _INT, ctypes.c_int64, _POINTER)
 _MMIO_READ: Final = ctypes.CFUNCTYPE(_UINT64, _HANDLE, _UINT64, ctypes.c_uint, _POINTER)
@@ -129,6 +139,14 @@ def _check(status: int) -> None:
 def block_range(block: int) -> tuple[int, int]:
     """The linear address and the size in bytes of the instructions in a translated block (`uc_tb`)."""
     return ctypes.c_uint64.from_address(block).value, ctypes.c_uint16.from_address(block + 10).value
+
+
+class Hook(NamedTuple):
+    """Something that the library calls."""
+
+    number: int
+    callback: object
+    """The library does not keep it alive."""
 
 
 class Context:
@@ -165,7 +183,7 @@ class EmulatedCpu:
         weakref.finalize(self, _close, self.handle).atexit = False
         self._callbacks: list[object] = []
         """The library does not keep them alive."""
-        self._hooks: list[int] = []
+        self._hooks: list[Hook] = []
         self._devices: list[tuple[int, int]] = []
         self._raised: BaseException | None = None
         self._number = _UINT64()
@@ -193,7 +211,7 @@ class EmulatedCpu:
     def disconnect(self) -> None:
         """Removes every hook and device."""
         for hook in self._hooks:
-            _check(_hook_del(self.handle, hook))
+            _check(_hook_del(self.handle, hook.number))
         for address, size in self._devices:
             _check(_mem_unmap(self.handle, address, size))
         self._hooks.clear()
@@ -231,6 +249,23 @@ class EmulatedCpu:
         """
         self._hook(_HOOK_MEM_READ_PROT, _MEMORY_REFUSED(lambda *_: False), within=(first, last))
 
+    def on_instruction(self, address: int, callback: Callable[..., None]) -> "Hook":
+        """`callback(_, address, _, _)` before the instruction at a linear address is executed."""
+        return self._hook(_HOOK_CODE, _INSTRUCTION(self._guard(callback)), within=(address, address))
+
+    def on_access(self, first: int, last: int, callback: Callable[..., None]) -> "Hook":
+        """`callback(_, kind, address, size, value, _)` before an access that begins at the physical addresses `first` to `last`.
+
+        `kind` is `WRITE` for a store.
+        """
+        kinds = _HOOK_MEM_READ | _HOOK_MEM_WRITE
+        return self._hook(kinds, _MEMORY_ACCESSED(self._guard(callback)), within=(first, last))
+
+    def remove(self, hook: "Hook") -> None:
+        """Its callback is not called any more. Translated code still looks for it until it is forgotten."""
+        _check(_hook_del(self.handle, hook.number))
+        self._hooks.remove(hook)
+
     def on_in(self, callback: Callable[..., int]) -> None:
         """`callback(_, port, size, _)` returns what IN reads."""
         self._hook(_HOOK_INSN, _IN(self._guard(callback)), _INT(_INS_IN))
@@ -247,11 +282,12 @@ class EmulatedCpu:
         """`callback(_, _)`."""
         self._hook(_HOOK_INSN, _SYSTEM_CALL(self._guard(callback)), _INT(_INS_SYSENTER))
 
-    def _hook(self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE) -> None:
-        hook = ctypes.c_size_t()
-        _check(_hook_add(self.handle, ctypes.byref(hook), kind, callback, None, *within, *arguments))
-        self._hooks.append(hook.value)
-        self._callbacks.append(callback)
+    def _hook(self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE) -> "Hook":
+        number = ctypes.c_size_t()
+        _check(_hook_add(self.handle, ctypes.byref(number), kind, callback, None, *within, *arguments))
+        hook = Hook(number.value, callback)
+        self._hooks.append(hook)
+        return hook
 
     def _guard(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """No exception may pass through the library: it waits until the run has ended."""
@@ -280,6 +316,17 @@ class EmulatedCpu:
 
     def write_msr(self, index: int, value: int) -> None:
         _check(_reg_write(self.handle, _REG_MSR, (_UINT64 * 2)(index, value)))
+
+    def write_dr7(self, state: int, value: int) -> None:
+        """Loads DR7 of the CPU whose state is at `state`, and arms and disarms the breakpoints that it enables.
+
+        Unicorn's interface has no such thing, but most of its builds export QEMU's. EmulationError if this one does not.
+        """
+        try:
+            update = _quick.cpu_x86_update_dr7_x86_64
+        except AttributeError as error:
+            raise EmulationError("this build of libunicorn cannot load DR7 from outside of the guest") from error
+        update(_POINTER(state), _UINT64(value))
 
     def save(self, context: Context) -> None:
         _check(_context_save(self.handle, context.address))

@@ -81,6 +81,12 @@ class LinearMemory:
         finally:
             self._loads = True
 
+    def frame_and_entries(self, vcpu: AmdvVcpu, gva: int) -> tuple[int | None, list[int]]:
+        """The same, and the host-physical addresses of the guest's table entries on the way, as far as they are there: 8 bytes each."""
+        frame = self.frame(vcpu, gva)
+        indices = self._entries if frame is None else self._walks[gva >> PAGE_SHIFT << 1].indices
+        return frame, [index << 3 for index in indices]
+
     def peek(self, vcpu: AmdvVcpu, gva: int, length: int) -> bytes:
         """Bytes at `gva`, as far as they are there; nothing is loaded for them."""
         found = b""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from kev import x86
 from kev.engine.amdv.delivery import INTERRUPT_HARD, INTERRUPT_NMI, INTERRUPT_VIRTUAL
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.layout import CpuMemory
@@ -149,6 +150,10 @@ class Slice:
         """Instructions retired so far, if the slice is running and counted; else 0."""
         return self._retired_before + self._retired() if self._running and self.counted else 0
 
+    def instructions_of(self, vcpu: AmdvVcpu) -> int:
+        """Instructions that the current vCPU has retired since its start, those of the running slice among them."""
+        return vcpu.instructions + self.instructions()
+
     def shorten(self, budget: Budget) -> None:
         """The slice ends after so much more, unless it would have ended earlier."""
         if budget.instructions is not None and self.counted:
@@ -165,6 +170,18 @@ class Slice:
             self._cpu.count_limit.value = self._cpu.counter.value
         else:
             self.kick_hard()
+
+    @property
+    def executed(self) -> int:
+        """Instructions retired in the slice that has ended, if it was counted."""
+        return self._retired_before
+
+    def leave_behind(self, instructions: int) -> None:
+        """Leaves the counted code after so many more instructions than the one begun last; the slice is continued then."""
+        limit = self._cpu.count_limit
+        here = min(limit.value, self._cpu.counter.value + instructions)
+        self._left += limit.value - here
+        limit.value = here
 
     def do_not_count(self) -> None:
         """The instruction begun last will be begun again, or is the hypervisor's own."""
@@ -211,13 +228,16 @@ class Slice:
     def note_pending(self, vcpu: AmdvVcpu) -> None:
         """Notes which of the interrupts that were requested are left, and takes back the request."""
         self.note_taken(vcpu)
-        vcpu.nmi = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
+        if vcpu.nmi and not self._cpu.interrupt_request.value & INTERRUPT_NMI:
+            vcpu.nmi = False
+            vcpu.note_interrupt(x86.NMI, self.instructions_of(vcpu))
         self._cpu.interrupt_request.value = 0
 
     def note_taken(self, vcpu: AmdvVcpu) -> None:
         """Notes whether the external interrupt that was requested was taken."""
         if vcpu.interrupt is not None and not self._cpu.interrupt_request.value & INTERRUPT_VIRTUAL:
             vcpu.interrupt_taken, vcpu.interrupt = vcpu.interrupt, None
+            vcpu.note_interrupt(vcpu.interrupt_taken, self.instructions_of(vcpu))
 
     def _leave_block(self) -> None:
         """Makes the CPU look at what is requested of it, before the next instruction in counted slices, or else the next block.

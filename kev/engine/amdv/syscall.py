@@ -70,8 +70,8 @@ def sysenter(vcpu: AmdvVcpu) -> GuestException | None:
 
 
 def _enter_kernel(vcpu: AmdvVcpu, selector: int, target: int, rflags: int, *, long_mode: bool) -> None:
-    vcpu.set_segment(CS, selector, 0, 0xFFFF_FFFF, _CODE_64 if long_mode else _CODE_32)
-    vcpu.set_segment(SS, selector + 8 & 0xFFFF, 0, 0xFFFF_FFFF, _DATA)
+    vcpu.set_raw_segment(CS, selector, 0, 0xFFFF_FFFF, _CODE_64 if long_mode else _CODE_32)
+    vcpu.set_raw_segment(SS, selector + 8 & 0xFFFF, 0, 0xFFFF_FFFF, _DATA)
     vcpu.set_rflags(rflags)
     cleared = HFLAGS_CPL | HFLAGS_CS64 | HFLAGS_INHIBIT_IRQ | _HFLAGS_ADDSEG | _FROM_RFLAGS
     hflags = vcpu.words[layout.HFLAGS >> 2] & ~cleared | _HFLAGS_CS32 | _HFLAGS_SS32 | rflags & _FROM_RFLAGS

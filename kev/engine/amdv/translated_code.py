@@ -12,15 +12,12 @@ others.
 from typing import Final
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, Gpa, page_floor
-from kev.engine.amdv import layout
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.libunicorn import block_range
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.page_tables.table import PageTable
-
-_GUEST_MODE: Final = 1 << 21  # in HFLAGS
 
 
 class TranslatedCode:
@@ -68,7 +65,7 @@ class TranslatedCode:
 
     def _on_translation(self, _uc: int, block: int, _previous: int, _data: object) -> None:
         vcpu = self._slice.vcpu
-        if vcpu is None or not vcpu.words[layout.HFLAGS >> 2] & _GUEST_MODE:
+        if vcpu is None or not vcpu.in_guest_mode:
             return
         address, size = block_range(block)
         self._note(vcpu, address)

@@ -1,11 +1,14 @@
 """One vCPU's registers, wherever they are: in the CPU while it is the current one, else in its saved context."""
 
+from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from kev.engine.amdv import layout
-from kev.engine.amdv.flags import ARITHMETIC, CC_OP_EFLAGS
+from kev import x86
+from kev.engine.amdv import fpu, layout
+from kev.engine.amdv.flags import CC_OP_EFLAGS
 from kev.engine.amdv.libunicorn import Context
-from kev.engine.base import SegmentRegister
+from kev.engine.registers import HISTORY_LENGTH, SEGMENTS, DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import GuestException
 
 if TYPE_CHECKING:
@@ -21,16 +24,28 @@ HFLAGS_CPL: Final = 3
 HFLAGS_INHIBIT_IRQ: Final = 1 << 3
 HFLAGS_LMA: Final = 1 << 14
 HFLAGS_CS64: Final = 1 << 15
+_HFLAGS_GUEST: Final = 1 << 21
 HFLAGS_IO_BREAKPOINTS: Final = 1 << 24
 
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
 
-RFLAGS_TF: Final = 1 << 8
-RFLAGS_IF: Final = 1 << 9
-_DF: Final = 1 << 10
+# In a descriptor's second word.
+_LONG: Final = 1 << 21
+_DPL_SHIFT: Final = 13
 
-CR0_PE: Final = 1
-_DR7_ENABLES: Final = 0xFF
+_MSRS: Final = {
+    x86.MSR_SYSENTER_CS: layout.SYSENTER_CS,
+    x86.MSR_SYSENTER_ESP: layout.SYSENTER_ESP,
+    x86.MSR_SYSENTER_EIP: layout.SYSENTER_EIP,
+    x86.MSR_PAT: layout.PAT,
+    x86.MSR_STAR: layout.STAR,
+    x86.MSR_LSTAR: layout.LSTAR,
+    x86.MSR_CSTAR: layout.CSTAR,
+    x86.MSR_SFMASK: layout.FMASK,
+    x86.MSR_KERNEL_GS_BASE: layout.KERNEL_GS_BASE,
+    x86.MSR_TSC_AUX: layout.TSC_AUX,
+}
+"""Where the CPU keeps them, 64 bits each."""
 
 
 class _StateRegister:
@@ -48,15 +63,40 @@ class _StateRegister:
         vcpu.quads[self._index] = value & 0xFFFF_FFFF_FFFF_FFFF
 
 
+class _DerivedFrom(_StateRegister):
+    """One that the CPU derives others from when it is loaded."""
+
+    __slots__ = ()
+
+    def __set__(self, vcpu: "AmdvVcpu", value: int) -> None:
+        super().__set__(vcpu, value)
+        vcpu.is_edited = True
+
+
+class _DebugRegister(_StateRegister):
+    """One of those that say where breakpoints of the guest are: the CPU keeps them a second time."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        super().__init__(layout.DEBUG_REGISTERS + 8 * number)
+        self._number = number
+
+    def __set__(self, vcpu: "AmdvVcpu", value: int) -> None:
+        vcpu.write_debug_register(self._number, value)
+
+
 class Event:
     """An exception or software interrupt on its way through the guest's IDT."""
 
-    __slots__ = ("exception", "instruction_length")
+    __slots__ = ("exception", "instruction_length", "noted")
 
     def __init__(self, exception: GuestException, instruction_length: int = 0) -> None:
         """`instruction_length` of a software interrupt: RIP goes back by so much if its delivery faults."""
         self.exception: Final = exception
         self.instruction_length: Final = instruction_length
+        self.noted = False
+        """It is in the vCPU's history."""
 
 
 class AmdvVcpu:
@@ -79,10 +119,16 @@ class AmdvVcpu:
     r14 = _StateRegister(layout.GENERAL_REGISTERS + 112)
     r15 = _StateRegister(layout.GENERAL_REGISTERS + 120)
     rip = _StateRegister(layout.RIP)
-    cr0 = _StateRegister(layout.CONTROL_REGISTERS)
+    cr0 = _DerivedFrom(layout.CONTROL_REGISTERS)
     cr2 = _StateRegister(layout.CONTROL_REGISTERS + 16)
-    cr3 = _StateRegister(layout.CONTROL_REGISTERS + 24)
-    cr4 = _StateRegister(layout.CONTROL_REGISTERS + 32)
+    cr3 = _DerivedFrom(layout.CONTROL_REGISTERS + 24)
+    cr4 = _DerivedFrom(layout.CONTROL_REGISTERS + 32)
+    dr0 = _DebugRegister(0)
+    dr1 = _DebugRegister(1)
+    dr2 = _DebugRegister(2)
+    dr3 = _DebugRegister(3)
+    dr6 = _StateRegister(layout.DEBUG_REGISTERS + 48)
+    dr7 = _DebugRegister(7)
 
     def __init__(self, index: int, context: Context, engine: "AmdvEngine") -> None:
         self.index: Final = index
@@ -98,6 +144,11 @@ class AmdvVcpu:
         """The external interrupt that waits for RFLAGS.IF."""
         self.interrupt_taken: int | None = None
         self.nmi = False
+        self.is_edited = False
+        """Somebody has written what the CPU derives other things from: it has to load the state anew."""
+        self.breakpoint: int | None = None
+        """The linear address of the breakpoint that the next run begins behind."""
+        self._history: Final[deque[RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
         self.attach(self._saved.cast("Q"), self._saved.cast("I"))
 
     def attach(self, quads: memoryview, words: memoryview) -> None:
@@ -109,28 +160,64 @@ class AmdvVcpu:
         """The registers are in the saved context from now on."""
         self.attach(self._saved.cast("Q"), self._saved.cast("I"))
 
+    # Control and debug registers.
+
     @property
     def efer(self) -> int:
         """Without SVME, which is the hypervisor's."""
-        return self.quads[layout.EFER >> 3] & ~(1 << 12)
+        return self.quads[layout.EFER >> 3] & ~x86.EFER_SVME
+
+    @efer.setter
+    def efer(self, value: int) -> None:
+        self.quads[layout.EFER >> 3] = value | x86.EFER_SVME
+        self._edited()
 
     @property
     def breakpoints_armed(self) -> bool:
         """DR7 enables one of the four."""
-        return bool(self.quads[(layout.DEBUG_REGISTERS >> 3) + 7] & _DR7_ENABLES)
+        return bool(self.quads[(layout.DEBUG_REGISTERS >> 3) + 7] & x86.DR7_ENABLES)
+
+    def write_debug_register(self, number: int, value: int) -> None:
+        """DR0 to DR3, or DR7."""
+        self._engine.write_debug_register(self, number, value)
+
+    @property
+    def protected_mode(self) -> bool:
+        return bool(self.quads[layout.CONTROL_REGISTERS >> 3] & x86.CR0_PE)
+
+    @property
+    def long_mode(self) -> bool:
+        """EFER.LMA: 64-bit or compatibility mode."""
+        return bool(self.words[layout.HFLAGS >> 2] & HFLAGS_LMA)
+
+    @property
+    def in_64_bit_mode(self) -> bool:
+        return bool(self.words[layout.HFLAGS >> 2] & HFLAGS_CS64)
+
+    @property
+    def in_guest_mode(self) -> bool:
+        """What it executes is the guest's, and not the VMRUN that leads there."""
+        return bool(self.words[layout.HFLAGS >> 2] & _HFLAGS_GUEST)
 
     @property
     def cpl(self) -> int:
         return self.words[layout.HFLAGS >> 2] & HFLAGS_CPL
 
+    # Flags.
+
     @property
     def rflags(self) -> int:
         return self._engine.read_rflags(self)
 
+    @rflags.setter
+    def rflags(self, value: int) -> None:
+        self.set_rflags(value)
+        self._edited()
+
     @property
     def interrupts_enabled(self) -> bool:
         """RFLAGS.IF."""
-        return bool(self.words[layout.RFLAGS >> 2] & RFLAGS_IF)
+        return bool(self.words[layout.RFLAGS >> 2] & x86.RFLAGS_IF)
 
     @property
     def nmi_blocked(self) -> bool:
@@ -143,25 +230,47 @@ class AmdvVcpu:
         self.words[layout.HFLAGS2 >> 2] = flags | (_HFLAGS2_NMI_BLOCKED if blocked else 0)
 
     @property
-    def long_mode(self) -> bool:
-        """EFER.LMA: 64-bit or compatibility mode."""
-        return bool(self.words[layout.HFLAGS >> 2] & HFLAGS_LMA)
+    def interrupt_shadow(self) -> bool:
+        """The instruction before was STI or MOV SS."""
+        return bool(self.words[layout.HFLAGS >> 2] & HFLAGS_INHIBIT_IRQ)
 
-    @property
-    def in_64_bit_mode(self) -> bool:
-        return bool(self.words[layout.HFLAGS >> 2] & HFLAGS_CS64)
+    @interrupt_shadow.setter
+    def interrupt_shadow(self, shadow: bool) -> None:
+        flags = self.words[layout.HFLAGS >> 2] & ~HFLAGS_INHIBIT_IRQ
+        self.words[layout.HFLAGS >> 2] = flags | (HFLAGS_INHIBIT_IRQ if shadow else 0)
 
-    @property
-    def protected_mode(self) -> bool:
-        return bool(self.quads[layout.CONTROL_REGISTERS >> 3] & CR0_PE)
+    def set_rflags(self, value: int) -> None:
+        """Stores RFLAGS the way the CPU keeps them: arithmetic flags and DF apart from the rest."""
+        quads, words = self.quads, self.words
+        quads[layout.RFLAGS >> 3] = value & ~(x86.RFLAGS_ARITHMETIC | x86.RFLAGS_DF) | x86.RFLAGS_RESERVED_1
+        quads[layout.CC_DST >> 3] = 0
+        quads[layout.CC_SRC >> 3] = value & x86.RFLAGS_ARITHMETIC
+        quads[layout.CC_SRC2 >> 3] = 0
+        words[layout.CC_OP >> 2] = CC_OP_EFLAGS
+        words[layout.DF >> 2] = 0xFFFF_FFFF if value & x86.RFLAGS_DF else 1
+
+    def settled_rflags(self) -> int:
+        """What `set_rflags` has stored, if the vCPU has not run since."""
+        quads = self.quads
+        direction = 0 if self.words[layout.DF >> 2] == 1 else x86.RFLAGS_DF
+        return quads[layout.RFLAGS >> 3] | quads[layout.CC_SRC >> 3] | direction
+
+    # Segments.
 
     @property
     def cs(self) -> SegmentRegister:
-        return self.segment(CS)
+        return self._segment(CS)
 
-    def segment(self, number: int) -> SegmentRegister:
+    def segment(self, name: str) -> SegmentRegister:
+        return self._segment(SEGMENTS.index(name))
+
+    def _segment(self, number: int) -> SegmentRegister:
         selector, base, limit, flags = self.raw_segment(number)
         return SegmentRegister(selector & 0xFFFF, base, limit, flags >> 8 & 0xF0FF)
+
+    def set_segment(self, name: str, value: SegmentRegister) -> None:
+        self.set_raw_segment(SEGMENTS.index(name), value.selector, value.base, value.limit, (value.access & 0xF0FF) << 8)
+        self._edited()
 
     def raw_segment(self, number: int) -> tuple[int, int, int, int]:
         """Selector, base, limit and the descriptor's second word, as the CPU keeps them."""
@@ -169,7 +278,7 @@ class AmdvVcpu:
         at = (layout.SEGMENTS >> 2) + 6 * number
         return words[at], words[at + 2] | words[at + 3] << 32, words[at + 4], words[at + 5]
 
-    def set_segment(self, number: int, selector: int, base: int, limit: int, flags: int) -> None:
+    def set_raw_segment(self, number: int, selector: int, base: int, limit: int, flags: int) -> None:
         words = self.words
         at = (layout.SEGMENTS >> 2) + 6 * number
         words[at] = selector
@@ -178,15 +287,88 @@ class AmdvVcpu:
         words[at + 4] = limit
         words[at + 5] = flags
 
-    def set_rflags(self, value: int) -> None:
-        """Stores RFLAGS the way the CPU keeps them: arithmetic flags and DF apart from the rest."""
-        quads, words = self.quads, self.words
-        quads[layout.RFLAGS >> 3] = value & ~(ARITHMETIC | _DF) | 2
-        quads[layout.CC_DST >> 3] = 0
-        quads[layout.CC_SRC >> 3] = value & ARITHMETIC
-        quads[layout.CC_SRC2 >> 3] = 0
-        words[layout.CC_OP >> 2] = CC_OP_EFLAGS
-        words[layout.DF >> 2] = 0xFFFF_FFFF if value & _DF else 1
+    @property
+    def gdtr(self) -> DescriptorTable:
+        return DescriptorTable(*self.raw_segment(GDTR)[1:3])
+
+    @gdtr.setter
+    def gdtr(self, table: DescriptorTable) -> None:
+        self.set_raw_segment(GDTR, 0, table.base, table.limit, 0)
+
+    @property
+    def idtr(self) -> DescriptorTable:
+        return DescriptorTable(*self.raw_segment(IDTR)[1:3])
+
+    @idtr.setter
+    def idtr(self, table: DescriptorTable) -> None:
+        self.set_raw_segment(IDTR, 0, table.base, table.limit, 0)
+
+    def _edited(self) -> None:
+        """What the hypervisor itself goes by until the CPU has loaded the state anew."""
+        self.is_edited = True
+        flags = self.words[layout.HFLAGS >> 2] & ~(HFLAGS_CPL | HFLAGS_LMA | HFLAGS_CS64)
+        flags |= self.raw_segment(SS)[3] >> _DPL_SHIFT & HFLAGS_CPL
+        if self.efer & x86.EFER_LMA:
+            flags |= HFLAGS_LMA | (HFLAGS_CS64 if self.raw_segment(CS)[3] & _LONG else 0)
+        self.words[layout.HFLAGS >> 2] = flags
+
+    # The rest.
+
+    def read_msr(self, index: int) -> int:
+        return self.quads[_MSRS[index] >> 3]
+
+    def write_msr(self, index: int, value: int) -> None:
+        self.quads[_MSRS[index] >> 3] = value & 0xFFFF_FFFF_FFFF_FFFF
+
+    def read_fpu(self) -> FpuState:
+        return fpu.read(self.quads)
+
+    def write_fpu(self, state: FpuState) -> None:
+        self._engine.write_fpu(self, state)
+
+    def read_events(self) -> PendingEvents:
+        event = self.event
+        return PendingEvents(
+            exception=None if event is None else event.exception,
+            instruction_length=0 if event is None else event.instruction_length,
+            unpushed=self.unpushed,
+            nmi=self.nmi,
+            nmi_blocked=self.nmi_blocked,
+            interrupt_shadow=self.interrupt_shadow,
+        )
+
+    def write_events(self, events: PendingEvents) -> None:
+        self.event = None if events.exception is None else Event(events.exception, events.instruction_length)
+        self.unpushed = events.unpushed
+        self.nmi = events.nmi
+        self.nmi_blocked = events.nmi_blocked
+        self.interrupt_shadow = events.interrupt_shadow
+
+    # Its history.
+
+    @property
+    def history(self) -> Sequence[RaisedEvent]:
+        return tuple(self._history)
+
+    def note_event(self, event: Event, instructions: int) -> None:
+        """An event is about to be delivered; RIP is where it was raised."""
+        if not event.noted:
+            event.noted = True
+            exception = event.exception
+            address = self.cr2 if exception.vector == x86.PAGE_FAULT else None
+            self._history.append(RaisedEvent(exception.vector, exception.error_code, address, self.rip, instructions))
+
+    def note_interrupt(self, vector: int, instructions: int) -> None:
+        """The CPU has taken an interrupt by itself."""
+        self._history.append(RaisedEvent(vector, None, None, None, instructions))
+
+    # Emulated instructions.
+
+    @property
+    def instruction_address(self) -> int:
+        """The linear address of the instruction at RIP."""
+        address = self.raw_segment(CS)[1] + self.rip
+        return address & (0xFFFF_FFFF_FFFF_FFFF if self.in_64_bit_mode else 0xFFFF_FFFF)
 
     def skip(self, length: int) -> None:
         """Moves RIP past an instruction that was emulated: interrupts are no longer held back, and a single step ends here."""
@@ -194,6 +376,6 @@ class AmdvVcpu:
         words[layout.HFLAGS >> 2] &= ~HFLAGS_INHIBIT_IRQ
         rip = self.quads[layout.RIP >> 3] + length
         self.quads[layout.RIP >> 3] = rip if words[layout.HFLAGS >> 2] & HFLAGS_CS64 else rip & 0xFFFF_FFFF
-        if words[layout.RFLAGS >> 2] & RFLAGS_TF and self.event is None:
-            self.quads[(layout.DEBUG_REGISTERS >> 3) + 6] |= 1 << 14
-            self.event = Event(GuestException(1))
+        if words[layout.RFLAGS >> 2] & x86.RFLAGS_TF and self.event is None:
+            self.quads[(layout.DEBUG_REGISTERS >> 3) + 6] |= x86.DR6_BS
+            self.event = Event(GuestException(x86.DEBUG))

@@ -4,12 +4,15 @@ import struct
 from typing import Final
 
 from kev.addressing import PAGE_SIZE, Hpa
-from kev.engine.base import EntryState, SegmentRegister
+from kev.engine.base import EntryState
+from kev.engine.registers import SegmentRegister
 from kev.host_memory import HostMemory
 
 # Exit codes (appendix C).
 CR0_READ: Final = 0x00
 CR8_READ: Final = 0x08
+CR0_WRITE: Final = 0x10
+CR3_WRITE: Final = 0x13
 CR4_WRITE: Final = 0x14
 CR8_WRITE: Final = 0x18
 INTR: Final = 0x60
@@ -42,6 +45,8 @@ DESCRIPTOR_TABLE_READS: Final = frozenset({IDTR_READ, GDTR_READ, LDTR_READ, TR_R
 """SIDT, SGDT, SLDT and STR."""
 FORBIDDEN_BY_UMIP: Final = DESCRIPTOR_TABLE_READS | {CR0_READ}
 """Intercepted while CR4.UMIP is set. SMSW is a read of CR0."""
+ADDRESS_SPACE_WRITES: Final = frozenset({CR0_WRITE, CR3_WRITE})
+"""Intercepted while linear addresses are watched. LMSW and CLTS are writes to CR0."""
 
 # Control area.
 _INTERCEPT_REGISTERS: Final = 0x00  # reads and writes of control and debug registers: bit n is exit code n

@@ -1,0 +1,180 @@
+"""Breakpoints and watchpoints: hooks of the emulated CPU that end a slice.
+
+While there are any, code is counted: only such code can be left before its next instruction. Memory, page tables and debug
+registers stay the guest's own.
+
+The emulated CPU tells of an access by its host-physical address. So a watched linear address is translated, and again when that may
+have changed: the guest writes to one of the table entries on the way, to CR0, CR3 or CR4, or a page was loaded.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from kev.addressing import PAGE_SIZE, Gva, page_floor, page_offset
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, is_repeated
+from kev.engine.amdv.host import DATA_ALIAS
+from kev.engine.amdv.intercepts import Intercepts
+from kev.engine.amdv.libunicorn import WRITE, EmulatedCpu, Hook
+from kev.engine.amdv.linear import LinearMemory
+from kev.engine.amdv.slice import Slice
+from kev.engine.amdv.vcpu import AmdvVcpu
+from kev.exits import Access, Breakpoint, Exit, PreemptionTimer, Watchpoint
+
+_LARGEST_ACCESS: Final = 16
+_ENTRY: Final = 8
+
+
+class _Watched(NamedTuple):
+    """Watched bytes, all in one page."""
+
+    hpa: range
+    gva: int
+    """The linear address of the first."""
+    access: Access
+
+
+class DebugStops:
+    """Where a debugger wants vCPUs to stop."""
+
+    __slots__ = (
+        "_breakpoints",
+        "_entries",
+        "_hit",
+        "_intercepts",
+        "_linear",
+        "_passed",
+        "_slice",
+        "_uc",
+        "_watched",
+        "_watches",
+        "_watchpoints",
+    )
+
+    def __init__(self, uc: EmulatedCpu, slice: Slice, linear: LinearMemory, intercepts: Intercepts) -> None:
+        self._uc: Final = uc
+        self._slice: Final = slice
+        self._linear: Final = linear
+        self._intercepts: Final = intercepts
+        self._breakpoints: Final[dict[int, Hook]] = {}
+        self._watchpoints: tuple[tuple[range, Access], ...] = ()
+        self._watched: tuple[_Watched, ...] = ()
+        self._entries: frozenset[int] = frozenset()
+        """Host-physical addresses of the table entries that lead to what is watched."""
+        self._watches: Final[list[Hook]] = []
+        self._hit: Watchpoint | None = None
+        self._passed = 0
+        """Instructions executed at the breakpoint that the slice began at: more than one if it repeats itself."""
+
+    # What a debugger wants.
+
+    def set_breakpoints(self, addresses: frozenset[int]) -> None:
+        for address in self._breakpoints.keys() - addresses:
+            self._uc.remove(self._breakpoints.pop(address))
+        for address in addresses - self._breakpoints.keys():
+            self._breakpoints[address] = self._uc.on_instruction(address, self._on_instruction)
+        self._uc.flush_code()
+
+    def set_watchpoints(self, watchpoints: Sequence[tuple[range, Access]]) -> None:
+        self._watchpoints = tuple(watchpoints)
+        self._intercepts.watch_address_space(bool(watchpoints))
+        if not watchpoints:
+            self._watch((), frozenset())
+
+    # While a vCPU runs.
+
+    def begin(self, vcpu: AmdvVcpu) -> None:
+        """A slice of `vcpu` is about to run."""
+        self._hit = None
+        self._passed = 0
+        self.look_again(vcpu)
+
+    def look_again(self, vcpu: AmdvVcpu) -> None:
+        """What is watched may lie elsewhere now. For callbacks that no translated code waits for."""
+        if not self._watchpoints:
+            return
+        self._intercepts.watch_address_space(True)
+        watched: list[_Watched] = []
+        entries: set[int] = set()
+        for addresses, access in self._watchpoints:
+            for gva, length in _by_page(addresses):
+                hpa, path = self._linear.frame_and_entries(vcpu, gva)
+                entries.update(path)
+                if hpa is not None:
+                    start = hpa | page_offset(gva)
+                    watched.append(_Watched(range(start, start + length), gva, access))
+        self._watch(tuple(watched), frozenset(entries))
+
+    def about_to_change_address_space(self) -> None:
+        """A write to CR0 or CR3 has exited. It is executed, and then `look_again` is due."""
+        self._intercepts.watch_address_space(False)
+        self._slice.do_not_count()
+        self._slice.leave_behind(1)
+
+    def outcome(self, vcpu: AmdvVcpu, exit: Exit) -> Exit:
+        """What a slice that has ended with `exit` comes to."""
+        executed = self._slice.executed
+        if type(exit) is PreemptionTimer:
+            if self._hit is not None:
+                exit = self._hit
+            elif executed and vcpu.event is None and vcpu.unpushed is None:
+                address = vcpu.instruction_address
+                if address in self._breakpoints and not self._goes_on(vcpu, address, executed):
+                    exit = Breakpoint(Gva(address))
+        if type(exit) is Breakpoint:
+            vcpu.breakpoint = exit.gva
+        elif executed > self._passed:
+            vcpu.breakpoint = None
+        return exit
+
+    def _on_instruction(self, _uc: int, address: int, _size: int, _data: object) -> None:
+        vcpu = self._slice.vcpu
+        if vcpu is None or not vcpu.in_guest_mode:
+            return
+        executed = self._slice.instructions() - 1
+        if self._goes_on(vcpu, address, executed):
+            self._passed = executed + 1
+            return
+        self._slice.do_not_count()
+        self._slice.stop(vcpu, Breakpoint(Gva(address)))
+
+    def _goes_on(self, vcpu: AmdvVcpu, address: int, executed: int) -> bool:
+        """The instruction at `address` is the one that the slice began with, and has not been left since."""
+        if address != vcpu.breakpoint or executed > self._passed:
+            return False
+        return not executed or is_repeated(self._linear.peek(vcpu, address, LONGEST_INSTRUCTION))
+
+    def _on_access(self, _uc: int, kind: int, address: int, size: int, _value: int, _data: object) -> None:
+        address &= ~DATA_ALIAS
+        access = Access.WRITE if kind == WRITE else Access.READ
+        if self._hit is None:
+            self._hit = self._hit_by(address, size, access)
+            if self._hit is not None:
+                self._slice.end_soon()
+        if access is Access.WRITE and not self._entries.isdisjoint(range(address & -_ENTRY, address + size, _ENTRY)):
+            self._slice.leave_behind(0)
+
+    def _hit_by(self, address: int, size: int, access: Access) -> Watchpoint | None:
+        for watched in self._watched:
+            first = max(address, watched.hpa.start)
+            if watched.access & access and first < min(address + size, watched.hpa.stop):
+                return Watchpoint(Gva(watched.gva + first - watched.hpa.start), size, access)
+        return None
+
+    def _watch(self, watched: tuple[_Watched, ...], entries: frozenset[int]) -> None:
+        if watched == self._watched and entries == self._entries:
+            return
+        for hook in self._watches:
+            self._uc.remove(hook)
+        self._watches.clear()
+        self._watched, self._entries = watched, entries
+        for hpa in (*(piece.hpa for piece in watched), *(range(entry, entry + _ENTRY) for entry in entries)):
+            for alias in (0, DATA_ALIAS):
+                first, last = max(0, hpa.start - _LARGEST_ACCESS + 1) | alias, hpa.stop - 1 | alias
+                self._watches.append(self._uc.on_access(first, last, self._on_access))
+        self._uc.flush_code()
+
+
+def _by_page(addresses: range) -> list[tuple[int, int]]:
+    """The pieces of a range that lie in one page each: first address and length."""
+    starts = [addresses.start, *range(page_floor(addresses.start) + PAGE_SIZE, addresses.stop, PAGE_SIZE)]
+    return [(start, min(addresses.stop, page_floor(start) + PAGE_SIZE) - start) for start in starts]
