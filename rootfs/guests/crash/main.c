@@ -11,7 +11,7 @@
 #define NOWHERE 0xc0000000u	/* under the hole for devices below 4 GiB */
 #define DEEP 64
 
-__attribute__((used)) static const char last_words[] = "so long";	/* likewise */
+const volatile char last_words[] = "so long";
 volatile uint32_t countdown = 3;	/* for those who look at the guest's memory */
 __attribute__((used)) static volatile uint32_t never_touched[1024] = { 0x5eed };
 static void (*volatile jump_to)(void) = (void (*)(void))NOWHERE;
@@ -34,7 +34,7 @@ __attribute__((noinline)) static void die(const char *how)
 	while (find_option(how, "spin"))
 		cpu_pause();
 	store((volatile uint32_t *)UNMAPPED);
-	countdown = 0;
+	countdown = (uint32_t)last_words[sizeof(last_words) - 1];
 }
 
 __attribute__((noinline)) static void descend(const char *how, uint32_t levels)
