@@ -10,6 +10,7 @@ from kev.boot.inspection import Inspection, inspect
 from kev.guests.images import DEFAULT_IMAGE, open_image_or_url
 from kev.pager.image import KernelImage, Segment
 from kev.pager.source import AsynchronousSource
+from kev.postmortem.core_file import is_core, read_core
 
 _COLUMNS = ("virtual address", "physical address", "file offset", "in the file", "in memory", "flags")
 
@@ -18,12 +19,18 @@ _COLUMNS = ("virtual address", "physical address", "file offset", "in the file",
 @click.argument("image", default=DEFAULT_IMAGE)
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 def command(image: str, as_json: bool) -> None:
-    """Say how IMAGE would be launched, and what would be refused, without launching it.
+    """Say how IMAGE would be launched, and what would be refused, without launching it. Or what a core file holds.
 
-    IMAGE is a file, or the name of a guest on the root file system. The exit code is 2 if it cannot be launched.
+    IMAGE is a file, or the name of a guest on the root file system. The exit code is 2 if it cannot be launched. Of a core file, as
+    `kev run --dump` writes it, this says how the run ended, where the vCPUs are, and which memory there is.
     """
-    with open_image_or_url(image) as (source, _):
-        inspection = inspect(source.blocking if isinstance(source, AsynchronousSource) else source)
+    with open_image_or_url(image) as (opened, _):
+        source = opened.blocking if isinstance(opened, AsynchronousSource) else opened
+        if is_core(source):
+            core = read_core(source)
+            click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())
+            return
+        inspection = inspect(source)
     click.echo(json.dumps(_as_json(inspection), indent=2) if as_json else _as_text(inspection))
     if inspection.error is not None:
         raise inspection.error

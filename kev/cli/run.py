@@ -9,10 +9,12 @@ from kev import log
 from kev.boot.detection import PROTOCOLS
 from kev.cli.paging_policy import paging_policy
 from kev.cli.sizes import Size
+from kev.errors import KevError
 from kev.guests.images import DEFAULT_IMAGE
 from kev.machine.ending import EndingKind
 
 if TYPE_CHECKING:
+    from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
     from kev.pager.slow_source import SourceDelay
 
@@ -47,6 +49,12 @@ _DRIVE_KINDS = ("svirtb", "virtio", "virtio-pci", "ide")
     metavar="TIME[,RATE]",
     help="Make the image's source slow, such as 2ms,100MB/s,jitter=1ms,seed=7.",
 )
+@click.option(
+    "--dump",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.",
+)
 @click.option("--timeline", is_flag=True, help="Put every violation and load into the report.")
 @click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE.json", help="Write a trace for Perfetto.")
 @click.option("--seed", type=int, help="Make the run repeatable: the seed chooses the schedule, and time is virtual.")
@@ -67,7 +75,8 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
     if wishes["log_level"] is not None:
         log.configure(wishes["log_level"])
     report, trace, latency = wishes["report"], wishes["trace"], wishes["source_latency"]
-    _check_writable(report, trace)
+    _check_writable(report, trace, wishes["dump"])
+    dump = _CoreDump(wishes["dump"])
     with paging_policy(wishes["paging"]) as policy:
         outcome = launch(
             image,
@@ -87,6 +96,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
             output=_write,
             input_descriptor=_standard_input(),
             interrupt_ends=True,
+            at_end=dump,
         )
     if report is not None:
         from kev.cli.output import write_json
@@ -98,7 +108,30 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
 
         write_json(trace, trace_events(outcome.as_dict()), compact=True)
     _conclude(outcome)
+    dump.conclude()
     context.exit(outcome.exit_code)
+
+
+class _CoreDump:
+    """Dumps a machine whose guest has not ended itself. If that fails, it is said when everything else is."""
+
+    def __init__(self, file: str | None) -> None:
+        self._file = file
+        self._error: KevError | None = None
+
+    def __call__(self, machine: "Machine") -> None:
+        ending = machine.ending
+        if self._file is None or ending is None or ending.kind is EndingKind.EXITED:
+            return
+        try:
+            machine.dump(self._file)
+        except KevError as error:
+            self._error = error
+
+    def conclude(self) -> None:
+        """Raises what the dump failed with, if it did."""
+        if self._error is not None:
+            raise self._error
 
 
 def _check_writable(*files: str | None) -> None:
@@ -144,6 +177,8 @@ def _conclude(outcome: "RunReport") -> None:
         _write(f"{outcome.screen}\n".encode())
     if outcome.ending.kind is not EndingKind.EXITED:
         click.echo(f"kev: {outcome.ending.message}", err=True)
+    if outcome.death is not None and outcome.ending.kind is EndingKind.DIED:
+        click.echo(outcome.death.as_text(), err=True)
     first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"
     click.echo(
         f"kev: loaded {outcome.pages_loaded:,} of {outcome.ram_pages:,} pages ({outcome.image_pages:,} in the image){first}, "

@@ -38,6 +38,7 @@ def launch(
     output: Callable[[bytes], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
+    at_end: "Callable[[Machine], object] | None" = None,
     **wishes: Any,
 ) -> "RunReport":
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
@@ -49,6 +50,7 @@ def launch(
     - `timeout`: ends the run after so many seconds.
     - `output` is given what the guest prints, as it comes; without it, the report has it. Input for COM1 is read from
       `input_descriptor`.
+    - `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
     - `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine is closed.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
@@ -61,7 +63,7 @@ def launch(
             machine.keep_output()
         else:
             machine.vm.console.output.subscribe(output)
-        return run(machine, timeout=timeout, input_descriptor=input_descriptor, interrupt_ends=interrupt_ends)
+        return run(machine, timeout=timeout, input_descriptor=input_descriptor, interrupt_ends=interrupt_ends, at_end=at_end)
 
 
 @contextmanager
@@ -112,6 +114,7 @@ def opened(
             seed=seed,
             hosts=_HOSTS,
         )
+        machine.name_places()
         files.callback(machine.close)
         yield machine
 

@@ -1,12 +1,15 @@
 """What a run was like, as numbers."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from kev.machine.ending import Ending, EndingKind
 
-_LEFT_OUT: Final = frozenset(("ending", "output", "screen", "timeline"))
+if TYPE_CHECKING:
+    from kev.postmortem.death import Death
+
+_LEFT_OUT: Final = frozenset(("death", "ending", "output", "screen", "timeline"))
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -35,6 +38,9 @@ class RunReport:
     """What stands in the memory of a VGA's text mode at the end (`kev.dev.display.screen`)."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.observe.timeline_json`), if it was asked for."""
+
+    death: "Death | None" = attrs.field(default=None, repr=False)
+    """The state of the vCPUs, if the guest died or the run was cut short."""
 
     @property
     def launch_ms(self) -> float | None:
@@ -66,4 +72,5 @@ class RunReport:
         fields = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in _LEFT_OUT)
         times = {"launch_ms": self.launch_ms, "first_output_ms": self.first_output_ms, "run_ms": self.run_ms}
         timeline = {} if self.timeline is None else {"timeline": self.timeline}
-        return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline}
+        death = {} if self.death is None else {"death": self.death.as_dict()}
+        return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline, **death}

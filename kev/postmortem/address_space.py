@@ -35,7 +35,7 @@ class Mapping(NamedTuple):
 
 
 def mappings(memory: LoadedMemory, registers: PagingRegisters) -> Iterator[Mapping]:
-    """The mappings of a vCPU in the order of linear addresses, each as long as it can be. Tables that are not loaded map nothing."""
+    """The mappings of a vCPU in the order of linear addresses, each as long as can be. Tables that are not loaded map nothing."""
     return _joined(_pages(memory, registers))
 
 

@@ -175,7 +175,11 @@ class _Unwinder:
         frame = base + rule.cfa_offset & self._mask
         if frame <= current.general["rsp"]:
             return None
-        general = {name: value for number, name in enumerate(numbers) if (value := self._restored(current, rule, frame, number)) is not None}
+        general = {
+            name: value
+            for number, name in enumerate(numbers)
+            if (value := self._restored(current, rule, frame, number)) is not None
+        }
         general["rsp"] = frame
         return _Registers(self._read(frame + offset), general, exact=rule.signal, interrupted=rule.signal)
 

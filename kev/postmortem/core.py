@@ -7,7 +7,7 @@ import json
 import os
 import struct
 from collections.abc import Awaitable, Coroutine, Sequence
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import attrs
 
@@ -53,7 +53,10 @@ class CoreVcpu:
 
     registers: VcpuRegisters
     activity: str
-    place: str
+    """What it was doing, in words."""
+    started: bool = True
+    """It has run: else its registers mean nothing, and are left out."""
+    place: str = ""
     """Where it is, in words."""
 
 
@@ -74,7 +77,7 @@ def write_core(
     ending: str,
     culprit: int | None = None,
 ) -> None:
-    """Writes the guest's loaded memory and its vCPUs' registers to `file`, sparsely; the guest does not change, and nothing is loaded.
+    """Writes the guest's loaded memory and its vCPUs' registers to `file`, sparsely. The guest does not change.
 
     Pages of the image that were never touched are written too, from the image, unless that takes waiting. `ending` says how the run
     ended; `culprit` is the vCPU that a debugger shows first. The file is there as a whole or not at all. CoreError if it cannot be
@@ -106,13 +109,14 @@ class _Writer:
 
     def write(self, ending: str) -> None:
         runs = physical_runs(self._pager)
-        long_mode = any(vcpu.registers.efer & x86.EFER_LMA for vcpu in self._vcpus)
+        spaces = [vcpu.registers for vcpu in self._vcpus if vcpu.started]
+        long_mode = any(registers.efer & x86.EFER_LMA for registers in spaces)
         size = sum(len(run) for run in runs) * PAGE_SIZE
         wide = self._pager.image.bits == 64 or long_mode or size > _WIDEST_32 // 2 or any(run.stop > _WIDEST_32 for run in runs)
-        layout = placed(self._pager, [vcpu.registers for vcpu in self._vcpus], runs, wide)
+        layout = placed(self._pager, spaces, runs, wide)
         header_size = _header_size(wide, len(layout) + 1)
         offsets = self._write_pages(runs, page_ceil(header_size))
-        notes = b"".join(register_notes(vcpu.registers, wide) for vcpu in self._vcpus) + self._own_note(ending)
+        notes = b"".join(register_notes(registers, wide) for registers in spaces) + self._own_note(ending)
         at = self._file.tell()
         self._file.write(notes)
         segments = [_Segment(PT_NOTE, at, 0, 0, len(notes)), *_segments(layout, runs, offsets)]
@@ -154,7 +158,8 @@ class _Writer:
             "pages_loaded": self._pager.statistics.loads,
             "unreadable_pages": self._unreadable,
             "vcpus": [
-                {"vcpu": vcpu.registers.index, "activity": vcpu.activity, "place": vcpu.place, **vcpu.registers.as_dict()}
+                {"vcpu": vcpu.registers.index, "activity": vcpu.activity, "place": vcpu.place}
+                | (vcpu.registers.as_dict() if vcpu.started else {})
                 for vcpu in self._vcpus
             ],
         }
@@ -215,8 +220,3 @@ def _headers(wide: bool, segments: Sequence[_Segment]) -> bytes:
 def _structs(wide: bool) -> tuple[struct.Struct, struct.Struct, struct.Struct]:
     """Of the file header, a program header and a section header."""
     return (_HEADER_64, _SEGMENT_64, _SECTION_64) if wide else (_HEADER_32, _SEGMENT_32, _SECTION_32)
-
-
-def core_vcpus(vcpus: Sequence[Any]) -> list[CoreVcpu]:
-    """Those of a `kev.postmortem.death.Death`."""
-    return [CoreVcpu(registers=vcpu.registers, activity=vcpu.activity, place=vcpu.place.text) for vcpu in vcpus]

@@ -1,14 +1,13 @@
 """Reads core files, those that kev wrote and others."""
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 
-from kev.pager.source import FileSource, SynchronousSource, read_exactly
+from kev.pager.source import SynchronousSource, read_exactly
 from kev.postmortem.core import ET_CORE, PN_XNUM, PT_LOAD, PT_NOTE, CoreError
 from kev.postmortem.core_layout import PHYSICAL_WINDOW
 from kev.postmortem.core_notes import KEV, NT_PRSTATUS, notes_in
@@ -87,12 +86,11 @@ def is_core(source: SynchronousSource) -> bool:
     return head[:4] == b"\x7fELF" and head[5] == 1 and head[_IDENT_SIZE] == ET_CORE and not head[_IDENT_SIZE + 1]
 
 
-def read_core(file: str | os.PathLike[str]) -> CoreFile:
+def read_core(source: SynchronousSource) -> CoreFile:
     """Reads the headers and notes of a core file. CoreError if they are damaged, SourceError if it cannot be read."""
-    with FileSource(file) as source:
-        if not is_core(source):
-            raise CoreError(f"{source.name}: is no ELF core file")
-        return _Reader(source).read()
+    if not is_core(source):
+        raise CoreError(f"{source.name}: is no ELF core file")
+    return _Reader(source).read()
 
 
 class _Reader:

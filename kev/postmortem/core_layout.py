@@ -18,7 +18,7 @@ PHYSICAL_WINDOW: Final = 1 << 63
 
 
 def physical_runs(pager: KernelVmPager) -> list[range]:
-    """The pages that a core file holds, in runs: those that are Present, and those of the image that can be read without waiting."""
+    """The pages that a core file holds, in runs: those that are Present, and of the image those that are read without waiting."""
     runs = [*pager.pages.runs(PageState.PRESENT), *_absent_image_runs(pager)]
     joined: list[range] = []
     for run in sorted(runs, key=lambda run: run.start):

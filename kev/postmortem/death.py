@@ -20,7 +20,21 @@ from kev.postmortem.walk import Walk, walk
 _MOST_EXCEPTIONS: Final = 4
 _MOST_LINES_OF_FRAMES: Final = 10
 _MOST_FRAMES_OF_OTHERS: Final = 4
-_FLAGS: Final = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT", 16: "RF", 17: "VM", 18: "AC"}
+_FLAGS: Final = {
+    0: "CF",
+    2: "PF",
+    4: "AF",
+    6: "ZF",
+    7: "SF",
+    8: "TF",
+    9: "IF",
+    10: "DF",
+    11: "OF",
+    14: "NT",
+    16: "RF",
+    17: "VM",
+    18: "AC",
+}
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -43,21 +57,15 @@ class VcpuDeath:
     """Of the address of the page fault that it died of, or of RIP if nothing can be read there."""
 
     @property
-    def where(self) -> str:
-        """`vCPU 0 at RIP 0x100a3c in main+0x12 (main.c:34)`."""
-        return where(self.registers, self.place)
-
-    @property
     def line(self) -> str:
-        """The same, or what else it was doing."""
-        if not self.started:
-            return f"vCPU {self.registers.index} {self.activity}"
-        return self.where if self.activity == ACTIVE else f"{self.where}, {self.activity}"
+        """`vCPU 0 at RIP 0x100a3c in main+0x12 (main.c:34)`, and what else it was doing."""
+        at_end = VcpuAtEnd(registers=self.registers, activity=self.activity, started=self.started)
+        return line_of(at_end, self.place)
 
     def as_text(self) -> list[str]:
         """About 40 lines at most."""
         registers = self.registers
-        lines = [f"vCPU {registers.index}, {self.activity}, {registers.bits}-bit code at CPL {registers.cpl}: {self.place}"]
+        lines = [f"vCPU {registers.index}, {self.activity}, {registers.bits}-bit code at CPL {registers.cpl}:"]
         lines += _indented(_register_lines(registers))
         lines += _section("exceptions and interrupts, the last one last:", _exception_lines(self.exceptions))
         lines += _section("not delivered, because", list(self.undelivered))
@@ -75,10 +83,12 @@ class VcpuDeath:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
+        if not self.started:
+            return {"vcpu": self.registers.index, "activity": self.activity, "started": False}
         return {
             "vcpu": self.registers.index,
             "activity": self.activity,
-            "started": self.started,
+            "started": True,
             "bits": self.registers.bits,
             "place": self.place.as_dict(),
             "registers": self.registers.as_dict(),
@@ -101,10 +111,11 @@ class Death:
     """What could not be found out, and why."""
 
     def as_text(self) -> str:
-        """The culprit in full, the others in a few lines each."""
+        """The culprit in full, or the only vCPU; the others in a few lines each."""
         lines = []
         for vcpu in self.vcpus:
-            lines += vcpu.as_text() if vcpu.registers.index == self.culprit else vcpu.as_short_text()
+            in_full = vcpu.registers.index == self.culprit or len(self.vcpus) == 1
+            lines += vcpu.as_text() if in_full else vcpu.as_short_text()
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,10 +152,14 @@ def describe_death(
     return Death(vcpus=found, culprit=culprit, notes=tuple(places.notes))
 
 
-def where(registers: VcpuRegisters, place: Place) -> str:
-    """`vCPU 0 at RIP 0x100a3c in main+0x12 (main.c:34)`."""
+def line_of(vcpu: VcpuAtEnd, place: Place) -> str:
+    """`vCPU 0 at RIP 0x100a3c in main+0x12 (main.c:34), halted with interrupts off`."""
+    registers = vcpu.registers
+    if not vcpu.started:
+        return f"vCPU {registers.index} {vcpu.activity}"
     name = f" in {place.text}" if place.text else ""
-    return f"vCPU {registers.index} at RIP {registers.rip:#x}{name}"
+    activity = "" if vcpu.activity == ACTIVE else f", {vcpu.activity}"
+    return f"vCPU {registers.index} at RIP {registers.rip:#x}{name}{activity}"
 
 
 def place_of(pager: KernelVmPager, places: Places, registers: VcpuRegisters) -> Place:
@@ -219,10 +234,10 @@ def _register_lines(registers: VcpuRegisters) -> list[str]:
     lines.append("  ".join(_segment(registers, name) for name in ("cs", "ss", "ds", "es", "fs", "gs")))
     control = [f"{name} {getattr(registers, name):#x}" for name in ("cr0", "cr2", "cr3", "cr4", "efer")]
     lines.append("  ".join(control))
-    lines.append(
-        f"gdt {registers.gdtr.base:#x} limit {registers.gdtr.limit:#x}  idt {registers.idtr.base:#x} limit {registers.idtr.limit:#x}  "
-        f"tr {registers.segments['tr'].selector:#x}"
-    )
+    tables = [
+        f"{name} {table.base:#x} limit {table.limit:#x}" for name, table in (("gdt", registers.gdtr), ("idt", registers.idtr))
+    ]
+    lines.append("  ".join([*tables, f"tr {registers.segments['tr'].selector:04x}"]))
     return lines
 
 

@@ -41,17 +41,8 @@ class ExceptionAt:
     instructions: int
     """Retired by then, where they are counted."""
 
-    @property
-    def text(self) -> str:
-        """`exception 14 (page fault) at 0x10, error code 0x2: write, not present, CPL 0`."""
-        if self.place is None:
-            return f"interrupt {self.vector:#x}"
-        words = exception_name(self.vector)
-        if self.address is not None:
-            words += f" at {self.address:#x}"
-        if self.error_code is None:
-            return words
-        return f"{words}, error code {self.error_code:#x}{_decoded(self.vector, self.error_code)}"
+    text: str
+    """See `describe_event`."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -71,9 +62,27 @@ def exception_name(vector: int) -> str:
     return f"exception {vector} ({_NAMES[vector]})" if vector < len(_NAMES) else f"interrupt {vector:#x}"
 
 
+def describe_event(event: RaisedEvent) -> str:
+    """`exception 14 (page fault) at 0x10, error code 0x2: write, not present, CPL 0`, or `interrupt 0x20`."""
+    if event.rip is None:
+        return f"interrupt {event.vector:#x}"
+    words = exception_name(event.vector)
+    if event.address is not None:
+        words += f" at {event.address:#x}"
+    if event.error_code is None:
+        return words
+    return f"{words}, error code {event.error_code:#x}{_decoded(event.vector, event.error_code)}"
+
+
 def exception_at(event: RaisedEvent, place: Place | None) -> ExceptionAt:
+    """An event with the place that it came in."""
     return ExceptionAt(
-        vector=event.vector, error_code=event.error_code, address=event.address, place=place, instructions=event.instructions
+        vector=event.vector,
+        error_code=event.error_code,
+        address=event.address,
+        place=place,
+        instructions=event.instructions,
+        text=describe_event(event),
     )
 
 
@@ -158,10 +167,8 @@ def _decoded(vector: int, error_code: int) -> str:
 
 
 def _page_fault_words(error_code: int) -> list[str]:
-    if error_code & x86.PAGE_FAULT_FETCH:
-        access = "fetch"
-    else:
-        access = "write" if error_code & x86.PAGE_FAULT_WRITE else "read"
+    fetch, write = error_code & x86.PAGE_FAULT_FETCH, error_code & x86.PAGE_FAULT_WRITE
+    access = "fetch" if fetch else "write" if write else "read"
     present = "not allowed" if error_code & x86.PAGE_FAULT_PRESENT else "not present"
     words = [access, present, "CPL 3" if error_code & x86.PAGE_FAULT_USER else "CPL 0"]
     return [*words, "reserved bits"] if error_code & x86.PAGE_FAULT_RESERVED else words

@@ -67,7 +67,7 @@ class LineTable:
 
 
 def line_table(sections: DebugSections, offset: int) -> tuple[LineTable, list[str], int]:
-    """The table of the program at `offset` of .debug_line; its files' base names, DW_AT_call_file 0 first; the next program's offset.
+    """The table of the program at `offset` of .debug_line; the base names of its files, 0 first; the next program's offset.
 
     A program that is damaged is read as far as it goes. DamagedDebugInformation if its header is.
     """

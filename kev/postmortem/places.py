@@ -115,11 +115,11 @@ def _candidates(segments: tuple[Segment, ...], address: int, gpa: int | None) ->
         # If it does not lie where the segment was loaded, the image has moved itself. Where it was linked at physical addresses,
         # it is rather a program's that happens to be at such an address.
         moved = gpa is not None and not segment.paddr <= gpa < segment.end
-        if segment.vaddr <= address < segment.vaddr + segment.memsz and not (moved and segment.vaddr == segment.paddr):
+        if segment.vaddr <= address < segment.vaddr + segment.memsz and not (moved and int(segment.vaddr) == segment.paddr):
             yield address
     for segment in segments:
         # Of an image whose symbols are physical, though its segments are not.
-        if segment.paddr <= physical < segment.end and segment.paddr != segment.vaddr:
+        if segment.paddr <= physical < segment.end and int(segment.paddr) != segment.vaddr:
             yield physical
 
 

@@ -1,4 +1,4 @@
-"""Lines and inlined functions by address, from an image's debug information (DWARF 2 to 5). Read when first asked, and only as needed."""
+"""Lines and inlined functions by address, from an image's debug information (DWARF 2 to 5). It is read only as far as needed."""
 
 from typing import Any, Final
 

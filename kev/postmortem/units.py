@@ -86,7 +86,7 @@ class CompileUnits:
                 return unit
         for unit in self._rest:
             ranges = _ranges(unit.get_top_DIE())
-            self._ranges += [(addresses, unit) for addresses in ranges]
+            self._ranges.extend((addresses, unit) for addresses in ranges)
             if any(address in addresses for addresses in ranges):
                 return unit
         return None

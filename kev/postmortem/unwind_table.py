@@ -1,4 +1,7 @@
-"""Call frame information: where the caller's registers are, by the address of the code (DWARF 5, section 6.4; .eh_frame: LSB, chapter 10)."""
+"""Call frame information: where the caller's registers are, by the address of the code.
+
+DWARF 5, section 6.4; for .eh_frame, the Linux Standard Base, "Exception Frames".
+"""
 
 from bisect import bisect_right
 from collections.abc import Iterator

@@ -67,7 +67,9 @@ class Walk:
     def as_text(self) -> list[str]:
         """A line for each entry, and what comes of it."""
         lines = [f"{self.linear:#x} by {self.mode} paging" if self.mode != "no paging" else f"{self.linear:#x}: paging is off"]
-        lines += [f"{entry.level:>5} at {entry.gpa:#x}: {entry.value:#0{2 * entry.size + 2}x} {entry.flags}" for entry in self.entries]
+        lines += [
+            f"{entry.level:>5} at {entry.gpa:#x}: {entry.value:#0{2 * entry.size + 2}x} {entry.flags}" for entry in self.entries
+        ]
         if self.stopped is not None:
             lines.append(self.stopped)
         if self.page is not None:

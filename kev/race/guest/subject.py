@@ -17,7 +17,6 @@ from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.configuration import NO_WISHES, Configuration, MachineWishes
 from kev.race.guest.files import guest_called, read_files
-from kev.race.guest.lines import SourceLines
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.source import ScheduledSource
@@ -109,9 +108,8 @@ class GuestSubject:
 
     def tell(self, schedule: Schedule) -> Story:
         output = bytearray()
-        image = read_files(self.configuration).image
         with guest_machine(self.configuration, output, self._limit) as machine:
-            machine.witness = recorder = TurnRecorder(machine.vm, SourceLines(bytes(image.data)))
+            machine.witness = recorder = TurnRecorder(machine.vm)
             machine.run(RoughScheduler(schedule), fair=False)
             failure = self._judge(machine, output)
             return recorder.story(f"{self.configuration.image} on {self.vcpus} vCPUs", failure)
