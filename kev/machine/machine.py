@@ -140,7 +140,7 @@ class Machine:
         """The run is over: fixes what its report says. Called by whoever drives the machine."""
         if self._ending is not None:
             return
-        self._ended = time.perf_counter()
+        self._ended = self.vm.ended
         self._ending = self._told(self.vm.ending)
         self.vm.console.close()
         self._screen = self.vm.screen.text

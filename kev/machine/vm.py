@@ -99,6 +99,8 @@ class Vm:
         self.ending: Ending | None = None
         self.culprit: int | None = None
         """The vCPU that did what ended the run; None if none did."""
+        self.ended: float | None = None
+        """When the run ended, by `time.perf_counter`: before anybody looked for words."""
         self.place_of: Callable[[Vcpu], str] | None = None
         """Names the places of vCPUs in messages, where somebody reads them: it takes longer than a short run."""
         self.com1: SerialPort | None = None
@@ -133,6 +135,7 @@ class Vm:
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
         if self.ending is None:
+            self.ended = self.ended or time.perf_counter()
             self.ending = ending
 
     def exit(self, exit_code: int) -> None:
@@ -181,6 +184,7 @@ class Vm:
         if any(vcpu.needs is not None for vcpu in self.vcpus):
             return Idle(None if self._virtual is not None else deadline)
         if not self._interruptible or (deadline is None and not self.expects_input):
+            self.ended = time.perf_counter()
             self.end(self._halted_for_ever())
             assert self.ending is not None
             return Ended(self.ending)
@@ -324,6 +328,7 @@ class Vm:
     def _die(self, vcpu: Vcpu, why: str) -> None:
         """The guest has done what cannot be carried out."""
         if self.ending is None:
+            self.ended = time.perf_counter()
             self.culprit = vcpu.index
             self.end(Ending.died(f"{self.where(vcpu)}: {why}"))
 
