@@ -1,12 +1,11 @@
 /*
  * Dies the way its command line says, three calls deep, without an interrupt descriptor table: `fault` (the default: a store to an
  * address that is not mapped), `undefined`, `jump` (to where nothing is), `nowhere` (a store to where there is no memory), `halt`,
- * `spin`, `deep` (64 times as many calls).
+ * `spin`, `handler` (in the handler of an exception; 64 bits only), `deep` (64 calls).
  */
 #include "command_line.h"
 #include "cpu.h"
-#include "io.h"
-#include "paging.h"
+#include "mode.h"
 
 #define NOWHERE 0xc0000000u	/* under the hole for devices below 4 GiB */
 #define DEEP 64
@@ -23,7 +22,9 @@ static inline void store(volatile uint32_t *address)
 
 __attribute__((noinline)) static void die(const char *how)
 {
-	if (find_option(how, "undefined"))
+	if (find_option(how, "handler"))
+		install_handler();
+	if (find_option(how, "handler") || find_option(how, "undefined"))
 		__asm__ volatile("ud2");
 	if (find_option(how, "jump"))
 		jump_to();

@@ -1,4 +1,4 @@
-/* An address that is not mapped. */
+/* What differs between 64 and 32 bits. UNMAPPED is an address that is not mapped. */
 #pragma once
 #include <stdint.h>
 
@@ -6,6 +6,9 @@
 #define UNMAPPED 0x7ffffffff000ull
 
 static inline void map_memory(void) {}	/* since _start */
+
+/* From now on, an exception leads to a handler that halts for ever. */
+void install_handler(void);
 
 #else
 #define UNMAPPED 0x80000000u
@@ -28,4 +31,6 @@ static inline void map_memory(void)
 	__asm__ volatile("mov %%cr0, %0" : "=r"(control));
 	__asm__ volatile("mov %0, %%cr0" : : "r"(control | CR0_PG) : "memory");
 }
+
+static inline void install_handler(void) {}
 #endif
