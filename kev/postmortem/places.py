@@ -80,19 +80,21 @@ class Places:
 
     def linked_at(self, address: int, gpa: int | None = None) -> int | None:
         """The address by p_vaddr of what lies at a linear address; None if it is not of the image."""
-        return next(iter(_candidates(self._image.segments, address, gpa)), None)
+        found = next(iter(_candidates(self._image.segments, address, gpa)), None)
+        return None if found is None else found[0]
 
     def _find(self, address: int, gpa: int | None) -> Place:
         found = Place(address=address)
-        for candidate in _candidates(self._image.segments, address, gpa):
-            place = self._describe(address, candidate)
+        for candidate, begin in _candidates(self._image.segments, address, gpa):
+            place = self._describe(address, candidate, begin)
             if place.function is not None:
                 return place
             if place.line is not None and found.line is None:
                 found = place
         return found
 
-    def _describe(self, address: int, candidate: int) -> Place:
+    def _describe(self, address: int, candidate: int, begin: int) -> Place:
+        """Symbols below `begin` are not of its segment."""
         source = self.lines.place(candidate)
         function, offset = source.function, None
         try:
@@ -100,27 +102,27 @@ class Places:
         except KevError as error:
             self.lines.sections.note(str(error))
         else:
-            if symbol is not None:
+            if symbol is not None and symbol[0].address >= begin:
                 function, offset = symbol[0].name, symbol[1]
         return Place(address=address, function=function, offset=offset, line=source.line, inlined=source.inlined)
 
 
-def _candidates(segments: tuple[Segment, ...], address: int, gpa: int | None) -> Iterator[int]:
-    """The addresses that an image's symbols may give what lies at a linear one, the likeliest first."""
+def _candidates(segments: tuple[Segment, ...], address: int, gpa: int | None) -> Iterator[tuple[int, int]]:
+    """The addresses that an image's symbols may give what lies at a linear one, the likeliest first; where its segment begins."""
     physical = address if gpa is None else gpa
     for segment in segments:
         if segment.paddr <= physical < segment.end:
-            yield physical - segment.paddr + segment.vaddr
+            yield physical - segment.paddr + segment.vaddr, segment.vaddr
     for segment in segments:
         # If it does not lie where the segment was loaded, the image has moved itself. Where it was linked at physical addresses,
         # it is rather a program's that happens to be at such an address.
         moved = gpa is not None and not segment.paddr <= gpa < segment.end
         if segment.vaddr <= address < segment.vaddr + segment.memsz and not (moved and int(segment.vaddr) == segment.paddr):
-            yield address
+            yield address, segment.vaddr
     for segment in segments:
         # Of an image whose symbols are physical, though its segments are not.
         if segment.paddr <= physical < segment.end and int(segment.paddr) != segment.vaddr:
-            yield physical
+            yield physical, segment.paddr
 
 
 def _with_line(name: str, line: SourceLine | None) -> str:

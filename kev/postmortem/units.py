@@ -52,12 +52,17 @@ class CompileUnits:
             return self._at(address)
         # Whatever damaged units make pyelftools raise: its own errors, construct's, or a plain KeyError.
         except Exception as error:
-            self._sections.note(f"debug information is damaged: {error or type(error).__name__}")
+            self._note(error)
             return None
 
     def line_program(self, unit: Any) -> int | None:
         """Where in .debug_line its line program is; None if it has none."""
-        attribute = unit.get_top_DIE().attributes.get("DW_AT_stmt_list")
+        try:
+            attribute = unit.get_top_DIE().attributes.get("DW_AT_stmt_list")
+        # As above.
+        except Exception as error:
+            self._note(error)
+            return None
         return attribute.value if attribute is not None and isinstance(attribute.value, int) else None
 
     def functions(self, unit: Any, address: int) -> list[FunctionAt]:
@@ -69,8 +74,11 @@ class CompileUnits:
                     found.insert(0, _function(entry))
         # As above.
         except Exception as error:
-            self._sections.note(f"debug information is damaged: {error or type(error).__name__}")
+            self._note(error)
         return found
+
+    def _note(self, error: Exception) -> None:
+        self._sections.note(f"debug information is damaged: {error or type(error).__name__}")
 
     def _at(self, address: int) -> Any:
         if self._information is None:
