@@ -205,7 +205,7 @@ class _Unwinder:
         stack = current.general["rsp"]
         if place.offset == 1 and self._memory.read_as_far_as_possible(self._vcpu, address - 1, 1) == _PUSH_FRAME_POINTER:
             return self._returned(current, stack + self._word)
-        if place.offset == 0 or gpa is None or place.function is None:
+        if place.offset == 0 or gpa is None or self._places.linked_at(address, gpa) is None:
             # Or a jump has led where there is no code.
             return self._returned(current, stack)
         return None
