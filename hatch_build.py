@@ -57,13 +57,12 @@ class Build:
     """The instruction set of its C code and the format of its image: x86_64 (ELF64) or x86 (ELF32)."""
     sources: list[str]
     linker_script: str
+    """OUTPUT_FORMAT(binary) in it makes an image of what is loaded and nothing else."""
     flags: list[str] = field(default_factory=list)
     debug: bool = False
     """Keeps the symbols."""
     lines: bool = False
     """Keeps the lines of the sources, too."""
-    binary: bool = False
-    """The image is what is loaded, without ELF's headers."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,12 @@ class Compiler:
     """Zig's C compiler, whose cache notices by itself what did not change."""
 
     def __init__(self, root: Path) -> None:
-        if importlib.util.find_spec("ziglang") is None:
+        package = importlib.util.find_spec("ziglang")
+        if package is None or package.origin is None:
             raise GuestBuildError("the guests need a compiler: the package ziglang, in the version that pyproject.toml names")
+        # Zig finds its own headers from where its program really is.
+        self._headers = Path(package.origin).with_name("zig").resolve().parent / "lib" / "include"
         build = root / "build"
-        self._library = root / "rootfs" / "guests" / "lib"
         self._output = build / "guests"
         self._output.mkdir(parents=True, exist_ok=True)
         cache = str(build / "zig-cache")
@@ -104,22 +105,23 @@ class Compiler:
         """The guest's image. GuestBuildError with the compiler's own words if it refuses."""
         image = self._output / guest.name
         build = guest.build
-        elf = image.with_suffix(".elf") if build.binary else image
         command = ["cc", "-target", f"{build.target}-freestanding-none"]
-        # The image is the same wherever it is built.
-        command += [*COMPILER_FLAGS, "-g" if build.lines else "-g0", "-fdebug-compilation-dir=."]
-        command += [f"-I{self._library}", *build.flags, *([] if build.debug else ["-s"])]
-        command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(elf)]
-        self._run(guest, command)
-        if build.binary:
-            self._run(guest, ["objcopy", "-O", "binary", str(elf), str(image)])
-        return image
-
-    def _run(self, guest: GuestSource, command: list[str]) -> None:
-        zig = [sys.executable, "-m", "ziglang"]
-        result = subprocess.run([*zig, *command], cwd=guest.folder, env=self._environment, capture_output=True, text=True)
+        command += [*COMPILER_FLAGS, "-g" if build.lines else "-g0", *self._same_names_everywhere()]
+        command += ["-I../lib", *build.flags, *([] if build.debug else ["-s"])]
+        command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(image)]
+        result = subprocess.run(
+            [sys.executable, "-m", "ziglang", *command], cwd=guest.folder, env=self._environment, capture_output=True, text=True
+        )
         if result.returncode:
             raise GuestBuildError(f"the guest {guest.name} does not compile:\n{result.stderr}")
+        return image
+
+    def _same_names_everywhere(self) -> list[str]:
+        """Flags without which an image's debug information has the names of the folders that it was built in.
+
+        Sources and headers of guests are named relative to the guest's folder, in which the compiler runs.
+        """
+        return ["-fdebug-compilation-dir=.", f"-ffile-prefix-map={self._headers}=include"]
 
     def compile_all(self, guests: Iterable[GuestSource]) -> list[Path]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -156,8 +158,8 @@ def replace(file: Path, contents: bytes) -> None:
 
 
 def compile_packages(root: Path) -> None:
-    """Writes the bytecode of the packages, as pip does for what it copies: without it, `kev run` takes twice as long to start."""
-    for package in ("kev", "pager", "fs"):
+    """Writes the bytecode of kev, as pip does for what it copies: without it, `kev run` takes twice as long to start."""
+    for package in ("kev", "kev/pager", "kev/fs"):  # compileall follows no links
         compileall.compile_dir(root / package, quiet=1)
 
 

@@ -113,7 +113,7 @@ class CrAccess:
     """MOV to or from a control register that the machine has a part in. Reply: what is read."""
 
     register: int
-    """8, the task priority."""
+    """8, the task priority; or 3, if the machine wants to see it written."""
     value: int | None
     """What is written; None for a read."""
 

@@ -153,7 +153,7 @@ def _locate(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise SourceError(f"{url}: a URL needs fsspec: `pip install kev[fsspec]`") from error
+        raise SourceError(f"{url}: a URL needs fsspec: `pip install kev-hypervisor[fsspec]`") from error
     try:
         file_system, path = url_to_fs(url)
     except Exception as error:

@@ -1,9 +1,16 @@
+import shutil
+import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
 from hatch_build import Compiler, GuestBuildError, build_guests, compile_packages, pack, read_guest
+from kev.guests.catalogue import root_file_system
+
+REPOSITORY = Path(__file__).parents[1]
 
 MANIFEST = """
 name = "tiny"
@@ -94,8 +101,8 @@ def test_an_image_follows_its_linker_script(folder: Path, compiler: Compiler) ->
 
 
 def test_a_binary_guest_is_what_is_loaded_and_nothing_else(folder: Path, compiler: Compiler) -> None:
-    manifest = folder / "guest.toml"
-    manifest.write_text(MANIFEST + "binary = true\n")
+    script = folder.parent / "lib" / "flat.ld"
+    script.write_text(f"OUTPUT_FORMAT(binary) {script.read_text()}")
     assert compiler.compile(read_guest(folder)).read_bytes() == b"\xf4"
 
 
@@ -105,9 +112,67 @@ def test_a_build_leaves_the_disk_and_the_list_of_guests(folder: Path, compiler: 
     assert {file.name for file in (tmp_path / "kev" / "data").iterdir()} == {"rootfs.img", "guests.json"}
 
 
-def test_packages_are_compiled_to_bytecode(tmp_path: Path) -> None:
+@pytest.fixture
+def guest_sources(tmp_path: Path) -> Path:
+    """A source tree of one guest that has all there is: C, assembly, headers of Zig's and ours, symbols and lines."""
+    for name in ("lib", "lost-update"):
+        shutil.copytree(REPOSITORY / "rootfs" / "guests" / name, tmp_path / "here" / "rootfs" / "guests" / name)
+    (tmp_path / "here" / "kev").mkdir()
+    return tmp_path / "here"
+
+
+def test_guests_are_the_same_bytes_wherever_they_are_built(guest_sources: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "another folder" / "deeper"
+    shutil.copytree(guest_sources, elsewhere)
+    for folder in (guest_sources, elsewhere):
+        build_guests(folder)
+    image = (guest_sources / "kev" / "data" / "rootfs.img").read_bytes()
+    assert (elsewhere / "kev" / "data" / "rootfs.img").read_bytes() == image
+    assert b"main.c" in image
+    assert str(tmp_path).encode() not in image
+    assert b"ziglang" not in image
+
+
+def test_the_modules_behind_links_are_compiled_to_bytecode_too(tmp_path: Path) -> None:
     for package in ("kev", "pager", "fs"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "module.py").write_text("x = 1\n")
+    for package in ("pager", "fs"):
+        (tmp_path / "kev" / package).symlink_to(tmp_path / package)
     compile_packages(tmp_path)
     assert len(list(tmp_path.glob("*/__pycache__/module.*.pyc"))) == 3
+
+
+def hatchling_builds(target: str, source: Path, destination: Path) -> Path:
+    """The sdist or the wheel of a source tree."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(destination)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (file,) = destination.iterdir()
+    return file
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution, in a folder of another name."""
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(hatchling_builds("sdist", REPOSITORY, folder / "file")) as archive:
+        assert all(member.isfile() for member in archive)
+        archive.extractall(folder / "unpacked", filter="data")
+    (tree,) = (folder / "unpacked").iterdir()
+    return tree
+
+
+@pytest.mark.slow
+def test_a_wheel_built_from_the_source_distribution_owns_nothing_but_kev_and_has_the_same_guests(
+    unpacked: Path, tmp_path: Path
+) -> None:
+    with ZipFile(hatchling_builds("wheel", unpacked, tmp_path / "wheel")) as wheel:
+        names = wheel.namelist()
+        root_image = wheel.read("kev/data/rootfs.img")
+    assert len(set(names)) == len(names)
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"kev", "kev_hypervisor"}
+    typed = {"kev/py.typed", "kev/pager/py.typed", "kev/fs/py.typed"}
+    sources = {f"kev/{file.relative_to(unpacked / 'kev')}" for file in unpacked.glob("kev/**/*.py")}
+    assert {"kev/pager/kernel.py", "kev/fs/simplefs.py"} < sources
+    assert typed | sources < set(names)
+    assert root_image == Path(root_file_system()).read_bytes()

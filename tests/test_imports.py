@@ -79,6 +79,21 @@ def test_devices_that_the_guest_does_not_touch_are_not_imported() -> None:
     }
 
 
+def test_abis_that_are_not_the_guests_are_not_imported() -> None:
+    modules = imported(KEV, "run", "hypercalls")
+    assert {module for module in modules if module.startswith("kev.abi.")} == {
+        "kev.abi.base",
+        "kev.abi.keos",
+        "kev.abi.kev",
+        "kev.abi.kvm",
+        "kev.abi.selection",
+    }
+
+
+def test_help_needs_no_abi() -> None:
+    assert {module for module in imported(KEV, "run", "--help") if module.startswith("kev.abi.")} == {"kev.abi.selection"}
+
+
 @pytest.mark.parametrize("protocol", ["multiboot1", "pvh", "real_mode"])
 def test_boot_protocols_that_the_image_is_not_made_for_are_not_imported(protocol: str) -> None:
     assert f"kev.boot.{protocol}" not in imported(KEV, "run", "hypercalls")

@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--latency", "latencies", multiple=True, type=float, metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
 @click.option("--only", multiple=True, metavar="SCENARIO", help="launch, image, memory, source or violation.  [default: all]")
 @click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write all values.")
-@click.option("--png", "png_file", type=_FILE, metavar="FILE", help="Draw the medians (needs `pip install kev[bench]`).")
+@click.option("--png", "png_file", type=_FILE, metavar="FILE", help="Draw the medians (needs `pip install kev-hypervisor[bench]`).")
 def boot(
     rounds: int,
     images: tuple[int, ...],

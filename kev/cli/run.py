@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kev import log
+from kev.abi.selection import ABIS
 from kev.boot.detection import PROTOCOLS
 from kev.cli.paging_policy import paging_policy
 from kev.cli.sizes import Size
@@ -26,6 +27,7 @@ _DRIVE_KINDS = ("svirtb", "virtio", "virtio-pci", "ide")
 @click.option("-m", "--memory", type=Size(), help="RAM, such as 256M.  [default: what the guest asks for, or 256M]")
 @click.option("--smp", type=click.IntRange(1, 64), help="vCPUs.  [default: what the guest asks for, or 1]")
 @click.option("--boot", type=click.Choice(list(PROTOCOLS)), help="Boot protocol.  [default: what the image is made for]")
+@click.option("--abi", metavar="NAME", help=f"Guest ABI: {', '.join(ABIS)}.  [default: what the guest or its protocol asks for]")
 @click.option("--append", metavar="TEXT", help="The kernel's command line.")
 @click.option("--module", "modules", multiple=True, metavar="FILE[ TEXT]", help="A boot module, with its command line.")
 @click.option(
@@ -60,6 +62,7 @@ _DRIVE_KINDS = ("svirtb", "virtio", "virtio-pci", "ide")
 @click.option("--seed", type=int, help="Make the run repeatable: the seed chooses the schedule, and time is virtual.")
 @click.option("--lenient-msr", is_flag=True, help="Unknown MSRs read as 0 instead of raising #GP.")
 @click.option("--strict-ports", is_flag=True, help="Ports without a device end the run instead of reading all ones.")
+@click.option("--log", "logs", multiple=True, metavar="NAME", help="Write a log of the guest to stderr: cr3, every write to CR3.")
 @click.option("--log-level", type=click.Choice(log.LEVELS), help="Write events of this level and above to stderr.")
 @click.pass_context
 def command(context: click.Context, /, image: str, memory: int | None, timeout: float | None, **wishes: Any) -> None:
@@ -83,6 +86,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
             memory=memory,
             vcpus=wishes["smp"],
             boot=wishes["boot"],
+            abi=wishes["abi"],
             command_line=wishes["append"],
             modules=[_file_and_text(text) for text in wishes["modules"]],
             disks=[_file_and_kind(text) for text in wishes["disks"]],
@@ -93,7 +97,9 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
             timeout=timeout,
             lenient_msr=wishes["lenient_msr"],
             strict_ports=wishes["strict_ports"],
+            logs=wishes["logs"],
             output=_write,
+            log=_write_log,
             input_descriptor=_standard_input(),
             interrupt_ends=True,
             at_end=dump,
@@ -164,6 +170,11 @@ def _standard_input() -> int | None:
         return sys.stdin.fileno()
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _write_log(line: bytes) -> None:
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()
 
 
 def _write(data: bytes) -> None:

@@ -155,6 +155,12 @@ class Engine(Protocol[State]):
     def complete(self, vcpu: State, exit: Exit, reply: Reply) -> None:
         """Finishes an exit that `run` returned, as `service` would have."""
 
+    def intercept_cr3_writes(self) -> None:
+        """From now on, writes to CR3 exit as `CrAccess(3, value)`, and are carried out with the reply."""
+
+    def permit_cr4(self, bits: int) -> None:
+        """The guest may set these bits of CR4, too. They have no effect."""
+
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
 

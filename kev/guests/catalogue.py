@@ -22,6 +22,8 @@ class Guest(NamedTuple):
     """What it does, in a line."""
     boot: str
     """The boot protocol: the name of a module in `kev.boot`."""
+    abi: str = ""
+    """The guest ABI: the name of a module in `kev.abi`. Without it, that of the boot protocol."""
     exit_code: int | None = None
     """What `kev run` ends with. None for a guest that does not end by itself."""
     memory_mib: int = 256

@@ -36,6 +36,7 @@ def launch(
     *,
     timeout: float | None = None,
     output: Callable[[bytes], object] | None = None,
+    log: Callable[[bytes], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     at_end: "Callable[[Machine], object] | None" = None,
@@ -50,6 +51,7 @@ def launch(
     - `timeout`: ends the run after so many seconds.
     - `output` is given what the guest prints, as it comes; without it, the report has it. Input for COM1 is read from
       `input_descriptor`.
+    - `log` is given the lines of the guest's logs, as they come: those of `logs`, and of its ABI.
     - `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
     - `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine is closed.
 
@@ -63,6 +65,8 @@ def launch(
             machine.keep_output()
         else:
             machine.vm.console.output.subscribe(output)
+        if log is not None:
+            machine.vm.log.subscribe(log)
         return run(machine, timeout=timeout, input_descriptor=input_descriptor, interrupt_ends=interrupt_ends, at_end=at_end)
 
 
@@ -73,6 +77,8 @@ def opened(
     memory: int | None = None,
     vcpus: int | None = None,
     boot: str | None = None,
+    abi: str | None = None,
+    logs: Sequence[str] = (),
     command_line: str | None = None,
     modules: Sequence[tuple[StrPath, str]] = (),
     disks: Sequence[tuple[StrPath, str]] = (),
@@ -85,7 +91,8 @@ def opened(
 ) -> Iterator["Machine"]:
     """A machine that is ready to run, with the files it is made from open; it is closed at the end.
 
-    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `command_line`: the kernel's.
+    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `abi`: that of a module in `kev.abi`.
+    - `command_line`: the kernel's. `logs`: what is logged of the guest: "cr3" for every write to CR3.
     - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
       at most one of each, but several of "virtio-pci" and two of "ide".
     - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
@@ -109,6 +116,8 @@ def opened(
                 modules=tuple(files.enter_context(_modules(modules) if modules else _modules_of(wanted))),
             ),
             protocol=boot or wanted.boot or None,
+            abi=abi or wanted.abi or None,
+            logs=logs,
             policy=paging,
             timeline=_new_timeline() if timeline else None,
             seed=seed,

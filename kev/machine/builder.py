@@ -5,6 +5,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple, Self
 
+from kev.abi.base import GuestAbi, Services
 from kev.addressing import GIB, KIB, MIB, TIB, page_ceil
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.buses.mmio import MmioBus
@@ -42,8 +43,7 @@ from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import PageSource
 from kev.vmexit.control_register import Cr8Controller
-from kev.vmexit.cpuid import CpuidController
-from kev.vmexit.hypercall import KevHypercalls
+from kev.vmexit.cpuid import CpuidController, machine_leaves
 from kev.vmexit.mmio import MmioController
 from kev.vmexit.msr import MsrController
 from kev.vmexit.pio import PortController
@@ -123,11 +123,12 @@ class GuestAddressSpace(NamedTuple):
 class VmBuilder:
     """Builds one machine from a pager whose boot information is complete."""
 
-    def __init__(self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions) -> None:
-        """MachineError if `options` ask for what there is not."""
+    def __init__(self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions, abi: type[GuestAbi]) -> None:
+        """`abi` is how the guest talks to its hypervisor. MachineError if `options` ask for what there is not."""
         if not 1 <= options.vcpus <= MAX_VCPUS:
             raise MachineError(f"{options.vcpus} vCPUs: a machine has 1 to {MAX_VCPUS}")
         self._options = options
+        self._abi = abi
         self._pager = pager
         self._console = Console()
         self._engine = AmdvEngine(space.host, space.table, space.release)
@@ -162,7 +163,7 @@ class VmBuilder:
         machine = self._surroundings(vm)
         vm.com1 = attach_platform(self._buses, machine)
         self._attach_drives(machine)
-        self._connect(vm)
+        self._connect(vm, self._attach_abi(machine))
         return vm
 
     def _surroundings(self, vm: Vm) -> Surroundings:
@@ -180,6 +181,23 @@ class VmBuilder:
             screen=vm.screen,
             end=vm.exit,
         )
+
+    def _attach_abi(self, machine: Surroundings) -> GuestAbi:
+        services = Services(
+            end=machine.end,
+            write=machine.console.write,
+            memory=self._memory,
+            read_virtual=self._memory.read_virtual,
+            ram=machine.ram,
+            clock=machine.clock,
+            counters=machine.counters,
+            boot_time=machine.boot_time,
+            send_interrupt=machine.controllers.local_apics.deliver,
+        )
+        abi = self._abi(services)
+        for name, device in abi.msr_devices():
+            self._buses.msrs.attach(name, device)
+        return abi
 
     def _attach_drives(self, machine: Surroundings) -> None:
         behind: dict[DriveKind, list[BlockBackend]] = {kind: [] for kind in DriveKind}
@@ -209,12 +227,16 @@ class VmBuilder:
         self._buses.mmio.attach("svirtb", SimpleVirtioBlock(memory.page(page), disk, self._memory))
         self._violations.map_readable(SVIRTB_GPA, page)
 
-    def _connect(self, vm: Vm) -> None:
+    def _connect(self, vm: Vm, abi: GuestAbi) -> None:
         buses = self._buses
         ports = PortController(buses.ports)
         mmio = MmioController(buses.mmio, self._violations.stored)
         msrs = MsrController(buses.msrs, self._counters)
-        hypercalls = KevHypercalls(vm.exit, self._console.write, self._memory.read_virtual)
+        vcpus = len(self._vcpus)
+        cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
+        vm.halted = abi.halted
+        if abi.extra_cr4:
+            self._engine.permit_cr4(abi.extra_cr4)
         vm.handle(EptViolation, self._violations.handle)
         vm.handle(IoIn, ports.read)
         vm.handle(IoOut, ports.write)
@@ -223,6 +245,6 @@ class VmBuilder:
         vm.handle(Rdmsr, msrs.read)
         vm.handle(Wrmsr, msrs.write)
         vm.handle(Rdtsc, msrs.read_time_stamp_counter)
-        vm.handle(Cpuid, CpuidController(len(self._vcpus), self._controllers.local_apics.is_enabled).handle)
+        vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
-        vm.handle(Vmcall, hypercalls.handle)
+        vm.handle(Vmcall, abi.hypercall)

@@ -11,7 +11,6 @@ from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
 from kev.dev.chipset.processor import ProcessorMsrs
-from kev.dev.clocks.kvmclock import KvmClock
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.debug.pc_testdev import PcTestMemory
 from kev.dev.interrupts.irq import CASCADE_IRQ, InterruptControllers
@@ -73,7 +72,6 @@ def attach_platform(buses: Buses, machine: Surroundings) -> SerialPort:
     buses.mmio.attach("local APICs", controllers.local_apics)
     buses.mmio.attach("I/O APIC", controllers.io_apic)
     buses.msrs.attach("processors", ProcessorMsrs(machine.counters))
-    buses.msrs.attach("kvmclock", KvmClock(machine.counters, machine.clock, machine.boot_time, machine.memory))
     buses.ports.attach("PCI configuration", buses.pci)
     buses.mmio.attach("pc-testdev", PcTestMemory())
     for name, ports, build in _SELDOM_USED:

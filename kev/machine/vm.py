@@ -37,6 +37,7 @@ from kev.machine.schedule import Scheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.kernel import KernelVmPager
+from kev.subscribers import Subscribers
 
 Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
@@ -103,6 +104,10 @@ class Vm:
         """When the run ended, by `time.perf_counter`: before anybody looked for words."""
         self.place_of: Callable[[Vcpu], str] | None = None
         """Names the places of vCPUs in messages, where somebody reads them: it takes longer than a short run."""
+        self.log: Final[Subscribers[[bytes]]] = Subscribers()
+        """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
+        self.halted: Callable[[VcpuState], None] = _wait_for_nmi
+        """Told of every HLT with interrupts off."""
         self.com1: SerialPort | None = None
         """Where input goes."""
         self.expects_input = False
@@ -141,7 +146,8 @@ class Vm:
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
         self.end(Ending.exited(exit_code))
-        self.engine.yield_soon()
+        if self.interrupts.executing is not None:
+            self.engine.yield_soon()
 
     # Running.
 
@@ -235,6 +241,8 @@ class Vm:
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT
         self.interrupts.interrupt_changed(vcpu.index)
+        if self.ending is None and not vcpu.state.interrupts_enabled:
+            self.halted(vcpu.state)
 
     # Exits.
 
@@ -341,6 +349,10 @@ class Vm:
         if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
             return f"vCPU {vcpu.index} waits for a start-up IPI"
         return f"{self.where(vcpu)} halted with interrupts {'on' if vcpu.state.interrupts_enabled else 'off'}"
+
+
+def _wait_for_nmi(_state: VcpuState) -> None:
+    """What a processor does that is halted with interrupts off."""
 
 
 def _end_slice(_vcpu: VcpuState, _exit: Exit) -> None:

@@ -23,7 +23,7 @@ def draw(result: BenchResult, file: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise BenchError(f"{file}: a picture needs matplotlib: `pip install kev[bench]`") from error
+        raise BenchError(f"{file}: a picture needs matplotlib: `pip install kev-hypervisor[bench]`") from error
     figure = Figure(figsize=(12, 8.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     panels: dict[str, Callable[[Axes, Sequence[CaseResult]], None]] = {

@@ -12,8 +12,10 @@ from tests.machine.modes import (
     EVERY_MODE,
     GDT,
     IDT,
+    KERNEL_PAGE,
     LONG,
     LONG_USER,
+    PAGE_TABLES,
     PROTECTED,
     PROTECTED_USER,
     TASK,
@@ -35,7 +37,7 @@ def load(register: int, value: int) -> bytes:
 
 
 MOV_CR4_EAX, MOV_EAX_CR4 = code("0f 22 e0"), code("0f 20 e0")
-EDI = 7
+ESI, EDI = 6, 7
 
 
 # CR4.
@@ -64,6 +66,59 @@ def test_other_bits_are_gp(mode: Mode, slice_length: int | None, bits: int) -> N
 def test_pae_cannot_be_cleared_in_long_mode() -> None:
     with cpu_in(LONG, load(0, 0) + MOV_CR4_EAX) as cpu:
         assert delivery(cpu, LONG, cpu.run(), error_code=True).vector == 13
+
+
+# CR3.
+
+MOV_CR3_EAX, MOV_EAX_CR3 = code("0f 22 d8"), code("0f 20 d8")
+
+
+@SLICES
+@KERNEL
+def test_writes_to_cr3_do_not_exit_unless_they_are_asked_for(mode: Mode, slice_length: int | None) -> None:
+    with cpu_in(mode, MOV_EAX_CR3 + MOV_CR3_EAX + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.told(CrAccess) == []
+
+
+@SLICES
+@KERNEL
+def test_a_write_to_cr3_that_exits_is_carried_out(mode: Mode, slice_length: int | None) -> None:
+    """The code changes the entry of a page that it has read, and reads it again when CR3 was written."""
+    entry = PAGE_TABLES + (0x3000 + 8 * (KERNEL_PAGE >> 12) if mode.long else 0x1000 + 4 * (KERNEL_PAGE >> 12))
+    read_page, read_again = code("8b 1e ; mov ebx, [esi]"), code("8b 0e ; mov ecx, [esi]")
+    text = load(ESI, KERNEL_PAGE) + load(EDI, entry) + read_page + code("c7 07 03 50 00 00 ; mov dword [edi], DATA | 3")
+    text += MOV_EAX_CR3 + MOV_CR3_EAX + read_again + MOV_EAX_CR3
+    contents = {KERNEL_PAGE: b"old.", DATA: b"new."}
+    with cpu_in(mode, text + VMCALL, contents, answers={CrAccess: lambda _: 0}) as cpu:
+        cpu.engine.intercept_cr3_writes()
+        assert cpu.run(slice_length) == Vmcall()
+        written = cpu.told(CrAccess)
+        assert written[-1] == CrAccess(3, PAGE_TABLES)
+        assert (cpu.vcpu.rbx, cpu.vcpu.rcx) == tuple(int.from_bytes(word, "little") for word in (b"old.", b"new."))
+        assert cpu.vcpu.rax == cpu.vcpu.cr3 == PAGE_TABLES
+
+
+@KERNEL
+def test_any_register_may_be_written_to_cr3(mode: Mode) -> None:
+    text = MOV_EAX_CR3 + code("89 c5 0f 22 dd ; mov ebp, eax; mov cr3, ebp")
+    if mode.long:
+        text += code("49 89 c4 41 0f 22 dc ; mov r12, rax; mov cr3, r12")
+    with cpu_in(mode, text + VMCALL, answers={CrAccess: lambda _: 0}) as cpu:
+        cpu.engine.intercept_cr3_writes()
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.cr3 == PAGE_TABLES
+        # The first one is that of the code before, which enables paging.
+        assert cpu.told(CrAccess) == [CrAccess(3, PAGE_TABLES)] * (3 if mode.long else 2)
+
+
+@pytest.mark.parametrize("mode", [PROTECTED_USER, LONG_USER], ids=lambda mode: mode.name)
+def test_programs_cannot_write_cr3_even_if_writes_exit(mode: Mode) -> None:
+    with cpu_in(mode, MOV_CR3_EAX, answers={CrAccess: lambda _: 0}) as cpu:
+        cpu.engine.intercept_cr3_writes()
+        found = delivery(cpu, mode, cpu.run(), error_code=True)
+        assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT)
+        assert len(cpu.told(CrAccess)) == 1
 
 
 # CR8.

@@ -164,7 +164,9 @@ def test_what_cannot_be_flags_was_not_pushed_by_the_cpu(flags: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [16, 32, 64])
-@given(stack=st.binary(min_size=256, max_size=256), rsp=st.integers(0, 0x100), rbp=st.integers(0, 0x200), rip=st.integers(0, 0x2000))
+@given(
+    stack=st.binary(min_size=256, max_size=256), rsp=st.integers(0, 0x100), rbp=st.integers(0, 0x200), rip=st.integers(0, 0x2000)
+)
 def test_any_stack_comes_to_an_end(bits: int, stack: bytes, rsp: int, rbp: int, rip: int) -> None:
     pager = pager_with({STACK: stack + bytes(0x300), CODE: bytes(0x100)})
     registers = vcpu(bits=bits, rip=CODE + rip, rsp=STACK + rsp, rbp=STACK + rbp)

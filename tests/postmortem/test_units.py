@@ -69,7 +69,9 @@ def test_what_is_read_stays_below_the_size_of_what_is_asked_for() -> None:
 
 @pytest.mark.parametrize("name", GUESTS)
 @settings(max_examples=60)
-@given(section=st.sampled_from(DEBUG_SECTIONS), changes=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=8))
+@given(
+    section=st.sampled_from(DEBUG_SECTIONS), changes=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=8)
+)
 def test_damaged_debug_information_costs_lines_and_nothing_else(name: str, section: str, changes: list[tuple[int, int]]) -> None:
     data = bytearray(read_file(name))
     found = _section(name, section)
@@ -101,8 +103,7 @@ def _section(name: str, section: str) -> tuple[int, int] | None:
 def test_debug_information_of_version_5_is_read(tmp_path: Path) -> None:
     source = tmp_path / "five.c"
     source.write_text(
-        "static inline int twice(volatile int *p) { return *p\n * 2; }\n"
-        "int entry(volatile int *p)\n{\n\treturn twice(p);\n}\n",
+        "static inline int twice(volatile int *p) { return *p\n * 2; }\nint entry(volatile int *p)\n{\n\treturn twice(p);\n}\n",
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-freestanding-none", "-O2", "-gdwarf-5", "-nostdlib"]

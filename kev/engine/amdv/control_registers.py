@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PAE: Final = 1 << 5
 UMIP: Final = 1 << 11
 _SMEP: Final = 1 << 20
-_DEFINED: Final = (
+DEFINED_CR4: Final = (
     0x7FF  # VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT
     | UMIP
     | 1 << 16  # FSGSBASE
@@ -28,6 +28,31 @@ _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
 _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
 
+def write_cr0(exits: "CpuExits", _vcpu: AmdvVcpu) -> None:
+    """While linear addresses are watched."""
+    assert exits.debug_stops is not None
+    exits.debug_stops.about_to_change_address_space()
+
+
+def write_cr3(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+    """While linear addresses are watched, or for whoever wants to see them."""
+    instruction = _current(exits, vcpu)
+    assert instruction is not None
+    assert instruction.operand.register is not None
+    value = vcpu.quads[instruction.operand.register]
+    if not vcpu.long_mode:
+        value &= 0xFFFF_FFFF
+    if exits.intercepts.logs_cr3 and exits.reply_or_stop(vcpu, CrAccess(3, value)) is None:
+        return
+    if exits.intercepts.watches_address_space:
+        assert exits.debug_stops is not None
+        exits.debug_stops.about_to_change_address_space()
+        return
+    vcpu.cr3 = value
+    exits.uc.flush_tlb()
+    vcpu.skip(instruction.length)
+
+
 def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     instruction = _current(exits, vcpu)
     if instruction is None or instruction.operand.register is None:
@@ -36,7 +61,7 @@ def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     value = vcpu.quads[instruction.operand.register]
     if not vcpu.long_mode:
         value &= 0xFFFF_FFFF
-    if value & ~_DEFINED or (vcpu.long_mode and not value & _PAE):
+    if value & ~exits.permitted_cr4 or (vcpu.long_mode and not value & _PAE):
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
     exits.uc.write_register(REG_CR4, value)
@@ -46,12 +71,6 @@ def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     if exits.debug_stops is not None:
         exits.debug_stops.look_again(vcpu)
     vcpu.skip(instruction.length)
-
-
-def write_address_space(exits: "CpuExits", _vcpu: AmdvVcpu) -> None:
-    """CR0 or CR3, while linear addresses are watched."""
-    assert exits.debug_stops is not None
-    exits.debug_stops.about_to_change_address_space()
 
 
 def write_cr8(exits: "CpuExits", vcpu: AmdvVcpu) -> None:

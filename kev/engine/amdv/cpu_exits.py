@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from kev.addressing import Gpa
 from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.control_registers import DEFINED_CR4
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
 from kev.engine.amdv.flags import settle_flags
@@ -40,7 +41,19 @@ _DEBUG: Final = 1
 class CpuExits:
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_port_trap", "_vmcb", "code", "debug_stops", "events", "intercepts", "linear", "slice", "uc")
+    __slots__ = (
+        "_cut_short",
+        "_port_trap",
+        "_vmcb",
+        "code",
+        "debug_stops",
+        "events",
+        "intercepts",
+        "linear",
+        "permitted_cr4",
+        "slice",
+        "uc",
+    )
 
     def __init__(
         self,
@@ -58,6 +71,8 @@ class CpuExits:
         self.linear: Final = linear
         self.intercepts: Final = intercepts
         self.code: Final = code
+        self.permitted_cr4 = DEFINED_CR4
+        """What the guest may set in CR4."""
         self.debug_stops: DebugStops | None = None
         """Breakpoints and watchpoints, while there are any."""
         self._vmcb: Final = vmcb

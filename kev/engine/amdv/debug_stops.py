@@ -106,7 +106,7 @@ class DebugStops:
 
     def about_to_change_address_space(self) -> None:
         """A write to CR0 or CR3 has exited. It is executed, and then `look_again` is due."""
-        self._intercepts.watch_address_space(False)
+        self._intercepts.let_address_space_change()
         self._slice.do_not_count()
         self._slice.leave_behind(1)
 

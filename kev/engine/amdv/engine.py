@@ -123,6 +123,12 @@ class AmdvEngine:
         else:
             finish(self._linear, vcpu, exit, reply)
 
+    def intercept_cr3_writes(self) -> None:
+        self._intercepts.expect_cr3_writes()
+
+    def permit_cr4(self, bits: int) -> None:
+        self._exits.permitted_cr4 |= bits
+
     def yield_soon(self) -> None:
         self._slice.end_soon()
 

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Final
 
 from kev.addressing import is_canonical
 from kev.engine.amdv import layout, vmcb
-from kev.engine.amdv.control_registers import read_cr0, read_cr8, read_descriptor_table, write_address_space, write_cr4, write_cr8
+from kev.engine.amdv.control_registers import (
+    read_cr0,
+    read_cr8,
+    read_descriptor_table,
+    write_cr0,
+    write_cr3,
+    write_cr4,
+    write_cr8,
+)
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import FS, GS, AmdvVcpu
 from kev.exits import (
@@ -171,6 +179,8 @@ def undefined(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
 INTERCEPTED: Final[dict[int, Callable[["CpuExits", AmdvVcpu], None]]] = {
     vmcb.CR0_READ: read_cr0,
     vmcb.CR8_READ: read_cr8,
+    vmcb.CR0_WRITE: write_cr0,
+    vmcb.CR3_WRITE: write_cr3,
     vmcb.CR4_WRITE: write_cr4,
     vmcb.CR8_WRITE: write_cr8,
     vmcb.CPUID: cpuid,
@@ -183,6 +193,5 @@ INTERCEPTED: Final[dict[int, Callable[["CpuExits", AmdvVcpu], None]]] = {
     vmcb.MONITOR: undefined,
     vmcb.MWAIT: undefined,
     **dict.fromkeys(vmcb.SVM_INSTRUCTIONS, undefined),
-    **dict.fromkeys(vmcb.ADDRESS_SPACE_WRITES, write_address_space),
     **dict.fromkeys(vmcb.DESCRIPTOR_TABLE_READS, read_descriptor_table),
 }

@@ -1,0 +1,41 @@
+"""lvisor's ABI: the system calls of lv6, served by the hypervisor for programs that make them by VMCALL.
+
+lvisor shows its guests the processor without a paravirtual interface, and logs their writes to CR3.
+"""
+
+from typing import Final
+
+from kev.abi.base import GuestAbi, HypercallError
+from kev.engine.base import VcpuState
+from kev.exits import Vmcall
+
+_HEY: Final = 0
+_BYE: Final = 1
+_ENOSYS: Final = -38
+_USER: Final = 3
+_MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Lvisor(GuestAbi):
+    """VMCALL at CPL 3 with the number in RAX and an int in RDI: 0 says hey, 1 says bye and ends the guest. Others get -ENOSYS."""
+
+    name = "lvisor"
+    logs = ("cr3",)
+
+    def hypercall(self, state: VcpuState, exit: Vmcall) -> int | None:
+        """HypercallError for a kernel: it has no hypercalls."""
+        number = state.rax
+        if state.cpl != _USER:
+            raise HypercallError(f"hypercall {number:#x} from CPL {state.cpl}: lvisor serves programs, at CPL 3")
+        if number == _HEY:
+            self._say("hey", state)
+            return 0
+        if number == _BYE:
+            self._say("bye", state)
+            self.services.end(0)
+            return None
+        return _ENOSYS & _MASK64
+
+    def _say(self, word: str, state: VcpuState) -> None:
+        argument = (state.rdi + 2**31 & 0xFFFF_FFFF) - 2**31
+        self.services.write(f"{word} {argument}\n".encode())
