@@ -93,3 +93,15 @@ def test_an_image_that_is_not_there_is_an_error() -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("kev: no such image: there is no such file")
+
+
+def test_a_core_file_is_described(tmp_path: Path) -> None:
+    core = tmp_path / "core"
+    CliRunner().invoke(kev, ["run", "crash", "--dump", str(core)], prog_name="kev")
+    result = inspect(str(core))
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"{core}: a core file of ")
+    assert lines[2].startswith("ending: vCPU 0 at RIP 0x")
+    assert lines[3].startswith("vCPU 0: active in store (main.c:")
+    assert inspect_json(str(core))["kev"]["vcpus"][0]["rip"] > 0

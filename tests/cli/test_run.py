@@ -1,6 +1,7 @@
 """`kev run`, as a person at the prompt sees it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -135,3 +136,36 @@ def test_the_version_is_printed_without_loading_the_hypervisor() -> None:
     version, modules = output.splitlines()
     assert version.startswith("kev ")
     assert not {"'unicorn'", "'trio'", "'click'", "'attr'"} & set(modules.strip("[]").split(", "))
+
+
+def test_a_guest_that_dies_leaves_a_report_in_words_and_in_json(tmp_path: Path) -> None:
+    result, report = run_with_report(tmp_path, "crash")
+    assert result.exit_code == 3
+    first, second = result.stderr.splitlines()[:2]
+    assert first.startswith("kev: vCPU 0 at RIP 0x")
+    assert second == "vCPU 0, active, 64-bit code at CPL 0:"
+    assert "  backtrace:" in result.stderr.splitlines()
+    assert report["death"]["vcpus"][0]["place"]["function"] == "die"
+
+
+def test_a_dump_is_written_unless_the_guest_ends_itself(tmp_path: Path) -> None:
+    assert run("crash", "--dump", str(tmp_path / "core")).exit_code == 3
+    assert (tmp_path / "core").is_file()
+    assert run("hypercalls", "--dump", str(tmp_path / "none")).exit_code == 42
+    assert not (tmp_path / "none").exists()
+
+
+def test_where_no_dump_can_be_written_is_said_before_the_run(tmp_path: Path) -> None:
+    result = run("crash", "--dump", str(tmp_path / "nowhere" / "core"))
+    assert result.exit_code == 2
+    assert f"there is no folder {tmp_path / 'nowhere'}" in result.stderr
+    assert "triple fault" not in result.stderr
+
+
+def test_a_dump_that_fails_does_not_hide_how_the_guest_died(tmp_path: Path) -> None:
+    fifo = tmp_path / "core"
+    os.mkfifo(fifo)
+    result = run("crash", "--dump", str(fifo))
+    assert result.exit_code == 2
+    assert "triple fault" in result.stderr
+    assert f"{fifo}: is no regular file" in result.stderr
