@@ -2,33 +2,45 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml $(shell find rootfs hatch_build.py fs -type f -not -name '*.pyc')
+SOURCES := pyproject.toml hatch_build.py $(shell find rootfs kev/fs/ -type f -not -name '*.pyc')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+PYTEST := $(BIN)/pytest --numprocesses=auto --dist=worksteal
 
-.PHONY: run test lint bench clean
+.PHONY: run test quick lint bench clean
 run: $(VENV)/.installed
-	$(BIN)/kev run
+	@echo "kev: launching the default guest (bin/kev of $(VENV))"
+	@$(BIN)/kev run
 
 test: $(VENV)/.installed-test
-	$(BIN)/pytest
+	@echo "kev: all tests, on every processor"
+	@$(PYTEST)
+
+quick: $(VENV)/.installed-test
+	@echo "kev: the tests that take less than a minute together"
+	@$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench
 
-$(VENV)/.installed: $(SOURCES)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
-	touch $@
+$(BIN)/python:
+	@echo "kev: making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-test: $(SOURCES)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) --editable '.[test]'
-	touch $(VENV)/.installed $@
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	@echo "kev: installing kev and its packages, building the guests of rootfs/ (the first time with a compiler of 130 MB)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(SOURCES) | $(BIN)/python
+	@echo "kev: installing kev, its packages and those of its tests, building the guests of rootfs/ (the first time with a compiler of 130 MB)"
+	@$(PIP) --editable '.[test]'
+	@touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) kev/data build dist

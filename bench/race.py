@@ -9,7 +9,6 @@ from bench.measurement import Measurement, Result, repeat
 from kev.addressing import MIB
 from kev.machine.schedule import CountedScheduler, Scheduler, SeededScheduler
 from kev.race.explore import explore
-from kev.race.guest.configuration import Configuration, MachineWishes
 from kev.race.guest.subject import GuestSubject, guest_machine
 from kev.race.schedule import Schedule
 from kev.race.strategy import make_strategy
@@ -18,6 +17,7 @@ from kev.race.strategy.replay import ReplayScheduler
 from kev.race.subject import Subject
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
+from kev.spec.machine_spec import MachineSpec
 
 TITLE: Final = "race tests"
 _ROUNDS: Final = 7
@@ -26,7 +26,7 @@ _STRATEGIES: Final = ("random", "pct", "exhaustive")
 _SCHEDULES: Final = 1_000
 _GUEST: Final = "lost-update"
 _GUEST_RUNS: Final = 50
-_BUSY: Final = Configuration("parallel", vcpus=2, memory=64 * MIB)
+_BUSY: Final = MachineSpec("parallel", vcpus=2, memory=64 * MIB)
 _BUSY_INSTRUCTIONS: Final = 1_000_000
 _TURN: Final = 100
 _TRACE_TARGET: Final = 5_000
@@ -34,7 +34,7 @@ _SWITCH_TARGET: Final = 60_000
 
 
 def measure(quick: bool) -> list[Result]:
-    guest = GuestSubject.find(_GUEST, MachineWishes(vcpus=2))
+    guest = GuestSubject.find(MachineSpec(_GUEST, vcpus=2))
     token = _failing_schedule(guest)
     actions: dict[str, Callable[[], float]] = {
         **{name: partial(_schedules_per_second, name) for name in _STRATEGIES},

@@ -8,7 +8,7 @@ from kev.version import __version__
 
 TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 
-__all__ = ["KevError", "Machine", "RunReport", "__version__", "launch", "start"]
+__all__ = ["KevError", "Machine", "MachineSpec", "RunReport", "__version__", "launch", "start"]
 
 if TYPE_CHECKING:
     from kev.errors import KevError as KevError
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from kev.machine.machine import Machine as Machine
     from kev.machine.run_report import RunReport as RunReport
     from kev.machine.start import start as start
+    from kev.spec.machine_spec import MachineSpec as MachineSpec
 else:
     _MODULES = {
         "KevError": "kev.errors",
         "Machine": "kev.machine.machine",
+        "MachineSpec": "kev.spec.machine_spec",
         "RunReport": "kev.machine.run_report",
         "launch": "kev.machine.api",
         "start": "kev.machine.start",

@@ -1,6 +1,7 @@
 """`kev` and `python -m kev`."""
 
 import gc
+import os
 import sys
 
 _EXIT_CODE_INTERRUPTED = 130
@@ -16,6 +17,13 @@ def main() -> None:
     # By default the collector would run 50 times while modules are imported, and find nothing.
     gc.set_threshold(100_000)
     try:
+        if sys.argv[1:2] == ["run"] and "_KEV_COMPLETE" not in os.environ:
+            from kev.cli.launch import main as run
+
+            # The parser of command lines takes as long to import as half of the hypervisor: it is asked only when it is needed.
+            exit_code = run(sys.argv[2:])
+            if exit_code is not None:
+                sys.exit(exit_code)
         from kev.cli.main import kev
 
         kev(prog_name="kev")

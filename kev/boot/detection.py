@@ -7,17 +7,10 @@ from typing import Final
 
 from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
+from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
 from kev.pager.source import SynchronousSource
 
-PROTOCOLS: Final = {
-    "keos": "Keos",
-    "multiboot2": "Multiboot2",
-    "multiboot1": "Multiboot1",
-    "pvh": "Pvh",
-    "real_mode": "RealMode",
-}
-"""The names of all boot protocols and of the classes in their modules, in the order in which images are tried."""
 _FOR_ANY_ELF: Final = "keos"
 _FOREIGN_ELF: Final = (
     "it has no Multiboot header and no PVH note: is it made for another loader, such as Limine or the bootloader crate?"

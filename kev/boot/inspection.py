@@ -8,8 +8,9 @@ import attrs
 
 from kev.addressing import KIB, PAGE_SHIFT, page_ceil, page_floor
 from kev.boot.base import BootProtocol
-from kev.boot.detection import PROTOCOLS, detect, protocol_named
+from kev.boot.detection import detect, protocol_named
 from kev.boot.kernel_file import KernelFile
+from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
 from kev.pager.image import KernelImage, Segment
 from kev.pager.ram import MMIO_HOLE
@@ -54,12 +55,15 @@ class Inspection:
         return count_pages(self.image.segments if self.image is not None else ())
 
 
-def inspect(source: SynchronousSource) -> Inspection:
-    """Reads the headers of an image. SourceError if they cannot be read; whatever else is wrong with them is in the result."""
+def inspect(source: SynchronousSource, boot: str | None = None) -> Inspection:
+    """Reads the headers of an image, as the protocol called `boot` has them, or the one that the image is made for.
+
+    SourceError if they cannot be read; whatever else is wrong with them is in the result.
+    """
     file = KernelFile(source)
     protocol: type[BootProtocol] | None = None
     try:
-        protocol = detect(file)
+        protocol = detect(file) if boot is None else protocol_named(boot)
         image = protocol.open(file).image
     except KevError as error:
         name = protocol.name if protocol is not None else None

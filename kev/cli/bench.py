@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kev.cli.output import check_writable, write_json
+from kev.cli.click_options import add_options
+from kev.cli.options import described, machine_options
 from kev.cli.sizes import Size
+from kev.observe.output import check_writable, write_json
 
 if TYPE_CHECKING:
     from kev.measure.result import BenchResult
@@ -21,6 +23,8 @@ def command() -> None:
 
 
 @command.command
+@click.argument("image", required=False)
+@add_options(machine_options(without=("timeline",)))
 @click.option("--rounds", type=click.IntRange(1), default=11, show_default=True, help="How often each case is measured.")
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 16M 256M 4G]")
 @click.option("--ram", "memories", multiple=True, type=Size(), metavar="SIZE", help="Size of RAM.  [default: 64M 1G 16G 1T]")
@@ -36,9 +40,11 @@ def boot(
     only: tuple[str, ...],
     json_file: Path | None,
     png_file: Path | None,
+    **given: Any,
 ) -> None:
     """Measure the time from a launch to the guest's first output, by paging policy, image, RAM and source.
 
+    With IMAGE, which is a file or the name of a guest, or with a description, that machine is measured instead, by paging policy.
     QEMU is measured in the same rounds if it is installed. The exit code is 1 if kev misses what it promises.
     """
     from kev.measure.boot import BootBenchOptions
@@ -53,6 +59,7 @@ def boot(
         "memory_sizes": memories,
         "latencies": tuple(latency / 1e3 for latency in latencies),
         "scenarios": only,
+        "machine": described(given) if any(value not in (None, ()) for value in given.values()) else None,
     }
     options = BootBenchOptions(**{name: value for name, value in chosen.items() if value})
     result = _measure(options, rounds)

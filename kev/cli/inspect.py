@@ -2,54 +2,127 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kev.boot.inspection import Inspection, inspect
-from kev.guests.images import DEFAULT_IMAGE, open_image_or_url
+from kev.cli.click_options import add_options
+from kev.cli.options import described, machine_options
+from kev.errors import KevError
+from kev.guests.images import open_image_or_url
 from kev.pager.image import KernelImage, Segment
+from kev.pager.mbi import MemoryRegion, RegionType
 from kev.pager.source import AsynchronousSource
 from kev.postmortem.core_file import is_core, read_core
+from kev.spec.machine_spec import MachineSpec
+
+if TYPE_CHECKING:
+    from kev.machine.inspection import MachineInspection
 
 _COLUMNS = ("virtual address", "physical address", "file offset", "in the file", "in memory", "flags")
 
 
 @click.command
-@click.argument("image", default=DEFAULT_IMAGE)
+@click.argument("image", required=False)
+@add_options(machine_options())
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
-def command(image: str, as_json: bool) -> None:
-    """Say how IMAGE would be launched, and what would be refused, without launching it. Or what a core file holds.
+def command(as_json: bool, **given: Any) -> None:
+    """Say how IMAGE would be launched on the machine that is described, and what would be refused, without launching it.
 
-    IMAGE is a file, or the name of a guest on the root file system. The exit code is 2 if it cannot be launched. Of a core file, as
-    `kev run --dump` writes it, this says how the run ended, where the vCPUs are, and which memory there is.
+    IMAGE is a file, or the name of a guest on the root file system (by default gKeOS). The exit code is 2 if it cannot be launched.
+    Of a core file, as `kev run --dump` writes it, this says how the run ended, where the vCPUs are, and which memory there is.
     """
-    with open_image_or_url(image) as (opened, _):
+    spec = described(given)
+    with open_image_or_url(spec.image) as (opened, guest):
         source = opened.blocking if isinstance(opened, AsynchronousSource) else opened
         if is_core(source):
             core = read_core(source)
             click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())
             return
-        inspection = inspect(source)
-    click.echo(json.dumps(_as_json(inspection), indent=2) if as_json else _as_text(inspection))
-    if inspection.error is not None:
-        raise inspection.error
+        inspection = inspect(source, spec.boot)
+        resolved = spec.resolved(None if guest is None else guest.spec)
+    machine, error = None, inspection.error
+    if error is None:
+        from kev.machine.inspection import inspect_machine
+
+        try:
+            machine = inspect_machine(spec)
+        except KevError as refusal:
+            error = refusal
+    if as_json:
+        click.echo(json.dumps(_as_json(inspection, error) | {"machine": resolved.to_dict()} | _machine_as_json(machine), indent=2))
+    else:
+        click.echo("\n".join([_as_text(inspection), *_spec_as_text(resolved), *_machine_as_text(machine)]))
+    if error is not None:
+        raise error
 
 
-def _as_json(inspection: Inspection) -> dict[str, Any]:
+def _as_json(inspection: Inspection, error: KevError | None) -> dict[str, Any]:
     kernel = inspection.image
     return {
         "image": inspection.name,
         "size": inspection.size,
         "protocol": inspection.protocol,
-        "usable": inspection.error is None,
-        "error": None if inspection.error is None else str(inspection.error),
+        "usable": error is None,
+        "error": None if error is None else str(error),
         "entry": None if kernel is None else {"virtual": kernel.virtual_entry, "physical": kernel.entry},
         "segments": [] if kernel is None else [_segment_as_json(segment) for segment in kernel.segments],
         "pages": inspection.pages.all,
         "shared_pages": inspection.pages.shared,
         "refused": [{"options": refusal.options, "reason": refusal.reason} for refusal in inspection.refused],
     }
+
+
+def _machine_as_json(machine: "MachineInspection | None") -> dict[str, Any]:
+    if machine is None:
+        return {}
+    return {
+        "memory_map": [
+            {"base": region.base, "length": region.length, "type": _region_type(region)} for region in machine.memory_map
+        ],
+        "devices": [
+            {"name": name, "ports": _as_pairs(ports), "gpas": _as_pairs(gpas)} for name, (ports, gpas) in _places(machine).items()
+        ],
+        "pci": [{"device": number, "identity": identity} for number, identity in machine.pci],
+    }
+
+
+def _spec_as_text(spec: MachineSpec) -> list[str]:
+    return ["machine:", *(f"  {line}" for line in spec.to_toml().splitlines())]
+
+
+def _machine_as_text(machine: "MachineInspection | None") -> list[str]:
+    if machine is None:
+        return []
+    regions = [f"  {region.base:#018x}-{region.end - 1:#018x} {_region_type(region)}" for region in machine.memory_map]
+    devices = [
+        f"  {name}: {', '.join([*map(_range_as_text, ports), *(f'gpa {_range_as_text(gpas)}' for gpas in memory)])}"
+        for name, (ports, memory) in _places(machine).items()
+    ]
+    pci = [f"  PCI device {number}: {identity}" for number, identity in machine.pci]
+    return ["memory map:", *regions, "devices:", *devices, *pci]
+
+
+def _places(machine: "MachineInspection") -> dict[str, tuple[list[range], list[range]]]:
+    """The ranges of ports and of guest-physical addresses of each device, by its name."""
+    places: dict[str, tuple[list[range], list[range]]] = {}
+    for kind, owners in enumerate((machine.ports, machine.mmio)):
+        for name, numbers in owners:
+            places.setdefault(name, ([], []))[kind].append(numbers)
+    return places
+
+
+def _as_pairs(ranges: Sequence[range]) -> list[list[int]]:
+    return [[numbers.start, numbers.stop - 1] for numbers in ranges]
+
+
+def _range_as_text(numbers: range) -> str:
+    return f"{numbers.start:#x}" if len(numbers) == 1 else f"{numbers.start:#x}-{numbers.stop - 1:#x}"
+
+
+def _region_type(region: MemoryRegion) -> str:
+    return "usable" if region.type is RegionType.AVAILABLE else region.type.name.lower()
 
 
 def _segment_as_json(segment: Segment) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """The `kev` command: its subcommands are imported when they are called."""
 
-import importlib
 import sys
-from typing import Any, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
 
 import click
 
+from kev.cli.lazy_group import LazyGroup
 from kev.errors import KevError
-from kev.machine.ending import EXIT_CODE_INTERRUPTED
+from kev.machine.ending import EXIT_CODE_INTERRUPTED, EXIT_CODE_MISTAKE
 from kev.version import __version__
 
 _COMMANDS: Final = {
@@ -22,33 +24,38 @@ _COMMANDS: Final = {
 """Name and summary; the command itself is `kev.cli.<name>.command`."""
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command = importlib.import_module(f"kev.cli.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+class _Kev(LazyGroup):
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        with _mistakes_in_a_line():
+            return super().make_context(*arguments, **settings)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _mistakes_in_a_line():
             return super().invoke(ctx)
-        except KevError as error:
-            click.echo(f"kev: {error}", err=True)
-            sys.exit(2)
-        except KeyboardInterrupt:
-            click.echo("kev: interrupted", err=True)
-            sys.exit(EXIT_CODE_INTERRUPTED)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@contextmanager
+def _mistakes_in_a_line() -> Iterator[None]:
+    """What a user has done wrong is one line on stderr, and exit code 2."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        _end(" ".join(error.format_message().split()).removesuffix("."))
+    except KevError as error:
+        _end(str(error))
+    except KeyboardInterrupt:
+        click.echo("kev: interrupted", err=True)
+        sys.exit(EXIT_CODE_INTERRUPTED)
+
+
+def _end(message: str) -> NoReturn:
+    click.echo(f"kev: {message}", err=True)
+    sys.exit(EXIT_CODE_MISTAKE)
+
+
+@click.group(cls=_Kev, package="kev.cli", summaries=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kev", message="%(prog)s %(version)s")
 def kev() -> None:
     """A lazy-paging hypervisor: launches a guest kernel without loading it."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kev.cli.output import check_writable, write_text
+from kev.observe.output import check_writable, write_text
 
 
 @click.command

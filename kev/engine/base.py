@@ -5,7 +5,7 @@ function, without leaving the CPU, and the guest goes on.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -138,6 +138,16 @@ class Budget(NamedTuple):
     """Exactly so many instructions: slower, and repeatable."""
     seconds: float | None = None
     """About so long, by the host's clock: faster, and not repeatable."""
+    stops_at_events: bool = False
+    """The slice also ends where an exception, interrupt or NMI has been delivered, before its handler's first instruction."""
+
+
+SINGLE_STEP: Final = Budget(instructions=1, stops_at_events=True)
+"""One instruction, or the delivery of one event that came before it.
+
+A fault counts as its instruction; a string instruction that repeats itself, as one for each time, and one for finding that it was
+the last.
+"""
 
 
 class Engine(Protocol[State]):

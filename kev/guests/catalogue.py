@@ -4,7 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from kev.addressing import MIB
 from kev.errors import KevError
+from kev.spec.machine_spec import MachineSpec
 
 _DATA: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data")
 
@@ -36,6 +38,18 @@ class Guest(NamedTuple):
     """The device that its disk is behind: the value of a `kev.machine.builder.DriveKind`. Without it, it has no disk."""
     disk_files: Sequence[str] = ()
     """Names of files on the root file system. The disk is a SIMPLEFS image of them, made anew for every run."""
+
+    @property
+    def spec(self) -> MachineSpec:
+        """The machine it wants, but for modules and disks, which are no files of the host."""
+        return MachineSpec(
+            self.name,
+            memory=self.memory_mib * MIB,
+            vcpus=self.smp,
+            boot=self.boot or None,
+            abi=self.abi or None,
+            command_line=self.command_line,
+        )
 
 
 UNKNOWN: Final = Guest(name="", description="", boot="")

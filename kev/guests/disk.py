@@ -8,9 +8,9 @@ from kev.guests.images import open_root_file_system
 from kev.machine.builder import Drive, DriveKind
 
 
-def drives_of(guest: Guest) -> tuple[Drive, ...]:
+def drives_of(guest: Guest | None) -> tuple[Drive, ...]:
     """A new disk in memory, a SIMPLEFS image with the files that the guest asks for; none if it does not ask for a disk."""
-    if not guest.disk:
+    if guest is None or not guest.disk:
         return ()
     from kev.fs.mkfs import create_image
 

@@ -1,126 +1,169 @@
 """Launching a guest in one call, which is what the command line does: see `launch`."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from kev.addressing import MIB
 from kev.boot.base import BootOptions, Module
 from kev.engine.amdv.pool import HostPool
 from kev.fs.disk import Disk
-from kev.guests.catalogue import UNKNOWN, Guest
+from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image_or_url, open_root_file_system
 from kev.machine.builder import Drive, DriveKind, MachineError, MachineOptions
 from kev.machine.launcher import prepare, run
+from kev.machine.paging import paging_policy
+from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
+from kev.spec.errors import SpecError, refusal
+from kev.spec.files import DiskFile, ModuleFile
+from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
     from kev.observe.timeline import Timeline
-    from kev.pager.policy import PagingPolicy
-    from kev.pager.slow_source import SourceDelay
+    from kev.spec.wishes import Wishes
 
 StrPath: TypeAlias = str | os.PathLike[str]
 _Source: TypeAlias = SynchronousSource | AsynchronousSource
-Image: TypeAlias = StrPath | _Source
-"""A file, the name of a guest that comes with kev, a URL, or a source of bytes."""
+Image: TypeAlias = StrPath | MachineSpec | _Source
+"""A file, the name of a guest that comes with kev, a URL, a whole description, or a source of bytes."""
 
 _HOSTS: Final = HostPool()
+_CO_COROUTINE: Final = 0x80
+"""The flag of a coroutine function's code (Python documentation, "inspect")."""
 
 
 def launch(
     image: Image,
     *,
-    timeout: float | None = None,
     output: Callable[[bytes], object] | None = None,
+    logs: Sequence[str] = (),
     log: Callable[[bytes], object] | None = None,
+    trace_exits: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     at_end: "Callable[[Machine], object] | None" = None,
-    **wishes: Any,
+    **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
-    `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, or a source of bytes. What is not said
-    about the machine is as the guest wants it, or else 256 MiB, one vCPU, no disk, and the protocol that the image is made for;
-    `opened` has the keywords that say it.
+    `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
+    (an object with `name`, `size` and `read_into`). `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is
+    like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
 
-    - `timeout`: ends the run after so many seconds.
-    - `output` is given what the guest prints, as it comes; without it, the report has it. Input for COM1 is read from
-      `input_descriptor`.
-    - `log` is given the lines of the guest's logs, as they come: those of `logs`, and of its ABI.
-    - `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
-    - `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine is closed.
+    - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
+    - `modules`: files, or pairs of a file and its text. `disks`: files, or pairs of a file and "svirtb", "virtio", "virtio-pci" or
+      "ide": at most one of each, but several of "virtio-pci" and two of "ide". A text is read as on the command line.
+    - `paging`: which pages are loaded besides those that are touched: "lazy", "eager", "around=16", "record=FILE", "prefetch=FILE",
+      or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
+    - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
+      and load into the report.
+    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
+
+    `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
+    ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
+    from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
+    is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
     May be called from several threads: guest code runs without the interpreter's lock. In a trio program, use `kev.start`.
     Launching takes less once a guest has run in this process.
     """
-    with opened(image, **wishes) as machine:
+    wanted = wanted_machine(image, wishes)
+    with opened(wanted, logs) as machine:
         if output is None:
             machine.keep_output()
         else:
             machine.vm.console.output.subscribe(output)
         if log is not None:
             machine.vm.log.subscribe(log)
-        return run(machine, timeout=timeout, input_descriptor=input_descriptor, interrupt_ends=interrupt_ends, at_end=at_end)
+        if trace_exits is not None:
+            from kev.machine.event_log import ExitTrace
+
+            machine.observe(ExitTrace(trace_exits))
+        return run(
+            machine,
+            timeout=wanted.spec.timeout,
+            input_descriptor=input_descriptor,
+            interrupt_ends=interrupt_ends,
+            at_end=at_end,
+        )
+
+
+class WantedMachine(NamedTuple):
+    """What is asked for by an image and keywords."""
+
+    spec: MachineSpec
+    source: _Source | None
+    """The image's bytes, if they are not those of what `spec` names."""
+    policy: PagingPolicy | None
+    """The paging policy, if it is not the one that `spec` names. It serves one run."""
+
+
+def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
+    """What a caller asks for. SpecError, naming the keyword, if it cannot be."""
+    policy = wishes.get("paging")
+    if isinstance(policy, PagingPolicy):
+        wishes = {**wishes, "paging": None}
+    else:
+        policy = None
+    if isinstance(image, MachineSpec):
+        if not image.image:
+            raise SpecError("image: the description names none")
+        return WantedMachine(MachineSpec.of(wishes).over(image), None, policy)
+    if isinstance(image, str | os.PathLike):
+        return WantedMachine(MachineSpec.of({**wishes, "image": image}), None, policy)
+    return WantedMachine(MachineSpec.of(wishes), _checked_source(image), policy)
+
+
+def _checked_source(image: Any) -> _Source:
+    if not (hasattr(image, "read_into") and isinstance(getattr(image, "name", None), str) and hasattr(image, "size")):
+        raise refusal("image", image, "it must be a file, the name of a guest, a URL, or a source with name, size and read_into")
+    code = getattr(image.read_into, "__code__", None)
+    if code is not None and code.co_flags & _CO_COROUTINE and not isinstance(image, AsynchronousSource):
+        problem = "read_into is a coroutine function, but headers cannot be awaited: derive it from AsynchronousSource"
+        raise refusal("image", image.name, problem)
+    source: _Source = image
+    return source
 
 
 @contextmanager
-def opened(
-    image: Image,
-    *,
-    memory: int | None = None,
-    vcpus: int | None = None,
-    boot: str | None = None,
-    abi: str | None = None,
-    logs: Sequence[str] = (),
-    command_line: str | None = None,
-    modules: Sequence[tuple[StrPath, str]] = (),
-    disks: Sequence[tuple[StrPath, str]] = (),
-    paging: "PagingPolicy | None" = None,
-    source_delay: "SourceDelay | None" = None,
-    timeline: bool = False,
-    seed: int | None = None,
-    lenient_msr: bool = False,
-    strict_ports: bool = False,
-) -> Iterator["Machine"]:
-    """A machine that is ready to run, with the files it is made from open; it is closed at the end.
+def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine"]:
+    """A machine that is ready to run, with the files it is made from open; it is closed at the end. KevError.
 
-    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `abi`: that of a module in `kev.abi`.
-    - `command_line`: the kernel's. `logs`: what is logged of the guest: "cr3" for every write to CR3.
-    - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
-      at most one of each, but several of "virtio-pci" and two of "ide".
-    - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
-    - `seed`: makes the run repeatable, bit for bit. `timeline`: puts every violation and load into the report.
-    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
+    `logs` names what is logged of its guest.
     """
     with ExitStack() as files:
-        source, guest = files.enter_context(_opened(image))
-        wanted = guest or UNKNOWN
+        source, guest = files.enter_context(_image(wanted))
+        spec = wanted.spec.resolved(None if guest is None else guest.spec)
+        assert spec.memory is not None
+        assert spec.vcpus is not None
+        assert spec.paging is not None
         machine = prepare(
-            source if source_delay is None else _slowed(source, source_delay),
-            memory=wanted.memory_mib * MIB if memory is None else memory,
+            source if spec.source_latency is None else _slowed(source, spec.source_latency),
+            memory=spec.memory,
             options=MachineOptions(
-                vcpus=wanted.smp if vcpus is None else vcpus,
-                lenient_msr=lenient_msr,
-                strict_ports=strict_ports,
-                drives=tuple(files.enter_context(_drive(file, kind)) for file, kind in disks) or drives_of(wanted),
+                vcpus=spec.vcpus,
+                lenient_msr=bool(spec.lenient_msr),
+                strict_ports=bool(spec.strict_ports),
+                drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
             ),
             boot=BootOptions(
-                command_line=wanted.command_line if command_line is None else command_line,
-                modules=tuple(files.enter_context(_modules(modules) if modules else _modules_of(wanted))),
+                command_line=spec.command_line or "",
+                modules=tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest))),
             ),
-            protocol=boot or wanted.boot or None,
-            abi=abi or wanted.abi or None,
+            protocol=spec.boot,
+            abi=spec.abi,
             logs=logs,
-            policy=paging,
-            timeline=_new_timeline() if timeline else None,
-            seed=seed,
+            policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
+            timeline=_new_timeline() if spec.timeline else None,
+            seed=spec.seed,
             hosts=_HOSTS,
         )
         machine.name_places()
@@ -128,18 +171,17 @@ def opened(
         yield machine
 
 
-def _opened(image: Image) -> AbstractContextManager[tuple[_Source, Guest | None]]:
-    if isinstance(image, str | os.PathLike):
-        return open_image_or_url(os.fspath(image))
-    return nullcontext((image, None))
+def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest | None]]:
+    return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
 
 
-def _slowed(source: _Source, delay: "SourceDelay") -> AsynchronousSource:
+def _slowed(source: _Source, latency: str) -> AsynchronousSource:
     from kev.pager.slow_source import SlowSource
+    from kev.spec.source_latency import parse_source_latency
 
     if isinstance(source, AsynchronousSource):
         raise SourceError(f"{source.name}: cannot be made slower: it has a latency of its own")
-    return SlowSource(source, delay)
+    return SlowSource(source, parse_source_latency(latency))
 
 
 def _new_timeline() -> "Timeline":
@@ -149,30 +191,25 @@ def _new_timeline() -> "Timeline":
 
 
 @contextmanager
-def _drive(file: StrPath, kind: str) -> Iterator[Drive]:
-    name = os.fspath(file)
-    try:
-        device = DriveKind(kind)
-    except ValueError:
-        kinds = ", ".join(kind.value for kind in DriveKind)
-        raise MachineError(f"disk {name}: there is no device {kind!r} to put it behind, but there are {kinds}") from None
+def _drive(disk: DiskFile) -> Iterator[Drive]:
+    name = disk.path
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(open(name, "r+b"))
         except OSError as error:
             raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        yield Drive(Disk(opened, name), device)
+        yield Drive(Disk(opened, name), DriveKind(disk.device))
 
 
 @contextmanager
-def _modules(files: Sequence[tuple[StrPath, str]]) -> Iterator[list[Module]]:
+def _modules(files: Sequence[ModuleFile]) -> Iterator[list[Module]]:
     with ExitStack() as sources:
-        yield [Module(os.fspath(file), sources.enter_context(FileSource(file)), text) for file, text in files]
+        yield [Module(file.path, sources.enter_context(FileSource(file.path)), file.text) for file in files]
 
 
 @contextmanager
-def _modules_of(guest: Guest) -> Iterator[list[Module]]:
-    if not guest.modules:
+def _modules_of(guest: Guest | None) -> Iterator[list[Module]]:
+    if guest is None or not guest.modules:
         yield []
         return
     with open_root_file_system() as files:

@@ -159,6 +159,7 @@ class VmBuilder:
             console=self._console,
             memory=self._memory,
             controllers=self._controllers,
+            buses=self._buses,
         )
         machine = self._surroundings(vm)
         vm.com1 = attach_platform(self._buses, machine)

@@ -19,10 +19,18 @@ class PostMortem:
     def __init__(self, vm: Vm) -> None:
         self._vm: Final = vm
         self._places: Final = Places(vm.pager.image)
+        self._memory_is_gone = False
+
+    def forget_memory(self) -> None:
+        """The machine is closed: only registers can still be looked at."""
+        self._memory_is_gone = True
 
     def place(self, vcpu: Vcpu) -> Place:
         """Where a vCPU is in the kernel's code."""
-        return place_of(self._vm.pager, self._places, VcpuRegisters.read(vcpu.state))
+        registers = VcpuRegisters.read(vcpu.state)
+        if self._memory_is_gone:
+            return self._places.at(registers.linear_rip)
+        return place_of(self._vm.pager, self._places, registers)
 
     def lines(self) -> list[str]:
         """Where every vCPU is: a line each."""

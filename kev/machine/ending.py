@@ -19,6 +19,8 @@ class EndingKind(Enum):
     """Whoever holds the machine ended it."""
 
 
+EXIT_CODE_MISTAKE = 2
+"""Nothing was run: the command line or the image is at fault."""
 EXIT_CODE_DIED = 3
 EXIT_CODE_TIMED_OUT = 124
 EXIT_CODE_INTERRUPTED = 130

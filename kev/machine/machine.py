@@ -156,6 +156,8 @@ class Machine:
         try:
             self.note_end()
         finally:
+            if self._post_mortem is not None:
+                self._post_mortem.forget_memory()
             self.vm.engine.close()
             self.vm.pager.close()
 
@@ -261,6 +263,8 @@ class Machine:
             from kev.machine.dying import PostMortem
 
             self._post_mortem = PostMortem(self.vm)
+            if self._closed:
+                self._post_mortem.forget_memory()
         return self._post_mortem
 
     def dump(self, file: "str | os.PathLike[str]") -> None:

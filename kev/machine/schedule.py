@@ -1,7 +1,6 @@
 """Who runs next, and for how long."""
 
 from collections.abc import Sequence
-from random import Random
 from typing import Final, Protocol
 
 import attrs
@@ -66,6 +65,8 @@ class SeededScheduler:
 
     def __init__(self, seed: int, longest: int = 20_000) -> None:
         """`longest` is the most instructions of a slice."""
+        from random import Random  # a run without a seed needs none of it
+
         self._random = Random(seed)
         self._longest = longest
 

@@ -1,19 +1,22 @@
 """Starting a machine and holding it: see `start`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from kev.machine.api import Image, opened
+from kev.machine.api import Image, opened, wanted_machine
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from kev.machine.blocking import BlockingMachine
     from kev.machine.machine import Machine
+    from kev.spec.wishes import Wishes
 
 
-def start(image: Image, *, timeout: float | None = None, paused: bool = False, **wishes: Any) -> "Starting":
+def start(image: Image, *, paused: bool = False, **wishes: "Unpack[Wishes]") -> "Starting":
     """Launches a kernel beside the caller, who holds the machine: in a trio program and everywhere else.
 
         async with kev.start("gKeOS") as machine:      with kev.start("gKeOS") as machine:
@@ -22,17 +25,17 @@ def start(image: Image, *, timeout: float | None = None, paused: bool = False, *
     The first is a `kev.machine.machine.Machine`, whose coroutines are trio's; the second, a `kev.machine.blocking.BlockingMachine`,
     runs it in a thread of its own. Either is ended, if it has not ended, when its block is left, whatever the reason.
 
-    `image` and `wishes` are those of `kev.launch`. `timeout` ends the run after so many seconds. `paused`: it waits for `resume`
-    before its first instruction. KevError, when the block is entered, if the image or a wish is at fault.
+    `image` and `wishes` are those of `kev.launch`. `paused`: it waits for `resume` before its first instruction. KevError, when the
+    block is entered, if the image or a wish is at fault.
     """
-    return Starting(image, timeout, paused, wishes)
+    return Starting(image, paused, wishes)
 
 
 class Starting:
     """A machine that is about to be started, by `async with` or by `with`."""
 
-    def __init__(self, image: Image, timeout: float | None, paused: bool, wishes: dict[str, Any]) -> None:
-        self._start: Final = partial(running, image, timeout=timeout, paused=paused, **wishes)
+    def __init__(self, image: Image, paused: bool, wishes: Mapping[str, Any]) -> None:
+        self._start: Final = partial(running, image, wishes, paused=paused)
         self._entered: AbstractAsyncContextManager[Machine]
         self._stack: Final = ExitStack()
 
@@ -57,18 +60,19 @@ class Starting:
 
 
 @asynccontextmanager
-async def running(image: Image, *, timeout: float | None = None, paused: bool = False, **wishes: Any) -> AsyncIterator["Machine"]:
+async def running(image: Image, wishes: Mapping[str, Any], *, paused: bool = False) -> AsyncIterator["Machine"]:
     """A machine that runs beside the block, and ends with it."""
     import trio
 
     from kev.machine.driving import drive
 
-    with opened(image, **wishes) as machine:
+    wanted = wanted_machine(image, wishes)
+    with opened(wanted) as machine:
         machine.keep_output()
         machine.vm.expects_input = True
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(partial(drive, machine, timeout=timeout, paused=paused))
+                await nursery.start(partial(drive, machine, timeout=wanted.spec.timeout, paused=paused))
                 yield machine
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:

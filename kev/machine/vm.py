@@ -33,6 +33,7 @@ from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
+from kev.machine.pc import Buses
 from kev.machine.schedule import Scheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
@@ -84,6 +85,7 @@ class Vm:
         console: Console,
         memory: PagedMemory,
         controllers: InterruptControllers,
+        buses: Buses,
     ) -> None:
         self.pager: Final = pager
         self.engine: Final = engine
@@ -94,6 +96,7 @@ class Vm:
         self.console: Final = console
         self.memory: Final = memory
         self.controllers: Final = controllers
+        self.buses: Final = buses
         self.screen: Final = TextScreen(pager)
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""

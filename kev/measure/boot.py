@@ -16,12 +16,13 @@ from kev.guests.images import open_root_file_system
 from kev.measure.case import Case
 from kev.measure.errors import BenchError
 from kev.measure.image import write_padded_image
-from kev.measure.launches import Launch, prefetching
+from kev.measure.launches import Launch, MachineLaunch, prefetching
 from kev.measure.processes import kev_run, measure_process, qemu_run
 from kev.measure.units import latency_text, size_text
 from kev.measure.violations import measure_violations
 from kev.pager.policy import Around, Eager, PagingPolicy
 from kev.pager.slow_source import SourceDelay
+from kev.spec.machine_spec import MachineSpec
 
 _TINY_GUEST: Final = "hypercalls"
 _GUEST: Final = "gKeOS"
@@ -40,14 +41,25 @@ class BootBenchOptions:
     scenarios: tuple[str, ...] = ("launch", "image", "memory", "source", "violation")
     largest_eager: int = 256 * MIB
     """Images larger than this are not loaded eagerly: it would take a minute and as much memory."""
+    machine: MachineSpec | None = None
+    """A machine to go through instead, with its paging policy, or with each."""
 
 
 def boot_cases(options: BootBenchOptions, folder: Path) -> Iterator[Case]:
     """All cases; the images that they need are written to `folder`. BenchError if there is no such scenario."""
+    if options.machine is not None:
+        yield from _machine(options.machine)
+        return
     for name in options.scenarios:
         if name not in _SCENARIOS:
             raise BenchError(f"no scenario is named {name!r}: there are {', '.join(_SCENARIOS)}")
         yield from _SCENARIOS[name](options, folder)
+
+
+def _machine(spec: MachineSpec) -> Iterator[Case]:
+    for paging in ("lazy", "eager", f"around={_AROUND}") if spec.paging is None else (spec.paging,):
+        launch = MachineLaunch(spec.replace(paging=paging))
+        yield Case("machine", {"image": spec.image, "policy": paging}, launch.measure)
 
 
 def _launches(_options: BootBenchOptions, folder: Path) -> Iterator[Case]:

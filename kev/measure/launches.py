@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from kev.guests.images import open_image
+from kev.machine.api import opened, wanted_machine
 from kev.machine.ending import EndingKind
 from kev.machine.launcher import prepare, run
 from kev.machine.run_report import RunReport
@@ -18,6 +19,7 @@ from kev.pager.prefetch import Prefetch
 from kev.pager.record import Record
 from kev.pager.slow_source import SlowSource, SourceDelay
 from kev.pager.working_set import WorkingSet
+from kev.spec.machine_spec import MachineSpec
 
 _TIMEOUT = 600.0
 
@@ -37,16 +39,9 @@ class Launch:
         """Launches the guest and runs it to its end. The times are from before its image was looked for."""
         gc.collect()
         opening, report = self.run(self.policy())
-        if report.ending.kind is not EndingKind.EXITED or report.first_output_ms is None or report.launch_ms is None:
-            raise BenchError(f"{self.image}: did not boot: {report.ending.message or 'it printed nothing'}")
-        return {
-            "first_instruction_ms": opening + report.launch_ms,
-            "first_output_ms": opening + report.first_output_ms,
-            "end_ms": opening + report.run_ms,
-            "violations": report.violations,
-            "page_waits": report.page_waits,
-            "pages_loaded": report.pages_loaded,
-        }
+        if report.ending.kind is not EndingKind.EXITED:
+            raise BenchError(f"{self.image}: did not boot: {report.ending.message}")
+        return _metrics(opening, report)
 
     def run(self, policy: PagingPolicy) -> tuple[float, RunReport]:
         """How many milliseconds it took to open the image, and what came then."""
@@ -55,6 +50,37 @@ class Launch:
             slowed = source if self.delay is None else SlowSource(source, self.delay)
             machine = prepare(slowed, memory=self.memory, policy=policy, output=_ignore)
             return (machine.times.began - began) * 1e3, run(machine, timeout=_TIMEOUT)
+
+
+@attrs.frozen(slots=True)
+class MachineLaunch:
+    """A machine that is described, with the paging policy and all."""
+
+    spec: MachineSpec
+
+    def measure(self) -> Metrics:
+        """Launches it and runs it to its end, or for as long as it is to run. BenchError if it prints nothing."""
+        gc.collect()
+        began = time.perf_counter()
+        wanted = wanted_machine(self.spec, {})
+        with opened(wanted) as machine:
+            opening = (machine.times.began - began) * 1e3
+            report = run(machine, timeout=wanted.spec.timeout or _TIMEOUT, interrupt_ends=False)
+        return _metrics(opening, report)
+
+
+def _metrics(opening: float, report: RunReport) -> Metrics:
+    """`opening` is what came before the launch, in milliseconds. BenchError if the guest has printed nothing."""
+    if report.first_output_ms is None or report.launch_ms is None:
+        raise BenchError(f"{report.image}: did not boot: {report.ending.message or 'it printed nothing'}")
+    return {
+        "first_instruction_ms": opening + report.launch_ms,
+        "first_output_ms": opening + report.first_output_ms,
+        "end_ms": opening + report.run_ms,
+        "violations": report.violations,
+        "page_waits": report.page_waits,
+        "pages_loaded": report.pages_loaded,
+    }
 
 
 def recorded_set(image: str | Path, memory: int) -> WorkingSet:

@@ -5,15 +5,16 @@ import os
 import re
 from typing import Final
 
-from kev.guests.catalogue import find_guest
+from kev.guests.catalogue import find_guest, guests
 from kev.race.catalogue import DEFAULT, Catalogue, CatalogueError
 from kev.race.errors import RaceError, TokenError
-from kev.race.guest.configuration import NO_WISHES, MachineWishes
 from kev.race.guest.subject import GuestSubject
 from kev.race.subject import Identity, Subject
 from kev.race.trace.machine import PagerFactory
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
+from kev.spec.errors import nearest_of
+from kev.spec.machine_spec import MachineSpec
 
 _PROGRAM: Final = re.compile(r"\s*[rwfepc]\d")
 
@@ -38,20 +39,26 @@ def _find_pager(path: str) -> PagerFactory:
     return factory
 
 
-def subject_called(name: str, catalogue: str = DEFAULT, wishes: MachineWishes = NO_WISHES) -> Subject:
-    """What a command line calls `name`: a trace program, a guest, or a broken pager of the catalogue in the module `catalogue`.
+def subject_called(target: MachineSpec, catalogue: str = DEFAULT) -> Subject:
+    """What a command line calls `target.image`: a trace program, a guest, or a broken pager of the module `catalogue`.
 
-    `wishes` say what a guest's machine is like. CatalogueError if there is nothing of that name; RaceError.
+    The rest of `target` says what a guest's machine is like. CatalogueError if there is nothing of that name; RaceError.
     """
+    name = target.image
     if not _PROGRAM.match(name) and (os.path.isfile(name) or find_guest(name) is not None):
-        return GuestSubject.find(name, wishes)
-    if wishes != NO_WISHES:
+        return GuestSubject.find(target)
+    subject = TraceSubject(Program.parse(name)) if _PROGRAM.match(name) else _broken_pager(name, catalogue)
+    if target != MachineSpec(name):
         raise RaceError(f"{name} is not a guest: there is no machine to choose")
-    if _PROGRAM.match(name):
-        return TraceSubject(Program.parse(name))
+    return subject
+
+
+def _broken_pager(name: str, catalogue: str) -> TraceSubject:
     try:
         return Catalogue.load(catalogue)[name].subject
     except CatalogueError as error:
+        nearest = nearest_of(name, [guest.name for guest in guests()])
+        hint = "" if nearest is None else f"is it {nearest!r}? "
         raise CatalogueError(
-            f"{name} is neither a file, nor a guest (`kev guests` lists them), nor a trace program; {error}"
+            f"{name} is neither a file, nor a guest ({hint}`kev guests` lists them), nor a trace program; {error}"
         ) from error

@@ -16,7 +16,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -40,6 +40,12 @@ from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.subject import TraceSubject
 from kev.race.trace.vcpu import TraceVcpu
+from kev.spec.machine_spec import MachineSpec
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from kev.spec.wishes import MachineWishes, StrPath
 
 REPLAY: Final = "KEV_RACE_REPLAY"
 """The environment variable with the token that a test is to be replayed with."""
@@ -99,26 +105,19 @@ def check(program: Program, *, strategy: str = "pct", runs: int = 100, seed: int
 
 
 def check_guest(
-    image: str,
-    *,
-    vcpus: int | None = None,
-    memory: int | None = None,
-    command_line: str | None = None,
-    strategy: str = "random",
-    runs: int = 500,
-    seed: int = 0,
+    image: "StrPath | MachineSpec", *, strategy: str = "random", runs: int = 500, seed: int = 0, **wishes: "Unpack[MachineWishes]"
 ) -> None:
     """Explores a guest, a file or a name on the root file system, that must end with the exit code that a free run ends with.
 
-    `memory` is in bytes; what is not said is as the guest wants it. RaceDetected if a run fails, RaceError if two runs with the
-    same schedule differ, or if the guest cannot be raced.
+    `wishes` are the keywords of `kev.MachineSpec` that describe its machine; what is not said is as the guest wants it. `seed` is
+    what random choices come from. RaceDetected if a run fails, RaceError if two runs with the same schedule differ, or if the guest
+    cannot be raced; SpecError for a wish that cannot be.
     """
     __tracebackhide__ = True
-    from kev.race.guest.configuration import MachineWishes
     from kev.race.guest.subject import GuestSubject
 
-    subject = GuestSubject.find(image, MachineWishes(vcpus, memory, command_line=command_line))
-    _require(detect(subject, make_strategy(strategy, seed), runs, store=FailureStore()))
+    spec = MachineSpec.of(wishes).over(image) if isinstance(image, MachineSpec) else MachineSpec.of({**wishes, "image": image})
+    _require(detect(GuestSubject.find(spec), make_strategy(strategy, seed), runs, store=FailureStore()))
 
 
 @attrs.frozen(slots=True)

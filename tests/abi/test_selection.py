@@ -5,8 +5,9 @@ from click.testing import CliRunner
 
 import kev
 from kev.abi.selection import ABIS, AbiError, abi_named, default_abi
-from kev.boot.detection import PROTOCOLS, detect
+from kev.boot.detection import detect
 from kev.boot.kernel_file import KernelFile
+from kev.boot.protocols import PROTOCOLS
 from kev.cli.main import kev as kev_command
 from kev.guests.catalogue import Guest, guests
 from kev.guests.images import open_image

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.boot.base import BootError
-from kev.boot.detection import PROTOCOLS, open_kernel, protocol_named
+from kev.boot.detection import open_kernel, protocol_named
+from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
 from kev.guests.images import open_image
 from tests.boot.images import (

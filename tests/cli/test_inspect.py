@@ -95,6 +95,49 @@ def test_an_image_that_is_not_there_is_an_error() -> None:
     assert result.stderr.startswith("kev: no such image: there is no such file")
 
 
+def test_the_machine_is_shown_as_it_would_be_launched(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(4096))
+    result = inspect("gKeOS", "-m", "64M", "--smp", "2", "--disk", f"{disk},virtio-pci")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert {'  memory = "64M"', "  vcpus = 2", '  boot = "keos"'} <= set(lines)
+    assert "  0x0000000000100000-0x0000000003ffffff usable" in lines
+    assert "  PCI device 4: 1af4:1001" in lines
+    assert any(line.startswith("  8259") and "0x20-0x21" in line for line in lines)
+    assert any("gpa 0xfec00000-0xfec00fff" in line for line in lines)
+
+
+def test_json_describes_the_machine(tmp_path: Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text('image = "smp"\nmemory = "32M"\nseed = 7\n', encoding="utf-8")
+    report = inspect_json("--spec", str(file), "--smp", "3")
+    assert report["machine"].items() >= {"image": "smp", "memory": "32M", "vcpus": 3, "seed": 7, "boot": "multiboot2"}.items()
+    assert report["memory_map"][-1]["type"] == "reserved"
+    assert {"name", "ports", "gpas"} == set(report["devices"][0])
+    assert report["pci"] == []
+
+
+def test_a_machine_that_cannot_be_built_is_described_and_the_exit_code_is_2() -> None:
+    result = inspect("gKeOS", "-m", "1M")
+    assert result.exit_code == 2
+    assert "boot protocol: keos" in result.stdout
+    assert '  memory = "1M"' in result.stdout
+    assert result.stderr.startswith("kev: RAM of 1024 KiB ends at 0x100000: the kernel ends at")
+    assert json.loads(inspect("gKeOS", "-m", "1M", "--json").stdout)["usable"] is False
+
+
+def test_another_boot_protocol_than_the_image_is_made_for_is_inspected() -> None:
+    result = inspect("gKeOS", "--boot", "pvh")
+    assert result.exit_code == 2
+    assert "boot protocol: pvh" in result.stdout
+
+
+def test_inspecting_records_nothing(tmp_path: Path) -> None:
+    assert inspect("gKeOS", "--paging", f"record={tmp_path}/set.json").exit_code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_core_file_is_described(tmp_path: Path) -> None:
     core = tmp_path / "core"
     CliRunner().invoke(kev, ["run", "crash", "--dump", str(core)], prog_name="kev")

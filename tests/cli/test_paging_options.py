@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from kev.cli.loading_bar import LoadingBar
 from kev.cli.main import kev
-from kev.cli.paging_policy import LoadingBar
-from kev.cli.source_latency import SourceLatencyError, parse_source_latency
 from kev.guests.images import open_root_file_system
 from kev.pager.slow_source import SourceDelay
+from kev.spec.errors import SpecError
+from kev.spec.source_latency import parse_source_latency
 
 
 def run(*arguments: str) -> Result:
@@ -63,11 +64,11 @@ def test_the_record_of_another_image_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("paging", "message"),
     [
-        ("", "--paging '': it must be lazy, eager, around=N, record=FILE or prefetch=FILE"),
-        ("eager=1", "--paging 'eager=1': it must be lazy"),
-        ("around", "--paging 'around': it must be lazy"),
-        ("around=x", "--paging 'around=x': 'x' is not a number of pages"),
-        ("around=1000", "around=1000: a violation loads 1 to 512 pages"),
+        ("", "--paging: '': it must be lazy, eager, around=N, record=FILE or prefetch=FILE"),
+        ("eager=1", "--paging: 'eager=1': it must be lazy"),
+        ("around", "--paging: 'around': it must be lazy"),
+        ("around=x", "--paging: 'around=x': a violation loads 1 to 512 pages"),
+        ("around=1000", "--paging: 'around=1000': a violation loads 1 to 512 pages"),
         ("record=/nowhere/set", "/nowhere/set: there is no folder /nowhere"),
         ("prefetch=/nowhere", "/nowhere: cannot be read: No such file or directory"),
     ],
@@ -101,7 +102,7 @@ def test_a_delay_is_a_latency_and_what_one_likes_to_add(text: str, delay: Source
 
 @pytest.mark.parametrize("text", ["", "2", "ms", "2 ms", "-1ms", "1ms,5", "1ms,0MB/s", "1ms,jitter=5", "1ms,seed=x", "1ms,x=1"])
 def test_a_delay_that_cannot_be_understood_is_refused_with_its_part(text: str) -> None:
-    with pytest.raises(SourceLatencyError, match=r"^--source-latency '.*': '.*' is n"):
+    with pytest.raises(SpecError, match=r"^source_latency: '.*': '.*' is n"):
         parse_source_latency(text)
 
 

@@ -116,8 +116,8 @@ def test_ctrl_c_ends_a_guest_that_loops() -> None:
     [
         (["no-such-image"], "no-such-image: there is no such file, and no such guest"),
         (["gKeOS", "-m", "1M"], "RAM of 1024 KiB ends at 0x100000: the kernel ends at"),
-        (["gKeOS", "-m", "many"], "'many' is not a size"),
-        (["gKeOS", "--smp", "65"], "65 is not in the range 1<=x<=64"),
+        (["gKeOS", "-m", "many"], "kev: --memory: 'many': it must be a size such as 256M or 4G"),
+        (["gKeOS", "--smp", "65"], "kev: --smp: '65': a machine has 1 to 64 vCPUs"),
         (["gKeOS", "--report", "/no/such/folder/report.json"], "there is no folder /no/such/folder"),
         ([__file__], "test_run.py"),
     ],

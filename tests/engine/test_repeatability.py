@@ -42,6 +42,7 @@ def reference() -> Run:
     return run(1_000_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slice_length", [1, 7, 1000])
 def test_the_length_of_slices_changes_nothing(slice_length: int, reference: Run) -> None:
     assert run(slice_length) == reference

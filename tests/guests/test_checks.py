@@ -17,6 +17,7 @@ def test_all_checks_hold_in_slices_of_random_length(guest: str, seed: int) -> No
     assert run.ending.exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guest", ["events", "events32", "events16"])
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_events_are_delivered_in_slices_of_an_instruction_or_two(guest: str, length: int) -> None:

@@ -3,6 +3,7 @@
 import io
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ from kev.pager.image import Segment
 from kev.pager.policy import Eager
 from kev.pager.slow_source import SourceDelay
 from kev.pager.source import read_exactly
+from kev.spec.errors import SpecError
 from tests.boot.images import MIB
 from tests.machine.code import SPIN
 from tests.pager.elf import HEADER_SIZE, PROGRAM_HEADER_SIZE, ElfSymbol, add_symbols, build_elf
@@ -125,23 +127,85 @@ def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"vcpus": 0}, "0 vCPUs: a machine has 1 to 64"),
-        ({"boot": "grub"}, "no boot protocol is named 'grub'"),
-        ({"memory": 0}, "RAM of 0 KiB: the least is one page of 4 KiB"),
+        ({"vcpus": 0}, "vcpus: 0: a machine has 1 to 64 vCPUs"),
+        ({"boot": "grub"}, "boot: 'grub': there is no such boot protocol"),
+        ({"memory": 0}, "memory: 0: 0 bytes are too few: the least is 1M"),
         (
             {"disks": [("disk", "floppy")]},
-            "disk disk: there is no device 'floppy' to put it behind, but there are svirtb, virtio, virtio-pci, ide$",
+            "disks: disk: 'floppy': there is no such device for a disk: There are svirtb, virtio, virtio-pci, ide$",
         ),
         (
             {"disks": [("no/such/disk", "ide")]},
             "disk no/such/disk: cannot be opened for reading and writing: No such file or directory",
         ),
+        ({"memory": "lots"}, "memory: 'lots': it must be a size such as 256M or 4G"),
+        ({"timeout": -1}, "timeout: -1: it must be seconds, more than 0, such as 2.5"),
+        ({"paging": "eagr"}, "paging: 'eagr': it must be lazy, eager"),
+        ({"modules": ["x"]}, "x: cannot be opened: No such file or directory"),
+        ({"source_delay": 1}, "source_delay: a machine's description has no such field; is it 'source_latency'?"),
         ({"modules": [("no/such/module", "")]}, "no/such/module: cannot be opened: No such file or directory"),
     ],
 )
 def test_a_wish_that_cannot_be_granted_is_refused_by_name(wishes: dict[str, object], message: str) -> None:
     with pytest.raises(kev.KevError, match=message):
         kev.launch("hypercalls", **wishes)  # type: ignore[arg-type]
+
+
+class AsynchronousReads:
+    """A source that has to be awaited, and does not say so."""
+
+    name = "reads"
+    size = 4096
+
+    async def read_into(self, offset: int, buffer: memoryview) -> int:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (5, "image: 5: it must be a file, the name of a guest, a URL, or a source with name, size and read_into"),
+        ("", "image: '': no file has such a name"),
+        (kev.MachineSpec(smp=2), "image: the description names none"),
+        (AsynchronousReads(), "image: 'reads': read_into is a coroutine function, but headers cannot be awaited: derive it from "),
+    ],
+)
+def test_what_is_no_image_is_refused(image: Any, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        kev.launch(image)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_description_is_launched_and_keywords_override_it() -> None:
+    spec = kev.MachineSpec("gKeOS", memory="32M", paging="eager")
+    assert kev.launch(spec).ram_pages == 32 * 256
+    report = kev.launch(spec, memory="64M", paging="around=16")
+    assert (report.ram_pages, report.paging["policy"]) == (64 * 256, "around=16")
+
+
+def test_what_is_recorded_is_written_when_the_run_is_over(tmp_path: Path) -> None:
+    file = tmp_path / "set.json"
+    recorded = kev.launch("gKeOS", paging=f"record={file}")
+    prefetched = kev.launch("gKeOS", paging=f"prefetch={file}")
+    assert prefetched.pages_loaded == recorded.pages_loaded
+    assert prefetched.paging["missed"] == 0
+
+
+def test_values_are_understood_as_on_the_command_line(tmp_path: Path) -> None:
+    module = tmp_path / "module"
+    module.write_bytes(b"contents of a module")
+    report = kev.launch("mb2info", memory="64M", smp=2, append="from a test", modules=[f"{module} its text"], timeout="60")
+    assert report.ram_pages == 64 * 256
+    assert "from a test" in report.output.decode()
+    assert "its text" in report.output.decode()
+
+
+def test_a_machine_that_is_held_is_described_in_the_same_way() -> None:
+    with kev.start(kev.MachineSpec("gKeOS", memory="32M"), smp=2, timeout=60) as machine:
+        machine.expect("Hello guest os!")
+        assert machine.vcpus == 2
+    with pytest.raises(SpecError, match="timeout: -1: it must be seconds"), kev.start("gKeOS", timeout=-1):
+        raise AssertionError
 
 
 def test_an_image_that_is_not_there_is_refused_by_name() -> None:
@@ -169,7 +233,7 @@ def test_paging_and_timeline_are_as_asked_for() -> None:
 
 
 def test_a_slow_source_is_waited_for() -> None:
-    report = kev.launch("hypercalls", source_delay=SourceDelay(0.001))
+    report = kev.launch("hypercalls", source_latency=SourceDelay(0.001))
     assert report.page_waits == 1
     assert report.output == b"printed by a hypercall\n"
 

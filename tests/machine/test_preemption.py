@@ -3,6 +3,8 @@
 import itertools
 import random
 
+import pytest
+
 from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, IoOut, PreemptionTimer
 from tests.machine.code import SPIN, code
@@ -128,6 +130,7 @@ def test_the_instructions_of_a_slice_can_be_counted_on_the_way() -> None:
         assert cpu.engine.instructions_in_slice() == 0
 
 
+@pytest.mark.slow
 def test_a_violation_is_not_counted_twice() -> None:
     """Loads and stores, and instructions whose second page is absent."""
     text = code("a1 00 50 00 00 a3 00 60 00 00 ff 05 00 70 00 00 ; mov eax, [0x5000]; mov [0x6000], eax; inc dword [0x7000]")

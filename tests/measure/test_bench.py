@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from bench.__main__ import main
 from bench.machines import QEMU
 
+pytestmark = pytest.mark.slow
+
 
 def bench(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)

@@ -12,6 +12,8 @@ from kev.cli.main import kev
 from kev.measure.errors import BenchError
 from kev.measure.processes import BANNER, kev_run, measure_process
 
+pytestmark = pytest.mark.slow
+
 
 def bench(*arguments: str) -> Result:
     return CliRunner().invoke(kev, ["bench", *arguments], prog_name="kev")
@@ -38,6 +40,21 @@ def test_a_picture_is_drawn_of_what_was_measured(tmp_path: Path) -> None:
     data = file.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", data[16:24]) == (1800, 1260)
+
+
+def test_a_machine_that_is_described_is_measured_by_policy(tmp_path: Path) -> None:
+    file = tmp_path / "values.json"
+    assert bench("boot", "hypercalls", "-m", "64M", "--rounds", "1", "--json", str(file)).exit_code == 0
+    cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
+    assert [case["parameters"] for case in cases] == [
+        {"image": "hypercalls", "policy": policy} for policy in ("lazy", "eager", "around=16")
+    ]
+
+
+def test_a_machine_that_prints_nothing_cannot_be_measured() -> None:
+    result = bench("boot", "spin", "--paging", "lazy", "--timeout", "0.1", "--rounds", "1")
+    assert result.exit_code == 2
+    assert "kev: spin: did not boot: timed out after 0.1 s" in result.stderr
 
 
 def test_a_scenario_there_is_not_is_refused() -> None:

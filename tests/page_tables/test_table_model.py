@@ -1,6 +1,7 @@
 """Any sequence of operations on a table, in both formats, against a plain record of what was done."""
 
 import attrs
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -173,5 +174,5 @@ def level_of(page: Page) -> int:
     return {PageSize.SIZE_4K: 1, PageSize.SIZE_2M: 2, PageSize.SIZE_1G: 3}[PageSize(page.size)]
 
 
-TestTable = TableMachine.TestCase
+TestTable = pytest.mark.slow(TableMachine.TestCase)
 TestTable.settings = settings(max_examples=50, stateful_step_count=25)

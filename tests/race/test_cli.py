@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
+from kev.race.token import Token
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,7 @@ def test_kevs_own_pager_survives() -> None:
     assert report["failures"] == []
 
 
+@pytest.mark.slow
 def test_the_catalogue_is_checked_as_a_whole() -> None:
     result = race("explore", "--all", "--runs", "1000", "--json", "--jobs", "2")
     report = json.loads(result.stdout)
@@ -93,6 +95,7 @@ def test_the_catalogue_is_checked_as_a_whole() -> None:
     assert all(mutant["by"]["exhaustive"]["runs"] <= 1_000 for mutant in report["mutants"])
 
 
+@pytest.mark.slow
 def test_a_guest_s_race_is_found_told_and_replayed(tmp_path: Path) -> None:
     result = race("lost-update", "--smp", "3", "--svg", "race.svg")
     assert result.exit_code == 1
@@ -113,6 +116,7 @@ def test_what_failed_once_is_tried_first() -> None:
     assert again.stdout.startswith("wrong exit code again: ")
 
 
+@pytest.mark.slow
 def test_a_guest_s_report_is_json() -> None:
     report = json.loads(race("smp", "--runs", "2", "--json").stdout)
     assert (report["target"], report["runs"], report["failure"]) == ("smp", 2, None)
@@ -123,6 +127,12 @@ def test_a_guest_s_report_is_json() -> None:
     [
         (("nothing",), "kev: nothing is neither a file, nor a guest (`kev guests` lists them), nor a trace program; "),
         (("r0/r0", "--smp", "2"), "kev: r0/r0 is not a guest: there is no machine to choose\n"),
+        (("nothing", "--smp", "2"), "kev: nothing is neither a file, nor a guest"),
+        (("lost-updat",), "kev: lost-updat is neither a file, nor a guest (is it 'lost-update'? `kev guests` lists them), nor "),
+        (("explore", "--smp", "2"), "kev: a machine is described, but no guest is named: kev race explore GUEST\n"),
+        (("lost-update", "--paging", "eager"), "kev: paging: 'eager': not in a race: pages come one by one, "),
+        (("lost-update", "--disk", "x,foo"), "kev: --disk: x,foo: 'foo': there is no such device for a disk"),
+        (("lost-update", "--disk", "nowhere.img"), "kev: disk nowhere.img: cannot be read: No such file or directory\n"),
         (("hypercalls",), "kev: hypercalls on one vCPU: a race takes at least 2 (`--smp 2`)\n"),
         (("triple", "--smp", "2"), "kev: triple does not end by itself even if nobody interferes: vCPU 0 at RIP 0x10001f: "),
     ],
@@ -132,3 +142,14 @@ def test_what_cannot_be_raced_is_said_in_a_line(arguments: tuple[str, ...], mess
     assert result.exit_code == 2
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
+
+
+def test_a_guest_is_raced_on_the_machine_that_is_described(tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(bytes(1024))
+    (tmp_path / "m.toml").write_text('image = "lost-update"\nmemory = "32M"\ndisks = ["disk.img,ide"]\n', encoding="utf-8")
+    report = json.loads(race("explore", "--spec", "m.toml", "--smp", "3", "--json").stdout)
+    assert report["target"] == "lost-update"
+    details = Token.parse(report["failure"]["token"]).identity.details
+    assert details.startswith(("smp=2 memory=33554432 exit=0 crc=", "smp=3 memory=33554432 exit=0 crc="))
+    assert details.endswith(" 'disk=efb5af2e ./disk.img,ide'")
+    assert race("replay", report["failure"]["token"]).exit_code == 1

@@ -1,18 +1,24 @@
 """Races of whole guests: real code, switched at exact instructions."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kev.fs.mkfs import create_image
 from kev.guests.images import open_image
 from kev.machine.builder import MachineOptions
 from kev.machine.launcher import prepare
 from kev.machine.schedule import FreeScheduler
 from kev.pager.source import read_exactly
 from kev.race import RaceDetected, check_guest
-from kev.race.errors import TokenError
+from kev.race.errors import RaceError, TokenError
 from kev.race.explore import Found, explore
-from kev.race.guest.configuration import MachineWishes
+from kev.race.guest.details import RaceDetails
+from kev.race.guest.files import read_files
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.source import MemorySource, ScheduledSource
 from kev.race.guest.subject import CannotRace, GuestSubject
@@ -24,12 +30,16 @@ from kev.race.strategy import Exhaustive, SeededRandom, make_strategy
 from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
+from kev.spec.machine_spec import MachineSpec
+from tests.machine.specs import SPECS
+
+pytestmark = pytest.mark.slow
 
 RACY = ("lost-update", "bad-spinlock", "boot-race")
 
 
 def guest(name: str, vcpus: int = 2) -> GuestSubject:
-    return GuestSubject.find(name, MachineWishes(vcpus=vcpus))
+    return GuestSubject.find(MachineSpec(name, vcpus=vcpus))
 
 
 def found(subject: GuestSubject, strategy: str = "random", runs: int = 500) -> Found:
@@ -126,38 +136,95 @@ def test_a_run_is_told_by_turns_with_the_names_of_functions() -> None:
 
 def test_a_guest_can_be_a_test_of_pytest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    check_guest("smp", vcpus=2, runs=2)
+    check_guest("smp", smp=2, memory="64M", runs=2)
     with pytest.raises(RaceDetected, match=r"(?s)increments counted.*lost-update on 2 vCPUs.*kev race replay kev1-"):
         check_guest("lost-update", vcpus=2)
 
 
 def test_a_token_names_the_guest_and_its_machine() -> None:
-    subject = GuestSubject.find("lost-update", MachineWishes(vcpus=3, memory=32 << 20, command_line="a 'b'"))
+    subject = GuestSubject.find(MachineSpec("lost-update", vcpus=3, memory=32 << 20, command_line="a 'b'"))
     assert GuestSubject.identified(subject.identity) == subject
 
 
 def test_a_token_of_another_image_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "kernel"
     file.write_bytes(image_of("lost-update"))
-    configuration = guest("lost-update").configuration
-    identity = GuestSubject.find(str(file), MachineWishes(vcpus=2)).identity
+    identity = GuestSubject.find(MachineSpec(str(file), vcpus=2)).identity
     file.write_bytes(image_of("bad-spinlock"))
-    # Another wish, because files are read once for all runs of a process.
-    other = GuestSubject.find(str(file), MachineWishes(vcpus=2, memory=32 << 20)).identity
-    changed = type(identity)(identity.kind, identity.target, other.details.replace(other.details[-8:], identity.details[-8:]))
-    assert configuration.image == "lost-update"
+    read_files.cache_clear()
     with pytest.raises(TokenError, match=r"its image or a module has changed since the token was made"):
-        GuestSubject.identified(changed)
+        GuestSubject.identified(identity)
+
+
+def test_a_token_of_another_disk_is_refused_by_its_name(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1024))
+    subject = GuestSubject.find(MachineSpec("lost-update", disks=[(disk, "ide")]))
+    identity = subject.identity
+    assert GuestSubject.identified(identity) == subject
+    disk.write_bytes(b"other" + bytes(1019))
+    read_files.cache_clear()
+    with pytest.raises(TokenError, match=rf"^guest lost-update: its disk {disk} has changed since the token was made$"):
+        GuestSubject.identified(identity)
+
+
+@given(SPECS, st.integers(0, 255), st.integers(0, (1 << 32) - 1))
+def test_a_token_s_details_are_read_as_they_are_written(spec: MachineSpec, exit_code: int, checksum: int) -> None:
+    of_machine = spec.replace(paging=None, source_latency=None, seed=None, timeout=None, timeline=None)
+    raced = of_machine.over(MachineSpec(vcpus=2, memory="1M", command_line="")).replace(
+        lenient_msr=spec.lenient_msr or None, strict_ports=spec.strict_ports or None
+    )
+    details = RaceDetails(raced, exit_code, checksum, tuple(range(len(raced.disks))))
+    assert RaceDetails.parse(raced.image, str(details)) == details
+
+
+def test_what_tokens_have_said_so_far_is_read() -> None:
+    details = RaceDetails.parse("kernel", "smp=2 memory=33554432 exit=1 crc=0ac6efff boot=pvh 'append=a b' 'module=m its text'")
+    spec = MachineSpec("kernel", vcpus=2, memory="32M", boot="pvh", command_line="a b", modules=[("m", "its text")])
+    assert details == RaceDetails(spec, 1, 0x0AC6EFFF)
+
+
+@pytest.mark.parametrize("words", ["", "smp=2", "smp=x memory=1 exit=0 crc=0", "smp=99 memory=1048576 exit=0 crc=0", "'"])
+def test_details_that_describe_no_machine_are_refused(words: str) -> None:
+    with pytest.raises(TokenError, match="guest kernel: a token does not describe a machine by "):
+        RaceDetails.parse("kernel", words)
+
+
+def test_runs_on_a_disk_do_not_disturb_each_other_nor_the_file(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with disk.open("w+b") as file:
+        create_image(file, "disk", {"message": io.BytesIO(bytes(4096))})
+    before = disk.read_bytes()
+    # This guest writes to its disk, and reads it back.
+    subject = GuestSubject.find(MachineSpec("block", vcpus=2, disks=[disk]))
+    histories = {subject.run(UnpreemptedScheduler()).history for _ in range(3)}
+    assert len(histories) == 1
+    assert disk.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"paging": "eager"}, "paging: 'eager': not in a race: pages come one by one, when the schedule lets them"),
+        ({"source_latency": "1ms"}, "source_latency: '1ms': not in a race: a page takes as long as the schedule says"),
+        ({"timeout": 5}, "timeout: 5.0: not in a race: a run without an end is found by its number of instructions"),
+        ({"seed": 5}, "seed: 5: not in a race: the schedule is chosen by the strategy, which has a seed of its own"),
+    ],
+)
+def test_what_makes_no_sense_in_a_race_is_refused(wishes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RaceError) as caught:
+        GuestSubject.find(MachineSpec("lost-update", **wishes))
+    assert str(caught.value).startswith(message)
 
 
 def test_a_guest_that_does_not_end_by_itself_is_refused() -> None:
     with pytest.raises(CannotRace, match=r"triple does not end by itself even if nobody interferes: .* triple fault"):
-        GuestSubject.find("triple", MachineWishes(vcpus=2))
+        GuestSubject.find(MachineSpec("triple", vcpus=2))
 
 
 def test_a_guest_on_one_vcpu_is_refused() -> None:
     with pytest.raises(CannotRace, match=r"hypercalls on one vCPU: a race takes at least 2"):
-        GuestSubject.find("hypercalls")
+        GuestSubject.find(MachineSpec("hypercalls"))
 
 
 def test_a_page_that_differs_from_the_image_is_found() -> None:

@@ -1,11 +1,12 @@
 """`kev race`: looks for races, and shows them. Its commands are imported when they are called."""
 
-import importlib
 import os
 import sys
 from typing import Final
 
 import click
+
+from kev.cli.lazy_group import LazyGroup
 
 _COMMANDS: Final = {
     "explore": "Try schedule after schedule, until one fails.",
@@ -15,29 +16,15 @@ _COMMANDS: Final = {
 }
 
 
-class _RaceGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command = importlib.import_module(f"kev.cli.race.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
+class _RaceGroup(LazyGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """`kev race GUEST` is `kev race explore GUEST`."""
-        if args and args[0] not in _COMMANDS and args[0] not in ctx.help_option_names:
+        if args and args[0] not in self.summaries and args[0] not in ctx.help_option_names:
             args = ["explore", *args]
         return super().parse_args(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
 
-
-@click.group(cls=_RaceGroup)
+@click.group(cls=_RaceGroup, package="kev.cli.race", summaries=_COMMANDS)
 def command() -> None:
     """Find races of guests and of the pager, and replay them exactly.
 

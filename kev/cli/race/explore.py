@@ -2,26 +2,28 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from kev.boot.detection import PROTOCOLS
-from kev.cli.output import check_writable
+from kev.cli.click_options import add_options
+from kev.cli.options import described, machine_options
 from kev.cli.race.catalogue import check_catalogue, check_pager
 from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, counted, picture_file, print_story
 from kev.cli.race.progress import ProgressLine, summary
-from kev.cli.sizes import Size
+from kev.observe.output import check_writable
 from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detection, detect
+from kev.race.errors import RaceError
 from kev.race.explore import Found
-from kev.race.guest.configuration import MachineWishes
 from kev.race.store import FailureStore
 from kev.race.strategy import NAMES, make_strategy
 from kev.race.targets import subject_called
 from kev.race.token import Token
 
 _UNBOUNDED = "none"
+_GUEST_OPTIONS: Final = [option._replace(help=f"Guests: {option.help}") for option in machine_options(without=("seed", "timeline"))]
+"""All that describe a machine, but for what the strategy has of its own."""
 
 
 class _Preemptions(click.ParamType[int | None]):
@@ -38,11 +40,7 @@ class _Preemptions(click.ParamType[int | None]):
 @click.command
 @click.argument("target", required=False)
 @click.option("--all", "everything", is_flag=True, help="The whole catalogue of broken pagers, and kev's own, which must survive.")
-@click.option("--smp", type=click.IntRange(1, 64), help="Guests: vCPUs.  [default: what the guest asks for, or 1]")
-@click.option("-m", "--memory", type=Size(), help="Guests: RAM, such as 256M.  [default: what the guest asks for, or 256M]")
-@click.option("--boot", type=click.Choice(list(PROTOCOLS)), help="Guests: boot protocol.  [default: what the image is made for]")
-@click.option("--append", metavar="TEXT", help="Guests: the kernel's command line.")
-@click.option("--module", "modules", multiple=True, metavar="FILE[ TEXT]", help="Guests: a boot module, with its command line.")
+@add_options(_GUEST_OPTIONS)
 @click.option("--strategy", type=click.Choice(NAMES), help="How schedules are chosen.  [default: pct; random for guests]")
 @click.option(
     "--runs", type=click.IntRange(min=1), metavar="N", help="At most so many runs.  [default: 1,000; kev's pager 100,000]"
@@ -59,13 +57,9 @@ class _Preemptions(click.ParamType[int | None]):
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     target: str | None,
     everything: bool,
-    smp: int | None,
-    memory: int | None,
-    boot: str | None,
-    append: str | None,
-    modules: tuple[str, ...],
     strategy: str | None,
     runs: int | None,
     seed: int,
@@ -75,6 +69,7 @@ def command(
     catalogue: str,
     svg: Path | None,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Try schedules of TARGET until one fails; that one is then shrunk, told and drawn.
 
@@ -85,12 +80,14 @@ def command(
     """
     if everything:
         context.exit(check_catalogue(catalogue, runs or 100_000, seed, jobs, as_json=as_json))
-    if target is None:
+    if target is None and given["spec"] is None:
+        if any(value not in (None, ()) for value in given.values()):
+            raise RaceError("a machine is described, but no guest is named: kev race explore GUEST")
         context.exit(check_pager(runs or 100_000, seed, jobs, as_json=as_json))
     if svg is not None:
         check_writable(svg)
-    wishes = MachineWishes(smp, memory, boot, append, tuple(map(_file_and_text, modules)))
-    subject = subject_called(target, catalogue, wishes)
+    spec = described({"image": target, **given})
+    subject = subject_called(spec, catalogue)
     strategy = strategy or ("pct" if subject.longest_turn == 1 else "random")
     line = ProgressLine()
 
@@ -111,16 +108,11 @@ def command(
     )
     line.clear()
     if as_json:
-        click.echo(json.dumps({"target": target, "seed": seed, **detection.as_dict()}, indent=2))
+        click.echo(json.dumps({"target": spec.image, "seed": seed, **detection.as_dict()}, indent=2))
     else:
         _conclude(detection, svg)
     if detection.exploration.found is not None or detection.exploration.nondeterminism is not None:
         context.exit(EXIT_CODE_FAILED)
-
-
-def _file_and_text(module: str) -> tuple[str, str]:
-    name, _, text = module.partition(" ")
-    return name, text
 
 
 def _conclude(detection: Detection[Any], svg: Path | None) -> None:

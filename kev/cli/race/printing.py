@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from kev.cli.output import write_text
+from kev.observe.output import write_text
 from kev.race.store import DEFAULT
 from kev.race.stories.picture import as_svg
 from kev.race.stories.story import Story

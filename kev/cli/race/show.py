@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from kev.cli.output import check_writable
 from kev.cli.race.printing import print_story
+from kev.observe.output import check_writable
 from kev.race.targets import find_subject
 from kev.race.token import Token
 

@@ -37,3 +37,13 @@ class Claims:
 
     def __contains__(self, number: int) -> bool:
         return number in self._owners
+
+    def ranges(self) -> list[tuple[str, range]]:
+        """Every owner with what it owns, as runs of numbers, ascending; each shown as in errors, multiplied by the unit."""
+        runs: list[tuple[str, int, int]] = []
+        for number, owner in sorted(self._owners.items()):
+            if runs and runs[-1][0] == owner and runs[-1][2] == number:
+                runs[-1] = (owner, runs[-1][1], number + 1)
+            else:
+                runs.append((owner, number, number + 1))
+        return [(owner, range(start * self._unit, stop * self._unit)) for owner, start, stop in runs]

@@ -52,6 +52,10 @@ class MmioBus:
         """The device behind the page that holds `gpa`, if there is one."""
         return self._devices.get(gpa >> PAGE_SHIFT)
 
+    def owners(self) -> list[tuple[str, range]]:
+        """The names of the devices, each with a range of its guest-physical addresses, ascending."""
+        return self._claims.ranges()
+
     def load(self, vcpu: int, gpa: Gpa, size: int) -> int:
         """A read of 1, 2, 4 or 8 bytes by vCPU number `vcpu`."""
         device = self._devices.get(gpa >> PAGE_SHIFT)

@@ -87,6 +87,10 @@ class PortBus:
             self._connect(device)
         return bool(found)
 
+    def owners(self) -> list[tuple[str, range]]:
+        """The names of the devices, each with a range of its ports, ascending."""
+        return self._claims.ranges()
+
     def read(self, port: int, size: int) -> int:
         """IN: `size` bytes (1, 2, 4), little-endian."""
         reader = self._readers.get(port << 3 | size)

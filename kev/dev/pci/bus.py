@@ -51,6 +51,13 @@ class PciBus:
             raise DeviceConflict(f"PCI device {device} is wanted twice")
         self._functions[address] = function
 
+    def identities(self) -> list[tuple[int, str]]:
+        """The numbers of the devices, each with its vendor and device in hexadecimal, as in `8086:1237`; ascending."""
+        words = {address: function.read(0) for address, function in sorted(self._functions.items())}
+        return [
+            ((address & ~_ENABLED) >> _DEVICE_SHIFT, f"{word & 0xFFFF:04x}:{word >> 16:04x}") for address, word in words.items()
+        ]
+
     def read_port(self, port: int, size: int) -> int:
         if port >= _CONFIG_DATA:
             function = self._functions.get(self._address & ~_REGISTER_BITS)

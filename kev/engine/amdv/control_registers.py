@@ -5,6 +5,7 @@ The emulated CPU accepts reserved bits in CR4, does not know UMIP, and has no in
 
 from typing import TYPE_CHECKING, Final
 
+from kev.engine.amdv import layout
 from kev.engine.amdv.libunicorn import REG_CR4
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
@@ -23,6 +24,7 @@ DEFINED_CR4: Final = (
     | _SMEP
     | 1 << 21  # SMAP
 )
+_CR3: Final = (layout.CONTROL_REGISTERS >> 3) + 3
 _SMSW: Final = (0x01, 4)
 _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
 _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
@@ -31,7 +33,7 @@ _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 def write_cr0(exits: "CpuExits", _vcpu: AmdvVcpu) -> None:
     """While linear addresses are watched."""
     assert exits.debug_stops is not None
-    exits.debug_stops.about_to_change_address_space()
+    exits.debug_stops.about_to_change_paging()
 
 
 def write_cr3(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
@@ -44,12 +46,10 @@ def write_cr3(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
         value &= 0xFFFF_FFFF
     if exits.intercepts.logs_cr3 and exits.reply_or_stop(vcpu, CrAccess(3, value)) is None:
         return
-    if exits.intercepts.watches_address_space:
-        assert exits.debug_stops is not None
-        exits.debug_stops.about_to_change_address_space()
-        return
-    vcpu.cr3 = value
+    vcpu.quads[_CR3] = value
     exits.uc.flush_tlb()
+    if exits.debug_stops is not None:
+        exits.debug_stops.look_again(vcpu)
     vcpu.skip(instruction.length)
 
 
@@ -142,7 +142,7 @@ def _key(instruction: "Instruction") -> tuple[int, int]:
 def _current(exits: "CpuExits", vcpu: AmdvVcpu) -> "Instruction | None":
     from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, decode
 
-    code = exits.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION)
+    code = exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)
     try:
         return decode(vcpu, code)
     except UndecodableInstruction:

@@ -35,6 +35,7 @@ _HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
 _ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error & 2 else Access.READ for error in range(0x20))
 
 _VMCALL_BYTES: Final = b"\x0f\x01\xc1"
+_TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 _DEBUG: Final = 1
 
 
@@ -181,21 +182,29 @@ class CpuExits:
             vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
             vcpu.rip = vcpu.quads[layout.EXCEPTION_NEXT_EIP >> 3]
             self.events.raise_software_interrupt(vcpu, INVALID_OPCODE.vector)
-        elif self.events.delivering is None and self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 3) == _VMCALL_BYTES:
-            vmcall(self, vcpu)
-            self.events.deliver_pending(vcpu)
         elif self.events.delivering is None:
-            self._raise_undefined(vcpu)
+            self._on_undefined(vcpu)
         else:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
         return True
 
+    def _on_undefined(self, vcpu: AmdvVcpu) -> None:
+        """An instruction that the CPU does not know, but a guest may."""
+        code = self.linear.peek(vcpu, vcpu.instruction_address, len(_VMCALL_BYTES))
+        if code == _VMCALL_BYTES:
+            vmcall(self, vcpu)
+            self.events.deliver_pending(vcpu)
+        elif code[:1] == _TWO_BYTE:
+            self.events.raise_exception(vcpu, INVALID_OPCODE)
+        else:
+            self._raise_undefined(vcpu)
+
     def _raise_undefined(self, vcpu: AmdvVcpu) -> None:
-        """#UD, or what INT1 is for, which the CPU does not know."""
+        """#UD, or what INT1 is for."""
         from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length
 
         try:
-            length = int1_length(self.linear.peek(vcpu, vcpu.cs.base + vcpu.rip, LONGEST_INSTRUCTION))
+            length = int1_length(self.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION))
         except UndecodableInstruction:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
         else:

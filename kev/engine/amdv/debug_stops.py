@@ -28,9 +28,12 @@ class _Watched(NamedTuple):
     """Watched bytes, all in one page."""
 
     hpa: range
+    """Where they lie; if `accesses` are of the page before, where they would if the pages lay one behind the other."""
     gva: int
     """The linear address of the first."""
     access: Access
+    accesses: range
+    """Where accesses begin that may reach them."""
 
 
 class DebugStops:
@@ -97,16 +100,26 @@ class DebugStops:
         entries: set[int] = set()
         for addresses, access in self._watchpoints:
             for gva, length in _by_page(addresses):
-                hpa, path = self._linear.frame_and_entries(vcpu, gva)
+                frame, path = self._linear.frame_and_entries(vcpu, gva)
                 entries.update(path)
-                if hpa is not None:
-                    start = hpa | page_offset(gva)
-                    watched.append(_Watched(range(start, start + length), gva, access))
+                if frame is not None:
+                    start = frame | page_offset(gva)
+                    accesses = range(max(frame, start - _LARGEST_ACCESS + 1), start + length)
+                    watched.append(_Watched(range(start, start + length), gva, access, accesses))
+                if page_offset(gva) >= _LARGEST_ACCESS:
+                    continue
+                frame, path = self._linear.frame_and_entries(vcpu, page_floor(gva) - 1)
+                entries.update(path)
+                if frame is not None:
+                    end = frame + PAGE_SIZE
+                    start = end + page_offset(gva)
+                    accesses = range(end - _LARGEST_ACCESS + 1, end)
+                    watched.append(_Watched(range(start, start + length), gva, access, accesses))
         self._watch(tuple(watched), frozenset(entries))
 
-    def about_to_change_address_space(self) -> None:
-        """A write to CR0 or CR3 has exited. It is executed, and then `look_again` is due."""
-        self._intercepts.let_address_space_change()
+    def about_to_change_paging(self) -> None:
+        """A write to CR0 has exited. It is executed, and then `look_again` is due."""
+        self._intercepts.let_paging_change()
         self._slice.do_not_count()
         self._slice.leave_behind(1)
 
@@ -156,7 +169,7 @@ class DebugStops:
     def _hit_by(self, address: int, size: int, access: Access) -> Watchpoint | None:
         for watched in self._watched:
             first = max(address, watched.hpa.start)
-            if watched.access & access and first < min(address + size, watched.hpa.stop):
+            if address in watched.accesses and watched.access & access and first < min(address + size, watched.hpa.stop):
                 return Watchpoint(Gva(watched.gva + first - watched.hpa.start), size, access)
         return None
 
@@ -167,10 +180,10 @@ class DebugStops:
             self._uc.remove(hook)
         self._watches.clear()
         self._watched, self._entries = watched, entries
-        for hpa in (*(piece.hpa for piece in watched), *(range(entry, entry + _ENTRY) for entry in entries)):
+        for accesses in (*(piece.accesses for piece in watched), *map(_accesses_to_entry, entries)):
             for alias in (0, DATA_ALIAS):
-                first, last = max(0, hpa.start - _LARGEST_ACCESS + 1) | alias, hpa.stop - 1 | alias
-                self._watches.append(self._uc.on_access(first, last, self._on_access))
+                hook = self._uc.on_access(accesses.start | alias, accesses.stop - 1 | alias, self._on_access)
+                self._watches.append(hook)
         self._uc.flush_code()
 
 
@@ -178,3 +191,7 @@ def _by_page(addresses: range) -> list[tuple[int, int]]:
     """The pieces of a range that lie in one page each: first address and length."""
     starts = [addresses.start, *range(page_floor(addresses.start) + PAGE_SIZE, addresses.stop, PAGE_SIZE)]
     return [(start, min(addresses.stop, page_floor(start) + PAGE_SIZE) - start) for start in starts]
+
+
+def _accesses_to_entry(hpa: int) -> range:
+    return range(max(page_floor(hpa), hpa - _LARGEST_ACCESS + 1), hpa + _ENTRY)

@@ -8,13 +8,14 @@ mask, exits right after the delivery, before the handler's first instruction.
 AMD64 Architecture Programmer's Manual vol. 2, "VMRUN instruction" and "Event injection".
 """
 
+import struct
 from typing import Final
 
 from kev.addressing import Hpa
 from kev.engine.amdv import layout
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import REG_CR0, REG_CR4, REG_EFLAGS, EmulatedCpu
-from kev.engine.amdv.vcpu import CS, DS, ES, GDTR, HFLAGS_IO_BREAKPOINTS, IDTR, SS, AmdvVcpu, Event
+from kev.engine.amdv.vcpu import CS, HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import EFER_SVME, Vmcb
 from kev.engine.base import EntryState
 from kev.host_memory import HostMemory
@@ -105,10 +106,18 @@ class EventDelivery:
         self._to_host_mode(vcpu)
 
     def _write_running_state(self, vcpu: AmdvVcpu) -> None:
+        state, quads = self._cpu.state, vcpu.quads
+        segments = _SEGMENTS.unpack_from(state, layout.SEGMENTS)
+        cr0, _, cr2, cr3, cr4 = _CONTROL_REGISTERS.unpack_from(state, layout.CONTROL_REGISTERS)
+        dr6, dr7 = quads[_DR6], quads[_DR6 + 1]
+        rflags = self._uc.read_register(REG_EFLAGS)
         self._vmcb.write_running_state(
-            segments=tuple(_vmcb_segment(vcpu, number) for number in (ES, CS, SS, DS)),
-            tables=(vcpu.raw_segment(GDTR)[1:3], vcpu.raw_segment(IDTR)[1:3]),
-            registers=_vmcb_registers(vcpu),
+            segments,
+            (cr4, cr3, cr0, dr7, dr6, rflags, quads[layout.RIP >> 3]),
+            rsp=quads[_RSP],
+            rax=quads[_RAX],
+            cr2=cr2,
+            efer=quads[layout.EFER >> 3],
         )
 
     def finish_event(self, vcpu: AmdvVcpu) -> bool:
@@ -136,26 +145,7 @@ class EventDelivery:
 
 
 _NO_REGISTERS: Final = memoryview(bytes(16 * 8)).cast("Q")
-
-
-def _vmcb_segment(vcpu: AmdvVcpu, number: int) -> tuple[int, int, int, int]:
-    selector, base, limit, flags = vcpu.raw_segment(number)
-    return selector & 0xFFFF, flags >> 8 & 0xFF | flags >> 12 & 0xF00, limit, base
-
-
-def _vmcb_registers(vcpu: AmdvVcpu) -> tuple[int, ...]:
-    quads = vcpu.quads
-    control, debug = layout.CONTROL_REGISTERS >> 3, layout.DEBUG_REGISTERS >> 3
-    return (
-        quads[control + 4],
-        quads[control + 3],
-        quads[control],
-        quads[debug + 7],
-        quads[debug + 6],
-        vcpu.rflags,
-        vcpu.rip,
-        vcpu.rsp,
-        vcpu.rax,
-        quads[control + 2],
-        quads[layout.EFER >> 3],
-    )
+_SEGMENTS: Final = struct.Struct("<" + "I4xQII" * 4 + "96x" + "8xQI4x" * 2)  # ES CS SS DS, then GDTR IDTR
+_CONTROL_REGISTERS: Final = struct.Struct("<5Q")
+_RAX, _RSP = (layout.GENERAL_REGISTERS >> 3) + 0, (layout.GENERAL_REGISTERS >> 3) + 4
+_DR6: Final = (layout.DEBUG_REGISTERS >> 3) + 6

@@ -17,7 +17,7 @@ from kev.engine.amdv.events import Events
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.instructions import finish
 from kev.engine.amdv.intercepts import Intercepts
-from kev.engine.amdv.libunicorn import Context
+from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.translated_code import TranslatedCode
@@ -87,7 +87,10 @@ class AmdvEngine:
             self._load(vcpu)
         slice, events, stops = self._slice, self._events, self._exits.debug_stops
         self._code.settle()
-        slice.begin(service, counted=stops is not None or budget.instructions is not None)
+        counted = stops is not None or budget.instructions is not None
+        slice.begin(service, counted=counted)
+        if budget.stops_at_events:
+            slice.stop_at_events(vcpu)
         if stops is not None:
             stops.begin(vcpu)
         events.delivering = None
@@ -102,6 +105,7 @@ class AmdvEngine:
             count += bool(count)
         if budget.seconds is not None:
             slice.arm_timer(budget.seconds)
+        handler = self._stop_at_handler(vcpu) if slice.stops_at_events and not slice.holds_interrupts else None
         try:
             slice.emulate(vcpu, count)
             while slice.exit is None and (events.delivering is not None or slice.is_interrupted()):
@@ -110,11 +114,26 @@ class AmdvEngine:
                 slice.go_on(vcpu, with_event=events.delivering is not None)
         finally:
             slice.finish(vcpu)
+            if handler is not None:
+                self._uc.remove(handler)
         violation = self._exits.take_back_port_access(vcpu)
         if violation is not None or slice.exit is None:
             slice.note_pending(vcpu)
         exit = violation or slice.exit or PreemptionTimer()
         return exit if stops is None else stops.outcome(vcpu, exit)
+
+    def _stop_at_handler(self, vcpu: AmdvVcpu) -> Hook:
+        """Ends the slice when the CPU has taken by itself what was requested."""
+        slice = self._slice
+
+        def before_instruction(*_: object) -> None:
+            if vcpu.in_guest_mode and slice.has_taken(vcpu):
+                slice.do_not_count()
+                slice.stop(vcpu, PreemptionTimer())
+
+        hook = self._uc.on_instructions(before_instruction)
+        self._uc.flush_code()
+        return hook
 
     def complete(self, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
         self._make_current(vcpu)

@@ -37,8 +37,12 @@ class Events:
     def deliver(self, vcpu: AmdvVcpu, event: Event) -> None:
         """Leads the CPU through VMRUN into the guest's handler."""
         vcpu.event = self.delivering = event
-        vcpu.note_event(event, self._slice.instructions_of(vcpu))
-        self._slice.do_not_count()
+        slice = self._slice
+        if not event.noted:
+            if vcpu.interrupt is not None:
+                slice.note_taken(vcpu)
+            vcpu.note_event(event, slice.instructions_of(vcpu) if slice.counted else vcpu.instructions)
+        slice.do_not_count()
         self._delivery.prepare_event(vcpu, event)
 
     def deliver_pending(self, vcpu: AmdvVcpu) -> None:
@@ -57,7 +61,7 @@ class Events:
                 self.deliver(vcpu, event)
                 return
             self._finish_delivery(vcpu, event)
-            if self._slice.exit is not None or not self._slice.preempted:
+            if self._slice.exit is not None or not (self._slice.preempted or self._slice.stops_at_events):
                 return
         self._slice.stop(vcpu, PreemptionTimer())
 

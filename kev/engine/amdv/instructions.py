@@ -142,7 +142,7 @@ def rdtsc(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
 def _finish_rdtsc(linear: LinearMemory, vcpu: AmdvVcpu, value: int) -> None:
     """RDTSC, or RDTSCP, which the emulated CPU reports as the same exit."""
     _load_edx_eax(vcpu, value)
-    if linear.peek(vcpu, vcpu.cs.base + vcpu.rip, 2) == _RDTSC_BYTES:
+    if linear.peek(vcpu, vcpu.instruction_address, 2) == _RDTSC_BYTES:
         vcpu.skip(2)
     else:
         vcpu.rcx = vcpu.quads[layout.TSC_AUX >> 3] & _MASK32

@@ -25,7 +25,7 @@ _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
 class Intercepts:
     """What exits from the next instruction on."""
 
-    __slots__ = ("_address_space_changes", "_cpu", "_several_vcpus", "_umip", "_vmcb", "logs_cr3", "watches_address_space")
+    __slots__ = ("_cpu", "_paging_changes", "_several_vcpus", "_umip", "_vmcb", "logs_cr3", "watches_address_space")
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
         self._cpu: Final = cpu
@@ -36,7 +36,7 @@ class Intercepts:
         """Writes to CR3 exit for whoever wants to see them."""
         self.watches_address_space = False
         """Writes to CR0 and CR3 exit because what is watched may lie elsewhere then."""
-        self._address_space_changes = False
+        self._paging_changes = False
         self._write()
 
     def set_umip(self, enabled: bool) -> None:
@@ -57,26 +57,26 @@ class Intercepts:
 
     def watch_address_space(self, enabled: bool) -> None:
         """Writes to CR0 and CR3 exit from now on, or not."""
-        if enabled != self.watches_address_space or self._address_space_changes:
+        if enabled != self.watches_address_space or self._paging_changes:
             self.watches_address_space = enabled
-            self._address_space_changes = False
+            self._paging_changes = False
             self._write()
 
-    def let_address_space_change(self) -> None:
-        """Writes to CR0 and CR3 do not exit until `watch_address_space`."""
-        self._address_space_changes = True
+    def let_paging_change(self) -> None:
+        """Writes to CR0 do not exit until `watch_address_space`."""
+        self._paging_changes = True
         self._write()
 
     def _write(self) -> None:
         codes = _ALWAYS
         if self._several_vcpus:
             codes |= {vmcb.PAUSE}
-        if self.logs_cr3 and not self._address_space_changes:
-            codes |= {vmcb.CR3_WRITE}
         if self._umip:
             codes |= vmcb.FORBIDDEN_BY_UMIP
-        if self.watches_address_space and not self._address_space_changes:
-            codes |= vmcb.ADDRESS_SPACE_WRITES
+        if self.logs_cr3 or self.watches_address_space:
+            codes |= {vmcb.CR3_WRITE}
+        if self.watches_address_space and not self._paging_changes:
+            codes |= {vmcb.CR0_WRITE}
         quads = self._cpu.quads
         # Until the next VMRUN, the CPU goes by its own copy.
         quads[layout.INTERCEPT_REGISTERS >> 3], quads[layout.INTERCEPT >> 3] = self._vmcb.intercept(codes)

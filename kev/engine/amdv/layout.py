@@ -92,8 +92,10 @@ class CpuMemory(NamedTuple):
 
     address: int
     """Of the CPU state, in this process."""
+    state: memoryview
+    """The state, byte by byte."""
     quads: memoryview
-    """The state as 64-bit words, index = offset >> 3."""
+    """The same as 64-bit words, index = offset >> 3."""
     words: memoryview
     """The same as 32-bit words, index = offset >> 2."""
     interrupt_request: ctypes.c_uint32
@@ -147,6 +149,7 @@ def locate(uc: EmulatedCpu) -> CpuMemory:
     memory = view(state, SIZE)
     return CpuMemory(
         address=state,
+        state=memory,
         quads=memory.cast("Q"),
         words=memory.cast("I"),
         interrupt_request=ctypes.c_uint32.from_address(cpu + _INTERRUPT_REQUEST),

@@ -253,6 +253,10 @@ class EmulatedCpu:
         """`callback(_, address, _, _)` before the instruction at a linear address is executed."""
         return self._hook(_HOOK_CODE, _INSTRUCTION(self._guard(callback)), within=(address, address))
 
+    def on_instructions(self, callback: Callable[..., None]) -> "Hook":
+        """The same, for every instruction of code that is counted."""
+        return self._hook(_HOOK_CODE, _INSTRUCTION(self._guard(callback)))
+
     def on_access(self, first: int, last: int, callback: Callable[..., None]) -> "Hook":
         """`callback(_, kind, address, size, value, _)` before an access that begins at the physical addresses `first` to `last`.
 

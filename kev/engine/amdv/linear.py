@@ -82,7 +82,7 @@ class LinearMemory:
             self._loads = True
 
     def frame_and_entries(self, vcpu: AmdvVcpu, gva: int) -> tuple[int | None, list[int]]:
-        """The same, and the host-physical addresses of the guest's table entries on the way, as far as they are there: 8 bytes each."""
+        """The same, and where the guest's table entries on the way lie, as far as they are there: host-physical, 8 bytes each."""
         frame = self.frame(vcpu, gva)
         indices = self._entries if frame is None else self._walks[gva >> PAGE_SHIFT << 1].indices
         return frame, [index << 3 for index in indices]
@@ -92,6 +92,9 @@ class LinearMemory:
         found = b""
         self._loads = False
         try:
+            if page_offset(gva) + length <= PAGE_SIZE:
+                hpa = self._page(vcpu, gva, for_write=False) | page_offset(gva)
+                return bytes(self._memory.view[hpa : hpa + length])
             for hpa, size in self._pieces(vcpu, gva, length, for_write=False):
                 found += self._memory.view[hpa : hpa + size]
         except (GuestFault, AwaitedPage):

@@ -33,8 +33,10 @@ class Slice:
         "counted",
         "exit",
         "failed",
+        "holds_interrupts",
         "preempted",
         "service",
+        "stops_at_events",
         "vcpu",
     )
 
@@ -55,6 +57,10 @@ class Slice:
         """Whether instructions are counted."""
         self.preempted = False
         """Whether the slice has to end before its next instruction."""
+        self.stops_at_events = False
+        """Whether the slice has to end where an event has been delivered."""
+        self.holds_interrupts = False
+        """Whether nothing is requested of the CPU: it would also take it at the end of the slice."""
         self._running = False
         self._not_retired = self._retired_before = self._left = 0
 
@@ -76,13 +82,14 @@ class Slice:
         self.vcpu = None
 
     def is_executing(self, vcpu: AmdvVcpu) -> bool:
-        """It is the one on the CPU, and its slice has not been ended yet."""
-        return vcpu is self.vcpu and self._running and self.exit is None
+        """It is the one on the CPU, and its slice has not been ended yet: interrupts are requested at once."""
+        return vcpu is self.vcpu and self._running and self.exit is None and not self.holds_interrupts
 
     # From beginning to end.
 
     def begin(self, service: Service, *, counted: bool) -> None:
         """What comes from now on belongs to a new slice."""
+        self.stops_at_events = self.holds_interrupts = False
         self.service = service
         self.exit = None
         self.preempted = False
@@ -92,6 +99,11 @@ class Slice:
             self._uc.flush_code()
             self.counted = counted
             self._cpu.whole_instructions.value = not counted
+
+    def stop_at_events(self, vcpu: AmdvVcpu) -> None:
+        """The slice that has begun ends where an event has been delivered. An interrupt is taken now, or not at all."""
+        self.stops_at_events = True
+        self.holds_interrupts = vcpu.event is not None or not vcpu.takes_interrupts
 
     def arm_timer(self, seconds: float) -> None:
         """The slice ends in `seconds`, by the host's clock."""
@@ -212,6 +224,8 @@ class Slice:
     def request_pending(self, vcpu: AmdvVcpu) -> None:
         """Requests of the CPU what waits for `vcpu`, and nothing else."""
         self._cpu.interrupt_request.value = 0
+        if self.holds_interrupts:
+            return
         if vcpu.nmi:
             self.kick(INTERRUPT_NMI)
         if vcpu.interrupt is not None:
@@ -227,14 +241,24 @@ class Slice:
 
     def note_pending(self, vcpu: AmdvVcpu) -> None:
         """Notes which of the interrupts that were requested are left, and takes back the request."""
+        if self.holds_interrupts:
+            return
         self.note_taken(vcpu)
-        if vcpu.nmi and not self._cpu.interrupt_request.value & INTERRUPT_NMI:
-            vcpu.nmi = False
+        nmi_waits = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
+        if vcpu.nmi and not nmi_waits:
             vcpu.note_interrupt(x86.NMI, self.instructions_of(vcpu))
+        vcpu.nmi = nmi_waits
         self._cpu.interrupt_request.value = 0
+
+    def has_taken(self, vcpu: AmdvVcpu) -> bool:
+        """Whether the CPU has taken an interrupt or NMI that was requested."""
+        wanted = (INTERRUPT_NMI if vcpu.nmi else 0) | (0 if vcpu.interrupt is None else INTERRUPT_VIRTUAL)
+        return bool(wanted & ~self._cpu.interrupt_request.value)
 
     def note_taken(self, vcpu: AmdvVcpu) -> None:
         """Notes whether the external interrupt that was requested was taken."""
+        if self.holds_interrupts:
+            return
         if vcpu.interrupt is not None and not self._cpu.interrupt_request.value & INTERRUPT_VIRTUAL:
             vcpu.interrupt_taken, vcpu.interrupt = vcpu.interrupt, None
             vcpu.note_interrupt(vcpu.interrupt_taken, self.instructions_of(vcpu))

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from kev import x86
 from kev.engine.amdv import fpu, layout
@@ -14,10 +14,14 @@ from kev.exits import GuestException
 if TYPE_CHECKING:
     from kev.engine.amdv.engine import AmdvEngine
 
+_RaisedEvent: TypeAlias = tuple[int, int | None, int | None, int | None, int]
+"""The fields of a `RaisedEvent`, which takes longer to make."""
+
 _CONTEXT_HEADER: Final = 40  # bytes of a saved context before the CPU state
 
 ES, CS, SS, DS, FS, GS, LDTR, TR, GDTR, IDTR = range(10)
 """Indices of the segment registers in the CPU state."""
+_CS_BASE: Final = (layout.SEGMENTS >> 2) + 6 * CS + 2
 
 # Internal flags that the CPU derives from the state.
 HFLAGS_CPL: Final = 3
@@ -28,6 +32,7 @@ _HFLAGS_GUEST: Final = 1 << 21
 HFLAGS_IO_BREAKPOINTS: Final = 1 << 24
 
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
+_CR2: Final = (layout.CONTROL_REGISTERS >> 3) + 2
 
 # In a descriptor's second word.
 _LONG: Final = 1 << 21
@@ -148,7 +153,7 @@ class AmdvVcpu:
         """Somebody has written what the CPU derives other things from: it has to load the state anew."""
         self.breakpoint: int | None = None
         """The linear address of the breakpoint that the next run begins behind."""
-        self._history: Final[deque[RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
+        self._history: Final[deque[_RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
         self.attach(self._saved.cast("Q"), self._saved.cast("I"))
 
     def attach(self, quads: memoryview, words: memoryview) -> None:
@@ -218,6 +223,13 @@ class AmdvVcpu:
     def interrupts_enabled(self) -> bool:
         """RFLAGS.IF."""
         return bool(self.words[layout.RFLAGS >> 2] & x86.RFLAGS_IF)
+
+    @property
+    def takes_interrupts(self) -> bool:
+        """An interrupt or NMI waits, and would be taken before the next instruction."""
+        if self.nmi and not self.nmi_blocked:
+            return True
+        return self.interrupt is not None and self.interrupts_enabled and not self.interrupt_shadow
 
     @property
     def nmi_blocked(self) -> bool:
@@ -348,27 +360,27 @@ class AmdvVcpu:
 
     @property
     def history(self) -> Sequence[RaisedEvent]:
-        return tuple(self._history)
+        return tuple(RaisedEvent(*event) for event in self._history)
 
     def note_event(self, event: Event, instructions: int) -> None:
         """An event is about to be delivered; RIP is where it was raised."""
-        if not event.noted:
-            event.noted = True
-            exception = event.exception
-            address = self.cr2 if exception.vector == x86.PAGE_FAULT else None
-            self._history.append(RaisedEvent(exception.vector, exception.error_code, address, self.rip, instructions))
+        event.noted = True
+        quads, exception = self.quads, event.exception
+        address = quads[_CR2] if exception.vector == x86.PAGE_FAULT else None
+        self._history.append((exception.vector, exception.error_code, address, quads[layout.RIP >> 3], instructions))
 
     def note_interrupt(self, vector: int, instructions: int) -> None:
         """The CPU has taken an interrupt by itself."""
-        self._history.append(RaisedEvent(vector, None, None, None, instructions))
+        self._history.append((vector, None, None, None, instructions))
 
     # Emulated instructions.
 
     @property
     def instruction_address(self) -> int:
         """The linear address of the instruction at RIP."""
-        address = self.raw_segment(CS)[1] + self.rip
-        return address & (0xFFFF_FFFF_FFFF_FFFF if self.in_64_bit_mode else 0xFFFF_FFFF)
+        words = self.words
+        address = (words[_CS_BASE] | words[_CS_BASE + 1] << 32) + self.quads[layout.RIP >> 3]
+        return address & (0xFFFF_FFFF_FFFF_FFFF if words[layout.HFLAGS >> 2] & HFLAGS_CS64 else 0xFFFF_FFFF)
 
     def skip(self, length: int) -> None:
         """Moves RIP past an instruction that was emulated: interrupts are no longer held back, and a single step ends here."""

@@ -45,9 +45,6 @@ DESCRIPTOR_TABLE_READS: Final = frozenset({IDTR_READ, GDTR_READ, LDTR_READ, TR_R
 """SIDT, SGDT, SLDT and STR."""
 FORBIDDEN_BY_UMIP: Final = DESCRIPTOR_TABLE_READS | {CR0_READ}
 """Intercepted while CR4.UMIP is set. SMSW is a read of CR0."""
-ADDRESS_SPACE_WRITES: Final = frozenset({CR0_WRITE, CR3_WRITE})
-"""Intercepted while linear addresses are watched. LMSW and CLTS are writes to CR0."""
-
 # Control area.
 _INTERCEPT_REGISTERS: Final = 0x00  # reads and writes of control and debug registers: bit n is exit code n
 _INTERCEPTS: Final = 0x0C
@@ -76,7 +73,6 @@ _V_INTR_MASKING: Final = 1 << 24
 _FLUSH_ALL: Final = 1
 _MSRPM_SIZE: Final = 0x2000
 _READ, _WRITE = 1, 2  # an MSR's bits in the permission map
-_SEGMENT: Final = struct.Struct("<HHIQ")
 
 # The CPU keeps these itself; everything else exits. Intercepting them is not only slower: reading an intercepted MSR from outside
 # of emulation ends the process.
@@ -190,27 +186,34 @@ class Vmcb:
         self._pack(offset, "HHIQ", segment.selector, attributes(segment.access), segment.limit, segment.base)
 
     def write_running_state(
-        self,
-        *,
-        segments: tuple[tuple[int, int, int, int], ...],
-        tables: tuple[tuple[int, int], tuple[int, int]],
-        registers: tuple[int, ...],
+        self, segments: tuple[int, ...], registers: tuple[int, ...], *, rsp: int, rax: int, cr2: int, efer: int
     ) -> None:
         """The state of a guest that was running, to be entered again.
 
-        `segments`: ES, CS, SS and DS as (selector, attributes, limit, base). `tables`: base and limit of GDTR and IDTR.
-        `registers`: CR4 CR3 CR0 DR7 DR6 RFLAGS RIP, then RSP, RAX, CR2 and EFER.
+        `segments`: selector, base, limit and the descriptor's second word of ES, CS, SS and DS; base and limit of GDTR and IDTR.
+        `registers`: CR4 CR3 CR0 DR7 DR6 RFLAGS RIP.
         """
+        # fmt: off
+        (
+            es, es_base, es_limit, es_flags, cs, cs_base, cs_limit, cs_flags,
+            ss, ss_base, ss_limit, ss_flags, ds, ds_base, ds_limit, ds_flags,
+            gdt_base, gdt_limit, idt_base, idt_limit,
+        ) = segments
         view, base = self._memory.view, self.address
-        for offset, segment in zip((_ES, _CS, _SS, _DS), segments, strict=True):
-            _SEGMENT.pack_into(view, base + offset, *segment)
-        (gdt_base, gdt_limit), (idt_base, idt_limit) = tables
-        _SEGMENT.pack_into(view, base + _GDTR, 0, 0, gdt_limit, gdt_base)
-        _SEGMENT.pack_into(view, base + _IDTR, 0, 0, idt_limit, idt_base)
-        _REGISTERS.pack_into(view, base + _CR4, *registers[:7])
+        _SEGMENTS.pack_into(
+            view, base + _ES,
+            es & 0xFFFF, es_flags >> 8 & 0xFF | es_flags >> 12 & 0xF00, es_limit, es_base,
+            cs & 0xFFFF, cs_flags >> 8 & 0xFF | cs_flags >> 12 & 0xF00, cs_limit, cs_base,
+            ss & 0xFFFF, ss_flags >> 8 & 0xFF | ss_flags >> 12 & 0xF00, ss_limit, ss_base,
+            ds & 0xFFFF, ds_flags >> 8 & 0xFF | ds_flags >> 12 & 0xF00, ds_limit, ds_base,
+            gdt_limit, gdt_base, idt_limit, idt_base,
+        )
+        # fmt: on
+        _REGISTERS.pack_into(view, base + _CR4, *registers)
         quads, index = self._quads, base >> 3
-        quads[index + (_RSP >> 3)], quads[index + (_RAX >> 3)], quads[index + (_CR2 >> 3)] = registers[7:10]
-        quads[index + (_EFER >> 3)] = registers[10] | EFER_SVME
+        quads[index + (_RSP >> 3)], quads[index + (_RAX >> 3)], quads[index + (_CR2 >> 3)] = rsp, rax, cr2
+        quads[index + (_EFER >> 3)] = efer | EFER_SVME
 
 
+_SEGMENTS: Final = struct.Struct("<" + "HHIQ" * 4 + "32x" + "4xIQ16x4xIQ")  # FS, GS and LDTR are none that VMRUN loads
 _REGISTERS: Final = struct.Struct("<7Q")

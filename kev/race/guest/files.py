@@ -1,52 +1,73 @@
-"""A guest's image and modules, read once for all its runs."""
+"""A guest's image, modules and disks, read once for all its runs."""
 
+import mmap
+import os
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 from zlib import crc32
 
-from kev.boot.base import BootOptions, Module
-from kev.guests.catalogue import UNKNOWN, Guest
+from kev.boot.base import Module
+from kev.dev.storage.overlay_disk import OverlayDisk
+from kev.guests.catalogue import Guest
+from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
+from kev.machine.builder import Drive, DriveKind, MachineError
 from kev.pager.source import FileSource, SynchronousSource, read_exactly
-from kev.race.guest.configuration import Configuration
 from kev.race.guest.source import MemorySource
+from kev.spec.machine_spec import MachineSpec
+
+
+class DiskContents(NamedTuple):
+    """What is on a disk before a run."""
+
+    name: str
+    device: DriveKind
+    data: memoryview
+    checksum: int
+    """CRC-32."""
 
 
 class GuestFiles(NamedTuple):
     """All that a guest is launched from."""
 
-    guest: Guest
+    guest: Guest | None
     image: MemorySource
-    boot: BootOptions
+    modules: tuple[Module, ...]
+    disks: tuple[DiskContents, ...]
     checksum: int
     """CRC-32 of the image and the modules, one after the other."""
 
+    def drives(self) -> tuple[Drive, ...]:
+        """The disks of one run: what it writes goes with it."""
+        drives = tuple(Drive(OverlayDisk(disk.data, disk.name), disk.device) for disk in self.disks)
+        return drives or drives_of(self.guest)
 
-def guest_called(image: str) -> Guest:
-    """A guest of the root file system; for other images, one that says nothing about its machine. ImageNotFound."""
+
+def guest_called(image: str) -> Guest | None:
+    """A guest of the root file system; None for another image. ImageNotFound."""
     with open_image(image) as (_, guest):
-        return guest or UNKNOWN
+        return guest
 
 
 @cache
-def read_files(configuration: Configuration) -> GuestFiles:
-    """The image and the modules. ImageNotFound, SourceError."""
-    with open_image(configuration.image) as (source, guest):
+def read_files(spec: MachineSpec) -> GuestFiles:
+    """The image, the modules and the disks. ImageNotFound, SourceError, MachineError."""
+    with open_image(spec.image) as (source, guest):
         image = _in_memory(source)
-    modules = tuple(_read_modules(configuration, guest or UNKNOWN))
+    modules = tuple(_read_modules(spec, guest))
     checksum = crc32(image.data)
     for _, contents, _ in modules:
         checksum = crc32(contents.data, checksum)
-    boot = BootOptions(configuration.command_line, tuple(Module(*module) for module in modules))
-    return GuestFiles(guest or UNKNOWN, image, boot, checksum)
+    disks = tuple(_read_disk(disk.path, DriveKind(disk.device)) for disk in spec.disks)
+    return GuestFiles(guest, image, tuple(Module(*module) for module in modules), disks, checksum)
 
 
-def _read_modules(configuration: Configuration, guest: Guest) -> Iterator[tuple[str, MemorySource, str]]:
-    for name, text in configuration.modules:
+def _read_modules(spec: MachineSpec, guest: Guest | None) -> Iterator[tuple[str, MemorySource, str]]:
+    for name, text in spec.modules:
         with FileSource(name) as file:
             yield name, _in_memory(file), text
-    if guest.modules and not configuration.modules:
+    if guest is not None and guest.modules and not spec.modules:
         with open_root_file_system() as files:
             for name in guest.modules:
                 yield name, _in_memory(files.open(name)), ""
@@ -56,3 +77,14 @@ def _in_memory(source: SynchronousSource) -> MemorySource:
     data = bytearray(source.size)
     read_exactly(source, 0, memoryview(data))
     return MemorySource(source.name, bytes(data))
+
+
+def _read_disk(name: str, device: DriveKind) -> DiskContents:
+    """A disk may be large: its contents stay in the file, mapped."""
+    try:
+        with open(name, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")
+    except (OSError, ValueError) as error:
+        raise MachineError(f"disk {name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return DiskContents(name, device, data, crc32(data))

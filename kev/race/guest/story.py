@@ -8,7 +8,7 @@ from kev.machine.step import Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
 from kev.pager.pages import PageEvent
-from kev.postmortem.places import Places
+from kev.postmortem.places import Place, Places
 from kev.race.outcome import Failure
 from kev.race.stories.story import Kind, Moment, Story
 
@@ -28,6 +28,10 @@ class TurnRecorder:
         self._vcpu: Vcpu | None = None
         self._stopped_by: Exit | None = None
         vm.pager.observe(self)
+
+    def place_of(self, vcpu: Vcpu) -> str:
+        """Where a vCPU is in the kernel's code; empty if the image does not tell."""
+        return self._place(vcpu).text
 
     def chosen(self, vcpu: Vcpu) -> None:
         if vcpu is not self._vcpu:
@@ -65,7 +69,7 @@ class TurnRecorder:
         self._awaited = self._vcpu = self._stopped_by = None
 
     def _describe(self, vcpu: Vcpu) -> str:
-        place = self._places.at(vcpu.state.cs.base + vcpu.state.rip)
+        place = self._place(vcpu)
         parts = [f"runs {self._instructions:,} to {place}" if self._instructions else f"is at {place}"]
         if self._loads:
             parts.append(f"loads {self._loads} page{'s' if self._loads > 1 else ''}")
@@ -76,6 +80,9 @@ class TurnRecorder:
         elif isinstance(self._stopped_by, Pause):
             parts.append("spins")
         return ", ".join(parts)
+
+    def _place(self, vcpu: Vcpu) -> Place:
+        return self._places.at(vcpu.state.cs.base + vcpu.state.rip)
 
     def _kind(self) -> Kind:
         if isinstance(self._stopped_by, Hlt | Pause) or self._awaited is not None:

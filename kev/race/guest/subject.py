@@ -7,15 +7,14 @@ from typing import Final, Self
 
 import attrs
 
-from kev.addressing import MIB
+from kev.boot.base import BootOptions
 from kev.engine.amdv.pool import HostPool
-from kev.guests.disk import drives_of
 from kev.machine.builder import MachineOptions
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.launcher import prepare
 from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.race.errors import RaceError, TokenError
-from kev.race.guest.configuration import NO_WISHES, Configuration, MachineWishes
+from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.files import guest_called, read_files
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.outcome import GuestOutcome
@@ -27,6 +26,7 @@ from kev.race.stories.story import Story
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.subject import Identity
+from kev.spec.machine_spec import MachineSpec
 
 _LONGEST_TURN: Final = 1_024
 _LIMIT: Final = 200_000
@@ -49,48 +49,51 @@ class CannotRace(RaceError):
 class GuestSubject:
     """A guest that ends by itself, with an exit code that says whether all went well."""
 
-    configuration: Configuration
+    spec: MachineSpec
+    """With its vCPUs, memory and command line."""
     exit_code: int
     """What it ends with if all goes well."""
 
     @classmethod
-    def find(cls, image: str, wishes: MachineWishes = NO_WISHES) -> Self:
-        """The guest called `image`.
+    def find(cls, wanted: MachineSpec) -> Self:
+        """The guest and the machine that are described.
 
-        What it ends with when nobody interferes is what it should end with. ImageNotFound; CannotRace.
+        What it ends with when nobody interferes is what it should end with. ImageNotFound; CannotRace; RaceError for what there is
+        not in a race.
         """
+        image = raceable(wanted).image
         guest = guest_called(image)
-        if (wishes.vcpus or guest.smp) < _FEWEST_VCPUS:
+        resolved = wanted.resolved(None if guest is None else guest.spec)
+        if resolved.vcpus is None or resolved.vcpus < _FEWEST_VCPUS:
             raise CannotRace(f"{image} on one vCPU: a race takes at least {_FEWEST_VCPUS} (`--smp {_FEWEST_VCPUS}`)")
-        configuration = Configuration(
-            image,
-            wishes.vcpus or guest.smp,
-            wishes.memory or guest.memory_mib * MIB,
-            wishes.boot,
-            guest.command_line if wishes.command_line is None else wishes.command_line,
-            wishes.modules,
-        )
-        exit_code = _free_run(configuration)[0].exit_code
-        if guest.exit_code not in (None, exit_code):
+        spec = wanted.replace(vcpus=resolved.vcpus, memory=resolved.memory, command_line=resolved.command_line)
+        exit_code = _free_run(spec)[0].exit_code
+        if guest is not None and guest.exit_code not in (None, exit_code):
             raise CannotRace(f"{image} ends with exit code {exit_code}, not {guest.exit_code}, even if nobody interferes")
-        return cls(configuration, exit_code)
+        return cls(spec, exit_code)
 
     @classmethod
     def identified(cls, identity: Identity) -> Self:
         """The guest a token was made of. TokenError if its image is another one now: instructions cannot be counted in that."""
-        configuration, exit_code, checksum = Configuration.parse(identity.target, identity.details)
-        if read_files(configuration).checksum != checksum:
+        details = RaceDetails.parse(identity.target, identity.details)
+        files = read_files(details.spec)
+        if files.checksum != details.checksum:
             raise TokenError(f"guest {identity.target}: its image or a module has changed since the token was made")
-        return cls(configuration, exit_code)
+        for disk, checksum in zip(files.disks, details.disks, strict=True):
+            if disk.checksum != checksum:
+                raise TokenError(f"guest {identity.target}: its disk {disk.name} has changed since the token was made")
+        return cls(details.spec, details.exit_code)
 
     @property
     def identity(self) -> Identity:
-        checksum = read_files(self.configuration).checksum
-        return Identity("guest", self.configuration.image, self.configuration.details(self.exit_code, checksum))
+        files = read_files(self.spec)
+        details = RaceDetails(self.spec, self.exit_code, files.checksum, tuple(disk.checksum for disk in files.disks))
+        return Identity("guest", self.spec.image, str(details))
 
     @property
     def vcpus(self) -> int:
-        return self.configuration.vcpus
+        assert self.spec.vcpus is not None
+        return self.spec.vcpus
 
     @property
     def longest_turn(self) -> int:
@@ -108,26 +111,27 @@ class GuestSubject:
 
     def tell(self, schedule: Schedule) -> Story:
         output = bytearray()
-        with guest_machine(self.configuration, output, self._limit) as machine:
+        with guest_machine(self.spec, output, self._limit) as machine:
             machine.witness = recorder = TurnRecorder(machine.vm)
+            machine.vm.place_of = recorder.place_of
             machine.run(RoughScheduler(schedule), fair=False)
             failure = self._judge(machine, output)
-            return recorder.story(f"{self.configuration.image} on {self.vcpus} vCPUs", failure)
+            return recorder.story(f"{self.spec.image} on {self.vcpus} vCPUs", failure)
 
     def smaller(self) -> Iterator["GuestSubject"]:
         if self.vcpus > _FEWEST_VCPUS:
-            yield attrs.evolve(self, configuration=attrs.evolve(self.configuration, vcpus=self.vcpus - 1))
+            yield attrs.evolve(self, spec=self.spec.replace(vcpus=self.vcpus - 1))
 
     def compact(self, schedule: Schedule) -> tuple["GuestSubject", Schedule]:
         return self, schedule
 
     @property
     def _limit(self) -> int:
-        return max(_LIMIT, _LIMIT_FACTOR * _free_run(self.configuration)[1].steps)
+        return max(_LIMIT, _LIMIT_FACTOR * _free_run(self.spec)[1].steps)
 
     def _run(self, scheduler: Scheduler, *, fair: bool) -> GuestOutcome:
         output = bytearray()
-        with guest_machine(self.configuration, output, self._limit) as machine:
+        with guest_machine(self.spec, output, self._limit) as machine:
             machine.run(scheduler, fair=fair)
             return _outcome(machine, self._judge(machine, output), output)
 
@@ -146,17 +150,27 @@ class GuestSubject:
 
 
 @contextmanager
-def guest_machine(configuration: Configuration, output: bytearray, limit: int) -> Iterator[GuestMachine]:
+def guest_machine(spec: MachineSpec, output: bytearray, limit: int) -> Iterator[GuestMachine]:
     """A machine for one run of at most `limit` instructions, which adds what the guest prints to `output`."""
-    files = read_files(configuration)
-    options = MachineOptions(vcpus=configuration.vcpus, virtual_time=True, drives=drives_of(files.guest), boot_time=0)
+    files = read_files(spec)
+    resolved = spec.resolved(None if files.guest is None else files.guest.spec)
+    assert resolved.vcpus is not None
+    assert resolved.memory is not None
+    options = MachineOptions(
+        vcpus=resolved.vcpus,
+        virtual_time=True,
+        lenient_msr=bool(spec.lenient_msr),
+        strict_ports=bool(spec.strict_ports),
+        drives=files.drives(),
+        boot_time=0,
+    )
     vm = prepare(
         ScheduledSource(files.image),
-        memory=configuration.memory,
+        memory=resolved.memory,
         options=options,
-        boot=files.boot,
-        protocol=configuration.boot or files.guest.boot or None,
-        abi=files.guest.abi or None,
+        boot=BootOptions(resolved.command_line or "", files.modules),
+        protocol=resolved.boot,
+        abi=resolved.abi,
         output=output.extend,
         hosts=_HOSTS,
     ).vm
@@ -173,21 +187,21 @@ def _outcome(machine: GuestMachine, failure: Failure | None, output: bytearray) 
 
 
 @cache
-def _free_run(configuration: Configuration) -> tuple[Ending, GuestOutcome]:
+def _free_run(spec: MachineSpec) -> tuple[Ending, GuestOutcome]:
     """Each vCPU in turn, for as long as it can go on. CannotRace if the guest does not come to an end."""
     output = bytearray()
-    with guest_machine(configuration, output, _FREE_LIMIT) as machine:
+    with guest_machine(spec, output, _FREE_LIMIT) as machine:
         machine.run(UnpreemptedScheduler(), fair=True)
         ending, failure = machine.vm.ending, machine.failure
         if failure is None and ending is not None and ending.kind is EndingKind.EXITED:
             return ending, _outcome(machine, None, output)
     message = failure.message if failure is not None else ending.message if ending is not None else ""
-    raise CannotRace(f"{configuration.image} does not end by itself even if nobody interferes: {message}")
+    raise CannotRace(f"{spec.image} does not end by itself even if nobody interferes: {message}")
 
 
 @cache
 def _contested_steps(subject: GuestSubject) -> int:
     """In a free run, or in one in which vCPUs alternate quickly, whichever has more."""
-    free = _free_run(subject.configuration)[1]
+    free = _free_run(subject.spec)[1]
     slices = max(_SHORT_SLICE, free.steps // _MOST_SLICES)
     return max(free.contested_steps, subject.run(CountedScheduler(slices)).contested_steps)

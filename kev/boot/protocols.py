@@ -1,0 +1,12 @@
+"""The boot protocols there are, by name: nothing of them is imported to know that."""
+
+from typing import Final
+
+PROTOCOLS: Final = {
+    "keos": "Keos",
+    "multiboot2": "Multiboot2",
+    "multiboot1": "Multiboot1",
+    "pvh": "Pvh",
+    "real_mode": "RealMode",
+}
+"""The names of all boot protocols and of the classes in their modules, in the order in which images are tried."""

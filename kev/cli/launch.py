@@ -1,0 +1,175 @@
+"""What `kev run` does, once its command line is read."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
+from kev.cli.standard_output import StandardOutput
+from kev.errors import KevError
+from kev.machine.ending import EXIT_CODE_MISTAKE, EndingKind
+from kev.spec.errors import SpecError
+from kev.spec.fields import Arity
+from kev.spec.machine_spec import MachineSpec
+
+if TYPE_CHECKING:
+    from kev.machine.machine import Machine
+    from kev.machine.run_report import RunReport
+    from kev.pager.policy import PagingPolicy
+
+RUN_OPTIONS: Final = (
+    *machine_options(),
+    PRINT_SPEC,
+    Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
+    Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
+    Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
+    Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
+    Option("trace_exits", ("--trace-exits",), "Write a line for every exit to stderr.", arity=Arity.FLAG),
+    Option("log_level", ("--log-level",), "Write events of this level and above to stderr.", "LEVEL"),
+)
+
+
+def main(words: Sequence[str]) -> int | None:
+    """Runs `kev run` with the words of its command line. The exit code, or None if click has to be asked about them."""
+    given = parse(words, RUN_OPTIONS, "image")
+    if given is None:
+        return None
+    try:
+        return run(given)
+    except KevError as error:
+        sys.stderr.write(f"kev: {error}\n")
+        return EXIT_CODE_MISTAKE
+
+
+def run(given: Mapping[str, Any]) -> int:
+    """Launches a guest: `given` has the values of `RUN_OPTIONS`, and `image`. The exit code. KevError."""
+    spec = described(given)
+    if given["print_spec"]:
+        return _print(spec)
+    report, trace = given["report"], given["trace"]
+    if given["timeline"] and report is None and trace is None:
+        raise SpecError("--timeline: it is a part of the report: add --report FILE.json")
+    if given["log_level"] is not None:
+        from kev import log
+
+        log.configure(choice("--log-level", given["log_level"], log.LEVELS))
+    _check_writable(report, trace, given["dump"])
+    dump = _CoreDump(given["dump"])
+    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, dump)
+    _write_files(outcome, report, trace)
+    _conclude(outcome)
+    dump.conclude()
+    return outcome.exit_code
+
+
+class _CoreDump:
+    """Dumps a machine whose guest has not ended itself. If that fails, it is said when everything else is."""
+
+    def __init__(self, file: str | None) -> None:
+        self._file = file
+        self._error: KevError | None = None
+
+    def __call__(self, machine: "Machine") -> None:
+        ending = machine.ending
+        if self._file is None or ending is None or ending.kind is EndingKind.EXITED:
+            return
+        try:
+            machine.dump(self._file)
+        except KevError as error:
+            self._error = error
+
+    def conclude(self) -> None:
+        """Raises what the dump failed with, if it did."""
+        if self._error is not None:
+            raise self._error
+
+
+def _print(spec: MachineSpec) -> int:
+    from kev.guests.spec_files import resolved
+
+    sys.stdout.write(resolved(spec).to_toml())
+    return 0
+
+
+def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "RunReport":
+    from kev.machine.api import launch
+
+    output = StandardOutput()
+    report = launch(
+        spec,
+        paging=_shown_loading(spec),
+        output=output.write,
+        logs=given["logs"] or (),
+        log=_write_log,
+        trace_exits=_write_line if given["trace_exits"] else None,
+        input_descriptor=_standard_input(),
+        interrupt_ends=True,
+        at_end=dump,
+    )
+    if report.first_output_ms is None and report.screen:
+        # What only a screen would have shown.
+        output.write(f"{report.screen}\n".encode())
+    if output.error is not None:
+        raise output.error
+    return report
+
+
+def _shown_loading(spec: MachineSpec) -> "PagingPolicy | None":
+    """Eager loading with a progress bar; None for another policy."""
+    if spec.paging != "eager":
+        return None
+    from kev.cli.loading_bar import LoadingBar
+    from kev.pager.policy import Eager
+
+    return Eager(LoadingBar())
+
+
+def _check_writable(*files: str | None) -> None:
+    for file in files:
+        if file is not None:
+            from kev.observe.output import check_writable
+
+            check_writable(file)
+
+
+def _write_files(outcome: "RunReport", report: str | None, trace: str | None) -> None:
+    if report is not None:
+        from kev.observe.output import write_json
+
+        write_json(report, outcome.as_dict(), compact=outcome.timeline is not None)
+    if trace is not None:
+        from kev.observe.output import write_json
+        from kev.observe.trace_file import trace_events
+
+        write_json(trace, trace_events(outcome.as_dict()), compact=True)
+
+
+def _standard_input() -> int | None:
+    """The descriptor of standard input, or None if the process has none."""
+    try:
+        return sys.stdin.fileno()
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _write_log(data: bytes) -> None:
+    _write_line(data.decode(errors="replace").removesuffix("\n"))
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _conclude(outcome: "RunReport") -> None:
+    """The closing lines on stderr."""
+    if outcome.ending.kind is not EndingKind.EXITED:
+        sys.stderr.write(f"kev: {outcome.ending.message}\n")
+    if outcome.death is not None and outcome.ending.kind is EndingKind.DIED:
+        sys.stderr.write(outcome.death.as_text() + "\n")
+    first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"
+    sys.stderr.write(
+        f"kev: loaded {outcome.pages_loaded:,} of {outcome.ram_pages:,} pages ({outcome.image_pages:,} in the image){first}, "
+        f"ended after {outcome.run_ms:.0f} ms\n"
+    )
+    if "missed" in outcome.paging:
+        sys.stderr.write(f"kev: {outcome.paging['missed']:,} of them were not in the recorded working set\n")

@@ -1,0 +1,124 @@
+"""The options of commands that take a guest, as a table: click's are made of it, and `kev run` is read by it without click."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from kev.guests.images import DEFAULT_IMAGE
+from kev.spec.arguments import from_options
+from kev.spec.errors import SpecError, nearest_of
+from kev.spec.fields import FIELDS, Arity, Field
+from kev.spec.machine_spec import MachineSpec
+
+
+class Option(NamedTuple):
+    """An option of a command line."""
+
+    name: str
+    """Of the parameter that it is."""
+    switches: tuple[str, ...]
+    """What it is called, with hyphens."""
+    help: str
+    metavar: str = ""
+    arity: Arity = Arity.ONE
+    denial: str = ""
+    """What denies a flag, if anything does."""
+
+    @classmethod
+    def of(cls, field: Field) -> "Option":
+        """The option that says a field of a machine's description."""
+        return cls(
+            field.name, field.options, field.help, field.metavar, field.arity, field.denial if field.arity is Arity.FLAG else ""
+        )
+
+
+SPEC_FILE: Final = Option(
+    "spec", ("--spec",), "Take the description of the machine from a TOML file; options override it.", "FILE.toml"
+)
+PRINT_SPEC: Final = Option(
+    "print_spec", ("--print-spec",), "Print the machine's description as TOML, and do not launch it.", arity=Arity.FLAG
+)
+
+
+def machine_options(*, without: Collection[str] = ()) -> list[Option]:
+    """The options that describe a machine, and the one for a file that does; `without` those of some fields."""
+    return [*(Option.of(field) for field in FIELDS if field.name not in without), SPEC_FILE]
+
+
+def described(given: Mapping[str, Any]) -> MachineSpec:
+    """The machine that a command line describes: `given` has the values of `machine_options`, and `image`. SpecError."""
+    names = {"image", *(field.name for field in FIELDS)}
+    spec = from_options({name: value for name, value in given.items() if name in names})
+    if given["spec"] is not None:
+        from kev.guests.spec_files import read_spec
+
+        spec = spec.over(read_spec(given["spec"]))
+    return spec if spec.image else spec.replace(image=DEFAULT_IMAGE)
+
+
+def choice(option: str, value: str, known: Sequence[str]) -> str:
+    """`value`, which must be one of those that are `known`. SpecError."""
+    if value not in known:
+        nearest = nearest_of(value, list(known))
+        hint = ":" if nearest is None else f": is it {nearest!r}?"
+        raise SpecError(f"{option}: {value!r} is not among its values{hint} There are {', '.join(known)}")
+    return value
+
+
+def parse(words: Sequence[str], options: Sequence[Option], argument: str) -> dict[str, Any] | None:
+    """The values of all options by name, and of the one `argument`, which is None if it is not there.
+
+    None where click has to say what is wrong, or what help there is. All else is as click has it.
+    """
+    switches = dict(_switches(options))
+    values: dict[str, Any] = {option.name: () if option.arity is Arity.MANY else None for option in options}
+    values[argument] = None
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            break
+        if not word.startswith("-") or word == "-":
+            if not _take(values, argument, word):
+                return None
+            continue
+        switch, value = _split(word, switches)
+        found = switches.get(switch)
+        if found is None:
+            return None
+        option, flag = found
+        if option.arity is Arity.FLAG:
+            if value is not None:
+                return None
+            values[option.name] = flag
+            continue
+        if value is None:
+            value = next(rest, None)
+            if value is None:
+                return None
+        values[option.name] = (*values[option.name], value) if option.arity is Arity.MANY else value
+    return values if all(_take(values, argument, word) for word in rest) else None
+
+
+def _take(values: dict[str, Any], argument: str, word: str) -> bool:
+    """Whether `word` can be the command's argument."""
+    if not word or values[argument] is not None:
+        return False
+    values[argument] = word
+    return True
+
+
+def _switches(options: Sequence[Option]) -> Iterator[tuple[str, tuple[Option, bool]]]:
+    for option in options:
+        for switch in option.switches:
+            yield switch, (option, True)
+        if option.denial:
+            yield option.denial, (option, False)
+
+
+def _split(word: str, switches: Mapping[str, object]) -> tuple[str, str | None]:
+    """The switch in `word`, and the value that is written together with it."""
+    if word in switches:
+        return word, None
+    if word.startswith("--"):
+        switch, equals, value = word.partition("=")
+        return switch, value if equals else None
+    return word[:2], word[2:]

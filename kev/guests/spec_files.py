@@ -1,0 +1,31 @@
+"""Files that describe machines."""
+
+import os
+
+from kev.guests.catalogue import find_guest
+from kev.spec.errors import SpecError
+from kev.spec.machine_spec import MachineSpec
+
+
+def read_spec(file: str | os.PathLike[str]) -> MachineSpec:
+    """The machine that a TOML file describes. Relative names of files in it are relative to its folder. SpecError."""
+    name = os.fspath(file)
+    try:
+        with open(name, encoding="utf-8") as opened:
+            text = opened.read()
+    except OSError as error:
+        raise SpecError(f"{name}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{name}: is not TOML, which is Unicode in UTF-8: {error.reason} at byte {error.start}") from None
+    return MachineSpec.from_toml(text, name).in_folder(os.path.dirname(name), is_guest)
+
+
+def is_guest(image: str) -> bool:
+    """Whether the name of an image is that of a guest on the root file system."""
+    return os.sep not in image and find_guest(image) is not None
+
+
+def resolved(spec: MachineSpec) -> MachineSpec:
+    """With what the guest wants, if the image is one of the root file system, and with the defaults."""
+    guest = find_guest(spec.image) if os.sep not in spec.image else None
+    return spec.resolved(None if guest is None else guest.spec)

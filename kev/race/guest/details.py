@@ -1,0 +1,83 @@
+"""What a token says about the machine that a guest is raced on.
+
+It is words as a shell has them, `NAME=VALUE`: `smp`, `memory` in bytes, `exit` for the exit code that is right, and `crc` for the
+CRC-32 of the image and the modules; and, where they differ from what the guest gets by itself, `boot`, `abi`, `append` for the
+command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in front, and the flags of the machine.
+"""
+
+import shlex
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, Self
+
+from kev.race.errors import RaceError, TokenError
+from kev.spec.errors import SpecError
+from kev.spec.fields import field_named
+from kev.spec.machine_spec import DEFAULTS, MachineSpec
+
+_REQUIRED: Final = ("smp", "memory", "exit", "crc")
+_OPTIONAL: Final = ("boot", "abi", "append", "lenient_msr", "strict_ports")
+_REFUSED: Final = {
+    "paging": "pages come one by one, when the schedule lets them",
+    "source_latency": "a page takes as long as the schedule says",
+    "seed": "the schedule is chosen by the strategy, which has a seed of its own",
+    "timeout": "a run without an end is found by its number of instructions; --runs says how many runs there are",
+    "timeline": "a failure is told step by step instead",
+}
+"""Fields of a description that say nothing about a raced machine, and why."""
+
+
+class RaceDetails(NamedTuple):
+    """What is raced, apart from the schedule."""
+
+    spec: MachineSpec
+    exit_code: int
+    """What the guest should end with."""
+    checksum: int
+    """CRC-32 of the image and its modules."""
+    disks: tuple[int, ...] = ()
+    """CRC-32 of every disk that the description names."""
+
+    def __str__(self) -> str:
+        return shlex.join(self._words())
+
+    @classmethod
+    def parse(cls, image: str, details: str) -> Self:
+        """What `details` was made from. TokenError."""
+        try:
+            words = [word.partition("=") for word in shlex.split(details)]
+            values = {key: value for key, _, value in words}
+            disks = [value.partition(" ") for key, _, value in words if key == "disk"]
+            wishes: dict[str, Any] = {key: value for key, value in values.items() if key in _OPTIONAL}
+            wishes |= {key: value == "1" for key in ("lenient_msr", "strict_ports") if (value := values.get(key))}
+            wishes["modules"] = [value for key, _, value in words if key == "module"]
+            wishes["disks"] = [disk for _, _, disk in disks]
+            vcpus, memory, exit_code = (int(values[key]) for key in _REQUIRED[:3])
+            spec = MachineSpec(image, smp=vcpus, memory=memory, **wishes).over(MachineSpec(command_line=""))
+            return cls(spec, exit_code, int(values["crc"], 16), tuple(int(crc, 16) for crc, _, _ in disks))
+        except (KeyError, ValueError, SpecError) as error:
+            raise TokenError(f"guest {image}: a token does not describe a machine by {details!r}: {error}") from error
+
+    def _words(self) -> Iterator[str]:
+        spec = self.spec
+        yield f"smp={spec.vcpus}"
+        yield f"memory={spec.memory}"
+        yield f"exit={self.exit_code}"
+        yield f"crc={self.checksum:08x}"
+        for name in _OPTIONAL:
+            field = field_named(name)
+            assert field is not None
+            value = getattr(spec, field.name)
+            if value:
+                yield f"{name}={1 if value is True else value}"
+        for module in spec.modules:
+            yield f"module={module}"
+        for checksum, disk in zip(self.disks, spec.disks, strict=True):
+            yield f"disk={checksum:08x} {disk}"
+
+
+def raceable(spec: MachineSpec) -> MachineSpec:
+    """`spec`, if it asks for nothing that a raced machine has not. RaceError."""
+    for name, value in spec.given().items():
+        if name in _REFUSED and value != getattr(DEFAULTS, name):
+            raise RaceError(f"{name}: {value!r}: not in a race: {_REFUSED[name]}")
+    return spec

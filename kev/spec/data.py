@@ -1,0 +1,83 @@
+"""A description as plain data, as JSON and as TOML."""
+
+import json
+import tomllib
+from typing import Any, Final
+
+from kev.spec.errors import SpecError
+from kev.spec.machine_spec import MachineSpec
+from kev.spec.sizes import size_text
+
+_BARE_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
+
+
+def to_data(spec: MachineSpec) -> dict[str, Any]:
+    """The fields that say something: texts, numbers, and lists of dicts for files. RAM is written with its unit."""
+    data = spec.given()
+    if "memory" in data:
+        data["memory"] = size_text(data["memory"])
+    for name in ("modules", "disks"):
+        if name in data:
+            data[name] = [file._asdict() for file in data[name]]
+    return data
+
+
+def from_data(data: Any, name: str) -> MachineSpec:
+    """SpecError, naming `name`, if `data` does not describe a machine."""
+    if not isinstance(data, dict):
+        raise SpecError(f"{name}: a machine is described by names and values, not by {type(data).__name__}")
+    try:
+        return MachineSpec.of(data)
+    except SpecError as error:
+        raise SpecError(f"{name}: {error}") from None
+
+
+def to_json(spec: MachineSpec) -> str:
+    return json.dumps(to_data(spec))
+
+
+def from_json(text: str | bytes, name: str) -> MachineSpec:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{name}: is not JSON: {error}") from None
+    return from_data(data, name)
+
+
+def to_toml(spec: MachineSpec) -> str:
+    lines = "".join(f"{key} = {_toml_value(value)}\n" for key, value in to_data(spec).items())
+    try:
+        lines.encode()
+    except UnicodeEncodeError as error:
+        raise SpecError(f"TOML is Unicode: {lines[error.start :].partition(chr(10))[0]!r} cannot be written") from None
+    return lines
+
+
+def from_toml(text: str, name: str) -> MachineSpec:
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{name}: is not TOML: {error}") from None
+    return from_data(data, name)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _toml_text(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml_value(item)}' for key, item in value.items())} }}"
+    return repr(value)
+
+
+def _toml_text(text: str) -> str:
+    return f'"{"".join(map(_toml_character, text))}"'
+
+
+def _toml_character(character: str) -> str:
+    if character in _BARE_ESCAPES:
+        return _BARE_ESCAPES[character]
+    return character if character >= " " and character != "\x7f" else f"\\u{ord(character):04x}"

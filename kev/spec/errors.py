@@ -1,0 +1,31 @@
+"""How a description of a machine is refused."""
+
+from typing import Any, Final
+
+from kev.errors import KevError
+
+_LONGEST: Final = 60
+
+
+class SpecError(KevError):
+    """A field of a machine's description cannot have the value that was given. Names the field, the value and the limit."""
+
+
+def refusal(label: str, value: Any, problem: str) -> SpecError:
+    """`label` is what whoever gave the value calls the field."""
+    shown = repr(value)
+    return SpecError(f"{label}: {shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + '...'}: {problem}")
+
+
+def unknown(label: str, value: str, what: str, known: tuple[str, ...] | list[str]) -> SpecError:
+    """`value` is none of those that are `known`: `what` says of what. Names the nearest."""
+    nearest = nearest_of(value, known)
+    hint = ":" if nearest is None else f": is it {nearest!r}?"
+    return refusal(label, value, f"there is no such {what}{hint} There are {', '.join(known)}")
+
+
+def nearest_of(name: str, known: tuple[str, ...] | list[str]) -> str | None:
+    """Which of the names that are `known` a person may have meant."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name.lower(), known, 1, 0.5)), None)

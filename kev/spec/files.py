@@ -1,0 +1,75 @@
+"""Files that a machine is given: boot modules and disks, with what goes with each.
+
+A module is written `FILE` or `FILE TEXT`. The name of a file with a space in it, or with a double quote at its beginning, stands in
+double quotes; inside of them, a backslash makes the next character one of the name: `"my file" TEXT`.
+
+A disk is written `FILE` or `FILE,DEVICE`. The name of a file with a comma in it is always followed by the device.
+"""
+
+from typing import Final, NamedTuple
+
+from kev.spec.errors import SpecError, refusal, unknown
+
+DISK_DEVICES: Final = ("svirtb", "virtio", "virtio-pci", "ide")
+"""What a disk can be behind: the values of `kev.machine.builder.DriveKind`."""
+
+
+class ModuleFile(NamedTuple):
+    """A boot module."""
+
+    path: str
+    text: str = ""
+    """Its command line."""
+
+    def __str__(self) -> str:
+        path = self.path
+        if " " in path or path.startswith('"'):
+            escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+            path = f'"{escaped}"'
+        return f"{path} {self.text}" if self.text else path
+
+    @classmethod
+    def parse(cls, label: str, text: str) -> "ModuleFile":
+        """SpecError if a quoted name does not end."""
+        if text.startswith('"'):
+            return cls(*_unquoted(label, text))
+        path, _, line = text.partition(" ")
+        return cls(path, line)
+
+
+class DiskFile(NamedTuple):
+    """A disk."""
+
+    path: str
+    device: str = DISK_DEVICES[0]
+    """What it is behind."""
+
+    def __str__(self) -> str:
+        return self.path if self.device == DISK_DEVICES[0] and "," not in self.path else f"{self.path},{self.device}"
+
+    @classmethod
+    def parse(cls, label: str, text: str) -> "DiskFile":
+        """SpecError if there is no such device."""
+        path, comma, device = text.rpartition(",")
+        if not comma:
+            return cls(text)
+        if device not in DISK_DEVICES:
+            raise unknown(f"{label}: {text}", device, "device for a disk, which a name with a comma in it needs, too", DISK_DEVICES)
+        return cls(path, device)
+
+
+def _unquoted(label: str, text: str) -> tuple[str, str]:
+    """The quoted name at the beginning of `text`, and what follows it."""
+    path, position = "", 1
+    while position < len(text) and text[position] != '"':
+        position += text[position] == "\\"
+        path += text[position : position + 1]
+        position += 1
+    rest = text[position + 1 :]
+    if position >= len(text) or (rest and rest[0] != " "):
+        raise _malformed(label, text)
+    return path, rest[1:]
+
+
+def _malformed(label: str, text: str) -> SpecError:
+    return refusal(label, text, 'a quoted name ends with a double quote, and behind it comes a space, as in "my file" TEXT')

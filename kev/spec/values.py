@@ -1,0 +1,186 @@
+"""Values of a description's fields: from what a person or a program gives, to what the description holds.
+
+Each function takes what the field is called there, for messages, and the value; it raises SpecError for one that cannot be.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from kev.spec.errors import refusal, unknown
+from kev.spec.files import DISK_DEVICES, DiskFile, ModuleFile
+from kev.spec.sizes import parse_size, size_text
+
+MAX_VCPUS: Final = 64
+LEAST_MEMORY: Final = 1 << 20
+"""In bytes: a PC's firmware tables lie in the last part of the first MiB."""
+MOST_MEMORY: Final = 1 << 40
+PAGING: Final = "lazy, eager, around=N, record=FILE or prefetch=FILE"
+_PAGE: Final = 4096
+
+F = TypeVar("F", ModuleFile, DiskFile)
+
+
+def path(label: str, value: Any) -> str:
+    """The name of a file."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise refusal(label, value, "it must be the name of a file")
+    if not value or "\0" in value:
+        raise refusal(label, value, "no file has such a name")
+    return value
+
+
+def memory(label: str, value: Any) -> int:
+    """Bytes. In a text, a number without a unit means MiB, as for QEMU, unless it is large enough to be bytes."""
+    if isinstance(value, str):
+        size = parse_size(value)
+        if size is None:
+            raise refusal(label, value, "it must be a size such as 256M or 4G")
+        if value.isdigit() and size < LEAST_MEMORY:
+            size <<= 20
+    elif isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    else:
+        raise refusal(label, value, 'it must be bytes, or a text such as "256M"')
+    if size < LEAST_MEMORY:
+        hint = f' ("{size}M" is MiB)' if value == size and size > 0 else ""
+        raise refusal(label, value, f"{size:,} bytes are too few: the least is {size_text(LEAST_MEMORY)}{hint}")
+    if size > MOST_MEMORY:
+        raise refusal(label, value, f"{size:,} bytes are too many: the most is {size_text(MOST_MEMORY)}")
+    if size % _PAGE:
+        raise refusal(label, value, f"{size:,} bytes are no multiple of a page of 4K")
+    return size
+
+
+def vcpus(label: str, value: Any) -> int:
+    number = integer(label, value)
+    if not 1 <= number <= MAX_VCPUS:
+        raise refusal(label, value, f"a machine has 1 to {MAX_VCPUS} vCPUs")
+    return number
+
+
+def integer(label: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) < 1000:
+        return int(value)
+    raise refusal(label, value, "it must be a whole number")
+
+
+def seconds(label: str, value: Any) -> float:
+    """A positive number, and a finite one."""
+    try:
+        number = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not 0 < number < float("inf"):
+        raise refusal(label, value, "it must be seconds, more than 0, such as 2.5")
+    return number
+
+
+def boolean(label: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise refusal(label, value, "it must be true or false")
+    return value
+
+
+def text(label: str, value: Any) -> str:
+    """A string that reaches the guest."""
+    if not isinstance(value, str):
+        raise refusal(label, value, "it must be a text")
+    if "\0" in value:
+        raise refusal(label, value, "it contains a zero byte, which would end it")
+    return value
+
+
+def boot(label: str, value: Any) -> str:
+    from kev.boot.protocols import PROTOCOLS
+
+    return _one_of(label, value, "boot protocol", tuple(PROTOCOLS))
+
+
+def abi(label: str, value: Any) -> str:
+    from kev.abi.selection import ABIS
+
+    return _one_of(label, value, "guest ABI", tuple(ABIS))
+
+
+def paging(label: str, value: Any) -> str:
+    """The text form of a paging policy."""
+    if not isinstance(value, str):
+        raise refusal(label, value, f"it must be {PAGING}")
+    kind, equals, argument = value.partition("=")
+    if value in ("lazy", "eager"):
+        return value
+    if kind == "around" and equals:
+        return f"around={_pages(label, value, argument)}"
+    if kind in ("record", "prefetch") and argument and "\0" not in argument:
+        return value
+    raise refusal(label, value, f"it must be {PAGING}")
+
+
+def source_latency(label: str, value: Any) -> str:
+    """The text form of a `kev.pager.slow_source.SourceDelay`."""
+    from kev.spec.source_latency import delay_text, parse_source_latency
+
+    if isinstance(value, str):
+        parse_source_latency(value, label)
+        return value
+    return delay_text(value, label)
+
+
+def modules(label: str, value: Any) -> tuple[ModuleFile, ...]:
+    """Of texts, of paths, of pairs of a path and a text, or of mappings with `path` and `text`."""
+    return tuple(_file(label, item, ModuleFile, "text") for item in _items(label, value))
+
+
+def disks(label: str, value: Any) -> tuple[DiskFile, ...]:
+    """Of texts, of paths, of pairs of a path and a device, or of mappings with `path` and `device`."""
+    return tuple(_file(label, item, DiskFile, "device") for item in _items(label, value))
+
+
+def _items(label: str, value: Any) -> Any:
+    if isinstance(value, str | os.PathLike):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise refusal(label, value, "it must be a list")
+    return value
+
+
+def _file(label: str, item: Any, kind: type[F], second: str) -> F:
+    if isinstance(item, str):
+        found = kind.parse(label, item)
+    elif isinstance(item, os.PathLike):
+        found = kind(path(label, item))
+    elif isinstance(item, dict) and "path" in item and item.keys() <= {"path", second}:
+        found = kind(**item)
+    elif isinstance(item, list | tuple) and 1 <= len(item) <= len(kind._fields):
+        found = kind(*item)
+    else:
+        raise refusal(label, item, f"it must be a file, or a pair of a file and its {second}")
+    check: Callable[[str, Any], str] = text if kind is ModuleFile else _device
+    name = path(label, found[0])
+    return kind(name, check(f"{label}: {name}", found[1]))
+
+
+def _device(label: str, value: Any) -> str:
+    return _one_of(label, value, "device for a disk", DISK_DEVICES)
+
+
+def _pages(label: str, value: str, argument: str) -> int:
+    from kev.pager.policy import MAX_AROUND
+
+    count = int(argument) if argument.isascii() and argument.isdigit() and len(argument) < 10 else 0
+    if not 1 <= count <= MAX_AROUND:
+        raise refusal(label, value, f"a violation loads 1 to {MAX_AROUND} pages")
+    return count
+
+
+def _one_of(label: str, value: Any, what: str, known: tuple[str, ...]) -> str:
+    if not isinstance(value, str):
+        raise refusal(label, value, f"it must be one of {', '.join(known)}")
+    if value not in known:
+        raise unknown(label, value, what, known)
+    return value

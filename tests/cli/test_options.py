@@ -1,0 +1,151 @@
+"""Command lines of `kev run`: read from the table of options, with click and without."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kev.cli.click_options import add_options
+from kev.cli.launch import RUN_OPTIONS
+from kev.cli.launch import main as run_without_click
+from kev.cli.main import kev
+from kev.cli.options import described, parse
+from kev.spec.arguments import to_arguments
+from kev.spec.fields import FIELDS, Arity
+from kev.spec.machine_spec import MachineSpec
+from tests.machine.specs import SPECS, TEXTS
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("image", required=False)
+@add_options(RUN_OPTIONS)
+def by_click(**given: Any) -> None:
+    """The same table, read by click."""
+
+
+def read_by_click(words: list[str]) -> dict[str, Any] | None:
+    """What click reads; None for what it says something about."""
+    try:
+        return dict(by_click.make_context("kev", list(words)).params)
+    except (click.ClickException, click.exceptions.Exit):
+        return None
+
+
+SWITCHES = sorted({switch for option in RUN_OPTIONS for switch in (*option.switches, option.denial) if switch})
+WORDS = st.one_of(
+    st.sampled_from(SWITCHES),
+    st.sampled_from(
+        ["gKeOS", "2", "256M", "--", "-", "", "-h", "--help", "-x", "--s", "--smpp", "-m256M", "-m=1", "-mm", "--=", "---"]
+    ),
+    st.builds("{}={}".format, st.sampled_from(SWITCHES), TEXTS),
+    TEXTS,
+)
+
+
+@given(st.lists(WORDS, max_size=8))
+def test_what_is_read_without_click_is_what_click_reads(words: list[str]) -> None:
+    without = parse(words, RUN_OPTIONS, "image")
+    if without is not None:
+        assert without == read_by_click(words)
+
+
+@given(SPECS)
+def test_what_a_command_line_can_say_is_read_without_click(spec: MachineSpec) -> None:
+    words = to_arguments(spec)
+    without = parse(words, RUN_OPTIONS, "image")
+    assert without is not None
+    assert without == read_by_click(words)
+    assert described(without) == (spec if spec.image else spec.replace(image="gKeOS"))
+
+
+def test_every_field_of_a_description_is_an_option() -> None:
+    assert {"image", *(field.name for field in FIELDS)} == set(MachineSpec._fields)
+    assert all(field.arity is not Arity.MANY or MachineSpec().given().get(field.name, ()) == () for field in FIELDS)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(kev, ["run", *arguments], prog_name="kev")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--timeout", "nan"], "--timeout: 'nan': it must be seconds, more than 0, such as 2.5"),
+        (["run", "--disk", "x,foo"], "--disk: x,foo: 'foo': there is no such device for a disk, which a name with a comma"),
+        (["run", "--timeline"], "--timeline: it is a part of the report: add --report FILE.json"),
+        (["run", "--report", "-"], "-: standard output is the guest's; name a file, or ./- for one of that name"),
+        (["run", "--log-level", "debgu"], "--log-level: 'debgu' is not among its values: is it 'debug'? There are "),
+        (["run", "--smpp", "2"], "No such option '--smpp'"),
+        (["run", "a", "b"], "Got unexpected extra argument (b)"),
+        (["run", "--spec", "/nowhere.toml"], "/nowhere.toml: cannot be read: No such file or directory"),
+        (["runn"], "kev has no command 'runn'. Is it 'run'? It has run, inspect, "),
+        (["fs", "sl"], "No such command 'sl'"),
+        (["bench", "boot", "--rounds", "0"], "Invalid value for '--rounds': 0 is not in the range x>=1"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(kev, arguments, prog_name="kev")
+    assert result.stderr.startswith(f"kev: {message}")
+    assert result.stderr.count("\n") == 1
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("arguments", [["hypercalls"], ["no-such-guest"], ["hypercalls", "--smp", "x"], ["triple"]])
+def test_a_run_is_the_same_without_click(arguments: list[str], capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    exit_code = run_without_click(arguments)
+    out, err = capfdbinary.readouterr()
+    result = run(*arguments)
+    assert (exit_code, out) == (result.exit_code, result.stdout_bytes)
+    assert err.splitlines()[:1] == result.stderr_bytes.splitlines()[:1] or b"loaded" in err.splitlines()[0]
+
+
+def test_memory_without_a_unit_is_in_mib() -> None:
+    assert "loaded 170 of 16,384 pages" in run("gKeOS", "-m", "64").stderr
+
+
+def test_a_machine_is_described_by_a_file_and_options_override_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "machines"
+    folder.mkdir()
+    (folder / "module").write_text("contents of the module")
+    (folder / "m.toml").write_text(
+        'image = "mb2info"\nmemory = "64M"\ncommand_line = "of the file"\nmodules = ["module its text"]\n', encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    result = run("--spec", "machines/m.toml", "--append", "of the option")
+    assert result.exit_code == 0
+    assert "of the option" in result.stdout
+    assert "of the file" not in result.stdout
+    assert "its text" in result.stdout
+    assert "of 16,384 pages" in result.stderr
+
+
+def test_a_printed_description_describes_the_same_machine(tmp_path: Path) -> None:
+    printed = run("smp", "--append", 'say "hello"', "--disk", "x,ide", "--print-spec")
+    assert printed.exit_code == 0
+    file = tmp_path / "m.toml"
+    file.write_text(printed.stdout, encoding="utf-8")
+    again = run("--spec", str(file), "--print-spec")
+    assert again.stdout == printed.stdout.replace('path = "x"', f'path = "{tmp_path}/x"')
+    lines = set(printed.stdout.splitlines())
+    assert {'image = "smp"', "vcpus = 4", 'memory = "256M"', r'command_line = "say \"hello\""'} <= lines
+
+
+def test_output_that_cannot_be_written_is_said_in_a_line() -> None:
+    command = [sys.executable, "-m", "kev", "run", "gKeOS"]
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert result.stderr == b"kev: standard output cannot be written: No space left on device\n"
+    assert result.returncode == 2
+
+
+def test_a_pipe_that_does_not_block_gets_all_that_is_printed() -> None:
+    imports = "import os; from kev.cli.standard_output import StandardOutput"
+    program = f"{imports}; os.set_blocking(1, False); StandardOutput().write(b'x' * 5_000_000)"
+    result = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
+    assert result.stdout == b"x" * 5_000_000
