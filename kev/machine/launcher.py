@@ -106,9 +106,14 @@ def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:
 
 
 def run(
-    machine: Machine, *, timeout: float | None = None, input_descriptor: int | None = None, interrupt_ends: bool = True
+    machine: Machine,
+    *,
+    timeout: float | None = None,
+    input_descriptor: int | None = None,
+    interrupt_ends: bool = True,
+    at_end: Callable[[Machine], object] | None = None,
 ) -> "RunReport":
-    """Runs a machine to its end, and closes it.
+    """Runs a machine to its end, and closes it. `at_end` is given the machine in between.
 
     `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`. Ctrl-C ends the run; it is then raised
     as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
@@ -118,6 +123,8 @@ def run(
         with _signals_end(machine, signals):
             _run(machine, timeout, input_descriptor, signals)
         machine.note_end()
+        if at_end is not None:
+            at_end(machine)
         report = machine.report()
     finally:
         machine.close()
