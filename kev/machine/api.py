@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kev.addressing import MIB
 from kev.boot.base import BootOptions, Module
-from kev.engine.amdv.pool import HostPool
+from kev.engine.factory import engine_named
 from kev.fs.disk import Disk
 from kev.guests.catalogue import UNKNOWN, Guest
 from kev.guests.disk import drives_of
@@ -28,7 +28,7 @@ _Source: TypeAlias = SynchronousSource | AsynchronousSource
 Image: TypeAlias = StrPath | _Source
 """A file, the name of a guest that comes with kev, a URL, or a source of bytes."""
 
-_HOSTS: Final = HostPool()
+_ENGINES: Final = engine_named(keeps_hosts=True)
 
 
 def launch(
@@ -119,7 +119,7 @@ def opened(
             policy=paging,
             timeline=_new_timeline() if timeline else None,
             seed=seed,
-            hosts=_HOSTS,
+            engines=_ENGINES,
         )
         files.callback(machine.close)
         yield machine

@@ -8,7 +8,7 @@ from typing import Final, Self
 import attrs
 
 from kev.addressing import MIB
-from kev.engine.amdv.pool import HostPool
+from kev.engine.factory import engine_named
 from kev.guests.disk import drives_of
 from kev.machine.builder import MachineOptions
 from kev.machine.ending import Ending, EndingKind
@@ -39,7 +39,7 @@ _SHORT_SLICE: Final = 16
 """Instructions after which vCPUs alternate, to see how many have another vCPU beside them."""
 _MOST_SLICES: Final = 20_000
 
-_HOSTS: Final = HostPool()
+_ENGINES: Final = engine_named(keeps_hosts=True)
 
 
 class CannotRace(RaceError):
@@ -160,7 +160,7 @@ def guest_machine(configuration: Configuration, output: bytearray, limit: int) -
         protocol=configuration.boot or files.guest.boot or None,
         abi=files.guest.abi or None,
         output=output.extend,
-        hosts=_HOSTS,
+        engines=_ENGINES,
     ).vm
     machine = GuestMachine(vm, files.image, limit)
     try:
