@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
-from kev.engine.amdv.pool import HostPool
+from kev.engine.factory import engine_named
 from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
@@ -33,7 +33,7 @@ _Source: TypeAlias = SynchronousSource | AsynchronousSource
 Image: TypeAlias = StrPath | MachineSpec | _Source
 """A file, the name of a guest that comes with kev, a URL, a whole description, or a source of bytes."""
 
-_HOSTS: Final = HostPool()
+_ENGINES: Final = engine_named(keeps_hosts=True)
 _CO_COROUTINE: Final = 0x80
 """The flag of a coroutine function's code (Python documentation, "inspect")."""
 
@@ -164,7 +164,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
             seed=spec.seed,
-            hosts=_HOSTS,
+            engines=_ENGINES,
         )
         machine.name_places()
         files.callback(machine.close)
