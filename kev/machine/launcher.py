@@ -106,18 +106,25 @@ def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:
 
 
 def run(
-    machine: Machine, *, timeout: float | None = None, input_descriptor: int | None = None, interrupt_ends: bool = True
+    machine: Machine,
+    *,
+    timeout: float | None = None,
+    input_descriptor: int | None = None,
+    interrupt_ends: bool = True,
+    at_end: Callable[[Machine], object] | None = None,
 ) -> "RunReport":
-    """Runs a machine to its end, and closes it.
+    """Runs a machine to its end, and closes it. `at_end` is given the machine in between.
 
     `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`. Ctrl-C ends the run; it is then raised
     as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
     """
     try:
-        signals = _signals(interrupt_ends)
+        signals = signals_that_end(interrupt_ends)
         with _signals_end(machine, signals):
             _run(machine, timeout, input_descriptor, signals)
         machine.note_end()
+        if at_end is not None:
+            at_end(machine)
         report = machine.report()
     finally:
         machine.close()
@@ -126,8 +133,8 @@ def run(
     return report
 
 
-def _signals(interrupt_ends: bool) -> Sequence[int]:
-    """Those that end the run. Other threads than the main one get none; a library leaves all but Ctrl-C to its user."""
+def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
+    """The signals that end a run. Other threads than the main one get none; a library leaves all but Ctrl-C to its user."""
     if threading.current_thread() is not threading.main_thread():
         return ()
     return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupt_ends else (signal.SIGINT,)

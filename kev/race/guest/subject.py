@@ -16,7 +16,6 @@ from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.files import guest_called, read_files
-from kev.race.guest.lines import SourceLines
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.source import ScheduledSource
@@ -112,9 +111,9 @@ class GuestSubject:
 
     def tell(self, schedule: Schedule) -> Story:
         output = bytearray()
-        image = read_files(self.spec).image
         with guest_machine(self.spec, output, self._limit) as machine:
-            machine.witness = recorder = TurnRecorder(machine.vm, SourceLines(bytes(image.data)))
+            machine.witness = recorder = TurnRecorder(machine.vm)
+            machine.vm.place_of = recorder.place_of
             machine.run(RoughScheduler(schedule), fair=False)
             failure = self._judge(machine, output)
             return recorder.story(f"{self.spec.image} on {self.vcpus} vCPUs", failure)
