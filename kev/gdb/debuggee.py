@@ -88,7 +88,7 @@ class Debuggee:
 
     def describe(self, vcpu: int) -> str:
         """Where a vCPU is, for people."""
-        return self.player.machine.vm.places()[vcpu]
+        return self.player.machine.places()[vcpu]
 
     def choose_architecture(self) -> Architecture:
         """What a session that begins now is about: the image, or the mode that the guest has reached."""

@@ -1,10 +1,13 @@
 """What a run was like, as numbers."""
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kev.machine.ending import Ending, EndingKind
 
-_LEFT_OUT: Final = frozenset(("ending", "output", "screen", "timeline"))
+if TYPE_CHECKING:
+    from kev.postmortem.death import Death
+
+_LEFT_OUT: Final = frozenset(("death", "ending", "output", "screen", "timeline"))
 
 
 class RunReport(NamedTuple):
@@ -32,6 +35,9 @@ class RunReport(NamedTuple):
     """What stands in the memory of a VGA's text mode at the end (`kev.dev.display.screen`)."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.observe.timeline_json`), if it was asked for."""
+
+    death: "Death | None" = None
+    """The state of the vCPUs, if the guest died or the run was cut short."""
 
     @property
     def launch_ms(self) -> float | None:
@@ -63,4 +69,5 @@ class RunReport(NamedTuple):
         fields = {name: value for name, value in self._asdict().items() if name not in _LEFT_OUT}
         times = {"launch_ms": self.launch_ms, "first_output_ms": self.first_output_ms, "run_ms": self.run_ms}
         timeline = {} if self.timeline is None else {"timeline": self.timeline}
-        return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline}
+        death = {} if self.death is None else {"death": self.death.as_dict()}
+        return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline, **death}

@@ -177,3 +177,11 @@ def test_threads_hold_a_machine_each() -> None:
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(boot, range(6))) == [0] * 6
+
+
+def test_where_the_vcpus_were_can_be_asked_when_the_machine_is_closed() -> None:
+    with kev.start("crash") as machine:
+        machine.wait()
+    (place,) = machine.places()
+    assert place.startswith("vCPU 0 at RIP 0x")
+    assert " in store (main.c:" in place
