@@ -96,14 +96,14 @@ class History:
         self._turns_over = self._executed = self._idle = 0
         self._current = None
 
-    def happen(self, act: Callable[["Machine"], Awaitable[None]]) -> None:
-        """Something came from outside now. What had come after now is forgotten: it will be another."""
+    def happen(self, act: Callable[["Machine"], Awaitable[None]], after: int) -> None:
+        """Something came from outside now, `after` so many others. What had come then is forgotten: the future is another."""
         if not self.kept:
             return
-        now = self.now
         if self.is_past:
             self._forget_future()
-        self.happenings.append(Happening(now, act))
+        del self.happenings[after:]
+        self.happenings.append(Happening(self.now, act))
 
     def due(self, index: int) -> Happening | None:
         """The happening of that number, if its moment is now."""
@@ -225,9 +225,7 @@ class History:
         self._executed = self._idle = 0
 
     def _forget_future(self) -> None:
-        now = self.now
         current = self._current
         if current is not None:
             current.executed = self._executed
         del self.turns[self._turns_over + (current is not None) :]
-        self.happenings[:] = [happening for happening in self.happenings if happening.moment <= now]

@@ -34,6 +34,7 @@ def debug(
     trace_exits: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
+    at_end: "Callable[[Machine], object] | None" = None,
     **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
     """Launches a kernel and runs it to its end, as `kev.launch` does, served to debuggers at `address`.
@@ -68,6 +69,7 @@ def debug(
             timeout=wanted.spec.timeout,
             input_descriptor=input_descriptor,
             signals=signals_that_end(interrupt_ends),
+            at_end=at_end,
         )
     )
     if report.was_interrupted and not interrupt_ends:

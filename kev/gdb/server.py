@@ -17,6 +17,7 @@ from kev.machine.ending import Ending
 from kev.machine.terminal import InputForwarder
 
 if TYPE_CHECKING:
+    from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
 
 
@@ -30,11 +31,13 @@ async def serve(
     timeout: float | None = None,
     input_descriptor: int | None = None,
     signals: Sequence[int] = (),
+    at_end: "Callable[[Machine], object] | None" = None,
 ) -> "RunReport":
     """Runs a machine to its end, and lets debuggers in meanwhile.
 
     `opener` makes the machine. `wait`: it stands still until the first debugger lets it go on. `output` is given what the guest
-    prints; `listening`, once, the address that debuggers connect to. The rest is as in `kev.machine.driving.drive`.
+    prints; `listening`, once, the address that debuggers connect to. `at_end` is given the machine
+    before it is closed. The rest is as in `kev.machine.driving.drive`.
     GdbError if nobody can connect to `address`; other KevErrors for the machine.
     """
     async with listen(address) as listener:
@@ -43,6 +46,8 @@ async def serve(
         try:
             await _run(player, listener, wait, timeout, input_descriptor, signals)
             player.machine.note_end()
+            if at_end is not None:
+                at_end(player.machine)
             return player.machine.report()
         except BaseExceptionGroup as group:
             # What one task raises is its own, and not a group's.

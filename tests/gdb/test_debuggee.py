@@ -140,3 +140,46 @@ async def test_who_is_to_run_alone_runs_alone() -> None:
         for _ in range(50):
             await subject.resume(Resumption(step=stop.vcpu, alone=stop.vcpu))
         assert state_of(subject)[other] == before
+
+
+async def test_what_was_typed_is_typed_again_when_the_run_is_repeated() -> None:
+    output = bytearray()
+    async with debuggee("echo", output, seed=1) as subject:
+        player = subject.player
+        counter = player.machine.symbol("lines_read").address
+        subject.watchpoints.add((range(counter, counter + 4), Access.WRITE))
+        states = []
+        for line in (b"one\n", b"two\n", b"exit 7\n"):
+            player.receive(line)
+            assert (await subject.resume(Resumption())).address == counter
+            await subject.reverse_step(0)
+            states.append(state_of(subject))
+            await subject.resume(Resumption())
+        for state in reversed(states):
+            await subject.reverse_continue(0)
+            assert state_of(subject) == state
+        await run_to_end(subject)
+        assert player.machine.ending is not None
+        assert player.machine.ending.exit_code == 7
+    assert output == b"echo> you said: one\necho> you said: two\necho> "
+
+
+async def test_another_input_in_the_past_makes_another_future() -> None:
+    output = bytearray()
+    async with debuggee("echo", output, seed=1) as subject:
+        player = subject.player
+        player.receive(b"exit 1\n")
+        await run_to_end(subject)
+        await subject.go_to(Moment(0, 5))
+        player.receive(b"\nexit 2\n")
+        await run_to_end(subject)
+        assert player.machine.ending is not None
+        assert player.machine.ending.exit_code == 1
+        await subject.go_to(Moment(0, 0))
+        player.receive(b"exit 3\n")
+        await run_to_end(subject)
+        assert player.machine.ending.exit_code == 3
+        await subject.go_to(Moment(0, 0))
+        await run_to_end(subject)
+        assert player.machine.ending.exit_code == 3
+    assert output == b"echo> "
