@@ -229,3 +229,4 @@ class History:
         if current is not None:
             current.executed = self._executed
         del self.turns[self._turns_over + (current is not None) :]
+        self._postponed = None
