@@ -17,6 +17,8 @@ from kev.gdb.registers import linear_rip
 from kev.gdb.stops import StopReason
 from kev.machine.api import launch, opened, wanted_machine
 
+pytestmark = pytest.mark.slow
+
 GUESTS = ["lost-update", "smp", "timer", "events", "events32", "user"]
 
 
@@ -76,7 +78,8 @@ async def test_steps_back_lead_to_where_steps_forward_came_from(image: str, over
     async with debuggee(image, bytearray(), seed=3) as subject:
         await run_to_end(subject)
         subject.steps_over_handlers = over
-        turns = [(index, turn) for index, turn in enumerate(subject.player.history.turns) if turn.executed > 1]
+        recorded = subject.player.history.turns
+        turns = [(index, recorded[index]) for index in range(len(recorded)) if recorded[index].executed > 1]
         for index, turn in random.choices(turns, k=3):
             await subject.go_to(Moment(index, random.randrange(turn.executed - 1)))
             states = []
