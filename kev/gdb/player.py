@@ -149,7 +149,7 @@ class Player:
         self._activity.set()
 
     def _note(self, act: Callable[[Machine], Awaitable[None]]) -> None:
-        self.history.happen(act)
+        self.history.happen(act, self._happened)
         self._happened = len(self.history.happenings)
 
     # One step.
