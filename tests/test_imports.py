@@ -64,6 +64,7 @@ def test_a_short_run_needs_no_runtime_no_log_and_no_reports() -> None:
         "kev.observe.html_report",
         "kev.pager.slow_source",
     }
+    assert not {module for module in modules if module.startswith("kev.postmortem")}
 
 
 def test_devices_that_the_guest_does_not_touch_are_not_imported() -> None:
