@@ -64,6 +64,7 @@ def test_a_short_run_needs_no_runtime_no_log_and_no_reports() -> None:
         "kev.observe.html_report",
         "kev.pager.slow_source",
     }
+    assert not {module for module in modules if module.startswith("kev.postmortem")}
 
 
 def test_what_every_run_imports_makes_no_classes_with_attrs() -> None:
