@@ -4,9 +4,7 @@ The names are Intel's (SDM vol. 3, appendix C, "VMX basic exit reasons"), whatev
 """
 
 from enum import IntFlag
-from typing import Final, TypeAlias
-
-import attrs
+from typing import Final, NamedTuple, TypeAlias
 
 from kev import x86
 from kev.addressing import Gpa, Gva
@@ -20,8 +18,22 @@ class Access(IntFlag):
     EXECUTE = 4
 
 
-@attrs.frozen(slots=True)
-class EptViolation:
+class _Bare:
+    """An exit that says nothing but its kind."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class EptViolation(NamedTuple):
     """A guest-physical address that the nested page tables do not map, or not for this kind of access."""
 
     gpa: Gpa
@@ -30,8 +42,7 @@ class EptViolation:
     """The page is mapped, but not for this access."""
 
 
-@attrs.frozen(slots=True)
-class IoIn:
+class IoIn(NamedTuple):
     """IN, or one iteration of INS. Reply: the value, `size` bytes of it."""
 
     port: int
@@ -39,8 +50,7 @@ class IoIn:
     """1, 2 or 4 bytes."""
 
 
-@attrs.frozen(slots=True)
-class IoOut:
+class IoOut(NamedTuple):
     """OUT, or one iteration of OUTS."""
 
     port: int
@@ -48,16 +58,14 @@ class IoOut:
     value: int
 
 
-@attrs.frozen(slots=True)
-class MmioRead:
+class MmioRead(NamedTuple):
     """A load from a page that a device stands behind. Reply: the value, `size` bytes of it."""
 
     gpa: Gpa
     size: int
 
 
-@attrs.frozen(slots=True)
-class MmioWrite:
+class MmioWrite(NamedTuple):
     """A store to a page that a device stands behind."""
 
     gpa: Gpa
@@ -65,51 +73,51 @@ class MmioWrite:
     value: int
 
 
-@attrs.frozen(slots=True)
-class Cpuid:
+class Cpuid(NamedTuple):
     """CPUID. Reply: a `CpuidResult`."""
 
     leaf: int
     subleaf: int
 
 
-@attrs.frozen(slots=True)
-class Rdmsr:
+class Rdmsr(NamedTuple):
     """RDMSR. Reply: the 64-bit value."""
 
-    index: int
+    index: int  # type: ignore[assignment]
 
 
-@attrs.frozen(slots=True)
-class Wrmsr:
+class Wrmsr(NamedTuple):
     """WRMSR. `value` is EDX:EAX; the high halves of the registers do not count."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     value: int
 
 
-@attrs.frozen(slots=True)
-class Rdtsc:
+class Rdtsc(_Bare):
     """RDTSC or RDTSCP. Reply: the time-stamp counter."""
 
+    __slots__ = ()
 
-@attrs.frozen(slots=True)
-class Vmcall:
+
+class Vmcall(_Bare):
     """A hypercall: Intel's VMCALL or AMD's VMMCALL. Number and arguments are in the vCPU's registers. Reply: the new RAX."""
 
+    __slots__ = ()
 
-@attrs.frozen(slots=True)
-class Hlt:
+
+class Hlt(_Bare):
     """HLT. Never finished on the spot: the vCPU waits for an interrupt."""
 
+    __slots__ = ()
 
-@attrs.frozen(slots=True)
-class Pause:
+
+class Pause(_Bare):
     """PAUSE in a spinning vCPU."""
 
+    __slots__ = ()
 
-@attrs.frozen(slots=True)
-class CrAccess:
+
+class CrAccess(NamedTuple):
     """MOV to or from a control register that the machine has a part in. Reply: what is read."""
 
     register: int
@@ -118,29 +126,25 @@ class CrAccess:
     """What is written; None for a read."""
 
 
-@attrs.frozen(slots=True)
-class TripleFault:
+class TripleFault(NamedTuple):
     """An exception that could not be delivered, nor the double fault after it."""
 
     vector: int | None
     """The exception it began with, where the engine knows."""
 
 
-@attrs.frozen(slots=True)
-class PreemptionTimer:
+class PreemptionTimer(_Bare):
     """The budget of the slice is used up (Intel: "VMX-preemption timer expired"). Nothing to finish."""
 
 
-@attrs.frozen(slots=True)
-class Breakpoint:
+class Breakpoint(NamedTuple):
     """A vCPU is about to execute the instruction at a breakpoint of `Engine.set_breakpoints`. RIP is on it. Nothing to finish."""
 
     gva: Gva
     """Its linear address: the code segment's base and RIP."""
 
 
-@attrs.frozen(slots=True)
-class Watchpoint:
+class Watchpoint(NamedTuple):
     """A vCPU has accessed memory that is watched by `Engine.set_watchpoints`. Nothing to finish.
 
     The access is done, and so is the instruction: RIP is past it, or on it if a repeated string instruction has iterations left.
@@ -176,8 +180,7 @@ Exit: TypeAlias = (
 )
 
 
-@attrs.frozen(slots=True)
-class CpuidResult:
+class CpuidResult(NamedTuple):
     """The four registers of a CPUID leaf, 32 bits each."""
 
     eax: int
@@ -186,8 +189,7 @@ class CpuidResult:
     edx: int
 
 
-@attrs.frozen(slots=True)
-class GuestException:
+class GuestException(NamedTuple):
     """An exception to deliver to the guest instead of finishing its instruction."""
 
     vector: int

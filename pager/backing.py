@@ -2,9 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, TypeAlias
-
-import attrs
+from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 from kev.pager.image import Segment
 from kev.pager.source import PageSource, read_exactly
@@ -16,49 +14,75 @@ A loader that has to wait returns an awaitable, and leaves the page alone once t
 """
 
 
-@attrs.frozen(slots=True)
 class Backing(ABC):
-    """What the pages from `start` up to `end` are filled from."""
+    """What the pages from `start` up to `end` are filled from. Equal to another if they are filled alike."""
 
-    start: int
-    end: int
-    segments: tuple[Segment, ...]
-    """The segments that reach into these pages, in the order they were added."""
+    __slots__ = ("end", "segments", "start")
+
     repeatable: ClassVar[bool] = True
     """Filling a page once more gives the same bytes and has no other effect."""
     contiguous: ClassVar[bool] = False
     """Pages in a row are filled at once, if their frames lie in a row."""
 
+    def __init__(self, start: int, end: int, segments: tuple[Segment, ...]) -> None:
+        self.start: Final = start
+        self.end: Final = end
+        self.segments: Final = segments
+        """The segments that reach into these pages, in the order they were added."""
+
     @abstractmethod
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
         """What the `PageLoader` of `page` does to its frame; of several pages from `page` on where they are `contiguous`."""
 
+    @abstractmethod
+    def _contents(self) -> object:
+        """What distinguishes it from others of its kind for the same pages."""
 
-@attrs.frozen(slots=True)
+    def _key(self) -> tuple[object, ...]:
+        return type(self), self.start, self.end, self.segments, self._contents()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Backing) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
 class Zeros(Backing):
     """RAM, or pages that only the bss of segments reaches. They are zeros as they are: touching them would be all their cost."""
+
+    __slots__ = ()
 
     contiguous = True
 
     def fill(self, page: int, frame: memoryview) -> bool:
         return True
 
+    def _contents(self) -> None:
+        return None
 
-@attrs.frozen(slots=True)
+
 class FilePages(Backing):
     """Whole pages of a file, one behind the other."""
 
+    __slots__ = ("displacement", "source")
+
     contiguous = True
-    source: PageSource
-    displacement: int
-    """What has to be added to a guest-physical address to get the offset into the file."""
+
+    def __init__(self, start: int, end: int, segments: tuple[Segment, ...], source: PageSource, displacement: int) -> None:
+        super().__init__(start, end, segments)
+        self.source: Final = source
+        self.displacement: Final = displacement
+        """What has to be added to a guest-physical address to get the offset into the file."""
 
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
         return read_exactly(self.source, page + self.displacement, frame)
 
+    def _contents(self) -> object:
+        return self.source, self.displacement
 
-@attrs.frozen(slots=True)
-class Piece:
+
+class Piece(NamedTuple):
     """Bytes of a file that go to a part of a page."""
 
     source: PageSource
@@ -71,11 +95,14 @@ class Piece:
         return read_exactly(self.source, self.offset, frame[self.begin : self.end])
 
 
-@attrs.frozen(slots=True)
 class ComposedPage(Backing):
     """One page of bytes from several places, and zeros between them."""
 
-    pieces: tuple[Piece, ...]
+    __slots__ = ("pieces",)
+
+    def __init__(self, start: int, end: int, segments: tuple[Segment, ...], pieces: tuple[Piece, ...]) -> None:
+        super().__init__(start, end, segments)
+        self.pieces: Final = pieces
 
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
         for index, piece in enumerate(self.pieces):
@@ -92,13 +119,23 @@ class ComposedPage(Backing):
                 await filled
         return True
 
+    def _contents(self) -> object:
+        return self.pieces
 
-@attrs.frozen(slots=True)
+
 class OwnPage(Backing):
     """A page with a loader of its own."""
 
-    loader: PageLoader
+    __slots__ = ("loader",)
+
     repeatable = False
+
+    def __init__(self, start: int, end: int, segments: tuple[Segment, ...], loader: PageLoader) -> None:
+        super().__init__(start, end, segments)
+        self.loader: Final = loader
 
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
         return self.loader(frame)
+
+    def _contents(self) -> object:
+        return self.loader

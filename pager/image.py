@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-import attrs
-
 from kev.addressing import Gpa, Gva
 from kev.errors import KevError
 from kev.pager.source import SynchronousSource, read_exactly
@@ -34,8 +32,7 @@ class ImageError(KevError):
     """A kernel image is damaged, or not for this machine. Names the field, its value and the limit."""
 
 
-@attrs.frozen(slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One loadable segment (ELF: a program header of type PT_LOAD). All addresses and sizes in bytes, none aligned to pages."""
 
     paddr: Gpa
@@ -91,19 +88,19 @@ _ELF64: Final = _Layout(
 _LAYOUTS: Final = {1: _ELF32, 2: _ELF64}
 
 
-@attrs.frozen(slots=False)
 class KernelImage:
     """A validated kernel image. Nothing of its contents has been read."""
 
-    source: SynchronousSource
-    segments: tuple[Segment, ...]
-    """In the order of their physical addresses."""
-    entry: Gpa
-    """The guest-physical address of the first instruction."""
-    virtual_entry: Gva
-    """The entry as the file gives it; equal to `entry` where that is physical already."""
-    bits: int
-    """32 or 64: the ELF class, 32 where there is none."""
+    def __init__(self, source: SynchronousSource, segments: tuple[Segment, ...], entry: Gpa, virtual_entry: Gva, bits: int) -> None:
+        self.source: Final = source
+        self.segments: Final = segments
+        """In the order of their physical addresses."""
+        self.entry: Final = entry
+        """The guest-physical address of the first instruction."""
+        self.virtual_entry: Final = virtual_entry
+        """The entry as the file gives it; equal to `entry` where that is physical already."""
+        self.bits: Final = bits
+        """32 or 64: the ELF class, 32 where there is none."""
 
     @classmethod
     def from_elf(cls, source: SynchronousSource) -> Self:

@@ -15,8 +15,6 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import Final, Literal, Self
 
-import attrs
-
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
 from kev.errors import KevError
 from kev.exits import Access, EptViolation
@@ -49,22 +47,24 @@ _RX: Final = Permissions.RX.value
 _WRITE: Final = Access.WRITE.value
 
 
-@attrs.define(eq=False, slots=True)
 class Load:
     """A load that somebody waits for or may come to wait for: of `count` pages from `page` on, that are filled at once."""
 
-    page: int
-    count: int
-    backing: Backing
-    pages: range
-    """Their addresses."""
-    pending: Awaitable[bool] | None = None
-    """The loader was started by the synchronous short cut and has to be awaited; the first who comes does it."""
-    finished: bool = False
-    error: Exception | None = None
-    """What it failed with: everyone who waited for the page gets it. Of several pages, none need be to blame."""
-    rendezvous: Rendezvous | None = None
-    """Made by the first who waits."""
+    __slots__ = ("backing", "count", "error", "finished", "page", "pages", "pending", "rendezvous")
+
+    def __init__(self, page: int, count: int, backing: Backing, pages: range, pending: Awaitable[bool] | None = None) -> None:
+        """`pages` are the pages' addresses."""
+        self.page: Final = page
+        self.count: Final = count
+        self.backing: Final = backing
+        self.pages: Final = pages
+        self.pending = pending
+        """The loader was started by the synchronous short cut and has to be awaited; the first who comes does it."""
+        self.finished = False
+        self.error: Exception | None = None
+        """What it failed with: everyone who waited for the page gets it. Of several pages, none need be to blame."""
+        self.rendezvous: Rendezvous | None = None
+        """Made by the first who waits."""
 
 
 class _Nowhere:

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Iterator, Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-import attrs
-
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, page_ceil, page_floor
 from kev.pager.backing import Backing, ComposedPage, FilePages, OwnPage, PageLoader, Piece, Zeros
 from kev.pager.image import Segment
@@ -27,12 +25,20 @@ def contents(data: bytes) -> PageLoader:
     return load
 
 
-@attrs.frozen(slots=True)
 class _LoaderOf:
     """The loader of one page of a run. Equal to another if they fill the same page from the same place."""
 
-    backing: Backing
-    page: int
+    __slots__ = ("backing", "page")
+
+    def __init__(self, backing: Backing, page: int) -> None:
+        self.backing: Final = backing
+        self.page: Final = page
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _LoaderOf) and (self.page, self.backing) == (other.page, other.backing)
+
+    def __hash__(self) -> int:
+        return hash((self.page, self.backing))
 
     def __call__(self, frame: memoryview) -> bool | Awaitable[bool]:
         return self.backing.fill(self.page, frame)

@@ -5,7 +5,7 @@ There is no way from Absent to Present: nobody runs on a page that was not fille
 one claim succeeds, so that a loader runs once however many vCPUs want the page. What waiting there is, `kev.pager.kernel` adds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -109,6 +109,23 @@ class PageStates:
             absent_below = len(below) - len(below.rstrip(_ABSENT)) if absent_above else 0
             start, end = page - (absent_below << PAGE_SHIFT), page + (absent_above << PAGE_SHIFT)
         return range(start, end, PAGE_SIZE)
+
+    def runs(self, state: PageState) -> Iterator[range]:
+        """The pages in a state other than Absent, in the order of their addresses, those that follow each other together."""
+        start = end = 0
+        for number in sorted(self._chunks):
+            chunk, base = self._chunks[number], number << _CHUNK_SHIFT
+            index = chunk.find(state)
+            while index >= 0:
+                length = len(chunk) - index - len(chunk[index:].lstrip(bytes((state,))))
+                if base + (index << PAGE_SHIFT) != end:
+                    if end > start:
+                        yield range(start, end, PAGE_SIZE)
+                    start = base + (index << PAGE_SHIFT)
+                end = base + (index + length << PAGE_SHIFT)
+                index = chunk.find(state, index + length)
+        if end > start:
+            yield range(start, end, PAGE_SIZE)
 
     def _new_chunk(self, page: int) -> bytearray:
         chunk = self._chunks[page >> _CHUNK_SHIFT] = bytearray(_CHUNK_PAGES)

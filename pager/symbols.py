@@ -4,7 +4,7 @@ import io
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Final, Self
 
 import attrs
@@ -26,6 +26,9 @@ _NOT_ADDRESSES: Final = frozenset({0, 0xFFF1})
 """SHN_UNDEF and SHN_ABS."""
 _SMALLEST_SECTION_HEADER: Final = 40
 """Bytes, in a 32-bit file."""
+_BY_ADDRESS: Final = attrgetter("address", "size", "name")
+_NEAREST: Final = 32
+"""How many symbols before an address may be in one that encloses them."""
 
 
 @attrs.frozen(slots=True, order=True)
@@ -43,7 +46,7 @@ class SymbolTable:
     __slots__ = ("_addresses", "_symbols")
 
     def __init__(self, symbols: Iterable[Symbol]) -> None:
-        self._symbols: Final = sorted(symbols)
+        self._symbols: Final = sorted(symbols, key=_BY_ADDRESS)
         self._addresses: Final = [symbol.address for symbol in self._symbols]
 
     @classmethod
@@ -56,13 +59,16 @@ class SymbolTable:
         return cls(_parse(bits, symbols, names))
 
     def at(self, address: int) -> tuple[Symbol, int] | None:
-        """The symbol that `address` belongs to, and how many bytes it lies behind the symbol's beginning."""
-        index = bisect_right(self._addresses, address) - 1
-        if index < 0:
-            return None
-        symbol = self._symbols[index]
-        offset = address - symbol.address
-        return None if 0 < symbol.size <= offset else (symbol, offset)
+        """The symbol that `address` belongs to, and how many bytes it lies behind the symbol's beginning.
+
+        Of symbols around it, the one that begins last. One whose size is not known reaches to the next.
+        """
+        index = bisect_right(self._addresses, address)
+        for symbol in reversed(self._symbols[max(0, index - _NEAREST) : index]):
+            offset = address - symbol.address
+            if offset < symbol.size or (not symbol.size and symbol is self._symbols[index - 1]):
+                return symbol, offset
+        return None
 
     def __len__(self) -> int:
         return len(self._symbols)

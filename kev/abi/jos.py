@@ -10,8 +10,6 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import attrs
-
 from kev.abi.base import GuestAbi, HypercallError
 from kev.addressing import KIB, MIB, Gpa
 from kev.engine.base import VcpuState
@@ -61,7 +59,7 @@ class Jos(GuestAbi):
     @classmethod
     def cpuid_leaves(cls, machine: Mapping[int, CpuidResult]) -> Mapping[int, CpuidResult]:
         features = machine[1]
-        return {**machine, 1: attrs.evolve(features, ecx=features.ecx & ~_VMX)}
+        return {**machine, 1: features._replace(ecx=features.ecx & ~_VMX)}
 
     def hypercall(self, state: VcpuState, exit: Vmcall) -> int | None:
         """HypercallError for an unknown number, and for IPCRECV if there is no host to receive from."""

@@ -7,8 +7,6 @@ announce gets KVM_ENOSYS, and any number KVM_EPERM if it does not come from CPL 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import attrs
-
 from kev.abi.base import GuestAbi
 from kev.dev.base import MsrDevice
 from kev.dev.clocks.kvmclock import KvmClock
@@ -55,7 +53,7 @@ class Kvm(GuestAbi):
     @classmethod
     def cpuid_leaves(cls, machine: Mapping[int, CpuidResult]) -> Mapping[int, CpuidResult]:
         features = machine[1]
-        return {**machine, 1: attrs.evolve(features, ecx=features.ecx | _UNDER_A_HYPERVISOR), **_LEAVES}
+        return {**machine, 1: features._replace(ecx=features.ecx | _UNDER_A_HYPERVISOR), **_LEAVES}
 
     def msr_devices(self) -> Sequence[tuple[str, MsrDevice]]:
         services = self.services

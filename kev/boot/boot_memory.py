@@ -1,9 +1,7 @@
 """Where a boot loader's additions to a kernel go: modules, and the information that tells of them."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from kev.addressing import MIB, Gpa, Gva, page_ceil
 from kev.boot.base import BootError, Module
@@ -18,8 +16,7 @@ _STACK: Final = range(0x7F000, 0x7FF00)
 """Where GRUB leaves ESP, for kernels that push before they have a stack of their own: Multiboot leaves it undefined."""
 
 
-@attrs.frozen(slots=True)
-class PlacedModule:
+class PlacedModule(NamedTuple):
     """A module at the guest-physical addresses [start, end)."""
 
     start: Gpa

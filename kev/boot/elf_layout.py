@@ -1,15 +1,12 @@
 """Where the fields of ELF's headers are (System V ABI, "Object Files")."""
 
 import struct
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
 
 
-@attrs.frozen(slots=True)
-class ElfLayout:
+class ElfLayout(NamedTuple):
     """The file header and what is needed of program and section headers, little-endian."""
 
     header: struct.Struct
@@ -23,8 +20,7 @@ class ElfLayout:
     """Where sh_addr is in a section header, in bytes."""
 
 
-@attrs.frozen(slots=True)
-class ElfTables:
+class ElfTables(NamedTuple):
     """Where the tables of a file are."""
 
     program_headers: int

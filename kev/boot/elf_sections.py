@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-import attrs
-
 from kev.boot.boot_memory import BootMemory
-from kev.boot.elf_layout import ElfLayout, read_tables
+from kev.boot.elf_layout import ElfLayout, ElfTables, read_tables
 from kev.boot.kernel_file import KernelFile
 from kev.pager.image import ImageError
 
@@ -14,18 +12,18 @@ _SHT_NULL: Final = 0
 _SHT_NOBITS: Final = 8
 
 
-@attrs.frozen(slots=True)
 class SectionHeaders:
     """The section headers of an ELF file."""
 
-    count: int
-    entry_size: int
-    """In bytes."""
-    names: int
-    """The index of the section with the sections' names."""
-    _file: KernelFile
-    _layout: ElfLayout
-    _table: bytes
+    def __init__(self, tables: ElfTables, file: KernelFile, layout: ElfLayout, table: bytes) -> None:
+        self.count: Final = tables.section_header_count
+        self.entry_size: Final = tables.section_header_size
+        """In bytes."""
+        self.names: Final = tables.section_names
+        """The index of the section with the sections' names."""
+        self._file: Final = file
+        self._layout: Final = layout
+        self._table: Final = table
 
     def place(self, memory: BootMemory) -> bytes:
         """Places the sections that have no address. Returns all headers with their new addresses; without room there is none."""
@@ -52,7 +50,7 @@ def read_section_headers(file: KernelFile) -> SectionHeaders | None:
     if entry_size != layout.section_header.size:
         raise ImageError(f"{file.name}: e_shentsize is {entry_size}, not {layout.section_header.size}")
     table = file.read(tables.section_headers, tables.section_header_count * entry_size, "the section header table")
-    headers = SectionHeaders(tables.section_header_count, entry_size, tables.section_names, file, layout, table)
+    headers = SectionHeaders(tables, file, layout, table)
     for _, offset, size in headers.unplaced():
         if offset + size > file.source.size:
             raise ImageError(

@@ -4,8 +4,6 @@ import struct
 from functools import cached_property
 from typing import Final
 
-import attrs
-
 from kev.addressing import KIB, Gpa, Gva
 from kev.pager.image import ImageError, KernelImage
 from kev.pager.source import SynchronousSource, read_exactly
@@ -90,4 +88,4 @@ def with_physical_entry(image: KernelImage, entry: int, what: str) -> KernelImag
     """`image` entered at the guest-physical address `entry` instead. ImageError, with `what`, if nothing is loaded there."""
     if not any(segment.paddr <= entry < segment.end for segment in image.segments):
         raise ImageError(f"{image.source.name}: {what} {entry:#x} lies in no segment")
-    return attrs.evolve(image, entry=Gpa(entry), virtual_entry=Gva(entry))
+    return KernelImage(image.source, image.segments, Gpa(entry), Gva(entry), image.bits)

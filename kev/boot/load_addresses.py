@@ -1,8 +1,6 @@
 """Load addresses in a Multiboot header: they take the place of ELF's program headers."""
 
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from kev.addressing import Gpa, Gva
 from kev.boot.base import BootError
@@ -12,8 +10,7 @@ from kev.pager.image import Segment
 _RWX: Final = 7
 
 
-@attrs.frozen(slots=True)
-class LoadAddresses:
+class LoadAddresses(NamedTuple):
     """Guest-physical addresses, as Multiboot 0.6.96, section 3.1.3, and Multiboot2 2.0, section 3.1.5, define them."""
 
     header: int

@@ -3,9 +3,7 @@
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from kev.addressing import KIB
 from kev.boot.base import BootError
@@ -48,8 +46,7 @@ class HeaderTagType(IntEnum):
     RELOCATABLE = 10
 
 
-@attrs.frozen(slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """Where a kernel that can be moved may lie: guest-physical addresses, the last one included."""
 
     lowest: int
@@ -57,8 +54,7 @@ class Relocation:
     alignment: int
 
 
-@attrs.frozen(slots=True)
-class Multiboot2Header:
+class Multiboot2Header(NamedTuple):
     """What is asked for and can be given."""
 
     offset: int
@@ -72,8 +68,7 @@ class Multiboot2Header:
     """It wants to know of one."""
 
 
-@attrs.frozen(slots=True)
-class _Tag:
+class _Tag(NamedTuple):
     type: int
     flags: int
     data: bytes
@@ -160,19 +155,19 @@ def _request_information(file: KernelFile, header: Multiboot2Header, tag: _Tag) 
 
 def _ask_for_display(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
     """In which mode is but a preference."""
-    return attrs.evolve(header, display=True)
+    return header._replace(display=True)
 
 
 def _read_addresses(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
     header_address, load, load_end, bss_end = _fields(file, tag, _ADDRESSES)
     if load == _FROM_BEGINNING:
         load = header_address - header.offset
-    return attrs.evolve(header, addresses=LoadAddresses(header_address, load, load_end, bss_end))
+    return header._replace(addresses=LoadAddresses(header_address, load, load_end, bss_end))
 
 
 def _read_entry(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
     (entry,) = _fields(file, tag, _WORD)
-    return attrs.evolve(header, entry=entry)
+    return header._replace(entry=entry)
 
 
 def _read_console_flags(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
@@ -184,7 +179,7 @@ def _read_console_flags(file: KernelFile, header: Multiboot2Header, tag: _Tag) -
 
 def _read_relocation(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
     lowest, highest, alignment, _preference = _fields(file, tag, _RELOCATABLE)
-    return attrs.evolve(header, relocation=Relocation(lowest, highest, alignment))
+    return header._replace(relocation=Relocation(lowest, highest, alignment))
 
 
 _READERS: Final[Mapping[int, Callable[[KernelFile, Multiboot2Header, _Tag], Multiboot2Header]]] = {

@@ -14,6 +14,7 @@ from kev.guests.images import open_image_or_url
 from kev.pager.image import KernelImage, Segment
 from kev.pager.mbi import MemoryRegion, RegionType
 from kev.pager.source import AsynchronousSource
+from kev.postmortem.core_file import is_core, read_core
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
@@ -30,10 +31,16 @@ def command(as_json: bool, **given: Any) -> None:
     """Say how IMAGE would be launched on the machine that is described, and what would be refused, without launching it.
 
     IMAGE is a file, or the name of a guest on the root file system (by default gKeOS). The exit code is 2 if it cannot be launched.
+    Of a core file, as `kev run --dump` writes it, this says how the run ended, where the vCPUs are, and which memory there is.
     """
     spec = described(given)
-    with open_image_or_url(spec.image) as (source, guest):
-        inspection = inspect(source.blocking if isinstance(source, AsynchronousSource) else source, spec.boot)
+    with open_image_or_url(spec.image) as (opened, guest):
+        source = opened.blocking if isinstance(opened, AsynchronousSource) else opened
+        if is_core(source):
+            core = read_core(source)
+            click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())
+            return
+        inspection = inspect(source, spec.boot)
         resolved = spec.resolved(None if guest is None else guest.spec)
     machine, error = None, inspection.error
     if error is None:

@@ -1,7 +1,7 @@
 """What `kev run` does, once its command line is read."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
@@ -13,6 +13,7 @@ from kev.spec.fields import Arity
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
+    from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
     from kev.pager.policy import PagingPolicy
 
@@ -20,9 +21,12 @@ RUN_OPTIONS: Final = (
     *machine_options(),
     PRINT_SPEC,
     Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
+    Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
     Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
     Option("trace_exits", ("--trace-exits",), "Write a line for every exit to stderr.", arity=Arity.FLAG),
+    Option("gdb", ("--gdb",), "Let gdb or lldb in, there. With --seed, they may go back in time.", "[HOST:]PORT|unix:PATH"),
+    Option("wait", ("--wait",), "With --gdb: do not begin before a debugger says so.", arity=Arity.FLAG),
     Option("log_level", ("--log-level",), "Write events of this level and above to stderr.", "LEVEL"),
 )
 
@@ -47,15 +51,41 @@ def run(given: Mapping[str, Any]) -> int:
     report, trace = given["report"], given["trace"]
     if given["timeline"] and report is None and trace is None:
         raise SpecError("--timeline: it is a part of the report: add --report FILE.json")
+    if given["wait"] and given["gdb"] is None:
+        raise SpecError("--wait: there is no debugger to wait for: add --gdb [HOST:]PORT")
     if given["log_level"] is not None:
         from kev import log
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
-    _check_writable(report, trace)
-    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given)
+    _check_writable(report, trace, given["dump"])
+    dump = _CoreDump(given["dump"])
+    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, dump)
     _write_files(outcome, report, trace)
     _conclude(outcome)
+    dump.conclude()
     return outcome.exit_code
+
+
+class _CoreDump:
+    """Dumps a machine whose guest has not ended itself. If that fails, it is said when everything else is."""
+
+    def __init__(self, file: str | None) -> None:
+        self._file = file
+        self._error: KevError | None = None
+
+    def __call__(self, machine: "Machine") -> None:
+        ending = machine.ending
+        if self._file is None or ending is None or ending.kind is EndingKind.EXITED:
+            return
+        try:
+            machine.dump(self._file)
+        except KevError as error:
+            self._error = error
+
+    def conclude(self) -> None:
+        """Raises what the dump failed with, if it did."""
+        if self._error is not None:
+            raise self._error
 
 
 def _print(spec: MachineSpec) -> int:
@@ -65,9 +95,11 @@ def _print(spec: MachineSpec) -> int:
     return 0
 
 
-def _launch(spec: MachineSpec, given: Mapping[str, Any]) -> "RunReport":
-    from kev.machine.api import launch
-
+def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "RunReport":
+    if given["gdb"] is None:
+        from kev.machine.api import launch
+    else:
+        launch = _debugged(given["gdb"], wait=bool(given["wait"]))
     output = StandardOutput()
     report = launch(
         spec,
@@ -78,6 +110,7 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any]) -> "RunReport":
         trace_exits=_write_line if given["trace_exits"] else None,
         input_descriptor=_standard_input(),
         interrupt_ends=True,
+        at_end=dump,
     )
     if report.first_output_ms is None and report.screen:
         # What only a screen would have shown.
@@ -85,6 +118,19 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any]) -> "RunReport":
     if output.error is not None:
         raise output.error
     return report
+
+
+def _debugged(address: str, *, wait: bool) -> "Callable[..., RunReport]":
+    """A `launch` that lets debuggers in."""
+    from functools import partial
+
+    from kev.gdb.launch import debug
+
+    def tell(place: str) -> None:
+        then = ", which begins with `continue`" if wait else ""
+        _write_line(f"kev: gdb: listening on {place}; `target remote {place}`{then}")
+
+    return partial(debug, address=address, wait=wait, listening=tell)
 
 
 def _shown_loading(spec: MachineSpec) -> "PagingPolicy | None":
@@ -137,6 +183,8 @@ def _conclude(outcome: "RunReport") -> None:
     """The closing lines on stderr."""
     if outcome.ending.kind is not EndingKind.EXITED:
         sys.stderr.write(f"kev: {outcome.ending.message}\n")
+    if outcome.death is not None and outcome.ending.kind is EndingKind.DIED:
+        sys.stderr.write(outcome.death.as_text() + "\n")
     first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"
     sys.stderr.write(
         f"kev: loaded {outcome.pages_loaded:,} of {outcome.ram_pages:,} pages ({outcome.image_pages:,} in the image){first}, "

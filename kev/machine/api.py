@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
-from kev.engine.amdv.pool import HostPool
+from kev.engine.factory import engine_named
 from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
@@ -33,7 +33,7 @@ _Source: TypeAlias = SynchronousSource | AsynchronousSource
 Image: TypeAlias = StrPath | MachineSpec | _Source
 """A file, the name of a guest that comes with kev, a URL, a whole description, or a source of bytes."""
 
-_HOSTS: Final = HostPool()
+_ENGINES: Final = engine_named(keeps_hosts=True)
 _CO_COROUTINE: Final = 0x80
 """The flag of a coroutine function's code (Python documentation, "inspect")."""
 
@@ -47,6 +47,7 @@ def launch(
     trace_exits: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
+    at_end: "Callable[[Machine], object] | None" = None,
     **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
@@ -67,7 +68,7 @@ def launch(
     `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
     ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
     from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
-    is closed.
+    is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -86,7 +87,13 @@ def launch(
             from kev.machine.event_log import ExitTrace
 
             machine.observe(ExitTrace(trace_exits))
-        return run(machine, timeout=wanted.spec.timeout, input_descriptor=input_descriptor, interrupt_ends=interrupt_ends)
+        return run(
+            machine,
+            timeout=wanted.spec.timeout,
+            input_descriptor=input_descriptor,
+            interrupt_ends=interrupt_ends,
+            at_end=at_end,
+        )
 
 
 class WantedMachine(NamedTuple):
@@ -157,8 +164,9 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
             seed=spec.seed,
-            hosts=_HOSTS,
+            engines=_ENGINES,
         )
+        machine.name_places()
         files.callback(machine.close)
         yield machine
 

@@ -1,5 +1,6 @@
 """A machine for those who do not use trio: it runs in a thread of its own, and every method returns when it is done."""
 
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -106,8 +107,12 @@ class BlockingMachine:
         self._await(lambda: self._machine.write(data, gpa=gpa, gva=gva, vcpu=vcpu))
 
     def places(self) -> list[str]:
-        """Where every vCPU is, with the kernel's symbol if there is one: a line each."""
+        """Where every vCPU is, with the kernel's function and line if the image says: a line each."""
         return self._call(self._machine.places)
+
+    def dump(self, file: str | os.PathLike[str]) -> None:
+        """Writes an ELF core file of the guest."""
+        self._call(lambda: self._machine.dump(file))
 
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""

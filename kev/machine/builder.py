@@ -1,12 +1,10 @@
 """Puts a machine together: a PC as far as the guests need one."""
 
 import time
-from collections.abc import Callable
 from enum import Enum
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from kev.abi.base import GuestAbi, Services
-from kev.addressing import GIB, KIB, MIB, TIB, page_ceil
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
@@ -15,13 +13,10 @@ from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.pci.bus import DEVICES, PciBus
 from kev.dev.storage.block_device import BlockBackend
-from kev.engine.amdv.engine import AmdvEngine
-from kev.engine.amdv.host import Host
-from kev.engine.amdv.pool import HostPool
 from kev.engine.base import EntryState
+from kev.engine.factory import GuestAddressSpace
 from kev.errors import KevError
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
-from kev.host_memory import HostMemory
 from kev.machine.console import Console
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
@@ -37,11 +32,7 @@ from kev.machine.pc import (
 )
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
-from kev.page_tables.npt import NptFormat
-from kev.page_tables.table import PageTable
-from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
-from kev.pager.source import PageSource
 from kev.vmexit.control_register import Cr8Controller
 from kev.vmexit.cpuid import CpuidController, machine_leaves
 from kev.vmexit.mmio import MmioController
@@ -51,8 +42,6 @@ from kev.vmexit.violation import ViolationController
 
 MAX_VCPUS: Final = 64
 MAX_PCI_DISKS: Final = DEVICES - FIRST_PCI_DISK
-_PHYSICAL_LIMIT: Final = TIB - GIB
-"""The emulated CPU has 40 bits of physical address; the last GiB is for windows of devices."""
 
 
 class MachineError(KevError):
@@ -97,29 +86,6 @@ class MachineOptions(NamedTuple):
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
 
-class GuestAddressSpace(NamedTuple):
-    """What a machine is built around: a host, and the table of the guest's memory in it."""
-
-    host: Host
-    table: PageTable
-    release: Callable[[Host], None]
-    """Is given the host when the guest is over."""
-
-    @classmethod
-    def reserve(cls, ram_kib: int, hosts: HostPool | None = None) -> Self:
-        """Address space for `ram_kib` KiB of RAM with its tables. HostMemoryError if there is not so much.
-
-        With `hosts`, the host is one of theirs, and goes back to them.
-        """
-        size = min(page_ceil(ram_kib * KIB + ram_kib * KIB // 128 + 64 * MIB), _PHYSICAL_LIMIT)
-        host = Host(HostMemory(size)) if hosts is None else hosts.take(size)
-        return cls(host, PageTable(host.memory, NptFormat()), Host.close if hosts is None else hosts.give_back)
-
-    def pager(self, image: KernelImage, ram_kib: int, source: PageSource | None = None) -> KernelVmPager:
-        """The pages are read from `source`, by default the image's own."""
-        return KernelVmPager(image, ram_kib, self.host.memory, self.table, source=source)
-
-
 class VmBuilder:
     """Builds one machine from a pager whose boot information is complete."""
 
@@ -131,7 +97,7 @@ class VmBuilder:
         self._abi = abi
         self._pager = pager
         self._console = Console()
-        self._engine = AmdvEngine(space.host, space.table, space.release)
+        self._engine = space.make_engine()
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
         self._timers = TimerQueue(self._clock)

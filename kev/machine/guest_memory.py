@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa, Gva, page_offset
-from kev.dev.base import DeviceError, PageAbsent
+from kev.dev.base import DeviceError, MmioDevice, PageAbsent
 from kev.dev.buses.mmio import MmioBus
 from kev.exits import Access, EptViolation
 from kev.page_tables.guest import GuestFault, PagingRegisters, translate
@@ -23,6 +23,10 @@ class PagedMemory:
         self._devices: Final = devices
         self._view: Final = pager.memory.view
         self._written: Final = written
+
+    def device_at(self, gpa: Gpa) -> MmioDevice | None:
+        """The device behind the page that holds `gpa`, if there is one."""
+        return self._devices.device_at(gpa)
 
     def read(self, gpa: Gpa, length: int) -> bytes:
         return b"".join(self._view[start:end] for start, end in self._spans(gpa, length, Access.READ))

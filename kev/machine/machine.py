@@ -21,14 +21,17 @@ from kev.machine.vm import Vm, VmObserver
 from kev.pager.policy import PagingPolicy
 
 if TYPE_CHECKING:
+    import os
     import re
     from collections.abc import Callable
 
+    from kev.machine.dying import PostMortem
     from kev.machine.run_report import RunReport
     from kev.machine.runtime import Runtime
     from kev.observe.timeline import Timeline
     from kev.pager.pages import PageState
     from kev.pager.symbols import Symbol
+    from kev.postmortem.death import Death
 
 T = TypeVar("T")
 
@@ -82,6 +85,8 @@ class Machine:
         self._timeline: Final = timeline
         self._ended: float | None = None
         self._ending: Ending | None = None
+        self._death: Death | None = None
+        self._post_mortem: PostMortem | None = None
         self._screen = ""
         self._closed = False
         self._news: Any = None
@@ -135,8 +140,8 @@ class Machine:
         """The run is over: fixes what its report says. Called by whoever drives the machine."""
         if self._ending is not None:
             return
-        self._ended = time.perf_counter()
-        self._ending = _with_places(self.vm)
+        self._ended = self.vm.ended
+        self._ending = self._told(self.vm.ending)
         self.vm.console.close()
         self._screen = self.vm.screen.text
         self._note_news()
@@ -151,6 +156,8 @@ class Machine:
         try:
             self.note_end()
         finally:
+            if self._post_mortem is not None:
+                self._post_mortem.forget_memory()
             self.vm.engine.close()
             self.vm.pager.close()
 
@@ -186,6 +193,7 @@ class Machine:
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
         """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI. MachineError if there is no such vector or vCPU."""
         target = self._vcpu(vcpu)
+        self.vm.start_up()
         if interrupt == "nmi":
             self.vm.interrupts.nmi(target.index)
         elif 16 <= interrupt <= 255:
@@ -207,6 +215,7 @@ class Machine:
 
     def registers(self, vcpu: int = 0) -> dict[str, int]:
         """The general and control registers of a vCPU, by name. MachineError if there is no such vCPU."""
+        self.vm.start_up()
         state = self._vcpu(vcpu).state
         return {name: getattr(state, name) for name in _REGISTERS}
 
@@ -242,8 +251,32 @@ class Machine:
             await self._loading(lambda: memory.write(Gpa(gpa), data))
 
     def places(self) -> list[str]:
-        """Where every vCPU is, with the kernel's symbol if there is one: a line each."""
-        return self.vm.places()
+        """Where every vCPU is, with the kernel's function and line if the image says: a line each."""
+        return self.post_mortem.lines()
+
+    def name_places(self) -> None:
+        """Messages name the places of vCPUs from now on, and a guest that dies leaves a report of that."""
+        self.vm.place_of = lambda vcpu: self.post_mortem.place(vcpu).text
+
+    @property
+    def post_mortem(self) -> "PostMortem":
+        """Looks at vCPUs and memory as they are."""
+        if self._post_mortem is None:
+            from kev.machine.dying import PostMortem
+
+            self._post_mortem = PostMortem(self.vm)
+            if self._closed:
+                self._post_mortem.forget_memory()
+        return self._post_mortem
+
+    def dump(self, file: "str | os.PathLike[str]") -> None:
+        """Writes the guest's memory, as far as it is loaded, and registers to an ELF core file for gdb, crash and `kev inspect`.
+
+        Nothing of the guest changes. CoreError if it cannot be written; MachineError if the machine is closed.
+        """
+        if self._closed:
+            raise MachineError(f"{self.image}: the machine is closed: there is no memory left to dump")
+        self.post_mortem.dump(file, self.ending or Ending.running())
 
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""
@@ -264,12 +297,22 @@ class Machine:
             output=bytes(self.output),
             screen=self._screen if self._ended is not None else vm.screen.text,
             timeline=None if timeline is None else self._described(timeline),
+            death=self._death,
         )
 
     def _described(self, timeline: "Timeline") -> dict[str, Any]:
         from kev.observe.timeline_json import describe
 
         return describe(timeline, self.vm.pager, self.times.began)
+
+    def _told(self, ending: Ending | None) -> Ending:
+        """How the run ended; if it was cut short, with the place of every vCPU. What is known of them is kept."""
+        assert ending is not None
+        died = ending.kind is EndingKind.DIED
+        cut_short = ending.kind in (EndingKind.TIMED_OUT, EndingKind.INTERRUPTED) and bool(ending.exit_code)
+        if self.vm.place_of is not None and (died or cut_short):
+            self._death = self.post_mortem.death()
+        return ending._replace(message=f"{ending.message}: {', '.join(self.places())}") if cut_short else ending
 
     # What happens in it.
 
@@ -317,15 +360,6 @@ _REGISTERS: Final = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
     *("rip", "rflags", "cr0", "cr2", "cr3", "cr4", "efer", "cpl"),
 )
-
-
-def _with_places(vm: Vm) -> Ending:
-    """How the run ended; if it was cut short, with the place of every vCPU."""
-    ending = vm.ending
-    assert ending is not None
-    if ending.kind in (EndingKind.TIMED_OUT, EndingKind.INTERRUPTED) and ending.exit_code:
-        return ending._replace(message=f"{ending.message}: {', '.join(vm.places())}")
-    return ending
 
 
 def _shown(pattern: Pattern) -> str:

@@ -1,16 +1,16 @@
 """What a run was like, as numbers."""
 
-from typing import Any, Final
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kev.machine.ending import Ending, EndingKind
 
-_LEFT_OUT: Final = frozenset(("ending", "output", "screen", "timeline"))
+if TYPE_CHECKING:
+    from kev.postmortem.death import Death
+
+_LEFT_OUT: Final = frozenset(("death", "ending", "output", "screen", "timeline"))
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class RunReport:
+class RunReport(NamedTuple):
     """The figures of one run. Times are in milliseconds from the call that launched the machine."""
 
     image: str
@@ -29,12 +29,15 @@ class RunReport:
     """How often each kind of exit was taken, by Intel's name."""
     phases: dict[str, float]
     """When each phase was over, in order: parse, register, engine, first instruction, first output, end. Those there were."""
-    output: bytes = attrs.field(default=b"", repr=False)
+    output: bytes = b""
     """What the guest printed, if nobody else was given it."""
-    screen: str = attrs.field(default="", repr=False)
+    screen: str = ""
     """What stands in the memory of a VGA's text mode at the end (`kev.dev.display.screen`)."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.observe.timeline_json`), if it was asked for."""
+
+    death: "Death | None" = None
+    """The state of the vCPUs, if the guest died or the run was cut short."""
 
     @property
     def launch_ms(self) -> float | None:
@@ -63,7 +66,8 @@ class RunReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON holds it: all but what the guest printed."""
         ending = {"kind": self.ending.kind.value, "message": self.ending.message}
-        fields = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in _LEFT_OUT)
+        fields = {name: value for name, value in self._asdict().items() if name not in _LEFT_OUT}
         times = {"launch_ms": self.launch_ms, "first_output_ms": self.first_output_ms, "run_ms": self.run_ms}
         timeline = {} if self.timeline is None else {"timeline": self.timeline}
-        return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline}
+        death = {} if self.death is None else {"death": self.death.as_dict()}
+        return {"exit_code": self.exit_code, "ending": ending, **fields, **times, **timeline, **death}

@@ -1,9 +1,7 @@
 """Who runs next, and for how long."""
 
 from collections.abc import Sequence
-from typing import Final, Protocol
-
-import attrs
+from typing import Final, NamedTuple, Protocol
 
 from kev.engine.base import Budget
 
@@ -11,8 +9,7 @@ ANYTHING: Final = -1
 """The accesses of a slice of which they are not known: all bits are set."""
 
 
-@attrs.frozen(slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One decision: this vCPU runs until an exit or until its budget is used up."""
 
     vcpu: int

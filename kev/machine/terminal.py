@@ -3,17 +3,28 @@
 import os
 import signal
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
-
-from kev.dev.serial.uart16550 import SerialPort
 
 _ESCAPE: Final = b"\x01"  # Ctrl-A
 _LEAVE: Final = b"x"
 _READ_SIZE: Final = 4096
 _LARGEST_BACKLOG: Final = 4096
 """While as many bytes wait for the guest, no more are read, but from a terminal: there the escape has to be seen."""
+
+
+class InputLine(Protocol):
+    """Where input goes: `kev.dev.serial.uart16550.SerialPort`, or what stands in front of one."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the guest has not taken yet."""
+
+    def receive(self, data: bytes) -> None: ...
+
+    def call_when_taken(self, callback: Callable[[], None] | None) -> None:
+        """Calls back whenever the guest has taken a byte."""
 
 
 class TerminalMode:
@@ -90,7 +101,7 @@ class InputForwarder:
     def __init__(
         self,
         descriptor: int,
-        port: SerialPort,
+        port: InputLine,
         leave: Callable[[], None],
         expect_input: Callable[[bool], None],
         *,
@@ -167,7 +178,7 @@ class InputForwarder:
                 self._continued.set()
 
 
-async def _wait_for_room(port: SerialPort, expect_input: Callable[[bool], None]) -> None:
+async def _wait_for_room(port: InputLine, expect_input: Callable[[bool], None]) -> None:
     """Returns when the guest has read enough for more to be sent."""
     room = trio.Event()
 

@@ -14,9 +14,10 @@ from kev.dev.base import PageAbsent
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.serial.uart16550 import SerialPort
-from kev.engine.base import Budget, Engine, Service, VcpuState
+from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
+    Breakpoint,
     EptViolation,
     Exit,
     Hlt,
@@ -28,6 +29,7 @@ from kev.exits import (
     PreemptionTimer,
     Reply,
     TripleFault,
+    Watchpoint,
 )
 from kev.machine.console import Console
 from kev.machine.ending import Ending
@@ -35,9 +37,8 @@ from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
 from kev.machine.pc import Buses
 from kev.machine.schedule import Scheduler
-from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
+from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
-from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 from kev.subscribers import Subscribers
 
@@ -102,6 +103,12 @@ class Vm:
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None
+        self.culprit: int | None = None
+        """The vCPU that did what ended the run; None if none did."""
+        self.ended: float | None = None
+        """When the run ended, by `time.perf_counter`: before anybody looked for words."""
+        self.place_of: Callable[[Vcpu], str] | None = None
+        """Names the places of vCPUs in messages, where somebody reads them: it takes longer than a short run."""
         self.log: Final[Subscribers[[bytes]]] = Subscribers()
         """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
         self.halted: Callable[[VcpuState], None] = _wait_for_nmi
@@ -138,6 +145,7 @@ class Vm:
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
         if self.ending is None:
+            self.ended = self.ended or time.perf_counter()
             self.ending = ending
 
     def exit(self, exit_code: int) -> None:
@@ -171,7 +179,7 @@ class Vm:
         try:
             exit = self._run(vcpu, budget)
         except KevError as error:
-            self.end(Ending.died(f"{self.where(vcpu)}: {error}"))
+            self._die(vcpu, str(error))
         self.console.flush()
         if self.ending is not None:
             return Ended(self.ending)
@@ -179,6 +187,8 @@ class Vm:
             vcpu.needs = exit.gpa
         if vcpu.needs is not None:
             return NeedsPage(vcpu.index, vcpu.needs)
+        if isinstance(exit, Breakpoint | Watchpoint):
+            return Stopped(vcpu.index, exit)
         return Ran(vcpu.index, exit)
 
     def idle(self) -> Step:
@@ -187,6 +197,7 @@ class Vm:
         if any(vcpu.needs is not None for vcpu in self.vcpus):
             return Idle(None if self._virtual is not None else deadline)
         if not self._interruptible or (deadline is None and not self.expects_input):
+            self.ended = time.perf_counter()
             self.end(self._halted_for_ever())
             assert self.ending is not None
             return Ended(self.ending)
@@ -197,8 +208,7 @@ class Vm:
     def _run(self, vcpu: Vcpu, budget: Budget) -> Exit:
         engine, state = self.engine, vcpu.state
         if vcpu.startup is not None:
-            engine.reset(state, vcpu.startup)
-            vcpu.startup = None
+            self._reset(vcpu, vcpu.startup)
         before = state.instructions
         self.interrupts.executing = vcpu.index
         exit = engine.run(state, self._until_next_timer(budget), self._services[vcpu.index])
@@ -215,8 +225,18 @@ class Vm:
             self.exits[PreemptionTimer] += 1
         elif isinstance(exit, TripleFault):
             self.exits[TripleFault] += 1
-            self.end(Ending.died(self._describe_triple_fault(vcpu, exit)))
+            self._die(vcpu, _describe_triple_fault(vcpu.state, exit))
         return exit
+
+    def start_up(self) -> None:
+        """Puts vCPUs that are about to run first, or again, into their entry state, so that their registers can be looked at."""
+        for vcpu in self.vcpus:
+            if vcpu.startup is not None:
+                self._reset(vcpu, vcpu.startup)
+
+    def _reset(self, vcpu: Vcpu, entry: EntryState) -> None:
+        self.engine.reset(vcpu.state, entry)
+        vcpu.startup = None
 
     def _until_next_timer(self, budget: Budget) -> Budget:
         deadline = self.timers.next_deadline()
@@ -297,7 +317,7 @@ class Vm:
             try:
                 await self.pager.load_page(gpa)
             except KevError as error:
-                self.end(Ending.died(f"{self.where(vcpu)}: {error}"))
+                self._die(vcpu, str(error))
             for observer in self._observers:
                 observer.resumed(vcpu)
             if self.ending is None:
@@ -312,7 +332,7 @@ class Vm:
         try:
             reply = self._services[vcpu.index](exit)
         except KevError as error:
-            self.end(Ending.died(f"{self.where(vcpu)}: {error}"))
+            self._die(vcpu, str(error))
             return
         if reply is not None and not isinstance(exit, _RESTARTED_BY_THE_MACHINE):
             self.engine.complete(vcpu.state, exit, reply)
@@ -326,31 +346,25 @@ class Vm:
 
     def where(self, vcpu: Vcpu) -> str:
         """The place a vCPU is at, for messages."""
-        return f"vCPU {vcpu.index} at RIP {vcpu.state.rip:#x}"
+        place = "" if self.place_of is None else self.place_of(vcpu)
+        return f"vCPU {vcpu.index} at RIP {vcpu.state.rip:#x}{f' in {place}' if place else ''}"
 
-    def places(self) -> list[str]:
-        """Where every vCPU is, with the kernel's symbol if there is one."""
-        return [self._describe_place(vcpu) for vcpu in self.vcpus]
-
-    def _describe_place(self, vcpu: Vcpu) -> str:
-        if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
-            return _describe_activity(vcpu)
-        place = self.where(vcpu) if vcpu.activity is ActivityState.ACTIVE else _describe_activity(vcpu)
-        symbol = _symbol_at(self.pager.image, vcpu.state.rip)
-        return place if symbol is None else f"{place} in {symbol}"
+    def _die(self, vcpu: Vcpu, why: str) -> None:
+        """The guest has done what cannot be carried out."""
+        if self.ending is None:
+            self.ended = time.perf_counter()
+            self.culprit = vcpu.index
+            self.end(Ending.died(f"{self.where(vcpu)}: {why}"))
 
     def _halted_for_ever(self) -> Ending:
         """Nobody can run, and nothing is left that could change that."""
-        states = ", ".join(_describe_activity(vcpu) for vcpu in self.vcpus)
+        states = ", ".join(self._describe_activity(vcpu) for vcpu in self.vcpus)
         return Ending.died(f"halted for ever: {states}; no timer is set and no interrupt can come")
 
-    def _describe_triple_fault(self, vcpu: Vcpu, fault: TripleFault) -> str:
-        state = vcpu.state
-        cause = "" if fault.vector is None else f" that began with exception {fault.vector}"
-        return (
-            f"{self.where(vcpu)}: triple fault{cause}; CR0 {state.cr0:#x} CR2 {state.cr2:#x} CR3 {state.cr3:#x} "
-            f"CR4 {state.cr4:#x} EFER {state.efer:#x} RSP {state.rsp:#x} CS {state.cs.selector:#x} RFLAGS {state.rflags:#x}"
-        )
+    def _describe_activity(self, vcpu: Vcpu) -> str:
+        if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
+            return f"vCPU {vcpu.index} waits for a start-up IPI"
+        return f"{self.where(vcpu)} halted with interrupts {'on' if vcpu.state.interrupts_enabled else 'off'}"
 
 
 def _wait_for_nmi(_state: VcpuState) -> None:
@@ -361,18 +375,8 @@ def _end_slice(_vcpu: VcpuState, _exit: Exit) -> None:
     """The exit is for the scheduler."""
 
 
-def _describe_activity(vcpu: Vcpu) -> str:
-    if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
-        return f"vCPU {vcpu.index} waits for a start-up IPI"
-    flag = "on" if vcpu.state.interrupts_enabled else "off"
-    return f"vCPU {vcpu.index} halted at RIP {vcpu.state.rip:#x} with interrupts {flag}"
+def _describe_triple_fault(state: VcpuState, fault: TripleFault) -> str:
+    from kev.postmortem.exceptions import describe_event
 
-
-def _symbol_at(image: KernelImage, address: int) -> str | None:
-    if not any(segment.vaddr <= address < segment.vaddr + segment.memsz for segment in image.segments):
-        return None
-    try:
-        found = image.symbols.at(address)
-    except KevError:
-        return None
-    return None if found is None else f"{found[0].name}+{found[1]:#x}"
+    first = next((event for event in reversed(state.history) if event.vector == fault.vector), None)
+    return "triple fault" if first is None else f"triple fault that began with {describe_event(first)}"

@@ -166,7 +166,7 @@ def test_hlt_with_interrupts_on_is_not() -> None:
 
 def test_cpuid_shows_neither_vmx_nor_a_hypervisor() -> None:
     machine = machine_leaves(1)
-    with_vmx = {**machine, 1: attrs.evolve(machine[1], ecx=machine[1].ecx | 1 << 5)}
+    with_vmx = {**machine, 1: machine[1]._replace(ecx=machine[1].ecx | 1 << 5)}
     leaves = Jos.cpuid_leaves(with_vmx)
     assert leaves[1] == machine[1]
     assert leaves[1].ecx >> 31 == 0

@@ -136,3 +136,15 @@ def test_another_boot_protocol_than_the_image_is_made_for_is_inspected() -> None
 def test_inspecting_records_nothing(tmp_path: Path) -> None:
     assert inspect("gKeOS", "--paging", f"record={tmp_path}/set.json").exit_code == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_core_file_is_described(tmp_path: Path) -> None:
+    core = tmp_path / "core"
+    CliRunner().invoke(kev, ["run", "crash", "--dump", str(core)], prog_name="kev")
+    result = inspect(str(core))
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"{core}: a core file of ")
+    assert lines[2].startswith("ending: vCPU 0 at RIP 0x")
+    assert lines[3].startswith("vCPU 0: active in store (main.c:")
+    assert inspect_json(str(core))["kev"]["vcpus"][0]["rip"] > 0

@@ -1,6 +1,7 @@
 """`kev run`, as a person at the prompt sees it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -59,8 +60,7 @@ def test_the_exit_code_is_the_guests() -> None:
 def test_a_halt_with_interrupts_off_ends_the_run() -> None:
     result = run("halt")
     assert result.exit_code == 3
-    assert "halted for ever: vCPU 0 halted at RIP" in result.stderr
-    assert "with interrupts off" in result.stderr
+    assert "halted for ever: vCPU 0 at RIP 0x10001a halted with interrupts off" in result.stderr
 
 
 def test_a_jump_to_nowhere_names_the_vcpu_and_the_address() -> None:
@@ -73,8 +73,8 @@ def test_a_jump_to_nowhere_names_the_vcpu_and_the_address() -> None:
 def test_a_triple_fault_shows_the_guests_registers() -> None:
     result = run("triple")
     assert result.exit_code == 3
-    assert "triple fault that began with exception 6" in result.stderr
-    assert "CS 0x10" in result.stderr
+    assert "triple fault that began with exception 6 (invalid opcode)" in result.stderr
+    assert "cs 0010" in result.stderr
 
 
 def test_a_timeout_ends_a_guest_that_spins_with_interrupts_off_and_the_report_is_written(tmp_path: Path) -> None:
@@ -136,3 +136,36 @@ def test_the_version_is_printed_without_loading_the_hypervisor() -> None:
     version, modules = output.splitlines()
     assert version.startswith("kev ")
     assert not {"'unicorn'", "'trio'", "'click'", "'attr'"} & set(modules.strip("[]").split(", "))
+
+
+def test_a_guest_that_dies_leaves_a_report_in_words_and_in_json(tmp_path: Path) -> None:
+    result, report = run_with_report(tmp_path, "crash")
+    assert result.exit_code == 3
+    first, second = result.stderr.splitlines()[:2]
+    assert first.startswith("kev: vCPU 0 at RIP 0x")
+    assert second == "vCPU 0, active, 64-bit code at CPL 0:"
+    assert "  backtrace:" in result.stderr.splitlines()
+    assert report["death"]["vcpus"][0]["place"]["function"] == "die"
+
+
+def test_a_dump_is_written_unless_the_guest_ends_itself(tmp_path: Path) -> None:
+    assert run("crash", "--dump", str(tmp_path / "core")).exit_code == 3
+    assert (tmp_path / "core").is_file()
+    assert run("hypercalls", "--dump", str(tmp_path / "none")).exit_code == 42
+    assert not (tmp_path / "none").exists()
+
+
+def test_where_no_dump_can_be_written_is_said_before_the_run(tmp_path: Path) -> None:
+    result = run("crash", "--dump", str(tmp_path / "nowhere" / "core"))
+    assert result.exit_code == 2
+    assert f"there is no folder {tmp_path / 'nowhere'}" in result.stderr
+    assert "triple fault" not in result.stderr
+
+
+def test_a_dump_that_fails_does_not_hide_how_the_guest_died(tmp_path: Path) -> None:
+    fifo = tmp_path / "core"
+    os.mkfifo(fifo)
+    result = run("crash", "--dump", str(fifo))
+    assert result.exit_code == 2
+    assert "triple fault" in result.stderr
+    assert f"{fifo}: is no regular file" in result.stderr

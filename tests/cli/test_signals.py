@@ -148,8 +148,17 @@ def test_a_job_in_the_background_of_a_terminal_is_not_stopped(sessions: list[Ses
     assert session.mode == session.before
 
 
-@pytest.mark.parametrize("module", ["kev.cli.main", "click", "kev.machine.builder", "kev.engine.amdv.engine"])
-def test_an_interrupt_while_modules_are_imported_is_one_line(module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("kev.cli.main", ["guests"]),
+        ("click", ["guests"]),
+        ("kev.cli.launch", ["run", "hypercalls"]),
+        ("kev.machine.builder", ["run", "hypercalls"]),
+        ("kev.engine.amdv.engine", ["run", "hypercalls"]),
+    ],
+)
+def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, arguments: list[str]) -> None:
     program = f"""
 import os, signal, sys
 class Interrupter:
@@ -160,7 +169,7 @@ sys.meta_path.insert(0, Interrupter())
 from kev.__main__ import main
 main()
 """
-    command = [sys.executable, "-c", program, "run", "hypercalls"]
+    command = [sys.executable, "-c", program, *arguments]
     process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ENOUGH, check=False)
     assert process.returncode == 130
     assert process.stderr == b"kev: interrupted\n"

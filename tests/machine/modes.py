@@ -125,7 +125,7 @@ def cpu_in(
 ) -> Cpu:
     """A CPU that runs `text` at TEXT in `mode`. Vmcall ends the code, and stands at the beginning of every handler."""
     all_contents = (*_tables(mode).items(), (TEXT, text), *(contents or {}).items())
-    entry = attrs.evolve(_entry(mode), rsp=STACK)
+    entry = _entry(mode)._replace(rsp=STACK)
     return Cpu(_prologue(mode, rflags), all_contents, entry=entry, answers=answers, vcpus=vcpus)
 
 

@@ -119,9 +119,11 @@ async def test_several_machines_run_in_one_trio_program() -> None:
         assert third.state is MachineState.ENDED
 
 
-async def test_an_nmi_reaches_a_guest_without_a_handler() -> None:
-    async with kev.start("spin") as machine:
+async def test_an_nmi_reaches_a_guest_before_its_first_instruction() -> None:
+    async with kev.start("spin", paused=True) as machine:
+        assert machine.registers()["rip"] == 0x100018
         machine.inject("nmi")
+        await machine.resume()
         report = await machine.wait()
     assert report.ending.kind is EndingKind.DIED
     assert "triple fault" in report.ending.message
@@ -175,3 +177,11 @@ def test_threads_hold_a_machine_each() -> None:
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(boot, range(6))) == [0] * 6
+
+
+def test_where_the_vcpus_were_can_be_asked_when_the_machine_is_closed() -> None:
+    with kev.start("crash") as machine:
+        machine.wait()
+    (place,) = machine.places()
+    assert place.startswith("vCPU 0 at RIP 0x")
+    assert " in store (main.c:" in place

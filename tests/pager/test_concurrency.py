@@ -185,7 +185,7 @@ async def test_a_loader_may_await_other_pages(pager: KernelVmPager, loader: Gate
 
 
 async def test_a_source_that_has_to_be_awaited_fills_pages_all_the_same(pager: KernelVmPager) -> None:
-    moved = attrs.evolve(TEXT, paddr=Gpa(0x200800))
+    moved = TEXT._replace(paddr=Gpa(0x200800))
     pager.load_phdr(moved, WaitingSource(BytesSource(FILE, short=1000), trio.lowlevel.checkpoint))
     assert not touch(pager, 0x200000)
     await pager.load_page(Gpa(0x200000))

@@ -4,7 +4,6 @@ import contextlib
 import re
 import struct
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +27,7 @@ def good_elf(bits: int = 64) -> Elf:
     segments: tuple[Segment, ...] = (TEXT, DATA)
     entry = ENTRY
     if bits == 32:
-        segments = tuple(attrs.evolve(segment, vaddr=Gva(segment.vaddr & 0xFFFFFFFF)) for segment in segments)
+        segments = tuple(segment._replace(vaddr=Gva(segment.vaddr & 0xFFFFFFFF)) for segment in segments)
         entry &= 0xFFFFFFFF
     elf = build_elf(segments, entry, bits=bits)
     elf.data += bytes(FILE_SIZE - len(elf.data))

@@ -86,7 +86,7 @@ async def test_an_address_without_ram_or_image_is_refused_by_name(pager: KernelV
 
 
 def test_nothing_is_read_before_it_is_touched() -> None:
-    elf = build_elf([attrs.evolve(TEXT, offset=0x1000), attrs.evolve(DATA, offset=0x5000)], TEXT.vaddr + 4)
+    elf = build_elf([TEXT._replace(offset=0x1000), DATA._replace(offset=0x5000)], TEXT.vaddr + 4)
     elf.data += bytes(0x1000 - len(elf.data)) + FILE
     source = BytesSource(bytes(elf.data))
     memory = HostMemory(64 * MIB)
@@ -100,7 +100,7 @@ def test_nothing_is_read_before_it_is_touched() -> None:
 
 
 def test_a_kernel_is_launched_from_a_file_of_the_host(tmp_path: Path) -> None:
-    elf = build_elf([attrs.evolve(TEXT, offset=0x1000)], TEXT.vaddr)
+    elf = build_elf([TEXT._replace(offset=0x1000)], TEXT.vaddr)
     (tmp_path / "kernel").write_bytes(bytes(elf.data.ljust(0x1000, b"\0")) + FILE)
     memory = HostMemory(64 * MIB)
     with FileSource(tmp_path / "kernel") as source:
@@ -110,7 +110,7 @@ def test_a_kernel_is_launched_from_a_file_of_the_host(tmp_path: Path) -> None:
 
 
 def test_a_kernel_is_launched_from_a_simplefs_file() -> None:
-    elf = build_elf([attrs.evolve(TEXT, offset=0x1000)], TEXT.vaddr)
+    elf = build_elf([TEXT._replace(offset=0x1000)], TEXT.vaddr)
     kernel = io.BytesIO(bytes(elf.data.ljust(0x1000, b"\0")) + FILE)
     disk = create_image(io.BytesIO(), "disk", {"other": io.BytesIO(b"x" * 700), "kernel": kernel})
     memory = HostMemory(64 * MIB)
@@ -121,8 +121,8 @@ def test_a_kernel_is_launched_from_a_simplefs_file() -> None:
 
 def test_a_terabyte_of_ram_and_an_image_of_gigabytes_cost_nothing_until_touched() -> None:
     source = BytesSource(b"")
-    huge = attrs.evolve(TEXT, filesz=0, memsz=2 * GIB)
-    pager = build_pager([huge, attrs.evolve(huge, paddr=Gpa(8 * GIB), memsz=4 * GIB)], TIB // KIB, source=source)
+    huge = TEXT._replace(filesz=0, memsz=2 * GIB)
+    pager = build_pager([huge, huge._replace(paddr=Gpa(8 * GIB), memsz=4 * GIB)], TIB // KIB, source=source)
     assert pager.image_pages == 6 * GIB // PAGE_SIZE
     assert pager.ram_pages == TIB // PAGE_SIZE
     assert pager.memory.allocated == PAGE_SIZE

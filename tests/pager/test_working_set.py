@@ -82,7 +82,7 @@ def test_the_same_image_by_another_name_is_the_same() -> None:
 @pytest.mark.parametrize("field", ["paddr", "vaddr", "offset", "filesz", "memsz", "flags"])
 def test_an_image_with_another_segment_is_another_image(field: str) -> None:
     segment = Segment(Gpa(MIB), Gva(MIB), 0x100, 0x2000, 0x3000, 5)
-    changed = attrs.evolve(segment, **{field: getattr(segment, field) + 1})
+    changed = segment._replace(**{field: getattr(segment, field) + 1})
     source = BytesSource(bytes(0x8000))
     first = KernelImage.from_segments(source, [segment], MIB + 0x10)
     assert ImageIdentity.of(first) != ImageIdentity.of(KernelImage.from_segments(source, [changed], MIB + 0x10))

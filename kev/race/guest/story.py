@@ -8,7 +8,7 @@ from kev.machine.step import Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
 from kev.pager.pages import PageEvent
-from kev.race.guest.lines import SourceLines
+from kev.postmortem.places import Place, Places
 from kev.race.outcome import Failure
 from kev.race.stories.story import Kind, Moment, Story
 
@@ -16,9 +16,9 @@ from kev.race.stories.story import Kind, Moment, Story
 class TurnRecorder:
     """A `kev.race.guest.machine.Witness`, and a `kev.pager.protocols.LoadObserver`: collects a moment for each turn of a vCPU."""
 
-    def __init__(self, vm: Vm, lines: SourceLines) -> None:
+    def __init__(self, vm: Vm) -> None:
         self._vm: Final = vm
-        self._lines: Final = lines
+        self._places: Final = Places(vm.pager.image)
         self._moments: Final[list[Moment]] = []
         self._number = 0
         self._ticks = 0
@@ -28,6 +28,10 @@ class TurnRecorder:
         self._vcpu: Vcpu | None = None
         self._stopped_by: Exit | None = None
         vm.pager.observe(self)
+
+    def place_of(self, vcpu: Vcpu) -> str:
+        """Where a vCPU is in the kernel's code; empty if the image does not tell."""
+        return self._place(vcpu).text
 
     def chosen(self, vcpu: Vcpu) -> None:
         if vcpu is not self._vcpu:
@@ -65,7 +69,7 @@ class TurnRecorder:
         self._awaited = self._vcpu = self._stopped_by = None
 
     def _describe(self, vcpu: Vcpu) -> str:
-        place = self._place(vcpu.state.rip)
+        place = self._place(vcpu)
         parts = [f"runs {self._instructions:,} to {place}" if self._instructions else f"is at {place}"]
         if self._loads:
             parts.append(f"loads {self._loads} page{'s' if self._loads > 1 else ''}")
@@ -77,17 +81,10 @@ class TurnRecorder:
             parts.append("spins")
         return ", ".join(parts)
 
+    def _place(self, vcpu: Vcpu) -> Place:
+        return self._places.at(vcpu.state.cs.base + vcpu.state.rip)
+
     def _kind(self) -> Kind:
         if isinstance(self._stopped_by, Hlt | Pause) or self._awaited is not None:
             return Kind.WAIT
         return Kind.LOAD if self._loads and not self._instructions else Kind.ACCESS
-
-    def _place(self, address: int) -> str:
-        """`function+0x12 (main.c:34)`, as far as the image tells; else the address."""
-        found = self._vm.pager.image.symbols.at(address)
-        if found is None:
-            return f"{address:#x}"
-        symbol, offset = found
-        name = f"{symbol.name}+{offset:#x}" if offset else symbol.name
-        line = self._lines.at(address)
-        return name if line is None else f"{name} ({line})"

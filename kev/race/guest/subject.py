@@ -8,7 +8,7 @@ from typing import Final, Self
 import attrs
 
 from kev.boot.base import BootOptions
-from kev.engine.amdv.pool import HostPool
+from kev.engine.factory import engine_named
 from kev.machine.builder import MachineOptions
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.launcher import prepare
@@ -16,7 +16,6 @@ from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.files import guest_called, read_files
-from kev.race.guest.lines import SourceLines
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.source import ScheduledSource
@@ -39,7 +38,7 @@ _SHORT_SLICE: Final = 16
 """Instructions after which vCPUs alternate, to see how many have another vCPU beside them."""
 _MOST_SLICES: Final = 20_000
 
-_HOSTS: Final = HostPool()
+_ENGINES: Final = engine_named(keeps_hosts=True)
 
 
 class CannotRace(RaceError):
@@ -112,9 +111,9 @@ class GuestSubject:
 
     def tell(self, schedule: Schedule) -> Story:
         output = bytearray()
-        image = read_files(self.spec).image
         with guest_machine(self.spec, output, self._limit) as machine:
-            machine.witness = recorder = TurnRecorder(machine.vm, SourceLines(bytes(image.data)))
+            machine.witness = recorder = TurnRecorder(machine.vm)
+            machine.vm.place_of = recorder.place_of
             machine.run(RoughScheduler(schedule), fair=False)
             failure = self._judge(machine, output)
             return recorder.story(f"{self.spec.image} on {self.vcpus} vCPUs", failure)
@@ -173,7 +172,7 @@ def guest_machine(spec: MachineSpec, output: bytearray, limit: int) -> Iterator[
         protocol=resolved.boot,
         abi=resolved.abi,
         output=output.extend,
-        hosts=_HOSTS,
+        engines=_ENGINES,
     ).vm
     machine = GuestMachine(vm, files.image, limit)
     try:
