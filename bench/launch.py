@@ -15,6 +15,7 @@ from kev.addressing import GIB, MIB, TIB, Gpa
 from kev.engine.base import Budget
 from kev.exits import Hlt
 from kev.machine.launcher import prepare
+from kev.machine.step import Ran
 from kev.pager.source import FileSource
 
 TITLE: Final = "from the call to the first guest instruction"
@@ -72,9 +73,10 @@ def _launch(kernel: Path, memory: int) -> float:
     began = time.perf_counter()
     with FileSource(kernel) as source:
         vm = prepare(source, memory=memory, output=lambda _: None).vm
-        exit = vm.run_slice(vm.vcpus[0], Budget(seconds=1.0))
+        step = vm.run(vm.vcpus[0], Budget(seconds=1.0))
         ended = time.perf_counter()
-        assert isinstance(exit, Hlt), f"{kernel}: {vm.ending or exit}"
+        assert isinstance(step, Ran), f"{kernel}: {step}"
+        assert isinstance(step.exit, Hlt), f"{kernel}: {step}"
         vm.engine.close()
         vm.pager.close()
     return (ended - began) * 1e3

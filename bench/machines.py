@@ -14,7 +14,8 @@ from typing import Final
 from bench.transcript import Transcript
 from kev.guests.images import open_image, open_root_file_system
 from kev.machine.builder import MachineOptions
-from kev.machine.launcher import LaunchedMachine, prepare, run
+from kev.machine.launcher import prepare, run
+from kev.machine.machine import Machine
 
 QEMU: Final = shutil.which("qemu-system-x86_64")
 QEMU_MISSING: Final = "qemu-system-x86_64 is not installed"
@@ -22,7 +23,7 @@ _CHUNK: Final = 1 << 16
 
 
 @contextmanager
-def launched(guest: str, options: MachineOptions | None = None) -> Iterator[LaunchedMachine]:
+def launched(guest: str, options: MachineOptions | None = None) -> Iterator[Machine]:
     """One of kev's guests, ready to run. Its output goes nowhere."""
     free_machines()
     with open_image(guest) as (source, _):

@@ -60,10 +60,10 @@ def _counted_speed(slice_length: int) -> float:
     with launched(_LOOP, MachineOptions(virtual_time=True, boot_time=0)) as machine:
         vm = machine.vm
         vcpu = vm.vcpus[0]
-        vm.run_slice(vcpu, Budget(instructions=slice_length))
+        vm.run(vcpu, Budget(instructions=slice_length))
         before, began = vcpu.state.instructions, time.perf_counter()
         while vcpu.state.instructions - before < _COUNTED_INSTRUCTIONS:
-            vm.run_slice(vcpu, budget)
+            vm.run(vcpu, budget)
         seconds = time.perf_counter() - began
         vm.engine.close()
         vm.pager.close()

@@ -8,8 +8,8 @@ from typing import Final
 import attrs
 
 from kev.dev.serial.uart16550 import COM1
+from kev.engine.base import VcpuState
 from kev.exits import IoOut, Reply
-from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Controller, Vm
 
 _TIMED_LINE: Final = re.compile(rb"([ -~]+): ([0-9]+) <>\n")
@@ -40,7 +40,7 @@ class Transcript:
         """Appends what the guest is going to write."""
 
         def recording(controller: Controller) -> Controller:
-            def write(vcpu: Vcpu, exit: IoOut) -> Reply | None:
+            def write(vcpu: VcpuState, exit: IoOut) -> Reply | None:
                 if exit.port == COM1:
                     self.text.append(exit.value)
                     self._times.append(time.perf_counter())
@@ -48,7 +48,7 @@ class Transcript:
 
             return write
 
-        vm.wrap(IoOut, recording)
+        vm.handle(IoOut, recording(vm.controller(IoOut)))
 
     def seconds_between(self, first: bytes, last: bytes) -> float:
         """From the first time that `first` was written to the first time that `last` was. ValueError if one was not."""

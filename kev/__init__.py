@@ -8,14 +8,22 @@ from kev.version import __version__
 
 TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 
-__all__ = ["KevError", "RunReport", "__version__", "launch"]
+__all__ = ["KevError", "Machine", "RunReport", "__version__", "launch", "start"]
 
 if TYPE_CHECKING:
     from kev.errors import KevError as KevError
     from kev.machine.api import launch as launch
+    from kev.machine.machine import Machine as Machine
     from kev.machine.run_report import RunReport as RunReport
+    from kev.machine.start import start as start
 else:
-    _MODULES = {"KevError": "kev.errors", "RunReport": "kev.machine.run_report", "launch": "kev.machine.api"}
+    _MODULES = {
+        "KevError": "kev.errors",
+        "Machine": "kev.machine.machine",
+        "RunReport": "kev.machine.run_report",
+        "launch": "kev.machine.api",
+        "start": "kev.machine.start",
+    }
 
     def __getattr__(name: str) -> object:
         """Imports what is asked for: `import kev` itself takes next to no time, and `kev run` needs little of it."""
@@ -24,3 +32,6 @@ else:
         from importlib import import_module
 
         return getattr(import_module(_MODULES[name]), name)
+
+    def __dir__() -> list[str]:
+        return __all__

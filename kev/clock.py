@@ -6,8 +6,7 @@ so a TSC tick is a nanosecond.
 
 import heapq
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, Protocol
 
 
@@ -19,22 +18,25 @@ class Clock(Protocol):
 class WallClock:
     """Follows the host's monotonic clock."""
 
-    __slots__ = ("_start",)
+    __slots__ = ("_start", "_stopped")
 
     def __init__(self) -> None:
         self._start = time.perf_counter_ns()
+        self._stopped: int | None = None
 
     def now(self) -> int:
-        return time.perf_counter_ns() - self._start
+        stopped = self._stopped
+        return (time.perf_counter_ns() if stopped is None else stopped) - self._start
 
-    @contextmanager
-    def standing_still(self) -> Iterator[None]:
-        """No time passes for the machine meanwhile."""
-        before = time.perf_counter_ns()
-        try:
-            yield
-        finally:
-            self._start += time.perf_counter_ns() - before
+    def stop(self) -> None:
+        """No time passes for the machine until `go_on`."""
+        if self._stopped is None:
+            self._stopped = time.perf_counter_ns()
+
+    def go_on(self) -> None:
+        if self._stopped is not None:
+            self._start += time.perf_counter_ns() - self._stopped
+            self._stopped = None
 
 
 class VirtualClock:
@@ -51,6 +53,12 @@ class VirtualClock:
 
     def now(self) -> int:
         return self._now + self.in_slice()
+
+    def stop(self) -> None:
+        """Nothing: no time passes while no instruction is executed."""
+
+    def go_on(self) -> None:
+        """Nothing."""
 
     def advance(self, nanoseconds: int) -> None:
         self._now += nanoseconds

@@ -7,13 +7,14 @@ a run that nobody asked to log.
 from typing import Any, Final
 
 _logger: Any = None
+_level = ""
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def configure(level: str) -> None:
     """From now on, events of `level` (one of LEVELS) and above are written to stderr, a line each."""
-    global _logger
+    global _logger, _level
     import logging
     import sys
 
@@ -29,6 +30,12 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     _logger = structlog.get_logger("kev")
+    _level = level
+
+
+def is_debugging() -> bool:
+    """Whether events of level debug are written: what makes many of them need not be attached otherwise."""
+    return _level == "debug"
 
 
 def debug(event: str, **fields: object) -> None:

@@ -86,6 +86,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
             strict_ports=wishes["strict_ports"],
             output=_write,
             input_descriptor=_standard_input(),
+            interrupt_ends=True,
         )
     if report is not None:
         from kev.cli.output import write_json

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kev.addressing import MIB
 from kev.boot.base import BootOptions, Module
@@ -17,6 +17,7 @@ from kev.machine.launcher import prepare, run
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
 
 if TYPE_CHECKING:
+    from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
     from kev.observe.timeline import Timeline
     from kev.pager.policy import PagingPolicy
@@ -24,12 +25,48 @@ if TYPE_CHECKING:
 
 StrPath: TypeAlias = str | os.PathLike[str]
 _Source: TypeAlias = SynchronousSource | AsynchronousSource
+Image: TypeAlias = StrPath | _Source
+"""A file, the name of a guest that comes with kev, a URL, or a source of bytes."""
 
 _HOSTS: Final = HostPool()
 
 
 def launch(
-    image: StrPath | _Source,
+    image: Image,
+    *,
+    timeout: float | None = None,
+    output: Callable[[bytes], object] | None = None,
+    input_descriptor: int | None = None,
+    interrupt_ends: bool = False,
+    **wishes: Any,
+) -> "RunReport":
+    """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
+
+    `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, or a source of bytes. What is not said
+    about the machine is as the guest wants it, or else 256 MiB, one vCPU, no disk, and the protocol that the image is made for;
+    `opened` has the keywords that say it.
+
+    - `timeout`: ends the run after so many seconds.
+    - `output` is given what the guest prints, as it comes; without it, the report has it. Input for COM1 is read from
+      `input_descriptor`.
+    - `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine is closed.
+
+    KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
+
+    May be called from several threads: guest code runs without the interpreter's lock. In a trio program, use `kev.start`.
+    Launching takes less once a guest has run in this process.
+    """
+    with opened(image, **wishes) as machine:
+        if output is None:
+            machine.keep_output()
+        else:
+            machine.vm.console.output.subscribe(output)
+        return run(machine, timeout=timeout, input_descriptor=input_descriptor, interrupt_ends=interrupt_ends)
+
+
+@contextmanager
+def opened(
+    image: Image,
     *,
     memory: int | None = None,
     vcpus: int | None = None,
@@ -41,33 +78,18 @@ def launch(
     source_delay: "SourceDelay | None" = None,
     timeline: bool = False,
     seed: int | None = None,
-    timeout: float | None = None,
     lenient_msr: bool = False,
     strict_ports: bool = False,
-    output: Callable[[bytes], object] | None = None,
-    input_descriptor: int | None = None,
-) -> "RunReport":
-    """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
-
-    `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, or a source of bytes. What is not said
-    about the machine is as the guest wants it, or else 256 MiB, one vCPU, no disk, and the protocol that the image is made for.
+) -> Iterator["Machine"]:
+    """A machine that is ready to run, with the files it is made from open; it is closed at the end.
 
     - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `command_line`: the kernel's.
     - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
       at most one of each, but several of "virtio-pci" and two of "ide".
     - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
-    - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
-      and load into the report.
+    - `seed`: makes the run repeatable, bit for bit. `timeline`: puts every violation and load into the report.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
-    - `output` is given what the guest prints, as it comes; without it, the report has it. Input for COM1 is read from
-      `input_descriptor`.
-
-    KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
-
-    May be called from several threads: guest code runs without the interpreter's lock. In a trio program, use a thread of its own:
-    `await trio.to_thread.run_sync(partial(kev.launch, image))`. Launching takes less once a guest has run in this process.
     """
-    printed = bytearray()
     with ExitStack() as files:
         source, guest = files.enter_context(_opened(image))
         wanted = guest or UNKNOWN
@@ -88,14 +110,13 @@ def launch(
             policy=paging,
             timeline=_new_timeline() if timeline else None,
             seed=seed,
-            output=printed.extend if output is None else output,
             hosts=_HOSTS,
         )
-        report = run(machine, timeout=timeout, input_descriptor=input_descriptor)
-    return report if output is not None else report.with_output(bytes(printed))
+        files.callback(machine.close)
+        yield machine
 
 
-def _opened(image: StrPath | _Source) -> AbstractContextManager[tuple[_Source, Guest | None]]:
+def _opened(image: Image) -> AbstractContextManager[tuple[_Source, Guest | None]]:
     if isinstance(image, str | os.PathLike):
         return open_image_or_url(os.fspath(image))
     return nullcontext((image, None))

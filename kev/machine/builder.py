@@ -123,15 +123,13 @@ class GuestAddressSpace(NamedTuple):
 class VmBuilder:
     """Builds one machine from a pager whose boot information is complete."""
 
-    def __init__(
-        self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions, output: Callable[[bytes], object]
-    ) -> None:
+    def __init__(self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions) -> None:
         """MachineError if `options` ask for what there is not."""
         if not 1 <= options.vcpus <= MAX_VCPUS:
             raise MachineError(f"{options.vcpus} vCPUs: a machine has 1 to {MAX_VCPUS}")
         self._options = options
         self._pager = pager
-        self._console = Console(output)
+        self._console = Console()
         self._engine = AmdvEngine(space.host, space.table, space.release)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
@@ -158,6 +156,8 @@ class VmBuilder:
             clock=self._clock,
             timers=self._timers,
             console=self._console,
+            memory=self._memory,
+            controllers=self._controllers,
         )
         machine = self._surroundings(vm)
         vm.com1 = attach_platform(self._buses, machine)
@@ -210,10 +210,10 @@ class VmBuilder:
         self._violations.map_readable(SVIRTB_GPA, page)
 
     def _connect(self, vm: Vm) -> None:
-        buses, interrupts = self._buses, self._interrupts
-        ports = PortController(buses.ports, interrupts)
-        mmio = MmioController(buses.mmio, interrupts, self._violations.stored)
-        msrs = MsrController(buses.msrs, interrupts, self._counters)
+        buses = self._buses
+        ports = PortController(buses.ports)
+        mmio = MmioController(buses.mmio, self._violations.stored)
+        msrs = MsrController(buses.msrs, self._counters)
         hypercalls = KevHypercalls(vm.exit, self._console.write, self._memory.read_virtual)
         vm.handle(EptViolation, self._violations.handle)
         vm.handle(IoIn, ports.read)
@@ -224,5 +224,5 @@ class VmBuilder:
         vm.handle(Wrmsr, msrs.write)
         vm.handle(Rdtsc, msrs.read_time_stamp_counter)
         vm.handle(Cpuid, CpuidController(len(self._vcpus), self._controllers.local_apics.is_enabled).handle)
-        vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics, interrupts).handle)
+        vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, hypercalls.handle)

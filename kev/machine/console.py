@@ -1,8 +1,9 @@
 """Where the guest's output goes."""
 
 import time
-from collections.abc import Callable
 from typing import Final
+
+from kev.subscribers import Subscribers
 
 _LONGEST_DEBUG_LINE: Final = 4096
 """Bytes that are kept back while no line ends."""
@@ -11,10 +12,11 @@ _LONGEST_DEBUG_LINE: Final = 4096
 class Console:
     """Collects what the guest prints and passes it on a line at a time, or when the machine says that it is time."""
 
-    __slots__ = ("_buffer", "_debug_line", "_sink", "first_output")
+    __slots__ = ("_buffer", "_debug_line", "first_output", "output")
 
-    def __init__(self, sink: Callable[[bytes], object]) -> None:
-        self._sink = sink
+    def __init__(self) -> None:
+        self.output: Final[Subscribers[[bytes]]] = Subscribers()
+        """Are given what the guest prints."""
         self._buffer = bytearray()
         self._debug_line = bytearray()
         self.first_output: float | None = None
@@ -43,8 +45,9 @@ class Console:
 
     def flush(self) -> None:
         if self._buffer:
-            self._sink(bytes(self._buffer))
+            data = bytes(self._buffer)
             self._buffer.clear()
+            self.output(data)
 
     def close(self) -> None:
         """Passes on what is left when the run has ended."""

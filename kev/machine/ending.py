@@ -5,6 +5,8 @@ from typing import NamedTuple, Self
 
 
 class EndingKind(Enum):
+    RUNNING = "running"
+    """Not yet at all."""
     EXITED = "exited"
     """The guest ended itself."""
     DIED = "died"
@@ -12,6 +14,8 @@ class EndingKind(Enum):
     INTERRUPTED = "interrupted"
     """Ctrl-C."""
     TIMED_OUT = "timed out"
+    STOPPED = "stopped"
+    """Whoever holds the machine ended it."""
 
 
 EXIT_CODE_DIED = 3
@@ -25,6 +29,14 @@ class Ending(NamedTuple):
     kind: EndingKind
     exit_code: int
     message: str = ""
+
+    def __str__(self) -> str:
+        return self.message or f"exit code {self.exit_code}"
+
+    @classmethod
+    def running(cls) -> Self:
+        """What stands in a report while the run goes on."""
+        return cls(EndingKind.RUNNING, 0, "still running")
 
     @classmethod
     def exited(cls, exit_code: int) -> Self:
@@ -43,6 +55,11 @@ class Ending(NamedTuple):
     def left(cls) -> Self:
         """The user left the console with Ctrl-A x."""
         return cls(EndingKind.INTERRUPTED, 0, "left the console")
+
+    @classmethod
+    def stopped(cls) -> Self:
+        """Whoever holds the machine has ended it."""
+        return cls(EndingKind.STOPPED, 0, "stopped")
 
     @classmethod
     def timed_out(cls, seconds: float) -> Self:

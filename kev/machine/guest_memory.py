@@ -36,16 +36,28 @@ class PagedMemory:
 
     def read_virtual(self, registers: PagingRegisters, gva: Gva, length: int) -> bytes:
         """The bytes at a guest-virtual address, permissions aside. DeviceError where the guest maps nothing."""
-        found = b""
-        while len(found) < length:
-            address = gva + len(found)
-            size = min(length - len(found), PAGE_SIZE - page_offset(address))
+        return b"".join(self.read(gpa, size) for gpa, size in self._translated(registers, gva, length))
+
+    def write_virtual(self, registers: PagingRegisters, gva: Gva, data: bytes) -> None:
+        """Writes all of `data` to a guest-virtual address, permissions aside, or nothing. DeviceError where nothing is mapped."""
+        done = 0
+        pages = list(self._translated(registers, gva, len(data)))
+        for gpa, _ in pages:
+            self._locate(gpa, Access.WRITE)
+        for gpa, size in pages:
+            self.write(gpa, data[done : done + size])
+            done += size
+
+    def _translated(self, registers: PagingRegisters, gva: Gva, length: int) -> Iterator[tuple[Gpa, int]]:
+        """The guest-physical addresses and sizes that [gva, gva + length) consists of, page by page."""
+        end = gva + length
+        while gva < end:
+            size = min(end - gva, PAGE_SIZE - page_offset(gva))
             try:
-                gpa = translate(self._read_entry, registers, address)
+                yield translate(self._read_entry, registers, gva), size
             except GuestFault as fault:
-                raise DeviceError(f"guest-virtual address {address:#x} is not mapped by the guest") from fault
-            found += self.read(gpa, size)
-        return found
+                raise DeviceError(f"guest-virtual address {gva:#x} is not mapped by the guest") from fault
+            gva = Gva(gva + size)
 
     def _read_entry(self, gpa: int, size: int) -> int:
         return int.from_bytes(self.read(Gpa(gpa), size), "little")

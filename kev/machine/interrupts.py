@@ -1,10 +1,11 @@
 """Between the interrupt controllers and the processors: the pins of the vCPUs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from kev.engine.base import Engine, EntryState, SegmentRegister
 from kev.machine.vcpu import ActivityState, Vcpu
+from kev.subscribers import Subscribers
 
 _REAL_MODE_DATA: Final = SegmentRegister(0, 0, 0xFFFF, 0x93)
 _REAL_MODE_CODE_ACCESS: Final = 0x9B
@@ -43,8 +44,12 @@ class Interrupts:
         self._hurried = hurried
         self._vcpus = vcpus
         self._controllers: Controllers | None = None
-        self._offered: list[int | None] = [None] * len(vcpus)
-        self.on_runnable: Callable[[], None] = _ignore
+        self.offered: Final[list[int | None]] = [None] * len(vcpus)
+        """The vector that each vCPU is offered, until the controllers know that it was taken."""
+        self.runnable: Final[Subscribers[[]]] = Subscribers()
+        """Are told that a vCPU can go on that could not."""
+        self.taken: Final[Subscribers[[Vcpu, int]]] = Subscribers()
+        """Are told of a vector that a vCPU has taken."""
         self.executing: int | None = None
         """The vCPU on the CPU."""
 
@@ -54,12 +59,14 @@ class Interrupts:
 
     def synchronize(self, vcpu: Vcpu) -> None:
         """Tells the controllers of a vector the vCPU has taken meanwhile. Called before anything looks at their state."""
-        if self._offered[vcpu.index] is None:
+        if self.offered[vcpu.index] is None:
             return
         taken = self._engine.interrupt_taken(vcpu.state)
         if taken is not None and self._controllers is not None:
-            self._offered[vcpu.index] = None
+            self.offered[vcpu.index] = None
             self._controllers.acknowledge(vcpu.index, taken)
+            if self.taken:
+                self.taken(vcpu, taken)
 
     def interrupt_changed(self, vcpu: int) -> None:
         """Offers the vCPU what is pending now, and wakes it from HLT."""
@@ -68,8 +75,8 @@ class Interrupts:
         target = self._vcpus[vcpu]
         self.synchronize(target)
         vector = self._controllers.pending(vcpu)
-        if vector != self._offered[vcpu]:
-            self._offered[vcpu] = vector
+        if vector != self.offered[vcpu]:
+            self.offered[vcpu] = vector
             self._engine.raise_interrupt(target.state, vector)
         if vector is not None and target.state.interrupts_enabled:
             self._wake(target)
@@ -87,7 +94,7 @@ class Interrupts:
         if target.activity is ActivityState.ACTIVE:
             self._engine.yield_soon()
         target.activity = ActivityState.WAIT_FOR_SIPI
-        self._offered[vcpu] = None
+        self.offered[vcpu] = None
         self._engine.raise_interrupt(target.state, None)
 
     def startup(self, vcpu: int, vector: int) -> None:
@@ -96,7 +103,7 @@ class Interrupts:
             return
         target.startup = startup_state(vector)
         target.activity = ActivityState.ACTIVE
-        self.on_runnable()
+        self.runnable()
 
     def _hurry(self, vcpu: int) -> None:
         if self._hurried and self.executing is not None and self.executing != vcpu:
@@ -105,8 +112,4 @@ class Interrupts:
     def _wake(self, vcpu: Vcpu) -> None:
         if vcpu.activity is ActivityState.HLT:
             vcpu.activity = ActivityState.ACTIVE
-            self.on_runnable()
-
-
-def _ignore() -> None:
-    """Nobody has to be told."""
+            self.runnable()

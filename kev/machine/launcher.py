@@ -4,20 +4,21 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+from kev import log
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
-from kev.clock import WallClock
-from kev.engine.base import Budget
-from kev.exits import EptViolation, Exit, PreemptionTimer
 from kev.machine.builder import DriveKind, GuestAddressSpace, MachineOptions, VmBuilder
-from kev.machine.ending import Ending, EndingKind
+from kev.machine.ending import EXIT_CODE_INTERRUPTED, Ending
 from kev.machine.launch_times import LaunchTimes
+from kev.machine.machine import Machine
 from kev.machine.pc import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
-from kev.machine.vcpu import ActivityState
+from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
+from kev.machine.step import Ran
 from kev.machine.vm import Vm
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, SynchronousSource
@@ -34,17 +35,6 @@ _HEAD_START: Final = 0.02  # seconds
 _VIRTIO_BLOCK: Final = VirtioTransport(range(VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_GPA + PAGE_SIZE), VIRTIO_BLOCK_IRQ)
 
 
-class LaunchedMachine(NamedTuple):
-    """A machine that is ready to run."""
-
-    vm: Vm
-    image: str
-    times: LaunchTimes
-    policy: PagingPolicy
-    timeline: "Timeline | None"
-    seed: int | None = None
-
-
 def prepare(
     source: SynchronousSource | AsynchronousSource,
     *,
@@ -55,9 +45,9 @@ def prepare(
     policy: PagingPolicy | None = None,
     timeline: "Timeline | None" = None,
     seed: int | None = None,
-    output: Callable[[bytes], object],
+    output: Callable[[bytes], object] | None = None,
     hosts: "HostPool | None" = None,
-) -> LaunchedMachine:
+) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
     `protocol` names a boot protocol; by default the image says which. `policy` says which pages to load besides those the guest
@@ -81,11 +71,19 @@ def prepare(
     entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
     policy.attach(pager)
     registered = time.perf_counter()
-    vm = VmBuilder(pager, space, options, output).build(entry)
+    vm = VmBuilder(pager, space, options).build(entry)
+    if output is not None:
+        vm.console.output.subscribe(output)
+    if log.is_debugging():
+        from kev.machine.event_log import EventLog
+
+        EventLog.attach(vm)
     if timeline is not None:
-        timeline.attach(vm)
+        from kev.machine.watching import watch
+
+        watch(vm, timeline)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
-    return LaunchedMachine(vm, source.name, times, policy, timeline, seed)
+    return Machine(vm, source.name, times, policy, timeline, seed)
 
 
 def _disk(source: SynchronousSource) -> "BlockBackend":
@@ -98,53 +96,61 @@ def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:
     return (_VIRTIO_BLOCK,) if any(drive.kind is DriveKind.VIRTIO for drive in options.drives) else ()
 
 
-def run(machine: LaunchedMachine, *, timeout: float | None = None, input_descriptor: int | None = None) -> "RunReport":
-    """Runs a machine to its end. `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`."""
-    vm = machine.vm
+def run(
+    machine: Machine, *, timeout: float | None = None, input_descriptor: int | None = None, interrupt_ends: bool = True
+) -> "RunReport":
+    """Runs a machine to its end, and closes it.
+
+    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`. SIGINT ends the run; it is then raised
+    as a KeyboardInterrupt unless `interrupt_ends`, which says that it is an `Ending` like others.
+    """
     try:
-        with _interrupts_end(vm):
-            _run_vm(machine, timeout, input_descriptor)
-        ended = time.perf_counter()
-        ending = _ending(vm)
-        screen = vm.screen.text
+        with _interrupts_end(machine):
+            _run(machine, timeout, input_descriptor)
+        machine.note_end()
+        report = machine.report()
     finally:
-        vm.console.close()
-        vm.engine.close()
-        vm.pager.close()
-    return _report(machine, ending, ended, screen)
+        machine.close()
+    if report.exit_code == EXIT_CODE_INTERRUPTED and report.was_interrupted and not interrupt_ends:
+        raise KeyboardInterrupt
+    return report
 
 
-def _run_vm(machine: LaunchedMachine, timeout: float | None, input_descriptor: int | None) -> None:
+def _run(machine: Machine, timeout: float | None, input_descriptor: int | None) -> None:
     vm = machine.vm
-    exit = None
-    if not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None:
+    started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
+    scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
+    if started:
         _run_without_waiting(machine.policy.before_run())
-        if vm.ending is None:
-            exit = _run_head_start(vm)
+        _run_head_start(vm, scheduler)
         if vm.ending is not None:
             return
     # The imports take longer than what a guest waits for when it measures time.
-    with vm.clock.standing_still() if isinstance(vm.clock, WallClock) else nullcontext():
-        import trio
+    vm.clock.stop()
+    import trio
 
-        from kev.machine.runtime import Runtime
-        from kev.machine.schedule import FreeScheduler, SeededScheduler
+    from kev.machine.driving import drive
 
-    policy = machine.policy if exit is None else None
-    scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
-    trio.run(Runtime(vm, scheduler, policy).run, timeout, input_descriptor, exit)
+    vm.clock.go_on()
+    main = threading.current_thread() is threading.main_thread()
+    trio.run(
+        partial(
+            drive,
+            machine,
+            scheduler=scheduler,
+            timeout=timeout,
+            input_descriptor=input_descriptor,
+            watch_signals=main,
+            policy_has_run=started,
+        )
+    )
 
 
-def _run_head_start(vm: Vm) -> Exit:
+def _run_head_start(vm: Vm, scheduler: Scheduler) -> None:
     """Most of what a short run needs is over before the runtime, which takes longer to import, would have been there."""
-    remaining, end = _HEAD_START, time.perf_counter() + _HEAD_START
-    while True:
-        exit = vm.run_slice(vm.vcpus[0], Budget(seconds=remaining))
-        remaining = end - time.perf_counter()
-        runs = vm.ending is None and vm.vcpus[0].activity is ActivityState.ACTIVE
-        if not runs or remaining <= 0 or not isinstance(exit, PreemptionTimer):
-            return exit
-        vm.timers.run_due()
+    end = time.perf_counter() + _HEAD_START
+    while isinstance(vm.step(scheduler), Ran) and time.perf_counter() < end:
+        pass
 
 
 def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -157,50 +163,13 @@ def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 @contextmanager
-def _interrupts_end(vm: Vm) -> Iterator[None]:
+def _interrupts_end(machine: Machine) -> Iterator[None]:
     """Makes Ctrl-C end the run, also while there is no runtime yet to see it. In other threads nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, lambda *_: vm.end(Ending.interrupted()))
+    before = signal.signal(signal.SIGINT, lambda *_: machine.vm.end(Ending.interrupted()))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _ending(vm: Vm) -> Ending:
-    """How the run ended; if it was cut short, with the place of every vCPU."""
-    ending = vm.ending
-    assert ending is not None
-    if ending.kind in (EndingKind.TIMED_OUT, EndingKind.INTERRUPTED) and ending.exit_code:
-        return ending._replace(message=f"{ending.message}: {vm.places()}")
-    return ending
-
-
-def _report(machine: LaunchedMachine, ending: Ending, ended: float, screen: str) -> "RunReport":
-    from kev.machine.run_report import RunReport
-
-    vm, times = machine.vm, machine.times
-    first_output = vm.console.first_output
-    timeline = machine.timeline
-    return RunReport(
-        image=machine.image,
-        ending=ending,
-        pages_loaded=vm.pager.statistics.loads,
-        image_pages=vm.pager.image_pages,
-        ram_pages=vm.pager.ram_pages,
-        violations=vm.exits[EptViolation],
-        page_waits=vm.page_waits,
-        paging={"policy": machine.policy.name, **machine.policy.figures()},
-        exits={kind.__name__: count for kind, count in vm.exits.items() if count},
-        phases=times.phases(vm.first_instruction, first_output, ended),
-        screen=screen,
-        timeline=None if timeline is None else _describe(timeline, machine),
-    )
-
-
-def _describe(timeline: "Timeline", machine: LaunchedMachine) -> dict[str, Any]:
-    from kev.observe.timeline_json import describe
-
-    return describe(timeline, machine.vm.pager, machine.times.began)

@@ -1,10 +1,10 @@
 """What a run was like, as numbers."""
 
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import attrs
 
-from kev.machine.ending import Ending
+from kev.machine.ending import Ending, EndingKind
 
 _LEFT_OUT: Final = frozenset(("ending", "output", "screen", "timeline"))
 
@@ -55,8 +55,10 @@ class RunReport:
     def exit_code(self) -> int:
         return self.ending.exit_code
 
-    def with_output(self, output: bytes) -> Self:
-        return attrs.evolve(self, output=output)
+    @property
+    def was_interrupted(self) -> bool:
+        """Ctrl-C ended the run."""
+        return self.ending.kind is EndingKind.INTERRUPTED
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON holds it: all but what the guest printed."""

@@ -1,17 +1,23 @@
-"""A virtual machine: vCPUs, memory, devices, and what each exit means to them."""
+"""A virtual machine: vCPUs, memory, devices, and what each exit means to them.
+
+It is driven from outside, step by step: `Vm.step` lets a vCPU run for a slice and says what that came to. A step neither waits nor
+does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.race.guest.machine` by a schedule.
+"""
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
 from kev.dev.display.screen import TextScreen
+from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.serial.uart16550 import SerialPort
-from kev.engine.base import Budget, Engine, Service
+from kev.engine.base import Budget, Engine, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
+    EptViolation,
     Exit,
     Hlt,
     IoIn,
@@ -25,20 +31,35 @@ from kev.exits import (
 )
 from kev.machine.console import Console
 from kev.machine.ending import Ending
+from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
-from kev.machine.vcpu import ActivityState, Unfinished, Vcpu
+from kev.machine.schedule import Scheduler
+from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
+from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 
-Controller: TypeAlias = Callable[[Vcpu, Any], Reply | None]
+Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
 
 
-class WaitObserver(Protocol):
-    """Is told of vCPUs that wait for pages."""
+class VmObserver:
+    """Is told what happens in a machine, of which nothing may be changed on the way. What is not overridden does nothing."""
+
+    def exit_began(self, vcpu: Vcpu, exit: Exit) -> None:
+        """The exit is about to be serviced."""
+
+    def exit_ended(self, vcpu: Vcpu, exit: Exit, reply: Reply | None) -> None:
+        """It is finished; or it ends the slice: None."""
+
+    def slice_ended(self, vcpu: Vcpu, exit: Exit) -> None:
+        """A vCPU has given up the CPU."""
+
+    def interrupted(self, vcpu: Vcpu, vector: int) -> None:
+        """A vCPU has taken an external interrupt, since the last exit or the beginning of its slice."""
 
     def suspended(self, vcpu: Vcpu, gpa: Gpa) -> None:
-        """A vCPU has given up the CPU until the page at `gpa` is there."""
+        """A vCPU waits for the page at `gpa`."""
 
     def resumed(self, vcpu: Vcpu) -> None:
         """Its page is there, or cannot be had."""
@@ -49,7 +70,7 @@ _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
 
 
 class Vm:
-    """One machine. `kev.machine.builder` puts it together and `kev.machine.runtime` runs it."""
+    """One machine. `kev.machine.builder` puts it together."""
 
     def __init__(
         self,
@@ -61,6 +82,8 @@ class Vm:
         clock: WallClock | VirtualClock,
         timers: TimerQueue,
         console: Console,
+        memory: PagedMemory,
+        controllers: InterruptControllers,
     ) -> None:
         self.pager: Final = pager
         self.engine: Final = engine
@@ -69,6 +92,8 @@ class Vm:
         self.clock: Final = clock
         self.timers: Final = timers
         self.console: Final = console
+        self.memory: Final = memory
+        self.controllers: Final = controllers
         self.screen: Final = TextScreen(pager)
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
@@ -81,20 +106,26 @@ class Vm:
         """When guest code ran first, by `time.perf_counter`."""
         self.page_waits = 0
         """How often a vCPU gave up the CPU to wait for a page."""
-        self.wait_observer: WaitObserver | None = None
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
-        self._controllers: dict[type, Controller] = {Pause: _end_slice}
+        self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
+        self._observers: Final[list[VmObserver]] = []
         timers.on_earlier = self._shorten_slice
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
 
     def handle(self, kind: type, controller: Controller) -> None:
         """Makes `controller` finish every exit of this kind."""
         self._controllers[kind] = controller
-        self.exits[kind] = 0
+        self.exits.setdefault(kind, 0)
 
-    def wrap(self, kind: type, wrapper: Callable[[Controller], Controller]) -> None:
-        """Puts something between the exits of this kind and what finishes them."""
-        self._controllers[kind] = wrapper(self._controllers[kind])
+    def controller(self, kind: type) -> Controller:
+        """What finishes the exits of this kind."""
+        return self._controllers[kind]
+
+    def observe(self, observer: VmObserver) -> None:
+        """Tells `observer` what happens from now on, besides those who are told already."""
+        if not self._observers:
+            self.interrupts.taken.subscribe(self._note_interrupt)
+        self._observers.append(observer)
 
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
@@ -108,17 +139,51 @@ class Vm:
 
     # Running.
 
-    def run_slice(self, vcpu: Vcpu, budget: Budget) -> Exit:
-        """Runs one vCPU until an exit that is not finished on the spot. Whatever kills the guest ends the run."""
+    @property
+    def virtual_time(self) -> bool:
+        """Time is derived from instructions."""
+        return self._virtual is not None
+
+    def step(self, scheduler: Scheduler) -> Step:
+        """Lets the vCPU that `scheduler` chooses run for a slice; says what that came to, or why nobody can run."""
+        if self.ending is not None:
+            return Ended(self.ending)
+        self.timers.run_due()
+        runnable = [vcpu.index for vcpu in self.vcpus if vcpu.runnable]
+        if not runnable:
+            return self.idle()
+        decision = scheduler.next(runnable)
+        return self.run(self.vcpus[decision.vcpu], decision.budget)
+
+    def run(self, vcpu: Vcpu, budget: Budget) -> Step:
+        """Runs one vCPU, which must be runnable, until an exit that is not finished on the spot. A guest that dies ends the run."""
         if self.first_instruction is None:
             self.first_instruction = time.perf_counter()
         try:
             exit = self._run(vcpu, budget)
         except KevError as error:
             self.end(Ending.died(f"{self.where(vcpu)}: {error}"))
-            exit = PreemptionTimer()
         self.console.flush()
-        return exit
+        if self.ending is not None:
+            return Ended(self.ending)
+        if type(exit) is EptViolation and vcpu.needs is None:
+            vcpu.needs = exit.gpa
+        if vcpu.needs is not None:
+            return NeedsPage(vcpu.index, vcpu.needs)
+        return Ran(vcpu.index, exit)
+
+    def idle(self) -> Step:
+        """What there is to wait for when nobody can run. If nothing is, the run ends. In virtual time a timer is due at once."""
+        deadline = self.timers.next_deadline()
+        if any(vcpu.needs is not None for vcpu in self.vcpus):
+            return Idle(None if self._virtual is not None else deadline)
+        if not self._interruptible or (deadline is None and not self.expects_input):
+            self.end(self._halted_for_ever())
+            assert self.ending is not None
+            return Ended(self.ending)
+        if self._virtual is not None and deadline is not None:
+            self._virtual.advance_to(deadline)
+        return Idle(deadline)
 
     def _run(self, vcpu: Vcpu, budget: Budget) -> Exit:
         engine, state = self.engine, vcpu.state
@@ -132,6 +197,8 @@ class Vm:
         if self._virtual is not None:
             self._virtual.advance(state.instructions - before)
         self.interrupts.synchronize(vcpu)
+        for observer in self._observers:
+            observer.slice_ended(vcpu, exit)
         if isinstance(exit, Hlt):
             self.exits[Hlt] += 1
             self._halt(vcpu)
@@ -162,75 +229,97 @@ class Vm:
         vcpu.activity = ActivityState.HLT
         self.interrupts.interrupt_changed(vcpu.index)
 
+    # Exits.
+
     def _service_of(self, vcpu: Vcpu) -> Service:
-        controllers, exits = self._controllers, self.exits
+        index, state = vcpu.index, vcpu.state
+        controllers, exits, observers = self._controllers, self.exits, self._observers
+        interrupts, offered = self.interrupts, self.interrupts.offered
 
         def service(exit: Exit) -> Reply | None:
             kind = type(exit)
             exits[kind] += 1
+            if offered[index] is not None:
+                # Whatever looks at the interrupt controllers must know which vector the vCPU has taken meanwhile.
+                interrupts.synchronize(vcpu)
+            if observers:
+                return self._observed(vcpu, exit)
             try:
-                return controllers[kind](vcpu, exit)
+                return controllers[kind](state, exit)
             except PageAbsent as absent:
                 return self._put_off(vcpu, exit, absent.gpa)
 
         return service
 
+    def _observed(self, vcpu: Vcpu, exit: Exit) -> Reply | None:
+        for observer in self._observers:
+            observer.exit_began(vcpu, exit)
+        reply: Reply | None = None
+        try:
+            reply = self._controllers[type(exit)](vcpu.state, exit)
+        except PageAbsent as absent:
+            reply = self._put_off(vcpu, exit, absent.gpa)
+        finally:
+            for observer in self._observers:
+                observer.exit_ended(vcpu, exit, reply)
+        return reply
+
+    def _note_interrupt(self, vcpu: Vcpu, vector: int) -> None:
+        for observer in self._observers:
+            observer.interrupted(vcpu, vector)
+
     def _put_off(self, vcpu: Vcpu, exit: Exit, gpa: Gpa) -> Reply | None:
-        """A device needs a page that has to be awaited: the exit is finished by `finish`, before the vCPU goes on."""
-        vcpu.unfinished = Unfinished(exit, gpa)
+        """A device needs a page that has to be awaited: the exit is finished by `go_on`, before the vCPU runs again."""
+        vcpu.needs, vcpu.unfinished = gpa, exit
         if isinstance(exit, _RESTARTED_BY_THE_MACHINE):
             self.engine.yield_soon()
             return 0
         return None
 
-    def finish(self, vcpu: Vcpu) -> None:
-        """Repeats the exit that was put off. It may be put off again, for another page."""
-        assert vcpu.unfinished is not None
-        exit = vcpu.unfinished.exit
-        vcpu.unfinished = None
-        reply = self._services[vcpu.index](exit)
+    async def load_page(self, vcpu: Vcpu) -> None:
+        """Waits for the page that a vCPU needs, and for those that it needs next to finish its exit. A failed load ends the run."""
+        while vcpu.needs is not None and self.ending is None:
+            self.page_waits += 1
+            gpa = vcpu.needs
+            for observer in self._observers:
+                observer.suspended(vcpu, gpa)
+            try:
+                await self.pager.load_page(gpa)
+            except KevError as error:
+                self.end(Ending.died(f"{self.where(vcpu)}: {error}"))
+            for observer in self._observers:
+                observer.resumed(vcpu)
+            if self.ending is None:
+                self._go_on(vcpu)
+
+    def _go_on(self, vcpu: Vcpu) -> None:
+        """The page that the vCPU needed is there: repeats the exit that was put off, which may need another."""
+        exit = vcpu.unfinished
+        vcpu.needs = vcpu.unfinished = None
+        if exit is None:
+            return
+        try:
+            reply = self._services[vcpu.index](exit)
+        except KevError as error:
+            self.end(Ending.died(f"{self.where(vcpu)}: {error}"))
+            return
         if reply is not None and not isinstance(exit, _RESTARTED_BY_THE_MACHINE):
             self.engine.complete(vcpu.state, exit, reply)
 
-    async def load_page(self, vcpu: Vcpu, gpa: Gpa) -> None:
-        """Waits for a page that has to be awaited. A failed load ends the run."""
-        self.page_waits += 1
-        observer = self.wait_observer
-        if observer is not None:
-            observer.suspended(vcpu, gpa)
-        try:
-            await self.pager.load_page(gpa)
-        except KevError as error:
-            self.end(Ending.died(f"{self.where(vcpu)}: {error}"))
-        if observer is not None:
-            observer.resumed(vcpu)
-
-    # Time.
+    # Reports.
 
     @property
-    def interruptible(self) -> bool:
+    def _interruptible(self) -> bool:
         """An interrupt would wake one of the vCPUs."""
         return any(vcpu.activity is ActivityState.HLT and vcpu.state.interrupts_enabled for vcpu in self.vcpus)
-
-    def idle_seconds(self) -> float:
-        """How long an idle machine may sleep: until its next timer. With a virtual clock the time passes at once."""
-        deadline = self.timers.next_deadline()
-        if deadline is None:
-            return float("inf")
-        if self._virtual is not None:
-            self._virtual.advance_to(deadline)
-            return 0.0
-        return max(deadline - self.clock.now(), 0) / _NANOSECONDS
-
-    # Reports.
 
     def where(self, vcpu: Vcpu) -> str:
         """The place a vCPU is at, for messages."""
         return f"vCPU {vcpu.index} at RIP {vcpu.state.rip:#x}"
 
-    def places(self) -> str:
+    def places(self) -> list[str]:
         """Where every vCPU is, with the kernel's symbol if there is one."""
-        return ", ".join(self._describe_place(vcpu) for vcpu in self.vcpus)
+        return [self._describe_place(vcpu) for vcpu in self.vcpus]
 
     def _describe_place(self, vcpu: Vcpu) -> str:
         if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
@@ -239,7 +328,7 @@ class Vm:
         symbol = _symbol_at(self.pager.image, vcpu.state.rip)
         return place if symbol is None else f"{place} in {symbol}"
 
-    def halted_for_ever(self) -> Ending:
+    def _halted_for_ever(self) -> Ending:
         """Nobody can run, and nothing is left that could change that."""
         states = ", ".join(_describe_activity(vcpu) for vcpu in self.vcpus)
         return Ending.died(f"halted for ever: {states}; no timer is set and no interrupt can come")
@@ -253,7 +342,7 @@ class Vm:
         )
 
 
-def _end_slice(_vcpu: Vcpu, _exit: Exit) -> None:
+def _end_slice(_vcpu: VcpuState, _exit: Exit) -> None:
     """The exit is for the scheduler."""
 
 

@@ -5,11 +5,11 @@ from itertools import pairwise
 from statistics import median
 
 from kev.addressing import MIB, PAGE_SIZE
+from kev.engine.base import VcpuState
 from kev.exits import EptViolation, Reply
 from kev.guests.images import open_image
 from kev.host_memory import HostMemory
 from kev.machine.launcher import prepare, run
-from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Controller
 from kev.measure.case import Metrics
 from kev.pager.image import Segment
@@ -22,7 +22,7 @@ def measure_violations() -> Metrics:
     stamps: list[tuple[int, int]] = []
 
     def watch(handle: Controller) -> Controller:
-        def watched(vcpu: Vcpu, exit: EptViolation) -> Reply | None:
+        def watched(vcpu: VcpuState, exit: EptViolation) -> Reply | None:
             stamps.append((time.perf_counter_ns(), exit.gpa))
             return handle(vcpu, exit)
 
@@ -30,7 +30,7 @@ def measure_violations() -> Metrics:
 
     with open_image("touch") as (source, _):
         machine = prepare(source, memory=256 * MIB, output=lambda _: None)
-        machine.vm.wrap(EptViolation, watch)
+        machine.vm.handle(EptViolation, watch(machine.vm.controller(EptViolation)))
         run(machine)
     segment = machine.vm.pager.image.segments[-1]
     return {

@@ -10,9 +10,6 @@ from typing import Final
 import attrs
 
 from kev.addressing import Gpa, page_floor
-from kev.exits import EptViolation, Reply
-from kev.machine.vcpu import Vcpu
-from kev.machine.vm import Controller, Vm
 from kev.pager.pages import PageEvent
 
 
@@ -49,7 +46,7 @@ class ViolationRecord:
 
 
 class Timeline:
-    """Watches one machine. It is an observer of its pager, of its violations and of who waits."""
+    """What happened to the pages of one machine, as the machine and its pager tell it."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.violations: Final[list[ViolationRecord]] = []
@@ -61,51 +58,40 @@ class Timeline:
         self._suspended: Final[dict[int, ViolationRecord]] = {}
         self._under_way: Final[dict[int, PageLoad]] = {}
 
-    def attach(self, vm: Vm) -> None:
-        """Before the machine runs."""
-        vm.pager.observe(self)
-        vm.wait_observer = self
-        vm.wrap(EptViolation, self._watch)
+    # What the machine tells.
 
-    def _watch(self, handle: Controller) -> Controller:
-        def watched(vcpu: Vcpu, exit: EptViolation) -> Reply | None:
-            state = vcpu.state
-            violation = ViolationRecord(self._clock(), vcpu.index, state.cs.base + state.rip, exit.gpa, exit.access.value)
+    def violation_began(self, vcpu: int, rip: int, gpa: Gpa, access: int) -> None:
+        """vCPU number `vcpu` has exited at the linear address `rip`; `access` as in `ViolationRecord`."""
+        violation = ViolationRecord(self._clock(), vcpu, rip, gpa, access)
+        self.violations.append(violation)
+        self._current = violation
+
+    def violation_ended(self, answered: bool) -> None:
+        """The violation that began last is answered, or has to wait for its page."""
+        violation, self._current = self._current, None
+        assert violation is not None
+        if answered:
+            violation.ended = self._clock()
+        else:
+            self._suspend(violation)
+
+    def suspended(self, vcpu: int, rip: int, gpa: Gpa) -> None:
+        """A vCPU waits for a page. If there was no violation, a device needs it."""
+        if vcpu not in self._suspended:
+            violation = ViolationRecord(self._clock(), vcpu, rip, gpa, 0)
             self.violations.append(violation)
-            self._current = violation
-            reply: Reply | None = 0
-            try:
-                reply = handle(vcpu, exit)
-            finally:
-                self._current = None
-                if reply is not None:
-                    violation.ended = self._clock()
-            if reply is None:
-                self._suspend(violation)
-            return reply
+            self._suspend(violation)
 
-        return watched
+    def resumed(self, vcpu: int) -> None:
+        """Its page is there, or cannot be had."""
+        violation = self._suspended.pop(vcpu)
+        violation.ended = self._clock()
 
     def _suspend(self, violation: ViolationRecord) -> None:
         if violation.load is None:
             violation.load = self._under_way.get(page_floor(violation.gpa))
         violation.suspended = self._clock()
         self._suspended[violation.vcpu] = violation
-
-    # As an observer of waits.
-
-    def suspended(self, vcpu: Vcpu, gpa: Gpa) -> None:
-        """A vCPU waits for a page. If there was no violation, a device needs it."""
-        if vcpu.index not in self._suspended:
-            state = vcpu.state
-            violation = ViolationRecord(self._clock(), vcpu.index, state.cs.base + state.rip, gpa, 0)
-            self.violations.append(violation)
-            self._suspend(violation)
-
-    def resumed(self, vcpu: Vcpu) -> None:
-        """Its page is there, or cannot be had."""
-        violation = self._suspended.pop(vcpu.index)
-        violation.ended = self._clock()
 
     # As an observer of the pager.
 

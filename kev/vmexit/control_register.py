@@ -1,10 +1,9 @@
 """CR8, the task priority of the local APIC."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
+from kev.engine.base import VcpuState
 from kev.exits import CrAccess, GuestException
-from kev.machine.interrupts import Interrupts
-from kev.machine.vcpu import Vcpu
 
 
 class TaskPriorities(Protocol):
@@ -16,14 +15,12 @@ class TaskPriorities(Protocol):
 
 
 class Cr8Controller:
-    __slots__ = ("_interrupts", "_priorities")
+    __slots__ = ("_priorities",)
 
-    def __init__(self, priorities: TaskPriorities, interrupts: Interrupts) -> None:
-        self._priorities = priorities
-        self._interrupts = interrupts
+    def __init__(self, priorities: TaskPriorities) -> None:
+        self._priorities: Final = priorities
 
-    def handle(self, vcpu: Vcpu, exit: CrAccess) -> int | GuestException:
-        self._interrupts.synchronize(vcpu)
+    def handle(self, vcpu: VcpuState, exit: CrAccess) -> int | GuestException:
         if exit.value is None:
             return self._priorities.read_cr8(vcpu.index)
         return self._priorities.write_cr8(vcpu.index, exit.value) or 0

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from kev.engine.base import VcpuState
 from kev.exits import Cpuid, CpuidResult
-from kev.machine.vcpu import Vcpu
 
 _ABSENT: Final = CpuidResult(0, 0, 0, 0)
 _BRAND: Final = b"kev virtual CPU (emulated AMD-V)".ljust(48, b"\0")
@@ -82,7 +82,7 @@ class CpuidController:
         self._vcpus = vcpus
         self._has_apic = has_apic
 
-    def handle(self, vcpu: Vcpu, exit: Cpuid) -> CpuidResult:
+    def handle(self, vcpu: VcpuState, exit: Cpuid) -> CpuidResult:
         leaf = exit.leaf
         if leaf == 1:
             return self._features(vcpu)
@@ -92,12 +92,12 @@ class CpuidController:
             return self._topology(vcpu, exit.subleaf)
         return _FIXED.get(leaf, _ABSENT)
 
-    def _features(self, vcpu: Vcpu) -> CpuidResult:
+    def _features(self, vcpu: VcpuState) -> CpuidResult:
         ebx = vcpu.index << 24 | self._vcpus << 16 | 8 << 8  # CLFLUSH size in units of 8 bytes
         edx = _EDX | (_HTT if self._vcpus > 1 else 0)
         return CpuidResult(_SIGNATURE, ebx, _ECX, edx if self._has_apic(vcpu.index) else edx & ~_APIC)
 
-    def _topology(self, vcpu: Vcpu, subleaf: int) -> CpuidResult:
+    def _topology(self, vcpu: VcpuState, subleaf: int) -> CpuidResult:
         """Extended topology: one thread a core, all cores in one package."""
         if subleaf == 0:
             return CpuidResult(0, 1, 1 << 8, vcpu.index)

@@ -7,7 +7,6 @@ from kev.addressing import Gva
 from kev.engine.base import VcpuState
 from kev.errors import KevError
 from kev.exits import Reply, Vmcall
-from kev.machine.vcpu import Vcpu
 
 _EXIT: Final = 0
 _PRINT: Final = 1
@@ -30,8 +29,7 @@ class KevHypercalls:
         self._write = write
         self._read_virtual = read_virtual
 
-    def handle(self, vcpu: Vcpu, _exit: Vmcall) -> Reply | None:
-        state = vcpu.state
+    def handle(self, state: VcpuState, _exit: Vmcall) -> Reply | None:
         number = state.rax
         if number == _EXIT:
             self._end(state.rdi & 0xFFFF_FFFF)

@@ -1,23 +1,19 @@
 """Port I/O: IN, OUT, and each iteration of INS and OUTS."""
 
 from kev.dev.buses.ports import PortBus
+from kev.engine.base import VcpuState
 from kev.exits import IoIn, IoOut
-from kev.machine.interrupts import Interrupts
-from kev.machine.vcpu import Vcpu
 
 
 class PortController:
-    __slots__ = ("_interrupts", "_ports")
+    __slots__ = ("_ports",)
 
-    def __init__(self, ports: PortBus, interrupts: Interrupts) -> None:
+    def __init__(self, ports: PortBus) -> None:
         self._ports = ports
-        self._interrupts = interrupts
 
-    def read(self, vcpu: Vcpu, exit: IoIn) -> int:
-        self._interrupts.synchronize(vcpu)
+    def read(self, _vcpu: VcpuState, exit: IoIn) -> int:
         return self._ports.read(exit.port, exit.size)
 
-    def write(self, vcpu: Vcpu, exit: IoOut) -> int:
-        self._interrupts.synchronize(vcpu)
+    def write(self, _vcpu: VcpuState, exit: IoOut) -> int:
         self._ports.write(exit.port, exit.size, exit.value)
         return 0

@@ -4,8 +4,8 @@ from typing import Final, Protocol
 
 from kev.addressing import PAGE_SIZE, Gpa, Hpa, page_floor
 from kev.dev.buses.mmio import MmioBus, UnhandledMmio
+from kev.engine.base import VcpuState
 from kev.exits import Access, EptViolation
-from kev.machine.vcpu import Vcpu
 from kev.page_tables.mapping import Permissions
 from kev.page_tables.table import PageTable
 from kev.pager.kernel import KernelVmPager
@@ -42,7 +42,7 @@ class ViolationController:
         self._pager.map_mmio_page(gpa, page)
         self._readable[gpa] = page
 
-    def handle(self, _vcpu: Vcpu, exit: EptViolation) -> int | None:
+    def handle(self, _vcpu: VcpuState, exit: EptViolation) -> int | None:
         if self._devices.device_at(exit.gpa) is None:
             return 0 if self._pager.try_lazy_paging(exit) else None
         page = page_floor(exit.gpa)

@@ -20,7 +20,8 @@ class Screen:
 class Pc:
     def __init__(self) -> None:
         self.output = bytearray()
-        self.console = Console(self.output.extend)
+        self.console = Console()
+        self.console.output.subscribe(self.output.extend)
         board = Board()
         self.clock = board.clock
         self.buses = Buses(PortBus(strict=True), MsrBus(), MmioBus(), PciBus())

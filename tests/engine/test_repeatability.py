@@ -26,7 +26,7 @@ def run(slice_length: int, before: Callable[[Vm], None] = lambda vm: None) -> Ru
         vm = prepare(source, output=output.extend, options=MachineOptions(virtual_time=True, boot_time=0)).vm
         before(vm)
         while vm.ending is None:
-            vm.run_slice(vm.vcpus[0], Budget(instructions=slice_length))
+            vm.run(vm.vcpus[0], Budget(instructions=slice_length))
         vm.engine.close()
     return Run(vm.vcpus[0].state.instructions, vm.clock.now(), bytes(output))
 

@@ -1,13 +1,15 @@
 """Runs guests on a machine whose schedule and time are the test's own."""
 
+from functools import partial
+
 import attrs
 import trio
 
 from kev.guests.images import open_image
 from kev.machine.builder import MachineOptions
+from kev.machine.driving import drive
 from kev.machine.ending import Ending
 from kev.machine.launcher import prepare
-from kev.machine.runtime import Runtime
 from kev.machine.schedule import Scheduler
 
 _ENOUGH_SECONDS = 120
@@ -27,12 +29,11 @@ def run_guest(name: str, scheduler: Scheduler) -> Run:
     with open_image(name) as (source, guest):
         assert guest is not None
         options = MachineOptions(vcpus=guest.smp, virtual_time=True, boot_time=_BOOT_TIME)
-        vm = prepare(source, memory=guest.memory_mib << 20, options=options, output=output.extend).vm
+        machine = prepare(source, memory=guest.memory_mib << 20, options=options, output=output.extend)
+        vm = machine.vm
         try:
-            trio.run(Runtime(vm, scheduler).run, _ENOUGH_SECONDS)
+            trio.run(partial(drive, machine, scheduler=scheduler, timeout=_ENOUGH_SECONDS))
         finally:
-            vm.console.flush()
-            vm.engine.close()
-            vm.pager.close()
+            machine.close()
     assert vm.ending is not None
     return Run(vm.ending, sum(vcpu.state.instructions for vcpu in vm.vcpus), output.decode())

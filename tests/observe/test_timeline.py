@@ -96,9 +96,10 @@ async def test_the_vcpu_that_waits_for_anothers_load_does_not_own_it(autojump_cl
         vm = machine.vm
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(vm.load_page, vm.vcpus[0], Gpa(0x101000))
+            vm.vcpus[0].needs, vm.vcpus[1].needs = Gpa(0x101000), Gpa(0x101800)
+            nursery.start_soon(vm.load_page, vm.vcpus[0])
             await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(vm.load_page, vm.vcpus[1], Gpa(0x101800))
+            nursery.start_soon(vm.load_page, vm.vcpus[1])
         vm.engine.close()
     waits = rows(describe(timeline, vm.pager, began)["violations"])
     assert [(wait["vcpu"], wait["owner"], wait["load"], wait["wait_us"]) for wait in waits] == [

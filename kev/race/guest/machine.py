@@ -10,9 +10,10 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from kev.addressing import Gpa, page_floor
-from kev.engine.base import Budget
-from kev.exits import EptViolation, Exit, Pause
+from kev.engine.base import Budget, VcpuState
+from kev.exits import EptViolation, Pause
 from kev.machine.schedule import ANYTHING, Scheduler
+from kev.machine.step import NeedsPage, Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Controller, Vm
 from kev.pager.pages import PageState
@@ -33,8 +34,8 @@ class Witness(Protocol):
     def chosen(self, vcpu: Vcpu) -> None:
         """A turn of `vcpu` begins, or its next: it may have been its turn before."""
 
-    def went_on(self, ticks: int, exit: Exit | None) -> None:
-        """It has taken `ticks`; `exit` is what it stopped with, None in the pager."""
+    def went_on(self, ticks: int, step: Step | None) -> None:
+        """It has taken `ticks`; `step` is what its slice came to, None in the pager."""
 
 
 class GuestMachine:
@@ -60,9 +61,9 @@ class GuestMachine:
         vm.pager.observe(self._rules)
         vm.pager.points = reach
         vm.pager.rendezvous = lambda: Meeting(self)
-        vm.wrap(EptViolation, self._without_short_cut)
+        vm.handle(EptViolation, self._without_short_cut(vm.controller(EptViolation)))
         # A vCPU that another has started or woken may be meant to go on at once.
-        vm.interrupts.on_runnable = self._note_runnable
+        vm.interrupts.runnable.subscribe(self._note_runnable)
 
     def run(self, scheduler: Scheduler, *, fair: bool) -> None:
         """Runs until the guest has ended, or cannot go on. `fair`: who spins rests until somebody else got something done."""
@@ -129,10 +130,8 @@ class GuestMachine:
         if self._blocked:
             names = ", ".join(f"vCPU {vcpu}" for vcpu in sorted(self._blocked))
             self.fail("lost wake-up", f"nobody can go on: {names} waits for a page that nobody loads")
-        elif vm.interruptible and vm.timers.next_deadline() is not None:
-            vm.idle_seconds()
         else:
-            vm.end(vm.halted_for_ever())
+            vm.idle()
 
     # One vCPU.
 
@@ -148,11 +147,11 @@ class GuestMachine:
             self.witness.chosen(vcpu)
         try:
             while True:
-                ticks, exit = self._go_on(vcpu, limit - taken)
+                ticks, step = self._go_on(vcpu, limit - taken)
                 taken += ticks
                 if self.witness is not None:
-                    self.witness.went_on(ticks, exit)
-                if taken >= limit or self._is_over(vcpu, exit):
+                    self.witness.went_on(ticks, step)
+                if taken >= limit or self._is_over(vcpu, step):
                     break
         except Exception as error:
             self.fail("unexpected error", f"{self.vm.where(vcpu)}: {type(error).__name__}: {error}")
@@ -160,40 +159,32 @@ class GuestMachine:
             self._resting.add(vcpu.index)
         return max(taken, 1)
 
-    def _go_on(self, vcpu: Vcpu, limit: int) -> tuple[int, Exit | None]:
+    def _go_on(self, vcpu: Vcpu, limit: int) -> tuple[int, Step | None]:
         """Up to `limit` instructions, or a step in the pager."""
         load = self._loads.get(vcpu.index)
         return self._execute(vcpu, limit) if load is None else self._go_on_loading(vcpu, load)
 
-    def _is_over(self, vcpu: Vcpu, exit: Exit | None) -> bool:
+    def _is_over(self, vcpu: Vcpu, step: Step | None) -> bool:
         if self._others_changed or self.vm.ending is not None or self.failure is not None:
             return True
         if vcpu.index in self._loads:
             return vcpu.index in self._blocked
-        return exit is not None
+        return step is not None
 
-    def _execute(self, vcpu: Vcpu, limit: int) -> tuple[int, Exit]:
+    def _execute(self, vcpu: Vcpu, limit: int) -> tuple[int, Step]:
         state = vcpu.state
         before = state.instructions
-        exit = self.vm.run_slice(vcpu, Budget(instructions=limit))
+        step = self.vm.run(vcpu, Budget(instructions=limit))
         ticks = max(state.instructions - before, 1)
-        if isinstance(exit, Pause):
+        if isinstance(step, Ran) and isinstance(step.exit, Pause):
             self._resting.add(vcpu.index)
         else:
             self._resting.clear()
-        if vcpu.unfinished is not None or isinstance(exit, EptViolation):
+        if isinstance(step, NeedsPage):
             ticks = state.instructions - before + 1
-            self._begin_load(vcpu, exit)
-        return ticks, exit
-
-    def _begin_load(self, vcpu: Vcpu, exit: Exit) -> None:
-        """Takes a vCPU to its first scheduling point in the pager."""
-        if self.vm.ending is not None:
-            return
-        gpa = vcpu.unfinished.gpa if vcpu.unfinished is not None else exit.gpa if isinstance(exit, EptViolation) else None
-        assert gpa is not None
-        load = self._loads[vcpu.index] = self.vm.load_page(vcpu, gpa)
-        self._resume(vcpu, load)
+            load = self._loads[vcpu.index] = self.vm.load_page(vcpu)
+            self._resume(vcpu, load)
+        return ticks, step
 
     def _go_on_loading(self, vcpu: Vcpu, load: Coroutine[Any, None, None]) -> tuple[int, None]:
         self._resting.clear()
@@ -201,30 +192,21 @@ class GuestMachine:
         return 1, None
 
     def _resume(self, vcpu: Vcpu, load: Coroutine[Any, None, None]) -> None:
+        """Takes a vCPU to its next scheduling point in the pager."""
         try:
             at = load.send(None)
         except StopIteration:
             del self._loads[vcpu.index]
-            if vcpu.unfinished is not None and self.vm.ending is None:
-                self._finish(vcpu)
             return
         if isinstance(at, Meeting):
             at.waiting.append(vcpu.index)
             insort(self._blocked, vcpu.index)
 
-    def _finish(self, vcpu: Vcpu) -> None:
-        """Repeats an exit that needed a page. It may need another."""
-        assert vcpu.unfinished is not None
-        exit = vcpu.unfinished.exit
-        self.vm.finish(vcpu)
-        if vcpu.unfinished is not None:
-            self._begin_load(vcpu, exit)
-
     def _without_short_cut(self, controller: Controller) -> Controller:
         """Every page is loaded by `load_page`, with its scheduling points."""
         pager = self.vm.pager
 
-        def handle(vcpu: Vcpu, exit: EptViolation) -> Any:
+        def handle(vcpu: VcpuState, exit: EptViolation) -> Any:
             page = page_floor(exit.gpa)
             awaited = pager.pages[page] is not PageState.PRESENT and Gpa(page) in pager.loaders
             return None if awaited else controller(vcpu, exit)

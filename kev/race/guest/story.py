@@ -4,6 +4,7 @@ from typing import Final
 
 from kev.addressing import Gpa
 from kev.exits import Exit, Hlt, Pause
+from kev.machine.step import Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
 from kev.pager.pages import PageEvent
@@ -25,7 +26,7 @@ class TurnRecorder:
         self._loads = 0
         self._awaited: Gpa | None = None
         self._vcpu: Vcpu | None = None
-        self._exit: Exit | None = None
+        self._stopped_by: Exit | None = None
         vm.pager.observe(self)
 
     def chosen(self, vcpu: Vcpu) -> None:
@@ -33,10 +34,10 @@ class TurnRecorder:
             self._finish_turn()
             self._vcpu = vcpu
 
-    def went_on(self, ticks: int, exit: Exit | None) -> None:
-        self._exit = exit
+    def went_on(self, ticks: int, step: Step | None) -> None:
+        self._stopped_by = step.exit if isinstance(step, Ran) else None
         self._ticks += ticks
-        if exit is not None:
+        if step is not None:
             self._instructions += ticks
 
     def began(self, pages: range) -> None:
@@ -61,7 +62,7 @@ class TurnRecorder:
         self._moments.append(Moment(self._number, vcpu.index, self._describe(vcpu), self._kind(), waiting=waiting))
         self._number += self._ticks
         self._ticks = self._instructions = self._loads = 0
-        self._awaited = self._vcpu = self._exit = None
+        self._awaited = self._vcpu = self._stopped_by = None
 
     def _describe(self, vcpu: Vcpu) -> str:
         place = self._place(vcpu.state.rip)
@@ -70,14 +71,14 @@ class TurnRecorder:
             parts.append(f"loads {self._loads} page{'s' if self._loads > 1 else ''}")
         if self._awaited is not None:
             parts.append(f"waits for page {self._awaited:#x}")
-        if isinstance(self._exit, Hlt):
+        if isinstance(self._stopped_by, Hlt):
             parts.append("halts")
-        elif isinstance(self._exit, Pause):
+        elif isinstance(self._stopped_by, Pause):
             parts.append("spins")
         return ", ".join(parts)
 
     def _kind(self) -> Kind:
-        if isinstance(self._exit, Hlt | Pause) or self._awaited is not None:
+        if isinstance(self._stopped_by, Hlt | Pause) or self._awaited is not None:
             return Kind.WAIT
         return Kind.LOAD if self._loads and not self._instructions else Kind.ACCESS
 

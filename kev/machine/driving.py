@@ -1,0 +1,81 @@
+"""Drives a machine in trio, with what belongs to a run: signals, a time limit, input, and the paging policy beside it."""
+
+import signal
+
+import trio
+
+from kev.machine.ending import Ending
+from kev.machine.machine import Machine
+from kev.machine.runtime import Runtime
+from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
+from kev.machine.terminal import forward_input, single_characters
+
+
+async def drive(
+    machine: Machine,
+    *,
+    scheduler: Scheduler | None = None,
+    timeout: float | None = None,
+    input_descriptor: int | None = None,
+    watch_signals: bool = False,
+    policy_has_run: bool = False,
+    paused: bool = False,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Runs a machine until it has ended, also if that is because the caller is cancelled.
+
+    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1. `watch_signals`: SIGINT ends the
+    run. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed first.
+    Started when the machine can be talked to.
+    """
+    if scheduler is None:
+        scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
+    runtime = machine.runtime = Runtime(machine.vm, scheduler)
+    try:
+        async with trio.open_nursery() as beside:
+            if watch_signals:
+                beside.start_soon(_watch_for_interrupt, machine)
+            if timeout is not None:
+                beside.start_soon(_watch_for_timeout, machine, timeout)
+            if input_descriptor is not None:
+                beside.start_soon(_forward_input, machine, runtime, input_descriptor)
+            machine.cancel = beside.cancel_scope.cancel
+            if paused:
+                runtime.pause()
+            task_status.started()
+            if not policy_has_run:
+                await machine.policy.before_run()
+                beside.start_soon(machine.policy.beside_run)
+            await runtime.run()
+            beside.cancel_scope.cancel()
+    finally:
+        machine.runtime = machine.cancel = None
+        if machine.vm.ending is None:
+            machine.vm.end(Ending.stopped())
+        machine.note_end()
+
+
+async def _watch_for_interrupt(machine: Machine) -> None:
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        async for _ in signals:
+            machine.end(Ending.interrupted())
+
+
+async def _watch_for_timeout(machine: Machine, seconds: float) -> None:
+    await trio.sleep(seconds)
+    machine.end(Ending.timed_out(seconds))
+
+
+async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int) -> None:
+    vm = machine.vm
+    assert vm.com1 is not None
+
+    def expect_input(expected: bool) -> None:
+        vm.expects_input = expected
+        runtime.note_activity()
+
+    try:
+        with single_characters(descriptor):
+            await forward_input(descriptor, vm.com1, lambda: machine.end(Ending.left()), expect_input)
+    finally:
+        expect_input(False)

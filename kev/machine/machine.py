@@ -1,0 +1,332 @@
+"""The machine that one holds: made, started, watched, talked to, paused, looked into, resumed, ended.
+
+`kev.start` makes one and runs it beside its holder, `kev.launch` makes one and runs it to its end. What has to be awaited is a
+coroutine of trio; `kev.machine.blocking` has the same for everybody else.
+"""
+
+import time
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from kev.addressing import Gpa, Gva
+from kev.dev.base import PageAbsent
+from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
+from kev.errors import KevError
+from kev.exits import EptViolation
+from kev.machine.ending import Ending, EndingKind
+from kev.machine.launch_times import LaunchTimes
+from kev.machine.output import Output, Pattern
+from kev.machine.vcpu import Vcpu
+from kev.machine.vm import Vm, VmObserver
+from kev.pager.policy import PagingPolicy
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable
+
+    from kev.machine.run_report import RunReport
+    from kev.machine.runtime import Runtime
+    from kev.observe.timeline import Timeline
+    from kev.pager.pages import PageState
+    from kev.pager.symbols import Symbol
+
+T = TypeVar("T")
+
+
+class MachineError(KevError):
+    """A machine is asked for what it does not have, or what it cannot do in its state. Names the thing, its value and the limit."""
+
+
+class ExpectError(MachineError):
+    """What was expected of a guest's output did not come: the run ended, or it took too long. Names the text and the last line."""
+
+
+class MachineState(Enum):
+    """Where a machine is in its life."""
+
+    CREATED = "created"
+    """It has not run yet."""
+    RUNNING = "running"
+    PAUSED = "paused"
+    """Its vCPUs and its time stand still."""
+    ENDED = "ended"
+    """It will not run again; it can still be looked into, until it is closed."""
+
+
+class Machine:
+    """One machine, from its making to its end. All of its methods belong to one thread: that of the trio program that runs it."""
+
+    def __init__(
+        self,
+        vm: Vm,
+        image: str,
+        times: LaunchTimes,
+        policy: PagingPolicy,
+        timeline: "Timeline | None" = None,
+        seed: int | None = None,
+    ) -> None:
+        self.vm: Final = vm
+        """Its parts."""
+        self.image: Final = image
+        """What the image is called in messages."""
+        self.seed: Final = seed
+        """What the schedule of a repeatable run comes from."""
+        self.policy: Final = policy
+        self.output: Final = Output()
+        """What the guest has printed, if it is kept: `keep_output`."""
+        self.runtime: Runtime | None = None
+        """While it runs in trio."""
+        self.cancel: Callable[[], None] | None = None
+        """Makes whoever drives it stop waiting."""
+        self.times: Final = times
+        self._timeline: Final = timeline
+        self._ended: float | None = None
+        self._ending: Ending | None = None
+        self._screen = ""
+        self._closed = False
+        self._news: Any = None
+        vm.console.output.subscribe(self._note_news)
+
+    # Its life.
+
+    @property
+    def state(self) -> MachineState:
+        if self._ending is not None or self.vm.ending is not None:
+            return MachineState.ENDED
+        if self.runtime is not None and self.runtime.paused:
+            return MachineState.PAUSED
+        return MachineState.CREATED if self.vm.first_instruction is None else MachineState.RUNNING
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the run ended; None while it has not."""
+        return self._ending or self.vm.ending
+
+    def keep_output(self) -> None:
+        """From now on, `output` has what the guest prints."""
+        self.vm.console.output.subscribe(self.output.append)
+
+    async def pause(self) -> None:
+        """No vCPU runs from now on, and no time passes for the guest. MachineError if the run has ended."""
+        self._running().pause()
+
+    async def resume(self) -> None:
+        """Goes on after `pause`. MachineError if the run has ended."""
+        self._running().resume()
+
+    async def stop(self) -> None:
+        """Ends the run, if it has not ended; returns when it has."""
+        self.end(Ending.stopped())
+        await self.wait()
+
+    def end(self, ending: Ending) -> None:
+        """Ends the run as soon as can be: the first reason counts."""
+        self.vm.end(ending)
+        if self.cancel is not None:
+            self.cancel()
+
+    async def wait(self) -> "RunReport":
+        """Returns when the run has ended."""
+        while self.state is not MachineState.ENDED or self.runtime is not None:
+            await self._wait_for_news()
+        return self.report()
+
+    def note_end(self) -> None:
+        """The run is over: fixes what its report says. Called by whoever drives the machine."""
+        if self._ending is not None:
+            return
+        self._ended = time.perf_counter()
+        self._ending = _with_places(self.vm)
+        self.vm.console.close()
+        self._screen = self.vm.screen.text
+        self._note_news()
+
+    def close(self) -> None:
+        """Gives back the host's memory and processor: nothing can be looked into any more, but the report and the output."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.vm.ending is None:
+            self.vm.end(Ending.stopped())
+        try:
+            self.note_end()
+        finally:
+            self.vm.engine.close()
+            self.vm.pager.close()
+
+    # Talking to its guest.
+
+    async def expect(self, pattern: Pattern, timeout: float | None = None) -> "re.Match[bytes]":
+        """Returns when the guest has printed what `pattern` matches, behind what was expected before.
+
+        `timeout` is in seconds. ExpectError if the run ends before, or takes longer. The output must be kept.
+        """
+        import trio
+
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            while (found := self.output.find(pattern)) is None and (
+                self.state is not MachineState.ENDED or self.runtime is not None
+            ):
+                await self._wait_for_news()
+        if found is None:
+            found = self.output.find(pattern)
+        if found is not None:
+            return found
+        why = f"within {timeout:g} s" if self.ending is None else f"before the run ended ({self.ending})"
+        raise ExpectError(f"{self.image}: {_shown(pattern)} was not printed {why}; the last line is {self.output.last_line!r}")
+
+    def send(self, data: str | bytes) -> None:
+        """Types `data` on COM1's line. MachineError if the run has ended."""
+        if self.state is MachineState.ENDED:
+            raise MachineError(f"{self.image}: {data!r} cannot be sent: the run has ended")
+        assert self.vm.com1 is not None
+        self.vm.com1.receive(data.encode() if isinstance(data, str) else data)
+        self._note_activity()
+
+    def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
+        """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI. MachineError if there is no such vector or vCPU."""
+        target = self._vcpu(vcpu)
+        if interrupt == "nmi":
+            self.vm.interrupts.nmi(target.index)
+        elif 16 <= interrupt <= 255:
+            self.vm.controllers.local_apics.deliver(InterruptMessage(DeliveryMode.FIXED, interrupt, target.index, wide=True))
+        else:
+            raise MachineError(f"interrupt {interrupt}: a vector is 16 to 255")
+        self._note_activity()
+
+    # Looking into it.
+
+    @property
+    def vcpus(self) -> int:
+        """How many it has."""
+        return len(self.vm.vcpus)
+
+    def observe(self, observer: VmObserver) -> None:
+        """Tells `observer` what happens from now on."""
+        self.vm.observe(observer)
+
+    def registers(self, vcpu: int = 0) -> dict[str, int]:
+        """The general and control registers of a vCPU, by name. MachineError if there is no such vCPU."""
+        state = self._vcpu(vcpu).state
+        return {name: getattr(state, name) for name in _REGISTERS}
+
+    def symbol(self, name: str) -> "Symbol":
+        """The kernel's symbol of that name. MachineError if there is none."""
+        for symbol in self.vm.pager.image.symbols:
+            if symbol.name == name:
+                return symbol
+        raise MachineError(f"{self.image}: there is no symbol {name!r} among its {len(self.vm.pager.image.symbols)}")
+
+    def page(self, gpa: int) -> "PageState":
+        """The state of the page that holds a guest-physical address."""
+        return self.vm.pager.pages[gpa & -4096]
+
+    async def read(self, length: int, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> bytes:
+        """Bytes of guest memory, at a guest-physical address, or at a guest-virtual one as a vCPU sees it.
+
+        Absent pages are loaded. KevError where there is no memory, or where the guest maps nothing.
+        """
+        memory, state = self.vm.memory, self._vcpu(vcpu).state
+        if gva is not None:
+            return await self._loading(lambda: memory.read_virtual(state, Gva(gva), length))
+        assert gpa is not None, "an address is given as gpa= or as gva="
+        return await self._loading(lambda: memory.read(Gpa(gpa), length))
+
+    async def write(self, data: bytes, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> None:
+        """Writes guest memory, as `read` reads it; what the guest may write there makes no difference."""
+        memory, state = self.vm.memory, self._vcpu(vcpu).state
+        if gva is not None:
+            await self._loading(lambda: memory.write_virtual(state, Gva(gva), data))
+        else:
+            assert gpa is not None, "an address is given as gpa= or as gva="
+            await self._loading(lambda: memory.write(Gpa(gpa), data))
+
+    def places(self) -> list[str]:
+        """Where every vCPU is, with the kernel's symbol if there is one: a line each."""
+        return self.vm.places()
+
+    def report(self) -> "RunReport":
+        """The figures of the run: when it has ended, or so far."""
+        from kev.machine.run_report import RunReport
+
+        vm, timeline = self.vm, self._timeline
+        return RunReport(
+            image=self.image,
+            ending=self.ending or Ending.running(),
+            pages_loaded=vm.pager.statistics.loads,
+            image_pages=vm.pager.image_pages,
+            ram_pages=vm.pager.ram_pages,
+            violations=vm.exits[EptViolation],
+            page_waits=vm.page_waits,
+            paging={"policy": self.policy.name, **self.policy.figures()},
+            exits={kind.__name__: count for kind, count in vm.exits.items() if count},
+            phases=self.times.phases(vm.first_instruction, vm.console.first_output, self._ended or time.perf_counter()),
+            output=bytes(self.output),
+            screen=self._screen if self._ended is not None else vm.screen.text,
+            timeline=None if timeline is None else self._described(timeline),
+        )
+
+    def _described(self, timeline: "Timeline") -> dict[str, Any]:
+        from kev.observe.timeline_json import describe
+
+        return describe(timeline, self.vm.pager, self.times.began)
+
+    # What happens in it.
+
+    async def _loading(self, access: "Callable[[], T]") -> T:
+        """What `access` returns, when every page that it needs is there."""
+        while True:
+            try:
+                return access()
+            except PageAbsent as absent:
+                await self.vm.pager.load_page(absent.gpa)
+
+    def _vcpu(self, number: int) -> Vcpu:
+        if not 0 <= number < len(self.vm.vcpus):
+            raise MachineError(f"vCPU {number}: the machine has {len(self.vm.vcpus)}, from 0 on")
+        return self.vm.vcpus[number]
+
+    def _running(self) -> "Runtime":
+        if self.runtime is None:
+            raise MachineError(f"{self.image}: the machine is {self.state.value}: it cannot be paused or resumed")
+        return self.runtime
+
+    def _note_activity(self) -> None:
+        if self.runtime is not None:
+            self.runtime.note_activity()
+
+    def _note_news(self, _data: bytes = b"") -> None:
+        """Something was printed, or the run has ended: whoever waits for that looks again."""
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+            if self.runtime is not None:
+                self.runtime.checkpoint_soon()
+            if not self.vm.virtual_time:
+                self.vm.engine.yield_soon()
+
+    async def _wait_for_news(self) -> None:
+        import trio
+
+        if self._news is None:
+            self._news = trio.Event()
+        await self._news.wait()
+
+
+_REGISTERS: Final = (
+    *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
+    *("rip", "rflags", "cr0", "cr2", "cr3", "cr4", "efer", "cpl"),
+)
+
+
+def _with_places(vm: Vm) -> Ending:
+    """How the run ended; if it was cut short, with the place of every vCPU."""
+    ending = vm.ending
+    assert ending is not None
+    if ending.kind in (EndingKind.TIMED_OUT, EndingKind.INTERRUPTED) and ending.exit_code:
+        return ending._replace(message=f"{ending.message}: {', '.join(vm.places())}")
+    return ending
+
+
+def _shown(pattern: Pattern) -> str:
+    return repr(pattern if isinstance(pattern, str | bytes) else pattern.pattern)

@@ -1,0 +1,54 @@
+"""What a machine's guest has printed, to be read while it goes on."""
+
+import re
+from typing import Final, TypeAlias
+
+Pattern: TypeAlias = str | bytes | re.Pattern[bytes]
+"""A text, or a regular expression over bytes."""
+
+
+class Output:
+    """Everything that was printed, and how far it was expected: what was found once is not found again."""
+
+    __slots__ = ("_data", "position")
+
+    def __init__(self) -> None:
+        self._data: Final = bytearray()
+        self.position = 0
+        """Behind what was found last."""
+
+    def append(self, data: bytes) -> None:
+        self._data.extend(data)
+
+    def find(self, pattern: Pattern) -> re.Match[bytes] | None:
+        """The first place behind `position` that `pattern` matches; `position` is behind it then."""
+        found = compiled(pattern).search(self.since(self.position))
+        if found is not None:
+            self.position += found.end()
+        return found
+
+    @property
+    def text(self) -> str:
+        """All of it, as UTF-8; what is none is replaced."""
+        return self._data.decode(errors="replace")
+
+    @property
+    def last_line(self) -> str:
+        """The last line that is not empty."""
+        return self.text.rstrip().rpartition("\n")[2].strip()
+
+    def since(self, position: int) -> bytes:
+        return bytes(self._data[position:])
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+
+def compiled(pattern: Pattern) -> re.Pattern[bytes]:
+    """A regular expression for `pattern`."""
+    if isinstance(pattern, re.Pattern):
+        return pattern
+    return re.compile(re.escape(pattern.encode() if isinstance(pattern, str) else pattern))

@@ -1,0 +1,45 @@
+"""What one step of a machine came to: data, for whoever drives it."""
+
+from typing import NamedTuple, TypeAlias
+
+from kev.addressing import Gpa
+from kev.exits import Exit
+from kev.machine.ending import Ending
+
+
+class Ran(NamedTuple):
+    """A vCPU has run a slice and can be asked to go on, unless it has halted."""
+
+    vcpu: int
+    exit: Exit
+    """What ended the slice: the end of its budget, HLT, PAUSE."""
+
+
+class NeedsPage(NamedTuple):
+    """A vCPU cannot go on before a page is there that has to be awaited: see `Vm.load_page`."""
+
+    vcpu: int
+    gpa: Gpa
+
+
+class Stopped(NamedTuple):
+    """A vCPU has met what a debugger asked for."""
+
+    vcpu: int
+    exit: Exit
+
+
+class Idle(NamedTuple):
+    """No vCPU can run now."""
+
+    deadline: int | None
+    """When the next timer is due, by the machine's clock, in nanoseconds; None if only a page or input can change anything."""
+
+
+class Ended(NamedTuple):
+    """The run is over."""
+
+    ending: Ending
+
+
+Step: TypeAlias = Ran | NeedsPage | Stopped | Idle | Ended

@@ -1,0 +1,1 @@
+"""Tests of guests with pytest: the fixture `guest`."""

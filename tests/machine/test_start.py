@@ -1,0 +1,177 @@
+"""`kev.start`: a machine that is held."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import trio
+
+import kev
+from kev.machine.ending import EndingKind
+from kev.machine.machine import ExpectError, MachineError, MachineState
+from kev.pager.pages import PageState
+
+
+async def test_a_guest_is_expected_to_print_in_order() -> None:
+    async with kev.start("gKeOS") as machine:
+        assert (await machine.expect("kvmclock is")).group() == b"kvmclock is"
+        assert (await machine.expect(re.compile(rb"subsystems: (\d+)"))).group(1) == b"24"
+        await machine.expect(b"Hello")
+        with pytest.raises(ExpectError, match=r"gKeOS: 'kvmclock is' was not printed before the run ended \(exit code 0\)"):
+            await machine.expect("kvmclock is")
+        report = await machine.wait()
+    assert report.exit_code == 0
+    assert machine.output.text.endswith("Hello guest os!\n")
+    assert report.output == bytes(machine.output)
+
+
+async def test_what_never_comes_is_named_with_the_last_line_that_came() -> None:
+    async with kev.start("spin") as machine:
+        with pytest.raises(ExpectError, match=r"spin: 'login:' was not printed within 0.01 s; the last line is ''"):
+            await machine.expect("login:", timeout=0.01)
+
+
+async def test_neither_instructions_nor_time_pass_while_a_machine_is_paused() -> None:
+    async with kev.start("smp", vcpus=2) as machine:
+        await machine.expect("ok 1")
+        await machine.pause()
+        before = machine.state, machine.vm.clock.now(), machine.registers(0), machine.registers(1), len(machine.output)
+        assert before[0] is MachineState.PAUSED
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+        assert before == (machine.state, machine.vm.clock.now(), machine.registers(0), machine.registers(1), len(machine.output))
+        await machine.resume()
+        assert (await machine.wait()).exit_code == 0
+
+
+async def test_a_machine_that_is_started_paused_has_executed_nothing() -> None:
+    async with kev.start("gKeOS", paused=True) as machine:
+        assert machine.report().ending.kind is EndingKind.RUNNING
+        assert machine.report().violations == 0
+        await machine.resume()
+        assert (await machine.wait()).exit_code == 0
+
+
+async def test_looking_at_an_absent_page_loads_it() -> None:
+    async with kev.start("gKeOS", paused=True) as machine:
+        assert machine.page(0x101000) is PageState.ABSENT
+        code = await machine.read(16, gpa=0x101000)
+        assert machine.page(0x101000) is PageState.PRESENT
+        assert len(code) == 16
+
+
+async def test_memory_that_is_written_is_what_the_guest_reads() -> None:
+    async with kev.start("lost-update", vcpus=1, paused=True) as machine:
+        message = bytes(range(256)) * 32
+        await machine.write(message, gpa=0x200800)
+        assert await machine.read(len(message), gpa=0x200800) == message
+        assert await machine.read(len(message), gva=0x200800) == message
+
+
+async def test_addresses_that_are_nothing_are_refused_by_name() -> None:
+    async with kev.start("gKeOS", paused=True) as machine:
+        with pytest.raises(kev.KevError, match=r"gpa 0xffffff000, which is not memory"):
+            await machine.read(8, gpa=0xF_FFFF_F000)
+        with pytest.raises(MachineError, match=r"vCPU 1: the machine has 1, from 0 on"):
+            machine.registers(1)
+        with pytest.raises(MachineError, match=r"gKeOS: there is no symbol 'nothing' among its \d+"):
+            machine.symbol("nothing")
+        with pytest.raises(MachineError, match=r"interrupt 3: a vector is 16 to 255"):
+            machine.inject(3)
+
+
+async def test_a_machine_ends_with_its_block_and_leaves_a_report() -> None:
+    async with kev.start("spin") as machine:
+        await trio.lowlevel.checkpoint()
+    assert machine.state is MachineState.ENDED
+    assert machine.report().ending.kind is EndingKind.STOPPED
+    with pytest.raises(MachineError, match=r"spin: b'x' cannot be sent: the run has ended"):
+        machine.send(b"x")
+
+
+async def test_an_error_in_the_block_is_not_wrapped_in_a_group() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with kev.start("spin"):
+            raise ZeroDivisionError
+
+
+async def test_a_cancelled_holder_leaves_a_report() -> None:
+    with trio.CancelScope() as scope:
+        async with kev.start("spin") as machine:
+            scope.cancel()
+            await machine.wait()
+    assert scope.cancelled_caught
+    assert machine.report().ending.kind is EndingKind.STOPPED
+
+
+async def test_a_time_limit_ends_the_run_and_says_where_it_was() -> None:
+    async with kev.start("spin", timeout=0.01) as machine:
+        report = await machine.wait()
+    assert report.ending.kind is EndingKind.TIMED_OUT
+    assert "vCPU 0 at RIP 0x10001" in report.ending.message
+
+
+async def test_several_machines_run_in_one_trio_program() -> None:
+    async with kev.start("gKeOS") as first, kev.start("smp", vcpus=4) as second, kev.start("spin") as third:
+        assert (await first.wait()).exit_code == 0
+        assert (await second.wait()).exit_code == 0
+        await third.stop()
+        assert third.state is MachineState.ENDED
+
+
+async def test_an_nmi_reaches_a_guest_without_a_handler() -> None:
+    async with kev.start("spin") as machine:
+        machine.inject("nmi")
+        report = await machine.wait()
+    assert report.ending.kind is EndingKind.DIED
+    assert "triple fault" in report.ending.message
+
+
+async def test_a_guest_that_is_talked_to_answers() -> None:
+    async with kev.start("echo") as machine:
+        for number, text in enumerate(["hello", "", "a longer line with spaces"], 1):
+            await machine.expect("echo> ")
+            machine.send(f"{text}\n")
+            await machine.expect(f"you said: {text}\n")
+            counter = machine.symbol("lines_read")
+            assert await machine.read(counter.size, gva=counter.address) == number.to_bytes(4, "little")
+        await machine.expect("echo> ")
+        machine.send(b"exit 7\n")
+        assert (await machine.wait()).exit_code == 7
+
+
+def test_without_trio_every_method_waits() -> None:
+    with kev.start("echo") as machine:
+        machine.expect("echo> ")
+        machine.pause()
+        assert machine.state is MachineState.PAUSED
+        counter = machine.symbol("lines_read")
+        assert machine.read(4, gva=counter.address) == bytes(4)
+        machine.write(b"\x29\0\0\0", gva=counter.address)
+        machine.resume()
+        machine.send("hello\n")
+        machine.expect("you said: hello")
+        assert machine.read(4, gva=counter.address) == b"\x2a\0\0\0"
+        assert machine.registers()["cr0"] & 1 << 31
+        machine.send("exit 0\n")
+        assert machine.wait().exit_code == 0
+    assert machine.report().exit_code == 0
+    with pytest.raises(MachineError, match="echo: the machine is closed"):
+        machine.pause()
+
+
+def test_without_trio_errors_come_from_the_block() -> None:
+    with pytest.raises(kev.KevError, match="nosuch"), kev.start("nosuch"):
+        pass
+    with pytest.raises(ZeroDivisionError), kev.start("spin"):
+        raise ZeroDivisionError
+
+
+def test_threads_hold_a_machine_each() -> None:
+    def boot(_: int) -> int:
+        with kev.start("gKeOS") as machine:
+            machine.expect("Hello", timeout=60)
+            return machine.wait().exit_code
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(boot, range(6))) == [0] * 6
