@@ -109,7 +109,7 @@ class Vm:
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
         self._observers: Final[list[VmObserver]] = []
-        timers.on_earlier = self._shorten_slice
+        timers.earlier.subscribe(self._shorten_slice)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
 
     def handle(self, kind: type, controller: Controller) -> None:

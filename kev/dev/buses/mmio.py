@@ -33,12 +33,12 @@ class MmioBus:
         self._claims = Claims("gpa", unit=PAGE_SIZE)
         self._devices: dict[int, MmioDevice] = {}
 
-    def attach(self, name: str, device: MmioDevice) -> None:
-        """Puts `device`, called `name` in errors, behind its pages. DeviceConflict if one is taken."""
+    def attach(self, device: MmioDevice) -> None:
+        """Puts `device` behind its pages. DeviceConflict if one is taken."""
         if not is_page_aligned(device.gpa) or not is_page_aligned(device.length):
-            raise ValueError(f"{name}: {device.length:#x} bytes at {device.gpa:#x} are not whole pages")
+            raise ValueError(f"{device.name}: {device.length:#x} bytes at {device.gpa:#x} are not whole pages")
         pages = _pages(device)
-        self._claims.claim(name, pages)
+        self._claims.claim(device.name, pages)
         self._devices.update(dict.fromkeys(pages, device))
 
     def detach(self, device: MmioDevice) -> None:
@@ -57,14 +57,14 @@ class MmioBus:
         device = self._devices.get(gpa >> PAGE_SHIFT)
         if device is None:
             raise UnhandledMmio(f"gpa {gpa:#x}: the guest reads {size} bytes, and no device answers")
-        return device.load(vcpu, gpa - device.gpa, size)
+        return device.read_mmio(vcpu, gpa - device.gpa, size)
 
     def store(self, vcpu: int, gpa: Gpa, size: int, value: int) -> None:
         """A write of 1, 2, 4 or 8 bytes by vCPU number `vcpu`."""
         device = self._devices.get(gpa >> PAGE_SHIFT)
         if device is None:
             raise UnhandledMmio(f"gpa {gpa:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
-        device.store(vcpu, gpa - device.gpa, size, value)
+        device.write_mmio(vcpu, gpa - device.gpa, size, value)
 
 
 def _pages(device: MmioDevice) -> range:

@@ -1,19 +1,25 @@
 """Ports that guests write for their side effect on a real PC only."""
 
-from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
-DELAY_PORTS: Final = (range(0x80, 0x81), range(0x84, 0x85), range(0xED, 0xEE))
-"""The power-on self test's code port and two that nothing decodes: an access takes a microsecond on an ISA bus."""
+from kev.dev.base import PlainDevice
+from kev.dev.surroundings import Surroundings
 
 
-class IgnoredPorts:
-    """Takes every write and reads as all ones."""
+class DelayPorts(PlainDevice):
+    """The power-on self test's code port and two that nothing decodes: an access takes a microsecond on an ISA bus.
 
-    __slots__ = ("ports",)
+    They take every write and read as all ones.
+    """
 
-    def __init__(self, ports: Sequence[range] = DELAY_PORTS) -> None:
-        self.ports: Final = ports
+    name: Final = "delay"
+    ports: Final = (range(0x80, 0x81), range(0x84, 0x85), range(0xED, 0xEE))
+
+    __slots__ = ()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls()
 
     def read_port(self, port: int, size: int) -> int:
         return (1 << 8 * size) - 1

@@ -23,10 +23,11 @@ SOURCE_OVERRIDES: Final[Mapping[int, int]] = {0: 2}
 class InterruptControllers:
     """All of them, and the interrupt lines for the devices."""
 
-    __slots__ = ("_asserted", "_lines", "io_apic", "local_apics", "pic")
+    __slots__ = ("_asserted", "_lines", "counters", "io_apic", "local_apics", "pic")
 
     def __init__(self, counters: TimeStampCounters, clock: Clock, timers: TimerQueue, signals: ProcessorSignals) -> None:
         """There are as many local APICs as `counters`."""
+        self.counters: Final = counters
         self.pic: Final = Pic8259Pair(self._pic_changed)
         self.io_apic: Final = IoApic(self._send)
         self.local_apics: Final = LocalApics(counters, clock, timers, signals, self.pic, self.io_apic.end_of_interrupt)

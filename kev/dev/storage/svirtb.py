@@ -13,6 +13,7 @@ from kev.addressing import MIB, PAGE_SIZE, Gpa
 from kev.dev.base import DeviceError, GuestMemory
 from kev.dev.storage.block_device import SECTOR_SIZE, BlockBackend
 from kev.errors import KevError
+from kev.state import Fields, State, octets
 
 SVIRTB_GPA: Final = Gpa(0xCAFE_0000)
 
@@ -39,6 +40,9 @@ _MOST_BYTES: Final = 64 * MIB
 class SimpleVirtioBlock:
     """The device. A request that makes no sense puts its status to RESET, and it serves nothing until the driver resets it."""
 
+    _FIELDS: Final = Fields({}, registers=octets(len(_REGISTERS) * _REGISTER.size))
+
+    name: Final = "svirtb"
     gpa: Final = SVIRTB_GPA
     length: Final = PAGE_SIZE
 
@@ -49,16 +53,26 @@ class SimpleVirtioBlock:
         self.page: Final = page
         self._disk = disk
         self._memory = memory
-        self._reset()
+        self.reset()
 
-    def load(self, vcpu: int, offset: int, size: int) -> int:
+    def reset(self) -> None:
+        self.page[:] = bytes(PAGE_SIZE)
+        self._set(STATUS, MAGIC)
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, registers=self.page[: _REGISTERS.stop])
+
+    def load(self, state: State) -> None:
+        self.page[: _REGISTERS.stop] = self._FIELDS.load(self, self.name, state)["registers"]
+
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         return int.from_bytes(self.page[offset : offset + size], "little")
 
-    def store(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         if size != 4 or offset not in _REGISTERS:
             raise DeviceError(f"svirtb: the guest writes {value:#x}, {size} bytes at offset {offset:#x}: no register")
         if offset == STATUS and value == RESET:
-            self._reset()
+            self.reset()
         elif offset == QUEUE_HEAD and self._get(STATUS) == READY:
             self._ring(value)
         elif offset != QUEUE_TAIL:
@@ -70,10 +84,6 @@ class SimpleVirtioBlock:
 
     def _set(self, register: int, value: int) -> None:
         _REGISTER.pack_into(self.page, register, value)
-
-    def _reset(self) -> None:
-        self.page[:] = bytes(PAGE_SIZE)
-        self._set(STATUS, MAGIC)
 
     def _ring(self, head: int) -> None:
         """The driver writes the head register: whatever it asks for is served, or it is told to reset the device."""

@@ -46,6 +46,7 @@ _CONFIGURATION: Final = struct.Struct("<QII4xI")
 class VirtioBlock:
     """Requests to a disk, in whatever pieces the driver puts them."""
 
+    name: Final = "virtio-blk"
     device_id: Final = 2
     queue_sizes: Final = (_QUEUE_SIZE,)
 

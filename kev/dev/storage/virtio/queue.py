@@ -7,6 +7,7 @@ import attrs
 
 from kev.addressing import Gpa
 from kev.dev.base import DeviceError, GuestMemory
+from kev.state import FLAG, Fields, State, StateError, bits
 
 _DESCRIPTOR: Final = struct.Struct("<QIHH")
 _DESCRIPTOR_NEXT: Final = 1 << 0
@@ -50,6 +51,18 @@ class SplitQueue:
 
     __slots__ = ("_memory", "_next_available", "_next_used", "available", "descriptors", "largest", "ready", "size", "used")
 
+    _FIELDS: Final = Fields(
+        {
+            "size": bits(32),
+            "descriptors": bits(64),
+            "available": bits(64),
+            "used": bits(64),
+            "ready": FLAG,
+            "_next_available": bits(16),
+            "_next_used": bits(16),
+        }
+    )
+
     def __init__(self, memory: GuestMemory, largest: int) -> None:
         """`largest`: how many descriptors the queue may have, a power of 2 up to 32768."""
         self._memory = memory
@@ -67,15 +80,29 @@ class SplitQueue:
         self._next_available = 0
         self._next_used = 0
 
+    def save(self) -> State:
+        return self._FIELDS.save(self)
+
+    def load(self, called: str, state: State) -> None:
+        self._FIELDS.load(self, called, state)
+        if self.ready:
+            try:
+                self._check()
+            except QueueError as error:
+                raise StateError(called, "ready", True, f"False: {error}") from error
+
     def start(self) -> None:
         """Makes the queue ready. QueueError if its size or the alignment of its parts is wrong."""
+        self._check()
+        self.ready = True
+
+    def _check(self) -> None:
         if not 0 < self.size <= self.largest or self.size & (self.size - 1):
             raise QueueError(f"virtqueue: {self.size} descriptors are not a power of 2 up to {self.largest}")
         if self.descriptors % 16 or self.available % 2 or self.used % 4:
             raise QueueError(
                 f"virtqueue: parts at {self.descriptors:#x}, {self.available:#x} and {self.used:#x} are not aligned to 16, 2 and 4"
             )
-        self.ready = True
 
     def next_chain(self) -> DescriptorChain | None:
         """The oldest request that is not complete, or None. QueueError if there is no sense in it."""
