@@ -3,9 +3,11 @@
 import gc
 import sys
 
+_EXIT_CODE_INTERRUPTED = 130
+
 
 def main() -> None:
-    """Runs the command line. A user's error is one line on stderr and exit code 2."""
+    """Runs the command line. A user's error is one line on stderr and exit code 2; Ctrl-C, whenever it comes, ends it with 130."""
     if sys.argv[1:] == ["--version"]:
         from kev.version import __version__
 
@@ -13,9 +15,13 @@ def main() -> None:
         return
     # By default the collector would run 50 times while modules are imported, and find nothing.
     gc.set_threshold(100_000)
-    from kev.cli.main import kev
+    try:
+        from kev.cli.main import kev
 
-    kev(prog_name="kev")
+        kev(prog_name="kev")
+    except KeyboardInterrupt:
+        sys.stderr.write("kev: interrupted\n")
+        sys.exit(_EXIT_CODE_INTERRUPTED)
 
 
 if __name__ == "__main__":

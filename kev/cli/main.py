@@ -44,6 +44,7 @@ class _LazyGroup(click.Group):
             click.echo(f"kev: {error}", err=True)
             sys.exit(2)
         except KeyboardInterrupt:
+            click.echo("kev: interrupted", err=True)
             sys.exit(EXIT_CODE_INTERRUPTED)
 
 

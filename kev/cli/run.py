@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kev import log
+from kev.abi.selection import ABIS
 from kev.boot.detection import PROTOCOLS
 from kev.cli.paging_policy import paging_policy
 from kev.cli.sizes import Size
@@ -24,6 +25,7 @@ _DRIVE_KINDS = ("svirtb", "virtio", "virtio-pci", "ide")
 @click.option("-m", "--memory", type=Size(), help="RAM, such as 256M.  [default: what the guest asks for, or 256M]")
 @click.option("--smp", type=click.IntRange(1, 64), help="vCPUs.  [default: what the guest asks for, or 1]")
 @click.option("--boot", type=click.Choice(list(PROTOCOLS)), help="Boot protocol.  [default: what the image is made for]")
+@click.option("--abi", metavar="NAME", help=f"Guest ABI: {', '.join(ABIS)}.  [default: what the guest or its protocol asks for]")
 @click.option("--append", metavar="TEXT", help="The kernel's command line.")
 @click.option("--module", "modules", multiple=True, metavar="FILE[ TEXT]", help="A boot module, with its command line.")
 @click.option(
@@ -74,6 +76,7 @@ def command(context: click.Context, /, image: str, memory: int | None, timeout: 
             memory=memory,
             vcpus=wishes["smp"],
             boot=wishes["boot"],
+            abi=wishes["abi"],
             command_line=wishes["append"],
             modules=[_file_and_text(text) for text in wishes["modules"]],
             disks=[_file_and_kind(text) for text in wishes["disks"]],

@@ -17,13 +17,17 @@ InterruptLine: TypeAlias = Callable[[bool], None]
 """Sets the level of a device's interrupt request: True asserts it."""
 
 
-@runtime_checkable
-class Device(Protocol):
-    """What all devices have in common."""
+class Named(Protocol):
+    """What errors can be about."""
 
     @property
     def name(self) -> str:
         """What it is called in errors and saved states. No two devices of a machine have the same name."""
+
+
+@runtime_checkable
+class Device(Named, Protocol):
+    """What all devices have in common."""
 
     def reset(self) -> None:
         """What switching the power on does: it is as when it was made. Its interrupt lines fall, its timers are taken back."""
@@ -62,7 +66,7 @@ class PlainDevice:
 
 
 @runtime_checkable
-class PortDevice(Device, Protocol):
+class PortDevice(Named, Protocol):
     @property
     def ports(self) -> Sequence[range]:
         """The port ranges this device answers."""
@@ -74,7 +78,7 @@ class PortDevice(Device, Protocol):
 
 
 @runtime_checkable
-class MsrDevice(Device, Protocol):
+class MsrDevice(Named, Protocol):
     @property
     def msrs(self) -> Sequence[range]:
         """The MSR ranges this device answers."""
@@ -86,7 +90,7 @@ class MsrDevice(Device, Protocol):
 
 
 @runtime_checkable
-class MmioDevice(Device, Protocol):
+class MmioDevice(Named, Protocol):
     @property
     def gpa(self) -> Gpa:
         """The first byte of the device's pages."""

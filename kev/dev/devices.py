@@ -22,10 +22,14 @@ class Buses(NamedTuple):
     pci: PciBus
 
 
+class _Built(Device, PortDevice, Protocol):
+    """A port device of a machine."""
+
+
 class SeldomUsed(PortDeviceKind, Protocol):
     """A class of port devices that most guests never access."""
 
-    def built_for(self, machine: Surroundings) -> PortDevice:
+    def built_for(self, machine: Surroundings) -> _Built:
         """The one of a machine."""
 
 
@@ -38,7 +42,7 @@ class _Later:
         self.path: Final = path
         """The module and the name of the class, with a colon between them."""
         self.kind: SeldomUsed | None = None
-        self.device: PortDevice | None = None
+        self.device: _Built | None = None
 
 
 class Devices:
@@ -88,7 +92,7 @@ class Devices:
         self.buses.ports.attach_later(kind, lambda: self._build(later, kind))
         return True
 
-    def _build(self, later: _Later, kind: SeldomUsed) -> PortDevice:
+    def _build(self, later: _Later, kind: SeldomUsed) -> _Built:
         later.device = device = kind.built_for(self._machine)
         return device
 

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from kev.dev.storage.block_device import BlockBackend
 
 
-class Printer(Protocol):
+class Output(Protocol):
     """Where output goes."""
 
     def put(self, byte: int) -> None: ...
 
     def put_debug(self, byte: int) -> None:
         """As `put`, for a second line."""
+
+    def write(self, data: bytes) -> None: ...
 
 
 class Surroundings(NamedTuple):
@@ -33,7 +35,7 @@ class Surroundings(NamedTuple):
     memory: GuestMemory
     line: Callable[[int], InterruptLine]
     """A new line to an ISA IRQ, or from 16 on to an input of the I/O APIC."""
-    console: Printer
+    console: Output
     screen: "Screen"
     end: Callable[[int], None]
     """Ends the run with an exit code."""

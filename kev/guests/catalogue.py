@@ -22,6 +22,8 @@ class Guest(NamedTuple):
     """What it does, in a line."""
     boot: str
     """The boot protocol: the name of a module in `kev.boot`."""
+    abi: str = ""
+    """The guest ABI: the name of a module in `kev.abi`. Without it, that of the boot protocol."""
     exit_code: int | None = None
     """What `kev run` ends with. None for a guest that does not end by itself."""
     memory_mib: int = 256
@@ -31,7 +33,7 @@ class Guest(NamedTuple):
     modules: Sequence[str] = ()
     """Names of files on the root file system."""
     disk: str = ""
-    """The device that its disk is behind: the value of a `kev.machine.builder.DriveKind`. Without it, it has no disk."""
+    """The device that its disk is behind: the value of a `kev.machine.disks.DriveKind`. Without it, it has no disk."""
     disk_files: Sequence[str] = ()
     """Names of files on the root file system. The disk is a SIMPLEFS image of them, made anew for every run."""
 

@@ -5,7 +5,7 @@ import io
 from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.images import open_root_file_system
-from kev.machine.builder import Drive, DriveKind
+from kev.machine.disks import Drive, DriveKind
 
 
 def drives_of(guest: Guest) -> tuple[Drive, ...]:

@@ -12,7 +12,8 @@ from kev.fs.disk import Disk
 from kev.guests.catalogue import UNKNOWN, Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image_or_url, open_root_file_system
-from kev.machine.builder import Drive, DriveKind, MachineError, MachineOptions
+from kev.machine.builder import MachineError, MachineOptions
+from kev.machine.disks import Drive, DriveKind
 from kev.machine.launcher import prepare, run
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
 
@@ -71,6 +72,7 @@ def opened(
     memory: int | None = None,
     vcpus: int | None = None,
     boot: str | None = None,
+    abi: str | None = None,
     command_line: str | None = None,
     modules: Sequence[tuple[StrPath, str]] = (),
     disks: Sequence[tuple[StrPath, str]] = (),
@@ -83,7 +85,8 @@ def opened(
 ) -> Iterator["Machine"]:
     """A machine that is ready to run, with the files it is made from open; it is closed at the end.
 
-    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `command_line`: the kernel's.
+    - `memory`: bytes of RAM. `boot`: the name of a module in `kev.boot`. `abi`: that of a module in `kev.abi`.
+    - `command_line`: the kernel's.
     - `modules`: files and the text that goes with each. `disks`: files and "svirtb", "virtio", "virtio-pci" or "ide",
       at most one of each, but several of "virtio-pci" and two of "ide".
     - `paging`: which pages are loaded besides those that are touched. `source_delay`: how slow reading the image is made.
@@ -107,6 +110,7 @@ def opened(
                 modules=tuple(files.enter_context(_modules(modules) if modules else _modules_of(wanted))),
             ),
             protocol=boot or wanted.boot or None,
+            abi=abi or wanted.abi or None,
             policy=paging,
             timeline=_new_timeline() if timeline else None,
             seed=seed,
@@ -149,7 +153,7 @@ def _drive(file: StrPath, kind: str) -> Iterator[Drive]:
             opened = stack.enter_context(open(name, "r+b"))
         except OSError as error:
             raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        yield Drive(Disk(opened, name), device)
+        yield Drive(Disk(opened, name, any_size=device is DriveKind.SVIRTB), device)
 
 
 @contextmanager

@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Callable
-from enum import Enum
 from typing import Final, NamedTuple, Self
 
-from kev.addressing import GIB, KIB, MIB, TIB, page_ceil
+from kev.abi.base import GuestAbi, Services
+from kev.addressing import GIB, KIB, MIB, TIB, Gpa, page_ceil
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
+from kev.dev.devices import Buses, Devices
 from kev.dev.interrupts.irq import InterruptControllers
-from kev.dev.pci.bus import DEVICES, PciBus
+from kev.dev.pci.bus import PciBus
 from kev.dev.storage.block_device import BlockBackend
+from kev.dev.surroundings import Surroundings
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.pool import HostPool
@@ -22,18 +24,10 @@ from kev.errors import KevError
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
 from kev.host_memory import HostMemory
 from kev.machine.console import Console
+from kev.machine.disks import Disks, Drive
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
-from kev.machine.pc import (
-    FIRST_PCI_DISK,
-    Buses,
-    Surroundings,
-    attach_ide,
-    attach_platform,
-    attach_printer,
-    attach_virtio_block,
-    attach_virtio_pci,
-)
+from kev.machine.pc import SELDOM_USED, attach_platform
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
 from kev.page_tables.npt import NptFormat
@@ -42,41 +36,19 @@ from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import PageSource
 from kev.vmexit.control_register import Cr8Controller
-from kev.vmexit.cpuid import CpuidController
-from kev.vmexit.hypercall import KevHypercalls
+from kev.vmexit.cpuid import CpuidController, machine_leaves
 from kev.vmexit.mmio import MmioController
 from kev.vmexit.msr import MsrController
 from kev.vmexit.pio import PortController
 from kev.vmexit.violation import ViolationController
 
 MAX_VCPUS: Final = 64
-MAX_PCI_DISKS: Final = DEVICES - FIRST_PCI_DISK
 _PHYSICAL_LIMIT: Final = TIB - GIB
 """The emulated CPU has 40 bits of physical address; the last GiB is for windows of devices."""
 
 
 class MachineError(KevError):
     """No such machine can be built."""
-
-
-class DriveKind(Enum):
-    """The device a disk is behind."""
-
-    SVIRTB = "svirtb"
-    """KeV's, at 0xcafe0000."""
-    VIRTIO = "virtio"
-    """virtio-blk over MMIO, at 0xd0000000 with interrupt 10."""
-    VIRTIO_PCI = "virtio-pci"
-    """virtio-blk behind PCI, from device 00:04.0 on: where KeOS looks for its disks. There can be several."""
-    IDE = "ide"
-    """The primary channel: one disk is its second, where xv6 and JOS look for their file system; two are both, in order."""
-
-
-class Drive(NamedTuple):
-    """A disk of the machine."""
-
-    backend: BlockBackend
-    kind: DriveKind = DriveKind.SVIRTB
 
 
 class MachineOptions(NamedTuple):
@@ -123,11 +95,12 @@ class GuestAddressSpace(NamedTuple):
 class VmBuilder:
     """Builds one machine from a pager whose boot information is complete."""
 
-    def __init__(self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions) -> None:
-        """MachineError if `options` ask for what there is not."""
+    def __init__(self, pager: KernelVmPager, space: GuestAddressSpace, options: MachineOptions, abi: type[GuestAbi]) -> None:
+        """`abi` is how the guest talks to its hypervisor. MachineError if `options` ask for what there is not."""
         if not 1 <= options.vcpus <= MAX_VCPUS:
             raise MachineError(f"{options.vcpus} vCPUs: a machine has 1 to {MAX_VCPUS}")
         self._options = options
+        self._abi = abi
         self._pager = pager
         self._console = Console()
         self._engine = AmdvEngine(space.host, space.table, space.release)
@@ -159,62 +132,62 @@ class VmBuilder:
             memory=self._memory,
             controllers=self._controllers,
         )
-        machine = self._surroundings(vm)
-        vm.com1 = attach_platform(self._buses, machine)
-        self._attach_drives(machine)
-        self._connect(vm)
+        disks = Disks(self._options.drives, self._options.boot_disk)
+        machine = self._surroundings(vm, disks)
+        devices = Devices(self._buses, machine, SELDOM_USED)
+        vm.com1 = attach_platform(devices, machine, self._controllers)
+        disks.attach(devices, machine, self._controllers, self._map_readable)
+        self._connect(vm, self._attach_abi(devices, machine))
+        vm.devices = devices
         return vm
 
-    def _surroundings(self, vm: Vm) -> Surroundings:
+    def _surroundings(self, vm: Vm, disks: Disks) -> Surroundings:
         options = self._options
         return Surroundings(
             vcpus=options.vcpus,
-            counters=self._counters,
             ram=self._pager.ram,
             clock=self._clock,
             timers=self._timers,
             boot_time=int(time.time()) if options.boot_time is None else options.boot_time,
             memory=self._memory,
-            controllers=self._controllers,
+            line=self._controllers.line,
             console=self._console,
             screen=vm.screen,
             end=vm.exit,
+            ide_disks=disks.ide,
         )
 
-    def _attach_drives(self, machine: Surroundings) -> None:
-        behind: dict[DriveKind, list[BlockBackend]] = {kind: [] for kind in DriveKind}
-        for drive in self._options.drives:
-            behind[drive.kind].append(drive.backend)
-        boot_disk = self._options.boot_disk
-        limits = {DriveKind.IDE: 2 if boot_disk is None else 1, DriveKind.VIRTIO_PCI: MAX_PCI_DISKS}
-        for kind, disks in behind.items():
-            if len(disks) > limits.get(kind, 1):
-                raise MachineError(f"{len(disks)} disks behind {kind.value}: there can be {limits.get(kind, 1)}")
-        if behind[DriveKind.SVIRTB]:
-            self._attach_svirtb(behind[DriveKind.SVIRTB][0])
-        else:
-            attach_printer(self._buses, machine)
-        if behind[DriveKind.VIRTIO]:
-            attach_virtio_block(self._buses, machine, behind[DriveKind.VIRTIO][0])
-        if behind[DriveKind.VIRTIO_PCI]:
-            attach_virtio_pci(self._buses, machine, behind[DriveKind.VIRTIO_PCI])
-        ide = behind[DriveKind.IDE]
-        attach_ide(self._buses, machine, ide if len(ide) == 2 else (boot_disk, *ide))
+    def _attach_abi(self, devices: Devices, machine: Surroundings) -> GuestAbi:
+        services = Services(
+            end=machine.end,
+            write=machine.console.write,
+            memory=self._memory,
+            read_virtual=self._memory.read_virtual,
+            ram=machine.ram,
+            clock=machine.clock,
+            counters=self._counters,
+            boot_time=machine.boot_time,
+            send_interrupt=self._controllers.local_apics.deliver,
+        )
+        abi = self._abi(services)
+        for device in abi.msr_devices():
+            devices.attach(device)
+        return abi
 
-    def _attach_svirtb(self, disk: BlockBackend) -> None:
-        from kev.dev.storage.svirtb import SVIRTB_GPA, SimpleVirtioBlock
-
+    def _map_readable(self, gpa: Gpa) -> memoryview:
         memory = self._pager.memory
         page = memory.allocate()
-        self._buses.mmio.attach("svirtb", SimpleVirtioBlock(memory.page(page), disk, self._memory))
-        self._violations.map_readable(SVIRTB_GPA, page)
+        self._violations.map_readable(gpa, page)
+        return memory.page(page)
 
-    def _connect(self, vm: Vm) -> None:
+    def _connect(self, vm: Vm, abi: GuestAbi) -> None:
         buses = self._buses
         ports = PortController(buses.ports)
         mmio = MmioController(buses.mmio, self._violations.stored)
         msrs = MsrController(buses.msrs, self._counters)
-        hypercalls = KevHypercalls(vm.exit, self._console.write, self._memory.read_virtual)
+        vcpus = len(self._vcpus)
+        cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
+        vm.halted = abi.halted
         vm.handle(EptViolation, self._violations.handle)
         vm.handle(IoIn, ports.read)
         vm.handle(IoOut, ports.write)
@@ -223,6 +196,6 @@ class VmBuilder:
         vm.handle(Rdmsr, msrs.read)
         vm.handle(Wrmsr, msrs.write)
         vm.handle(Rdtsc, msrs.read_time_stamp_counter)
-        vm.handle(Cpuid, CpuidController(len(self._vcpus), self._controllers.local_apics.is_enabled).handle)
+        vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
-        vm.handle(Vmcall, hypercalls.handle)
+        vm.handle(Vmcall, abi.hypercall)

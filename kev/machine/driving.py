@@ -1,6 +1,6 @@
 """Drives a machine in trio, with what belongs to a run: signals, a time limit, input, and the paging policy beside it."""
 
-import signal
+from collections.abc import Sequence
 
 import trio
 
@@ -8,7 +8,7 @@ from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
 from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
-from kev.machine.terminal import forward_input, single_characters
+from kev.machine.terminal import InputForwarder
 
 
 async def drive(
@@ -17,28 +17,28 @@ async def drive(
     scheduler: Scheduler | None = None,
     timeout: float | None = None,
     input_descriptor: int | None = None,
-    watch_signals: bool = False,
+    signals: Sequence[int] = (),
     policy_has_run: bool = False,
     paused: bool = False,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
-    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1. `watch_signals`: SIGINT ends the
-    run. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed first.
-    Started when the machine can be talked to.
+    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1. `signals` end the run; there can
+    be some in the main thread only. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be
+    resumed first. Started when the machine can be talked to.
     """
     if scheduler is None:
         scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
     runtime = machine.runtime = Runtime(machine.vm, scheduler)
     try:
         async with trio.open_nursery() as beside:
-            if watch_signals:
-                beside.start_soon(_watch_for_interrupt, machine)
+            if signals:
+                beside.start_soon(_watch_for_signals, machine, signals)
             if timeout is not None:
                 beside.start_soon(_watch_for_timeout, machine, timeout)
             if input_descriptor is not None:
-                beside.start_soon(_forward_input, machine, runtime, input_descriptor)
+                beside.start_soon(_forward_input, machine, runtime, input_descriptor, bool(signals))
             machine.cancel = beside.cancel_scope.cancel
             if paused:
                 runtime.pause()
@@ -55,10 +55,10 @@ async def drive(
         machine.note_end()
 
 
-async def _watch_for_interrupt(machine: Machine) -> None:
-    with trio.open_signal_receiver(signal.SIGINT) as signals:
-        async for _ in signals:
-            machine.end(Ending.interrupted())
+async def _watch_for_signals(machine: Machine, signals: Sequence[int]) -> None:
+    with trio.open_signal_receiver(*signals) as received:
+        async for number in received:
+            machine.end(Ending.by_signal(number))
 
 
 async def _watch_for_timeout(machine: Machine, seconds: float) -> None:
@@ -66,7 +66,7 @@ async def _watch_for_timeout(machine: Machine, seconds: float) -> None:
     machine.end(Ending.timed_out(seconds))
 
 
-async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int) -> None:
+async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, job_control: bool) -> None:
     vm = machine.vm
     assert vm.com1 is not None
 
@@ -74,8 +74,10 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int) ->
         vm.expects_input = expected
         runtime.note_activity()
 
+    def leave() -> None:
+        machine.end(Ending.left())
+
     try:
-        with single_characters(descriptor):
-            await forward_input(descriptor, vm.com1, lambda: machine.end(Ending.left()), expect_input)
+        await InputForwarder(descriptor, vm.com1, leave, expect_input, job_control=job_control).run()
     finally:
         expect_input(False)

@@ -1,5 +1,6 @@
 """How a run ended."""
 
+import signal
 from enum import Enum
 from typing import NamedTuple, Self
 
@@ -50,6 +51,13 @@ class Ending(NamedTuple):
     @classmethod
     def interrupted(cls) -> Self:
         return cls(EndingKind.INTERRUPTED, EXIT_CODE_INTERRUPTED, "interrupted")
+
+    @classmethod
+    def by_signal(cls, number: int) -> Self:
+        """A signal ended the run: Ctrl-C's, or one that asks a process to end. The exit code is the shell's for it."""
+        if number == signal.SIGINT:
+            return cls.interrupted()
+        return cls(EndingKind.INTERRUPTED, 128 + number, f"ended by {signal.Signals(number).name}")
 
     @classmethod
     def left(cls) -> Self:

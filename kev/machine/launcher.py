@@ -3,20 +3,21 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kev import log
+from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
-from kev.machine.builder import DriveKind, GuestAddressSpace, MachineOptions, VmBuilder
+from kev.machine.builder import GuestAddressSpace, MachineOptions, VmBuilder
+from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ, DriveKind
 from kev.machine.ending import EXIT_CODE_INTERRUPTED, Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
-from kev.machine.pc import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
 from kev.machine.step import Ran
 from kev.machine.vm import Vm
@@ -42,6 +43,7 @@ def prepare(
     options: MachineOptions | None = None,
     boot: BootOptions | None = None,
     protocol: str | None = None,
+    abi: str | None = None,
     policy: PagingPolicy | None = None,
     timeline: "Timeline | None" = None,
     seed: int | None = None,
@@ -50,7 +52,8 @@ def prepare(
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
-    `protocol` names a boot protocol; by default the image says which. `policy` says which pages to load besides those the guest
+    `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
+    `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
     chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. The machine runs
     on one of `hosts`, which gets it back when it has run; by default on a host of its own. KevError for whatever is wrong with the
@@ -63,6 +66,7 @@ def prepare(
     policy = policy or PagingPolicy()
     ram_kib = memory >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
+    guest_abi = abi_named(abi or default_abi(kernel.name))
     if kernel.boot_disk is not None:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
@@ -71,7 +75,7 @@ def prepare(
     entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
     policy.attach(pager)
     registered = time.perf_counter()
-    vm = VmBuilder(pager, space, options).build(entry)
+    vm = VmBuilder(pager, space, options, guest_abi).build(entry)
     if output is not None:
         vm.console.output.subscribe(output)
     if log.is_debugging():
@@ -101,12 +105,13 @@ def run(
 ) -> "RunReport":
     """Runs a machine to its end, and closes it.
 
-    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`. SIGINT ends the run; it is then raised
-    as a KeyboardInterrupt unless `interrupt_ends`, which says that it is an `Ending` like others.
+    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`. Ctrl-C ends the run; it is then raised
+    as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
     """
     try:
-        with _interrupts_end(machine):
-            _run(machine, timeout, input_descriptor)
+        signals = _signals(interrupt_ends)
+        with _signals_end(machine, signals):
+            _run(machine, timeout, input_descriptor, signals)
         machine.note_end()
         report = machine.report()
     finally:
@@ -116,7 +121,14 @@ def run(
     return report
 
 
-def _run(machine: Machine, timeout: float | None, input_descriptor: int | None) -> None:
+def _signals(interrupt_ends: bool) -> Sequence[int]:
+    """Those that end the run. Other threads than the main one get none; a library leaves all but Ctrl-C to its user."""
+    if threading.current_thread() is not threading.main_thread():
+        return ()
+    return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupt_ends else (signal.SIGINT,)
+
+
+def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, signals: Sequence[int]) -> None:
     vm = machine.vm
     started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
     scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
@@ -132,7 +144,6 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None) 
     from kev.machine.driving import drive
 
     vm.clock.go_on()
-    main = threading.current_thread() is threading.main_thread()
     trio.run(
         partial(
             drive,
@@ -140,7 +151,7 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None) 
             scheduler=scheduler,
             timeout=timeout,
             input_descriptor=input_descriptor,
-            watch_signals=main,
+            signals=signals,
             policy_has_run=started,
         )
     )
@@ -163,13 +174,11 @@ def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 @contextmanager
-def _interrupts_end(machine: Machine) -> Iterator[None]:
-    """Makes Ctrl-C end the run, also while there is no runtime yet to see it. In other threads nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: machine.vm.end(Ending.interrupted()))
+def _signals_end(machine: Machine, signals: Sequence[int]) -> Iterator[None]:
+    """Makes signals end the run, also while there is no runtime yet to see them."""
+    before = {number: signal.signal(number, lambda number, _: machine.vm.end(Ending.by_signal(number))) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

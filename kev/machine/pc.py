@@ -3,7 +3,6 @@
 from typing import Final
 
 from kev.dev.chipset.processor import ProcessorMsrs
-from kev.dev.clocks.kvmclock import KvmClock
 from kev.dev.debug.pc_testdev import PcTestMemory
 from kev.dev.devices import Devices
 from kev.dev.interrupts.irq import InterruptControllers
@@ -11,7 +10,7 @@ from kev.dev.serial.uart16550 import SerialPort
 from kev.dev.surroundings import Surroundings
 
 SELDOM_USED: Final = (
-    "kev.dev.chipset.ignored:DelayPorts",
+    "kev.dev.chipset.delay:DelayPorts",
     "kev.dev.chipset.poweroff:AcpiPowerOff",
     "kev.dev.debug.debug_exit:DebugExit",
     "kev.dev.clocks.pit8254:Pit8254",
@@ -43,7 +42,6 @@ def attach_platform(devices: Devices, machine: Surroundings, controllers: Interr
         controllers.io_apic,
         controllers.local_apics,
         ProcessorMsrs(counters),
-        KvmClock(counters, machine.clock, machine.boot_time, machine.memory),
         devices.buses.pci,
         PcTestMemory(),
         serial,

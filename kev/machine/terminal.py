@@ -1,9 +1,9 @@
 """The console's input: the host's standard input as the line of COM1."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+import signal
+from collections.abc import Callable
+from typing import Any, Final
 
 import trio
 
@@ -16,21 +16,47 @@ _LARGEST_BACKLOG: Final = 4096
 """While as many bytes wait for the guest, no more are read, but from a terminal: there the escape has to be seen."""
 
 
-@contextmanager
-def single_characters(descriptor: int) -> Iterator[None]:
-    """Makes a terminal pass on every key as it is typed, without echo; Ctrl-C still interrupts. Does nothing to anything else."""
-    if not os.isatty(descriptor):
-        yield
-        return
-    import termios
-    import tty
+class TerminalMode:
+    """Makes a terminal pass on every key as it is typed, without echo; Ctrl-C still interrupts. Does nothing to anything else.
 
-    before = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)
+    Only a process in the foreground may change a terminal or read from it: others are stopped (POSIX, "Terminal access control").
+    """
+
+    __slots__ = ("_before", "_descriptor", "is_terminal")
+
+    def __init__(self, descriptor: int) -> None:
+        self.is_terminal: Final = os.isatty(descriptor)
+        self._descriptor: Final = descriptor
+        self._before: list[Any] | None = None
+
+    @property
+    def may_read(self) -> bool:
+        return not self.is_terminal or _in_foreground(self._descriptor)
+
+    def enter(self) -> None:
+        """From now on, if the process is in the foreground."""
+        if not self.is_terminal or self._before is not None or not self.may_read:
+            return
+        import termios
+        import tty
+
+        self._before = termios.tcgetattr(self._descriptor)
+        tty.setcbreak(self._descriptor, termios.TCSADRAIN)  # what was typed before is not lost
+
+    def leave(self) -> None:
+        """The terminal is as it was."""
+        before, self._before = self._before, None
+        if before is not None and self.may_read:
+            import termios
+
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, before)
+
+
+def _in_foreground(descriptor: int) -> bool:
     try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return False  # it is the terminal of another session
 
 
 class EscapeFilter:
@@ -58,27 +84,86 @@ class EscapeFilter:
         return bytes(passed), False
 
 
-async def forward_input(descriptor: int, port: SerialPort, leave: Callable[[], None], expect_input: Callable[[bool], None]) -> None:
-    """Passes input on to `port`, until its end or Ctrl-A x, for which `leave` is called. Only a terminal has this escape.
+class InputForwarder:
+    """Passes input on to a serial port, until its end or Ctrl-A x. Only a terminal has this escape."""
 
-    `expect_input` is told whether more may come without the guest's doing: not while it has to read first what is there.
-    """
-    keys = EscapeFilter() if os.isatty(descriptor) else None
-    expect_input(True)
-    while True:
-        if keys is None and port.backlog >= _LARGEST_BACKLOG:
-            await _wait_for_room(port, expect_input)
-        data = await _read(descriptor)
-        if not data:
-            return
-        wants_to_leave = False
-        if keys is not None:
-            data, wants_to_leave = keys.feed(data)
-        if data:
-            port.receive(data)
-        if wants_to_leave:
-            leave()
-            return
+    def __init__(
+        self,
+        descriptor: int,
+        port: SerialPort,
+        leave: Callable[[], None],
+        expect_input: Callable[[bool], None],
+        *,
+        job_control: bool,
+    ) -> None:
+        """`leave` is called for Ctrl-A x. `job_control`: this is the main thread, which gets the signals of the terminal.
+
+        `expect_input` is told whether more may come without the guest's doing: not while it has to read first what is there.
+        """
+        self._descriptor: Final = descriptor
+        self._port: Final = port
+        self._leave: Final = leave
+        self._expect_input: Final = expect_input
+        self._mode: Final = TerminalMode(descriptor)
+        self._job_control: Final = job_control and self._mode.is_terminal
+        self._continued = trio.Event()
+
+    async def run(self) -> None:
+        """Returns at the end of the input. The terminal is as it was before then, also while the process is stopped."""
+        try:
+            self._mode.enter()
+            async with trio.open_nursery() as nursery:
+                if self._job_control:
+                    nursery.start_soon(self._watch_jobs)
+                await self._forward()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._mode.leave()
+
+    async def _forward(self) -> None:
+        keys = EscapeFilter() if self._mode.is_terminal else None
+        self._expect_input(True)
+        while True:
+            if keys is None and self._port.backlog >= _LARGEST_BACKLOG:
+                await _wait_for_room(self._port, self._expect_input)
+            data = await self._read()
+            if not data:
+                return
+            wants_to_leave = False
+            if keys is not None:
+                data, wants_to_leave = keys.feed(data)
+            if data:
+                self._port.receive(data)
+            if wants_to_leave:
+                self._leave()
+                return
+
+    async def _read(self) -> bytes:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._descriptor)
+            except OSError:
+                # A regular file cannot be waited for, and is always ready.
+                await trio.lowlevel.checkpoint()
+            if self._mode.may_read:
+                try:
+                    return os.read(self._descriptor, _READ_SIZE)
+                except OSError:
+                    return b""  # the terminal is gone
+            await self._wait_for_foreground()
+
+    async def _wait_for_foreground(self) -> None:
+        self._continued = trio.Event()
+        await self._continued.wait()
+
+    async def _watch_jobs(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTSTP, signal.SIGCONT) as signals:
+            async for number in signals:
+                if number == signal.SIGTSTP:
+                    self._mode.leave()
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                self._mode.enter()
+                self._continued.set()
 
 
 async def _wait_for_room(port: SerialPort, expect_input: Callable[[bool], None]) -> None:
@@ -91,17 +176,8 @@ async def _wait_for_room(port: SerialPort, expect_input: Callable[[bool], None])
             room.set()
 
     expect_input(False)
-    port.call_when_taken(look)
+    stop_looking = port.taken.subscribe(look)
     try:
         await room.wait()
     finally:
-        port.call_when_taken(None)
-
-
-async def _read(descriptor: int) -> bytes:
-    try:
-        await trio.lowlevel.wait_readable(descriptor)
-    except OSError:
-        # A regular file cannot be waited for, and is always ready.
-        await trio.lowlevel.checkpoint()
-    return os.read(descriptor, _READ_SIZE)
+        stop_looking()

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
+from kev.dev.devices import Devices
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.serial.uart16550 import SerialPort
@@ -98,6 +99,10 @@ class Vm:
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None
+        self.halted: Callable[[VcpuState], None] = _wait_for_nmi
+        """Told of every HLT with interrupts off."""
+        self.devices: Devices | None = None
+        """All of them; None until they are attached."""
         self.com1: SerialPort | None = None
         """Where input goes."""
         self.expects_input = False
@@ -135,7 +140,8 @@ class Vm:
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
         self.end(Ending.exited(exit_code))
-        self.engine.yield_soon()
+        if self.interrupts.executing is not None:
+            self.engine.yield_soon()
 
     # Running.
 
@@ -228,6 +234,8 @@ class Vm:
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT
         self.interrupts.interrupt_changed(vcpu.index)
+        if not vcpu.state.interrupts_enabled:
+            self.halted(vcpu.state)
 
     # Exits.
 
@@ -340,6 +348,10 @@ class Vm:
             f"{self.where(vcpu)}: triple fault{cause}; CR0 {state.cr0:#x} CR2 {state.cr2:#x} CR3 {state.cr3:#x} "
             f"CR4 {state.cr4:#x} EFER {state.efer:#x} RSP {state.rsp:#x} CS {state.cs.selector:#x} RFLAGS {state.rflags:#x}"
         )
+
+
+def _wait_for_nmi(_state: VcpuState) -> None:
+    """What a processor does that is halted with interrupts off."""
 
 
 def _end_slice(_vcpu: VcpuState, _exit: Exit) -> None:

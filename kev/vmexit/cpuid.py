@@ -1,10 +1,13 @@
-"""CPUID: the processor that guests see."""
+"""CPUID: the processor that guests see. What they see of the hypervisor is said by their ABI (`kev.abi`)."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
 
 from kev.engine.base import VcpuState
 from kev.exits import Cpuid, CpuidResult
+
+_Computed: TypeAlias = Callable[[int, int], CpuidResult]
+"""A leaf of a vCPU number and a subleaf."""
 
 _ABSENT: Final = CpuidResult(0, 0, 0, 0)
 _BRAND: Final = b"kev virtual CPU (emulated AMD-V)".ljust(48, b"\0")
@@ -24,15 +27,17 @@ _ECX: Final = (
     | 1 << 24  # TSC-deadline timer
     | 1 << 25  # AES
     | 1 << 30  # RDRAND
-    | 1 << 31  # running under a hypervisor
 )
 _EDX: Final = 0x078BFBFF  # FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFLUSH MMX FXSR SSE SSE2
 _APIC: Final = 1 << 9
 _HTT: Final = 1 << 28
+_CLFLUSH_SIZE: Final = 8  # in units of 8 bytes
 
 # Leaf 7: FSGSBASE BMI1 SMEP BMI2 RDSEED ADX SMAP CLFLUSHOPT CLWB; UMIP.
 _EBX_7: Final = 1 << 0 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 23 | 1 << 24
 _ECX_7: Final = 1 << 2
+
+_THREADS: Final = CpuidResult(0, 1, 1 << 8, 0)  # leaf 0xB: one a core
 
 _EXTENDED_EDX: Final = 1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29  # SYSCALL NX 1-GiB pages RDTSCP long mode
 _EXTENDED_ECX: Final = 1 << 0  # LAHF in 64-bit mode
@@ -49,16 +54,13 @@ def _brand(part: int) -> CpuidResult:
     return CpuidResult(*(int.from_bytes(_BRAND[i : i + 4], "little") for i in range(16 * part, 16 * part + 16, 4)))
 
 
-def _fixed_leaves() -> dict[int, CpuidResult]:
+def _processor_leaves() -> dict[int, CpuidResult]:
     vendor = _ascii(b"GenuineIntel")  # in the order EBX EDX ECX
-    hypervisor = _ascii(b"KVMKVMKVM\0\0\0")
     return {
         0: CpuidResult(0x16, vendor[0], vendor[2], vendor[1]),
+        7: CpuidResult(0, _EBX_7, _ECX_7, 0),
         0x15: CpuidResult(1, TSC_HZ // _CRYSTAL_HZ, _CRYSTAL_HZ, 0),
         0x16: CpuidResult(TSC_HZ // 1_000_000, TSC_HZ // 1_000_000, 100, 0),
-        # Paravirtual interface of KVM: clock sources 1 and 2, both stable.
-        0x40000000: CpuidResult(0x40000001, *hypervisor),
-        0x40000001: CpuidResult(1 << 0 | 1 << 3 | 1 << 24, 0, 0, 0),
         0x80000000: CpuidResult(0x80000008, 0, 0, 0),
         0x80000001: CpuidResult(0, 0, _EXTENDED_ECX, _EXTENDED_EDX),
         0x80000002: _brand(0),
@@ -69,38 +71,47 @@ def _fixed_leaves() -> dict[int, CpuidResult]:
     }
 
 
-_FIXED: Final = _fixed_leaves()
+_PROCESSOR: Final = _processor_leaves()
+
+
+def machine_leaves(vcpus: int) -> dict[int, CpuidResult]:
+    """The leaves of a machine of `vcpus` processors in one package: subleaf 0 of each, as vCPU 0 finds it at first."""
+    features = CpuidResult(_SIGNATURE, vcpus << 16 | _CLFLUSH_SIZE << 8, _ECX, _EDX | (_HTT if vcpus > 1 else 0))
+    return {**_PROCESSOR, 1: features, 0xB: _THREADS}
 
 
 class CpuidController:
-    """Answers CPUID for a machine of `vcpus` processors in one package."""
+    """Answers CPUID with the leaves that a guest sees; fills in what differs between processors, subleaves and times."""
 
-    __slots__ = ("_has_apic", "_vcpus")
+    __slots__ = ("_answers", "_has_apic", "_leaves", "_vcpus")
 
-    def __init__(self, vcpus: int, has_apic: Callable[[int], bool]) -> None:
-        """`has_apic(vcpu)`: the processor's local APIC is enabled in IA32_APIC_BASE; if not, it is as if there were none."""
-        self._vcpus = vcpus
-        self._has_apic = has_apic
+    def __init__(self, leaves: Mapping[int, CpuidResult], vcpus: int, has_apic: Callable[[int], bool]) -> None:
+        """`leaves`: those of `machine_leaves(vcpus)`, as the guest's ABI shows them.
 
-    def handle(self, vcpu: VcpuState, exit: Cpuid) -> CpuidResult:
-        leaf = exit.leaf
-        if leaf == 1:
-            return self._features(vcpu)
-        if leaf == 7:
-            return CpuidResult(0, _EBX_7, _ECX_7, 0) if exit.subleaf == 0 else _ABSENT
-        if leaf == 0xB:
-            return self._topology(vcpu, exit.subleaf)
-        return _FIXED.get(leaf, _ABSENT)
+        `has_apic(vcpu)`: the processor's local APIC is enabled in IA32_APIC_BASE; if not, it is as if there were none.
+        """
+        self._leaves: Final = leaves
+        self._vcpus: Final = vcpus
+        self._has_apic: Final = has_apic
+        computed = {1: self._features, 7: self._structured_features, 0xB: self._topology}
+        self._answers: Final[dict[int, CpuidResult | _Computed]] = {**leaves, **computed}
 
-    def _features(self, vcpu: VcpuState) -> CpuidResult:
-        ebx = vcpu.index << 24 | self._vcpus << 16 | 8 << 8  # CLFLUSH size in units of 8 bytes
-        edx = _EDX | (_HTT if self._vcpus > 1 else 0)
-        return CpuidResult(_SIGNATURE, ebx, _ECX, edx if self._has_apic(vcpu.index) else edx & ~_APIC)
+    def handle(self, state: VcpuState, exit: Cpuid) -> CpuidResult:
+        answer = self._answers.get(exit.leaf, _ABSENT)
+        return answer if isinstance(answer, CpuidResult) else answer(state.index, exit.subleaf)
 
-    def _topology(self, vcpu: VcpuState, subleaf: int) -> CpuidResult:
+    def _features(self, vcpu: int, _subleaf: int) -> CpuidResult:
+        found = self._leaves[1]
+        edx = found.edx if self._has_apic(vcpu) else found.edx & ~_APIC
+        return CpuidResult(found.eax, vcpu << 24 | found.ebx, found.ecx, edx)
+
+    def _structured_features(self, _vcpu: int, subleaf: int) -> CpuidResult:
+        return _ABSENT if subleaf else self._leaves[7]
+
+    def _topology(self, vcpu: int, subleaf: int) -> CpuidResult:
         """Extended topology: one thread a core, all cores in one package."""
         if subleaf == 0:
-            return CpuidResult(0, 1, 1 << 8, vcpu.index)
+            return CpuidResult(_THREADS.eax, _THREADS.ebx, _THREADS.ecx, vcpu)
         if subleaf == 1:
-            return CpuidResult((self._vcpus - 1).bit_length(), self._vcpus, 2 << 8 | 1, vcpu.index)
-        return CpuidResult(0, 0, subleaf, vcpu.index)
+            return CpuidResult((self._vcpus - 1).bit_length(), self._vcpus, 2 << 8 | 1, vcpu)
+        return CpuidResult(0, 0, subleaf, vcpu)

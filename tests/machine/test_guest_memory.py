@@ -20,7 +20,7 @@ class Machine:
         pager = build_pager()
         devices = MmioBus()
         page = pager.memory.allocate()
-        devices.attach("svirtb", SimpleVirtioBlock(pager.memory.page(page), TestDisk().disk, Ram()))
+        devices.attach(SimpleVirtioBlock(pager.memory.page(page), TestDisk().disk, Ram()))
         pager.map_mmio_page(SVIRTB_GPA, page)
         self.written: list[int] = []
         self.memory = PagedMemory(pager, devices, self.written.append)

@@ -10,7 +10,7 @@ import trio.testing
 
 import kev
 from kev.machine.ending import EndingKind
-from kev.machine.terminal import forward_input
+from kev.machine.terminal import InputForwarder
 from tests.dev.test_serial import Line
 
 MUCH = bytes(range(256)) * 1024
@@ -40,7 +40,7 @@ class Host:
         self.left = False
 
     async def forward(self, descriptor: int) -> None:
-        await forward_input(descriptor, self.line.port, self._leave, self.expected.append)
+        await InputForwarder(descriptor, self.line.port, self._leave, self.expected.append, job_control=False).run()
 
     def _leave(self) -> None:
         self.left = True

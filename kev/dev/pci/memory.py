@@ -33,7 +33,7 @@ class PciRegisters(Protocol):
 
 
 class PciWindow:
-    """An `MmioDevice` that a guest can move. It is part of a function, which resets, saves and loads it.
+    """Pages that a guest can move. They are part of a function, which resets, saves and loads them.
 
     The host bridge forwards what is below 4 GiB and not RAM. Memory that is moved elsewhere, or to where another device is, does
     not respond until it is moved again.

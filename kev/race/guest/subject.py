@@ -158,6 +158,7 @@ def guest_machine(configuration: Configuration, output: bytearray, limit: int) -
         options=options,
         boot=files.boot,
         protocol=configuration.boot or files.guest.boot or None,
+        abi=files.guest.abi or None,
         output=output.extend,
         hosts=_HOSTS,
     ).vm

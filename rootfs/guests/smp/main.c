@@ -1,6 +1,7 @@
 #include "apic.h"
 #include "check.h"
 #include "interrupts.h"
+#include "kvm.h"
 #include "pic.h"
 #include "print.h"
 #include "serial.h"
@@ -15,7 +16,7 @@ static struct topology topology;
 static struct spinlock console, counter_lock;
 static volatile uint32_t next_to_print;
 static uint64_t counter, atomic_counter;
-static volatile uint32_t counted, waiting, wake_ups[MAX_PROCESSORS];
+static volatile uint32_t counted, waiting, woken_by_hypercall, wake_ups[MAX_PROCESSORS];
 
 /* The place of this processor in the topology. */
 static uint32_t index_of(uint32_t id)
@@ -88,6 +89,8 @@ static void work(uint32_t id)
 		halt_until_woken(index, lap);
 		wake_next(index);
 	}
+	halt_until_woken(index, LAPS + 1);
+	__atomic_fetch_add(&woken_by_hypercall, 1, __ATOMIC_RELEASE);
 }
 
 /* Sends an interrupt round all processors, which wait for it halted. */
@@ -101,6 +104,24 @@ static void run_laps(void)
 	}
 	for (uint32_t index = 0; index < topology.count; index++)
 		check_equal(wake_ups[index], LAPS, "an interrupt in each lap woke the processor");
+}
+
+/* Wakes all other processors, which wait for it halted, by one hypercall. */
+static void wake_others_by_hypercall(void)
+{
+	uint64_t others = 0, taken;
+
+	if (!kvm_has(KVM_FEATURE_SEND_IPI)) {
+		skip("one hypercall woke all other processors", "the hypervisor has no such hypercall");
+		return;
+	}
+	for (uint32_t index = 1; index < topology.count; index++)
+		others |= 1ul << topology.ids[index];
+	taken = kvm_hypercall(KVM_SEND_IPI, others, 0, 0, APIC_FIXED | WAKE_UP);
+	check_equal(taken, topology.count - 1, "one hypercall sent an interrupt to all other processors");
+	while (woken_by_hypercall < topology.count - 1)
+		cpu_pause();
+	check_equal(wake_ups[0], LAPS, "and to no other");
 }
 
 _Noreturn void main(void)
@@ -121,5 +142,6 @@ _Noreturn void main(void)
 	check_equal(counter, (uint64_t)topology.count * INCREMENTS, "a counter under a spinlock is exact");
 	check_equal(atomic_counter, (uint64_t)topology.count * INCREMENTS, "a counter of atomic increments is exact");
 	run_laps();
+	wake_others_by_hypercall();
 	end_checks();
 }

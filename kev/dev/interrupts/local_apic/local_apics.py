@@ -56,7 +56,7 @@ class LocalApics:
 
     __slots__ = ("_absence_noted", "_apics", "_end_of_interrupt", "_external", "_external_asserted")
 
-    _FIELDS: Final = Fields({"_external_asserted": FLAG}, apics=listed(PART))
+    _FIELDS: Final = Fields({"_external_asserted": FLAG, "_absence_noted": FLAG}, apics=listed(PART))
 
     name: Final = "local APICs"
     msrs: Final[Sequence[range]] = (
@@ -84,7 +84,7 @@ class LocalApics:
         self._absence_noted = False
 
     def reset(self) -> None:
-        self._external_asserted = False
+        self._external_asserted = self._absence_noted = False
         for apic in self._apics:
             apic.switch_on()
 

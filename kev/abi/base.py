@@ -1,0 +1,78 @@
+"""What a guest ABI is: how a guest talks to the hypervisor that it is made for, and what it is shown of it.
+
+An ABI owns hypercall numbers and registers, the answer to a number that it does not know, the hypervisor's CPUID leaves,
+paravirtual MSRs, what HLT with interrupts off means, and which logs its hypervisor keeps. `kev.abi.selection` finds the ABI of a
+guest.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Final, NamedTuple
+
+from kev import log
+from kev.addressing import Gva
+from kev.clock import Clock
+from kev.dev.base import Device, GuestMemory
+from kev.dev.clocks.time_stamp_counter import TimeStampCounters
+from kev.dev.interrupts.local_apic.message import InterruptMessage
+from kev.engine.base import VcpuState
+from kev.errors import KevError
+from kev.exits import CpuidResult, Reply, Vmcall
+
+
+class HypercallError(KevError):
+    """A hypercall that ends the run, because it does not exist in this ABI or cannot be carried out."""
+
+
+class Services(NamedTuple):
+    """What an ABI may use of its machine."""
+
+    end: Callable[[int], None]
+    """Ends the run with an exit code."""
+    write: Callable[[bytes], None]
+    """Prints on the console."""
+    memory: GuestMemory
+    read_virtual: Callable[[VcpuState, Gva, int], bytes]
+    """The bytes at a guest-virtual address of a vCPU. DeviceError where the guest maps nothing; PageAbsent as `memory`."""
+    ram: Sequence[range]
+    """The guest-physical addresses of RAM."""
+    clock: Clock
+    counters: TimeStampCounters
+    """As many as there are vCPUs."""
+    boot_time: int
+    """In seconds since 1970."""
+    send_interrupt: Callable[[InterruptMessage], bool]
+    """Sends a message to the local APICs; says whether there was one that takes it."""
+
+
+class GuestAbi(ABC):
+    """One guest's side of an ABI. `hypercall` is the controller of the guest's VMCALL exits."""
+
+    name: ClassVar[str]
+    """As `--abi` has it: the name of the module in `kev.abi`."""
+    logs: ClassVar[Sequence[str]] = ()
+    """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
+
+    def __init__(self, services: Services) -> None:
+        self.services: Final = services
+
+    @classmethod
+    def cpuid_leaves(cls, machine: Mapping[int, CpuidResult]) -> Mapping[int, CpuidResult]:
+        """The CPUID leaves that the guest sees, of those that the machine has: by default, the same and no hypervisor."""
+        return machine
+
+    def msr_devices(self) -> Sequence[Device]:
+        """The devices behind the ABI's own MSRs. Called once."""
+        return ()
+
+    @abstractmethod
+    def hypercall(self, state: VcpuState, exit: Vmcall) -> Reply | None:
+        """Carries out the hypercall in the registers of a vCPU. The reply is the new RAX; other registers are set in `state`.
+
+        None ends the slice before the instruction is finished: it is executed again if the run has not ended. PageAbsent, raised
+        before anything was changed, has it repeated when the page is there. HypercallError ends the run.
+        """
+
+    def halted(self, state: VcpuState) -> None:
+        """A vCPU has executed HLT with interrupts off. By default it waits for an NMI or INIT."""
+        log.debug("HLT with interrupts off", vcpu=state.index, rip=hex(state.rip))

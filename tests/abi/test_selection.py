@@ -1,0 +1,56 @@
+"""Which ABI a guest gets."""
+
+import pytest
+from click.testing import CliRunner
+
+import kev
+from kev.abi.selection import ABIS, AbiError, abi_named, default_abi
+from kev.boot.detection import PROTOCOLS, detect
+from kev.boot.kernel_file import KernelFile
+from kev.cli.main import kev as kev_command
+from kev.guests.catalogue import Guest, guests
+from kev.guests.images import open_image
+
+_OTHERS = {"gKeOS": "keos"}
+
+
+@pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)
+def test_the_abi_of_every_guest_follows_its_manifest_or_its_protocol(guest: Guest) -> None:
+    assert (guest.abi or default_abi(guest.boot)) == _OTHERS.get(guest.name, "kev")
+
+
+@pytest.mark.parametrize("guest", [guest for guest in guests() if not guest.abi], ids=lambda guest: guest.name)
+def test_a_guest_without_an_abi_in_its_manifest_gets_the_same_one_as_a_file(guest: Guest) -> None:
+    with open_image(guest.name) as (source, _):
+        assert default_abi(detect(KernelFile(source)).name) == default_abi(guest.boot)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_has_an_abi(protocol: str) -> None:
+    assert abi_named(default_abi(protocol)).name == ("keos" if protocol == "keos" else "kev")
+
+
+@pytest.mark.parametrize("name", ABIS)
+def test_an_abi_has_the_name_by_which_it_is_found(name: str) -> None:
+    assert abi_named(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("kmv", "is it 'kvm'?"), ("KeOS", "is it 'keos'?"), ("xen", f": There are {', '.join(ABIS)}")],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(AbiError, match=r"^no guest ABI is named '") as refusal:
+        abi_named(name)
+    assert message in str(refusal.value)
+
+
+def test_the_command_line_says_which_abi_there_is() -> None:
+    result = CliRunner().invoke(kev_command, ["run", "hypercalls", "--abi", "keso"], prog_name="kev")
+    assert result.exit_code == 2
+    assert "no guest ABI is named 'keso': is it 'keos'?" in result.stderr
+
+
+def test_the_user_decides() -> None:
+    assert kev.launch("hypercalls", abi="keos").exit_code == 42
+    assert b"printed" not in (kev.launch("hypercalls", abi="kvm", timeout=30).output or b"")
