@@ -110,14 +110,7 @@ class Rig:
 
     def _do(self, access: Access) -> object:
         kind, address, size, value, vcpu = access
-        ports, msrs, mmio, _ = self.buses
         match kind:
-            case "port":
-                return ports.read(address, size) if value is None else ports.write(address, size, value)
-            case "msr":
-                return msrs.read(vcpu, address) if value is None else msrs.write(vcpu, address, value)
-            case "mmio":
-                return mmio.load(vcpu, Gpa(address), size) if value is None else mmio.store(vcpu, Gpa(address), size, value)
             case "line":
                 self.controllers.pic.set_line(address, bool(value))
                 self.controllers.io_apic.set_line(address, bool(value))
@@ -125,8 +118,26 @@ class Rig:
                 return self._take(vcpu)
             case "receive":
                 self._receive(bytes((address,)) * size)
-            case _:
+            case "wait":
                 self._wait(value or 0)
+            case _:
+                return self._read(access) if value is None else self._write(access, value)
+        return None
+
+    def _read(self, access: Access) -> object:
+        kind, address, size, _, vcpu = access
+        if kind == "port":
+            return self.buses.ports.read(address, size)
+        return self.buses.msrs.read(vcpu, address) if kind == "msr" else self.buses.mmio.load(vcpu, Gpa(address), size)
+
+    def _write(self, access: Access, value: int) -> object:
+        kind, address, size, _, vcpu = access
+        if kind == "msr":
+            return self.buses.msrs.write(vcpu, address, value)
+        if kind == "port":
+            self.buses.ports.write(address, size, value)
+        else:
+            self.buses.mmio.store(vcpu, Gpa(address), size, value)
         return None
 
     def _take(self, vcpu: int) -> int | None:

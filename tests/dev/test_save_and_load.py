@@ -89,11 +89,20 @@ def words_to(gpa: int, *pairs: tuple[int, int]) -> list[Access]:
 
 
 PIT = st.one_of(
-    [
-        bytes_to((0x43, (counter << 6 | 0x30 | mode << 1,)), (0x40 + counter, range(0x100)), (0x40 + counter, range(3)))
-        for counter in (0, 2)
-        for mode in range(6)
-    ]
+    st.builds(
+        lambda counter, access, mode, low, high: [
+            *writes_to(0x43, counter << 6 | access << 4 | mode),
+            *writes_to(0x40 + counter, low, high)[: 2 if access == 3 else 1],
+        ],
+        st.sampled_from((0, 2)),
+        st.integers(1, 3),
+        st.integers(0, 15),
+        st.integers(0, 0xFF),
+        st.integers(0, 3),
+    ),
+    bytes_to((0x43, (0x00, 0x80, 0xC8, 0xE2, 0xC2))),
+    bytes_to((0x61, range(2))),
+    st.builds(lambda port: [Access("port", port)], st.sampled_from((0x40, 0x42, 0x61))),
 )
 APIC = words(
     0xFEE0_0000,
@@ -188,15 +197,20 @@ KINDS = {
 """Every device there is. A new one is a line here."""
 
 
+def poke(rig: Rig, gpa: int, data: bytes) -> None:
+    rig.ram.bytes[gpa : gpa + len(data)] = data
+
+
 def rig_of(kind: Kind) -> Rig:
     """The devices after their driver has started, with requests for disks in memory."""
     rig = Rig(kind.build)
-    for slot in range(8):
-        rig.ram.bytes[DESCRIPTORS + 32 * slot :][:32] = struct.pack("<QQQI4x", DATA + 512 * slot, 512, slot, slot & 1)
     if "virtio" in str(kind.build):
         for index, descriptor in enumerate(((HEADER, 16, 1, 1), (DATA, 512, 3, 2), (STATUS, 1, 2, 0))):
-            rig.ram.bytes[DESCRIPTORS + 16 * index :][:16] = struct.pack("<QIHH", *descriptor)
-        rig.ram.bytes[AVAILABLE + 2 : AVAILABLE + 4] = struct.pack("<H", 1)
+            poke(rig, DESCRIPTORS + 16 * index, struct.pack("<QIHH", *descriptor))
+        poke(rig, AVAILABLE + 2, struct.pack("<H", 1))
+    else:
+        for slot in range(8):
+            poke(rig, DESCRIPTORS + 32 * slot, struct.pack("<QQQI4x", DATA + 512 * slot, 512, slot, slot & 1))
     for access in kind.start:
         rig.do(access)
     return rig

@@ -55,12 +55,14 @@ class PciWindow:
         if self._placed:
             self._bus.detach(self)
             self._placed = False
+            self.gpa = Gpa(0)
         if base is None or base not in MMIO_HOLE:
             return
         self.gpa = Gpa(base)
         try:
             self._bus.attach(self)
         except DeviceConflict as conflict:
+            self.gpa = Gpa(0)
             log.warning("PCI memory does not respond", reason=str(conflict))
         else:
             self._placed = True
