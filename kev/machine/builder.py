@@ -113,7 +113,7 @@ class VmBuilder:
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
         self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
-        self._memory = PagedMemory(pager, self._buses.mmio, self._engine.written)
+        self._memory = PagedMemory(pager, self._buses.mmio, space.table.translate, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped = self._engine.invalidate
 

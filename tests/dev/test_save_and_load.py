@@ -109,6 +109,33 @@ APIC = words(
     (0x80, 0xB0, 0xD0, 0xE0, 0xF0, 0x280, 0x300, 0x310, 0x320, 0x350, 0x370, 0x380, 0x390, 0x3E0),
     (0, 1, 0x20, 0x1FF, 0x0F, 0x40020, 0x2_0040, 0x8021, 0x5031, 0x4608, 0x700, 0x0100_0000, 100_000),
 )
+APIC_TIMER = st.builds(
+    lambda mode, divide, count, deadline, vcpu: [
+        *(
+            Access("mmio", 0xFEE0_0000 + register, 4, value, vcpu)
+            for register, value in ((0xF0, 0x1FF), (0x320, mode), (0x3E0, divide))
+        ),
+        Access("mmio", 0xFEE0_0380, 4, count, vcpu),
+        Access("msr", 0x6E0, 8, deadline, vcpu),
+        *([Access("wait", value=deadline), Access("take", vcpu=vcpu)] if count & 1 else []),
+    ],
+    st.sampled_from((0x30, 0x2_0040, 0x4_0050, 0x3_0060)),
+    st.sampled_from((0, 3, 0xB)),
+    st.integers(1, 3_000_000),
+    st.integers(1, 5_000_000_000),
+    st.integers(0, 1),
+)
+INTERRUPTS = st.builds(
+    lambda line, service: [Access("line", line, value=0), Access("line", line, value=1), Access("take"), *service],
+    st.sampled_from((1, 3, 9, 11)),
+    st.sampled_from(([], writes_to(0x20, 0x20), writes_to(0xA0, 0xA0), writes_to(0x20, 0xA0), writes_to(0x20, 0xC2))),
+)
+IPI = st.builds(
+    lambda command, vcpu, service: [*words_to(0xFEE0_0000, (0xF0, 0x1FF), (0x300, command)), Access("take", vcpu=vcpu), *service],
+    st.sampled_from((0x4_0045, 0x8_0052, 0x8_0063, 0x4_0701)),
+    st.integers(0, 1),
+    st.sampled_from(([], words_to(0xFEE0_0000, (0xB0, 0)))),
+)
 IO_APIC = st.tuples(
     words(0xFEC0_0000, (0,), (0, *range(0x10, 0x40))), words(0xFEC0_0000, (0x10,), (0x31, 0x8042, 0x1_0051, 0x0100_0000, 0x700))
 ).map(lambda pair: pair[0] + pair[1])
@@ -156,7 +183,12 @@ KEYBOARD = st.one_of(
 
 KINDS = {
     "8254 timer": Kind(lambda rig: [Pit8254.built_for(rig.machine)], (0xE2, 0xC8, 0x80, 0x10, 0x20), PIT),
-    "8259s and APICs": Kind(interrupt_controllers, (0x20, 0x4608), st.one_of(APIC, APIC, IO_APIC, PIC, COUNTERS), ("line", "take")),
+    "8259s and APICs": Kind(
+        interrupt_controllers,
+        (0x20, 0x4608),
+        st.one_of(APIC, APIC_TIMER, IPI, INTERRUPTS, IO_APIC, PIC, COUNTERS),
+        ("line", "take"),
+    ),
     "Bochs shutdown": Kind(
         lambda rig: [BochsShutdown.built_for(rig.machine)], (*b"Shut",), bytes_to((0x8900, b"S"), (0x8900, b"h"))
     ),

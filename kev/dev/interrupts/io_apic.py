@@ -30,6 +30,9 @@ _READ_ONLY: Final = 1 << 12 | _REMOTE_IRR
 _WRITABLE: Final = 0xFF00_0000_0001_FFFF & ~_READ_ONLY
 
 
+_MODES: Final = tuple(DeliveryMode)
+
+
 def _is_level_triggered(entry: int) -> bool:
     """Only fixed and lowest-priority interrupts can be: the others have no end of interrupt."""
     return bool(entry & _LEVEL_TRIGGERED) and entry >> 8 & 7 <= DeliveryMode.LOWEST_PRIORITY
@@ -88,7 +91,7 @@ class IoApic(PlainDevice):
     def _deliver(self, entry: int) -> bool:
         return self._send(
             InterruptMessage(
-                mode=DeliveryMode(entry >> 8 & 7),
+                mode=_MODES[entry >> 8 & 7],
                 vector=entry & 0xFF,
                 destination=entry >> 56,
                 logical=bool(entry & _LOGICAL),

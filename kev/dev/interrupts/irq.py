@@ -39,6 +39,7 @@ class InterruptControllers:
         """A new line to ISA IRQ `irq`, or from 16 on to the I/O APIC's input of this number. The lines of an IRQ are ORed."""
         if not 0 <= irq < INPUTS or irq == CASCADE_IRQ:
             raise ValueError(f"IRQ {irq}: there are 0 to {INPUTS - 1} without {CASCADE_IRQ}")
+        gsi = SOURCE_OVERRIDES.get(irq, irq)
         bit = 1 << self._lines
         self._lines += 1
 
@@ -49,14 +50,11 @@ class InterruptControllers:
                 return
             self._asserted[irq] = after
             if not before or not after:
-                self._drive(irq, asserted)
+                if irq < ISA_IRQS:
+                    self.pic.set_line(irq, asserted)
+                self.io_apic.set_line(gsi, asserted)
 
         return set_level
-
-    def _drive(self, irq: int, asserted: bool) -> None:
-        if irq < ISA_IRQS:
-            self.pic.set_line(irq, asserted)
-        self.io_apic.set_line(SOURCE_OVERRIDES.get(irq, irq), asserted)
 
     def _pic_changed(self) -> None:
         self.local_apics.external_changed()

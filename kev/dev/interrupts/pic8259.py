@@ -108,7 +108,8 @@ class Pic8259:
         """The interrupt request register."""
         return self._edges | self._lines & (self.elcr | self.cascade)
 
-    def set_line(self, level: int, asserted: bool) -> None:
+    def set_line(self, level: int, asserted: bool) -> bool:
+        """Says whether that can change INT: a masked input cannot."""
         bit = 1 << level
         if not asserted:
             self._lines &= ~bit
@@ -116,10 +117,11 @@ class Pic8259:
             self._lines |= bit
             if not (self.elcr | self.cascade) & bit:
                 self._edges |= bit
+        return not self._imr & bit
 
     def request(self) -> int | None:
         """The level that raises INT, or None while INT is low."""
-        requested = self.irr & ~self._imr
+        requested = (self._edges | self._lines & (self.elcr | self.cascade)) & ~self._imr
         if not requested or self._expected != _Expected.OCW1:
             return None
         rank = self._highest_rank(requested)
@@ -269,11 +271,9 @@ class Pic8259Pair:
 
     def set_line(self, irq: int, asserted: bool) -> None:
         """Sets the level of an input, 0 to 15 but for 2."""
-        if irq < _LEVELS:
-            self._master.set_line(irq, asserted)
-        else:
-            self._slave.set_line(irq - _LEVELS, asserted)
-        self._update()
+        chip = self._master if irq < _LEVELS else self._slave
+        if chip.set_line(irq % _LEVELS, asserted):
+            self._update()
 
     def set_level_triggered(self, irq: int) -> None:
         """What firmware does with the ELCR for an input that PCI interrupts go to, 8 to 15 but for 8 and 13."""

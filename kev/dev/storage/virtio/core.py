@@ -189,7 +189,7 @@ class VirtioCore:
             if chain is None:
                 return
             written = self.device.serve(chain, self._memory)
-            if queue.complete(chain, written):
+            if queue.complete(chain, written) and not self.interrupt_status & INTERRUPT_USED_BUFFER:
                 self._set_interrupt_status(self.interrupt_status | INTERRUPT_USED_BUFFER)
 
     def acknowledge_interrupts(self, reasons: int) -> None:
