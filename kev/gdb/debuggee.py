@@ -27,6 +27,8 @@ _BEGINNING: Final = Moment(0, 0)
 _IRET: Final = b"\xcf"
 _IRETQ: Final = b"\x48\xcf"
 _LONGEST_INSTRUCTION: Final = 15
+_NOTICED_WITHIN: Final = 500
+"""Instructions that a handler takes until the interrupt controller is told of the interrupt, at most."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -48,8 +50,21 @@ class _Place(NamedTuple):
     rsp: int
     pc: int
     """RIP as a linear address."""
+    selector: int
+    """CS."""
     instructions: int
     """Retired so far."""
+
+
+class _Return(NamedTuple):
+    """Where a handler returns to."""
+
+    pc: int
+    """As a linear address."""
+    rsp: int
+    """Behind the return."""
+    slot: range | None
+    """The linear addresses where the handler finds the return address, if it is about to begin."""
 
 
 class Debuggee:
@@ -204,10 +219,10 @@ class Debuggee:
 
     def _place(self, vcpu: int) -> _Place:
         state = self.state(vcpu)
-        return _Place(state.rip, state.rsp, linear_rip(state), state.instructions)
+        return _Place(state.rip, state.rsp, linear_rip(state), state.cs.selector, state.instructions)
 
     def _event_since(self, vcpu: int, place: _Place) -> RaisedEvent | None:
-        """What has kept the vCPU from the instruction at `place`: an exception that it raised, or an interrupt."""
+        """The exception that the instruction at `place` has raised, or the interrupt that has come, if any did."""
         for event in reversed(self.state(vcpu).history):
             if event.instructions < place.instructions:
                 return None
@@ -216,37 +231,53 @@ class Debuggee:
         return None
 
     async def _run_handler(self, vcpu: int, place: _Place, event: RaisedEvent, alone: int | None) -> Stop | None:
-        """Until the handler has returned; why it did not get so far, if it did not.
-
-        It returns to the instruction that was kept from being executed, or to whatever it puts into its stack frame instead.
-        """
-        slot = None if event.rip is None else self._return_slot(vcpu, event)
-        target = place.pc
-        self._set_traps(target, slot)
+        """Until the handler has returned; why it did not get so far, if it did not."""
+        back = await self._return_of(vcpu, place, event)
+        self._set_traps(back.pc, back.slot)
         try:
             while True:
                 stop = await self._advance(alone)
                 if stop is None:
                     continue
-                if stop.reason is StopReason.BREAKPOINT and stop.address == target:
-                    if stop.vcpu == vcpu and self.state(vcpu).rsp == place.rsp:
+                if stop.reason is StopReason.BREAKPOINT and stop.address == back.pc:
+                    if stop.vcpu == vcpu and self.state(vcpu).rsp == back.rsp:
                         return None
-                    if target not in self.breakpoints:
+                    if back.pc not in self.breakpoints:
                         continue
+                slot = back.slot
                 if slot is not None and stop.reason is StopReason.WATCHPOINT and stop.address in slot:
-                    target = int.from_bytes(await self.memory.read(vcpu, slot.start, len(slot)), "little")
-                    self._set_traps(target, slot)
+                    # The handler wants to return to somewhere else.
+                    rip = int.from_bytes(await self.memory.read(vcpu, slot.start, len(slot)), "little")
+                    back = back._replace(pc=place.pc - place.rip + rip)
+                    self._set_traps(back.pc, slot)
                     continue
                 return stop
         finally:
             self._set_traps()
 
-    def _return_slot(self, vcpu: int, event: RaisedEvent) -> range:
-        """The linear addresses at which the handler, about to begin, finds the return address."""
+    async def _return_of(self, vcpu: int, place: _Place, event: RaisedEvent) -> _Return:
+        """Where a handler that is about to begin will return to, by its stack frame (Intel SDM vol. 3, "Exception handling").
+
+        An exception keeps an instruction from being executed. An interrupt may come before it, and then the handler's first
+        instruction is done already, or behind it.
+        """
         state = self.state(vcpu)
-        size = 8 if state.efer & x86.EFER_LMA else 4 if state.cr0 & x86.CR0_PE else 2
+        size = self._word_size(vcpu)
         start = state.segment("ss").base + state.rsp + (0 if event.error_code is None else size)
-        return range(start, start + size)
+        before = _Return(place.pc, place.rsp, None)
+        if event.rip is not None:
+            return before._replace(slot=range(start, start + size))
+        rip, selector, flags, rsp = await self._words(vcpu, start, size)
+        if selector & 0xFFFF != place.selector or not flags & x86.RFLAGS_IF:
+            return before
+        has_stack = size == 8 or (size == 4 and selector & 3 != state.cpl)
+        return _Return(place.pc - place.rip + rip, rsp if has_stack else state.rsp + 3 * size, None)
+
+    async def _words(self, vcpu: int, address: int, size: int) -> tuple[int, int, int, int]:
+        """What is in a stack frame: the instruction pointer, CS, the flags, and what may be the stack pointer."""
+        frame = await self.memory.read(vcpu, address, 4 * size)
+        rip, selector, flags, rsp = (int.from_bytes(frame[size * index :][:size], "little") for index in range(4))
+        return rip, selector, flags, rsp
 
     # Going back.
 
@@ -314,15 +345,41 @@ class Debuggee:
 
         False if there was none: a software interrupt is an instruction like others, and a step goes into its handler.
         """
-        history = self.player.history
         for event in reversed(self.state(vcpu).history):
             if event.rip is not None and not 0 <= returned_to - event.rip <= _LONGEST_INSTRUCTION:
                 continue
-            rip = returned_to if event.rip is None else event.rip
-            # The instruction that faulted counts, too, though it is executed again.
-            for moment in (history.moment_of(vcpu, event.instructions - 1), history.moment_of(vcpu, event.instructions)):
-                if moment is not None:
-                    await self.go_to(moment)
-                    if self.state(vcpu).rip == rip:
-                        return True
+            moment = await self._entry_of(vcpu, event, returned_to)
+            if moment is not None:
+                await self.go_to(moment)
+                return True
         return False
+
+    async def _entry_of(self, vcpu: int, event: RaisedEvent, returned_to: int) -> Moment | None:
+        """The moment before the handler of an exception or interrupt began, found by stepping through where it must be.
+
+        The instruction that faulted counts, too, though it is executed again; an interrupt is noticed after it was taken.
+        """
+        history, state = self.player.history, self.state
+        rip = returned_to if event.rip is None else event.rip
+        first = event.instructions - (_NOTICED_WITHIN if event.rip is None else 1)
+        moment = history.moment_of(vcpu, max(first, 0))
+        if moment is None:
+            return None
+        await self.go_to(moment)
+        found = None
+        while True:
+            if state(vcpu).rip == rip or (event.rip is None and await self._is_interrupted_at(vcpu, rip)):
+                found = history.now
+            if state(vcpu).instructions >= event.instructions or await self._step_once(vcpu, None) is not None:
+                return found
+
+    async def _is_interrupted_at(self, vcpu: int, rip: int) -> bool:
+        """The handler of an interrupt is about to begin, and will return to `rip`."""
+        state = self.state(vcpu)
+        found, _, flags, _ = await self._words(vcpu, state.segment("ss").base + state.rsp, self._word_size(vcpu))
+        return found == rip and bool(flags & x86.RFLAGS_IF)
+
+    def _word_size(self, vcpu: int) -> int:
+        """Bytes of what an exception pushes."""
+        state = self.state(vcpu)
+        return 8 if state.efer & x86.EFER_LMA else 4 if state.cr0 & x86.CR0_PE else 2
