@@ -16,7 +16,6 @@ RFLAGS_DF: Final = 1 << 10
 RFLAGS_IOPL_SHIFT: Final = 12
 RFLAGS_RF: Final = 1 << 16
 RFLAGS_VM: Final = 1 << 17
-RFLAGS_AC: Final = 1 << 18
 
 # CR0 (vol. 3, "Control registers").
 CR0_PE: Final = 1 << 0
@@ -98,7 +97,6 @@ PAGE_FAULT_RESERVED: Final = 1 << 3
 PAGE_FAULT_FETCH: Final = 1 << 4
 
 # Model-specific registers (vol. 4; from 0xC0010000 on: AMD64 APM vol. 2, appendix A).
-MSR_APIC_BASE: Final = 0x1B
 MSR_SYSENTER_CS: Final = 0x174
 MSR_SYSENTER_ESP: Final = 0x175
 MSR_SYSENTER_EIP: Final = 0x176

@@ -74,7 +74,7 @@ class WorkingSet:
         """WorkingSetError, which calls the file `name`, if `text` is anything else."""
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WorkingSetError(f"{name}: not a working set: {error}") from error
         if not isinstance(fields, dict) or fields.get("format") != FORMAT:
             raise WorkingSetError(f"{name}: not a working set: its format is not {FORMAT!r}")

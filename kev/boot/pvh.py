@@ -16,6 +16,7 @@ from kev.boot.memory_map import memory_map
 from kev.engine.base import EntryState
 from kev.pager.image import ImageError
 from kev.pager.kernel import KernelVmPager
+from kev.x86 import CR0_ET, CR0_PE
 
 START_MAGIC: Final = 0x336E_C578
 
@@ -31,8 +32,7 @@ _REGION: Final = struct.Struct("<QQI4x")
 
 _CODE_SELECTOR: Final = 0x08
 _DATA_SELECTOR: Final = 0x10
-_CR0: Final = 0x11
-"""PE, and ET, which is fixed; every other writable bit is 0."""
+_CR0: Final = CR0_PE | CR0_ET  # which is fixed; every other writable bit is 0
 
 
 class Pvh(BootProtocol):

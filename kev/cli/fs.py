@@ -89,12 +89,18 @@ def _open(path: Path, mode: Literal["rb", "r+b"] = "rb") -> BinaryIO:
 
 @contextmanager
 def _replacement(path: Path) -> Iterator[BinaryIO]:
-    """A new file, for reading and writing, that takes the place of `path` if all goes well, and otherwise leaves no trace."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    """A new file, for reading and writing, that takes the place of `path` if all goes well, and otherwise leaves no trace.
+
+    What a symbolic link leads to is replaced, and not the link. FsCommandError if something else than a file is there.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise FsCommandError(f"{path}: is no regular file, and cannot be replaced by one")
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with draft.open("x+b", buffering=0) as file:
             yield file
-        draft.replace(path)
+        draft.replace(target)
     except OSError as error:
         raise FsCommandError(f"{path}: {error.strerror}") from error
     finally:

@@ -7,7 +7,7 @@ function, without leaving the CPU, and the guest goes on.
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from kev.addressing import Gpa
+from kev.addressing import Gpa, Hpa
 from kev.engine.registers import DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import Access, Exit, GuestException, Reply
 
@@ -187,6 +187,9 @@ class Engine(Protocol[State]):
 
     def inject(self, vcpu: State, exception: GuestException) -> None:
         """Delivers an exception before the vCPU's next instruction."""
+
+    def map_window(self, gpa: Gpa, length: int) -> Hpa:
+        """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
 
     def invalidate(self, gpa: Gpa) -> None:
         """The nested mapping of a page was removed or narrowed, or its frame refilled: forget what was cached of it."""

@@ -6,12 +6,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
-from kev.engine.amdv.pool import HostPool
+from kev.dev.storage.drive import Drive, DriveKind
+from kev.engine.factory import engine_named
 from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image_or_url, open_root_file_system
-from kev.machine.builder import Drive, DriveKind, MachineError, MachineOptions
+from kev.machine.builder import MachineError, MachineOptions
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
 from kev.pager.policy import PagingPolicy
@@ -33,7 +34,7 @@ _Source: TypeAlias = SynchronousSource | AsynchronousSource
 Image: TypeAlias = StrPath | MachineSpec | _Source
 """A file, the name of a guest that comes with kev, a URL, a whole description, or a source of bytes."""
 
-_HOSTS: Final = HostPool()
+_ENGINES: Final = engine_named(keeps_hosts=True)
 _CO_COROUTINE: Final = 0x80
 """The flag of a coroutine function's code (Python documentation, "inspect")."""
 
@@ -164,7 +165,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
             seed=spec.seed,
-            hosts=_HOSTS,
+            engines=_ENGINES,
         )
         machine.name_places()
         files.callback(machine.close)
@@ -198,7 +199,8 @@ def _drive(disk: DiskFile) -> Iterator[Drive]:
             opened = stack.enter_context(open(name, "r+b"))
         except OSError as error:
             raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        yield Drive(Disk(opened, name), DriveKind(disk.device))
+        kind = DriveKind(disk.device)
+        yield Drive(Disk(opened, name, any_size=kind is DriveKind.SVIRTB), kind)
 
 
 @contextmanager

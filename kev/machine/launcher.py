@@ -13,20 +13,22 @@ from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
-from kev.machine.builder import DriveKind, GuestAddressSpace, MachineOptions, VmBuilder
+from kev.dev.storage.drive import DriveKind
+from kev.engine.factory import EngineFactory, engine_named
+from kev.machine.builder import MachineOptions, VmBuilder
+from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.ending import EXIT_CODE_INTERRUPTED, Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
-from kev.machine.pc import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
 from kev.machine.step import Ran
 from kev.machine.vm import Vm
+from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, SynchronousSource
 
 if TYPE_CHECKING:
-    from kev.dev.storage.block_device import BlockBackend
-    from kev.engine.amdv.pool import HostPool
+    from kev.dev.block_device import BlockBackend
     from kev.machine.run_report import RunReport
     from kev.observe.timeline import Timeline
 
@@ -49,16 +51,15 @@ def prepare(
     timeline: "Timeline | None" = None,
     seed: int | None = None,
     output: Callable[[bytes], object] | None = None,
-    hosts: "HostPool | None" = None,
+    engines: EngineFactory | None = None,
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
-    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. The machine runs
-    on one of `hosts`, which gets it back when it has run; by default on a host of its own. KevError for whatever is wrong with the
-    image or the wishes.
+    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. The machine's
+    engine is one of `engines`, by default one of its own. KevError for whatever is wrong with the image or the wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
@@ -71,8 +72,8 @@ def prepare(
     if kernel.boot_disk is not None:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
-    space = GuestAddressSpace.reserve(ram_kib, hosts)
-    pager = space.pager(kernel.image, ram_kib, source)
+    space = (engines or engine_named()).reserve(ram_kib)
+    pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
     entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
     policy.attach(pager)
     registered = time.perf_counter()

@@ -79,7 +79,7 @@ class BenchResult:
         """BenchError, which calls the file `name`, if `text` is anything else."""
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BenchError(f"{name}: not a file of results: {error}") from error
         if not isinstance(fields, dict) or fields.get("format") != FORMAT:
             raise BenchError(f"{name}: not a file of results: its format is not {FORMAT!r}")

@@ -10,6 +10,22 @@ from typing import Final, Protocol, TypeAlias
 from kev.addressing import Gpa, Gva, is_canonical
 from kev.exits import GENERAL_PROTECTION, Access, GuestException
 from kev.page_tables.format import ADDRESS_MASK, LARGE_PAGE, bits
+from kev.x86 import (
+    CR0_PG,
+    CR0_WP,
+    CR4_PAE,
+    CR4_PSE,
+    CR4_SMAP,
+    CR4_SMEP,
+    EFER_LMA,
+    EFER_NXE,
+    PAGE_FAULT,
+    PAGE_FAULT_FETCH,
+    PAGE_FAULT_PRESENT,
+    PAGE_FAULT_RESERVED,
+    PAGE_FAULT_USER,
+    PAGE_FAULT_WRITE,
+)
 
 ReadEntry: TypeAlias = Callable[[int, int], int]
 """Reads one little-endian entry of guest-physical memory: `read(gpa, size)`, of 4 or 8 bytes, aligned to its size.
@@ -39,26 +55,11 @@ class GuestFault(Exception):
         self.exception = exception
 
 
-_CR0_WP: Final = 1 << 16
-_CR0_PG: Final = 1 << 31
-_CR4_PSE: Final = 1 << 4
-_CR4_PAE: Final = 1 << 5
-_CR4_SMEP: Final = 1 << 20
-_CR4_SMAP: Final = 1 << 21
-_EFER_LMA: Final = 1 << 10
-_EFER_NXE: Final = 1 << 11
-
 _PRESENT: Final = 1 << 0
 _WRITABLE: Final = 1 << 1
 _USER: Final = 1 << 2
 _NO_EXECUTE: Final = 1 << 63
 
-_PAGE_FAULT: Final = 14
-_ERROR_PRESENT: Final = 1 << 0
-_ERROR_WRITE: Final = 1 << 1
-_ERROR_USER: Final = 1 << 2
-_ERROR_RESERVED: Final = 1 << 3
-_ERROR_FETCH: Final = 1 << 4
 
 _CR3_ADDRESS: Final = bits(31, 12)
 _PAE_CR3_ADDRESS: Final = bits(31, 5)
@@ -92,29 +93,29 @@ def translate(
     an address that is not canonical.
     """
     cr0 = registers.cr0
-    if not cr0 & _CR0_PG:
+    if not cr0 & CR0_PG:
         return Gpa(gva & 0xFFFFFFFF)
     cr4, efer = registers.cr4, registers.efer
     wanted = 0 if access is None else access.value
     error_code = _error_code(wanted, user, cr4, efer)
     gpa, rights = _walk(read, registers.cr3, cr4, efer, gva, error_code)
     if wanted and not _is_allowed(rights, wanted, cr0, cr4, user, alignment_check):
-        raise page_fault(gva, error_code | _ERROR_PRESENT)
+        raise page_fault(gva, error_code | PAGE_FAULT_PRESENT)
     return Gpa(gpa)
 
 
 def page_fault(gva: int, error_code: int) -> GuestFault:
     """#PF at a guest-virtual address."""
-    return GuestFault(GuestException(_PAGE_FAULT, error_code, Gva(gva)))
+    return GuestFault(GuestException(PAGE_FAULT, error_code, Gva(gva)))
 
 
 def _error_code(access: int, user: bool, cr4: int, efer: int) -> int:
     """What a page fault's error code says of the access itself."""
-    code = _ERROR_USER if user else 0
+    code = PAGE_FAULT_USER if user else 0
     if access & _WRITE:
-        code |= _ERROR_WRITE
-    if access & _EXECUTE and (cr4 & _CR4_SMEP or cr4 & _CR4_PAE and efer & _EFER_NXE):
-        code |= _ERROR_FETCH
+        code |= PAGE_FAULT_WRITE
+    if access & _EXECUTE and (cr4 & CR4_SMEP or cr4 & CR4_PAE and efer & EFER_NXE):
+        code |= PAGE_FAULT_FETCH
     return code
 
 
@@ -124,7 +125,7 @@ def _is_allowed(rights: int, access: int, cr0: int, cr4: int, user: bool, alignm
         return False
     if not user and rights & _USER and _is_user_page_barred(access, cr4, alignment_check):
         return False
-    if access & _WRITE and not rights & _WRITABLE and (user or cr0 & _CR0_WP):
+    if access & _WRITE and not rights & _WRITABLE and (user or cr0 & CR0_WP):
         return False
     return not (access & _EXECUTE and rights & _NO_EXECUTE)
 
@@ -132,21 +133,21 @@ def _is_allowed(rights: int, access: int, cr0: int, cr4: int, user: bool, alignm
 def _is_user_page_barred(access: int, cr4: int, alignment_check: bool) -> bool:
     """Whether a supervisor has to keep out of user pages."""
     if access & _EXECUTE:
-        return bool(cr4 & _CR4_SMEP)
-    return bool(cr4 & _CR4_SMAP) and not alignment_check
+        return bool(cr4 & CR4_SMEP)
+    return bool(cr4 & CR4_SMAP) and not alignment_check
 
 
 def _walk(read: ReadEntry, cr3: int, cr4: int, efer: int, gva: int, error_code: int) -> _Found:
     """Chooses the walk by the paging mode."""
-    reserved = 0 if efer & _EFER_NXE else _NO_EXECUTE
-    if efer & _EFER_LMA:
+    reserved = 0 if efer & EFER_NXE else _NO_EXECUTE
+    if efer & EFER_LMA:
         if not is_canonical(gva):
             raise GuestFault(GENERAL_PROTECTION)
         return _walk_64_bit_entries(read, cr3 & ADDRESS_MASK, gva, (39, 30, 21, 12), reserved, error_code)
     gva &= 0xFFFFFFFF
-    if cr4 & _CR4_PAE:
+    if cr4 & CR4_PAE:
         return _walk_pae(read, cr3, gva, reserved, error_code)
-    return _walk_32_bit_entries(read, cr3, gva, cr4 & _CR4_PSE, error_code)
+    return _walk_32_bit_entries(read, cr3, gva, cr4 & CR4_PSE, error_code)
 
 
 def _walk_64_bit_entries(read: ReadEntry, table: int, gva: int, shifts: Sequence[int], reserved: int, error_code: int) -> _Found:
@@ -158,7 +159,7 @@ def _walk_64_bit_entries(read: ReadEntry, table: int, gva: int, shifts: Sequence
         if not entry & _PRESENT:
             raise page_fault(gva, error_code)
         if entry & (reserved | _RESERVED_WITH_PS[shift] if entry & LARGE_PAGE else reserved):
-            raise page_fault(gva, error_code | _ERROR_PRESENT | _ERROR_RESERVED)
+            raise page_fault(gva, error_code | PAGE_FAULT_PRESENT | PAGE_FAULT_RESERVED)
         granted &= entry
         denied |= entry
         table = entry & ADDRESS_MASK
@@ -174,7 +175,7 @@ def _walk_pae(read: ReadEntry, cr3: int, gva: int, reserved: int, error_code: in
     if not pointer & _PRESENT:
         raise page_fault(gva, error_code)
     if pointer & _PAE_POINTER_RESERVED:
-        raise page_fault(gva, error_code | _ERROR_PRESENT | _ERROR_RESERVED)
+        raise page_fault(gva, error_code | PAGE_FAULT_PRESENT | PAGE_FAULT_RESERVED)
     return _walk_64_bit_entries(read, pointer & ADDRESS_MASK, gva, (21, 12), reserved | _PAE_RESERVED, error_code)
 
 
@@ -185,7 +186,7 @@ def _walk_32_bit_entries(read: ReadEntry, cr3: int, gva: int, large_pages: int, 
         raise page_fault(gva, error_code)
     if directory & LARGE_PAGE and large_pages:
         if directory & _PSE36_RESERVED:
-            raise page_fault(gva, error_code | _ERROR_PRESENT | _ERROR_RESERVED)
+            raise page_fault(gva, error_code | PAGE_FAULT_PRESENT | PAGE_FAULT_RESERVED)
         gpa = (directory & _PSE36_HIGH) << 19 | directory & _PSE_ADDRESS | gva & ~_PSE_ADDRESS
         return gpa, directory & (_WRITABLE | _USER)
     entry = read(directory & _CR3_ADDRESS | (gva >> 12 & 1023) << 2, 4)

@@ -49,7 +49,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, message: str) ->
 def test_the_command_line_says_which_abi_there_is() -> None:
     result = CliRunner().invoke(kev_command, ["run", "hypercalls", "--abi", "keso"], prog_name="kev")
     assert result.exit_code == 2
-    assert "no guest ABI is named 'keso': is it 'keos'?" in result.stderr
+    assert "there is no such guest ABI: is it 'keos'?" in result.stderr
 
 
 def test_the_user_decides() -> None:

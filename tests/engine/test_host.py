@@ -7,6 +7,7 @@ import pytest
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa
 from kev.engine.amdv.engine import AmdvEngine
+from kev.engine.amdv.factory import AmdvFactory
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.pool import HostPool
 from kev.engine.amdv.vcpu import AmdvVcpu
@@ -40,8 +41,15 @@ def launch(name: str, hosts: HostPool | None) -> Outcome:
     with open_image(name) as (source, guest):
         assert guest is not None
         options = MachineOptions(vcpus=guest.smp)
+        engines = AmdvFactory(hosts=hosts)
         machine = prepare(
-            source, memory=guest.memory_mib * MIB, options=options, protocol=guest.boot, seed=7, output=output.extend, hosts=hosts
+            source,
+            memory=guest.memory_mib * MIB,
+            options=options,
+            protocol=guest.boot,
+            seed=7,
+            output=output.extend,
+            engines=engines,
         )
         report = run(machine, timeout=60)
     return Outcome(report.exit_code, bytes(output), report.pages_loaded, report.exits)

@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def test_mk_refuses_what_is_no_size(folder: Path, size: str) -> None:
     result = run("mk", "--size", size, "new.img", "kernel")
     assert result.exit_code == 2
     assert f"{size!r} is not a size: it must be a number of bytes, or one with K, M, G or T behind it" in result.output
+
+
+def test_mk_replaces_what_a_link_leads_to_and_no_device(folder: Path) -> None:
+    (folder / "real.img").touch()
+    (folder / "link.img").symlink_to("real.img")
+    assert run("mk", "--force", "link.img", "kernel").exit_code == 0
+    assert (folder / "link.img").is_symlink()
+    assert (folder / "real.img").stat().st_size
+    os.mkfifo(folder / "fifo")
+    with refused(FsCommandError, "fifo: is no regular file, and cannot be replaced by one"):
+        run("mk", "--force", "fifo", "kernel")
 
 
 def test_mk_replaces_an_image_only_by_force(folder: Path) -> None:

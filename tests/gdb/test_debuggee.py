@@ -71,6 +71,7 @@ async def test_a_run_that_is_looked_at_is_the_run_that_is_not(image: str) -> Non
     assert output == printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", GUESTS)
 @pytest.mark.parametrize("over", [True, False], ids=["over handlers", "into handlers"])
 async def test_steps_back_lead_to_where_steps_forward_came_from(image: str, over: bool) -> None:

@@ -9,21 +9,13 @@ from kev.engine.amdv import layout
 from kev.engine.amdv.libunicorn import REG_CR4
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
+from kev.x86 import CR4_FSGSBASE, CR4_LEGACY, CR4_PAE, CR4_SMAP, CR4_SMEP, CR4_UMIP
 
 if TYPE_CHECKING:
     from kev.engine.amdv.cpu_exits import CpuExits
     from kev.engine.amdv.decode import Instruction
 
-_PAE: Final = 1 << 5
-UMIP: Final = 1 << 11
-_SMEP: Final = 1 << 20
-DEFINED_CR4: Final = (
-    0x7FF  # VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT
-    | UMIP
-    | 1 << 16  # FSGSBASE
-    | _SMEP
-    | 1 << 21  # SMAP
-)
+DEFINED_CR4: Final = CR4_LEGACY | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP
 _CR3: Final = (layout.CONTROL_REGISTERS >> 3) + 3
 _SMSW: Final = (0x01, 4)
 _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
@@ -61,12 +53,12 @@ def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     value = vcpu.quads[instruction.operand.register]
     if not vcpu.long_mode:
         value &= 0xFFFF_FFFF
-    if value & ~exits.permitted_cr4 or (vcpu.long_mode and not value & _PAE):
+    if value & ~exits.permitted_cr4 or (vcpu.long_mode and not value & CR4_PAE):
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
     exits.uc.write_register(REG_CR4, value)
-    exits.intercepts.set_umip(bool(value & UMIP))
-    if value & _SMEP:
+    exits.intercepts.set_umip(bool(value & CR4_UMIP))
+    if value & CR4_SMEP:
         exits.code.watch()
     if exits.debug_stops is not None:
         exits.debug_stops.look_again(vcpu)

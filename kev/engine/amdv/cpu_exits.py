@@ -23,6 +23,7 @@ from kev.engine.amdv.vcpu import AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, Exit, GuestException, IoIn, IoOut, Reply
 from kev.page_tables.guest import GuestFault
+from kev.x86 import DEBUG
 
 if TYPE_CHECKING:
     from kev.engine.amdv.debug_stops import DebugStops
@@ -36,7 +37,6 @@ _ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error
 
 _VMCALL_BYTES: Final = b"\x0f\x01\xc1"
 _TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
-_DEBUG: Final = 1
 
 
 class CpuExits:
@@ -209,7 +209,7 @@ class CpuExits:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
         else:
             vcpu.rip += length
-            self.events.raise_exception(vcpu, GuestException(_DEBUG), length)
+            self.events.raise_exception(vcpu, GuestException(DEBUG), length)
 
     def _on_syscall(self, _uc: int, _data: object) -> None:
         self._system_call(syscall)

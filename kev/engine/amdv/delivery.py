@@ -11,12 +11,13 @@ AMD64 Architecture Programmer's Manual vol. 2, "VMRUN instruction" and "Event in
 import struct
 from typing import Final
 
+from kev import x86
 from kev.addressing import Hpa
 from kev.engine.amdv import layout
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import REG_CR0, REG_CR4, REG_EFLAGS, EmulatedCpu
 from kev.engine.amdv.vcpu import CS, HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event
-from kev.engine.amdv.vmcb import EFER_SVME, Vmcb
+from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import EntryState
 from kev.host_memory import HostMemory
 
@@ -26,23 +27,21 @@ INTERRUPT_VIRTUAL: Final = 0x100
 """A guest interrupt: delivered when the guest allows."""
 INTERRUPT_NMI: Final = 0x200
 
-HAS_ERROR_CODE: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
-_CONTRIBUTORY_OR_PAGE_FAULT: Final = frozenset({0, 8, 10, 11, 12, 13, 14})
+_MAKES_A_DOUBLE_FAULT: Final = x86.CONTRIBUTORY | {
+    x86.DOUBLE_FAULT,
+    x86.PAGE_FAULT,
+}  # with another one; a double fault, with any, a triple fault
 _NO_EXCEPTION: Final = 0xFFFF_FFFF
 
 _VMRUN: Final = b"\x0f\x01\xd8"
-_HOST_CR0: Final = 0x11  # PE and ET: paging off
-_HOST_CR4: Final = 0x20  # PAE: otherwise VMRUN takes the nested tables to have two levels
-_HOST_EFER: Final = EFER_SVME | 0xD00  # LME LMA NXE: nested tables of four levels, in which NX counts
-_HOST_RFLAGS: Final = 0x202  # IF: otherwise no host interrupt exits while the guest runs
+_HOST_CR0: Final = x86.CR0_PE | x86.CR0_ET  # paging off
+_HOST_CR4: Final = x86.CR4_PAE  # otherwise VMRUN takes the nested tables to have two levels
+_HOST_EFER: Final = x86.EFER_SVME | x86.EFER_LME | x86.EFER_LMA | x86.EFER_NXE  # nested tables of four levels, in which NX counts
+_HOST_RFLAGS: Final = x86.RFLAGS_RESERVED_1 | x86.RFLAGS_IF  # otherwise no host interrupt exits while the guest runs
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
-_MSR_EFER: Final = 0xC0000080
-_MSR_VM_HSAVE_PA: Final = 0xC0010117
 
 
-_SEGMENT_RELATED: Final = frozenset({10, 11, 12, 13})
-_ERROR_EXTERNAL: Final = 1
-_ERROR_IDT: Final = 2
+_SEGMENT_RELATED: Final = frozenset({x86.INVALID_TSS, x86.SEGMENT_NOT_PRESENT, x86.STACK_FAULT, x86.GENERAL_PROTECTION})
 
 
 def nested_error_code(vcpu: AmdvVcpu, delivering: Event, vector: int, error_code: int | None) -> int | None:
@@ -54,9 +53,9 @@ def nested_error_code(vcpu: AmdvVcpu, delivering: Event, vector: int, error_code
     if error_code is None or vector not in _SEGMENT_RELATED:
         return error_code
     gate = delivering.exception.vector
-    if vcpu.long_mode and error_code == gate << 4 | _ERROR_IDT:
-        error_code = gate << 3 | _ERROR_IDT
-    return error_code if delivering.instruction_length else error_code | _ERROR_EXTERNAL
+    if vcpu.long_mode and error_code == gate << 4 | x86.ERROR_IDT:
+        error_code = gate << 3 | x86.ERROR_IDT
+    return error_code if delivering.instruction_length else error_code | x86.ERROR_EXTERNAL
 
 
 class EventDelivery:
@@ -70,8 +69,8 @@ class EventDelivery:
         self._vmcb = vmcb
         self._stub: Hpa = memory.allocate()
         memory.view[self._stub : self._stub + len(_VMRUN)] = _VMRUN
-        uc.write_msr(_MSR_EFER, _HOST_EFER)
-        uc.write_msr(_MSR_VM_HSAVE_PA, memory.allocate())
+        uc.write_msr(x86.MSR_EFER, _HOST_EFER)
+        uc.write_msr(x86.MSR_VM_HSAVE_PA, memory.allocate())
         uc.write_register(REG_CR0, _HOST_CR0)
         uc.write_register(REG_CR4, _HOST_CR4)
         uc.write_register(REG_EFLAGS, _HOST_RFLAGS)
@@ -94,7 +93,7 @@ class EventDelivery:
         if exception.address is not None:
             vcpu.cr2 = exception.address
         vector = exception.vector
-        vcpu.words[layout.OLD_EXCEPTION >> 2] = vector if vector in _CONTRIBUTORY_OR_PAGE_FAULT else _NO_EXCEPTION
+        vcpu.words[layout.OLD_EXCEPTION >> 2] = vector if vector in _MAKES_A_DOUBLE_FAULT else _NO_EXCEPTION
         self._write_running_state(vcpu)
         self._vmcb.inject(vector)
         self._to_host_mode(vcpu)

@@ -10,7 +10,6 @@ from typing import Final
 from kev import x86
 from kev.addressing import Gpa, Hpa
 from kev.engine.amdv import fpu, layout, libunicorn
-from kev.engine.amdv.control_registers import UMIP
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
 from kev.engine.amdv.events import Events
@@ -274,9 +273,9 @@ class AmdvEngine:
         self._slice.emulate(vcpu, 0)
         vcpu.write_events(events)
         vcpu.interrupt, vcpu.interrupt_taken = interrupt, taken
-        self._intercepts.set_umip(bool(vcpu.cr4 & UMIP))
+        self._intercepts.set_umip(bool(vcpu.cr4 & x86.CR4_UMIP))
 
     def _make_current(self, vcpu: AmdvVcpu) -> None:
         if vcpu is not self._slice.vcpu:
             self._slice.switch_to(vcpu)
-            self._intercepts.set_umip(bool(vcpu.cr4 & UMIP))
+            self._intercepts.set_umip(bool(vcpu.cr4 & x86.CR4_UMIP))

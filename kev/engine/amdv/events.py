@@ -3,15 +3,14 @@
 from typing import Final
 
 from kev.engine.amdv import layout
-from kev.engine.amdv.delivery import HAS_ERROR_CODE, INTERRUPT_NMI, EventDelivery, nested_error_code
+from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery, nested_error_code
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.vcpu import AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.exits import GuestException, PreemptionTimer
 from kev.page_tables.guest import GuestFault
-
-_NMI: Final = 2
+from kev.x86 import BREAKPOINT, DOUBLE_FAULT, ERROR_IDT, GENERAL_PROTECTION, HAS_ERROR_CODE, NMI, OVERFLOW
 
 
 class Events:
@@ -76,7 +75,7 @@ class Events:
         try:
             self._linear.push(vcpu, exception.vector, exception.error_code or 0)
         except GuestFault:
-            self.raise_exception(vcpu, GuestException(8, 0))
+            self.raise_exception(vcpu, GuestException(DOUBLE_FAULT, 0))
         except AwaitedPage as awaited:
             vcpu.unpushed = exception
             self._slice.stop(vcpu, awaited.violation)
@@ -106,14 +105,14 @@ class Events:
 
     def begin_nmi_again(self, vcpu: AmdvVcpu) -> None:
         """A violation came while the CPU delivered an interrupt by itself. If it was an NMI, it is taken for delivered."""
-        if self._vmcb.take_injection() == _NMI:
+        if self._vmcb.take_injection() == NMI:
             vcpu.nmi_blocked = False
             self._slice.kick(INTERRUPT_NMI)
 
     def raise_software_interrupt(self, vcpu: AmdvVcpu, vector: int) -> None:
         """INT n, INT3, INTO: RIP is past the instruction already."""
         before = vcpu.cs.base + vcpu.rip - 1
-        length = 1 if vector in (3, 4) and self._linear.peek(vcpu, before, 1) in (b"\xcc", b"\xce") else 2
+        length = 1 if vector in (BREAKPOINT, OVERFLOW) and self._linear.peek(vcpu, before, 1) in (b"\xcc", b"\xce") else 2
         try:
             gate_level = self._linear.gate_privilege_level(vcpu, vector)
         except AwaitedPage as awaited:
@@ -122,6 +121,6 @@ class Events:
             return
         if gate_level is not None and gate_level < vcpu.cpl:
             vcpu.rip -= length
-            self.raise_exception(vcpu, GuestException(13, vector << 3 | 2))
+            self.raise_exception(vcpu, GuestException(GENERAL_PROTECTION, vector << 3 | ERROR_IDT))
         else:
             self.raise_exception(vcpu, GuestException(vector), length)

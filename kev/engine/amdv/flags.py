@@ -12,9 +12,8 @@ that agree with it are what the CPU has computed, or an operand that has the sam
 from typing import Final
 
 from kev.engine.amdv import layout
+from kev.x86 import RFLAGS_ARITHMETIC
 
-ARITHMETIC: Final = 0x8D5
-"""CF, PF, AF, ZF, SF and OF."""
 CC_OP_EFLAGS: Final = 1
 """The flags are in CC_SRC."""
 
@@ -38,9 +37,9 @@ def settle_flags(quads: memoryview, words: memoryview) -> None:
         if operation in _LOGIC:
             # AND and its like: nothing but the result matters.
             quads[layout.CC_SRC >> 3] = operand = of_result
-        if operand & ~ARITHMETIC or operand & _OF_RESULT != of_result:
+        if operand & ~RFLAGS_ARITHMETIC or operand & _OF_RESULT != of_result:
             return
-    elif operand & ~ARITHMETIC:
+    elif operand & ~RFLAGS_ARITHMETIC:
         return
     words[layout.CC_OP >> 2] = CC_OP_EFLAGS
 

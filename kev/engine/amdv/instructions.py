@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from kev import x86
 from kev.addressing import is_canonical
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.control_registers import (
@@ -37,14 +38,8 @@ if TYPE_CHECKING:
 
 _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
-_SEGMENT_BASES: Final = {0xC0000100: FS, 0xC0000101: GS}
-_ADDRESS_MSRS: Final = {0xC0000082: layout.LSTAR, 0xC0000083: layout.CSTAR, 0xC0000102: layout.KERNEL_GS_BASE}
-_EFER: Final = 0xC0000080
-_EFER_WRITABLE: Final = 0x4901  # SCE, LME, NXE, FFXSR
-_EFER_LME: Final = 1 << 8
-_EFER_NXE: Final = 1 << 11
-_EFER_LMA: Final = 1 << 10
-_CR0_PG: Final = 1 << 31
+_SEGMENT_BASES: Final = {x86.MSR_FS_BASE: FS, x86.MSR_GS_BASE: GS}
+_EFER_WRITABLE: Final = x86.EFER_SCE | x86.EFER_LME | x86.EFER_NXE | x86.EFER_FFXSR
 
 
 def finish(linear: LinearMemory, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> None:
@@ -80,7 +75,7 @@ def msr(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     index = vcpu.rcx & _MASK32
     is_write = vcpu.words[layout.ERROR_CODE >> 2] & 1
     value = (vcpu.rdx & _MASK32) << 32 | vcpu.rax & _MASK32
-    if index == _EFER:
+    if index == x86.MSR_EFER:
         _efer(exits, vcpu, value if is_write else None)
     elif is_write and index in vmcb.CANONICAL_ADDRESSES:
         _write_address(exits, vcpu, index, value)
@@ -108,13 +103,13 @@ def _efer(exits: "CpuExits", vcpu: AmdvVcpu, value: int | None) -> None:
     if value is None:
         _finish_rdmsr(vcpu, vcpu.efer)
         return
-    paging = vcpu.cr0 & _CR0_PG
-    if value & ~(_EFER_WRITABLE | _EFER_LMA) or paging and (value ^ vcpu.efer) & _EFER_LME:
+    paging = vcpu.cr0 & x86.CR0_PG
+    if value & ~(_EFER_WRITABLE | x86.EFER_LMA) or paging and (value ^ vcpu.efer) & x86.EFER_LME:
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
-    vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE | vcpu.efer & _EFER_LMA | vmcb.EFER_SVME
+    vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE | vcpu.efer & x86.EFER_LMA | x86.EFER_SVME
     exits.uc.flush_tlb()
-    if value & _EFER_NXE:
+    if value & x86.EFER_NXE:
         exits.code.watch()
     vcpu.skip(2)
 
@@ -129,7 +124,7 @@ def _write_address(exits: "CpuExits", vcpu: AmdvVcpu, index: int, value: int) ->
         selector, _, limit, flags = vcpu.raw_segment(number)
         vcpu.set_raw_segment(number, selector, value, limit, flags)
     else:
-        vcpu.quads[_ADDRESS_MSRS[index] >> 3] = value
+        vcpu.write_msr(index, value)
     vcpu.skip(2)
 
 

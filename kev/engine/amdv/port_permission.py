@@ -6,9 +6,8 @@ from kev.engine.amdv import layout
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import TR, AmdvVcpu
 from kev.page_tables.guest import GuestFault
+from kev.x86 import RFLAGS_IOPL_SHIFT, RFLAGS_VM
 
-_RFLAGS_IOPL_SHIFT: Final = 12
-_RFLAGS_VM: Final = 1 << 17
 _TSS_TYPES: Final = frozenset({0x9, 0xB})  # 32-bit or 64-bit TSS, available or busy
 _MAP_BASE: Final = 0x66  # where the TSS says where its I/O permission map begins
 _SMALLEST_LIMIT: Final = 0x67
@@ -20,7 +19,7 @@ def may_access_port(vcpu: AmdvVcpu, memory: LinearMemory, port: int, size: int) 
     AwaitedPage if the map has to be awaited.
     """
     rflags = vcpu.words[layout.RFLAGS >> 2]
-    privileged = vcpu.cpl <= (rflags >> _RFLAGS_IOPL_SHIFT & 3) and not rflags & _RFLAGS_VM
+    privileged = vcpu.cpl <= (rflags >> RFLAGS_IOPL_SHIFT & 3) and not rflags & RFLAGS_VM
     return privileged or not vcpu.protected_mode or _is_mapped(vcpu, memory, port, size)
 
 

@@ -9,13 +9,10 @@ from typing import Final
 from kev.engine.amdv import layout
 from kev.engine.amdv.vcpu import CS, HFLAGS_CPL, HFLAGS_CS64, HFLAGS_INHIBIT_IRQ, HFLAGS_LMA, SS, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, GuestException
+from kev.x86 import CODE_32, CODE_64, DATA_32, EFER_SCE, RFLAGS_IF, RFLAGS_RF, RFLAGS_VM
 
 LENGTH: Final = 2  # of either instruction, in bytes
 
-_EFER_SCE: Final = 1
-_RFLAGS_RF: Final = 1 << 16
-_RFLAGS_VM: Final = 1 << 17
-_RFLAGS_IF: Final = 1 << 9
 
 _HFLAGS_TF: Final = 1 << 8
 _HFLAGS_IOPL: Final = 3 << 12
@@ -27,15 +24,15 @@ _HFLAGS_CS32: Final = 1 << 4
 _HFLAGS_SS32: Final = 1 << 5
 _FROM_RFLAGS: Final = _HFLAGS_TF | _HFLAGS_IOPL | _HFLAGS_RF | _HFLAGS_VM | _HFLAGS_AC
 
-_CODE_64: Final = 0x00A09B00  # second word of a flat descriptor: present, DPL 0, read and execute
-_CODE_32: Final = 0x00C09B00
-_DATA: Final = 0x00C09300
+_CODE_64: Final = CODE_64 << 8  # second word of a flat descriptor
+_CODE_32: Final = CODE_32 << 8
+_DATA: Final = DATA_32 << 8
 
 
 def syscall(vcpu: AmdvVcpu) -> GuestException | None:
     """SYSCALL; the exception it raises, if any."""
     quads = vcpu.quads
-    if not quads[layout.EFER >> 3] & _EFER_SCE or not vcpu.protected_mode:
+    if not quads[layout.EFER >> 3] & EFER_SCE or not vcpu.protected_mode:
         return INVALID_OPCODE
     hflags = vcpu.words[layout.HFLAGS >> 2]
     rflags = vcpu.rflags
@@ -43,13 +40,13 @@ def syscall(vcpu: AmdvVcpu) -> GuestException | None:
     selector = star >> 32 & 0xFFFC
     if hflags & HFLAGS_LMA:
         vcpu.rcx = vcpu.rip + LENGTH
-        vcpu.r11 = rflags & ~_RFLAGS_RF
+        vcpu.r11 = rflags & ~RFLAGS_RF
         target = quads[(layout.LSTAR if hflags & HFLAGS_CS64 else layout.CSTAR) >> 3]
-        rflags &= ~(quads[layout.FMASK >> 3] & 0xFFFF_FFFF) & ~_RFLAGS_RF
+        rflags &= ~(quads[layout.FMASK >> 3] & 0xFFFF_FFFF) & ~RFLAGS_RF
         _enter_kernel(vcpu, selector, target, rflags, long_mode=True)
     else:
         vcpu.rcx = (vcpu.rip + LENGTH) & 0xFFFF_FFFF
-        rflags &= ~(_RFLAGS_IF | _RFLAGS_RF | _RFLAGS_VM)
+        rflags &= ~(RFLAGS_IF | RFLAGS_RF | RFLAGS_VM)
         _enter_kernel(vcpu, selector, star & 0xFFFF_FFFF, rflags, long_mode=False)
     return None
 
@@ -64,7 +61,7 @@ def sysenter(vcpu: AmdvVcpu) -> GuestException | None:
     mask = 0xFFFF_FFFF_FFFF_FFFF if long_mode else 0xFFFF_FFFF
     vcpu.rsp = quads[layout.SYSENTER_ESP >> 3] & mask
     target = quads[layout.SYSENTER_EIP >> 3] & mask
-    rflags = vcpu.rflags & ~(_RFLAGS_IF | _RFLAGS_RF | _RFLAGS_VM)
+    rflags = vcpu.rflags & ~(RFLAGS_IF | RFLAGS_RF | RFLAGS_VM)
     _enter_kernel(vcpu, selector, target, rflags, long_mode=long_mode)
     return None
 

@@ -3,6 +3,7 @@
 import struct
 from typing import Final
 
+from kev import x86
 from kev.addressing import PAGE_SIZE, Hpa
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
@@ -67,7 +68,6 @@ _RSP: Final = _SAVE + 0x1D8
 _RAX: Final = _SAVE + 0x1F8
 _CR2: Final = _SAVE + 0x240
 
-EFER_SVME: Final = 1 << 12
 _EVENT_VALID: Final = 1 << 31
 _V_INTR_MASKING: Final = 1 << 24
 _FLUSH_ALL: Final = 1
@@ -77,20 +77,20 @@ _READ, _WRITE = 1, 2  # an MSR's bits in the permission map
 # The CPU keeps these itself; everything else exits. Intercepting them is not only slower: reading an intercepted MSR from outside
 # of emulation ends the process.
 _PASSED_THROUGH: Final = (
-    0x174,  # SYSENTER_CS
-    0x175,  # SYSENTER_ESP
-    0x176,  # SYSENTER_EIP
-    0x277,  # PAT
-    0xC0000081,  # STAR
-    0xC0000082,  # LSTAR
-    0xC0000083,  # CSTAR
-    0xC0000084,  # FMASK
-    0xC0000100,  # FS base
-    0xC0000101,  # GS base
-    0xC0000102,  # Kernel GS base
-    0xC0000103,  # TSC_AUX
+    x86.MSR_SYSENTER_CS,
+    x86.MSR_SYSENTER_ESP,
+    x86.MSR_SYSENTER_EIP,
+    x86.MSR_PAT,
+    x86.MSR_STAR,
+    x86.MSR_LSTAR,
+    x86.MSR_CSTAR,
+    x86.MSR_SFMASK,
+    x86.MSR_FS_BASE,
+    x86.MSR_GS_BASE,
+    x86.MSR_KERNEL_GS_BASE,
+    x86.MSR_TSC_AUX,
 )
-CANONICAL_ADDRESSES: Final = frozenset({0xC0000082, 0xC0000083, 0xC0000100, 0xC0000101, 0xC0000102})
+CANONICAL_ADDRESSES: Final = frozenset({x86.MSR_LSTAR, x86.MSR_CSTAR, x86.MSR_FS_BASE, x86.MSR_GS_BASE, x86.MSR_KERNEL_GS_BASE})
 """Those of them that the CPU would let the guest write anything to: writes exit."""
 
 
@@ -176,8 +176,8 @@ class Vmcb:
         self._write_segment(_CS, entry.cs)
         self._pack(_GDTR, "HHIQ", 0, 0, entry.gdt_limit, 0)
         self._pack(_IDTR, "HHIQ", 0, 0, entry.idt_limit, 0)
-        self._pack(_EFER, "Q", EFER_SVME)
-        self._pack(_CR4, "QQQQQQQ", 0, 0, entry.cr0, 0x400, 0xFFFF0FF0, 2, entry.rip)
+        self._pack(_EFER, "Q", x86.EFER_SVME)
+        self._pack(_CR4, "QQQQQQQ", 0, 0, entry.cr0, x86.DR7_RESET, x86.DR6_RESET, x86.RFLAGS_RESERVED_1, entry.rip)
         self._pack(_RSP, "Q", entry.rsp)
         self._pack(_RAX, "Q", entry.rax)
         self._pack(_CR2, "Q", 0)
@@ -212,7 +212,7 @@ class Vmcb:
         _REGISTERS.pack_into(view, base + _CR4, *registers)
         quads, index = self._quads, base >> 3
         quads[index + (_RSP >> 3)], quads[index + (_RAX >> 3)], quads[index + (_CR2 >> 3)] = rsp, rax, cr2
-        quads[index + (_EFER >> 3)] = efer | EFER_SVME
+        quads[index + (_EFER >> 3)] = efer | x86.EFER_SVME
 
 
 _SEGMENTS: Final = struct.Struct("<" + "HHIQ" * 4 + "32x" + "4xIQ16x4xIQ")  # FS, GS and LDTR are none that VMRUN loads

@@ -21,7 +21,7 @@ def read_run(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_bytes())
     except OSError as error:
         raise RunFileError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFileError(f"{path}: not a report of `kev run --report`: {error}") from error
     missing = [name for name in _NEEDED if name not in report] if isinstance(report, dict) else list(_NEEDED)
     if missing:

@@ -8,7 +8,7 @@ from typing import Final, Self
 import attrs
 
 from kev.boot.base import BootOptions
-from kev.engine.amdv.pool import HostPool
+from kev.engine.factory import engine_named
 from kev.machine.builder import MachineOptions
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.launcher import prepare
@@ -38,7 +38,7 @@ _SHORT_SLICE: Final = 16
 """Instructions after which vCPUs alternate, to see how many have another vCPU beside them."""
 _MOST_SLICES: Final = 20_000
 
-_HOSTS: Final = HostPool()
+_ENGINES: Final = engine_named(keeps_hosts=True)
 
 
 class CannotRace(RaceError):
@@ -172,7 +172,7 @@ def guest_machine(spec: MachineSpec, output: bytearray, limit: int) -> Iterator[
         protocol=resolved.boot,
         abi=resolved.abi,
         output=output.extend,
-        hosts=_HOSTS,
+        engines=_ENGINES,
     ).vm
     machine = GuestMachine(vm, files.image, limit)
     try:

@@ -1,0 +1,61 @@
+"""Makes AMD-V engines: see `kev.engine.factory`."""
+
+from typing import Final
+
+from kev.addressing import GIB, KIB, MIB, TIB, page_ceil
+from kev.engine.amdv.engine import AmdvEngine
+from kev.engine.amdv.host import Host
+from kev.engine.amdv.pool import HostPool
+from kev.engine.factory import Capabilities
+from kev.host_memory import HostMemory
+from kev.page_tables.npt import NptFormat
+from kev.page_tables.table import PageTable
+
+_ADDRESS_BITS: Final = 40
+_PHYSICAL_LIMIT: Final = TIB - GIB  # the last GiB is for windows of devices
+_TABLES_SHARE: Final = 128  # a page table takes 1/512 of what it maps, and the levels above next to nothing
+_DEVICES: Final = 64 * MIB
+
+
+class AmdvAddressSpace:
+    """A host, and the table of the guest's memory in it."""
+
+    __slots__ = ("_hosts", "host", "table")
+
+    def __init__(self, host: Host, hosts: HostPool | None) -> None:
+        self.host: Final = host
+        self.table: Final = PageTable(host.memory, NptFormat())
+        self._hosts: Final = hosts
+
+    @property
+    def memory(self) -> HostMemory:
+        return self.host.memory
+
+    def make_engine(self) -> AmdvEngine:
+        return AmdvEngine(self.host, self.table, Host.close if self._hosts is None else self._hosts.give_back)
+
+
+class AmdvFactory:
+    """Unicorn's emulated AMD-V with nested paging: `kev.engine.amdv.engine`."""
+
+    capabilities: Final = Capabilities(
+        name="amdv",
+        table_format=NptFormat.name,
+        physical_address_bits=_ADDRESS_BITS,
+        largest_memory=(_PHYSICAL_LIMIT - _DEVICES) // (_TABLES_SHARE + 1) * _TABLES_SHARE,
+        exact_counts=True,
+        several_vcpus_at_once=False,
+        forks=False,
+        breakpoints=True,
+        watchpoints=True,
+        single_step=True,
+    )
+
+    def __init__(self, *, keeps_hosts: bool = False, hosts: HostPool | None = None) -> None:
+        """`hosts` is the pool that hosts are taken from; with `keeps_hosts`, one of the factory's own."""
+        self._hosts: Final = hosts or (HostPool() if keeps_hosts else None)
+
+    def reserve(self, ram_kib: int) -> AmdvAddressSpace:
+        ram = ram_kib * KIB
+        size = min(page_ceil(ram + ram // _TABLES_SHARE + _DEVICES), _PHYSICAL_LIMIT)
+        return AmdvAddressSpace(Host(HostMemory(size)) if self._hosts is None else self._hosts.take(size), self._hosts)

@@ -1,0 +1,169 @@
+"""What the documents refer to is there: names in the code, links, options of commands, and what cheap examples print."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from kev.cli.main import kev
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NAMED = [file for file in DOCUMENTS if file.name in ("architecture.md", "CONTRIBUTING.md") or file.parent.name == "decisions"]
+
+_CODE = re.compile(r"```.*?```", re.DOTALL)
+_REFERENCE = re.compile(r"`([\w./-]+\.py): ([\w.]+)`")
+_PATH = re.compile(r"`((?:kev|pager|fs|rootfs|tests|bench|docs|findings)/[\w./-]*|hatch_build\.py|pyproject\.toml|Makefile)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+_INDENTED = re.compile(r"^ {4}(kev .*)$", re.MULTILINE)
+_INLINE = re.compile(r"`(kev [^`]*)`")
+_PLACEHOLDER = re.compile(r"[A-Z]{3,}|[\[|…]|\.\.\.")
+
+
+def names(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+# Names in the code
+
+
+@cache
+def defined(file: Path) -> frozenset[str]:
+    """The names that a module defines, with their classes before them."""
+    return frozenset(_defined(ast.parse(file.read_text(encoding="utf-8")).body, ""))
+
+
+def _defined(body: list[ast.stmt], prefix: str) -> Iterator[str]:
+    for statement in body:
+        match statement:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield prefix + name
+            case ast.ClassDef(name=name, body=members):
+                yield prefix + name
+                yield from _defined(members, f"{prefix}{name}.")
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield prefix + name
+            case ast.Assign(targets=targets):
+                yield from (prefix + node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
+
+
+@pytest.mark.parametrize("document", NAMED, ids=names)
+def test_every_name_in_the_code_that_a_document_refers_to_exists(document: Path) -> None:
+    references = _REFERENCE.findall(document.read_text(encoding="utf-8"))
+    missing = [f"{file}: {name}" for file, name in references if not (ROOT / file).is_file() or name not in defined(ROOT / file)]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
+def test_every_file_that_a_document_names_exists(document: Path) -> None:
+    made = {"kev/data"}
+    paths = set(_PATH.findall(_CODE.sub("", document.read_text(encoding="utf-8")))) - made
+    assert not [path for path in sorted(paths) if "NAME" not in path and "GUEST" not in path and not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    broken = []
+    for link in _LINK.findall(_CODE.sub("", document.read_text(encoding="utf-8"))):
+        path, _, heading = link.partition("#")
+        if "://" in path:
+            continue
+        target = document.parent / path if path else document
+        if not target.exists() or (heading and heading not in _anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def _anchors(document: Path) -> set[str]:
+    """What headings are called in links: as GitHub does it."""
+    headings = _HEADING.findall(_CODE.sub("", document.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_lists_every_document() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [file.name for file in (ROOT / "docs").glob("*.md") if f"](docs/{file.name})" not in readme]
+
+
+# Examples
+
+
+class Example(NamedTuple):
+    """A command in a document, and what it prints there."""
+
+    document: str
+    line: str
+    output: str = ""
+    in_sentence: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        return shlex.split(self.line.partition(" #")[0])[1:]
+
+    @property
+    def is_only_named(self) -> bool:
+        """It stands in a sentence, without the arguments that it would need."""
+        return self.in_sentence and not any(word.startswith("-") for word in self.words)
+
+
+@cache
+def examples() -> tuple[Example, ...]:
+    return tuple(dict.fromkeys(_examples()))
+
+
+def _examples() -> Iterator[Example]:
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for block in _CONSOLE.findall(text):
+            for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                line, _, output = part.partition("\n")
+                if line.startswith("kev "):
+                    yield Example(names(document), line, output)
+        yield from (Example(names(document), line) for line in _INDENTED.findall(text))
+        for line in _INLINE.findall(_CODE.sub("", text)):
+            if not _PLACEHOLDER.search(line):
+                yield Example(names(document), line, in_sentence=True)
+
+
+def shown(example: Example) -> str:
+    return f"{example.document}: {example.line[:60]}"
+
+
+@pytest.mark.parametrize("example", examples(), ids=shown)
+def test_every_example_is_a_command_line_that_there_is(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(click.Command, "invoke", lambda *_: None)  # command lines are read, and nothing is run
+    result = CliRunner().invoke(kev, example.words, prog_name="kev")
+    assert result.exit_code == 0 or example.is_only_named, result.output
+
+
+_CHEAP = re.compile(r"kev inspect gKeOS|kev run|kev run smp --smp 2 --seed 7|kev race replay kev1-.*")
+_RUN = [example for example in examples() if example.output and _CHEAP.fullmatch(example.line)]
+"""Examples that are run, and compared with what is shown."""
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d[\d,.]*")
+
+
+def test_there_are_examples_to_run() -> None:
+    assert len(_RUN) == 4
+
+
+@pytest.mark.parametrize("example", _RUN, ids=shown)
+def test_an_example_prints_what_the_document_shows(example: Example) -> None:
+    result = CliRunner().invoke(kev, example.words, prog_name="kev")
+    assert result.exit_code == ("race replay" in example.line), result.output
+    printed = {_loosely(line) for line in result.output.splitlines()}
+    wanted = [line for line in example.output.splitlines() if line.strip() not in ("", "...")]
+    assert not [line for line in wanted if _loosely(line) not in printed]
+
+
+def _loosely(line: str) -> str:
+    """Numbers and spaces differ from run to run, and from build to build."""
+    return " ".join(_NUMBER.sub("#", line).split())
