@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 .PHONY: run test quick lint bench clean
 run: $(VENV)/.installed
-	@echo "kev: launching the default guest (bin/kev of $(VENV))"
+	@echo "kev: launching the default guest, as $(BIN)/kev run does"
 	@$(BIN)/kev run
 
 test: $(VENV)/.installed-test
@@ -16,7 +16,7 @@ test: $(VENV)/.installed-test
 	@$(PYTEST)
 
 quick: $(VENV)/.installed-test
-	@echo "kev: the tests that take less than a minute together"
+	@echo "kev: all tests but those marked slow, on every processor"
 	@$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed-test

@@ -25,15 +25,19 @@ class Disk:
 
     __slots__ = ("_descriptor", "_file", "name", "sectors", "size", "writable")
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        """`name` is what errors call the disk. DiskError if the file has no size or is not a whole number of sectors."""
+    def __init__(self, file: BinaryIO, name: str, *, any_size: bool = False) -> None:
+        """`name` is what errors call the disk.
+
+        DiskError if the file has no size or, unless `any_size` is given, is not a whole number of sectors.
+        """
         self.name: Final = name
         self._file: Final = file
         self._descriptor: Final = _descriptor(file)
         self.writable: Final = file.writable()
-        self.size: Final = _size(file, name)
+        self.size: Final = _size(file, name, any_size)
         """In bytes."""
         self.sectors: Final = self.size // SECTOR_SIZE
+        """Whole ones."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fills `buffer`, a memoryview of bytes, from byte `offset` on. DiskError if it would pass the end or the file fails."""
@@ -107,12 +111,12 @@ class Disk:
         return self._file.write(data)
 
 
-def _size(file: BinaryIO, name: str) -> int:
+def _size(file: BinaryIO, name: str, any_size: bool) -> int:
     try:
         size = file.seek(0, os.SEEK_END)
     except OSError as error:
         raise DiskError(f"{name}: cannot be a disk: {error}") from error
-    if size % SECTOR_SIZE:
+    if size % SECTOR_SIZE and not any_size:
         raise DiskError(f"{name}: a size of {size} bytes is not a multiple of {SECTOR_SIZE}")
     return size
 

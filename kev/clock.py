@@ -9,6 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from kev.state import TIME, Fields, Kind, State, StateError, optional
+from kev.subscribers import Subscribers
+
+_CLOCK: Final = Fields({}, now=TIME)
+
 
 class Clock(Protocol):
     def now(self) -> int:
@@ -37,6 +42,14 @@ class WallClock:
         if self._stopped is not None:
             self._start += time.perf_counter_ns() - self._stopped
             self._stopped = None
+
+    def save(self) -> State:
+        return _CLOCK.save(self, now=self.now())
+
+    def load(self, state: State) -> None:
+        """Time goes on from when it was saved; StateError if that is no time."""
+        now = _CLOCK.load(self, "clock", state)["now"]
+        self._start = (time.perf_counter_ns() if self._stopped is None else self._stopped) - now
 
 
 class VirtualClock:
@@ -67,6 +80,13 @@ class VirtualClock:
         """Skips to `deadline`, if that is in the future: what an idle machine does."""
         self._now = max(self._now, deadline)
 
+    def save(self) -> State:
+        return _CLOCK.save(self, now=self.now())
+
+    def load(self, state: State) -> None:
+        """Time goes on from when it was saved; StateError if that is no time."""
+        self._now = _CLOCK.load(self, "clock", state)["now"]
+
 
 _CANCELLED_LIMIT: Final = 256
 """Cancelled timers that may lie in the queue until their deadline."""
@@ -75,22 +95,40 @@ _CANCELLED_LIMIT: Final = 256
 class Timer:
     """A callback that waits for its deadline; `TimerQueue.cancel` takes it back."""
 
-    __slots__ = ("callback", "cancelled", "deadline")
+    __slots__ = ("callback", "cancelled", "deadline", "order")
 
-    def __init__(self, deadline: int, callback: Callable[[], None]) -> None:
+    def __init__(self, deadline: int, order: int, callback: Callable[[], None]) -> None:
         self.deadline: Final = deadline
+        self.order: Final = order
+        """Of timers with the same deadline, the one with the lowest number runs first."""
         self.callback: Final = callback
         self.cancelled = False
 
 
-class TimerQueue:
-    """Callbacks by deadline. Timers of the same deadline run in the order they were set."""
+TIMER: Final[Kind] = optional(
+    Kind(
+        "a deadline and the number of a timer, in a list",
+        lambda value: type(value) is list and len(value) == 2 and all(map(TIME.accepts, value)),
+        lambda timer: [timer.deadline, timer.order],
+        tuple,
+    )
+)
+"""A field that is a timer or None; loaded, it is what `TimerQueue.restore` takes."""
 
-    __slots__ = ("_cancelled", "_clock", "_heap", "_sequence", "on_earlier")
+
+class TimerQueue:
+    """Callbacks by deadline. Timers of the same deadline run in the order they were set.
+
+    Whoever has set a timer saves it, and sets it again when it is loaded.
+    """
+
+    __slots__ = ("_cancelled", "_clock", "_heap", "_sequence", "earlier")
+
+    _FIELDS: Final = Fields({"_sequence": TIME})
 
     def __init__(self, clock: Clock) -> None:
-        self.on_earlier: Callable[[int], None] | None = None
-        """Told of a deadline that is earlier than all others."""
+        self.earlier: Final[Subscribers[[int]]] = Subscribers()
+        """Are told of a deadline that is earlier than all others."""
         self._clock = clock
         self._heap: list[tuple[int, int, Timer]] = []
         self._sequence = 0
@@ -98,13 +136,15 @@ class TimerQueue:
 
     def at(self, deadline: int, callback: Callable[[], None]) -> Timer:
         """Runs `callback` at the first `run_due` at or after `deadline` (nanoseconds)."""
-        timer = Timer(deadline, callback)
-        if self.on_earlier is not None:
+        self._sequence = order = self._sequence + 1
+        return self._set(Timer(deadline, order, callback))
+
+    def _set(self, timer: Timer) -> Timer:
+        if self.earlier:
             earliest = self.next_deadline()
-            if earliest is None or deadline < earliest:
-                self.on_earlier(deadline)
-        self._sequence += 1
-        heapq.heappush(self._heap, (deadline, self._sequence, timer))
+            if earliest is None or timer.deadline < earliest:
+                self.earlier(timer.deadline)
+        heapq.heappush(self._heap, (timer.deadline, timer.order, timer))
         return timer
 
     def cancel(self, timer: Timer) -> None:
@@ -112,6 +152,28 @@ class TimerQueue:
         self._cancelled += 1
         if self._cancelled > _CANCELLED_LIMIT:
             self._forget_cancelled()
+
+    def save(self) -> State:
+        return self._FIELDS.save(self)
+
+    def load(self, state: State) -> None:
+        """Forgets all timers: `restore` sets those that were saved."""
+        self._FIELDS.load(self, "timers", state)
+        self._heap.clear()
+        self._cancelled = 0
+
+    def restore(self, saved: tuple[int, int] | None, callback: Callable[[], None]) -> Timer | None:
+        """Sets a timer that was saved: see `TIMER`. It keeps its place among those of the same deadline.
+
+        StateError if it was set after the queue was saved, or is there already.
+        """
+        if saved is None:
+            return None
+        deadline, order = saved
+        self._forget_cancelled()
+        if order > self._sequence or any(order == other for _, other, _ in self._heap):
+            raise StateError("timers", "timer", order, f"one of the {self._sequence} that were set, once each")
+        return self._set(Timer(deadline, order, callback))
 
     def _forget_cancelled(self) -> None:
         """A guest that sets its timer further and further ahead must not fill the heap with what it no longer waits for."""

@@ -1,28 +1,39 @@
-"""Who wants to be told of something: any number of callbacks, none of which takes another's place."""
+"""Who is told when something happens: any number of callbacks, none of which replaces another."""
 
 from collections.abc import Callable
-from typing import Final, Generic, ParamSpec
+from typing import Generic, ParamSpec
 
 P = ParamSpec("P")
 
 
 class Subscribers(Generic[P]):
-    """Callbacks that are called in the order in which they subscribed."""
+    """Callbacks, called in the order they came. It is false while nobody listens, so that a caller can spare the arguments."""
 
-    __slots__ = ("_callbacks",)
+    __slots__ = ("_by_subscription", "_callbacks")
 
     def __init__(self) -> None:
-        self._callbacks: Final[list[Callable[P, object]]] = []
+        self._by_subscription: dict[object, Callable[P, object]] = {}
+        self._callbacks: tuple[Callable[P, object], ...] = ()
 
     def subscribe(self, callback: Callable[P, object]) -> Callable[[], None]:
-        """Calls `callback` from now on; what is returned ends that."""
-        self._callbacks.append(callback)
-        return lambda: self._callbacks.remove(callback)
+        """Calls `callback` from now on, until what is returned is called; that a second time does nothing.
+
+        A callback that subscribes twice is called twice. Who comes or goes during a call counts from the next call on.
+        """
+        subscription = object()
+        self._by_subscription[subscription] = callback
+        self._callbacks = tuple(self._by_subscription.values())
+
+        def unsubscribe() -> None:
+            self._by_subscription.pop(subscription, None)
+            self._callbacks = tuple(self._by_subscription.values())
+
+        return unsubscribe
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        for callback in tuple(self._callbacks):
+        """Calls all of them. What one raises, the caller gets, and those after it are not called."""
+        for callback in self._callbacks:
             callback(*args, **kwargs)
 
     def __bool__(self) -> bool:
-        """Whether anybody listens."""
         return bool(self._callbacks)

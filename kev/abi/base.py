@@ -12,7 +12,7 @@ from typing import ClassVar, Final, NamedTuple, Protocol
 from kev import log
 from kev.addressing import Gpa, Gva
 from kev.clock import Clock
-from kev.dev.base import GuestMemory, MsrDevice
+from kev.dev.base import Device, GuestMemory
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.interrupts.local_apic.message import InterruptMessage
 from kev.engine.base import VcpuState
@@ -77,8 +77,8 @@ class GuestAbi(ABC):
         """The CPUID leaves that the guest sees, of those that the machine has: by default, the same and no hypervisor."""
         return machine
 
-    def msr_devices(self) -> Sequence[tuple[str, MsrDevice]]:
-        """The devices behind the ABI's own MSRs, with their names. Called once."""
+    def msr_devices(self) -> Sequence[Device]:
+        """The devices behind the ABI's own MSRs. Called once."""
         return ()
 
     @abstractmethod

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kev.abi.base import GuestAbi
-from kev.dev.base import MsrDevice
+from kev.dev.base import Device
 from kev.dev.clocks.kvmclock import KvmClock
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
 from kev.engine.base import VcpuState
@@ -55,9 +55,9 @@ class Kvm(GuestAbi):
         features = machine[1]
         return {**machine, 1: features._replace(ecx=features.ecx | _UNDER_A_HYPERVISOR), **_LEAVES}
 
-    def msr_devices(self) -> Sequence[tuple[str, MsrDevice]]:
+    def msr_devices(self) -> Sequence[Device]:
         services = self.services
-        return (("kvmclock", KvmClock(services.counters, services.clock, services.boot_time, services.memory)),)
+        return (KvmClock(services.counters, services.clock, services.boot_time, services.memory),)
 
     def hypercall(self, state: VcpuState, exit: Vmcall) -> int | None:
         mask = _MASK64 if in_64_bit_mode(state) else _MASK32

@@ -127,7 +127,7 @@ def _debugged(address: str, *, wait: bool) -> "Callable[..., RunReport]":
     from kev.gdb.launch import debug
 
     def tell(place: str) -> None:
-        then = ", which begins with `continue`" if wait else ""
+        then = "; the guest waits for `continue`" if wait else ""
         _write_line(f"kev: gdb: listening on {place}; `target remote {place}`{then}")
 
     return partial(debug, address=address, wait=wait, listening=tell)

@@ -1,22 +1,72 @@
 """What a device is, seen from the machine.
 
-A device declares which ports, MSRs or guest-physical pages are its own and answers accesses to them, synchronously. It is handed
-what it needs at construction: guest memory, a clock and timers, an interrupt line, a place to write output.
+A device says what it is called and which ports, MSRs or guest-physical pages are its own, and answers accesses to them,
+synchronously. It is handed what it needs at construction: guest memory, a clock and timers, an interrupt line, a place to write
+output. What is in it can be saved as plain data and loaded into another of its kind.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from kev.addressing import Gpa
 from kev.errors import KevError
 from kev.exits import GuestException
+from kev.state import Fields, State
 
 InterruptLine: TypeAlias = Callable[[bool], None]
 """Sets the level of a device's interrupt request: True asserts it."""
 
 
+class Named(Protocol):
+    """What errors can be about."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in errors and saved states. No two devices of a machine have the same name."""
+
+
 @runtime_checkable
-class PortDevice(Protocol):
+class Device(Named, Protocol):
+    """What all devices have in common."""
+
+    def reset(self) -> None:
+        """What switching the power on does: it is as when it was made. Its interrupt lines fall, its timers are taken back."""
+
+    def save(self) -> State:
+        """Plain data of everything that the guest could tell two devices of this kind apart by."""
+
+    def load(self, state: State) -> None:
+        """Makes this device, which is as when it was made, the one that was saved, timers and interrupt lines included.
+
+        The machine's clock and timer queue, and the interrupt controllers, are loaded before. StateError if no device of this
+        kind can be in that state, which leaves it in none that can be relied on.
+        """
+
+
+class PlainDevice:
+    """A base for devices all of whose state is in the attributes that `FIELDS` names. By default it has none."""
+
+    FIELDS: ClassVar[Fields] = Fields({})
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """See `Device`."""
+        raise NotImplementedError(f"{type(self).__name__} has no name")
+
+    def reset(self) -> None:
+        pass
+
+    def save(self) -> State:
+        return self.FIELDS.save(self)
+
+    def load(self, state: State) -> None:
+        self.FIELDS.load(self, self.name, state)
+
+
+@runtime_checkable
+class PortDevice(Named, Protocol):
     @property
     def ports(self) -> Sequence[range]:
         """The port ranges this device answers."""
@@ -28,7 +78,7 @@ class PortDevice(Protocol):
 
 
 @runtime_checkable
-class MsrDevice(Protocol):
+class MsrDevice(Named, Protocol):
     @property
     def msrs(self) -> Sequence[range]:
         """The MSR ranges this device answers."""
@@ -40,7 +90,7 @@ class MsrDevice(Protocol):
 
 
 @runtime_checkable
-class MmioDevice(Protocol):
+class MmioDevice(Named, Protocol):
     @property
     def gpa(self) -> Gpa:
         """The first byte of the device's pages."""
@@ -49,10 +99,10 @@ class MmioDevice(Protocol):
     def length(self) -> int:
         """The size of its pages in bytes, a multiple of 4 KiB."""
 
-    def load(self, vcpu: int, offset: int, size: int) -> int:
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         """A read of 1, 2, 4 or 8 bytes by vCPU number `vcpu`, `offset` bytes from `gpa`."""
 
-    def store(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         """A write. If it touches guest memory, it does so before it changes the device: see `PageAbsent`."""
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from kev.addressing import Gpa, page_floor
-from kev.dev.base import PageAbsent
-from kev.errors import KevError
+from kev.addressing import Gpa
 from kev.gdb.target_description import ARCHITECTURES
-from kev.page_tables.guest import GuestFault, translate
+from kev.postmortem.page_state import describe_page
+from kev.postmortem.walk import walk
 
 if TYPE_CHECKING:
     from kev.gdb.debuggee import Debuggee
@@ -19,6 +18,7 @@ monitor info              the machine, and where its vCPUs are
 monitor pages             how many pages there are and how many are loaded
 monitor pages ADDRESS     the state of the page that holds a guest-physical address
 monitor mappings ADDRESS  how the current vCPU's page tables, and then the nested ones, translate an address
+monitor report            registers, code, stack and last exceptions of every vCPU
 monitor exits             how often each kind of exit was taken
 monitor loads             what the pager did
 monitor architecture NAME what the next `target remote` is about: i8086, i386, i386:x86-64, or auto
@@ -39,6 +39,7 @@ class Monitor:
             "info": self._info,
             "pages": self._pages,
             "mappings": self._mappings,
+            "report": self._report,
             "exits": self._exits,
             "loads": self._loads,
             "handlers": self._handlers,
@@ -79,25 +80,18 @@ class Monitor:
         address = _number(arguments[0])
         if address is None:
             return f"{arguments[0]!r}: {_BAD_ADDRESS}\n"
-        return f"page {page_floor(address):#x}: {machine.page(address).name.lower()}, gpa {address:#x}{_nested(machine, address)}\n"
+        return f"{describe_page(pager, address, _namer(machine))}{_nested(machine, address)}\n"
 
     async def _mappings(self, arguments: list[str], vcpu: int) -> str:
         address = _number(arguments[0]) if arguments else None
         if address is None:
             return f"{' '.join(arguments)!r}: {_BAD_ADDRESS}\n"
         machine = self._debuggee.player.machine
-        entries: list[str] = []
-        while True:
-            try:
-                gpa = translate(_reader(machine, entries), machine.vm.vcpus[vcpu].state, address)
-                return "\n".join([*entries, f"gva {address:#x} -> gpa {gpa:#x}{_nested(machine, gpa)}", ""])
-            except GuestFault as fault:
-                return "\n".join([*entries, f"gva {address:#x} is not mapped: {fault}", ""])
-            except PageAbsent as absent:
-                await machine.vm.pager.load_page(absent.gpa)
-            except KevError as error:
-                return "\n".join([*entries, f"gva {address:#x}: {error}", ""])
-            entries.clear()
+        found = walk(machine.vm.pager, machine.vm.vcpus[vcpu].state, address, device_at=_namer(machine))
+        return "\n".join(found.as_text()) + ("" if found.gpa is None else _nested(machine, found.gpa)) + "\n"
+
+    async def _report(self, _arguments: list[str], _vcpu: int) -> str:
+        return self._debuggee.player.machine.post_mortem.death().as_text() + "\n"
 
     async def _exits(self, _arguments: list[str], _vcpu: int) -> str:
         exits = self._debuggee.player.machine.vm.exits
@@ -134,18 +128,17 @@ def _number(text: str) -> int | None:
         return None
 
 
-def _reader(machine: "Machine", entries: list[str]) -> Callable[[int, int], int]:
-    """Reads entries of the guest's page tables and notes them."""
+def _namer(machine: "Machine") -> Callable[[Gpa], str | None]:
+    """Names the device whose registers are at a guest-physical address."""
 
-    def read(gpa: int, size: int) -> int:
-        entry = int.from_bytes(machine.vm.memory.read(Gpa(gpa), size), "little")
-        entries.append(f"  entry at gpa {gpa:#x}: {entry:#0{2 + 2 * size}x}")
-        return entry
+    def name(gpa: Gpa) -> str | None:
+        device = machine.vm.memory.device_at(gpa)
+        return None if device is None else type(device).__name__
 
-    return read
+    return name
 
 
 def _nested(machine: "Machine", gpa: int) -> str:
     """What the nested page tables say of a guest-physical address."""
     hpa = machine.vm.pager.gpa2hpa(Gpa(gpa))
-    return ", which is not loaded" if hpa is None else f" -> hpa {hpa:#x}"
+    return "" if hpa is None else f"; gpa {gpa:#x} -> hpa {hpa:#x}"

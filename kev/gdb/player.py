@@ -18,6 +18,7 @@ from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.schedule import FreeScheduler, SeededScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
+from kev.subscribers import Subscribers
 
 Opener: TypeAlias = Callable[[bool], AbstractContextManager[Machine]]
 """Makes a machine, each time the same. It is told whether the machine is to repeat what another has done."""
@@ -31,6 +32,8 @@ class Player:
 
     def __init__(self, opener: Opener, output: Callable[[bytes], object]) -> None:
         """`output` is given what the guest prints, once, however often it is repeated. KevError if there is no such machine."""
+        self.taken: Final[Subscribers[[]]] = Subscribers()
+        """Are told when the guest has taken some of its input, in whichever machine."""
         self._opener: Final = opener
         self._output: Final = output
         self._shown = 0
@@ -42,7 +45,6 @@ class Player:
         """The run can be repeated."""
         self.history: Final = History(FreeScheduler() if seed is None else SeededScheduler(seed), kept=self.reversible)
         self._expects_input = False
-        self._taken: Callable[[], None] | None = None
         self._happened = 0
         self._activity = trio.Event()
         self._last_checkpoint = time.perf_counter()
@@ -87,7 +89,6 @@ class Player:
         self._happened = 0
         self.history.rewind()
         self.machine.vm.expects_input = self._expects_input
-        self._com1.call_when_taken(self._taken)
         await self.begin()
 
     async def repeat_until(self, moment: Moment) -> None:
@@ -123,11 +124,6 @@ class Player:
         """Bytes of input that the guest has not taken."""
         return self._com1.backlog
 
-    def call_when_taken(self, callback: Callable[[], None] | None) -> None:
-        """Calls back whenever the guest has taken a byte of input."""
-        self._taken = callback
-        self._com1.call_when_taken(callback)
-
     @property
     def _com1(self) -> SerialPort:
         com1 = self.machine.vm.com1
@@ -149,7 +145,7 @@ class Player:
         self._activity.set()
 
     def _note(self, act: Callable[[Machine], Awaitable[None]]) -> None:
-        self.history.happen(act)
+        self.history.happen(act, self._happened)
         self._happened = len(self.history.happenings)
 
     # One step.
@@ -158,6 +154,8 @@ class Player:
         machine = self._files.enter_context(self._opener(repeating))
         self._printed = 0
         machine.vm.console.output.subscribe(self._show)
+        assert machine.vm.com1 is not None
+        machine.vm.com1.taken.subscribe(self.taken)
         return machine
 
     def _show(self, data: bytes) -> None:

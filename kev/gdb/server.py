@@ -36,7 +36,8 @@ async def serve(
     """Runs a machine to its end, and lets debuggers in meanwhile.
 
     `opener` makes the machine. `wait`: it stands still until the first debugger lets it go on. `output` is given what the guest
-    prints; `listening`, once, the address that debuggers connect to. The rest is as in `kev.machine.driving.drive`.
+    prints; `listening`, once, the address that debuggers connect to. `at_end` is given the machine
+    before it is closed. The rest is as in `kev.machine.driving.drive`.
     GdbError if nobody can connect to `address`; other KevErrors for the machine.
     """
     async with listen(address) as listener:

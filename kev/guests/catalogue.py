@@ -35,7 +35,7 @@ class Guest(NamedTuple):
     modules: Sequence[str] = ()
     """Names of files on the root file system."""
     disk: str = ""
-    """The device that its disk is behind: the value of a `kev.machine.builder.DriveKind`. Without it, it has no disk."""
+    """The device that its disk is behind: the value of a `kev.machine.disks.DriveKind`. Without it, it has no disk."""
     disk_files: Sequence[str] = ()
     """Names of files on the root file system. The disk is a SIMPLEFS image of them, made anew for every run."""
 

@@ -2,10 +2,10 @@
 
 import io
 
+from kev.dev.storage.drive import Drive, DriveKind
 from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.images import open_root_file_system
-from kev.machine.builder import Drive, DriveKind
 
 
 def drives_of(guest: Guest | None) -> tuple[Drive, ...]:

@@ -6,12 +6,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
+from kev.dev.storage.drive import Drive, DriveKind
 from kev.engine.factory import engine_named
 from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image_or_url, open_root_file_system
-from kev.machine.builder import Drive, DriveKind, MachineError, MachineOptions
+from kev.machine.builder import MachineError, MachineOptions
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
 from kev.pager.policy import PagingPolicy
@@ -198,7 +199,8 @@ def _drive(disk: DiskFile) -> Iterator[Drive]:
             opened = stack.enter_context(open(name, "r+b"))
         except OSError as error:
             raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        yield Drive(Disk(opened, name), DriveKind(disk.device))
+        kind = DriveKind(disk.device)
+        yield Drive(Disk(opened, name, any_size=kind is DriveKind.SVIRTB), kind)
 
 
 @contextmanager

@@ -1,35 +1,30 @@
 """Puts a machine together: a PC as far as the guests need one."""
 
 import time
-from enum import Enum
 from typing import Final, NamedTuple
 
 from kev.abi.base import GuestAbi, Services
+from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
+from kev.dev.block_device import BlockBackend
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
+from kev.dev.devices import Buses, Devices
 from kev.dev.interrupts.irq import InterruptControllers
-from kev.dev.pci.bus import DEVICES, PciBus
-from kev.dev.storage.block_device import BlockBackend
+from kev.dev.pci.bus import PciBus
+from kev.dev.storage.drive import Drive
+from kev.dev.surroundings import Surroundings
 from kev.engine.base import EntryState
 from kev.engine.factory import GuestAddressSpace
 from kev.errors import KevError
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
 from kev.machine.console import Console
+from kev.machine.disks import Disks
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
-from kev.machine.pc import (
-    FIRST_PCI_DISK,
-    Buses,
-    Surroundings,
-    attach_ide,
-    attach_platform,
-    attach_printer,
-    attach_virtio_block,
-    attach_virtio_pci,
-)
+from kev.machine.pc import SELDOM_USED, attach_platform
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
 from kev.pager.kernel import KernelVmPager
@@ -41,31 +36,10 @@ from kev.vmexit.pio import PortController
 from kev.vmexit.violation import ViolationController
 
 MAX_VCPUS: Final = 64
-MAX_PCI_DISKS: Final = DEVICES - FIRST_PCI_DISK
 
 
 class MachineError(KevError):
     """No such machine can be built."""
-
-
-class DriveKind(Enum):
-    """The device a disk is behind."""
-
-    SVIRTB = "svirtb"
-    """KeV's, at 0xcafe0000."""
-    VIRTIO = "virtio"
-    """virtio-blk over MMIO, at 0xd0000000 with interrupt 10."""
-    VIRTIO_PCI = "virtio-pci"
-    """virtio-blk behind PCI, from device 00:04.0 on: where KeOS looks for its disks. There can be several."""
-    IDE = "ide"
-    """The primary channel: one disk is its second, where xv6 and JOS look for their file system; two are both, in order."""
-
-
-class Drive(NamedTuple):
-    """A disk of the machine."""
-
-    backend: BlockBackend
-    kind: DriveKind = DriveKind.SVIRTB
 
 
 class MachineOptions(NamedTuple):
@@ -107,7 +81,7 @@ class VmBuilder:
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
         self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
-        self._memory = PagedMemory(pager, self._buses.mmio, self._engine.written)
+        self._memory = PagedMemory(pager, self._buses.mmio, space.table.translate, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped = self._engine.invalidate
 
@@ -127,29 +101,32 @@ class VmBuilder:
             controllers=self._controllers,
             buses=self._buses,
         )
-        machine = self._surroundings(vm)
-        vm.com1 = attach_platform(self._buses, machine)
-        self._attach_drives(machine)
-        self._connect(vm, self._attach_abi(machine))
+        disks = Disks(self._options.drives, self._options.boot_disk)
+        machine = self._surroundings(vm, disks)
+        devices = Devices(self._buses, machine, SELDOM_USED)
+        vm.com1 = attach_platform(devices, machine, self._controllers)
+        disks.attach(devices, machine, self._controllers, self._map_readable)
+        self._connect(vm, self._attach_abi(devices, machine))
+        vm.devices = devices
         return vm
 
-    def _surroundings(self, vm: Vm) -> Surroundings:
+    def _surroundings(self, vm: Vm, disks: Disks) -> Surroundings:
         options = self._options
         return Surroundings(
             vcpus=options.vcpus,
-            counters=self._counters,
             ram=self._pager.ram,
             clock=self._clock,
             timers=self._timers,
             boot_time=int(time.time()) if options.boot_time is None else options.boot_time,
             memory=self._memory,
-            controllers=self._controllers,
+            line=self._controllers.line,
             console=self._console,
             screen=vm.screen,
             end=vm.exit,
+            ide_disks=disks.ide,
         )
 
-    def _attach_abi(self, machine: Surroundings) -> GuestAbi:
+    def _attach_abi(self, devices: Devices, machine: Surroundings) -> GuestAbi:
         services = Services(
             end=machine.end,
             write=machine.console.write,
@@ -157,42 +134,20 @@ class VmBuilder:
             read_virtual=self._memory.read_virtual,
             ram=machine.ram,
             clock=machine.clock,
-            counters=machine.counters,
+            counters=self._counters,
             boot_time=machine.boot_time,
-            send_interrupt=machine.controllers.local_apics.deliver,
+            send_interrupt=self._controllers.local_apics.deliver,
         )
         abi = self._abi(services)
-        for name, device in abi.msr_devices():
-            self._buses.msrs.attach(name, device)
+        for device in abi.msr_devices():
+            devices.attach(device)
         return abi
 
-    def _attach_drives(self, machine: Surroundings) -> None:
-        behind: dict[DriveKind, list[BlockBackend]] = {kind: [] for kind in DriveKind}
-        for drive in self._options.drives:
-            behind[drive.kind].append(drive.backend)
-        boot_disk = self._options.boot_disk
-        limits = {DriveKind.IDE: 2 if boot_disk is None else 1, DriveKind.VIRTIO_PCI: MAX_PCI_DISKS}
-        for kind, disks in behind.items():
-            if len(disks) > limits.get(kind, 1):
-                raise MachineError(f"{len(disks)} disks behind {kind.value}: there can be {limits.get(kind, 1)}")
-        if behind[DriveKind.SVIRTB]:
-            self._attach_svirtb(behind[DriveKind.SVIRTB][0])
-        else:
-            attach_printer(self._buses, machine)
-        if behind[DriveKind.VIRTIO]:
-            attach_virtio_block(self._buses, machine, behind[DriveKind.VIRTIO][0])
-        if behind[DriveKind.VIRTIO_PCI]:
-            attach_virtio_pci(self._buses, machine, behind[DriveKind.VIRTIO_PCI])
-        ide = behind[DriveKind.IDE]
-        attach_ide(self._buses, machine, ide if len(ide) == 2 else (boot_disk, *ide))
-
-    def _attach_svirtb(self, disk: BlockBackend) -> None:
-        from kev.dev.storage.svirtb import SVIRTB_GPA, SimpleVirtioBlock
-
+    def _map_readable(self, gpa: Gpa) -> memoryview:
         memory = self._pager.memory
         page = memory.allocate()
-        self._buses.mmio.attach("svirtb", SimpleVirtioBlock(memory.page(page), disk, self._memory))
-        self._violations.map_readable(SVIRTB_GPA, page)
+        self._violations.map_readable(gpa, page)
+        return memory.page(page)
 
     def _connect(self, vm: Vm, abi: GuestAbi) -> None:
         buses = self._buses

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kev.addressing import PAGE_SIZE, Gpa, Gva, page_offset
+from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, page_offset
 from kev.dev.base import DeviceError, MmioDevice, PageAbsent
 from kev.dev.buses.mmio import MmioBus
 from kev.exits import Access, EptViolation
@@ -15,12 +15,18 @@ from kev.pager.kernel import KernelVmPager
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_devices", "_pager", "_view", "_written")
+    __slots__ = ("_devices", "_pager", "_translate", "_view", "_written")
 
-    def __init__(self, pager: KernelVmPager, devices: MmioBus, written: Callable[[int], None]) -> None:
-        """`written` is called behind every write, once a page, with a host-physical address in it."""
+    def __init__(
+        self, pager: KernelVmPager, devices: MmioBus, translate: Callable[[int], Hpa | None], written: Callable[[int], None]
+    ) -> None:
+        """`translate` is what the nested page table says of an address.
+
+        `written` is called behind every write, once a page, with a host-physical address in it.
+        """
         self._pager: Final = pager
         self._devices: Final = devices
+        self._translate: Final = translate
         self._view: Final = pager.memory.view
         self._written: Final = written
 
@@ -28,10 +34,20 @@ class PagedMemory:
         """The device behind the page that holds `gpa`, if there is one."""
         return self._devices.device_at(gpa)
 
+    # Most accesses are to one page, which is mapped, and no device's: so those are quick.
+
     def read(self, gpa: Gpa, length: int) -> bytes:
+        hpa = self._translate(gpa)
+        if hpa is not None and (gpa & PAGE_MASK) + length <= PAGE_SIZE and gpa >> PAGE_SHIFT not in self._devices.devices:
+            return bytes(self._view[hpa : hpa + length])
         return b"".join(self._view[start:end] for start, end in self._spans(gpa, length, Access.READ))
 
     def write(self, gpa: Gpa, data: bytes) -> None:
+        hpa, length = self._translate(gpa), len(data)
+        if hpa is not None and (gpa & PAGE_MASK) + length <= PAGE_SIZE and gpa >> PAGE_SHIFT not in self._devices.devices:
+            self._view[hpa : hpa + length] = data
+            self._written(hpa)
+            return
         done = 0
         for start, end in list(self._spans(gpa, len(data), Access.WRITE)):
             self._view[start:end] = data[done : done + end - start]

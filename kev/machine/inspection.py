@@ -28,6 +28,8 @@ def inspect_machine(spec: MachineSpec) -> MachineInspection:
     records = (spec.paging or "").startswith("record=")
     with opened(wanted_machine(spec.replace(paging=None) if records else spec, {})) as machine:
         vm = machine.vm
+        while vm.devices.import_next():
+            pass
         return MachineInspection(
             tuple(memory_map(vm.pager.ram)),
             tuple(vm.buses.ports.owners()),

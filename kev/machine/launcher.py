@@ -13,12 +13,13 @@ from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
 from kev.boot.detection import open_kernel
+from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
-from kev.machine.builder import DriveKind, MachineOptions, VmBuilder
+from kev.machine.builder import MachineOptions, VmBuilder
+from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.ending import EXIT_CODE_INTERRUPTED, Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
-from kev.machine.pc import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
 from kev.machine.step import Ran
 from kev.machine.vm import Vm
@@ -27,7 +28,7 @@ from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, SynchronousSource
 
 if TYPE_CHECKING:
-    from kev.dev.storage.block_device import BlockBackend
+    from kev.dev.block_device import BlockBackend
     from kev.machine.run_report import RunReport
     from kev.observe.timeline import Timeline
 

@@ -7,6 +7,8 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from kev.subscribers import Subscribers
+
 _ESCAPE: Final = b"\x01"  # Ctrl-A
 _LEAVE: Final = b"x"
 _READ_SIZE: Final = 4096
@@ -21,10 +23,11 @@ class InputLine(Protocol):
     def backlog(self) -> int:
         """Bytes that the guest has not taken yet."""
 
-    def receive(self, data: bytes) -> None: ...
+    @property
+    def taken(self) -> Subscribers[[]]:
+        """Are told when the guest has taken some of them."""
 
-    def call_when_taken(self, callback: Callable[[], None] | None) -> None:
-        """Calls back whenever the guest has taken a byte."""
+    def receive(self, data: bytes) -> None: ...
 
 
 class TerminalMode:
@@ -188,8 +191,8 @@ async def _wait_for_room(port: InputLine, expect_input: Callable[[bool], None]) 
             room.set()
 
     expect_input(False)
-    port.call_when_taken(look)
+    stop_looking = port.taken.subscribe(look)
     try:
         await room.wait()
     finally:
-        port.call_when_taken(None)
+        stop_looking()

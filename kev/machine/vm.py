@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
+from kev.dev.devices import Buses, Devices
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.serial.uart16550 import SerialPort
@@ -35,7 +36,6 @@ from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
-from kev.machine.pc import Buses
 from kev.machine.schedule import Scheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
@@ -113,6 +113,8 @@ class Vm:
         """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
         self.halted: Callable[[VcpuState], None] = _wait_for_nmi
         """Told of every HLT with interrupts off."""
+        self.devices: Devices
+        """All of them, when the machine is built."""
         self.com1: SerialPort | None = None
         """Where input goes."""
         self.expects_input = False
@@ -124,7 +126,7 @@ class Vm:
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
         self._observers: Final[list[VmObserver]] = []
-        timers.on_earlier = self._shorten_slice
+        timers.earlier.subscribe(self._shorten_slice)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
 
     def handle(self, kind: type, controller: Controller) -> None:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from kev.spec.errors import SpecError, refusal, unknown
 
 DISK_DEVICES: Final = ("svirtb", "virtio", "virtio-pci", "ide")
-"""What a disk can be behind: the values of `kev.machine.builder.DriveKind`."""
+"""What a disk can be behind: the values of `kev.dev.storage.drive.DriveKind`."""
 
 
 class ModuleFile(NamedTuple):

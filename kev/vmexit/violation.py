@@ -49,7 +49,7 @@ class ViolationController:
         if exit.access is Access.EXECUTE:
             raise UnhandledMmio(f"gpa {exit.gpa:#x}: the guest executes what is a device's page")
         if page in self._readable:
-            self._table.remap(Gpa(page), self._window(page), Permissions.RW)
+            self._table.remap_page(Gpa(page), self._window(page), Permissions.RW)
             self._engine.invalidate(Gpa(page))
         else:
             self._table.map_page(page, self._window(page), Permissions.RW)
@@ -60,7 +60,7 @@ class ViolationController:
         page = page_floor(gpa)
         frame = self._readable.get(page)
         if frame is not None:
-            self._table.remap(Gpa(page), frame, Permissions.RX)
+            self._table.remap_page(Gpa(page), frame, Permissions.RX)
             self._engine.invalidate(Gpa(page))
 
     def _window(self, page: int) -> Hpa:

@@ -79,10 +79,10 @@ class Board:
 
     def read(self, offset: int, vcpu: int = 0) -> int:
         """The xAPIC's register."""
-        return self.apics.load(vcpu, offset, 4)
+        return self.apics.read_mmio(vcpu, offset, 4)
 
     def write(self, offset: int, value: int, vcpu: int = 0) -> None:
-        self.apics.store(vcpu, offset, 4, value)
+        self.apics.write_mmio(vcpu, offset, 4, value)
 
     def rdmsr(self, index: int, vcpu: int = 0) -> int | GuestException:
         return self.apics.read_msr(vcpu, index)
@@ -113,9 +113,9 @@ class Board:
     def redirect(self, gsi: int, low: int, high: int = 0) -> None:
         """Writes a redirection entry, low half last, as drivers do."""
         for register, value in ((0x11 + 2 * gsi, high), (0x10 + 2 * gsi, low)):
-            self.io_apic.store(0, 0, 4, register)
-            self.io_apic.store(0, 0x10, 4, value)
+            self.io_apic.write_mmio(0, 0, 4, register)
+            self.io_apic.write_mmio(0, 0x10, 4, value)
 
     def redirection(self, gsi: int) -> int:
-        self.io_apic.store(0, 0, 4, 0x10 + 2 * gsi)
-        return self.io_apic.load(0, 0x10, 4)
+        self.io_apic.write_mmio(0, 0, 4, 0x10 + 2 * gsi)
+        return self.io_apic.read_mmio(0, 0x10, 4)

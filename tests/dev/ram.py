@@ -56,10 +56,11 @@ class TestDisk:
 
     __test__ = False
 
-    def __init__(self, sectors: int = 64, file: type[io.BytesIO] = io.BytesIO) -> None:
-        self.original = numbered_sectors(sectors)
+    def __init__(self, sectors: int = 64, file: type[io.BytesIO] = io.BytesIO, rest: int = 0) -> None:
+        """`rest`: bytes beyond the last whole sector."""
+        self.original = numbered_sectors(sectors) + b"\xfe" * rest
         self.file = file(self.original)
-        self.disk = Disk(self.file, "disk")
+        self.disk = Disk(self.file, "disk", any_size=bool(rest))
 
     @property
     def contents(self) -> bytes:

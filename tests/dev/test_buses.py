@@ -7,7 +7,7 @@ from kev.dev.buses.claims import DeviceConflict
 from kev.dev.buses.mmio import MmioBus, UnhandledMmio
 from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus, UnhandledPort
-from kev.dev.chipset.ignored import IgnoredPorts
+from kev.dev.chipset.delay import DelayPorts
 from kev.dev.pci.bus import PciBus
 from kev.exits import GENERAL_PROTECTION, GuestException
 
@@ -15,7 +15,8 @@ from kev.exits import GENERAL_PROTECTION, GuestException
 class Latches:
     """Ports that read back what was last written to each, and keep the accesses."""
 
-    def __init__(self, ports: range, wide: bool = False) -> None:
+    def __init__(self, ports: range, wide: bool = False, name: str = "latches") -> None:
+        self.name = name
         self.ports = (ports,)
         self.wide_ports = self.ports if wide else ()
         self.values: dict[int, int] = {}
@@ -34,7 +35,8 @@ class MsrPair:
 
     msrs = (range(0x10, 0x12),)
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "pair") -> None:
+        self.name = name
         self.values: dict[tuple[int, int], int] = {}
 
     def read_msr(self, vcpu: int, index: int) -> int | GuestException:
@@ -48,22 +50,23 @@ class MsrPair:
 class Window:
     """A device of memory-mapped registers that keeps the accesses."""
 
-    def __init__(self, gpa: int, length: int) -> None:
+    def __init__(self, gpa: int, length: int, name: str = "window") -> None:
+        self.name = name
         self.gpa = Gpa(gpa)
         self.length = length
         self.stores: list[tuple[int, int, int, int]] = []
 
-    def load(self, vcpu: int, offset: int, size: int) -> int:
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         return offset
 
-    def store(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         self.stores.append((vcpu, offset, size, value))
 
 
 def test_a_byte_access_reaches_the_device_of_its_port() -> None:
     bus, low, high = PortBus(), Latches(range(0x40, 0x44)), Latches(range(0x44, 0x45))
-    bus.attach("low", low)
-    bus.attach("high", high)
+    bus.attach(low)
+    bus.attach(high)
     bus.write(0x43, 1, 0x12)
     bus.write(0x44, 1, 0x34)
     assert (bus.read(0x43, 1), bus.read(0x44, 1)) == (0x12, 0x34)
@@ -73,7 +76,7 @@ def test_a_byte_access_reaches_the_device_of_its_port() -> None:
 
 def test_a_wide_access_to_byte_wide_ports_becomes_one_access_a_port_lowest_first() -> None:
     bus, latches = PortBus(), Latches(range(0x40, 0x44))
-    bus.attach("latches", latches)
+    bus.attach(latches)
     bus.write(0x40, 4, 0x44332211)
     assert latches.writes == [(0x40, 1, 0x11), (0x41, 1, 0x22), (0x42, 1, 0x33), (0x43, 1, 0x44)]
     assert bus.read(0x40, 4) == 0x44332211
@@ -82,8 +85,8 @@ def test_a_wide_access_to_byte_wide_ports_becomes_one_access_a_port_lowest_first
 
 def test_a_wide_access_may_span_two_devices() -> None:
     bus, low, high = PortBus(), Latches(range(0x70, 0x71)), Latches(range(0x71, 0x72))
-    bus.attach("index", low)
-    bus.attach("data", high)
+    bus.attach(low)
+    bus.attach(high)
     bus.write(0x70, 2, 0xAB0F)
     assert (low.values[0x70], high.values[0x71]) == (0x0F, 0xAB)
     assert bus.read(0x70, 2) == 0xAB0F
@@ -91,14 +94,14 @@ def test_a_wide_access_may_span_two_devices() -> None:
 
 def test_a_wide_access_that_reaches_a_device_reads_ones_where_there_is_none() -> None:
     bus = PortBus()
-    bus.attach("latch", Latches(range(0x41, 0x42)))
+    bus.attach(Latches(range(0x41, 0x42)))
     bus.write(0x41, 1, 0x5A)
     assert bus.read(0x40, 4) == 0xFFFF5AFF
 
 
 def test_a_wide_port_gets_wide_accesses_whole() -> None:
     bus, device = PortBus(), Latches(range(0xCF8, 0xCFC), wide=True)
-    bus.attach("wide", device)
+    bus.attach(device)
     bus.write(0xCF8, 4, 0x80000000)
     bus.write(0xCF9, 1, 6)
     assert device.writes == [(0xCF8, 4, 0x80000000), (0xCF9, 1, 6)]
@@ -107,7 +110,7 @@ def test_a_wide_port_gets_wide_accesses_whole() -> None:
 
 def test_a_wide_access_at_the_last_port_goes_on_at_port_0() -> None:
     bus, latches = PortBus(), Latches(range(1))
-    bus.attach("latch", latches)
+    bus.attach(latches)
     bus.write(0xFFFF, 2, 0x1234)
     assert latches.writes == [(0, 1, 0x12)]
     assert bus.read(0xFFFF, 2) == 0x12FF
@@ -130,16 +133,16 @@ def test_a_strict_bus_names_the_port_and_the_access_that_nobody_answers() -> Non
 
 def test_a_strict_bus_takes_writes_to_ignored_ports() -> None:
     bus = PortBus(strict=True)
-    bus.attach("delay", IgnoredPorts())
+    bus.attach(DelayPorts())
     bus.write(0x80, 1, 0x31)
     assert bus.read(0x84, 1) == 0xFF
 
 
 def test_two_devices_on_one_port_are_refused_by_name() -> None:
     bus = PortBus()
-    bus.attach("COM1", Latches(range(0x3F8, 0x400)))
+    bus.attach(Latches(range(0x3F8, 0x400), name="COM1"))
     with pytest.raises(DeviceConflict, match="port 0x3ff is wanted by two devices: COM1 and modem"):
-        bus.attach("modem", Latches(range(0x3FF, 0x401)))
+        bus.attach(Latches(range(0x3FF, 0x401), name="modem"))
     assert bus.read(0x400, 1) == 0xFF, "the refused device has none of its ports"
 
 
@@ -151,7 +154,7 @@ def test_a_device_that_is_attached_later_is_made_by_the_first_access_to_it() -> 
         made.append(Latches(range(0x60, 0x62)))
         return made[-1]
 
-    bus.attach_later("latch", (range(0x60, 0x62),), build)
+    bus.attach_later(Latches(range(0x60, 0x62)), build)
     bus.read(0x62, 4)
     assert not made
     bus.write(0x61, 1, 7)
@@ -163,8 +166,8 @@ def test_a_device_that_is_attached_later_is_made_by_the_first_access_to_it() -> 
 def test_a_wide_access_may_be_the_first_to_two_devices() -> None:
     bus = PortBus()
     byte_wide, wide = Latches(range(0x10, 0x11)), Latches(range(0x11, 0x13), wide=True)
-    bus.attach_later("byte-wide", byte_wide.ports, lambda: byte_wide)
-    bus.attach_later("wide", wide.ports, lambda: wide)
+    bus.attach_later(byte_wide, lambda: byte_wide)
+    bus.attach_later(wide, lambda: wide)
     bus.write(0x10, 2, 0x0201)
     bus.write(0x11, 2, 0x0403)
     assert byte_wide.writes == [(0x10, 1, 1)]
@@ -173,21 +176,78 @@ def test_a_wide_access_may_be_the_first_to_two_devices() -> None:
 
 def test_a_device_that_is_attached_later_has_its_ports_already() -> None:
     bus = PortBus()
-    bus.attach_later("COM1", (range(0x3F8, 0x400),), IgnoredPorts)
+    com1 = Latches(range(0x3F8, 0x400), name="COM1")
+    bus.attach_later(com1, lambda: com1)
     with pytest.raises(DeviceConflict, match="port 0x3ff is wanted by two devices: COM1 and modem"):
-        bus.attach("modem", Latches(range(0x3FF, 0x401)))
+        bus.attach(Latches(range(0x3FF, 0x401), name="modem"))
 
 
-def test_a_device_that_turns_out_to_have_other_ports_is_refused() -> None:
-    bus = PortBus()
-    bus.attach_later("latch", (range(0x60, 0x62),), lambda: Latches(range(0x60, 0x63)))
-    with pytest.raises(ValueError, match="latch: attached to"):
-        bus.read(0x60, 1)
+class Shelf:
+    """Devices that are put on a bus one by one, when it asks for more."""
+
+    def __init__(self, *devices: Latches) -> None:
+        self.bus = PortBus()
+        self.bus.find_more = self._take
+        self.left = list(devices)
+
+    def _take(self) -> bool:
+        if not self.left:
+            return False
+        device = self.left.pop(0)
+        self.bus.attach_later(device, lambda: device)
+        return True
+
+
+def test_an_access_that_nobody_answers_looks_for_more_devices_until_somebody_does() -> None:
+    first, second, third = Latches(range(0x10, 0x11)), Latches(range(0x20, 0x21)), Latches(range(0x30, 0x31))
+    shelf = Shelf(first, second, third)
+    shelf.bus.write(0x20, 1, 7)
+    assert second.writes == [(0x20, 1, 7)]
+    assert shelf.left == [third]
+    shelf.bus.write(0x10, 1, 8)
+    assert first.writes == [(0x10, 1, 8)]
+    assert shelf.left == [third], "it was there already"
+
+
+def test_a_port_that_no_device_has_looks_for_all_of_them_once() -> None:
+    shelf = Shelf(Latches(range(0x10, 0x11)), Latches(range(0x20, 0x21)))
+    assert shelf.bus.read(0x40, 1) == 0xFF
+    assert shelf.left == []
+    assert shelf.bus.read(0x40, 1) == 0xFF
+
+
+def test_a_wide_access_looks_until_every_byte_or_the_whole_is_answered() -> None:
+    low, high, rest = Latches(range(0x10, 0x11)), Latches(range(0x11, 0x12)), Latches(range(0x20, 0x21))
+    shelf = Shelf(low, high, rest)
+    shelf.bus.write(0x10, 2, 0x0201)
+    assert (low.writes, high.writes) == ([(0x10, 1, 1)], [(0x11, 1, 2)])
+    assert shelf.left == [rest]
+    wide = Latches(range(0x10, 0x11), wide=True)
+    shelf = Shelf(wide, rest)
+    shelf.bus.write(0x10, 4, 5)
+    assert wide.writes == [(0x10, 4, 5)]
+    assert shelf.left == [rest]
+
+
+def test_a_device_can_be_made_before_the_guest_accesses_it() -> None:
+    made: list[Latches] = []
+
+    def build() -> Latches:
+        made.append(device)
+        return device
+
+    bus, device = PortBus(), Latches(range(0x60, 0x62))
+    bus.attach_later(device, build)
+    bus.build_at(0x61)
+    bus.build_at(0x61)
+    assert made == [device]
+    bus.write(0x60, 1, 3)
+    assert device.writes == [(0x60, 1, 3)]
 
 
 def test_a_pci_scan_finds_nothing() -> None:
     bus = PortBus(strict=True)
-    bus.attach("PCI", PciBus())
+    bus.attach(PciBus())
     for device in range(32):
         bus.write(0xCF8, 4, 0x8000_0000 | device << 11)
         assert bus.read(0xCFC, 4) == 0xFFFF_FFFF
@@ -205,7 +265,7 @@ def test_the_pci_configuration_address_reads_back() -> None:
 
 def test_an_msr_access_reaches_its_device_with_the_vcpu() -> None:
     bus, device = MsrBus(), MsrPair()
-    bus.attach("pair", device)
+    bus.attach(device)
     assert bus.write(3, 0x11, 1 << 63) is None
     assert bus.read(3, 0x11) == 1 << 63
     assert bus.read(2, 0x11) == 0
@@ -225,14 +285,14 @@ def test_a_lenient_bus_reads_unknown_msrs_as_0_and_ignores_writes() -> None:
 
 def test_two_devices_on_one_msr_are_refused_by_name() -> None:
     bus = MsrBus()
-    bus.attach("kvmclock", MsrPair())
+    bus.attach(MsrPair("kvmclock"))
     with pytest.raises(DeviceConflict, match="MSR 0x10 is wanted by two devices: kvmclock and TSC"):
-        bus.attach("TSC", MsrPair())
+        bus.attach(MsrPair("TSC"))
 
 
 def test_an_mmio_access_reaches_its_device_with_the_offset() -> None:
     bus, window = MmioBus(), Window(0xCAFE0000, 0x2000)
-    bus.attach("window", window)
+    bus.attach(window)
     assert bus.load(0, Gpa(0xCAFE1008), 8) == 0x1008
     bus.store(2, Gpa(0xCAFE0010), 4, 7)
     assert window.stores == [(2, 0x10, 4, 7)]
@@ -240,7 +300,7 @@ def test_an_mmio_access_reaches_its_device_with_the_offset() -> None:
 
 def test_the_device_at_a_page_is_found_and_its_neighbours_have_none() -> None:
     bus, window = MmioBus(), Window(0xCAFE0000, 0x1000)
-    bus.attach("window", window)
+    bus.attach(window)
     assert bus.device_at(Gpa(0xCAFE0FFF)) is window
     assert bus.device_at(Gpa(0xCAFDFFFF)) is None
     assert bus.device_at(Gpa(0xCAFE1000)) is None
@@ -255,11 +315,11 @@ def test_an_mmio_access_that_nobody_answers_is_an_error_that_names_it() -> None:
 
 def test_two_devices_on_one_page_are_refused_by_name() -> None:
     bus = MmioBus()
-    bus.attach("printer", Window(0xCAFE0000, 0x1000))
+    bus.attach(Window(0xCAFE0000, 0x1000, "printer"))
     with pytest.raises(DeviceConflict, match="gpa 0xcafe0000 is wanted by two devices: printer and svirtb"):
-        bus.attach("svirtb", Window(0xCAFDF000, 0x2000))
+        bus.attach(Window(0xCAFDF000, 0x2000, "svirtb"))
 
 
 def test_a_device_of_less_than_a_page_is_refused() -> None:
     with pytest.raises(ValueError, match="window: 0x800 bytes at 0xcafe0000 are not whole pages"):
-        MmioBus().attach("window", Window(0xCAFE0000, 0x800))
+        MmioBus().attach(Window(0xCAFE0000, 0x800))

@@ -21,7 +21,7 @@ def shutdown_bytes(text: bytes) -> list[int]:
 def test_soft_off_ends_the_run_with_0(port: int, size: int) -> None:
     codes: list[int] = []
     bus = PortBus(strict=True)
-    bus.attach("power", AcpiPowerOff(codes.append))
+    bus.attach(AcpiPowerOff(codes.append))
     bus.write(port, size, 0x2000)
     assert codes == [0]
 
@@ -31,6 +31,19 @@ def test_other_power_management_writes_are_ignored(size: int, value: int) -> Non
     codes: list[int] = []
     AcpiPowerOff(codes.append).write_port(0x604, size, value)
     assert codes == []
+
+
+def test_the_enable_register_keeps_what_is_written_to_it() -> None:
+    bus = PortBus(strict=True)
+    bus.attach(AcpiPowerOff(lambda code: None))
+    bus.write(0x602, 2, 0x0121)
+    assert (bus.read(0x602, 2), bus.read(0x600, 4), bus.read(0x603, 1)) == (0x0121, 0x0121_0000, 1)
+    bus.write(0x602, 1, 0x20)
+    bus.write(0x600, 2, 0xFFFF)
+    assert bus.read(0x600, 4) == 0x0120_0000, "there are no events"
+    bus.write(0x600, 4, 0x0400_FFFF)
+    assert bus.read(0x600, 4) == 0x0400_0000
+    assert bus.read(0x604, 2) == 0
 
 
 def test_the_word_shutdown_ends_the_run_with_0() -> None:
@@ -51,7 +64,7 @@ def test_the_word_counts_after_a_false_start(text: bytes) -> None:
 def test_debug_exit_reports_the_value_that_the_guest_wrote(size: int) -> None:
     values: list[int] = []
     bus = PortBus(strict=True)
-    bus.attach("debug-exit", DebugExit(values.append))
+    bus.attach(DebugExit(values.append))
     bus.write(0xF4, size, 0x21)
     assert values == [0x21]
 

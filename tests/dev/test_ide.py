@@ -23,7 +23,7 @@ class Channel:
         self.interrupt = False
         self.edges = 0
         self.bus = PortBus()
-        self.bus.attach("IDE", IdeChannel([self.first.disk, self.second.disk], self._set_interrupt))
+        self.bus.attach(IdeChannel([self.first.disk, self.second.disk], self._set_interrupt))
 
     def _set_interrupt(self, asserted: bool) -> None:
         self.edges += asserted and not self.interrupt
@@ -191,7 +191,7 @@ def test_a_large_disk_shows_what_28_bits_reach() -> None:
 
     channel = Channel()
     channel.bus = PortBus()
-    channel.bus.attach("IDE", IdeChannel([Large()], channel._set_interrupt))
+    channel.bus.attach(IdeChannel([Large()], channel._set_interrupt))
     channel.command(IDENTIFY)
     assert channel.read_data(512)[120:124] == (0x0FFFFFFF).to_bytes(4, "little")
     channel.command(READ, lba=0x0FFFFFFE)
@@ -202,7 +202,7 @@ def test_a_large_disk_shows_what_28_bits_reach() -> None:
 def test_a_second_disk_that_is_not_there_reads_as_0_and_takes_no_commands() -> None:
     channel = Channel()
     channel.bus = PortBus()
-    channel.bus.attach("IDE", IdeChannel([channel.first.disk, None], channel._set_interrupt))
+    channel.bus.attach(IdeChannel([channel.first.disk, None], channel._set_interrupt))
     assert channel.command(READ, device=1) == 0
     assert not channel.interrupt
     assert channel.command(READ, lba=1) == READY | REQUEST
@@ -213,7 +213,7 @@ def test_a_second_disk_answers_for_a_first_one_that_is_not_there() -> None:
     """xv6 and JOS wait for the first disk to be ready before they look for the second one."""
     channel = Channel()
     channel.bus = PortBus()
-    channel.bus.attach("IDE", IdeChannel([None, channel.second.disk], channel._set_interrupt))
+    channel.bus.attach(IdeChannel([None, channel.second.disk], channel._set_interrupt))
     assert channel.acknowledge() == READY
     assert channel.command(READ) == READY | ERROR
     assert channel.interrupt
@@ -367,8 +367,8 @@ def test_whatever_a_guest_writes_the_disks_keep_their_size_and_the_channel_works
 
 def test_a_channel_without_disks_has_no_status_and_no_signature() -> None:
     bus = PortBus(strict=True)
-    bus.attach("primary", IdeChannel([None, None], lambda asserted: None))
-    bus.attach("secondary", EmptyIdeChannel())
+    bus.attach(IdeChannel([None, None], lambda asserted: None))
+    bus.attach(EmptyIdeChannel())
     for registers, control in ((0x1F0, 0x3F6), (0x170, 0x376)):
         bus.write(control, 1, 0x04)
         bus.write(control, 1, 0x00)

@@ -12,17 +12,17 @@ GSI = 10
 
 
 def select(board: Board, register: int) -> None:
-    board.io_apic.store(0, 0, 4, register)
+    board.io_apic.write_mmio(0, 0, 4, register)
 
 
 def read(board: Board, register: int) -> int:
     select(board, register)
-    return board.io_apic.load(0, 0x10, 4)
+    return board.io_apic.read_mmio(0, 0x10, 4)
 
 
 def write(board: Board, register: int, value: int) -> None:
     select(board, register)
-    board.io_apic.store(0, 0x10, 4, value)
+    board.io_apic.write_mmio(0, 0x10, 4, value)
 
 
 def redirected(low: int, high: int = 0, vcpus: int = 1) -> Board:
@@ -62,13 +62,13 @@ def test_an_entry_keeps_what_is_written_but_for_the_read_only_bits() -> None:
 def test_the_index_reads_back() -> None:
     board = Board()
     select(board, 0x12)
-    assert board.io_apic.load(0, 0, 4) == 0x12
+    assert board.io_apic.read_mmio(0, 0, 4) == 0x12
 
 
 def test_there_is_nothing_beside_index_and_window() -> None:
     board = Board()
-    board.io_apic.store(0, 0x40, 4, 0x51)
-    assert board.io_apic.load(0, 0x40, 4) == 0
+    board.io_apic.write_mmio(0, 0x40, 4, 0x51)
+    assert board.io_apic.read_mmio(0, 0x40, 4) == 0
 
 
 def test_an_edge_interrupts_once() -> None:

@@ -177,18 +177,18 @@ def test_reserved_bits_of_an_msr_raise_gp(index: int, value: int) -> None:
 
 def test_narrow_reads_see_the_bytes_of_a_register_and_zeros_between_registers() -> None:
     apics = Board(vcpus=2).apics
-    assert apics.load(1, 0x23, 1) == 1
-    assert apics.load(0, 0x30, 2) == 0x14
-    assert apics.load(0, 0x32, 2) == 5
-    assert apics.load(0, 0x30, 8) == 0x50014
-    assert apics.load(0, 0x34, 4) == 0
+    assert apics.read_mmio(1, 0x23, 1) == 1
+    assert apics.read_mmio(0, 0x30, 2) == 0x14
+    assert apics.read_mmio(0, 0x32, 2) == 5
+    assert apics.read_mmio(0, 0x30, 8) == 0x50014
+    assert apics.read_mmio(0, 0x34, 4) == 0
 
 
 def test_writes_that_are_narrow_or_unaligned_do_nothing() -> None:
     board = Board()
-    board.apics.store(0, TASK_PRIORITY, 1, 0x40)
-    board.apics.store(0, TASK_PRIORITY, 2, 0x40)
-    board.apics.store(0, TASK_PRIORITY + 4, 4, 0x40)
+    board.apics.write_mmio(0, TASK_PRIORITY, 1, 0x40)
+    board.apics.write_mmio(0, TASK_PRIORITY, 2, 0x40)
+    board.apics.write_mmio(0, TASK_PRIORITY + 4, 4, 0x40)
     assert board.read(TASK_PRIORITY) == 0
 
 

@@ -3,10 +3,12 @@
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
+from kev.dev.devices import Buses, Devices
 from kev.dev.pci.bus import PciBus
+from kev.dev.surroundings import Surroundings
 from kev.exits import GENERAL_PROTECTION, GuestException
 from kev.machine.console import Console
-from kev.machine.pc import Buses, Surroundings, attach_platform
+from kev.machine.pc import SELDOM_USED, attach_platform
 from tests.dev.board import Board
 from tests.dev.ram import Ram
 
@@ -26,22 +28,20 @@ class Pc:
         self.clock = board.clock
         self.buses = Buses(PortBus(strict=True), MsrBus(), MmioBus(), PciBus())
         self.exit_codes: list[int] = []
-        attach_platform(
-            self.buses,
-            Surroundings(
-                vcpus=1,
-                counters=board.counters,
-                ram=(range(1 << 28),),
-                clock=board.clock,
-                timers=board.timers,
-                boot_time=0,
-                memory=Ram(),
-                controllers=board.controllers,
-                console=self.console,
-                screen=Screen(),
-                end=self.exit_codes.append,
-            ),
+        self.machine = Surroundings(
+            vcpus=1,
+            ram=(range(1 << 28),),
+            clock=board.clock,
+            timers=board.timers,
+            boot_time=0,
+            memory=Ram(),
+            line=board.controllers.line,
+            console=self.console,
+            screen=Screen(),
+            end=self.exit_codes.append,
         )
+        self.devices = Devices(self.buses, self.machine, SELDOM_USED)
+        attach_platform(self.devices, self.machine, board.controllers)
 
     def read(self, port: int) -> int:
         return self.buses.ports.read(port, 1)

@@ -16,8 +16,9 @@ class Keyboard:
     def __init__(self) -> None:
         self.resets = 0
         self.interrupt = False
+        self.mouse_interrupt = False
         self.edges = 0
-        self.controller = KeyboardController(self._set_interrupt, self._reset)
+        self.controller = KeyboardController(self._set_interrupt, self._set_mouse_interrupt, self._reset)
 
     def _reset(self) -> None:
         self.resets += 1
@@ -25,6 +26,9 @@ class Keyboard:
     def _set_interrupt(self, asserted: bool) -> None:
         self.edges += asserted and not self.interrupt
         self.interrupt = asserted
+
+    def _set_mouse_interrupt(self, asserted: bool) -> None:
+        self.mouse_interrupt = asserted
 
     @property
     def status(self) -> int:
@@ -113,10 +117,65 @@ def test_a_command_that_waits_for_a_byte_is_forgotten_by_the_next(keyboard: Keyb
     assert keyboard.replies() == [0xFA]
 
 
-def test_what_is_sent_to_a_mouse_is_not_taken_for_the_keyboard(keyboard: Keyboard) -> None:
+def test_the_status_tells_the_mouse_from_the_keyboard(keyboard: Keyboard) -> None:
     keyboard.command(0xD4)
-    keyboard.send(0xFF)
-    assert keyboard.replies() == []
+    keyboard.send(0xF4)
+    assert keyboard.status & 0x21 == 0x21
+    assert not keyboard.interrupt
+    assert keyboard.replies() == [0xFA]
+    keyboard.send(0xF4)
+    assert keyboard.status & 0x21 == 0x01
+    assert keyboard.replies() == [0xFA]
+    assert keyboard.status & 0x21 == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "replies"),
+    [
+        ([0xFF], [0xFA, 0xAA, 0x00]),
+        ([0xF2], [0xFA, 0x00]),
+        ([0xE8, 0xFF], [0xFA, 0xFA]),
+        ([0xF3, 0xC8], [0xFA, 0xFA]),
+        ([0xEB], [0xFA, 0, 0, 0]),
+    ],
+    ids=str,
+)
+def test_the_mouse_answers_its_commands(keyboard: Keyboard, sent: list[int], replies: list[int]) -> None:
+    for byte in sent:
+        keyboard.command(0xD4)
+        keyboard.send(byte)
+    assert keyboard.replies() == replies
+
+
+def test_the_mouse_has_an_interrupt_of_its_own(keyboard: Keyboard) -> None:
+    keyboard.command(0x60)
+    keyboard.send(0x47)
+    keyboard.command(0xD4)
+    keyboard.send(0xF4)
+    assert (keyboard.interrupt, keyboard.mouse_interrupt) == (False, True)
+    keyboard.send(0xEE)
+    assert (keyboard.interrupt, keyboard.mouse_interrupt) == (False, True), "one after the other"
+    assert keyboard.controller.read_port(0x60, 1) == 0xFA
+    assert (keyboard.interrupt, keyboard.mouse_interrupt) == (True, False)
+    assert keyboard.replies() == [0xEE]
+    assert (keyboard.interrupt, keyboard.mouse_interrupt) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "replies"),
+    [
+        ([0xF0, 0x00], [0xFA, 0xFA, 0x02]),
+        ([0xF0, 0x02], [0xFA, 0xFA]),
+        ([0xED, 0x00], [0xFA, 0xFA]),
+        ([0xF0, 0xF2], [0xFA, 0xFA, 0xAB, 0x83]),
+        ([0xF0, 0x01, 0x00], [0xFA, 0xFA, 0xFA]),
+    ],
+    ids=["which scan codes", "set them", "lights", "a command instead", "a byte too many"],
+)
+def test_a_keyboards_command_may_take_a_byte(keyboard: Keyboard, sent: list[int], replies: list[int]) -> None:
+    for byte in sent:
+        keyboard.send(byte)
+    assert keyboard.replies() == replies
 
 
 def test_replies_that_nobody_reads_do_not_pile_up(keyboard: Keyboard) -> None:
@@ -141,7 +200,7 @@ class Screen:
 
 def test_the_start_address_moves_the_screen() -> None:
     bus, screen = PortBus(strict=True), Screen()
-    bus.attach("CRT", CrtController(screen))
+    bus.attach(CrtController(screen))
     bus.write(0x3D4, 2, 0x120C)
     bus.write(0x3D4, 2, 0x340D)
     assert screen.start == 0x1234
@@ -151,7 +210,7 @@ def test_the_start_address_moves_the_screen() -> None:
 
 def test_the_cursor_position_reads_back() -> None:
     bus = PortBus(strict=True)
-    bus.attach("CRT", CrtController(Screen()))
+    bus.attach(CrtController(Screen()))
     bus.write(0x3D4, 1, 14)
     bus.write(0x3D5, 1, 0x07)
     bus.write(0x3D4, 2, 0xCF0F)  # Index and value at once.
@@ -174,7 +233,7 @@ def test_the_vertical_retrace_begins_and_ends_for_whoever_waits_for_it() -> None
 
 def test_the_parallel_port_is_ready_and_its_registers_read_back() -> None:
     bus = PortBus(strict=True)
-    bus.attach("LPT1", ParallelPort())
+    bus.attach(ParallelPort())
     assert bus.read(0x379, 1) & 0xF8 == 0xD8
     bus.write(0x378, 1, 0x41)
     bus.write(0x37A, 1, 0x0D)
@@ -186,7 +245,7 @@ class Firmware:
 
     def __init__(self) -> None:
         self.bus = PortBus(strict=True)
-        self.bus.attach("fw_cfg", FirmwareConfiguration(vcpus=5, ram_size=3 << 32))
+        self.bus.attach(FirmwareConfiguration(vcpus=5, ram_size=3 << 32))
 
     def item(self, key: int, length: int) -> bytes:
         self.bus.write(0x510, 2, key)

@@ -274,7 +274,7 @@ def test_a_calibration_with_counter_2_agrees_with_the_clock() -> None:
 
 @given(
     mode=st.sampled_from([0, 2, 3]),
-    count=st.integers(2, 0xFFFF).map(lambda count: count & ~1),
+    count=st.integers(2, 0xFFFF),
     elapsed=st.integers(0, 200_000),
 )
 def test_a_count_is_what_stepping_gives(mode: int, count: int, elapsed: int) -> None:
@@ -286,8 +286,94 @@ def test_a_count_is_what_stepping_gives(mode: int, count: int, elapsed: int) -> 
     elif mode == 2:
         expected = count - elapsed % count
     else:
-        expected = count - 2 * (elapsed % (count // 2))
+        half, phase = (count + 1) // 2, elapsed % count
+        expected = (count & ~1) - 2 * (phase if phase < half else phase - half)
     assert pit.count(0) == expected
+
+
+def test_the_count_of_a_square_wave_is_even_and_its_high_half_one_longer() -> None:
+    pit = Pit()
+    pit.program(0, mode=3, count=7)
+    counts = []
+    for _ in range(7):
+        counts.append((pit.count(0), pit.output(0)))
+        pit.advance(1)
+    assert counts == [(6, 1), (4, 1), (2, 1), (0, 1), (6, 0), (4, 0), (2, 0)]
+
+
+def null_count(pit: Pit, counter: int) -> int:
+    return pit.status(counter) >> 6 & 1
+
+
+def test_a_new_rate_begins_with_the_next_period() -> None:
+    pit = Pit()
+    pit.program(0, mode=2, count=1_000)
+    pit.advance(400)
+    pit.out(0x40, 300 & 0xFF)
+    pit.out(0x40, 300 >> 8)
+    assert (pit.count(0), null_count(pit, 0)) == (600, 1)
+    pit.advance(599)
+    assert (pit.count(0), null_count(pit, 0), pit.edges) == (1, 1, [])
+    pit.advance(1)
+    assert (pit.count(0), null_count(pit, 0), pit.edges) == (300, 0, [1_000])
+    pit.advance(600)
+    assert pit.edges == [1_000, 1_300, 1_600]
+
+
+def test_the_last_of_several_new_rates_counts() -> None:
+    pit = Pit()
+    pit.program(0, mode=2, count=1_000)
+    for count in (300, 200):
+        pit.advance(100)
+        pit.out(0x40, count & 0xFF)
+        pit.out(0x40, count >> 8)
+    pit.advance(1_000)
+    assert pit.edges == [1_000, 1_200]
+
+
+def test_a_new_count_of_a_square_wave_begins_with_its_next_half() -> None:
+    pit = Pit()
+    pit.program(0, mode=3, count=1_000)
+    pit.advance(400)
+    pit.out(0x40, 200 & 0xFF)
+    pit.out(0x40, 200 >> 8)
+    assert null_count(pit, 0) == 1
+    pit.advance(100)
+    assert (pit.output(0), pit.count(0), null_count(pit, 0)) == (0, 200, 0)
+    pit.advance(99)
+    assert pit.output(0) == 0
+    pit.advance(1)
+    assert (pit.output(0), pit.edges) == (1, [600])
+    pit.advance(200)
+    assert pit.edges == [600, 800]
+
+
+def test_a_new_count_of_a_one_shot_waits_for_the_trigger() -> None:
+    pit = Pit()
+    pit.program(2, mode=1, count=1_000)
+    assert null_count(pit, 2) == 1
+    pit.out(0x61, 1)
+    pit.advance(100)
+    pit.out(0x42, 500 & 0xFF)
+    pit.out(0x42, 500 >> 8)
+    assert (pit.count(2), null_count(pit, 2)) == (900, 1)
+    pit.out(0x61, 0)
+    pit.out(0x61, 1)
+    assert (pit.count(2), null_count(pit, 2)) == (500, 0)
+
+
+def test_a_new_rate_is_loaded_when_the_gate_rises() -> None:
+    pit = Pit()
+    pit.out(0x61, 1)
+    pit.program(2, mode=2, count=1_000)
+    pit.advance(100)
+    pit.out(0x42, 500 & 0xFF)
+    pit.out(0x42, 500 >> 8)
+    pit.out(0x61, 0)
+    pit.advance(5_000)
+    assert (pit.count(2), null_count(pit, 2)) == (900, 1)
+    pit.out(0x61, 1)
+    assert (pit.count(2), null_count(pit, 2)) == (500, 0)
 
 
 def test_whoever_polls_a_count_without_latching_it_sees_its_end() -> None:

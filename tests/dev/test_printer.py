@@ -12,7 +12,7 @@ from tests.dev.ram import Ram
 def printer(ram: Ram) -> tuple[MmioBus, bytearray]:
     printed = bytearray()
     bus = MmioBus()
-    bus.attach("printer", Printer(ram, printed.extend))
+    bus.attach(Printer(ram, printed.extend))
     return bus, printed
 
 

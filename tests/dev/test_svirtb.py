@@ -25,7 +25,7 @@ class Driver:
         self.page = memoryview(bytearray(4096))
         self.device = SimpleVirtioBlock(self.page, disk.disk, ram)
         self.bus = MmioBus()
-        self.bus.attach("svirtb", self.device)
+        self.bus.attach(self.device)
         self.absent_pages: list[Gpa] = []
 
     def register(self, index: int) -> int:
@@ -138,6 +138,22 @@ def test_a_read_past_the_end_leaves_the_rest_of_the_buffer_alone(driver: Driver,
     driver.request(0x2000, 1024, 1 << 60, 0)
     assert driver.ram.bytes[0x2000:0x2400] == disk.sector(63) + b"\xee" * 512
     assert (driver.status, driver.tail) == (1, 2)
+
+
+def test_a_disk_may_end_in_the_middle_of_a_sector() -> None:
+    """KeV's own has 1,074 bytes."""
+    disk = TestDisk(2, rest=50)
+    driver = Driver(disk, Ram())
+    driver.start()
+    driver.ram.bytes[0x2000:0x2600] = b"\xee" * 1536
+    driver.request(0x2000, 1536, 0, 0)
+    assert driver.ram.bytes[0x2000:0x2600] == disk.original + b"\xee" * (512 - 50)
+    driver.ram.bytes[0x2000:0x2200] = b"new!" * 128
+    driver.request(0x2000, 512, 2, 1)
+    assert disk.contents == disk.original[:1024] + (b"new!" * 13)[:50]
+    driver.request(0x2000, 512, 3, 0)
+    assert driver.ram.bytes[0x2000:0x2200] == b"new!" * 128
+    assert (driver.status, driver.tail) == (1, 3)
 
 
 def test_a_write_past_the_end_does_not_grow_the_disk(driver: Driver, disk: TestDisk) -> None:

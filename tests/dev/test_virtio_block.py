@@ -32,7 +32,7 @@ class Machine:
         self.interrupt = False
         self.loads = 0
         self.bus = MmioBus()
-        self.bus.attach("virtio", VirtioMmio(Gpa(BASE), VirtioBlock(self.disk.disk), self.ram, self._set_interrupt))
+        self.bus.attach(VirtioMmio(Gpa(BASE), VirtioBlock(self.disk.disk), self.ram, self._set_interrupt))
 
     def _set_interrupt(self, asserted: bool) -> None:
         self.interrupt = asserted

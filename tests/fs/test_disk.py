@@ -94,6 +94,16 @@ def test_a_file_opened_for_reading_makes_a_read_only_disk(tmp_path: Path) -> Non
         assert disk.read_sector(0) == DATA[:512]
 
 
+def test_a_disk_that_may_have_any_size_ends_with_its_file() -> None:
+    disk = Disk(io.BytesIO(bytes(512) + b"rest"), "disk", any_size=True)
+    assert (disk.size, disk.sectors) == (516, 1)
+    buffer = bytearray(4)
+    disk.read_into(512, memoryview(buffer))
+    assert buffer == b"rest"
+    with refused(DiskError, "disk: 5 bytes at byte 512 (sector 1) are not on the disk: it has 1 sectors of 512 bytes"):
+        disk.write(512, b"12345")
+
+
 def test_a_file_that_is_no_whole_number_of_sectors_is_refused() -> None:
     with refused(DiskError, "disk: a size of 513 bytes is not a multiple of 512"):
         Disk(io.BytesIO(bytes(513)), "disk")

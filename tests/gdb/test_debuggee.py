@@ -17,6 +17,8 @@ from kev.gdb.registers import linear_rip
 from kev.gdb.stops import StopReason
 from kev.machine.api import launch, opened, wanted_machine
 
+pytestmark = pytest.mark.slow
+
 GUESTS = ["lost-update", "smp", "timer", "events", "events32", "user"]
 
 
@@ -69,6 +71,7 @@ async def test_a_run_that_is_looked_at_is_the_run_that_is_not(image: str) -> Non
     assert output == printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", GUESTS)
 @pytest.mark.parametrize("over", [True, False], ids=["over handlers", "into handlers"])
 async def test_steps_back_lead_to_where_steps_forward_came_from(image: str, over: bool) -> None:
@@ -76,7 +79,8 @@ async def test_steps_back_lead_to_where_steps_forward_came_from(image: str, over
     async with debuggee(image, bytearray(), seed=3) as subject:
         await run_to_end(subject)
         subject.steps_over_handlers = over
-        turns = [(index, turn) for index, turn in enumerate(subject.player.history.turns) if turn.executed > 1]
+        recorded = subject.player.history.turns
+        turns = [(index, recorded[index]) for index in range(len(recorded)) if recorded[index].executed > 1]
         for index, turn in random.choices(turns, k=3):
             await subject.go_to(Moment(index, random.randrange(turn.executed - 1)))
             states = []
@@ -140,3 +144,46 @@ async def test_who_is_to_run_alone_runs_alone() -> None:
         for _ in range(50):
             await subject.resume(Resumption(step=stop.vcpu, alone=stop.vcpu))
         assert state_of(subject)[other] == before
+
+
+async def test_what_was_typed_is_typed_again_when_the_run_is_repeated() -> None:
+    output = bytearray()
+    async with debuggee("echo", output, seed=1) as subject:
+        player = subject.player
+        counter = player.machine.symbol("lines_read").address
+        subject.watchpoints.add((range(counter, counter + 4), Access.WRITE))
+        states = []
+        for line in (b"one\n", b"two\n", b"exit 7\n"):
+            player.receive(line)
+            assert (await subject.resume(Resumption())).address == counter
+            await subject.reverse_step(0)
+            states.append(state_of(subject))
+            await subject.resume(Resumption())
+        for state in reversed(states):
+            await subject.reverse_continue(0)
+            assert state_of(subject) == state
+        await run_to_end(subject)
+        assert player.machine.ending is not None
+        assert player.machine.ending.exit_code == 7
+    assert output == b"echo> you said: one\necho> you said: two\necho> "
+
+
+async def test_another_input_in_the_past_makes_another_future() -> None:
+    output = bytearray()
+    async with debuggee("echo", output, seed=1) as subject:
+        player = subject.player
+        player.receive(b"exit 1\n")
+        await run_to_end(subject)
+        await subject.go_to(Moment(0, 5))
+        player.receive(b"\nexit 2\n")
+        await run_to_end(subject)
+        assert player.machine.ending is not None
+        assert player.machine.ending.exit_code == 1
+        await subject.go_to(Moment(0, 0))
+        player.receive(b"exit 3\n")
+        await run_to_end(subject)
+        assert player.machine.ending.exit_code == 3
+        await subject.go_to(Moment(0, 0))
+        await run_to_end(subject)
+        assert player.machine.ending.exit_code == 3
+    assert output == b"echo> "

@@ -6,7 +6,7 @@ import pytest
 
 from tests.gdb.debugging import NEEDS_GCC, NEEDS_GDB, build, debug, guest_file
 
-pytestmark = NEEDS_GDB
+pytestmark = [NEEDS_GDB, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

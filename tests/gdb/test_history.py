@@ -122,7 +122,7 @@ def test_the_past_cannot_be_changed_by_insisting() -> None:
 def test_what_came_from_outside_comes_again_at_its_moment() -> None:
     history = History(EveryoneInTurn(), kept=True)
     run(history, 13)
-    history.happen(nothing)
+    history.happen(nothing, 0)
     history.rewind()
     assert history.due(0) is None
     assert history.next(VCPUS).budget.instructions == 10
@@ -138,7 +138,7 @@ def test_changing_the_past_makes_another_future() -> None:
     history.rewind()
     run(history, 12)
     assert history.is_past
-    history.happen(nothing)
+    history.happen(nothing, 0)
     assert not history.is_past
     assert run(history, 9) == [1] * 8 + [1 if history.turns[2].vcpu == 1 else history.turns[2].vcpu]
 

@@ -297,7 +297,10 @@ async def test_monitor_tells_of_pages_mappings_exits_and_loads(tmp_path: Path) -
         await client.ask(f"m{start:x},1")
         assert "present" in await client.monitor(f"pages {start:#x}")
         assert "1 of 65,536 pages are loaded" in await client.monitor("pages")
-        assert f"gva {start:#x} -> gpa {start:#x} -> hpa" in await client.monitor(f"mappings {start:#x}")
+        said = await client.monitor(f"mappings {start:#x}")
+        assert "paging is off" in said
+        assert f"gpa {start:#x} -> hpa" in said
+        assert "vCPU 0" in await client.monitor("report")
         assert "1 pages loaded" in await client.monitor("loads")
         assert "no exits yet" in await client.monitor("exits")
         assert "monitor pages" in await client.monitor("help")

@@ -7,6 +7,7 @@ from kev.dev.base import DeviceError
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.storage.svirtb import SVIRTB_GPA, SimpleVirtioBlock
 from kev.machine.guest_memory import PagedMemory
+from kev.page_tables.table import PageTable
 from tests.dev.ram import Ram, TestDisk
 from tests.pager.machine import build_pager
 
@@ -18,12 +19,14 @@ class Machine:
 
     def __init__(self) -> None:
         pager = build_pager()
+        table = pager.table
+        assert isinstance(table, PageTable)
         devices = MmioBus()
         page = pager.memory.allocate()
-        devices.attach("svirtb", SimpleVirtioBlock(pager.memory.page(page), TestDisk().disk, Ram()))
+        devices.attach(SimpleVirtioBlock(pager.memory.page(page), TestDisk().disk, Ram()))
         pager.map_mmio_page(SVIRTB_GPA, page)
         self.written: list[int] = []
-        self.memory = PagedMemory(pager, devices, self.written.append)
+        self.memory = PagedMemory(pager, devices, table.translate, self.written.append)
 
 
 def test_what_a_device_writes_is_read_across_pages() -> None:

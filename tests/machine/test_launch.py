@@ -10,10 +10,11 @@ import trio
 
 import kev
 from kev.addressing import Gpa, Gva
+from kev.dev.storage.drive import Drive, DriveKind
 from kev.fs.disk import Disk
 from kev.fs.mkfs import create_image
 from kev.guests.images import open_image
-from kev.machine.builder import Drive, DriveKind, MachineOptions
+from kev.machine.builder import MachineOptions
 from kev.machine.ending import EndingKind
 from kev.machine.launcher import prepare
 from kev.pager.image import Segment

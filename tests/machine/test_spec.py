@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kev
-from kev.machine.builder import DriveKind
+from kev.dev.storage.drive import DriveKind
 from kev.pager.slow_source import SourceDelay
 from kev.spec.arguments import from_options
 from kev.spec.errors import SpecError

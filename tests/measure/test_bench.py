@@ -71,6 +71,13 @@ def test_imports_are_measured_beside_the_first_output(tmp_path: Path) -> None:
     assert results["kev run mb1: start to first output"]["median"] > 0
 
 
+def test_no_walk_is_longer_than_promised(tmp_path: Path) -> None:
+    results = measured(tmp_path, "walks")
+    assert {name.partition(":")[0] for name in results} == {"violation", "port write", "disk request"}
+    assert all(result["min"] > 0 for result in results.values())
+    assert not [name for name, result in results.items() if not result["met"]]
+
+
 def test_the_table_says_what_machine_the_figures_are_of_and_whether_targets_are_met() -> None:
     lines = bench("launch", "--quick").output.splitlines()
     assert lines[0].startswith("processor ")

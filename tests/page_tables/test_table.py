@@ -210,6 +210,24 @@ def test_remapping_returns_what_was_there_and_moves_the_page(table: PageTable) -
     assert list(table) == [mapped(0x1000, 0x9000, Permissions.RW)]
 
 
+def test_the_quick_way_remaps_as_the_plain_way_does(table: PageTable) -> None:
+    table.map(A_PAGE, Hpa(0x7000), Permissions.READ)
+    table.remap_page(A_PAGE, Hpa(0x9000), Permissions.RW)
+    assert list(table) == [mapped(0x1000, 0x9000, Permissions.RW)]
+    with pytest.raises(NotPresent):
+        table.remap_page(Gpa(0x2000), Hpa(0x9000), Permissions.RW)
+    with pytest.raises(UnalignedAddress):
+        table.remap_page(A_PAGE, Hpa(0x9001), Permissions.RW)
+    assert list(table) == [mapped(0x1000, 0x9000, Permissions.RW)]
+
+
+def test_the_quick_way_splits_a_large_page_as_the_plain_way_does(table: PageTable) -> None:
+    table.map(LARGE, Hpa(0), Permissions.RWX, PageSize.SIZE_2M)
+    table.remap_page(Gpa(LARGE + PAGE_SIZE), Hpa(0x9000), Permissions.RW)
+    assert table.translate(LARGE + PAGE_SIZE) == 0x9000
+    assert table.translate(LARGE + 2 * PAGE_SIZE) == 2 * PAGE_SIZE
+
+
 @pytest.mark.parametrize("size", [PageSize.SIZE_2M, PageSize.SIZE_1G])
 def test_changing_a_part_of_a_large_page_splits_it_and_leaves_the_rest(table: PageTable, size: PageSize) -> None:
     table.map(HUGE, Hpa(4 * GIB), Permissions.RX, size, MemoryType.UC)

@@ -144,6 +144,7 @@ def test_what_cannot_be_raced_is_said_in_a_line(arguments: tuple[str, ...], mess
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_guest_is_raced_on_the_machine_that_is_described(tmp_path: Path) -> None:
     (tmp_path / "disk.img").write_bytes(bytes(1024))
     (tmp_path / "m.toml").write_text('image = "lost-update"\nmemory = "32M"\ndisks = ["disk.img,ide"]\n', encoding="utf-8")

@@ -101,6 +101,7 @@ def test_an_unknown_strategy_is_refused_by_name() -> None:
         body()
 
 
+@pytest.mark.slow
 def test_a_failure_prints_the_one_command_that_replays_it(tmp_path: Path) -> None:
     file = tmp_path / "test_pager.py"
     file.write_text(FAILING)

@@ -1,6 +1,6 @@
 """The guest-physical pages of a machine that devices stand behind."""
 
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, is_page_aligned
 from kev.dev.base import MmioDevice
@@ -27,30 +27,31 @@ class UnhandledMmio(KevError):
 class MmioBus:
     """Finds the device behind a page in one lookup."""
 
-    __slots__ = ("_claims", "_devices")
+    __slots__ = ("_claims", "devices")
 
     def __init__(self) -> None:
         self._claims = Claims("gpa", unit=PAGE_SIZE)
-        self._devices: dict[int, MmioDevice] = {}
+        self.devices: Final[dict[int, MmioDevice]] = {}
+        """By page number. Only `attach` and `detach` change it."""
 
-    def attach(self, name: str, device: MmioDevice) -> None:
-        """Puts `device`, called `name` in errors, behind its pages. DeviceConflict if one is taken."""
+    def attach(self, device: MmioDevice) -> None:
+        """Puts `device` behind its pages. DeviceConflict if one is taken."""
         if not is_page_aligned(device.gpa) or not is_page_aligned(device.length):
-            raise ValueError(f"{name}: {device.length:#x} bytes at {device.gpa:#x} are not whole pages")
+            raise ValueError(f"{device.name}: {device.length:#x} bytes at {device.gpa:#x} are not whole pages")
         pages = _pages(device)
-        self._claims.claim(name, pages)
-        self._devices.update(dict.fromkeys(pages, device))
+        self._claims.claim(device.name, pages)
+        self.devices.update(dict.fromkeys(pages, device))
 
     def detach(self, device: MmioDevice) -> None:
         """Takes a device away that is behind its pages."""
         pages = _pages(device)
         self._claims.release(pages)
         for page in pages:
-            del self._devices[page]
+            del self.devices[page]
 
     def device_at(self, gpa: Gpa) -> MmioDevice | None:
         """The device behind the page that holds `gpa`, if there is one."""
-        return self._devices.get(gpa >> PAGE_SHIFT)
+        return self.devices.get(gpa >> PAGE_SHIFT)
 
     def owners(self) -> list[tuple[str, range]]:
         """The names of the devices, each with a range of its guest-physical addresses, ascending."""
@@ -58,17 +59,17 @@ class MmioBus:
 
     def load(self, vcpu: int, gpa: Gpa, size: int) -> int:
         """A read of 1, 2, 4 or 8 bytes by vCPU number `vcpu`."""
-        device = self._devices.get(gpa >> PAGE_SHIFT)
+        device = self.devices.get(gpa >> PAGE_SHIFT)
         if device is None:
             raise UnhandledMmio(f"gpa {gpa:#x}: the guest reads {size} bytes, and no device answers")
-        return device.load(vcpu, gpa - device.gpa, size)
+        return device.read_mmio(vcpu, gpa - device.gpa, size)
 
     def store(self, vcpu: int, gpa: Gpa, size: int, value: int) -> None:
         """A write of 1, 2, 4 or 8 bytes by vCPU number `vcpu`."""
-        device = self._devices.get(gpa >> PAGE_SHIFT)
+        device = self.devices.get(gpa >> PAGE_SHIFT)
         if device is None:
             raise UnhandledMmio(f"gpa {gpa:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
-        device.store(vcpu, gpa - device.gpa, size, value)
+        device.write_mmio(vcpu, gpa - device.gpa, size, value)
 
 
 def _pages(device: MmioDevice) -> range:

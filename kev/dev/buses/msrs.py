@@ -19,10 +19,10 @@ class MsrBus:
         self._claims = Claims("MSR")
         self._devices: dict[int, MsrDevice] = {}
 
-    def attach(self, name: str, device: MsrDevice) -> None:
-        """Puts `device`, called `name` in errors, behind its MSRs. DeviceConflict if one is taken."""
+    def attach(self, device: MsrDevice) -> None:
+        """Puts `device` behind its MSRs. DeviceConflict if one is taken."""
         indices = [index for indices in device.msrs for index in indices]
-        self._claims.claim(name, indices)
+        self._claims.claim(device.name, indices)
         self._devices.update(dict.fromkeys(indices, device))
 
     def read(self, vcpu: int, index: int) -> int | GuestException:

@@ -21,6 +21,16 @@ class WidePortDevice(PortDevice, Protocol):
     def wide_ports(self) -> Sequence[range]: ...
 
 
+class PortDeviceKind(Protocol):
+    """A class of port devices, which says where they are."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ports(self) -> Sequence[range]: ...
+
+
 class UnhandledPort(KevError):
     """An access to a port that no device answers, on a machine that is strict about it."""
 
@@ -28,8 +38,7 @@ class UnhandledPort(KevError):
 class _Unbuilt(NamedTuple):
     """A device that nobody has accessed yet."""
 
-    name: str
-    ports: Sequence[range]
+    kind: PortDeviceKind
     build: Callable[[], PortDevice]
 
 
@@ -40,52 +49,67 @@ class PortBus:
     of which may belong to another device. A port without a device reads as all ones and ignores writes, unless the bus is strict.
     """
 
-    __slots__ = ("_claims", "_readers", "_strict", "_unbuilt", "_writers")
+    __slots__ = ("_claims", "_keys", "_readers", "_strict", "_unbuilt", "_writers", "find_more")
 
     def __init__(self, strict: bool = False) -> None:
         """`strict`: accesses that no device answers are an UnhandledPort."""
+        self.find_more: Callable[[], bool] = _nothing_more
+        """Asked before an access finds nobody: attaches another device, and says whether there was one left."""
         self._strict = strict
         self._claims = Claims("port")
         # By port << 3 | size, so that size and port are looked up at once.
         self._readers: dict[int, _Reader] = {}
         self._writers: dict[int, _Writer] = {}
+        self._keys: set[int] = set()
+        """All that are answered in one access, be the device built or not."""
         self._unbuilt: dict[int, _Unbuilt] = {}
 
-    def attach(self, name: str, device: PortDevice) -> None:
-        """Puts `device`, called `name` in errors, behind its ports. DeviceConflict if one is taken."""
-        self._claims.claim(name, _numbers(device.ports))
-        self._connect(device)
+    def attach(self, device: PortDevice) -> None:
+        """Puts `device` behind its ports. DeviceConflict if one is taken."""
+        keys = self._claim(device)
+        self._connect(device, keys)
 
-    def attach_later(self, name: str, ports: Sequence[range], build: Callable[[], PortDevice]) -> None:
-        """As `attach`, for the device that `build` makes when one of its `ports` is first accessed.
+    def attach_later(self, kind: PortDeviceKind, build: Callable[[], PortDevice]) -> None:
+        """As `attach`, for the device of this kind that `build` makes when one of its ports is first accessed."""
+        self._claim(kind)
+        self._unbuilt.update(dict.fromkeys(_numbers(kind.ports), _Unbuilt(kind, build)))
 
-        A device that the guest never accesses costs neither its making nor the import of its module.
-        """
-        numbers = _numbers(ports)
-        self._claims.claim(name, numbers)
-        self._unbuilt.update(dict.fromkeys(numbers, _Unbuilt(name, ports, build)))
+    def build_at(self, port: int) -> None:
+        """Makes the device behind `port`, if it is one that is not made yet."""
+        unbuilt = self._unbuilt.get(port)
+        if unbuilt is not None:
+            self._build(unbuilt)
 
-    def _connect(self, device: PortDevice) -> None:
-        self._route(device, device.ports, sizes=(1,))
-        if isinstance(device, WidePortDevice):
-            self._route(device, device.wide_ports, sizes=(2, 4))
+    def is_claimed(self, port: int) -> bool:
+        """A device, built or not, is behind the port."""
+        return port in self._claims
 
-    def _route(self, device: PortDevice, ranges: Sequence[range], sizes: Sequence[int]) -> None:
-        keys = [port << 3 | size for port in _numbers(ranges) for size in sizes]
+    def _claim(self, kind: PortDeviceKind) -> list[int]:
+        ports = _numbers(kind.ports)
+        self._claims.claim(kind.name, ports)
+        keys = _keys(kind)
+        self._keys.update(keys)
+        return keys
+
+    def _connect(self, device: PortDevice, keys: Sequence[int]) -> None:
         self._readers.update(dict.fromkeys(keys, device.read_port))
         self._writers.update(dict.fromkeys(keys, device.write_port))
 
-    def _build(self, port: int, size: int) -> bool:
+    def _find_device(self, port: int, size: int) -> bool:
         """Makes the devices that an access is the first to reach; says whether there were any."""
-        found = {unbuilt.name: unbuilt for i in range(size) if (unbuilt := self._unbuilt.get((port + i) % _PORTS)) is not None}
-        for unbuilt in found.values():
-            device = unbuilt.build()
-            if list(device.ports) != list(unbuilt.ports):
-                raise ValueError(f"{unbuilt.name}: attached to {unbuilt.ports}, but its ports are {device.ports}")
-            for number in _numbers(unbuilt.ports):
-                del self._unbuilt[number]
-            self._connect(device)
-        return bool(found)
+        ports = [(port + i) % _PORTS for i in range(size)]
+        while port << 3 | size not in self._keys and not all(map(self.is_claimed, ports)) and self.find_more():
+            pass
+        unbuilt = [number for number in ports if number in self._unbuilt]
+        for number in unbuilt:
+            self.build_at(number)
+        return bool(unbuilt)
+
+    def _build(self, unbuilt: _Unbuilt) -> None:
+        device = unbuilt.build()
+        for number in _numbers(unbuilt.kind.ports):
+            del self._unbuilt[number]
+        self._connect(device, _keys(unbuilt.kind))
 
     def owners(self) -> list[tuple[str, range]]:
         """The names of the devices, each with a range of its ports, ascending."""
@@ -96,7 +120,7 @@ class PortBus:
         reader = self._readers.get(port << 3 | size)
         if reader is not None:
             return reader(port, size)
-        if self._build(port, size):
+        if self._find_device(port, size):
             return self.read(port, size)
         if size > 1 and self._reaches_device(port, size):
             return sum(self.read((port + i) % _PORTS, 1) << 8 * i for i in range(size))
@@ -109,7 +133,7 @@ class PortBus:
         writer = self._writers.get(port << 3 | size)
         if writer is not None:
             writer(port, size, value)
-        elif self._build(port, size):
+        elif self._find_device(port, size):
             self.write(port, size, value)
         elif size > 1 and self._reaches_device(port, size):
             for i in range(size):
@@ -119,6 +143,16 @@ class PortBus:
 
     def _reaches_device(self, port: int, size: int) -> bool:
         return any((port + i) % _PORTS in self._claims for i in range(size))
+
+
+def _nothing_more() -> bool:
+    return False
+
+
+def _keys(kind: PortDeviceKind) -> list[int]:
+    """What a device answers in one access: bytes at all of its ports, words and dwords at some."""
+    wide: Sequence[range] = getattr(kind, "wide_ports", ())
+    return [port << 3 | 1 for port in _numbers(kind.ports)] + [port << 3 | size for port in _numbers(wide) for size in (2, 4)]
 
 
 def _numbers(ranges: Sequence[range]) -> list[int]:

@@ -4,7 +4,11 @@ A guest without firmware asks it for the size of the machine.
 """
 
 import struct
-from typing import Final
+from typing import Final, Self
+
+from kev.dev.base import PlainDevice
+from kev.dev.surroundings import Surroundings
+from kev.state import Fields, bits
 
 _SELECTOR: Final = 0x510
 _DATA: Final = 0x511
@@ -19,13 +23,16 @@ FILE_DIRECTORY: Final = 0x19
 _TRADITIONAL_INTERFACE: Final = 1
 
 
-class FirmwareConfiguration:
+class FirmwareConfiguration(PlainDevice):
     """A word written to 0x510 selects an item; reads of 0x511 give its bytes one by one, and zeros after its end."""
 
+    name: Final = "firmware configuration"
     ports: Final = (range(_SELECTOR, _DATA + 1),)
     wide_ports: Final = (range(_SELECTOR, _SELECTOR + 1),)
 
-    __slots__ = ("_item", "_items", "_offset")
+    FIELDS = Fields({"_selected": bits(16), "_offset": bits(64)})
+
+    __slots__ = ("_items", "_offset", "_selected")
 
     def __init__(self, vcpus: int, ram_size: int) -> None:
         """`ram_size` in bytes."""
@@ -37,16 +44,24 @@ class FirmwareConfiguration:
             MAXIMUM_CPUS: struct.pack("<H", vcpus),
             FILE_DIRECTORY: struct.pack(">I", 0),
         }
-        self._item = self._items[SIGNATURE]
+        self.reset()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls(machine.vcpus, sum(map(len, machine.ram)))
+
+    def reset(self) -> None:
+        self._selected = SIGNATURE
         self._offset = 0
 
     def read_port(self, port: int, size: int) -> int:
-        if port != _DATA or self._offset >= len(self._item):
+        item = self._items.get(self._selected, b"")
+        if port != _DATA or self._offset >= len(item):
             return 0
         self._offset += 1
-        return self._item[self._offset - 1]
+        return item[self._offset - 1]
 
     def write_port(self, port: int, size: int, value: int) -> None:
         if port == _SELECTOR and size > 1:
-            self._item = self._items.get(value & 0xFFFF, b"")
+            self._selected = value & 0xFFFF
             self._offset = 0

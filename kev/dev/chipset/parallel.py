@@ -1,6 +1,10 @@
 """A PC's first parallel port (IEEE 1284 compatibility mode) with a printer that is always ready and prints nothing."""
 
-from typing import Final
+from typing import Final, Self
+
+from kev.dev.base import PlainDevice
+from kev.dev.surroundings import Surroundings
+from kev.state import Fields, bits
 
 _DATA: Final = 0x378
 _STATUS: Final = 0x379
@@ -11,14 +15,24 @@ _READY: Final = 0xDF
 _CONTROL_UNUSED: Final = 0xC0
 
 
-class ParallelPort:
+class ParallelPort(PlainDevice):
     """Kernels that mirror their console to a printer find one here, instead of waiting for it."""
 
+    name: Final = "parallel port"
     ports: Final = (range(_DATA, _CONTROL + 1),)
+
+    FIELDS = Fields({"_data": bits(8), "_control": bits(6)})
 
     __slots__ = ("_control", "_data")
 
     def __init__(self) -> None:
+        self.reset()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls()
+
+    def reset(self) -> None:
         self._data = 0
         self._control = 0
 

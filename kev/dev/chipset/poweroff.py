@@ -1,9 +1,15 @@
 """Ports with which a guest switches its machine off."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
+
+from kev.dev.base import PlainDevice
+from kev.dev.surroundings import Surroundings
+from kev.state import Fields, bits, integers
 
 _PM1A_EVENT: Final = range(0x600, 0x604)
+"""Two registers of 16 bits: status and enable."""
+_ENABLE_SHIFT: Final = 16
 _PM1A_CONTROL: Final = 0x604
 _PM1A_CONTROL_BOCHS: Final = 0xB004
 _SLEEP_ENABLE: Final = 0x2000
@@ -13,12 +19,14 @@ _BOCHS_SHUTDOWN: Final = 0x8900
 _SHUTDOWN_WORD: Final = b"Shutdown"
 
 
-class AcpiPowerOff:
+class AcpiPowerOff(PlainDevice):
     """The ACPI power management control register where QEMU (0x604) and Bochs (0xb004) have it, and event registers without events.
 
-    A word or dword 0x2000 to a control register ends the run with exit code 0. Every other value is ignored.
+    The enable register keeps what is written to it. A word or dword 0x2000 to a control register ends the run with exit code 0;
+    every other value is ignored there.
     """
 
+    name: Final = "power-off"
     ports: Final = (
         _PM1A_EVENT,
         range(_PM1A_CONTROL, _PM1A_CONTROL + 1),
@@ -26,30 +34,56 @@ class AcpiPowerOff:
     )
     wide_ports: Final = ports
 
-    __slots__ = ("_power_off",)
+    FIELDS = Fields({"_enabled": bits(16)})
+
+    __slots__ = ("_enabled", "_power_off")
 
     def __init__(self, power_off: Callable[[int], None]) -> None:
         """`power_off` is called with the exit code."""
         self._power_off = power_off
+        self.reset()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls(machine.end)
+
+    def reset(self) -> None:
+        self._enabled = 0
 
     def read_port(self, port: int, size: int) -> int:
-        return 0
+        if port not in _PM1A_EVENT:
+            return 0
+        return self._enabled << _ENABLE_SHIFT >> 8 * (port - _PM1A_EVENT.start) & (1 << 8 * size) - 1
 
     def write_port(self, port: int, size: int, value: int) -> None:
-        if size > 1 and port not in _PM1A_EVENT and value & 0xFFFF == _SLEEP_ENABLE:
+        if port in _PM1A_EVENT:
+            shift = 8 * (port - _PM1A_EVENT.start)
+            mask = (1 << 8 * size) - 1 << shift >> _ENABLE_SHIFT & 0xFFFF
+            self._enabled = self._enabled & ~mask | value << shift >> _ENABLE_SHIFT & mask
+        elif size > 1 and value & 0xFFFF == _SLEEP_ENABLE:
             self._power_off(0)
 
 
-class BochsShutdown:
+class BochsShutdown(PlainDevice):
     """Bochs's shutdown port, 0x8900: the bytes "Shutdown", one after the other, end the run with exit code 0."""
 
+    name: Final = "Bochs shutdown"
     ports: Final = (range(_BOCHS_SHUTDOWN, _BOCHS_SHUTDOWN + 1),)
+
+    FIELDS = Fields({"_matched": integers(0, len(_SHUTDOWN_WORD) - 1)})
 
     __slots__ = ("_matched", "_power_off")
 
     def __init__(self, power_off: Callable[[int], None]) -> None:
         """`power_off` is called with the exit code."""
         self._power_off = power_off
+        self.reset()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls(machine.end)
+
+    def reset(self) -> None:
         self._matched = 0
 
     def read_port(self, port: int, size: int) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.exits import GENERAL_PROTECTION, GuestException
+from kev.state import Fields, State, bits, check_count, listed
 
 _PLATFORM_ID: Final = 0x17
 _TIME_STAMP_COUNTER: Final = 0x10
@@ -52,16 +53,33 @@ _INITIAL: Final = {
 }
 
 
+_FIELDS: Final = Fields({}, processors=listed(listed(bits(64), len(_INITIAL))))
+
+
 class ProcessorMsrs:
     """An `MsrDevice`. Every vCPU has its own registers."""
 
+    name: Final = "processors"
     msrs: Final = tuple(range(index, index + 1) for index in (_TIME_STAMP_COUNTER, _TSC_ADJUST, *_READ_ONLY, *_INITIAL))
 
     __slots__ = ("_counters", "_values")
 
     def __init__(self, counters: TimeStampCounters) -> None:
         self._counters = counters
-        self._values = [dict(_INITIAL) for _ in range(len(counters))]
+        self.reset()
+
+    def reset(self) -> None:
+        """The time-stamp counters aside, which are a device of their own."""
+        self._values = [dict(_INITIAL) for _ in range(len(self._counters))]
+
+    def save(self) -> State:
+        """A list for every vCPU, in the order of the registers' numbers."""
+        return _FIELDS.save(self, processors=[[values[index] for index in sorted(values)] for values in self._values])
+
+    def load(self, state: State) -> None:
+        processors = _FIELDS.load(self, self.name, state)["processors"]
+        check_count(self.name, "processors", processors, len(self._counters))
+        self._values = [dict(zip(sorted(_INITIAL), values, strict=True)) for values in processors]
 
     def read_msr(self, vcpu: int, index: int) -> int | GuestException:
         if index == _TIME_STAMP_COUNTER:

@@ -1,23 +1,27 @@
 """Date and time of day, in the fields that a real-time clock has registers for."""
 
 import time
-
-import attrs
+from typing import Final
 
 _DAY = 86_400
 _ORDINAL_OF_1970 = 719_163
 
 
-@attrs.define(eq=False, repr=False, slots=True)
 class CalendarTime:
     """A time in the proleptic Gregorian calendar, UTC. The fields may be out of range while a guest sets them one by one."""
 
-    second: int
-    minute: int
-    hour: int
-    day: int
-    month: int
-    year: int
+    __slots__ = ("day", "hour", "minute", "month", "second", "year")
+
+    FIELDS: Final = ("second", "minute", "hour", "day", "month", "year")
+    """In the order of the arguments."""
+
+    def __init__(self, second: int, minute: int, hour: int, day: int, month: int, year: int) -> None:
+        self.second = second
+        self.minute = minute
+        self.hour = hour
+        self.day = day
+        self.month = month
+        self.year = year
 
     @classmethod
     def from_unix(cls, seconds: int) -> "CalendarTime":

@@ -9,6 +9,7 @@ from kev.clock import Clock
 from kev.dev.base import GuestMemory
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.exits import GENERAL_PROTECTION, GuestException
+from kev.state import Fields, State, bits, check_count, listed
 
 _WALL_CLOCK: Final = (0x11, 0x4B56_4D00)
 _SYSTEM_TIME: Final = (0x12, 0x4B56_4D01)
@@ -28,6 +29,7 @@ _STABLE: Final = 1
 _ENABLE: Final = 1
 _MASK32: Final = 0xFFFF_FFFF
 _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
+_FIELDS: Final = Fields({"_system_time": listed(bits(64)), "_version": bits(64), "_wall_clock": bits(64)})
 
 
 class KvmClock:
@@ -35,6 +37,7 @@ class KvmClock:
 
     __slots__ = ("_boot_time", "_clock", "_counters", "_memory", "_system_time", "_version", "_wall_clock")
 
+    name: Final = "kvmclock"
     msrs: Final[Sequence[range]] = (range(0x11, 0x13), range(0x4B56_4D00, 0x4B56_4D02))
 
     def __init__(self, counters: TimeStampCounters, clock: Clock, boot_time: int, memory: GuestMemory) -> None:
@@ -43,10 +46,20 @@ class KvmClock:
         self._clock = clock
         self._boot_time = boot_time
         self._memory = memory
-        self._system_time = [0] * len(counters)
+        counters.changing.subscribe(self._follow_counters)
+        self.reset()
+
+    def reset(self) -> None:
+        self._system_time = [0] * len(self._counters)
         self._version = _FIRST_VERSION
         self._wall_clock = 0
-        counters.before_change = self._follow_counters
+
+    def save(self) -> State:
+        return _FIELDS.save(self)
+
+    def load(self, state: State) -> None:
+        _FIELDS.load(self, self.name, state)
+        check_count(self.name, "system_time", self._system_time, len(self._counters))
 
     def read_msr(self, vcpu: int, index: int) -> int | GuestException:
         return self._system_time[vcpu] if index in _SYSTEM_TIME else self._wall_clock

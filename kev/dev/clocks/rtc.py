@@ -1,12 +1,16 @@
 """The real-time clock and CMOS memory of a PC (Motorola MC146818A datasheet; the memory's layout: IBM PC/AT and its successors)."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
 from kev.addressing import KIB, MIB
-from kev.clock import Clock, Timer, TimerQueue
+from kev.clock import TIMER, Clock, Timer, TimerQueue
 from kev.dev.base import InterruptLine
 from kev.dev.clocks.calendar_time import CalendarTime, day_of_week
+from kev.dev.surroundings import Surroundings
+from kev.state import FLAG, Fields, State, bits, converted, integers, listed, octets, optional
+
+_IRQ: Final = 8
 
 _NANOSECONDS: Final = 1_000_000_000
 _DAY: Final = 86_400
@@ -52,6 +56,20 @@ _SOURCES: Final = _PERIODIC | _ALARM | _UPDATE
 """The interrupts: enabled in register B, flagged in register C."""
 _REQUEST: Final = 0x80
 _VALID_RAM: Final = 0x80
+_MEMORY_SIZE: Final = 128
+
+
+_TIME_KIND: Final = converted(
+    listed(integers(-(1 << 40), 1 << 40), 2),
+    lambda time: list(divmod(time, _NANOSECONDS)),
+    lambda pair: pair[0] * _NANOSECONDS + pair[1],
+)
+"""Nanoseconds since 1970, of any year that a guest can set; saved as seconds and nanoseconds."""
+_CALENDAR: Final = converted(
+    listed(bits(16), 6),
+    lambda calendar: [getattr(calendar, field) for field in CalendarTime.FIELDS],
+    lambda fields: CalendarTime(*fields),
+)
 
 
 class Rtc:
@@ -60,8 +78,40 @@ class Rtc:
     Flags are worked out from the time when somebody looks; timers run only for interrupts that are enabled.
     """
 
-    __slots__ = ("_a", "_b", "_clock", "_collected", "_epoch", "_flags", "_held", "_index", "_irq", "_memory", "_timer", "_timers")
+    __slots__ = (
+        "_a",
+        "_asserted",
+        "_b",
+        "_boot_time",
+        "_clock",
+        "_collected",
+        "_epoch",
+        "_flags",
+        "_held",
+        "_index",
+        "_irq",
+        "_memory",
+        "_memory_sizes",
+        "_timer",
+        "_timers",
+    )
 
+    _FIELDS: Final = Fields(
+        {
+            "_a": bits(7),
+            "_asserted": FLAG,
+            "_b": bits(8),
+            "_collected": _TIME_KIND,
+            "_epoch": _TIME_KIND,
+            "_flags": bits(8),
+            "_held": optional(_CALENDAR),
+            "_index": bits(7),
+            "_memory": octets(_MEMORY_SIZE),
+        },
+        timer=TIMER,
+    )
+
+    name: Final = "real-time clock"
     ports: Final[Sequence[range]] = (range(0x70, 0x72),)
 
     def __init__(
@@ -71,7 +121,20 @@ class Rtc:
         self._clock = clock
         self._timers = timers
         self._irq = irq
-        self._epoch = boot_time * _NANOSECONDS
+        self._boot_time: Final = boot_time
+        self._memory_sizes: Final = _memory_sizes(low_ram, high_ram)
+        self._timer: Timer | None = None
+        self.reset()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        below_4_gib, *above = machine.ram
+        return cls(machine.clock, machine.timers, machine.line(_IRQ), machine.boot_time, len(below_4_gib), sum(map(len, above)))
+
+    def reset(self) -> None:
+        """Also what a battery would keep: the machine is another one."""
+        self._stop_timer()
+        self._epoch = self._boot_time * _NANOSECONDS
         """What the clock below says is added to this."""
         self._held: CalendarTime | None = None
         """The time registers while the guest sets them."""
@@ -81,10 +144,19 @@ class Rtc:
         self._flags = 0
         self._collected = self._epoch
         """Until when the flags are worked out: when the machine was switched on, however late anybody looks."""
-        self._timer: Timer | None = None
-        self._memory = bytearray(128)
-        for register, value in _memory_sizes(low_ram, high_ram).items():
+        self._memory = bytearray(_MEMORY_SIZE)
+        for register, value in self._memory_sizes.items():
             self._memory[register] = value
+        self._set_interrupt(False)
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, timer=self._timer)
+
+    def load(self, state: State) -> None:
+        self._stop_timer()
+        timer = self._FIELDS.load(self, self.name, state)["timer"]
+        self._timer = self._timers.restore(timer, self._update_interrupt)
+        self._irq(self._asserted)
 
     def read_port(self, port: int, size: int) -> int:
         return self._read(self._index) if port == 0x71 else 0xFF
@@ -237,17 +309,24 @@ class Rtc:
 
     def _update_interrupt(self) -> None:
         self._collect()
-        self._irq(bool(self._flags & self._b & _SOURCES))
+        self._set_interrupt(bool(self._flags & self._b & _SOURCES))
         self._schedule()
+
+    def _set_interrupt(self, asserted: bool) -> None:
+        self._asserted = asserted
+        self._irq(asserted)
 
     def _schedule(self) -> None:
         """Wakes up for the next event that has to interrupt and is not flagged yet."""
-        if self._timer is not None:
-            self._timers.cancel(self._timer)
-            self._timer = None
+        self._stop_timer()
         events = self._next_events(self._b & _SOURCES & ~self._flags)
         if events:
             self._timer = self._timers.at(min(events) - self._epoch, self._update_interrupt)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timers.cancel(self._timer)
+            self._timer = None
 
     def _next_events(self, sources: int) -> list[int]:
         now = self._time()

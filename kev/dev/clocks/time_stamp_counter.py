@@ -1,24 +1,27 @@
 """The time-stamp counters (Intel SDM vol. 3, "Time-stamp counter"): each follows the machine's clock, at an offset."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from kev.clock import Clock
+from kev.state import Fields, State, bits, check_count, listed
+from kev.subscribers import Subscribers
 
 _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
+_FIELDS: Final = Fields({}, offsets=listed(bits(64)))
 
 
 class TimeStampCounter:
     """One vCPU's. It runs at 1 GHz, so it counts the clock's nanoseconds."""
 
-    __slots__ = ("_clock", "offset", "on_change")
+    __slots__ = ("_clock", "changed", "offset")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.offset = 0
         """IA32_TSC_ADJUST: what the guest has added to the clock's time, modulo 2**64. Set by `TimeStampCounters.set_offset`."""
-        self.on_change: Callable[[], None] | None = None
-        """Told when the offset is another one than before."""
+        self.changed: Final[Subscribers[[]]] = Subscribers()
+        """Are told when the offset is another one than before."""
 
     def read(self) -> int:
         """What RDTSC gives."""
@@ -26,21 +29,36 @@ class TimeStampCounter:
 
 
 class TimeStampCounters:
-    """Those of all vCPUs, by vCPU number."""
+    """Those of all vCPUs, by vCPU number. A `Device` without addresses: `kev.dev.chipset.processor` has the registers."""
 
-    __slots__ = ("_clock", "_counters", "before_change")
+    name: Final = "time-stamp counters"
+
+    __slots__ = ("_clock", "_counters", "changing")
 
     def __init__(self, vcpus: int, clock: Clock) -> None:
         self._clock = clock
         self._counters: Final = tuple(TimeStampCounter(clock) for _ in range(vcpus))
-        self.before_change: Callable[[Sequence[int]], None] | None = None
-        """Told all offsets as they are about to be. If it raises PageAbsent, nothing changes."""
+        self.changing: Final[Subscribers[[Sequence[int]]]] = Subscribers()
+        """Are told all offsets as they are about to be. If one of them raises PageAbsent, nothing changes."""
 
     def __len__(self) -> int:
         return len(self._counters)
 
     def __getitem__(self, vcpu: int) -> TimeStampCounter:
         return self._counters[vcpu]
+
+    def reset(self) -> None:
+        for counter in self._counters:
+            counter.offset = 0
+
+    def save(self) -> State:
+        return _FIELDS.save(self, offsets=self.offsets)
+
+    def load(self, state: State) -> None:
+        offsets = _FIELDS.load(self, self.name, state)["offsets"]
+        check_count(self.name, "offsets", offsets, len(self._counters))
+        for counter, offset in zip(self._counters, offsets, strict=True):
+            counter.offset = offset
 
     @property
     def offsets(self) -> list[int]:
@@ -54,9 +72,7 @@ class TimeStampCounters:
         """WRMSR to IA32_TSC_ADJUST."""
         offsets = self.offsets
         offsets[vcpu] = offset & _MASK64
-        if self.before_change is not None:
-            self.before_change(offsets)
+        self.changing(offsets)
         counter = self._counters[vcpu]
         counter.offset = offsets[vcpu]
-        if counter.on_change is not None:
-            counter.on_change()
+        counter.changed()

@@ -1,7 +1,10 @@
 """The port with which test kernels end the run and give a verdict: QEMU's "isa-debug-exit", at 0xf4."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
+
+from kev.dev.base import PlainDevice
+from kev.dev.surroundings import Surroundings
 
 _PORT: Final = 0xF4
 
@@ -15,9 +18,10 @@ def exit_code(value: int) -> int:
     return (value * 2 + 1) & 0xFF if value else 0
 
 
-class DebugExit:
+class DebugExit(PlainDevice):
     """Any write ends the run; reads are 0."""
 
+    name: Final = "debug exit"
     ports: Final = (range(_PORT, _PORT + 1),)
     wide_ports: Final = ports
 
@@ -26,6 +30,10 @@ class DebugExit:
     def __init__(self, report: Callable[[int], None]) -> None:
         """`report` is called with the value as the guest wrote it: see `exit_code`."""
         self._report = report
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls(lambda value: machine.end(exit_code(value)))
 
     def read_port(self, port: int, size: int) -> int:
         return 0

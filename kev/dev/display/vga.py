@@ -3,7 +3,10 @@
 The text itself, at 0xb8000, is ordinary memory: see `kev.dev.display.screen`.
 """
 
-from typing import Final, Protocol
+from typing import Final, Self
+
+from kev.dev.surroundings import Screen, Surroundings
+from kev.state import Fields, State, bits, octets
 
 _INDEX: Final = 0x3D4
 _DATA: Final = 0x3D5
@@ -13,13 +16,7 @@ _START_ADDRESS: Final = 0x0C
 
 _DISPLAY_DISABLED: Final = 1 << 0
 _VERTICAL_RETRACE: Final = 1 << 3
-
-
-class Screen(Protocol):
-    """What the controller controls."""
-
-    start: int
-    """The character at the upper left corner, from the beginning of the memory."""
+_FIELDS: Final = Fields({"_index": bits(8), "_registers": octets(_REGISTERS), "_retrace": bits(8)})
 
 
 class CrtController:
@@ -28,15 +25,34 @@ class CrtController:
     The start address (0x0c, 0x0d) says where the screen begins.
     """
 
+    name: Final = "CRT controller"
     ports: Final = (range(_INDEX, _DATA + 1), range(_INPUT_STATUS_1, _INPUT_STATUS_1 + 1))
 
     __slots__ = ("_index", "_registers", "_retrace", "_screen")
 
     def __init__(self, screen: Screen) -> None:
         self._screen: Final = screen
+        self.reset()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls(machine.screen)
+
+    def reset(self) -> None:
         self._index = 0
         self._registers = bytearray(_REGISTERS)
         self._retrace = 0
+        self._scroll()
+
+    def save(self) -> State:
+        return _FIELDS.save(self)
+
+    def load(self, state: State) -> None:
+        _FIELDS.load(self, self.name, state)
+        self._scroll()
+
+    def _scroll(self) -> None:
+        self._screen.start = int.from_bytes(self._registers[_START_ADDRESS : _START_ADDRESS + 2], "big")
 
     def read_port(self, port: int, size: int) -> int:
         if port == _INPUT_STATUS_1:
@@ -52,4 +68,4 @@ class CrtController:
             self._index = value
         elif port == _DATA and self._index < _REGISTERS:
             self._registers[self._index] = value
-            self._screen.start = int.from_bytes(self._registers[_START_ADDRESS : _START_ADDRESS + 2], "big")
+            self._scroll()

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa
+from kev.dev.base import PlainDevice
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
+from kev.state import Fields, bits, listed
 
 INPUTS: Final = 24
 BASE_ADDRESS: Final = 0xFEC0_0000
@@ -28,12 +30,15 @@ _READ_ONLY: Final = 1 << 12 | _REMOTE_IRR
 _WRITABLE: Final = 0xFF00_0000_0001_FFFF & ~_READ_ONLY
 
 
+_MODES: Final = tuple(DeliveryMode)
+
+
 def _is_level_triggered(entry: int) -> bool:
     """Only fixed and lowest-priority interrupts can be: the others have no end of interrupt."""
     return bool(entry & _LEVEL_TRIGGERED) and entry >> 8 & 7 <= DeliveryMode.LOWEST_PRIORITY
 
 
-class IoApic:
+class IoApic(PlainDevice):
     """An `MmioDevice` at 0xfec00000.
 
     Inputs are asserted or not: a guest may program either polarity, which is stored and makes no difference.
@@ -41,12 +46,18 @@ class IoApic:
 
     __slots__ = ("_entries", "_id", "_lines", "_select", "_send")
 
+    FIELDS = Fields({"_id": bits(32), "_select": bits(8), "_entries": listed(bits(64), INPUTS), "_lines": bits(INPUTS)})
+
+    name: Final = "I/O APIC"
     gpa: Final = Gpa(BASE_ADDRESS)
     length: Final = PAGE_SIZE
 
     def __init__(self, send: Callable[[InterruptMessage], bool]) -> None:
         """`send` delivers a message to the local APICs and says whether one of them has taken it."""
         self._send = send
+        self.reset()
+
+    def reset(self) -> None:
         self._id = 0
         self._select = 0
         self._entries = [_MASKED] * INPUTS
@@ -80,7 +91,7 @@ class IoApic:
     def _deliver(self, entry: int) -> bool:
         return self._send(
             InterruptMessage(
-                mode=DeliveryMode(entry >> 8 & 7),
+                mode=_MODES[entry >> 8 & 7],
                 vector=entry & 0xFF,
                 destination=entry >> 56,
                 logical=bool(entry & _LOGICAL),
@@ -90,14 +101,14 @@ class IoApic:
 
     # MmioDevice
 
-    def load(self, vcpu: int, offset: int, size: int) -> int:
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         if offset == _SELECT:
             return self._select
         if offset == _WINDOW:
             return self._read_register(self._select) & (1 << 8 * size) - 1
         return 0
 
-    def store(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         if offset == _SELECT:
             self._select = value & 0xFF
         elif offset == _WINDOW:

@@ -23,10 +23,11 @@ SOURCE_OVERRIDES: Final[Mapping[int, int]] = {0: 2}
 class InterruptControllers:
     """All of them, and the interrupt lines for the devices."""
 
-    __slots__ = ("_asserted", "_lines", "io_apic", "local_apics", "pic")
+    __slots__ = ("_asserted", "_lines", "counters", "io_apic", "local_apics", "pic")
 
     def __init__(self, counters: TimeStampCounters, clock: Clock, timers: TimerQueue, signals: ProcessorSignals) -> None:
         """There are as many local APICs as `counters`."""
+        self.counters: Final = counters
         self.pic: Final = Pic8259Pair(self._pic_changed)
         self.io_apic: Final = IoApic(self._send)
         self.local_apics: Final = LocalApics(counters, clock, timers, signals, self.pic, self.io_apic.end_of_interrupt)
@@ -38,6 +39,7 @@ class InterruptControllers:
         """A new line to ISA IRQ `irq`, or from 16 on to the I/O APIC's input of this number. The lines of an IRQ are ORed."""
         if not 0 <= irq < INPUTS or irq == CASCADE_IRQ:
             raise ValueError(f"IRQ {irq}: there are 0 to {INPUTS - 1} without {CASCADE_IRQ}")
+        gsi = SOURCE_OVERRIDES.get(irq, irq)
         bit = 1 << self._lines
         self._lines += 1
 
@@ -48,14 +50,11 @@ class InterruptControllers:
                 return
             self._asserted[irq] = after
             if not before or not after:
-                self._drive(irq, asserted)
+                if irq < ISA_IRQS:
+                    self.pic.set_line(irq, asserted)
+                self.io_apic.set_line(gsi, asserted)
 
         return set_level
-
-    def _drive(self, irq: int, asserted: bool) -> None:
-        if irq < ISA_IRQS:
-            self.pic.set_line(irq, asserted)
-        self.io_apic.set_line(SOURCE_OVERRIDES.get(irq, irq), asserted)
 
     def _pic_changed(self) -> None:
         self.local_apics.external_changed()

@@ -1,16 +1,17 @@
 """The 8259A interrupt controllers of a PC: a master and a slave on its IR2 (Intel 8259A datasheet; ELCR: PIIX datasheet)."""
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Final
 
-import attrs
+from kev.state import FLAG, PART, Fields, State, bits, integers, listed
 
 _SPURIOUS: Final = 7
 """What a chip answers to an INTA cycle when nothing is requested."""
 _CASCADE: Final = 2
 """The master's input that the slave is on."""
 _LEVELS: Final = 8
+_MASTER_VECTORS: Final = 0x08
+_SLAVE_VECTORS: Final = 0x70
 
 _ICW1: Final = 0x10
 _ICW1_ICW4_FOLLOWS: Final = 0x01
@@ -25,46 +26,90 @@ _SLAVE_ELCR_WRITABLE: Final = 0xDE
 """So are the real-time clock and the coprocessor's error."""
 
 
-class _Expected(Enum):
+class _Expected:
     """What the next write to a chip's odd port is."""
 
-    ICW2 = 2
-    ICW3 = 3
-    ICW4 = 4
-    OCW1 = 1
+    OCW1: Final = 1
+    ICW2: Final = 2
+    ICW3: Final = 3
+    ICW4: Final = 4
 
 
-@attrs.define(eq=False, repr=False, slots=True)
 class Pic8259:
     """One 8259A. Interrupt levels are 0 to 7; sets of them are bits of an int."""
 
-    vector_base: int
-    cascade: int = 0
-    """The inputs with another 8259A behind them: they follow its INT."""
-    elcr: int = 0
-    """The level-triggered inputs. The others latch a rising edge until it is served."""
-    _imr: int = 0
-    _isr: int = 0
-    _edges: int = 0
-    _lines: int = 0
-    _lowest: int = 7
-    """The level of lowest priority; the next one has the highest."""
-    _auto_eoi: bool = False
-    _rotate_in_auto_eoi: bool = False
-    _special_mask: bool = False
-    _special_fully_nested: bool = False
-    _read_isr: bool = False
-    _polled: bool = False
-    _expected: _Expected = _Expected.OCW1
-    _single: bool = False
-    _icw4_follows: bool = False
+    __slots__ = (
+        "_auto_eoi",
+        "_edges",
+        "_expected",
+        "_icw4_follows",
+        "_imr",
+        "_isr",
+        "_lines",
+        "_lowest",
+        "_polled",
+        "_read_isr",
+        "_rotate_in_auto_eoi",
+        "_single",
+        "_special_fully_nested",
+        "_special_mask",
+        "cascade",
+        "elcr",
+        "vector_base",
+    )
+
+    _FIELDS: Final = Fields(
+        {
+            "vector_base": bits(8),
+            "elcr": bits(_LEVELS),
+            "_imr": bits(_LEVELS),
+            "_isr": bits(_LEVELS),
+            "_edges": bits(_LEVELS),
+            "_lines": bits(_LEVELS),
+            "_lowest": integers(0, _LEVELS - 1),
+            "_auto_eoi": FLAG,
+            "_rotate_in_auto_eoi": FLAG,
+            "_special_mask": FLAG,
+            "_special_fully_nested": FLAG,
+            "_read_isr": FLAG,
+            "_polled": FLAG,
+            "_expected": integers(_Expected.OCW1, _Expected.ICW4),
+            "_single": FLAG,
+            "_icw4_follows": FLAG,
+        }
+    )
+
+    def __init__(self, cascade: int = 0) -> None:
+        """`cascade`: the inputs with another 8259A behind them, which follow its INT."""
+        self.cascade: Final = cascade
+        self.reset(vector_base=0)
+
+    def reset(self, vector_base: int, elcr: int = 0) -> None:
+        """As firmware has initialised it; all inputs are low."""
+        self.vector_base = vector_base
+        self.elcr = elcr
+        """The level-triggered inputs. The others latch a rising edge until it is served."""
+        self._imr = self._isr = self._edges = self._lines = 0
+        self._lowest = 7
+        """The level of lowest priority; the next one has the highest."""
+        self._auto_eoi = self._rotate_in_auto_eoi = self._special_mask = self._special_fully_nested = False
+        self._read_isr = self._polled = False
+        self._expected = _Expected.OCW1
+        self._single = self._icw4_follows = False
+
+    def save(self) -> State:
+        return self._FIELDS.save(self)
+
+    def load(self, called: str, state: State) -> None:
+        self._FIELDS.load(self, called, state)
 
     @property
     def irr(self) -> int:
         """The interrupt request register."""
         return self._edges | self._lines & (self.elcr | self.cascade)
 
-    def set_line(self, level: int, asserted: bool) -> None:
+    def set_line(self, level: int, asserted: bool) -> bool:
+        """Says whether that can change INT: a masked input cannot."""
         bit = 1 << level
         if not asserted:
             self._lines &= ~bit
@@ -72,11 +117,12 @@ class Pic8259:
             self._lines |= bit
             if not (self.elcr | self.cascade) & bit:
                 self._edges |= bit
+        return not self._imr & bit
 
     def request(self) -> int | None:
         """The level that raises INT, or None while INT is low."""
-        requested = self.irr & ~self._imr
-        if not requested or self._expected is not _Expected.OCW1:
+        requested = (self._edges | self._lines & (self.elcr | self.cascade)) & ~self._imr
+        if not requested or self._expected != _Expected.OCW1:
             return None
         rank = self._highest_rank(requested)
         in_service = self._isr & ~self._imr if self._special_mask else self._isr
@@ -105,12 +151,12 @@ class Pic8259:
             self._write_ocw2(value)
 
     def write_odd(self, value: int) -> None:
-        if self._expected is _Expected.OCW1:
+        if self._expected == _Expected.OCW1:
             self._imr = value
-        elif self._expected is _Expected.ICW2:
+        elif self._expected == _Expected.ICW2:
             self.vector_base = value & 0xF8
             self._expected = self._after_icw3() if self._single else _Expected.ICW3
-        elif self._expected is _Expected.ICW3:
+        elif self._expected == _Expected.ICW3:
             self._expected = self._after_icw3()
         else:
             self._auto_eoi = bool(value & _ICW4_AUTO_EOI)
@@ -142,7 +188,7 @@ class Pic8259:
         self._icw4_follows = bool(icw1 & _ICW1_ICW4_FOLLOWS)
         self._expected = _Expected.ICW2
 
-    def _after_icw3(self) -> _Expected:
+    def _after_icw3(self) -> int:
         return _Expected.ICW4 if self._icw4_follows else _Expected.OCW1
 
     def _write_ocw2(self, value: int) -> None:
@@ -190,29 +236,49 @@ class Pic8259Pair:
     its line before the guest has programmed it.
     """
 
-    __slots__ = ("_changed", "_master", "_slave", "pending")
+    __slots__ = ("_changed", "_level_triggered", "_master", "_slave", "pending")
 
+    _FIELDS: Final = Fields({}, chips=listed(PART, 2))
+
+    name: Final = "8259 interrupt controllers"
     ports: Final[Sequence[range]] = (range(0x20, 0x22), range(0xA0, 0xA2), range(0x4D0, 0x4D2))
 
     def __init__(self, changed: Callable[[], None]) -> None:
         """`changed` is called whenever `pending` has changed."""
-        self._master: Final = Pic8259(vector_base=0x08, cascade=1 << _CASCADE)
-        self._slave: Final = Pic8259(vector_base=0x70)
+        self._master: Final = Pic8259(cascade=1 << _CASCADE)
+        self._slave: Final = Pic8259()
         self._changed = changed
+        self._level_triggered = 0
+        """The slave's inputs that PCI interrupts go to."""
         self.pending: int | None = None
         """The vector that an INTA cycle would return, or None while INT is low."""
+        self.reset()
+
+    def reset(self) -> None:
+        self._master.reset(_MASTER_VECTORS)
+        self._slave.reset(_SLAVE_VECTORS, self._level_triggered)
+        self._update()
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, chips=[self._master.save(), self._slave.save()])
+
+    def load(self, state: State) -> None:
+        """Nobody is told that `pending` has changed: who cares for it is loaded afterwards."""
+        master, slave = self._FIELDS.load(self, self.name, state)["chips"]
+        self._master.load(f"{self.name}, master", master)
+        self._slave.load(f"{self.name}, slave", slave)
+        self.pending = self._find_pending()
 
     def set_line(self, irq: int, asserted: bool) -> None:
         """Sets the level of an input, 0 to 15 but for 2."""
-        if irq < _LEVELS:
-            self._master.set_line(irq, asserted)
-        else:
-            self._slave.set_line(irq - _LEVELS, asserted)
-        self._update()
+        chip = self._master if irq < _LEVELS else self._slave
+        if chip.set_line(irq % _LEVELS, asserted):
+            self._update()
 
     def set_level_triggered(self, irq: int) -> None:
         """What firmware does with the ELCR for an input that PCI interrupts go to, 8 to 15 but for 8 and 13."""
-        self._slave.elcr |= 1 << irq - _LEVELS & _SLAVE_ELCR_WRITABLE
+        self._level_triggered |= 1 << irq - _LEVELS & _SLAVE_ELCR_WRITABLE
+        self._slave.elcr |= self._level_triggered
 
     def acknowledge(self, vector: int) -> None:
         """The INTA cycle: the processor has taken `vector`.
@@ -257,16 +323,17 @@ class Pic8259Pair:
         return self._slave if port & 0x80 else self._master
 
     def _update(self) -> None:
+        self._set_pending(self._find_pending())
+
+    def _find_pending(self) -> int | None:
         slave = self._slave.request()
         self._master.set_line(_CASCADE, slave is not None)
         master = self._master.request()
         if master is None:
-            pending = None
-        elif master == _CASCADE and slave is not None:
-            pending = self._slave.vector_base + slave
-        else:
-            pending = self._master.vector_base + master
-        self._set_pending(pending)
+            return None
+        if master == _CASCADE and slave is not None:
+            return self._slave.vector_base + slave
+        return self._master.vector_base + master
 
     def _set_pending(self, vector: int | None) -> None:
         if vector != self.pending:

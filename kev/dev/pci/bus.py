@@ -2,7 +2,9 @@
 
 from typing import Final, Protocol
 
+from kev.dev.base import PlainDevice
 from kev.dev.buses.claims import DeviceConflict
+from kev.state import Fields, State, bits
 
 DEVICES: Final = 32
 """How many there can be."""
@@ -22,6 +24,9 @@ _DWORD: Final = 0xFFFF_FFFF
 class PciConfiguration(Protocol):
     """The configuration space of one function: 64 registers of 32 bits."""
 
+    def withdraw(self) -> None:
+        """Does not respond in memory, until the function is loaded or written to."""
+
     def read(self, register: int) -> int:
         """The register at offset `register`, a multiple of 4."""
 
@@ -29,18 +34,33 @@ class PciConfiguration(Protocol):
         """Writes those bits of a register that `mask` has: whole bytes."""
 
 
-class PciBus:
-    """Devices with one function each. Whatever else a guest selects is not there, and reads as all ones."""
+class PciBus(PlainDevice):
+    """Devices with one function each. Whatever else a guest selects is not there, and reads as all ones.
 
+    The functions are devices of their own.
+    """
+
+    FIELDS = Fields({"_address": bits(32)})
+
+    name: Final = "PCI configuration"
     ports: Final = (range(_CONFIG_ADDRESS, _CONFIG_ADDRESS + 4), range(_CONFIG_DATA, _CONFIG_DATA + 4))
     wide_ports: Final = ports
 
     __slots__ = ("_address", "_functions")
 
     def __init__(self) -> None:
-        self._address = 0
+        self.reset()
         self._functions: Final[dict[int, PciConfiguration]] = {}
         """By the address of register 0."""
+
+    def reset(self) -> None:
+        self._address = 0
+
+    def load(self, state: State) -> None:
+        """The functions, which are loaded afterwards, do not respond in memory until then: they may have changed places."""
+        super().load(state)
+        for function in self._functions.values():
+            function.withdraw()
 
     def attach(self, device: int, function: PciConfiguration) -> None:
         """Puts `function` on the bus as function 0 of device number `device`, 0 to 31. DeviceConflict if there is one."""

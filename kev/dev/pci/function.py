@@ -7,6 +7,7 @@ from typing import Final, Protocol
 import attrs
 
 from kev.dev.base import InterruptLine
+from kev.state import FLAG, PART, Fields, State, StateError, bits, listed, optional
 
 
 class ConfigurationRegister:
@@ -50,7 +51,14 @@ class PciIdentity:
 
 
 class PciMemory(Protocol):
-    """Memory space of a function, which is where its base address register says."""
+    """Memory space of a function, which is where its base address register says. It is reset, saved and loaded as a `Device` is."""
+
+    def reset(self) -> None: ...
+
+    def save(self) -> State: ...
+
+    def load(self, base: int | None, state: State) -> None:
+        """Is at `base`, as `place` says, or was moved to where it does not respond."""
 
     @property
     def length(self) -> int:
@@ -81,12 +89,20 @@ class InterruptPin:
 
 
 class PciFunction:
-    """A function as firmware leaves it: its memory has an address and it responds, as a bus master too."""
+    """A function as firmware leaves it: its memory has an address and it responds, as a bus master too.
 
-    __slots__ = ("_base_address", "_interrupt", "_interrupting", "_registers", "_writable")
+    It is one `Device` with what is in its memory.
+    """
 
-    def __init__(self, identity: PciIdentity, capabilities: Sequence[bytes] = (), interrupt: InterruptPin | None = None) -> None:
+    __slots__ = ("_base_address", "_interrupt", "_interrupting", "_left_by_firmware", "_registers", "_writable", "name")
+
+    _FIELDS: Final = Fields({"_registers": listed(bits(32), _SIZE // 4), "_interrupting": FLAG}, memory=optional(PART))
+
+    def __init__(
+        self, name: str, identity: PciIdentity, capabilities: Sequence[bytes] = (), interrupt: InterruptPin | None = None
+    ) -> None:
         """`capabilities`: each with the id first and a byte for the link that follows it. Their lengths are multiples of 4."""
+        self.name: Final = name
         space = bytearray(_SIZE)
         _IDENTITY.pack_into(
             space,
@@ -101,13 +117,41 @@ class PciFunction:
         _link(space, capabilities)
         if interrupt is not None:
             space[ConfigurationRegister.INTERRUPT : ConfigurationRegister.INTERRUPT + 2] = interrupt.irq, _PIN_A
-        self._registers: Final[list[int]] = list(struct.unpack(f"<{_SIZE // 4}I", space))
+        self._registers: list[int] = list(struct.unpack(f"<{_SIZE // 4}I", space))
         self._writable: Final = {ConfigurationRegister.COMMAND: Command.INTERRUPT_DISABLE, ConfigurationRegister.INTERRUPT: 0xFF}
         self._interrupt: Final = interrupt
         self._interrupting = False
         self._base_address: BaseAddress | None = None
         if capabilities:
             self._registers[ConfigurationRegister.COMMAND >> 2] |= _STATUS_CAPABILITIES
+        self._left_by_firmware = tuple(self._registers)
+
+    def reset(self) -> None:
+        self._registers = list(self._left_by_firmware)
+        self._interrupting = False
+        if self._base_address is not None:
+            self._base_address.memory.reset()
+        self._drive_interrupt()
+        self._place_memory()
+
+    def save(self) -> State:
+        memory = None if self._base_address is None else self._base_address.memory.save()
+        return self._FIELDS.save(self, memory=memory)
+
+    def load(self, state: State) -> None:
+        memory = self._FIELDS.load(self, self.name, state)["memory"]
+        self._check_registers()
+        if (memory is None) is not (self._base_address is None):
+            raise StateError(self.name, "memory", memory, "there if the function has memory, and only then")
+        if self._base_address is not None:
+            self._base_address.memory.load(self._memory_base(self._base_address), memory)
+        self._drive_interrupt()
+
+    def _check_registers(self) -> None:
+        """StateError if a bit that cannot be written is another one than firmware has left."""
+        for index, (value, left) in enumerate(zip(self._registers, self._left_by_firmware, strict=True)):
+            if (value ^ left) & ~self._writable.get(4 * index, 0):
+                raise StateError(self.name, f"register {4 * index:#x}", value, f"{left:#x} but for what can be written")
 
     def map(self, base_address: BaseAddress) -> None:
         """Gives the function its memory."""
@@ -117,6 +161,7 @@ class PciFunction:
         self._writable[ConfigurationRegister.COMMAND] |= Command.MEMORY | Command.BUS_MASTER
         self._registers[register >> 2] = base_address.address
         self._registers[ConfigurationRegister.COMMAND >> 2] |= Command.MEMORY | Command.BUS_MASTER
+        self._left_by_firmware = tuple(self._registers)
         self._place_memory()
 
     @property
@@ -134,6 +179,10 @@ class PciFunction:
         self._drive_interrupt()
 
     # PciConfiguration
+
+    def withdraw(self) -> None:
+        if self._base_address is not None:
+            self._base_address.memory.place(None)
 
     def read(self, register: int) -> int:
         value = self._registers[register >> 2]
@@ -154,8 +203,12 @@ class PciFunction:
 
     def _place_memory(self) -> None:
         if self._base_address is not None:
-            address = self._registers[(ConfigurationRegister.BASE_ADDRESS >> 2) + self._base_address.index]
-            self._base_address.memory.place(address if self._command & Command.MEMORY else None)
+            self._base_address.memory.place(self._memory_base(self._base_address))
+
+    def _memory_base(self, base_address: BaseAddress) -> int | None:
+        """Where the function's memory is; None while it does not respond."""
+        address = self._registers[(ConfigurationRegister.BASE_ADDRESS >> 2) + base_address.index]
+        return address if self._command & Command.MEMORY else None
 
     def _drive_interrupt(self) -> None:
         if self._interrupt is not None:

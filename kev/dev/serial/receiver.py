@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from kev.clock import Clock, Timer, TimerQueue
+from kev.clock import TIMER, Clock, Timer, TimerQueue
+from kev.state import FLAG, NUMBERS, Fields, State, StateError, integers
+from kev.subscribers import Subscribers
 
 FIFO_DEPTH: Final = 16
 FRAME_NANOSECONDS: Final = 10 * 1_000_000_000 // 115_200
@@ -24,19 +26,45 @@ class SerialReceiver:
 
     __slots__ = ("_arrived", "_backlog", "_clock", "_connected", "_depth", "_fifo", "_from_host", "_timer", "_timers", "taken")
 
+    _FIELDS: Final = Fields(
+        {
+            "_fifo": NUMBERS,
+            "_from_host": integers(0, FIFO_DEPTH),
+            "_backlog": NUMBERS,
+            "_depth": integers(1, FIFO_DEPTH),
+            "_connected": FLAG,
+        },
+        timer=TIMER,
+    )
+
     def __init__(self, clock: Clock, timers: TimerQueue, arrived: Callable[[], None]) -> None:
         """`arrived` is called when bytes from the host have come into the FIFO."""
-        self.taken: Callable[[], None] | None = None
-        """Called when the FIFO has taken bytes from the host."""
+        self.taken: Final[Subscribers[[]]] = Subscribers()
+        """Are told when the FIFO has taken bytes from the host."""
         self._clock = clock
         self._timers = timers
         self._arrived = arrived
+        self._timer: Timer | None = None
+        self.switch_on()
+
+    def switch_on(self) -> None:
+        """What switching the power on does: what the host has sent before is gone."""
         self._fifo: deque[int] = deque()
         self._from_host = 0  # How many bytes at the end of the FIFO came from the host; those before them were looped back.
         self._backlog: deque[int] = deque()
         self._depth = 1
         self._connected = True
-        self._timer: Timer | None = None
+        self._stop_timer()
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, timer=self._timer)
+
+    def load(self, called: str, state: State) -> None:
+        self._stop_timer()
+        timer = self._FIELDS.load(self, called, state)["timer"]
+        if not self._from_host <= len(self._fifo) <= self._depth:
+            raise StateError(called, "fifo", bytes(self._fifo), f"{self._from_host} to {self._depth} bytes")
+        self._timer = self._timers.restore(timer, self._fill)
 
     def __len__(self) -> int:
         """How many bytes the guest can read."""
@@ -96,9 +124,13 @@ class SerialReceiver:
         self._from_host = 0
 
     def _fill_after(self, nanoseconds: int) -> None:
+        self._stop_timer()
+        self._timer = self._timers.at(self._clock.now() + nanoseconds, self._fill)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timers.cancel(self._timer)
-        self._timer = self._timers.at(self._clock.now() + nanoseconds, self._fill)
+            self._timer = None
 
     def _fill(self) -> None:
         self._timer = None
@@ -107,5 +139,4 @@ class SerialReceiver:
             self._fifo.extend(self._backlog.popleft() for _ in range(count))
             self._from_host += count
             self._arrived()
-            if self.taken is not None:
-                self.taken()
+            self.taken()

@@ -4,14 +4,18 @@ Sending takes no time, so the transmitter is always empty. What the host sends i
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 from kev.clock import Clock, TimerQueue
 from kev.dev.base import InterruptLine
 from kev.dev.serial.receiver import FIFO_DEPTH, SerialReceiver
+from kev.dev.surroundings import Surroundings
+from kev.state import FLAG, PART, Fields, State, bits, integers
+from kev.subscribers import Subscribers
 
 COM1: Final = 0x3F8
-"""The first port of the PC's first serial port; its interrupt is ISA line 4."""
+"""The first port of the PC's first serial port."""
+_COM1_IRQ: Final = 4
 
 
 # Plain numbers and not enumerations: a port access has less time than one operation on an IntFlag takes.
@@ -91,7 +95,25 @@ class SerialPort:
         "_transmit",
         "_transmitter_empty_pending",
         "_trigger_level",
+        "name",
         "ports",
+    )
+
+    _FIELDS: Final = Fields(
+        {
+            "_divisor": bits(16),
+            "_line_control": bits(8),
+            "_line_status": bits(8),
+            "_modem_control": bits(5),
+            "_modem_status": bits(8),
+            "_scratch": bits(8),
+            "_interrupt_enable": bits(4),
+            "_interrupt_asserted": FLAG,
+            "_transmitter_empty_pending": FLAG,
+            "_fifo_enabled": FLAG,
+            "_trigger_level": integers(1, FIFO_DEPTH),
+        },
+        receiver=PART,
     )
 
     def __init__(
@@ -100,13 +122,24 @@ class SerialPort:
         interrupt: InterruptLine,
         clock: Clock,
         timers: TimerQueue,
+        name: str = "COM1",
         base: int = COM1,
     ) -> None:
         """`transmit` is called with every byte that the guest sends. `base` is a multiple of 8."""
+        self.name: Final = name
         self.ports: Final = (range(base, base + 8),)
         self._transmit = transmit
         self._interrupt = interrupt
         self._receiver: Final = SerialReceiver(clock, timers, self._receiver_changed)
+        self.reset()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        """COM1."""
+        return cls(machine.console.put, machine.line(_COM1_IRQ), machine.clock, machine.timers)
+
+    def reset(self) -> None:
+        self._receiver.switch_on()
         self._divisor = 12  # 9600 baud, as a BIOS leaves it.
         self._line_control = 0
         self._line_status = _TRANSMITTER_IDLE
@@ -118,7 +151,17 @@ class SerialPort:
         self._transmitter_empty_pending = False
         self._fifo_enabled = False
         self._trigger_level = 1
-        self._sends_at_once = True
+        self._update_sends_at_once()
+        self._interrupt(False)
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, receiver=self._receiver.save())
+
+    def load(self, state: State) -> None:
+        receiver = self._FIELDS.load(self, self.name, state)["receiver"]
+        self._receiver.load(f"{self.name}, receiver", receiver)
+        self._update_sends_at_once()
+        self._interrupt(self._interrupt_asserted)
 
     # The host's side
 
@@ -131,9 +174,10 @@ class SerialPort:
         """How many bytes the host has sent and the port has not taken yet: whoever sends can wait until it shrinks."""
         return self._receiver.backlog
 
-    def call_when_taken(self, callback: Callable[[], None] | None) -> None:
-        """Has `callback` called whenever the port has taken some of the backlog, until there is another callback or None."""
-        self._receiver.taken = callback
+    @property
+    def taken(self) -> Subscribers[[]]:
+        """Are told when the port has taken some of the backlog."""
+        return self._receiver.taken
 
     # The guest's side
 

@@ -6,13 +6,16 @@ Commands take no time: a disk is never busy, and its data is there as soon as th
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Self
 
-from kev.dev.base import InterruptLine
-from kev.dev.storage.block_device import SECTOR_SIZE, BlockBackend
+from kev.dev.base import InterruptLine, PlainDevice
+from kev.dev.block_device import SECTOR_SIZE, BlockBackend
 from kev.dev.storage.ide_identify import DEFAULT_GEOMETRY, LARGEST_MULTIPLE, MOST_SECTORS, Geometry, identify_device
+from kev.dev.surroundings import Surroundings
 from kev.errors import KevError
+from kev.state import BYTES, FLAG, Fields, State, StateError, bits, converted, integers, listed, octets, optional
 
+_IRQ: Final = 14
 _COMMAND_BLOCK: Final = 0x1F0
 _CONTROL: Final = 0x3F6
 """Written: device control. Read: the status, without acknowledging the interrupt."""
@@ -58,12 +61,17 @@ class _CommandFailed(Exception):
         self.error = error
 
 
-class EmptyIdeChannel:
+class EmptyIdeChannel(PlainDevice):
     """A secondary channel without disks: no status bit is ever set, so that whoever waits for the end of BUSY goes on."""
 
+    name: Final = "secondary IDE channel"
     ports: Final = (range(0x170, 0x178), range(0x376, 0x377))
 
     __slots__ = ()
+
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls()
 
     def read_port(self, port: int, size: int) -> int:
         return 0
@@ -72,9 +80,31 @@ class EmptyIdeChannel:
         pass
 
 
-class IdeChannel:
-    """The registers that both disks share, and the transfer that the selected one is at."""
+_GEOMETRY: Final = converted(listed(integers(1, 0xFF), 2), list, lambda numbers: Geometry(*numbers))
 
+
+class IdeChannel(PlainDevice):
+    """The registers that both disks share, and the transfer that the selected one is at. The disks' contents are not its state."""
+
+    FIELDS = Fields(
+        {
+            "_active": optional(integers(0, 1)),
+            "_block": BYTES,
+            "_block_sectors": integers(0, LARGEST_MULTIPLE),
+            "_control": bits(8),
+            "_error": bits(8),
+            "_geometry": listed(_GEOMETRY, 2),
+            "_interrupt_pending": FLAG,
+            "_is_write": FLAG,
+            "_lba": integers(0, MOST_SECTORS),
+            "_multiple": listed(integers(0, LARGEST_MULTIPLE), 2),
+            "_position": integers(0, LARGEST_MULTIPLE * SECTOR_SIZE),
+            "_registers": octets(8),
+            "_remaining": integers(0, 256),
+        }
+    )
+
+    name: Final = "primary IDE channel"
     ports: Final = (range(_COMMAND_BLOCK, _COMMAND_BLOCK + 8), range(_CONTROL, _CONTROL + 1))
     wide_ports: Final = (range(_COMMAND_BLOCK, _COMMAND_BLOCK + 1),)
 
@@ -101,13 +131,6 @@ class IdeChannel:
         """`disks`: device 0 and device 1; None is a disk that is not there."""
         self._disks: Final = (*disks, None, None)[:2]
         self._interrupt = interrupt
-        self._interrupt_pending = False
-        self._active: BlockBackend | None = None
-        """The disk that has had the last command: the guest may select the other one while it transfers."""
-        self._control = 0
-        self._multiple = [LARGEST_MULTIPLE] * len(self._disks)
-        self._geometry = [DEFAULT_GEOMETRY] * len(self._disks)
-        self._registers = bytearray(8)
         self._commands: Final[dict[int, Callable[[BlockBackend], None]]] = {
             0x10: self._do_nothing,  # RECALIBRATE
             0x20: self._read_sectors,
@@ -132,9 +155,30 @@ class IdeChannel:
             0xEC: self._identify,
             0xEF: self._do_nothing,  # SET FEATURES
         }
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
+    @classmethod
+    def built_for(cls, machine: Surroundings) -> Self:
+        return cls(machine.ide_disks, machine.line(_IRQ))
+
+    def reset(self) -> None:
+        self._active: int | None = None
+        """The disk that has had the last command: the guest may select the other one while it transfers."""
+        self._control = 0
+        self._multiple = [LARGEST_MULTIPLE] * len(self._disks)
+        self._geometry = [DEFAULT_GEOMETRY] * len(self._disks)
+        self._registers = bytearray(8)
+        self._reset_by_software()
+
+    def load(self, state: State) -> None:
+        super().load(state)
+        if self._block and (self._active is None or self._disks[self._active] is None):
+            raise StateError(self.name, "active", self._active, "the number of a disk, since there is a transfer")
+        if self._position > len(self._block) or len(self._block) > LARGEST_MULTIPLE * SECTOR_SIZE:
+            raise StateError(self.name, "block", bytes(self._block), f"{self._position} bytes or more, of 16 sectors at most")
+        self._set_interrupt(self._interrupt_pending)
+
+    def _reset_by_software(self) -> None:
         """Leaves the signature of a disk in the registers (section 9.12)."""
         self._end_transfer()
         self._error = _DIAGNOSTIC_PASSED
@@ -184,7 +228,7 @@ class IdeChannel:
     def _write_control(self, value: int) -> None:
         self._control = value
         if value & _SOFTWARE_RESET:
-            self._reset()
+            self._reset_by_software()
         self._set_interrupt(self._interrupt_pending)
 
     def _set_interrupt(self, pending: bool) -> None:
@@ -197,7 +241,7 @@ class IdeChannel:
         disk = self._selected()
         if disk is None and not self._stands_in:
             return
-        self._active = disk
+        self._active = None if disk is None else self._device
         self._end_transfer()
         self._error = 0
         self._set_interrupt(False)
@@ -218,7 +262,7 @@ class IdeChannel:
         raise _CommandFailed(_ERROR_ABORTED)
 
     def _diagnose(self, disk: BlockBackend) -> None:
-        self._reset()
+        self._reset_by_software()
 
     def _do_nothing(self, disk: BlockBackend) -> None:
         pass
@@ -337,7 +381,8 @@ class IdeChannel:
 
     def _finish_block(self) -> None:
         """The guest has read or written the whole block: on to the next one, if there is one."""
-        disk, block, is_write = self._active, self._block, self._is_write
+        block, is_write = self._block, self._is_write
+        disk = None if self._active is None else self._disks[self._active]
         assert disk is not None, "only a command begins a transfer"
         try:
             if is_write:

@@ -3,7 +3,7 @@
 import struct
 from typing import Final, NamedTuple
 
-from kev.dev.storage.block_device import SECTOR_SIZE
+from kev.dev.block_device import SECTOR_SIZE
 
 LARGEST_MULTIPLE: Final = 16
 """How many sectors READ MULTIPLE and WRITE MULTIPLE can transfer per interrupt."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kev.dev.storage.block_device import SECTOR_SIZE
+from kev.dev.block_device import SECTOR_SIZE
 from kev.errors import KevError
 
 

@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from kev.dev.storage.block_device import SECTOR_SIZE
+from kev.dev.block_device import SECTOR_SIZE
 from kev.pager.source import SynchronousSource, read_exactly
+from kev.state import BYTES, Fields, State, StateError, bits, listed
 
 
 class SourceDisk:
@@ -12,6 +13,9 @@ class SourceDisk:
     What the last sector has behind the end of the source is zero.
     """
 
+    _FIELDS: Final = Fields({}, sectors=listed(bits(64)), contents=listed(BYTES))
+
+    name: Final = "boot disk"
     writable: Final = True
 
     __slots__ = ("_source", "_written", "size")
@@ -36,3 +40,21 @@ class SourceDisk:
             self._written[(offset + start) // SECTOR_SIZE] = bytes(data[start : start + SECTOR_SIZE])
 
     def flush(self) -> None: ...
+
+    def reset(self) -> None:
+        """What was written is gone: the disk is as it was when the machine was made."""
+        self._written.clear()
+
+    def save(self) -> State:
+        """The sectors that were written, and not the source."""
+        return self._FIELDS.save(self, sectors=list(self._written), contents=list(self._written.values()))
+
+    def load(self, state: State) -> None:
+        parts = self._FIELDS.load(self, self.name, state)
+        sectors, contents = parts["sectors"], parts["contents"]
+        if len(sectors) != len(contents) or max(sectors, default=0) * SECTOR_SIZE > self.size:
+            raise StateError(self.name, "sectors", sectors, f"{len(contents)} numbers of sectors of {self.size} bytes")
+        if any(len(content) != SECTOR_SIZE for content in contents):
+            raise StateError(self.name, "contents", contents, f"{SECTOR_SIZE} bytes each")
+        self._written.clear()
+        self._written.update(zip(sectors, map(bytes, contents), strict=True))

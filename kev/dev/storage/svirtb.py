@@ -11,8 +11,9 @@ from typing import Final
 from kev import log
 from kev.addressing import MIB, PAGE_SIZE, Gpa
 from kev.dev.base import DeviceError, GuestMemory
-from kev.dev.storage.block_device import SECTOR_SIZE, BlockBackend
+from kev.dev.block_device import SECTOR_SIZE, BlockBackend
 from kev.errors import KevError
+from kev.state import Fields, State, octets
 
 SVIRTB_GPA: Final = Gpa(0xCAFE_0000)
 
@@ -30,7 +31,9 @@ READ: Final = 0
 WRITE: Final = 1
 
 _REGISTER: Final = struct.Struct("<I")
+_ALL_REGISTERS: Final = struct.Struct("<6I")
 _REQUEST: Final = struct.Struct("<QQQI4x")
+_READY_BYTES: Final = _REGISTER.pack(READY)
 _LARGEST_QUEUE: Final = 1 << 16
 _MOST_BYTES: Final = 64 * MIB
 """What one write to the head register may transfer: the guest cannot keep the machine busy with one instruction."""
@@ -39,6 +42,9 @@ _MOST_BYTES: Final = 64 * MIB
 class SimpleVirtioBlock:
     """The device. A request that makes no sense puts its status to RESET, and it serves nothing until the driver resets it."""
 
+    _FIELDS: Final = Fields({}, registers=octets(len(_REGISTERS) * _REGISTER.size))
+
+    name: Final = "svirtb"
     gpa: Final = SVIRTB_GPA
     length: Final = PAGE_SIZE
 
@@ -49,31 +55,33 @@ class SimpleVirtioBlock:
         self.page: Final = page
         self._disk = disk
         self._memory = memory
-        self._reset()
+        self.reset()
 
-    def load(self, vcpu: int, offset: int, size: int) -> int:
+    def reset(self) -> None:
+        self.page[:] = bytes(PAGE_SIZE)
+        self._set(STATUS, MAGIC)
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, registers=self.page[: _REGISTERS.stop])
+
+    def load(self, state: State) -> None:
+        self.page[: _REGISTERS.stop] = self._FIELDS.load(self, self.name, state)["registers"]
+
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         return int.from_bytes(self.page[offset : offset + size], "little")
 
-    def store(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         if size != 4 or offset not in _REGISTERS:
             raise DeviceError(f"svirtb: the guest writes {value:#x}, {size} bytes at offset {offset:#x}: no register")
         if offset == STATUS and value == RESET:
-            self._reset()
-        elif offset == QUEUE_HEAD and self._get(STATUS) == READY:
+            self.reset()
+        elif offset == QUEUE_HEAD and self.page[: _REGISTER.size] == _READY_BYTES:
             self._ring(value)
         elif offset != QUEUE_TAIL:
             self._set(offset, value)
 
-    def _get(self, register: int) -> int:
-        (value,) = _REGISTER.unpack_from(self.page, register)
-        return int(value)
-
     def _set(self, register: int, value: int) -> None:
         _REGISTER.pack_into(self.page, register, value)
-
-    def _reset(self) -> None:
-        self.page[:] = bytes(PAGE_SIZE)
-        self._set(STATUS, MAGIC)
 
     def _ring(self, head: int) -> None:
         """The driver writes the head register: whatever it asks for is served, or it is told to reset the device."""
@@ -88,18 +96,18 @@ class SimpleVirtioBlock:
 
         The tail follows every one of them, so that the access can be repeated when a page is absent: what was served stays served.
         """
-        size = self._get(QUEUE_SIZE)
+        _, size, queue_high, queue_low, _, tail = _ALL_REGISTERS.unpack_from(self.page)
         if head >= size or size > _LARGEST_QUEUE:
             raise DeviceError(f"the head moves to {head} in a queue of {size} entries; the limit is {_LARGEST_QUEUE}")
-        transferred = 0
-        while (tail := self._get(QUEUE_TAIL)) != head:
-            transferred += self._serve(tail, _MOST_BYTES - transferred)
-            self._set(QUEUE_TAIL, (tail + 1) % size)
-        self._set(QUEUE_HEAD, head)
+        left = _MOST_BYTES
+        while tail != head:
+            left -= self._serve(tail, queue_high << 32 | queue_low, left)
+            tail = (tail + 1) % size
+            _REGISTER.pack_into(self.page, QUEUE_TAIL, tail)
+        _REGISTER.pack_into(self.page, QUEUE_HEAD, head)
 
-    def _serve(self, index: int, most: int) -> int:
-        """Serves one request; returns how many bytes it was about, of `most` that it may be."""
-        queue = self._get(QUEUE_ADDRESS_HIGH) << 32 | self._get(QUEUE_ADDRESS_LOW)
+    def _serve(self, index: int, queue: int, most: int) -> int:
+        """Serves one request of the ring at `queue`; returns how many bytes it was about, of `most` that it may be."""
         entry = self._memory.read(Gpa(queue + index * _REQUEST.size), _REQUEST.size)
         gpa, length, sector, command = _REQUEST.unpack(entry)
         offset = sector * SECTOR_SIZE
@@ -110,12 +118,9 @@ class SimpleVirtioBlock:
         if not transferred:
             return 0
         if command == READ:
-            self._memory.write(Gpa(gpa), self._read_disk(offset, transferred))
+            buffer = bytearray(transferred)
+            self._disk.read_into(offset, memoryview(buffer))
+            self._memory.write(Gpa(gpa), bytes(buffer))
         else:
             self._disk.write(offset, self._memory.read(Gpa(gpa), transferred))
         return transferred
-
-    def _read_disk(self, offset: int, length: int) -> bytes:
-        buffer = bytearray(length)
-        self._disk.read_into(offset, memoryview(buffer))
-        return bytes(buffer)

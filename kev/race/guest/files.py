@@ -8,11 +8,12 @@ from typing import NamedTuple
 from zlib import crc32
 
 from kev.boot.base import Module
+from kev.dev.storage.drive import Drive, DriveKind
 from kev.dev.storage.overlay_disk import OverlayDisk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
-from kev.machine.builder import Drive, DriveKind, MachineError
+from kev.machine.builder import MachineError
 from kev.pager.source import FileSource, SynchronousSource, read_exactly
 from kev.race.guest.source import MemorySource
 from kev.spec.machine_spec import MachineSpec

@@ -8,6 +8,7 @@ from kev.dev.clocks.time_stamp_counter import TimeStampCounter
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
 from kev.dev.interrupts.local_apic.timer import ApicTimer, TimerMode
 from kev.dev.interrupts.local_apic.wiring import ExternalInterrupts, ProcessorSignals
+from kev.state import FLAG, PART, Fields, State, bits, converted, listed, wide
 
 LOWEST_VECTOR: Final = 16
 """Vectors below are illegal: they belong to exceptions."""
@@ -35,6 +36,9 @@ class Lvt(IntEnum):
     ERROR = 5
 
 
+_VECTORS: Final = wide(32)
+"""A set of vectors."""
+
 LVT_WRITABLE: Final = (0x7_00FF, 0x1_07FF, 0x1_07FF, 0x1_A7FF, 0x1_A7FF, 0x1_00FF)
 
 
@@ -44,6 +48,9 @@ class ApicError(IntFlag):
     SEND_ILLEGAL_VECTOR = 1 << 5
     RECEIVE_ILLEGAL_VECTOR = 1 << 6
     ILLEGAL_REGISTER = 1 << 7
+
+
+_ERRORS: Final = converted(bits(8), int, ApicError)
 
 
 class LocalApic:
@@ -74,6 +81,25 @@ class LocalApic:
         "tpr",
     )
 
+    _FIELDS: Final = Fields(
+        {
+            "_errors": _ERRORS,
+            "_external_requested": FLAG,
+            "_spurious": bits(10),
+            "base": bits(40),
+            "destination_format": bits(4),
+            "error_status": _ERRORS,
+            "interrupt_command": bits(64),
+            "irr": _VECTORS,
+            "isr": _VECTORS,
+            "logical_destination": bits(8),
+            "lvt": listed(bits(19), len(Lvt)),
+            "tmr": _VECTORS,
+            "tpr": bits(8),
+        },
+        timer=PART,
+    )
+
     def __init__(
         self,
         vcpu: int,
@@ -83,22 +109,39 @@ class LocalApic:
         signals: ProcessorSignals,
         external: ExternalInterrupts,
     ) -> None:
-        """As the firmware of a PC leaves it: vCPU 0 takes the 8259's interrupts through LINT0 ("virtual wire mode")."""
         self.id: Final = vcpu
         self.timer: Final = ApicTimer(counter, clock, timers, self._timer_expired)
-        counter.on_change = self.timer.follow_counter
+        counter.changed.subscribe(self.timer.follow_counter)
         self._signals = signals
         self._external = external
         self._external_wired: Final = vcpu == 0
-        self.base = BASE_ADDRESS | BASE_ENABLE | (BASE_BSP if vcpu == 0 else 0)
-        """IA32_APIC_BASE."""
         self.pending: int | None = None
         """The vector that the processor should take as soon as it can, or None."""
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """As the firmware of a PC leaves it: vCPU 0 takes the 8259's interrupts through LINT0 ("virtual wire mode")."""
+        self.base = BASE_ADDRESS | BASE_ENABLE | (BASE_BSP if self.id == 0 else 0)
+        """IA32_APIC_BASE."""
         self._reset_registers()
         if self._external_wired:
             self._spurious |= _SPURIOUS_ENABLE
             self.lvt[Lvt.LINT0] = DeliveryMode.EXTINT << 8
             self.lvt[Lvt.LINT1] = DeliveryMode.NMI << 8
+
+    def switch_on(self) -> None:
+        """What switching the power on does."""
+        self._set_up()
+        self.update()
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, timer=self.timer.save())
+
+    def load(self, called: str, state: State) -> None:
+        """The processor is told of what it should take now."""
+        timer = self._FIELDS.load(self, called, state)["timer"]
+        self.timer.load(f"{called}, timer", timer)
+        self.update()
 
     def _reset_registers(self) -> None:
         self.irr = 0

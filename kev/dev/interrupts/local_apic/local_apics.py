@@ -29,6 +29,7 @@ from kev.dev.interrupts.local_apic.registers import (
 )
 from kev.dev.interrupts.local_apic.wiring import ExternalInterrupts, ProcessorSignals
 from kev.exits import GENERAL_PROTECTION, GuestException
+from kev.state import FLAG, PART, Fields, State, check_count, listed
 
 IA32_APIC_BASE: Final = 0x1B
 IA32_TSC_DEADLINE: Final = 0x6E0
@@ -55,6 +56,9 @@ class LocalApics:
 
     __slots__ = ("_absence_noted", "_apics", "_end_of_interrupt", "_external", "_external_asserted")
 
+    _FIELDS: Final = Fields({"_external_asserted": FLAG, "_absence_noted": FLAG}, apics=listed(PART))
+
+    name: Final = "local APICs"
     msrs: Final[Sequence[range]] = (
         range(IA32_APIC_BASE, IA32_APIC_BASE + 1),
         range(IA32_TSC_DEADLINE, IA32_TSC_DEADLINE + 1),
@@ -78,6 +82,20 @@ class LocalApics:
         self._external_asserted = False
         self._end_of_interrupt = end_of_interrupt
         self._absence_noted = False
+
+    def reset(self) -> None:
+        self._external_asserted = self._absence_noted = False
+        for apic in self._apics:
+            apic.switch_on()
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, apics=[apic.save() for apic in self._apics])
+
+    def load(self, state: State) -> None:
+        states = self._FIELDS.load(self, self.name, state)["apics"]
+        check_count(self.name, "apics", states, len(self._apics))
+        for apic, saved in zip(self._apics, states, strict=True):
+            apic.load(f"local APIC {apic.id}", saved)
 
     # The machine's side
 
@@ -221,7 +239,7 @@ class LocalApics:
 
     # MmioDevice
 
-    def load(self, vcpu: int, offset: int, size: int) -> int:
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         """A read, all ones unless in xAPIC mode. Registers are 4 bytes at multiples of 16; the bytes between them read as 0."""
         apic = self._apics[vcpu]
         if apic.base & (BASE_ENABLE | BASE_X2APIC) != BASE_ENABLE:
@@ -232,7 +250,7 @@ class LocalApics:
             return 0
         return read(apic) >> 8 * (offset & 0xF) & _ALL_ONES >> (64 - 8 * size)
 
-    def store(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         """A write. Those that do not write all 4 bytes of a register, which the manual leaves undefined, do nothing."""
         apic = self._apics[vcpu]
         if offset & 0xF or size < 4 or apic.base & (BASE_ENABLE | BASE_X2APIC) != BASE_ENABLE:

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
-import attrs
-
-from kev.clock import Clock, Timer, TimerQueue
+from kev.clock import TIMER, Clock, Timer, TimerQueue
 from kev.dev.clocks.periodic import next_boundary
 from kev.dev.clocks.time_stamp_counter import TimeStampCounter
+from kev.state import TIME, Fields, State, bits, converted, integers, optional
 
 SHORTEST_PERIOD: Final = 10_000
 """Nanoseconds between two interrupts of a periodic timer, at least. The count itself runs as programmed."""
+
+
+_NEVER: Final = 1 << 63
+"""Later than any run ends: in 292 years."""
 
 
 class TimerMode(IntEnum):
@@ -32,29 +35,59 @@ def divisor(configuration: int) -> int:
     return 1 if code == 7 else 2 << code
 
 
-@attrs.define(eq=False, repr=False, slots=True)
 class ApicTimer:
     """Counts down in one of its modes and calls `expired` at the end, masked or not."""
 
-    _counter: TimeStampCounter
-    _clock: Clock
-    _timers: TimerQueue
-    _expired: Callable[[], None]
-    _mode: TimerMode = TimerMode.ONE_SHOT
-    _initial_count: int = 0
-    _divide_configuration: int = 0
-    _divisor: int = 2
-    _deadline: int | None = None
-    """When the count reaches zero or the deadline has come, by the clock; None while the timer stands still."""
-    _tsc_deadline: int = 0
-    _timer: Timer | None = None
+    __slots__ = (
+        "_clock",
+        "_counter",
+        "_deadline",
+        "_divide_configuration",
+        "_divisor",
+        "_expired",
+        "_initial_count",
+        "_mode",
+        "_timer",
+        "_timers",
+        "_tsc_deadline",
+    )
+
+    _FIELDS: Final = Fields(
+        {
+            "_mode": converted(integers(0, TimerMode.RESERVED), int, TimerMode),
+            "_initial_count": bits(32),
+            "_divide_configuration": bits(4),
+            "_deadline": optional(TIME),
+            "_tsc_deadline": bits(64),
+        },
+        timer=TIMER,
+    )
+
+    def __init__(self, counter: TimeStampCounter, clock: Clock, timers: TimerQueue, expired: Callable[[], None]) -> None:
+        self._counter: Final = counter
+        self._clock: Final = clock
+        self._timers: Final = timers
+        self._expired: Final = expired
+        self._timer: Timer | None = None
+        self._deadline: int | None = None
+        """When the count reaches zero or the deadline has come, by the clock; None while the timer stands still."""
+        self.reset()
 
     def reset(self) -> None:
         self._stop()
         self._mode = TimerMode.ONE_SHOT
         self._initial_count = 0
         self._divide_configuration = 0
-        self._divisor = 2
+        self._divisor = divisor(0)
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, timer=self._timer)
+
+    def load(self, called: str, state: State) -> None:
+        self._stop()
+        timer = self._FIELDS.load(self, called, state)["timer"]
+        self._divisor = divisor(self._divide_configuration)
+        self._timer = self._timers.restore(timer, self._expire)
 
     def set_mode(self, mode: TimerMode) -> None:
         """One-shot and periodic share the running count; a change to or from TSC-deadline stops it."""
@@ -137,8 +170,8 @@ class ApicTimer:
     def _start(self, deadline: int) -> None:
         if self._timer is not None:
             self._timers.cancel(self._timer)
-        self._deadline = deadline
-        self._timer = self._timers.at(deadline, self._expire)
+        self._deadline = min(deadline, _NEVER)
+        self._timer = self._timers.at(self._deadline, self._expire)
 
     def _stop(self) -> None:
         if self._timer is not None:

@@ -1,12 +1,12 @@
 """The virtio block device (VIRTIO 1.2, section 5.2)."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
 from kev.addressing import MIB, Gpa
 from kev.dev.base import GuestMemory
-from kev.dev.storage.block_device import SECTOR_SIZE, BlockBackend
+from kev.dev.block_device import SECTOR_SIZE, BlockBackend
 from kev.dev.storage.virtio.queue import Buffer, DescriptorChain, QueueError
 from kev.errors import KevError
 
@@ -46,6 +46,7 @@ _CONFIGURATION: Final = struct.Struct("<QII4xI")
 class VirtioBlock:
     """Requests to a disk, in whatever pieces the driver puts them."""
 
+    name: Final = "virtio-blk"
     device_id: Final = 2
     queue_sizes: Final = (_QUEUE_SIZE,)
 
@@ -62,14 +63,13 @@ class VirtioBlock:
 
         QueueError if it has no header or no place for a status.
         """
-        readable, writable = _total(chain.readable), _total(chain.writable)
-        if readable < _HEADER.size or not writable:
-            raise QueueError(f"virtio-blk: a request of {readable} bytes to read and {writable} to write is too small")
-        if max(readable, writable) > LARGEST_REQUEST + _HEADER.size:
+        writable = chain.bytes_writable
+        if chain.bytes_readable < _HEADER.size or not writable:
+            raise QueueError(f"virtio-blk: a request of {chain.bytes_readable} bytes to read and {writable} to write is too small")
+        if max(chain.bytes_readable, writable) > LARGEST_REQUEST + _HEADER.size:
             status, data = RequestStatus.IO_ERROR, b""
         else:
-            request = b"".join(memory.read(buffer.gpa, buffer.length) for buffer in chain.readable)
-            status, data = self._execute(request, writable - 1)
+            status, data = self._execute(_gather(memory, chain.readable), writable - 1)
         _scatter(memory, chain.writable, 0, data)
         _scatter(memory, chain.writable, writable - 1, bytes((status,)))
         # The status does not count where there is a gap before it (section 2.7.8.2).
@@ -95,37 +95,30 @@ class VirtioBlock:
             return RequestStatus.IO_ERROR, b""
 
     def _read(self, sector: int, length: int) -> tuple[int, bytes]:
-        if not self._has(sector, length):
+        if length % SECTOR_SIZE or sector * SECTOR_SIZE + length > self._disk.size:
             return RequestStatus.IO_ERROR, b""
         buffer = bytearray(length)
         self._disk.read_into(sector * SECTOR_SIZE, memoryview(buffer))
         return RequestStatus.OK, bytes(buffer)
 
     def _write(self, sector: int, data: memoryview) -> tuple[int, bytes]:
-        if not self._has(sector, len(data)) or not self._disk.writable:
+        if len(data) % SECTOR_SIZE or sector * SECTOR_SIZE + len(data) > self._disk.size or not self._disk.writable:
             return RequestStatus.IO_ERROR, b""
         self._disk.write(sector * SECTOR_SIZE, data)
         return RequestStatus.OK, b""
 
-    def _has(self, sector: int, length: int) -> bool:
-        return not length % SECTOR_SIZE and sector * SECTOR_SIZE + length <= self._disk.size
+
+def _gather(memory: GuestMemory, buffers: Sequence[Buffer]) -> bytes:
+    if len(buffers) == 1:
+        return memory.read(*buffers[0])
+    return b"".join(memory.read(gpa, length) for gpa, length in buffers)
 
 
-def _total(buffers: tuple[Buffer, ...]) -> int:
-    return sum(buffer.length for buffer in buffers)
-
-
-def _scatter(memory: GuestMemory, buffers: tuple[Buffer, ...], offset: int, data: bytes) -> None:
+def _scatter(memory: GuestMemory, buffers: Sequence[Buffer], offset: int, data: bytes) -> None:
     """Writes `data` from byte `offset` of the buffers on, as if they were one."""
-    for gpa, piece in _pieces(buffers, offset, data):
-        memory.write(gpa, piece)
-
-
-def _pieces(buffers: tuple[Buffer, ...], offset: int, data: bytes) -> Iterator[tuple[Gpa, bytes]]:
-    start = 0  # where the buffer begins, counted from the first one
-    end = offset + len(data)
-    for buffer in buffers:
-        low, high = max(start, offset), min(start + buffer.length, end)
+    start, end = 0, offset + len(data)  # `start`: where the buffer begins, counted from the first one
+    for gpa, length in buffers:
+        low, high = max(start, offset), min(start + length, end)
         if low < high:
-            yield Gpa(buffer.gpa + low - start), data[low - offset : high - offset]
-        start += buffer.length
+            memory.write(Gpa(gpa + low - start), data[low - offset : high - offset])
+        start += length

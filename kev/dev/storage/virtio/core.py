@@ -6,6 +6,7 @@ from typing import Final, Protocol
 from kev import log
 from kev.dev.base import DeviceError, GuestMemory, InterruptLine
 from kev.dev.storage.virtio.queue import DescriptorChain, SplitQueue
+from kev.state import PART, Fields, State, bits, check_count, listed
 
 FEATURE_VERSION_1: Final = 1 << 32
 
@@ -30,6 +31,10 @@ _ALL_ONES: Final = 0xFFFF_FFFF
 
 class VirtioDevice(Protocol):
     """What is behind the transport."""
+
+    @property
+    def name(self) -> str:
+        """What kind of device it is, in errors."""
 
     @property
     def device_id(self) -> int:
@@ -75,6 +80,18 @@ class VirtioCore:
         "status",
     )
 
+    _FIELDS: Final = Fields(
+        {
+            "status": bits(8),
+            "device_features_select": bits(32),
+            "driver_features_select": bits(32),
+            "driver_features": bits(64),
+            "queue_select": bits(32),
+            "interrupt_status": bits(2),
+        },
+        queues=listed(PART),
+    )
+
     def __init__(self, place: str, device: VirtioDevice, memory: GuestMemory, interrupt: InterruptLine) -> None:
         """`place` is where the device is, for the log."""
         self.device: Final = device
@@ -83,9 +100,10 @@ class VirtioCore:
         self._memory: Final = memory
         self._interrupt: Final = interrupt
         self._features: Final = device.features | FEATURE_VERSION_1
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """What switching the power on does, and the driver can do too."""
         self.status = 0
         self.device_features_select = 0
         self.driver_features_select = 0
@@ -95,6 +113,16 @@ class VirtioCore:
         for queue in self.queues:
             queue.reset()
         self._interrupt(False)
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, queues=[queue.save() for queue in self.queues])
+
+    def load(self, called: str, state: State) -> None:
+        queues = self._FIELDS.load(self, called, state)["queues"]
+        check_count(called, "queues", queues, len(self.queues))
+        for index, (queue, saved) in enumerate(zip(self.queues, queues, strict=True)):
+            queue.load(f"{called}, queue {index}", saved)
+        self._interrupt(bool(self.interrupt_status))
 
     # Negotiation
 
@@ -117,7 +145,7 @@ class VirtioCore:
     def write_status(self, value: int) -> None:
         """The driver says how far it has come; 0 resets the device."""
         if value == 0:
-            self._reset()
+            self.reset()
             return
         status = value & _WRITABLE_STATUS | self.status & Status.NEEDS_RESET
         if not self._features_agreed():
@@ -161,7 +189,7 @@ class VirtioCore:
             if chain is None:
                 return
             written = self.device.serve(chain, self._memory)
-            if queue.complete(chain, written):
+            if queue.complete(chain, written) and not self.interrupt_status & INTERRUPT_USED_BUFFER:
                 self._set_interrupt_status(self.interrupt_status | INTERRUPT_USED_BUFFER)
 
     def acknowledge_interrupts(self, reasons: int) -> None:

@@ -6,6 +6,7 @@ from kev.addressing import PAGE_SIZE, Gpa
 from kev.dev.base import GuestMemory, InterruptLine
 from kev.dev.storage.virtio.core import VirtioCore, VirtioDevice
 from kev.dev.storage.virtio.queue import SplitQueue, with_half
+from kev.state import State
 
 MAGIC: Final = 0x7472_6976
 VERSION: Final = 2
@@ -48,15 +49,25 @@ class VirtioMmio:
 
     length: Final = PAGE_SIZE
 
-    __slots__ = ("_core", "gpa")
+    __slots__ = ("_core", "gpa", "name")
 
     def __init__(self, gpa: Gpa, device: VirtioDevice, memory: GuestMemory, interrupt: InterruptLine) -> None:
+        self.name: Final = f"{device.name} at gpa {gpa:#x}"
         self.gpa: Final = gpa
-        self._core: Final = VirtioCore(f"gpa {gpa:#x}", device, memory, interrupt)
+        self._core: Final = VirtioCore(self.name, device, memory, interrupt)
+
+    def reset(self) -> None:
+        self._core.reset()
+
+    def save(self) -> State:
+        return self._core.save()
+
+    def load(self, state: State) -> None:
+        self._core.load(self.name, state)
 
     # Reads
 
-    def load(self, vcpu: int, offset: int, size: int) -> int:
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         if offset >= VirtioMmioRegister.CONFIGURATION:
             start = offset - VirtioMmioRegister.CONFIGURATION
             return int.from_bytes(self._core.device.configuration[start : start + size], "little")
@@ -89,7 +100,7 @@ class VirtioMmio:
 
     # Writes
 
-    def store(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         if size != 4:
             return
         core = self._core

@@ -17,6 +17,7 @@ from kev.dev.pci.function import BaseAddress, InterruptPin, PciFunction, PciIden
 from kev.dev.pci.memory import PciWindow
 from kev.dev.storage.virtio.core import VirtioCore, VirtioDevice
 from kev.dev.storage.virtio.queue import SplitQueue, with_half
+from kev.state import State
 
 VENDOR: Final = 0x1AF4
 MEMORY_SIZE: Final = 4 * PAGE_SIZE
@@ -89,7 +90,7 @@ def virtio_pci_function(
     name: str, device: VirtioDevice, memory: GuestMemory, bus: MmioBus, address: Gpa, interrupt: InterruptPin
 ) -> PciFunction:
     """A function for `device`, whose memory is on `bus`, at `address` until the guest moves it."""
-    function = PciFunction(_IDENTITIES[device.device_id], tuple(map(_capability, sorted(_PLACES))), interrupt)
+    function = PciFunction(name, _IDENTITIES[device.device_id], tuple(map(_capability, sorted(_PLACES))), interrupt)
     registers = VirtioPci(name, device, memory, function.set_interrupt, lambda: function.is_bus_master)
     function.map(BaseAddress(_BASE_ADDRESS, address, PciWindow(name, bus, registers)))
     return function
@@ -120,9 +121,18 @@ class VirtioPci:
         self._core: Final = VirtioCore(name, device, memory, interrupt)
         self._may_access_memory: Final = may_access_memory
 
+    def reset(self) -> None:
+        self._core.reset()
+
+    def save(self) -> State:
+        return self._core.save()
+
+    def load(self, called: str, state: State) -> None:
+        self._core.load(called, state)
+
     # Reads
 
-    def load(self, offset: int, size: int) -> int:
+    def read(self, offset: int, size: int) -> int:
         start = offset % PAGE_SIZE
         place = offset - start
         if place == _PLACES[Structure.COMMON]:
@@ -159,7 +169,7 @@ class VirtioPci:
 
     # Writes
 
-    def store(self, offset: int, size: int, value: int) -> None:
+    def write(self, offset: int, size: int, value: int) -> None:
         place = offset - offset % PAGE_SIZE
         if place == _PLACES[Structure.NOTIFICATION]:
             if self._may_access_memory():

@@ -11,7 +11,7 @@ class BlockBackend(Protocol):
 
     @property
     def size(self) -> int:
-        """In bytes, a multiple of 512."""
+        """In bytes. Only svirtb has a use for what is beyond the last whole sector."""
 
     @property
     def writable(self) -> bool: ...

@@ -1,0 +1,158 @@
+"""The devices of one machine: on their buses, by name, and in an order that is always the same."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol, TypeGuard
+
+from kev.dev.base import Device, MmioDevice, MsrDevice, PortDevice
+from kev.dev.buses.claims import DeviceConflict
+from kev.dev.buses.mmio import MmioBus
+from kev.dev.buses.msrs import MsrBus
+from kev.dev.buses.ports import PortBus, PortDeviceKind
+from kev.dev.pci.bus import PciBus
+from kev.dev.surroundings import Surroundings
+from kev.state import State, StateError
+
+
+class Buses(NamedTuple):
+    """What devices are attached to."""
+
+    ports: PortBus
+    msrs: MsrBus
+    mmio: MmioBus
+    pci: PciBus
+
+
+class _Built(Device, PortDevice, Protocol):
+    """A port device of a machine."""
+
+
+class SeldomUsed(PortDeviceKind, Protocol):
+    """A class of port devices that most guests never access."""
+
+    def built_for(self, machine: Surroundings) -> _Built:
+        """The one of a machine."""
+
+
+class _Later:
+    """A device that is built when the guest first accesses it, or never; its module is imported not long before."""
+
+    __slots__ = ("device", "kind", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path: Final = path
+        """The module and the name of the class, with a colon between them."""
+        self.kind: SeldomUsed | None = None
+        self.device: _Built | None = None
+
+
+class Devices:
+    """All there are. Those that are built later than the machine come behind the others.
+
+    Which ports such a device has is said by its class alone, and so is not known before its module is imported. An access that
+    nobody answers has the modules imported, one by one, until somebody does. A guest that accesses none of these devices imports
+    none of them.
+    """
+
+    __slots__ = ("_attached", "_imported", "_later", "_machine", "_names", "buses")
+
+    def __init__(self, buses: Buses, machine: Surroundings, seldom_used: Sequence[str] = ()) -> None:
+        """`seldom_used`: classes of kind `SeldomUsed`, as "module:class"; the first ones are imported first."""
+        self.buses: Final = buses
+        self._machine: Final = machine
+        self._attached: Final[list[Device]] = []
+        self._names: Final[set[str]] = set()
+        self._later: Final = [_Later(path) for path in seldom_used]
+        self._imported = 0
+        """How many of them."""
+        buses.ports.find_more = self.import_next
+
+    def attach(self, device: Device) -> None:
+        """Puts `device` on every bus that it has addresses on. DeviceConflict, with both names, if it shares one with another."""
+        self._take_name(device.name)
+        if _has_ports(device):
+            self.buses.ports.attach(device)
+        if _has_msrs(device):
+            self.buses.msrs.attach(device)
+        if _has_pages(device):
+            self.buses.mmio.attach(device)
+        self._attached.append(device)
+
+    def import_next(self) -> bool:
+        """Imports the next device that is built later, and puts it on the bus; says whether there was one left."""
+        if self._imported == len(self._later):
+            return False
+        from importlib import import_module  # kept out of start-up: few guests come here
+
+        later = self._later[self._imported]
+        self._imported += 1
+        module, _, name = later.path.partition(":")
+        kind: SeldomUsed = getattr(import_module(module), name)
+        later.kind = kind
+        self._take_name(kind.name)
+        self.buses.ports.attach_later(kind, lambda: self._build(later, kind))
+        return True
+
+    def _build(self, later: _Later, kind: SeldomUsed) -> _Built:
+        later.device = device = kind.built_for(self._machine)
+        return device
+
+    def _take_name(self, name: str) -> None:
+        if name in self._names:
+            raise DeviceConflict(f"two devices are called {name!r}")
+        self._names.add(name)
+
+    # All of them at once
+
+    def __iter__(self) -> Iterator[Device]:
+        """Those that are built, in their order."""
+        yield from self._attached
+        for later in self._later:
+            if later.device is not None:
+                yield later.device
+
+    def reset(self) -> None:
+        """What switching the power on does to every device: see `Device.reset`."""
+        for device in self:
+            device.reset()
+
+    def save(self) -> dict[str, State]:
+        """The states of those that are built, by name; the others are as they would be built, and absent."""
+        return {device.name: device.save() for device in self}
+
+    def load(self, states: Mapping[str, State]) -> None:
+        """Makes them the devices that were saved: see `Device.load`. Devices that are absent from `states` are as new.
+
+        StateError if a device is missing that is always there, if one is not of this machine, or if a device refuses its state.
+        """
+        self._build_all(states)
+        self.reset()
+        for device in self:
+            if device.name in states:
+                device.load(states[device.name])
+            elif device in self._attached:
+                raise StateError("machine", f"device {device.name!r}", "missing", "there")
+
+    def _build_all(self, states: Mapping[str, State]) -> None:
+        while not states.keys() <= self._names and self.import_next():
+            pass
+        for name in states:
+            if name not in self._names:
+                raise StateError("machine", f"device {name!r}", states[name], "left out: this machine has none of that name")
+        for later in self._later:
+            if later.kind is not None and later.kind.name in states:
+                self.buses.ports.build_at(later.kind.ports[0].start)
+
+
+# Not `isinstance`: protocols take microseconds for it.
+
+
+def _has_ports(device: Device) -> TypeGuard[PortDevice]:
+    return hasattr(device, "ports")
+
+
+def _has_msrs(device: Device) -> TypeGuard[MsrDevice]:
+    return hasattr(device, "msrs")
+
+
+def _has_pages(device: Device) -> TypeGuard[MmioDevice]:
+    return hasattr(device, "gpa")

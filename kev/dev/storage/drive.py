@@ -1,0 +1,26 @@
+"""A disk, and the device that it is put behind."""
+
+from enum import Enum
+from typing import NamedTuple
+
+from kev.dev.block_device import BlockBackend
+
+
+class DriveKind(Enum):
+    """The device a disk is behind."""
+
+    SVIRTB = "svirtb"
+    """KeV's, at 0xcafe0000."""
+    VIRTIO = "virtio"
+    """virtio-blk over MMIO, at 0xd0000000 with interrupt 10."""
+    VIRTIO_PCI = "virtio-pci"
+    """virtio-blk behind PCI, from device 00:04.0 on: where KeOS looks for its disks. There can be several."""
+    IDE = "ide"
+    """The primary channel: one disk is its second, where xv6 and JOS look for their file system; two are both, in order."""
+
+
+class Drive(NamedTuple):
+    """A disk of the machine."""
+
+    backend: BlockBackend
+    kind: DriveKind = DriveKind.SVIRTB

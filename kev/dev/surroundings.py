@@ -1,0 +1,47 @@
+"""What a machine is to the devices that are built for it."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from kev.clock import Clock, TimerQueue
+from kev.dev.base import GuestMemory, InterruptLine
+from kev.dev.block_device import BlockBackend
+
+
+class Screen(Protocol):
+    """What the VGA shows."""
+
+    start: int
+    """The character at the upper left corner, from the beginning of the memory."""
+
+
+class Output(Protocol):
+    """Where output goes."""
+
+    def put(self, byte: int) -> None: ...
+
+    def put_debug(self, byte: int) -> None:
+        """As `put`, for a second line."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Surroundings(NamedTuple):
+    """What devices are handed: the rest of the machine, as they see it."""
+
+    vcpus: int
+    ram: Sequence[range]
+    """The guest-physical addresses of RAM."""
+    clock: Clock
+    timers: TimerQueue
+    boot_time: int
+    """In seconds since 1970."""
+    memory: GuestMemory
+    line: Callable[[int], InterruptLine]
+    """A new line to an ISA IRQ, or from 16 on to an input of the I/O APIC."""
+    console: Output
+    screen: Screen
+    end: Callable[[int], None]
+    """Ends the run with an exit code."""
+    ide_disks: Sequence[BlockBackend | None] = ()
+    """Those of the primary channel."""

@@ -1,0 +1,155 @@
+"""What parts of a machine save of themselves: plain data, field by field, which is checked when it is loaded again.
+
+Plain data is None, bool, int of up to 64 bits, str, bytes, and lists of those, and dictionaries with strings for keys. A part says
+once which fields it has, as `Fields`: that is what is saved, and what is accepted.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from kev.errors import KevError
+
+Plain: TypeAlias = "bool | int | str | bytes | list[Plain] | dict[str, Plain] | None"
+State: TypeAlias = dict[str, Plain]
+
+_SHOWN: Final = 60
+"""Characters of a wrong value that an error shows."""
+
+
+class StateError(KevError):
+    """A saved state that no part of this kind can have: names the part, the field, its value and what it must be."""
+
+    def __init__(self, owner: str, field: str, value: object, what: str) -> None:
+        shown = repr(value)
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        super().__init__(f"{owner}: saved {field} is {shown}: it must be {what}")
+
+
+class Kind(NamedTuple):
+    """The values that a field can have."""
+
+    what: str
+    """For errors."""
+    accepts: Callable[[Any], bool]
+    """Whether plain data is such a value."""
+    save: Callable[[Any], Any]
+    """Plain data of the value; a copy, if the value can change."""
+    load: Callable[[Any], Any]
+    """The value of plain data that is accepted; a copy likewise."""
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def integers(low: int, high: int) -> Kind:
+    """From `low` to `high`, both included."""
+    return Kind(f"an integer from {low} to {high}", lambda value: type(value) is int and low <= value <= high, _same, _same)
+
+
+def bits(width: int) -> Kind:
+    """Unsigned integers of `width` bits."""
+    return integers(0, (1 << width) - 1)
+
+
+def octets(length: int) -> Kind:
+    """A bytearray of `length` bytes; saved as bytes."""
+    return Kind(f"{length} bytes", lambda value: type(value) is bytes and len(value) == length, bytes, bytearray)
+
+
+def wide(length: int, *, signed: bool = False) -> Kind:
+    """Integers of `length` bytes, which may be more than the 64 bits of plain data's; saved as bytes, little-endian."""
+    return Kind(
+        f"{length} bytes",
+        lambda value: type(value) is bytes and len(value) == length,
+        lambda value: value.to_bytes(length, "little", signed=signed),
+        lambda value: int.from_bytes(value, "little", signed=signed),
+    )
+
+
+def optional(kind: Kind) -> Kind:
+    """Those of `kind`, or None."""
+    return Kind(
+        f"{kind.what}, or None",
+        lambda value: value is None or kind.accepts(value),
+        lambda value: None if value is None else kind.save(value),
+        lambda value: None if value is None else kind.load(value),
+    )
+
+
+def listed(kind: Kind, count: int | None = None) -> Kind:
+    """A list of `count` values of `kind`, by default of any number."""
+    return Kind(
+        f"a list, {'each' if count is None else f'{count} times'} {kind.what}",
+        lambda value: type(value) is list and count in (None, len(value)) and all(map(kind.accepts, value)),
+        lambda value: [kind.save(item) for item in value],
+        lambda value: [kind.load(item) for item in value],
+    )
+
+
+def converted(kind: Kind, save: Callable[[Any], Any], load: Callable[[Any], Any]) -> Kind:
+    """What `save` makes one of `kind`, and `load` makes the value again."""
+    return Kind(kind.what, kind.accepts, save, load)
+
+
+FLAG: Final = Kind("True or False", lambda value: type(value) is bool, _same, _same)
+TIME: Final = bits(64)
+"""Nanoseconds of guest time since the machine was switched on."""
+BYTES: Final = Kind("bytes", lambda value: type(value) is bytes, bytes, bytearray)
+"""A bytearray of any length; saved as bytes."""
+NUMBERS: Final = converted(BYTES, bytes, deque)
+"""A deque of integers below 256; saved as bytes."""
+PART: Final = Kind("a dictionary", lambda value: type(value) is dict, _same, _same)
+"""The state of a part that saves and loads itself."""
+
+
+def check_count(owner: str, field: str, values: list[Any], count: int) -> None:
+    """StateError unless there are `count` values, one for each part that the machine has."""
+    if len(values) != count:
+        raise StateError(owner, field, values, f"a list of {count}")
+
+
+class Fields:
+    """The fields of one kind of object: attributes, which are saved under their names without an underscore at the beginning."""
+
+    __slots__ = ("_attributes", "_names", "_parts")
+
+    def __init__(self, attributes: Mapping[str, Kind], **parts: Kind) -> None:
+        """`parts` are what is saved beside the attributes."""
+        self._attributes: Final = [(attribute, attribute.lstrip("_"), kind) for attribute, kind in attributes.items()]
+        self._parts: Final = parts
+        self._names: Final = {name for _, name, _ in self._attributes} | parts.keys()
+
+    def save(self, owner: object, **parts: object) -> State:
+        """The state of `owner`. A part that is not given is an error of the program."""
+        state: State = {name: kind.save(getattr(owner, attribute)) for attribute, name, kind in self._attributes}
+        for name, kind in self._parts.items():
+            state[name] = kind.save(parts[name])
+        return state
+
+    def load(self, owner: object, called: str, state: Mapping[str, Plain]) -> dict[str, Any]:
+        """Sets the attributes of `owner`, which is `called` so in errors, and returns the parts.
+
+        StateError if a field is missing, unknown or no value of its kind; nothing is set then.
+        """
+        self._check_names(called, state)
+        values = [(attribute, _load(kind, called, name, state[name])) for attribute, name, kind in self._attributes]
+        parts = {name: _load(kind, called, name, state[name]) for name, kind in self._parts.items()}
+        for attribute, value in values:
+            setattr(owner, attribute, value)
+        return parts
+
+    def _check_names(self, called: str, state: Mapping[str, Plain]) -> None:
+        if type(state) is not dict:
+            raise StateError(called, "state", state, "a dictionary")
+        for name in state.keys() ^ self._names:
+            if name in self._names:
+                raise StateError(called, name, "missing", "there")
+            raise StateError(called, str(name), state[name], "left out: there is no such field")
+
+
+def _load(kind: Kind, called: str, name: str, value: Plain) -> Any:
+    if not kind.accepts(value):
+        raise StateError(called, name, value, kind.what)
+    return kind.load(value)
