@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMED = [file for file in DOCUMENTS if file.name in ("architecture.md", "CONTRIBUTING.md") or file.parent.name == "decisions"]
 
 _CODE = re.compile(r"```.*?```", re.DOTALL)
-_REFERENCE = re.compile(r"`([\w./-]+\.py): ([\w.]+)`")
+_REFERENCE = re.compile(r"`([\w./-]+\.py):\s+([\w.]+)`")
 _PATH = re.compile(r"`((?:kev|pager|fs|rootfs|tests|bench|docs|findings)/[\w./-]*|hatch_build\.py|pyproject\.toml|Makefile)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -69,6 +70,14 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
     made = {"kev/data"}
     paths = set(_PATH.findall(_CODE.sub("", document.read_text(encoding="utf-8")))) - made
     assert not [path for path in sorted(paths) if "NAME" not in path and "GUEST" not in path and not (ROOT / path).exists()]
+
+
+def test_the_map_shows_the_layers_of_the_import_contracts() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    drawn = _CODE.findall((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))[0]
+    rows = re.findall(r"^ ([a-z]\w*(?: {3}\w+)*)(?: ─.*)?$", drawn, re.MULTILINE)
+    assert [row.split() for row in rows] == [re.findall(r"\w+", layer) for layer in layers]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=names)
