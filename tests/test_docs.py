@@ -13,6 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from kev.cli.launch import RUN_OPTIONS
 from kev.cli.main import kev
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +103,12 @@ def _anchors(document: Path) -> set[str]:
 def test_readme_lists_every_document() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert not [file.name for file in (ROOT / "docs").glob("*.md") if f"](docs/{file.name})" not in readme]
+
+
+def test_readme_describes_every_option_of_kev_run() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    switches = [switch for option in RUN_OPTIONS for switch in option.switches]
+    assert not [switch for switch in switches if f"`{switch}`" not in readme and f"`{switch} " not in readme]
 
 
 # Examples
