@@ -12,7 +12,7 @@ nor between finding a load unfinished and waiting for it.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Final, Literal, Self
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
@@ -30,10 +30,11 @@ from kev.pager.mbi import MbiWriter, MemoryRegion
 from kev.pager.observers import Observers
 from kev.pager.originals import Originals
 from kev.pager.pages import PageEvent, PageState, PageStates
-from kev.pager.protocols import LoadObserver, NestedTable, Point, Rendezvous, SchedulingPoints
+from kev.pager.protocols import LoadObserver, NestedTable, Point, ReadAhead, Rendezvous, SchedulingPoints
 from kev.pager.ram import ram_regions
 from kev.pager.source import PageSource, SynchronousSource
 from kev.pager.statistics import PagerStatistics
+from kev.subscribers import Subscribers
 
 MBI_GPA: Final = Gpa(0)
 """Where KeOS looks for the Multiboot2 information."""
@@ -99,7 +100,7 @@ class KernelVmPager:
     ) -> None:
         """Registers the image's segments and `ram_kib` KiB of RAM around them. RamError if they do not fit.
 
-        The pages are read from `source`, by default the image's own.
+        `rendezvous` makes what those who wait for a load wait at. The pages are read from `source`, by default the image's own.
         """
         self.image: Final = image
         self.source: Final = image.source if source is None else source
@@ -111,17 +112,12 @@ class KernelVmPager:
         self.pages: Final = PageStates()
         self.frames: Final = FrameMap(memory)
         self.statistics: Final = PagerStatistics()
-        self.observer: LoadObserver | None = None
-        self.points: SchedulingPoints | None = None
-        self.read_ahead: Callable[[int], Iterable[range]] | None = None
-        """Says which runs of Absent pages to load when a page is touched, its own first. None, or no run: nothing but the page.
-
-        Each run is asked for when the one before it is loaded, or has at least begun to be.
-        """
-        self.unmapped: Callable[[Gpa], None] | None = None
+        self.unmapped: Final[Subscribers[[Gpa]]] = Subscribers()
         """Told of every page that was unmapped, before its contents are looked at: the engine's `invalidate`."""
-        self.rendezvous = rendezvous
-        """Makes what those who wait for a load wait at."""
+        self._observer: LoadObserver | None = None
+        self._points: SchedulingPoints | None = None
+        self._read_ahead: ReadAhead | None = None
+        self._rendezvous = rendezvous
         self._loads: Final[dict[int, Load]] = {}
         self._mmio_pages: Final[dict[int, Hpa]] = {}
         self._originals: Final = Originals()
@@ -142,7 +138,23 @@ class KernelVmPager:
 
     def observe(self, observer: LoadObserver) -> None:
         """Tells `observer` of every load from now on, besides those who are told already."""
-        self.observer = observer if self.observer is None else Observers(self.observer, observer)
+        self._observer = observer if self._observer is None else Observers(self._observer, observer)
+
+    def read_ahead_by(self, choose: ReadAhead) -> None:
+        """Loads more than the page that is touched, as `choose` says. PagerError if somebody else says so already."""
+        if self._read_ahead is not None:
+            raise PagerError(f"{self.image.source.name}: which pages are read ahead is decided already: one policy can do so")
+        self._read_ahead = choose
+
+    def schedule_by(self, points: SchedulingPoints, rendezvous: Callable[[], Rendezvous] | None = None) -> None:
+        """Lets `points` say who goes on wherever another task might as well run first, and `rendezvous` where tasks wait.
+
+        PagerError if somebody else does so already.
+        """
+        if self._points is not None:
+            raise PagerError(f"{self.image.source.name}: who goes on is decided already: one scheduler can do so")
+        self._points = points
+        self._rendezvous = rendezvous or self._rendezvous
 
     def load_phdr(self, segment: Segment, source: PageSource) -> None:
         """Registers the loaders of a segment's pages. Before the guest runs: pages that are loaded already do not change."""
@@ -318,13 +330,12 @@ class KernelVmPager:
 
     def _load_now(self, page: int) -> bool:
         """Loads an Absent page if its loader does not wait, else starts the loader and leaves the rest to `load_page`."""
-        if self.read_ahead is not None:
-            for pages in self.read_ahead(page):
+        if self._read_ahead is not None:
+            for pages in self._read_ahead(page):
                 self._try_run(pages.start, len(pages))
             if self.pages[page] is not _ABSENT:
                 return self.pages[page] is _PRESENT
-        backing = self._backing(page)
-        return self._fill_now(page, 1, backing)
+        return self._fill_now(page, 1, self.loaders.find(page) or self._backing(page))
 
     def _try_run(self, page: int, count: int) -> None:
         """The same for a run of Absent pages. Nobody has asked for all of them: what cannot be read stays Absent."""
@@ -394,8 +405,8 @@ class KernelVmPager:
             self.pages.advance(page, _CLAIM)
         else:
             self.pages.advance_run(page, count, _CLAIM)
-        if self.observer is not None:
-            self.observer.began(_run(page, count))
+        if self._observer is not None:
+            self._observer.began(_run(page, count))
 
     async def _fill(self, load: Load) -> None:
         page = load.page
@@ -405,7 +416,8 @@ class KernelVmPager:
         else:
             filled, load.pending = load.pending, None
         if filled is not True:
-            self._check(page, await filled)
+            if not await filled:
+                raise self._failed(page)
             for loaded in load.pages:
                 self._originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
 
@@ -413,16 +425,16 @@ class KernelVmPager:
         """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""
         hpa = self.frames.assign(page)
         filled = backing.fill(page, self.memory.view[hpa : hpa + count * PAGE_SIZE])
-        if not isinstance(filled, bool):
+        if filled is not True:
+            if filled is False:
+                raise self._failed(page)
             return filled
-        self._check(page, filled)
         if not backing.repeatable:
             self._originals.remember(page, self.memory.page(hpa))
         return True
 
-    def _check(self, page: int, filled: bool) -> None:
-        if not filled:
-            raise PageLoadError(f"page {page:#x} cannot be loaded: its loader failed")
+    def _failed(self, page: int) -> PageLoadError:
+        return PageLoadError(f"page {page:#x} cannot be loaded: its loader failed")
 
     def _publish(self, page: int, count: int = 1) -> None:
         hpa = self.frames.assign(page)
@@ -433,8 +445,8 @@ class KernelVmPager:
             self.table.map_pages(page, hpa, count, _RWX)
             self.pages.advance_run(page, count, _PUBLISH)
         self.statistics.loads += count
-        if self.observer is not None:
-            self.observer.ended(_run(page, count), _PUBLISH)
+        if self._observer is not None:
+            self._observer.ended(_run(page, count), _PUBLISH)
 
     def _retract(self, page: int, event: PageEvent, count: int = 1) -> None:
         """A claim came to nothing: whatever the loader wrote is gone, and the pages are Absent."""
@@ -444,18 +456,18 @@ class KernelVmPager:
             self.statistics.failures += count
         else:
             self.statistics.cancellations += count
-        if self.observer is not None:
-            self.observer.ended(_run(page, count), event)
+        if self._observer is not None:
+            self._observer.ended(_run(page, count), event)
 
     async def _wait(self, load: Load) -> None:
         """Until `load` has ended; raises what it failed with."""
         self.statistics.waits += 1
-        if self.observer is not None:
-            self.observer.waited(Gpa(load.page))
+        if self._observer is not None:
+            self._observer.waited(Gpa(load.page))
         await self._reach(Point.WAIT, load.page)
         if not load.finished:
             if load.rendezvous is None:
-                load.rendezvous = self.rendezvous()
+                load.rendezvous = self._rendezvous()
             await load.rendezvous.wait()
         if load.error is not None:
             raise load.error
@@ -471,12 +483,11 @@ class KernelVmPager:
 
     def _reach(self, point: Point, page: int) -> Awaitable[None]:
         """To be awaited wherever another task might as well run first."""
-        return _NOWHERE if self.points is None else self.points(point, Gpa(page))
+        return _NOWHERE if self._points is None else self._points(point, Gpa(page))
 
     def _unmap(self, page: int) -> None:
         self.table.unmap(Gpa(page))
-        if self.unmapped is not None:
-            self.unmapped(Gpa(page))
+        self.unmapped(Gpa(page))
 
     def _save_changes(self, page: int) -> None:
         frame = self.memory.page(self.frames.assign(page))

@@ -104,7 +104,13 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
 
     def find(self, page: int) -> Backing | None:
         """What `page` is filled from; None if there is no such page."""
-        return self._own.get(page) or self._find_range(page)
+        own = self._own.get(page)
+        if own is not None:
+            return own
+        if self._stale:
+            self._build()
+        index = bisect_right(self._starts, page) - 1
+        return self._backings[index] if index >= 0 and page < self._backings[index].end else None
 
     def segments(self, page: Gpa) -> tuple[Segment, ...]:
         """The segments that reach into `page`."""
@@ -161,12 +167,10 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
             yield from map(Gpa, range(start, end, PAGE_SIZE))
 
     def _find_range(self, page: int) -> Backing | None:
-        if self._stale:
-            self._build()
+        """What `page` is filled from if it has no loader of its own."""
+        backings = self._ranges()
         index = bisect_right(self._starts, page) - 1
-        if index < 0 or page >= self._backings[index].end:
-            return None
-        return self._backings[index]
+        return backings[index] if index >= 0 and page < backings[index].end else None
 
     def _ranges(self) -> list[Backing]:
         if self._stale:

@@ -88,7 +88,7 @@ class Around(PagingPolicy):
             pages = pager.absent_run(page, start, start + size)
             return (pages,) if pages else ()
 
-        pager.read_ahead = window
+        pager.read_ahead_by(window)
 
 
 def _slabs(pages: range) -> Iterable[range]:

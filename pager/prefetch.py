@@ -48,9 +48,9 @@ class Prefetch(PagingPolicy):
             self._runs = plan(pager, self._set, _GAP)
             self._run_of = {page: run for run in self._runs for page in run}
             self._waiting = iter(self._runs)
-            pager.read_ahead = self._run_with
+            pager.read_ahead_by(self._run_with)
         else:
-            pager.read_ahead = self._runs_from
+            pager.read_ahead_by(self._runs_from)
 
     async def beside_run(self) -> None:
         import trio

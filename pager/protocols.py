@@ -1,6 +1,6 @@
 """What the pager asks of its surroundings: a table, a way to wait, and who may watch."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from typing import Protocol, TypeAlias
 
@@ -45,6 +45,12 @@ class Point(Enum):
 
 
 SchedulingPoints: TypeAlias = Callable[[Point, Gpa], Awaitable[None]]
+
+ReadAhead: TypeAlias = Callable[[int], Iterable[range]]
+"""Says which runs of Absent pages to load when the page at an address is touched, its own first; none: nothing but the page.
+
+Each run is asked for when the one before it is loaded, or has at least begun to be.
+"""
 
 
 class LoadObserver(Protocol):

@@ -83,7 +83,7 @@ class VmBuilder:
         self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
         self._memory = PagedMemory(pager, self._buses.mmio, space.table.translate, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
-        pager.unmapped = self._engine.invalidate
+        pager.unmapped.subscribe(self._engine.invalidate)
 
     def build(self, entry: EntryState) -> Vm:
         """The machine, with vCPU 0 about to start in the state `entry`."""

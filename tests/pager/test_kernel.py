@@ -345,7 +345,7 @@ async def test_a_page_is_unmapped_before_its_contents_are_looked_at(pager: Kerne
         assert permissions(pager, gpa) is None
         page[:4] = b"last"
 
-    pager.unmapped = last_store
+    pager.unmapped.subscribe(last_store)
     assert await pager.evict(Gpa(RAM_PAGE))
     assert told == [RAM_PAGE]
     assert touch(pager, RAM_PAGE)
@@ -419,7 +419,7 @@ def test_an_observer_is_told_of_every_load(pager: KernelVmPager) -> None:
         def ended(self, pages: range, event: PageEvent) -> None:
             told.extend((page, event) for page in pages)
 
-    pager.observer = Observer()
+    pager.observe(Observer())
     pager.map_page(Gpa(RAM_PAGE), lambda _: False)
     with pytest.raises(PageLoadError):
         touch(pager, RAM_PAGE + 5)

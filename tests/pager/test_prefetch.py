@@ -13,6 +13,7 @@ from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva
 from kev.host_memory import HostMemory
 from kev.page_tables.npt import NptFormat
 from kev.page_tables.table import PageTable
+from kev.pager.errors import PagerError
 from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.pages import PageState
@@ -48,7 +49,9 @@ def test_the_set_of_another_image_is_refused() -> None:
     pager = machine(BytesSource(FILE))
     with pytest.raises(WorkingSetError, match=r"^set: stale: "):
         Prefetch(WorkingSet(ImageIdentity("kernel", 1, "0"), (), "set")).attach(pager)
-    assert pager.read_ahead is None
+    pager.read_ahead_by(lambda _: ())
+    with pytest.raises(PagerError, match="which pages are read ahead is decided already"):
+        pager.read_ahead_by(lambda _: ())
 
 
 def test_runs_are_in_the_order_of_first_touch_and_as_long_as_can_be() -> None:

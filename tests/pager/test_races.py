@@ -39,7 +39,7 @@ class Experiment:
     failed: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self.pager.points = point
+        self.pager.schedule_by(point)
         for page in PAGES:
             self.pager.map_page(Gpa(page), self._loader(page))
 

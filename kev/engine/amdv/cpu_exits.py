@@ -1,7 +1,7 @@
 """What the CPU calls when it cannot go on by itself: an exit is a callback, and going on is returning from it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from kev.addressing import Gpa
 from kev.engine.amdv import layout, vmcb
@@ -11,6 +11,7 @@ from kev.engine.amdv.events import Events
 from kev.engine.amdv.flags import settle_flags
 from kev.engine.amdv.instructions import INTERCEPTED, vmcall
 from kev.engine.amdv.intercepts import Intercepts
+from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
 from kev.engine.amdv.port_permission import may_access_port
@@ -19,7 +20,7 @@ from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.translated_code import TranslatedCode
-from kev.engine.amdv.vcpu import AmdvVcpu, Event
+from kev.engine.amdv.vcpu import HFLAGS_CPL, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, Exit, GuestException, IoIn, IoOut, Reply
 from kev.page_tables.guest import GuestFault
@@ -28,6 +29,7 @@ from kev.x86 import DEBUG
 if TYPE_CHECKING:
     from kev.engine.amdv.debug_stops import DebugStops
 
+_HFLAGS: Final = layout.HFLAGS >> 2
 _VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
 _NESTED_PAGE_FAULT: Final = _VMEXIT + vmcb.NPF
 _HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
@@ -44,8 +46,9 @@ class CpuExits:
 
     __slots__ = (
         "_cut_short",
+        "_exit_info_2",
         "_port_trap",
-        "_vmcb",
+        "_words",
         "code",
         "debug_stops",
         "events",
@@ -65,6 +68,7 @@ class CpuExits:
         intercepts: Intercepts,
         code: TranslatedCode,
         vmcb: Vmcb,
+        state: CpuMemory,
     ) -> None:
         self.uc: Final = uc
         self.slice: Final = slice
@@ -76,7 +80,8 @@ class CpuExits:
         """What the guest may set in CR4."""
         self.debug_stops: DebugStops | None = None
         """Breakpoints and watchpoints, while there are any."""
-        self._vmcb: Final = vmcb
+        self._exit_info_2: Final = vmcb.exit_info_2
+        self._words: Final = state.words
         self._cut_short: tuple[int, EptViolation | None] | None = None
         """Where a forbidden port access was begun, and what its check has to wait for."""
         self._port_trap: Final = PortTrap()
@@ -92,9 +97,10 @@ class CpuExits:
     def answer(self, exit: Exit) -> int:
         """The reply to an exit in the middle of an instruction. EngineError if there is none."""
         reply = self.slice.service(exit)
-        if type(reply) is not int:
-            raise EngineError(f"{exit} cannot be put off or refused: the instruction is half-way through")
-        return reply
+        return reply if type(reply) is int else self._cannot_wait(exit)
+
+    def _cannot_wait(self, exit: Exit) -> NoReturn:
+        raise EngineError(f"{exit} cannot be put off or refused: the instruction is half-way through")
 
     def reply_or_stop(self, vcpu: AmdvVcpu, exit: Exit) -> Reply | None:
         """The reply that finishes `exit`; None if an exception is on its way instead, or the slice ends."""
@@ -148,10 +154,11 @@ class CpuExits:
     def _on_nested_page_fault(self, vcpu: AmdvVcpu) -> None:
         error = vcpu.words[layout.ERROR_CODE >> 2]
         if vcpu.quads[layout.FAULTING_CODE >> 3]:
-            self.slice.do_not_count()
+            if self.slice.counted:
+                self.slice.do_not_count()
         elif self.events.delivering is None:
             self.events.begin_nmi_again(vcpu)
-        exit = EptViolation(Gpa(self._vmcb.exit_info_2), _ACCESS[error & 0x1F], bool(error & 1))
+        exit = EptViolation(Gpa(self._exit_info_2[0]), _ACCESS[error & 0x1F], bool(error & 1))
         reply = self.slice.service(exit)
         if reply is None:
             self.slice.stop(vcpu, exit)
@@ -228,16 +235,23 @@ class CpuExits:
             vcpu.rip -= SYSTEM_CALL_LENGTH  # the CPU still moves it past the instruction
 
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
-        return 0 if self._refuse_port(port, size) else self.answer(IoIn(port, size))
+        if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
+            return 0
+        reply = self.slice.service(exit := IoIn(port, size))
+        return reply if type(reply) is int else self._cannot_wait(exit)
 
     def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
-        if not self._refuse_port(port, size):
-            self.answer(IoOut(port, size, value & (1 << 8 * size) - 1))
+        if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
+            return
+        exit = IoOut(port, size, value & (1 << 8 * size) - 1)
+        if type(self.slice.service(exit)) is not int:
+            self._cannot_wait(exit)
 
     def _refuse_port(self, port: int, size: int) -> bool:
         """Whether the guest's IOPL and I/O permission map forbid the access, which the emulated CPU does not check.
 
-        The instruction cannot be left half-way. It is taken back behind the access, or else at the end of its block.
+        They cannot at CPL 0. The instruction cannot be left half-way: it is taken back behind the access, or else at the end of its
+        block.
         """
         vcpu = self.slice.vcpu
         assert vcpu is not None

@@ -60,7 +60,7 @@ class AmdvEngine:
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
         self._code = TranslatedCode(host, table, self._linear, self._slice)
         self._linear.stored = self._code.stored
-        self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb)
+        self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb, cpu)
 
     def create_vcpu(self, index: int) -> AmdvVcpu:
         vcpu = AmdvVcpu(index, Context(self._uc), self)

@@ -102,12 +102,15 @@ def attributes(access: int) -> int:
 class Vmcb:
     """The one VMCB of a machine: what VMRUN loads the guest from, and what it intercepts."""
 
-    __slots__ = ("_memory", "_quads", "_words32", "address")
+    __slots__ = ("_memory", "_quads", "_words32", "address", "exit_info_2")
 
     def __init__(self, memory: HostMemory, nested_root: Hpa) -> None:
         self._memory = memory
         self._quads = memory.words
         self.address: Final = memory.allocate()
+        exit_info_2 = self.address + _EXIT_INFO_2 >> 3
+        self.exit_info_2: Final = memory.words[exit_info_2 : exit_info_2 + 1]
+        """One word: of a nested page fault, the guest-physical address."""
         self._words32 = memory.page(self.address).cast("I")
         permission_map = memory.allocate(_MSRPM_SIZE // PAGE_SIZE)
         self._write_permission_map(permission_map)
@@ -139,11 +142,6 @@ class Vmcb:
         self._pack(_INTERCEPT_REGISTERS, "Q", registers)
         self._pack(_INTERCEPTS, "Q", others)
         return registers, others
-
-    @property
-    def exit_info_2(self) -> int:
-        """Of a nested page fault: the guest-physical address."""
-        return self._quads[(self.address + _EXIT_INFO_2) >> 3]
 
     def inject(self, vector: int) -> None:
         """Makes the next VMRUN deliver `vector` as an external interrupt: no error code, whatever the guest's IF."""

@@ -59,8 +59,7 @@ class GuestMachine:
         """vCPUs that spin: others come first."""
         self._rules: Final = LoadRules(vm.pager, image, self)
         vm.pager.observe(self._rules)
-        vm.pager.points = reach
-        vm.pager.rendezvous = lambda: Meeting(self)
+        vm.pager.schedule_by(reach, lambda: Meeting(self))
         vm.handle(EptViolation, self._without_short_cut(vm.controller(EptViolation)))
         # A vCPU that another has started or woken may be meant to go on at once.
         vm.interrupts.runnable.subscribe(self._note_runnable)

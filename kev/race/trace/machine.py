@@ -91,9 +91,9 @@ class TraceMachine:
         for number, page in enumerate(pages):
             if page.needs is not None:
                 self.pager.map_page(Gpa(number << PAGE_SHIFT), source.loader_after(number, page.needs))
-        self.pager.observer = self
-        self.pager.points = reach
-        self.pager.unmapped = self.engine.invalidate
+        self.pager.observe(self)
+        self.pager.schedule_by(reach)
+        self.pager.unmapped.subscribe(self.engine.invalidate)
         self.tasks: Final[list[Task]] = []
         self.order: Final = bytearray()
         """Which vCPU took each step so far."""

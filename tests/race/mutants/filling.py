@@ -17,8 +17,8 @@ class PublishBeforeFill(KernelVmPager):
 
     def _publish(self, page: int, count: int = 1) -> None:
         self.pages.advance_run(page, count, PageEvent.PUBLISH)
-        if self.observer is not None:
-            self.observer.ended(range(page, page + count * PAGE_SIZE, PAGE_SIZE), PageEvent.PUBLISH)
+        if self._observer is not None:
+            self._observer.ended(range(page, page + count * PAGE_SIZE, PAGE_SIZE), PageEvent.PUBLISH)
 
 
 class DoubleLoadOnRetry(KernelVmPager):
@@ -88,8 +88,8 @@ class BytesLeftBehind(KernelVmPager):
 
     def _retract(self, page: int, event: PageEvent, count: int = 1) -> None:
         self.pages.advance_run(page, count, event)
-        if self.observer is not None:
-            self.observer.ended(range(page, page + count * PAGE_SIZE, PAGE_SIZE), event)
+        if self._observer is not None:
+            self._observer.ended(range(page, page + count * PAGE_SIZE, PAGE_SIZE), event)
 
 
 async def load_again(pager: KernelVmPager, page: int) -> None:

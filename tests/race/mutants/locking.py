@@ -56,7 +56,7 @@ class LockAcrossLoad(KernelVmPager):
         await self._reach(Point.LOCK, gpa)
         while self._locked:
             if self._unlocked is None:
-                self._unlocked = self.rendezvous()
+                self._unlocked = self._rendezvous()
             await self._unlocked.wait()
         self._locked = True
 

@@ -20,11 +20,11 @@ class LostWakeUp(KernelVmPager):
     """The load may end after it was seen to be under way, and before the one who saw it waits."""
 
     async def _wait(self, load: Load) -> None:
-        if self.observer is not None:
-            self.observer.waited(Gpa(load.page))
+        if self._observer is not None:
+            self._observer.waited(Gpa(load.page))
         if not load.finished:
             await self._reach(Point.WAIT, load.page)
-            load.rendezvous = load.rendezvous or self.rendezvous()
+            load.rendezvous = load.rendezvous or self._rendezvous()
             await load.rendezvous.wait()
         if load.error is not None:
             raise load.error
