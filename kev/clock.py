@@ -140,7 +140,7 @@ class TimerQueue:
         return self._set(Timer(deadline, order, callback))
 
     def _set(self, timer: Timer) -> Timer:
-        if self.earlier:
+        if self.earlier.callbacks:
             earliest = self.next_deadline()
             if earliest is None or timer.deadline < earliest:
                 self.earlier(timer.deadline)

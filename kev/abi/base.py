@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, NamedTuple, Protocol
 
-from kev import log
 from kev.addressing import Gpa, Gva
 from kev.clock import Clock
 from kev.dev.base import Device, GuestMemory
@@ -66,6 +65,8 @@ class GuestAbi(ABC):
     """As `--abi` has it: the name of the module in `kev.abi`."""
     extra_cr4: ClassVar[int] = 0
     """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
+    ends_by_halt: ClassVar[bool] = False
+    """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
 
@@ -90,5 +91,5 @@ class GuestAbi(ABC):
         """
 
     def halted(self, state: VcpuState) -> None:
-        """A vCPU has executed HLT with interrupts off. By default it waits for an NMI or INIT."""
-        log.debug("HLT with interrupts off", vcpu=state.index, rip=hex(state.rip))
+        """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""
+        raise NotImplementedError

@@ -55,6 +55,7 @@ class Jos(GuestAbi):
 
     name = "jos"
     extra_cr4 = _CR4_VMXE
+    ends_by_halt = True
 
     @classmethod
     def cpuid_leaves(cls, machine: Mapping[int, CpuidResult]) -> Mapping[int, CpuidResult]:

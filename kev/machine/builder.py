@@ -156,7 +156,8 @@ class VmBuilder:
         msrs = MsrController(buses.msrs, self._counters)
         vcpus = len(self._vcpus)
         cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
-        vm.halted = abi.halted
+        if abi.ends_by_halt:
+            vm.halted = abi.halted
         if abi.extra_cr4:
             self._engine.permit_cr4(abi.extra_cr4)
         vm.handle(EptViolation, self._violations.handle)

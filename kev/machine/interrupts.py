@@ -66,8 +66,8 @@ class Interrupts:
         if taken is not None and self._controllers is not None:
             self.offered[vcpu.index] = None
             self._controllers.acknowledge(vcpu.index, taken)
-            if self.taken:
-                self.taken(vcpu, taken)
+            for tell in self.taken.callbacks:
+                tell(vcpu, taken)
 
     def interrupt_changed(self, vcpu: int) -> None:
         """Offers the vCPU what is pending now, and wakes it from HLT."""
@@ -113,4 +113,5 @@ class Interrupts:
     def _wake(self, vcpu: Vcpu) -> None:
         if vcpu.activity is ActivityState.HLT:
             vcpu.activity = ActivityState.ACTIVE
-            self.runnable()
+            for tell in self.runnable.callbacks:
+                tell()

@@ -35,6 +35,8 @@ class Runtime:
         """Somebody holds the CPU."""
         self._open: trio.Event | None = None
         """While the machine is paused: what everybody waits for."""
+        self._idle = False
+        """Whoever holds the CPU waits for `_activity`."""
         self._activity = trio.Event()
         self._checkpoint_soon = False
         self._last_checkpoint = time.perf_counter()
@@ -52,7 +54,8 @@ class Runtime:
 
     def note_activity(self) -> None:
         """Something happened that may make a vCPU runnable, or end the run."""
-        self._activity.set()
+        if self._idle:
+            self._activity.set()
 
     def checkpoint_soon(self) -> None:
         """Some other task has something to do: it gets its chance after the step that is under way."""
@@ -129,7 +132,7 @@ class Runtime:
                 await self._end()
             elif kind is Stopped:
                 self.pause()
-            if self._is_checkpoint_due():
+            if self._loading or self._checkpoint_soon or time.perf_counter() - self._last_checkpoint > _CHECKPOINT_EVERY:
                 self._checkpoint_soon = False
                 await trio.lowlevel.checkpoint()
                 self._last_checkpoint = time.perf_counter()
@@ -146,15 +149,16 @@ class Runtime:
         self._nursery.cancel_scope.cancel()
         await trio.sleep_forever()
 
-    def _is_checkpoint_due(self) -> bool:
-        return self._loading > 0 or self._checkpoint_soon or time.perf_counter() - self._last_checkpoint > _CHECKPOINT_EVERY
-
     async def _wait_for_activity(self, deadline: int | None) -> None:
         """Returns when something happened, or when the next timer is due."""
         self._activity = trio.Event()
-        now = self._vm.clock.now()
-        if deadline is None:
-            await self._activity.wait()
-        elif deadline > now:
-            with trio.move_on_after((deadline - now) / _NANOSECONDS):
+        self._idle = True
+        try:
+            now = self._vm.clock.now()
+            if deadline is None:
                 await self._activity.wait()
+            elif deadline > now:
+                with trio.move_on_after((deadline - now) / _NANOSECONDS):
+                    await self._activity.wait()
+        finally:
+            self._idle = False

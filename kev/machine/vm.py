@@ -69,6 +69,8 @@ class VmObserver:
 
 
 _NANOSECONDS: Final = 1_000_000_000
+_ACTIVE: Final = ActivityState.ACTIVE
+_STOPS: Final = (Breakpoint, Watchpoint)
 _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
 
 
@@ -111,7 +113,7 @@ class Vm:
         """Names the places of vCPUs in messages, where somebody reads them: it takes longer than a short run."""
         self.log: Final[Subscribers[[bytes]]] = Subscribers()
         """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
-        self.halted: Callable[[VcpuState], None] = _wait_for_nmi
+        self.halted: Callable[[VcpuState], None] | None = None
         """Told of every HLT with interrupts off."""
         self.devices: Devices
         """All of them, when the machine is built."""
@@ -168,7 +170,7 @@ class Vm:
         if self.ending is not None:
             return Ended(self.ending)
         self.timers.run_due()
-        runnable = [vcpu.index for vcpu in self.vcpus if vcpu.runnable]
+        runnable = [vcpu.index for vcpu in self.vcpus if vcpu.activity is _ACTIVE and vcpu.needs is None]
         if not runnable:
             return self.idle()
         decision = scheduler.next(runnable)
@@ -185,11 +187,11 @@ class Vm:
         self.console.flush()
         if self.ending is not None:
             return Ended(self.ending)
-        if type(exit) is EptViolation and vcpu.needs is None:
+        if isinstance(exit, EptViolation) and vcpu.needs is None:
             vcpu.needs = exit.gpa
         if vcpu.needs is not None:
             return NeedsPage(vcpu.index, vcpu.needs)
-        if isinstance(exit, Breakpoint | Watchpoint):
+        if isinstance(exit, _STOPS):
             return Stopped(vcpu.index, exit)
         return Ran(vcpu.index, exit)
 
@@ -212,12 +214,14 @@ class Vm:
         if vcpu.startup is not None:
             self._reset(vcpu, vcpu.startup)
         before = state.instructions
-        self.interrupts.executing = vcpu.index
-        exit = engine.run(state, self._until_next_timer(budget), self._services[vcpu.index])
-        self.interrupts.executing = None
+        interrupts, index = self.interrupts, vcpu.index
+        interrupts.executing = index
+        exit = engine.run(state, self._until_next_timer(budget), self._services[index])
+        interrupts.executing = None
         if self._virtual is not None:
             self._virtual.advance(state.instructions - before)
-        self.interrupts.synchronize(vcpu)
+        if interrupts.offered[index] is not None:
+            interrupts.synchronize(vcpu)
         for observer in self._observers:
             observer.slice_ended(vcpu, exit)
         if isinstance(exit, Hlt):
@@ -259,7 +263,7 @@ class Vm:
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT
         self.interrupts.interrupt_changed(vcpu.index)
-        if self.ending is None and not vcpu.state.interrupts_enabled:
+        if self.halted is not None and self.ending is None and not vcpu.state.interrupts_enabled:
             self.halted(vcpu.state)
 
     # Exits.
@@ -367,10 +371,6 @@ class Vm:
         if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
             return f"vCPU {vcpu.index} waits for a start-up IPI"
         return f"{self.where(vcpu)} halted with interrupts {'on' if vcpu.state.interrupts_enabled else 'off'}"
-
-
-def _wait_for_nmi(_state: VcpuState) -> None:
-    """What a processor does that is halted with interrupts off."""
 
 
 def _end_slice(_vcpu: VcpuState, _exit: Exit) -> None:

@@ -261,7 +261,7 @@ class Slice:
             return
         if vcpu.interrupt is not None and not self._cpu.interrupt_request.value & INTERRUPT_VIRTUAL:
             vcpu.interrupt_taken, vcpu.interrupt = vcpu.interrupt, None
-            vcpu.note_interrupt(vcpu.interrupt_taken, self.instructions_of(vcpu))
+            vcpu.note_interrupt(vcpu.interrupt_taken, self.instructions_of(vcpu) if self.counted else 0)
 
     def _leave_block(self) -> None:
         """Makes the CPU look at what is requested of it, before the next instruction in counted slices, or else the next block.
