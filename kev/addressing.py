@@ -43,11 +43,6 @@ def is_page_aligned(address: int) -> bool:
     return not address & PAGE_MASK
 
 
-def page_count(start: int, end: int) -> int:
-    """How many pages the bytes [start, end) touch."""
-    return (page_ceil(end) - page_floor(start)) >> PAGE_SHIFT if end > start else 0
-
-
 def is_canonical(gva: int) -> bool:
     """Whether bits 63-47 of a 64-bit linear address are all the same (Intel SDM vol. 1, "Canonical addressing")."""
     return not (gva + (1 << 47) & (1 << 64) - 1) >> 48

@@ -52,10 +52,6 @@ class Guest(NamedTuple):
         )
 
 
-UNKNOWN: Final = Guest(name="", description="", boot="")
-"""An image of which nobody says what machine it wants."""
-
-
 def root_file_system() -> str:
     """The path of the SIMPLEFS image with the guests. GuestsMissing if it is not there."""
     return _data_file("rootfs.img")

@@ -1,6 +1,5 @@
 """Images of any size that boot like a small one: a guest with a segment behind it that it never touches."""
 
-import os
 import struct
 from pathlib import Path
 from typing import Final
@@ -73,8 +72,3 @@ def _place(path: Path, length: int) -> Gpa:
     with FileSource(path) as source:
         below = Gpa(page_ceil(KernelImage.from_elf(source).end + MIB))
     return below if below + length <= MMIO_HOLE.start else _ABOVE_HOLE
-
-
-def occupied_on_disk(path: Path) -> int:
-    """The bytes that a file takes on its disk, holes not included."""
-    return os.stat(path).st_blocks * 512

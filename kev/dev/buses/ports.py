@@ -1,7 +1,7 @@
 """The I/O ports of a machine, and the devices behind them."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from kev.dev.base import PortDevice
 from kev.dev.buses.claims import Claims
@@ -13,16 +13,11 @@ _Reader: TypeAlias = Callable[[int, int], int]
 _Writer: TypeAlias = Callable[[int, int, int], None]
 
 
-@runtime_checkable
-class WidePortDevice(PortDevice, Protocol):
-    """A device of which some ports take 2 and 4 bytes in one access. All other ports are a byte wide."""
-
-    @property
-    def wide_ports(self) -> Sequence[range]: ...
-
-
 class PortDeviceKind(Protocol):
-    """A class of port devices, which says where they are."""
+    """A class of port devices, which says where they are.
+
+    Its `wide_ports`, if it has that, are ranges of those that take 2 and 4 bytes in one access. All others are a byte wide.
+    """
 
     @property
     def name(self) -> str: ...
