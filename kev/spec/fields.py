@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from kev.spec import values
+from kev.spec.files import DISK_DEVICES
 from kev.spec.sizes import size_text
 
 
@@ -55,7 +56,7 @@ FIELDS: Final = (
     ),
     Field(
         "vcpus", values.vcpus, ("--smp", "--vcpus"), metavar="N",
-        help="vCPUs, 1 to 64.  [default: what the guest asks for, or 1]",
+        help=f"vCPUs, 1 to {values.MAX_VCPUS}.  [default: what the guest asks for, or 1]",
     ),
     Field(
         "boot", values.boot, ("--boot",), metavar="PROTOCOL",
@@ -71,12 +72,12 @@ FIELDS: Final = (
         help='A boot module, with its command line; a name with spaces in it stands in double quotes: \'"my file" TEXT\'.',
     ),
     Field(
-        "disks", values.disks, ("--disk",), metavar="FILE[,svirtb|virtio|virtio-pci|ide]", arity=Arity.MANY,
+        "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}]", arity=Arity.MANY,
         help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several.  [default: svirtb]",
     ),
     Field(
         "paging", values.paging, ("--paging",), metavar="POLICY",
-        help="When pages are loaded: lazy, eager, around=N, record=FILE or prefetch=FILE.  [default: lazy]",
+        help=f"When pages are loaded: {values.PAGING}.  [default: lazy]",
     ),
     Field(
         "source_latency", values.source_latency, ("--source-latency",), metavar="TIME[,RATE]",

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kev.abi.selection import ABIS
+from kev.boot.protocols import PROTOCOLS
 from kev.cli.click_options import add_options
 from kev.cli.launch import RUN_OPTIONS
 from kev.cli.launch import main as run_without_click
 from kev.cli.main import kev
 from kev.cli.options import described, parse
-from kev.spec.fields import FIELDS, Arity
+from kev.spec.fields import FIELDS, Arity, field_named
 from kev.spec.machine_spec import MachineSpec
 from tests.machine.specs import SPECS, TEXTS
 
@@ -66,6 +69,14 @@ def test_what_a_command_line_can_say_is_read_without_click(spec: MachineSpec) ->
 def test_every_field_of_a_description_is_an_option() -> None:
     assert {"image", *(field.name for field in FIELDS)} == set(MachineSpec._fields)
     assert all(field.arity is not Arity.MANY or MachineSpec().given().get(field.name, ()) == () for field in FIELDS)
+
+
+@pytest.mark.parametrize(("name", "values"), [("boot", PROTOCOLS), ("abi", ABIS)])
+def test_the_help_of_an_option_lists_all_of_its_values(name: str, values: Iterable[str]) -> None:
+    *others, last = values
+    field = field_named(name)
+    assert field is not None
+    assert f"{', '.join(others)} or {last}.  [default: " in field.help
 
 
 def run(*arguments: str) -> Result:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import find, given
 from hypothesis import strategies as st
 
 from kev.fs.mkfs import create_image
@@ -17,7 +17,7 @@ from kev.pager.source import read_exactly
 from kev.race import RaceDetected, check_guest
 from kev.race.errors import RaceError, TokenError
 from kev.race.explore import Found, explore
-from kev.race.guest.details import RaceDetails
+from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.files import read_files
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.source import MemorySource, ScheduledSource
@@ -30,7 +30,8 @@ from kev.race.strategy import Exhaustive, SeededRandom, make_strategy
 from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
-from kev.spec.machine_spec import MachineSpec
+from kev.spec.fields import FIELDS
+from kev.spec.machine_spec import DEFAULTS, MachineSpec
 from tests.machine.specs import SPECS
 
 pytestmark = pytest.mark.slow
@@ -176,6 +177,20 @@ def test_a_token_s_details_are_read_as_they_are_written(spec: MachineSpec, exit_
     )
     details = RaceDetails(raced, exit_code, checksum, tuple(range(len(raced.disks))))
     assert RaceDetails.parse(raced.image, str(details)) == details
+
+
+@pytest.mark.parametrize("name", [field.name for field in FIELDS])
+def test_every_field_of_a_description_is_in_a_token_or_refused(name: str) -> None:
+    plain = MachineSpec("kernel", vcpus=2, memory="1M", command_line="")
+    other = find(SPECS, lambda spec: getattr(spec, name) not in (None, getattr(plain, name), getattr(DEFAULTS, name)))
+    spec = plain.replace(**{name: getattr(other, name)})
+    try:
+        raceable(spec)
+    except RaceError as error:
+        assert str(error).startswith(f"{name}: ")  # noqa: PT017
+    else:
+        details = RaceDetails(spec, 0, 0, (0,) * len(spec.disks))
+        assert RaceDetails.parse("kernel", str(details)) == details
 
 
 def test_what_tokens_have_said_so_far_is_read() -> None:

@@ -2,7 +2,8 @@
 
 It is words as a shell has them, `NAME=VALUE`: `smp`, `memory` in bytes, `exit` for the exit code that is right, and `crc` for the
 CRC-32 of the image and the modules; and, where they differ from what the guest gets by itself, `boot`, `abi`, `append` for the
-command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in front, and the flags of the machine.
+command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in front, and every other field that a
+raced machine can have.
 """
 
 import shlex
@@ -11,11 +12,10 @@ from typing import Any, Final, NamedTuple, Self
 
 from kev.race.errors import RaceError, TokenError
 from kev.spec.errors import SpecError
-from kev.spec.fields import field_named
+from kev.spec.fields import FIELDS, Arity, Field
 from kev.spec.machine_spec import DEFAULTS, MachineSpec
 
 _REQUIRED: Final = ("smp", "memory", "exit", "crc")
-_OPTIONAL: Final = ("boot", "abi", "append", "lenient_msr", "strict_ports")
 _REFUSED: Final = {
     "paging": "pages come one by one, when the schedule lets them",
     "source_latency": "a page takes as long as the schedule says",
@@ -24,6 +24,15 @@ _REFUSED: Final = {
     "timeline": "a failure is told step by step instead",
 }
 """Fields of a description that say nothing about a raced machine, and why."""
+_SAID_APART: Final = ("vcpus", "memory", "modules", "disks")
+
+
+def _key(field: Field) -> str:
+    return field.option.removeprefix("--").replace("-", "_")
+
+
+_OPTIONAL: Final = {_key(field): field for field in FIELDS if field.name not in _REFUSED and field.name not in _SAID_APART}
+"""All others, by their word."""
 
 
 class RaceDetails(NamedTuple):
@@ -47,8 +56,11 @@ class RaceDetails(NamedTuple):
             words = [word.partition("=") for word in shlex.split(details)]
             values = {key: value for key, _, value in words}
             disks = [value.partition(" ") for key, _, value in words if key == "disk"]
-            wishes: dict[str, Any] = {key: value for key, value in values.items() if key in _OPTIONAL}
-            wishes |= {key: value == "1" for key in ("lenient_msr", "strict_ports") if (value := values.get(key))}
+            wishes: dict[str, Any] = {
+                key: values[key] == "1" if field.arity is Arity.FLAG else values[key]
+                for key, field in _OPTIONAL.items()
+                if key in values
+            }
             wishes["modules"] = [value for key, _, value in words if key == "module"]
             wishes["disks"] = [disk for _, _, disk in disks]
             vcpus, memory, exit_code = (int(values[key]) for key in _REQUIRED[:3])
@@ -63,12 +75,10 @@ class RaceDetails(NamedTuple):
         yield f"memory={spec.memory}"
         yield f"exit={self.exit_code}"
         yield f"crc={self.checksum:08x}"
-        for name in _OPTIONAL:
-            field = field_named(name)
-            assert field is not None
+        for key, field in _OPTIONAL.items():
             value = getattr(spec, field.name)
-            if value:
-                yield f"{name}={1 if value is True else value}"
+            if value not in (None, getattr(DEFAULTS, field.name)):
+                yield f"{key}={1 if value is True else field.text(value)}"
         for module in spec.modules:
             yield f"module={module}"
         for checksum, disk in zip(self.disks, spec.disks, strict=True):
