@@ -14,8 +14,8 @@ from kev.gdb.player import Opener, Player
 from kev.gdb.resumption import Resumption
 from kev.gdb.session import Session
 from kev.gdb.stops import StopReason
+from kev.machine.beside import forward_input, watch_for_signals, watch_for_timeout
 from kev.machine.ending import Ending
-from kev.machine.terminal import InputForwarder
 
 if TYPE_CHECKING:
     from kev.machine.machine import Machine
@@ -144,11 +144,11 @@ async def _run(
             nursery.cancel_scope.cancel()
 
         if signals:
-            nursery.start_soon(_watch_for_signals, end, signals)
+            nursery.start_soon(watch_for_signals, end, signals)
         if timeout is not None:
-            nursery.start_soon(_watch_for_timeout, end, timeout)
+            nursery.start_soon(watch_for_timeout, end, timeout)
         if input_descriptor is not None:
-            nursery.start_soon(_forward_input, player, input_descriptor, end, bool(signals))
+            nursery.start_soon(forward_input, input_descriptor, player, end, player.expect_input, bool(signals))
         nursery.start_soon(reception.receive, listener)
         await player.begin()
         if wait:
@@ -168,24 +168,3 @@ async def _alternate(debuggee: Debuggee, reception: _Reception) -> None:
         stop = await debuggee.resume(Resumption())
         if stop.reason in (StopReason.DIED, StopReason.ENDED):
             return
-
-
-async def _watch_for_signals(end: Callable[[Ending], None], signals: Sequence[int]) -> None:
-    with trio.open_signal_receiver(*signals) as received:
-        async for number in received:
-            end(Ending.by_signal(number))
-
-
-async def _watch_for_timeout(end: Callable[[Ending], None], seconds: float) -> None:
-    await trio.sleep(seconds)
-    end(Ending.timed_out(seconds))
-
-
-async def _forward_input(player: Player, descriptor: int, end: Callable[[Ending], None], job_control: bool) -> None:
-    def leave() -> None:
-        end(Ending.left())
-
-    try:
-        await InputForwarder(descriptor, player, leave, player.expect_input, job_control=job_control).run()
-    finally:
-        player.expect_input(False)

@@ -6,7 +6,7 @@ thread 1 is vCPU 0.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -272,21 +272,17 @@ class Session:
     # Breakpoints and watchpoints.
 
     async def _insert(self, rest: bytes) -> bytes:
-        kind, address, length = self._trap(rest)
-        if kind in (0, 1):
-            self._debuggee.breakpoints.add(address)
-        elif kind in _WATCHES:
-            self._debuggee.watchpoints.add((range(address, address + length), _WATCHES[kind]))
-        else:
-            return _UNSUPPORTED
-        return _OK
+        return self._change_stops(rest, set.add)
 
     async def _remove(self, rest: bytes) -> bytes:
+        return self._change_stops(rest, set.discard)
+
+    def _change_stops(self, rest: bytes, change: Callable[[set[Any], Any], None]) -> bytes:
         kind, address, length = self._trap(rest)
         if kind in (0, 1):
-            self._debuggee.breakpoints.discard(address)
+            change(self._debuggee.breakpoints, address)
         elif kind in _WATCHES:
-            self._debuggee.watchpoints.discard((range(address, address + length), _WATCHES[kind]))
+            change(self._debuggee.watchpoints, (range(address, address + length), _WATCHES[kind]))
         else:
             return _UNSUPPORTED
         return _OK

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import trio
 
+from kev.machine.beside import forward_input, watch_for_signals, watch_for_timeout
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
 from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
-from kev.machine.terminal import InputForwarder
 
 
 async def drive(
@@ -34,9 +34,9 @@ async def drive(
     try:
         async with trio.open_nursery() as beside:
             if signals:
-                beside.start_soon(_watch_for_signals, machine, signals)
+                beside.start_soon(watch_for_signals, machine.end, signals)
             if timeout is not None:
-                beside.start_soon(_watch_for_timeout, machine, timeout)
+                beside.start_soon(watch_for_timeout, machine.end, timeout)
             if input_descriptor is not None:
                 beside.start_soon(_forward_input, machine, runtime, input_descriptor, bool(signals))
             machine.cancel = beside.cancel_scope.cancel
@@ -55,17 +55,6 @@ async def drive(
         machine.note_end()
 
 
-async def _watch_for_signals(machine: Machine, signals: Sequence[int]) -> None:
-    with trio.open_signal_receiver(*signals) as received:
-        async for number in received:
-            machine.end(Ending.by_signal(number))
-
-
-async def _watch_for_timeout(machine: Machine, seconds: float) -> None:
-    await trio.sleep(seconds)
-    machine.end(Ending.timed_out(seconds))
-
-
 async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, job_control: bool) -> None:
     vm = machine.vm
     assert vm.com1 is not None
@@ -74,10 +63,4 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
         vm.expects_input = expected
         runtime.note_activity()
 
-    def leave() -> None:
-        machine.end(Ending.left())
-
-    try:
-        await InputForwarder(descriptor, vm.com1, leave, expect_input, job_control=job_control).run()
-    finally:
-        expect_input(False)
+    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control)

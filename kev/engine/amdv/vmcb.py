@@ -6,7 +6,7 @@ from typing import Final
 from kev import x86
 from kev.addressing import PAGE_SIZE, Hpa
 from kev.engine.base import EntryState
-from kev.engine.registers import SegmentRegister
+from kev.engine.registers import MSRS, SegmentRegister
 from kev.host_memory import HostMemory
 
 # Exit codes (appendix C).
@@ -76,20 +76,7 @@ _READ, _WRITE = 1, 2  # an MSR's bits in the permission map
 
 # The CPU keeps these itself; everything else exits. Intercepting them is not only slower: reading an intercepted MSR from outside
 # of emulation ends the process.
-_PASSED_THROUGH: Final = (
-    x86.MSR_SYSENTER_CS,
-    x86.MSR_SYSENTER_ESP,
-    x86.MSR_SYSENTER_EIP,
-    x86.MSR_PAT,
-    x86.MSR_STAR,
-    x86.MSR_LSTAR,
-    x86.MSR_CSTAR,
-    x86.MSR_SFMASK,
-    x86.MSR_FS_BASE,
-    x86.MSR_GS_BASE,
-    x86.MSR_KERNEL_GS_BASE,
-    x86.MSR_TSC_AUX,
-)
+_PASSED_THROUGH: Final = (*MSRS, x86.MSR_FS_BASE, x86.MSR_GS_BASE)
 CANONICAL_ADDRESSES: Final = frozenset({x86.MSR_LSTAR, x86.MSR_CSTAR, x86.MSR_FS_BASE, x86.MSR_GS_BASE, x86.MSR_KERNEL_GS_BASE})
 """Those of them that the CPU would let the guest write anything to: writes exit."""
 

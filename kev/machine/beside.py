@@ -1,0 +1,37 @@
+"""What goes on beside a run, in trio: signals and a time limit end it, and input reaches it."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import trio
+
+from kev.machine.ending import Ending
+from kev.machine.terminal import InputForwarder, InputLine
+
+End: TypeAlias = Callable[[Ending], None]
+"""Ends the run."""
+
+
+async def watch_for_signals(end: End, signals: Sequence[int]) -> None:
+    with trio.open_signal_receiver(*signals) as received:
+        async for number in received:
+            end(Ending.by_signal(number))
+
+
+async def watch_for_timeout(end: End, seconds: float) -> None:
+    await trio.sleep(seconds)
+    end(Ending.timed_out(seconds))
+
+
+async def forward_input(
+    descriptor: int, line: InputLine, end: End, expect_input: Callable[[bool], None], job_control: bool
+) -> None:
+    """Input is expected until there is no more, or the user has left, which ends the run; see `InputForwarder`."""
+
+    def leave() -> None:
+        end(Ending.left())
+
+    try:
+        await InputForwarder(descriptor, line, leave, expect_input, job_control=job_control).run()
+    finally:
+        expect_input(False)
