@@ -1,4 +1,4 @@
-"""How loading a page is refused."""
+"""How loading an image or a page is refused."""
 
 from kev.addressing import Gpa, page_floor
 from kev.errors import KevError
@@ -30,3 +30,7 @@ class Violation(Exception):
     def __init__(self, gpa: Gpa) -> None:
         super().__init__(f"page {page_floor(gpa):#x} is not loaded")
         self.gpa = gpa
+
+
+class ImageError(KevError):
+    """A kernel image is damaged, or not for this machine. Names the field, its value and the limit."""

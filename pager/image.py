@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from kev.addressing import Gpa, Gva
-from kev.errors import KevError
+from kev.pager.errors import ImageError
 from kev.pager.source import SynchronousSource, read_exactly
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ _EM_X86_64: Final = 62
 _MACHINES: Final = {_EM_386: "EM_386", _EM_X86_64: "EM_X86_64"}
 _PT_LOAD: Final = 1
 _PN_XNUM: Final = 0xFFFF
-
-
-class ImageError(KevError):
-    """A kernel image is damaged, or not for this machine. Names the field, its value and the limit."""
 
 
 class Segment(NamedTuple):

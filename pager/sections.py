@@ -5,7 +5,7 @@ import io
 import attrs
 
 from kev.addressing import Gva
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 from kev.pager.source import SynchronousSource
 from kev.pager.stream import SourceStream
 

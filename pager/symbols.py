@@ -11,7 +11,7 @@ import attrs
 
 from kev.addressing import Gva
 from kev.errors import KevError
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 from kev.pager.source import SynchronousSource, read_exactly
 from kev.pager.stream import SourceStream
 

@@ -9,7 +9,7 @@ import attrs
 from kev.addressing import KIB
 from kev.boot.elf_layout import read_tables
 from kev.boot.kernel_file import KernelFile
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 
 _PT_NOTE: Final = 4
 _LONGEST: Final = 64 * KIB

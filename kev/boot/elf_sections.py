@@ -6,7 +6,7 @@ from typing import Final
 from kev.boot.boot_memory import BootMemory
 from kev.boot.elf_layout import ElfLayout, ElfTables, read_tables
 from kev.boot.kernel_file import KernelFile
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 
 _SHT_NULL: Final = 0
 _SHT_NOBITS: Final = 8

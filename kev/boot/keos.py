@@ -11,7 +11,7 @@ from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
 from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 from kev.pager.kernel import MBI_GPA, KernelVmPager
 
 VIRTUAL_BASE: Final = 0xFFFF_FF00_0000_0000

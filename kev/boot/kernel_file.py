@@ -5,7 +5,8 @@ from functools import cached_property
 from typing import Final
 
 from kev.addressing import KIB, Gpa, Gva
-from kev.pager.image import ImageError, KernelImage
+from kev.pager.errors import ImageError
+from kev.pager.image import KernelImage
 from kev.pager.source import SynchronousSource, read_exactly
 
 SECTOR_SIZE: Final = 512

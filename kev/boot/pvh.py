@@ -14,7 +14,7 @@ from kev.boot.information import InformationWriter
 from kev.boot.kernel_file import KernelFile, with_physical_entry
 from kev.boot.memory_map import memory_map
 from kev.engine.base import EntryState
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 from kev.pager.kernel import KernelVmPager
 from kev.x86 import CR0_ET, CR0_PE
 

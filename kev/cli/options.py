@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kev.guests.images import DEFAULT_IMAGE
-from kev.spec.arguments import from_options
 from kev.spec.errors import SpecError, nearest_of
 from kev.spec.fields import FIELDS, Arity, Field
 from kev.spec.machine_spec import MachineSpec
@@ -47,7 +46,7 @@ def machine_options(*, without: Collection[str] = ()) -> list[Option]:
 def described(given: Mapping[str, Any]) -> MachineSpec:
     """The machine that a command line describes: `given` has the values of `machine_options`, and `image`. SpecError."""
     names = {"image", *(field.name for field in FIELDS)}
-    spec = from_options({name: value for name, value in given.items() if name in names})
+    spec = MachineSpec.from_options({name: value for name, value in given.items() if name in names})
     if given["spec"] is not None:
         from kev.guests.spec_files import read_spec
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from kev.gdb.address import TcpAddress, UnixAddress
-from kev.gdb.debuggee import Debuggee, Resumption
+from kev.gdb.debuggee import Debuggee
 from kev.gdb.errors import GdbError
 from kev.gdb.player import Opener, Player
+from kev.gdb.resumption import Resumption
 from kev.gdb.session import Session
 from kev.gdb.stops import StopReason
 from kev.machine.ending import Ending

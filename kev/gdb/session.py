@@ -13,13 +13,13 @@ import trio
 from kev import log
 from kev.exits import Access
 from kev.gdb import lldb
-from kev.gdb.debuggee import Debuggee, Resumption
+from kev.gdb.debuggee import Debuggee
 from kev.gdb.errors import GdbError
 from kev.gdb.memory import DebugMemory
 from kev.gdb.monitor import Monitor
 from kev.gdb.packets import MAX_PACKET, Endpoint, Interrupt, Received, escape, unescape
 from kev.gdb.registers import Registers, encode
-from kev.gdb.resume import parse_vcont
+from kev.gdb.resumption import Resumption, parse_vcont
 from kev.gdb.stops import Stop, StopReason
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kev.addressing import Gpa
-from kev.dev.base import Device
 from kev.dev.block_device import BlockBackend
 from kev.dev.devices import Devices
 from kev.dev.interrupts.irq import InterruptControllers
@@ -64,8 +63,12 @@ class Disks:
 
         `map_readable` gives a device a page of memory, which the guest reads at the address without an exit.
         """
-        if isinstance(self._boot_disk, Device):
-            devices.attach(self._boot_disk)
+        disks = [self._boot_disk, *(disk for kind in DriveKind for disk in self._behind[kind])]
+        if any(disks):
+            from kev.dev.storage.written_sectors import DiskContents, is_kept_in_memory
+
+            if any(map(is_kept_in_memory, disks)):
+                devices.attach(DiskContents(disks))
         _attach_svirtb(devices, machine, self._behind[DriveKind.SVIRTB], map_readable)
         _attach_virtio(devices, machine, self._behind[DriveKind.VIRTIO])
         _attach_virtio_pci(devices, machine, self._behind[DriveKind.VIRTIO_PCI], controllers)

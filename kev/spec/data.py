@@ -2,18 +2,18 @@
 
 import json
 import tomllib
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kev.spec.errors import SpecError
-from kev.spec.machine_spec import MachineSpec
 from kev.spec.sizes import size_text
 
 _BARE_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
 
-def to_data(spec: MachineSpec) -> dict[str, Any]:
-    """The fields that say something: texts, numbers, and lists of dicts for files. RAM is written with its unit."""
-    data = spec.given()
+def to_data(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What the fields of a description say: texts, numbers, and lists of dicts for files. RAM is written with its unit."""
+    data = dict(fields)
     if "memory" in data:
         data["memory"] = size_text(data["memory"])
     for name in ("modules", "disks"):
@@ -22,30 +22,21 @@ def to_data(spec: MachineSpec) -> dict[str, Any]:
     return data
 
 
-def from_data(data: Any, name: str) -> MachineSpec:
-    """SpecError, naming `name`, if `data` does not describe a machine."""
-    if not isinstance(data, dict):
-        raise SpecError(f"{name}: a machine is described by names and values, not by {type(data).__name__}")
-    try:
-        return MachineSpec.of(data)
-    except SpecError as error:
-        raise SpecError(f"{name}: {error}") from None
+def to_json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(to_data(fields))
 
 
-def to_json(spec: MachineSpec) -> str:
-    return json.dumps(to_data(spec))
-
-
-def from_json(text: str | bytes, name: str) -> MachineSpec:
+def from_json(text: str | bytes, name: str) -> dict[str, Any]:
+    """The names and values in `text`. SpecError, naming `name`, if there are none."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{name}: is not JSON: {error}") from None
-    return from_data(data, name)
+    return _names_and_values(data, name)
 
 
-def to_toml(spec: MachineSpec) -> str:
-    lines = "".join(f"{key} = {_toml_value(value)}\n" for key, value in to_data(spec).items())
+def to_toml(fields: Mapping[str, Any]) -> str:
+    lines = "".join(f"{key} = {_toml_value(value)}\n" for key, value in to_data(fields).items())
     try:
         lines.encode()
     except UnicodeEncodeError as error:
@@ -53,12 +44,19 @@ def to_toml(spec: MachineSpec) -> str:
     return lines
 
 
-def from_toml(text: str, name: str) -> MachineSpec:
+def from_toml(text: str, name: str) -> dict[str, Any]:
+    """The names and values in `text`. SpecError, naming `name`, if there are none."""
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{name}: is not TOML: {error}") from None
-    return from_data(data, name)
+    return _names_and_values(data, name)
+
+
+def _names_and_values(data: Any, name: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise SpecError(f"{name}: a machine is described by names and values, not by {type(data).__name__}")
+    return data
 
 
 def _toml_value(value: Any) -> str:

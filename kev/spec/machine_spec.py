@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from kev.spec import values
 from kev.spec.errors import SpecError, nearest_of
-from kev.spec.fields import field_named, names
+from kev.spec.fields import FIELDS, field_named, names
 from kev.spec.files import DiskFile, ModuleFile
 
 if TYPE_CHECKING:
@@ -80,6 +80,12 @@ class MachineSpec(_Fields):
         return cls._of(found)
 
     @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """The description of what was given on a command line, by the names of fields. SpecError names the option."""
+        labels = {"image": "IMAGE"} | {field.name: field.option for field in FIELDS}
+        return cls.of({name: value for name, value in options.items() if value != ()}, labels.__getitem__)
+
+    @classmethod
     def _of(cls, fields: Mapping[str, Any]) -> Self:
         """Of values that are what they have to be."""
         return cls._make(map(fields.get, cls._fields, _UNSET))
@@ -127,38 +133,45 @@ class MachineSpec(_Fields):
         """As plain data: texts, numbers, lists and dicts."""
         from kev.spec.data import to_data
 
-        return to_data(self)
+        return to_data(self.given())
 
     def to_arguments(self) -> list[str]:
         """As words of a command line, behind `kev run`."""
         from kev.spec.arguments import to_arguments
 
-        return to_arguments(self)
+        return to_arguments(self.given())
 
     def to_json(self) -> str:
         from kev.spec.data import to_json
 
-        return to_json(self)
+        return to_json(self.given())
 
     @classmethod
-    def from_json(cls, text: str | bytes, name: str = "JSON") -> "MachineSpec":
+    def from_json(cls, text: str | bytes, name: str = "JSON") -> Self:
         """SpecError, naming `name`, if `text` is no JSON object, has a key that no field is called, or a value that cannot be."""
         from kev.spec.data import from_json
 
-        return from_json(text, name)
+        return cls._from_data(from_json(text, name), name)
 
     def to_toml(self) -> str:
         """SpecError if a name or text in it is not Unicode."""
         from kev.spec.data import to_toml
 
-        return to_toml(self)
+        return to_toml(self.given())
 
     @classmethod
-    def from_toml(cls, text: str, name: str = "TOML") -> "MachineSpec":
+    def from_toml(cls, text: str, name: str = "TOML") -> Self:
         """SpecError, naming `name`, as `from_json`."""
         from kev.spec.data import from_toml
 
-        return from_toml(text, name)
+        return cls._from_data(from_toml(text, name), name)
+
+    @classmethod
+    def _from_data(cls, data: Mapping[str, Any], name: str) -> Self:
+        try:
+            return cls.of(data)
+        except SpecError as error:
+            raise SpecError(f"{name}: {error}") from None
 
 
 _UNSET: Final = tuple(_Fields())

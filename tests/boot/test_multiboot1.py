@@ -11,7 +11,7 @@ import kev
 from kev.boot.base import BootError, Module
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 from tests.boot.images import CONTENTS, MIB, add_sections, elf, multiboot1_header, source
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused

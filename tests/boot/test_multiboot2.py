@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kev.boot.base import BootError, Module
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 from tests.boot.images import CONTENTS, KEOS_BASE, MIB, add_sections, elf, multiboot2_header, source, tag2
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused

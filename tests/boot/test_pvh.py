@@ -6,7 +6,7 @@ import pytest
 from kev.boot.base import BootError, Module
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
-from kev.pager.image import ImageError
+from kev.pager.errors import ImageError
 from tests.boot.images import MIB, elf_with_note, note, source
 from tests.boot.machine import GIB, Booted
 from tests.fs.errors import refused

@@ -16,7 +16,6 @@ from kev.cli.launch import RUN_OPTIONS
 from kev.cli.launch import main as run_without_click
 from kev.cli.main import kev
 from kev.cli.options import described, parse
-from kev.spec.arguments import to_arguments
 from kev.spec.fields import FIELDS, Arity
 from kev.spec.machine_spec import MachineSpec
 from tests.machine.specs import SPECS, TEXTS
@@ -57,7 +56,7 @@ def test_what_is_read_without_click_is_what_click_reads(words: list[str]) -> Non
 
 @given(SPECS)
 def test_what_a_command_line_can_say_is_read_without_click(spec: MachineSpec) -> None:
-    words = to_arguments(spec)
+    words = spec.to_arguments()
     without = parse(words, RUN_OPTIONS, "image")
     assert without is not None
     assert without == read_by_click(words)

@@ -1,6 +1,6 @@
 """All devices of a machine: names, ranges, and what happens to all of them at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from kev.dev.chipset.parallel import ParallelPort
 from kev.dev.debug.debug_console import DebugConsole
 from kev.dev.devices import Devices
 from kev.dev.storage.drive import Drive, DriveKind
+from kev.dev.storage.overlay_disk import OverlayDisk
 from kev.dev.storage.source_disk import SourceDisk
 from kev.machine.disks import Disks, DriveError
 from kev.machine.pc import SELDOM_USED, attach_platform
@@ -167,28 +168,58 @@ def test_a_boot_disk_takes_the_place_of_the_first_ide_disk() -> None:
         Disks([Drive(other, DriveKind.IDE)] * 2, boot)
 
 
-def test_what_was_written_to_a_boot_disk_is_saved_and_its_source_is_not(tmp_path: Path) -> None:
-    file = tmp_path / "boot"
-    file.write_bytes(bytes(range(256)) * 8)
-    with FileSource(file) as source:
-        compare_boot_disks(SourceDisk(source), SourceDisk(source))
+CONTENTS = bytes(range(256)) * 8
 
 
-def compare_boot_disks(first: SourceDisk, second: SourceDisk) -> None:
+def source_disk(folder: Path) -> SourceDisk:
+    file = folder / "boot"
+    file.write_bytes(CONTENTS)
+    return SourceDisk(FileSource(file))
+
+
+def overlay_disk(_folder: Path) -> OverlayDisk:
+    return OverlayDisk(memoryview(CONTENTS), "disk")
+
+
+def contents(disk: SourceDisk | OverlayDisk) -> bytes:
+    buffer = bytearray(disk.size)
+    disk.read_into(0, memoryview(buffer))
+    return bytes(buffer)
+
+
+@pytest.mark.parametrize("make", [source_disk, overlay_disk])
+def test_what_was_written_to_a_disk_in_memory_is_saved_and_what_lies_beneath_is_not(
+    make: Callable[[Path], SourceDisk | OverlayDisk], tmp_path: Path
+) -> None:
+    first, second = make(tmp_path), make(tmp_path)
     first.write(512, b"new!" * 128)
     second.write(0, b"old!" * 128)
     state = first.save()
-    assert sum(map(len, state["contents"])) == 512  # type: ignore[arg-type]
-    second.load(state)
-    for start in range(0, 2048, 512):
-        buffers = bytearray(512), bytearray(512)
-        for disk, buffer in zip((first, second), buffers, strict=True):
-            disk.read_into(start, memoryview(buffer))
-        assert buffers[0] == buffers[1]
-    with pytest.raises(StateError, match=r"boot disk: saved sectors is \[9\]"):
-        second.load({"sectors": [9], "contents": [bytes(512)]})
+    assert state == {"sectors": [1], "contents": [b"new!" * 128]}
+    second.load("disk", state)
+    assert contents(second) == contents(first) == CONTENTS[:512] + b"new!" * 128 + CONTENTS[1024:]
+    with pytest.raises(StateError, match=r"disk: saved sectors is \[9\]"):
+        second.load("disk", {"sectors": [9], "contents": [bytes(512)]})
+    with pytest.raises(StateError, match="disk: saved contents"):
+        second.load("disk", {"sectors": [1], "contents": [bytes(511)]})
     first.reset()
+    assert contents(first) == CONTENTS
     assert first.save() == {"sectors": [], "contents": []}
+
+
+def test_the_disks_that_a_machine_keeps_in_memory_are_saved_with_it(tmp_path: Path) -> None:
+    def machine() -> tuple[Rig, OverlayDisk]:
+        overlay = overlay_disk(tmp_path)
+        return pc([Drive(TestDisk().disk, DriveKind.VIRTIO), Drive(overlay, DriveKind.SVIRTB)]), overlay
+
+    (first, written), (second, loaded) = machine(), machine()
+    written.write(0, b"kept" * 128)
+    second.devices.load(first.devices.save())
+    assert contents(loaded)[:512] == b"kept" * 128
+    states = first.devices.save()
+    states["disks"] = {"disks": [None, None, None]}
+    with pytest.raises(StateError, match="disks: saved disk 1 is None: it must be there if the disk is kept in memory"):
+        second.devices.load(states)
 
 
 PORTS = (0x20, 0x21, 0xA1, 0x40, 0x43, 0x60, 0x64, 0x70, 0x71, 0x3F8, 0x3F9, 0x3FC, 0x1F2, 0x1F6, 0x1F7, 0x3D4, 0x3D5, 0x2009, 0xE9)

@@ -10,10 +10,11 @@ import pytest
 import trio
 
 from kev.exits import Access
-from kev.gdb.debuggee import Debuggee, Resumption
+from kev.gdb.debuggee import Debuggee
 from kev.gdb.history import Moment
 from kev.gdb.player import Player
 from kev.gdb.registers import linear_rip
+from kev.gdb.resumption import Resumption
 from kev.gdb.stops import StopReason
 from kev.machine.api import launch, opened, wanted_machine
 

@@ -65,6 +65,23 @@ def test_an_instruction_that_faults_is_stepped_over_also_if_its_handler_skips_it
 
 
 @NEEDS_GCC
+@pytest.mark.parametrize("options", [(), ("--seed", "1")], ids=["free", "seeded"])
+def test_a_step_does_not_end_in_the_handler_of_an_interrupt(paged32: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """The interrupt comes behind the NOP after STI."""
+    step = ["stepi", "print (int)((long)$pc - (long)&window)", "print interrupts"]
+    run = debug(paged32, ["break *window", "continue", *step * 3, "continue"], *options, symbols=paged32, folder=tmp_path)
+    assert run.values() == ["1", "0", "2", "1", "3", "1"]
+
+
+@NEEDS_GCC
+def test_steps_back_pass_over_interrupts(paged32: Path, tmp_path: Path) -> None:
+    back = ["reverse-stepi", "print (int)((long)$pc - (long)&window)", "print interrupts"]
+    commands = ["break *window", "continue", *["stepi"] * 3, *back * 3]
+    run = debug(paged32, commands, "--seed", "1", symbols=paged32, folder=tmp_path)
+    assert run.values() == ["2", "1", "1", "0", "0", "0"]
+
+
+@NEEDS_GCC
 def test_handlers_can_be_stepped_into(paged32: Path, tmp_path: Path) -> None:
     commands = ["break touch", "continue", "next", "next", "monitor handlers step", *["stepi"] * 3, "info symbol $pc"]
     run = debug(paged32, commands, symbols=paged32, folder=tmp_path)

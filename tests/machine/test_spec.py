@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 import kev
 from kev.dev.storage.drive import DriveKind
 from kev.pager.slow_source import SourceDelay
-from kev.spec.arguments import from_options
 from kev.spec.errors import SpecError
 from kev.spec.files import DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.machine_spec import DEFAULTS, MachineSpec
@@ -232,7 +231,7 @@ def test_relative_names_are_taken_from_a_folder() -> None:
 
 def test_a_command_line_names_the_option_that_is_wrong() -> None:
     with pytest.raises(SpecError, match=r"^--smp: '65': a machine has 1 to 64 vCPUs$"):
-        from_options({"vcpus": "65", "modules": ()})
+        MachineSpec.from_options({"vcpus": "65", "modules": ()})
 
 
 def test_every_device_of_a_disk_is_one_that_a_machine_has() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kev.addressing import GIB, Gpa, Gva
 from kev.errors import KevError
-from kev.pager.image import ImageError, KernelImage, Segment
+from kev.pager.errors import ImageError
+from kev.pager.image import KernelImage, Segment
 from tests.pager.elf import Elf, build_elf
 from tests.pager.sources import BytesSource
 

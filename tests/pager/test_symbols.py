@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.errors import KevError
-from kev.pager.image import ImageError, KernelImage
+from kev.pager.errors import ImageError
+from kev.pager.image import KernelImage
 from kev.pager.symbols import Symbol, SymbolTable
 from tests.pager.elf import Elf, ElfSymbol, add_symbols, build_elf
 from tests.pager.sources import BytesSource

@@ -80,7 +80,7 @@ class PortBus:
         if unbuilt is not None:
             self._build(unbuilt)
 
-    def is_claimed(self, port: int) -> bool:
+    def _is_claimed(self, port: int) -> bool:
         """A device, built or not, is behind the port."""
         return port in self._claims
 
@@ -98,7 +98,7 @@ class PortBus:
     def _find_device(self, port: int, size: int) -> bool:
         """Makes the devices that an access is the first to reach; says whether there were any."""
         ports = [(port + i) % _PORTS for i in range(size)]
-        while port << 3 | size not in self._keys and not all(map(self.is_claimed, ports)) and self.find_more():
+        while port << 3 | size not in self._keys and not all(map(self._is_claimed, ports)) and self.find_more():
             pass
         unbuilt = [number for number in ports if number in self._unbuilt]
         for number in unbuilt:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import attrs
 
 from kev.dev.base import InterruptLine
-from kev.state import FLAG, PART, Fields, State, StateError, bits, listed, optional
+from kev.state import PART, Fields, State, StateError, bits, listed, optional
 
 
 class ConfigurationRegister:
@@ -96,7 +96,7 @@ class PciFunction:
 
     __slots__ = ("_base_address", "_interrupt", "_interrupting", "_left_by_firmware", "_registers", "_writable", "name")
 
-    _FIELDS: Final = Fields({"_registers": listed(bits(32), _SIZE // 4), "_interrupting": FLAG}, memory=optional(PART))
+    _FIELDS: Final = Fields({"_registers": listed(bits(32), _SIZE // 4)}, memory=optional(PART))
 
     def __init__(
         self, name: str, identity: PciIdentity, capabilities: Sequence[bytes] = (), interrupt: InterruptPin | None = None
@@ -141,6 +141,7 @@ class PciFunction:
     def load(self, state: State) -> None:
         memory = self._FIELDS.load(self, self.name, state)["memory"]
         self._check_registers()
+        self._interrupting = False  # what is behind it says so, if it is
         if (memory is None) is not (self._base_address is None):
             raise StateError(self.name, "memory", memory, "there if the function has memory, and only then")
         if self._base_address is not None:

@@ -3,7 +3,9 @@
 from typing import Final
 
 from kev.dev.block_device import SECTOR_SIZE
+from kev.dev.storage.written_sectors import load_sectors, save_sectors
 from kev.errors import KevError
+from kev.state import State
 
 
 class OverlayError(KevError):
@@ -47,6 +49,18 @@ class OverlayDisk:
 
     def flush(self) -> None:
         """There is nothing to wait for."""
+
+    def reset(self) -> None:
+        """See `KeptInMemory`, as `save` and `load`."""
+        self._written.clear()
+
+    def save(self) -> State:
+        return save_sectors({start // SECTOR_SIZE: contents for start, contents in self._written.items()})
+
+    def load(self, called: str, state: State) -> None:
+        written = load_sectors(called, state, self.size)
+        self._written.clear()
+        self._written.update((sector * SECTOR_SIZE, contents) for sector, contents in written.items())
 
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or length > self.size - offset:

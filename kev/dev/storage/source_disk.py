@@ -3,8 +3,9 @@
 from typing import Final
 
 from kev.dev.block_device import SECTOR_SIZE
+from kev.dev.storage.written_sectors import load_sectors, save_sectors
 from kev.pager.source import SynchronousSource, read_exactly
-from kev.state import BYTES, Fields, State, StateError, bits, listed
+from kev.state import State
 
 
 class SourceDisk:
@@ -13,9 +14,6 @@ class SourceDisk:
     What the last sector has behind the end of the source is zero.
     """
 
-    _FIELDS: Final = Fields({}, sectors=listed(bits(64)), contents=listed(BYTES))
-
-    name: Final = "boot disk"
     writable: Final = True
 
     __slots__ = ("_source", "_written", "size")
@@ -42,19 +40,13 @@ class SourceDisk:
     def flush(self) -> None: ...
 
     def reset(self) -> None:
-        """What was written is gone: the disk is as it was when the machine was made."""
+        """See `KeptInMemory`, as `save` and `load`."""
         self._written.clear()
 
     def save(self) -> State:
-        """The sectors that were written, and not the source."""
-        return self._FIELDS.save(self, sectors=list(self._written), contents=list(self._written.values()))
+        return save_sectors(self._written)
 
-    def load(self, state: State) -> None:
-        parts = self._FIELDS.load(self, self.name, state)
-        sectors, contents = parts["sectors"], parts["contents"]
-        if len(sectors) != len(contents) or max(sectors, default=0) * SECTOR_SIZE > self.size:
-            raise StateError(self.name, "sectors", sectors, f"{len(contents)} numbers of sectors of {self.size} bytes")
-        if any(len(content) != SECTOR_SIZE for content in contents):
-            raise StateError(self.name, "contents", contents, f"{SECTOR_SIZE} bytes each")
+    def load(self, called: str, state: State) -> None:
+        written = load_sectors(called, state, self.size)
         self._written.clear()
-        self._written.update(zip(sectors, map(bytes, contents), strict=True))
+        self._written.update((sector, bytes(contents)) for sector, contents in written.items())

@@ -26,6 +26,12 @@ enter_page_fault:
 	popa
 	add $4, %esp
 	iret
+.globl enter_interrupt
+enter_interrupt:
+	pusha
+	call interrupt
+	popa
+	iret
 .balign 8
 gdt:
 	.quad 0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF

@@ -2,8 +2,7 @@
 
 import pytest
 
-from kev.gdb.debuggee import Resumption
-from kev.gdb.resume import parse_vcont
+from kev.gdb.resumption import Resumption, parse_vcont
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,22 @@
-"""The vCont packet: who goes on, and how (GDB manual, "Packets", vCont)."""
+"""Who goes on, and how: what a vCont packet says (GDB manual, "Packets", vCont)."""
 
 from typing import Final
 
-from kev.gdb.debuggee import Resumption
+import attrs
 
 _ALL: Final = -1
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Resumption:
+    """How a debugger lets a machine go on."""
+
+    step: int | None = None
+    """The vCPU that is to do a single step; None: nobody."""
+    bounds: range | None = None
+    """More steps follow as long as its instruction pointer is in here."""
+    alone: int | None = None
+    """The only vCPU that may run, if it can; None: all. What is repeated is not changed by it."""
 
 
 def parse_vcont(actions: bytes, vcpu: int) -> Resumption:
