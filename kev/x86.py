@@ -6,6 +6,7 @@ Sections are those of the Intel SDM, unless they say otherwise. What belongs to 
 from typing import Final
 
 # RFLAGS (vol. 1, "EFLAGS register").
+RFLAGS_CF: Final = 1 << 0
 RFLAGS_RESERVED_1: Final = 1 << 1
 """Always set."""
 RFLAGS_ARITHMETIC: Final = 0x8D5
@@ -81,11 +82,6 @@ HAS_ERROR_CODE: Final = frozenset(
 """Exceptions that push an error code."""
 CONTRIBUTORY: Final = frozenset({DIVIDE_ERROR, INVALID_TSS, SEGMENT_NOT_PRESENT, STACK_FAULT, GENERAL_PROTECTION})
 """Two of these, one while the other is delivered, make a double fault ("Interrupt 8")."""
-EXCEPTION_NAMES: Final = (
-    *("#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "coprocessor segment overrun", "#TS"),
-    *("#NP", "#SS", "#GP", "#PF", "reserved", "#MF", "#AC", "#MC", "#XM", "#VE", "#CP"),
-)
-"""By vector, from 0 on."""
 
 # Error codes (vol. 3, "Error code", and "Interrupt 14").
 ERROR_EXTERNAL: Final = 1 << 0

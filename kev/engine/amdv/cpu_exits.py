@@ -28,6 +28,7 @@ from kev.x86 import DEBUG
 
 if TYPE_CHECKING:
     from kev.engine.amdv.debug_stops import DebugStops
+    from kev.engine.amdv.random_numbers import RandomNumbers
 
 _HFLAGS: Final = layout.HFLAGS >> 2
 _VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
@@ -55,6 +56,7 @@ class CpuExits:
         "intercepts",
         "linear",
         "permitted_cr4",
+        "random_numbers",
         "slice",
         "uc",
     )
@@ -78,6 +80,8 @@ class CpuExits:
         self.code: Final = code
         self.permitted_cr4 = DEFINED_CR4
         """What the guest may set in CR4."""
+        self.random_numbers: RandomNumbers | None = None
+        """Where RDRAND and RDSEED get theirs, if not from the host."""
         self.debug_stops: DebugStops | None = None
         """Breakpoints and watchpoints, while there are any."""
         self._exit_info_2: Final = vmcb.exit_info_2
@@ -200,6 +204,8 @@ class CpuExits:
         code = self.linear.peek(vcpu, vcpu.instruction_address, len(_VMCALL_BYTES))
         if code == _VMCALL_BYTES:
             vmcall(self, vcpu)
+            self.events.deliver_pending(vcpu)
+        elif self.random_numbers is not None and self.random_numbers.emulate(self, vcpu):
             self.events.deliver_pending(vcpu)
         elif code[:1] == _TWO_BYTE:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
