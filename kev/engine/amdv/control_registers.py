@@ -6,29 +6,28 @@ The emulated CPU accepts reserved bits in CR4, does not know UMIP, and has no in
 from typing import TYPE_CHECKING, Final
 
 from kev.engine.amdv import layout
+from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.libunicorn import REG_CR4
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
-from kev.x86 import CR4_FSGSBASE, CR4_LEGACY, CR4_PAE, CR4_SMAP, CR4_SMEP, CR4_UMIP
+from kev.x86 import CR4_PAE, CR4_SMEP, CR4_UMIP
 
 if TYPE_CHECKING:
-    from kev.engine.amdv.cpu_exits import CpuExits
     from kev.engine.amdv.decode import Instruction
 
-DEFINED_CR4: Final = CR4_LEGACY | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP
 _CR3: Final = (layout.CONTROL_REGISTERS >> 3) + 3
 _SMSW: Final = (0x01, 4)
 _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
 _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
 
-def write_cr0(exits: "CpuExits", _vcpu: AmdvVcpu) -> None:
+def write_cr0(exits: ExitContext, _vcpu: AmdvVcpu) -> None:
     """While linear addresses are watched."""
     assert exits.debug_stops is not None
     exits.debug_stops.about_to_change_paging()
 
 
-def write_cr3(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def write_cr3(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     """While linear addresses are watched, or for whoever wants to see them."""
     instruction = _current(exits, vcpu)
     assert instruction is not None
@@ -45,7 +44,7 @@ def write_cr3(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     vcpu.skip(instruction.length)
 
 
-def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def write_cr4(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     instruction = _current(exits, vcpu)
     if instruction is None or instruction.operand.register is None:
         exits.events.raise_exception(vcpu, INVALID_OPCODE)
@@ -65,7 +64,7 @@ def write_cr4(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
     vcpu.skip(instruction.length)
 
 
-def write_cr8(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def write_cr8(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     instruction = _current(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None
@@ -74,7 +73,7 @@ def write_cr8(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
         vcpu.skip(instruction.length)
 
 
-def read_cr8(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def read_cr8(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     instruction = _current(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None
@@ -84,7 +83,7 @@ def read_cr8(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
         vcpu.skip(instruction.length)
 
 
-def read_cr0(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def read_cr0(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     """MOV from CR0, and SMSW, while CR4.UMIP is set."""
     instruction = _current(exits, vcpu)
     if instruction is None or _key(instruction) == _SMSW:
@@ -95,12 +94,12 @@ def read_cr0(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
         vcpu.skip(instruction.length)
 
 
-def read_descriptor_table(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def read_descriptor_table(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     """SGDT, SIDT, SLDT and STR while CR4.UMIP is set."""
     _store_system_register(exits, vcpu, _current(exits, vcpu))
 
 
-def _store_system_register(exits: "CpuExits", vcpu: AmdvVcpu, instruction: "Instruction | None") -> None:
+def _store_system_register(exits: ExitContext, vcpu: AmdvVcpu, instruction: "Instruction | None") -> None:
     """What UMIP forbids outside of CPL 0."""
     if instruction is None:
         exits.events.raise_exception(vcpu, INVALID_OPCODE)
@@ -131,7 +130,7 @@ def _key(instruction: "Instruction") -> tuple[int, int]:
     return instruction.opcode, instruction.extension & 7
 
 
-def _current(exits: "CpuExits", vcpu: AmdvVcpu) -> "Instruction | None":
+def _current(exits: ExitContext, vcpu: AmdvVcpu) -> "Instruction | None":
     from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, decode
 
     code = exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)

@@ -1,13 +1,13 @@
 """What the CPU calls when it cannot go on by itself: an exit is a callback, and going on is returning from it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final
 
 from kev.addressing import Gpa
 from kev.engine.amdv import layout, vmcb
-from kev.engine.amdv.control_registers import DEFINED_CR4
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
+from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.flags import settle_flags
 from kev.engine.amdv.instructions import INTERCEPTED, vmcall
 from kev.engine.amdv.intercepts import Intercepts
@@ -22,13 +22,8 @@ from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import HFLAGS_CPL, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
-from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, Exit, GuestException, IoIn, IoOut, Reply
-from kev.page_tables.guest import GuestFault
+from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, GuestException, IoIn, IoOut
 from kev.x86 import DEBUG
-
-if TYPE_CHECKING:
-    from kev.engine.amdv.debug_stops import DebugStops
-    from kev.engine.amdv.random_numbers import RandomNumbers
 
 _HFLAGS: Final = layout.HFLAGS >> 2
 _VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
@@ -42,24 +37,10 @@ _VMCALL_BYTES: Final = b"\x0f\x01\xc1"
 _TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 
 
-class CpuExits:
+class CpuExits(ExitContext):
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = (
-        "_cut_short",
-        "_exit_info_2",
-        "_port_trap",
-        "_words",
-        "code",
-        "debug_stops",
-        "events",
-        "intercepts",
-        "linear",
-        "permitted_cr4",
-        "random_numbers",
-        "slice",
-        "uc",
-    )
+    __slots__ = ("_cut_short", "_exit_info_2", "_port_trap", "_words")
 
     def __init__(
         self,
@@ -72,18 +53,7 @@ class CpuExits:
         vmcb: Vmcb,
         state: CpuMemory,
     ) -> None:
-        self.uc: Final = uc
-        self.slice: Final = slice
-        self.events: Final = events
-        self.linear: Final = linear
-        self.intercepts: Final = intercepts
-        self.code: Final = code
-        self.permitted_cr4 = DEFINED_CR4
-        """What the guest may set in CR4."""
-        self.random_numbers: RandomNumbers | None = None
-        """Where RDRAND and RDSEED get theirs, if not from the host."""
-        self.debug_stops: DebugStops | None = None
-        """Breakpoints and watchpoints, while there are any."""
+        super().__init__(uc, slice, events, linear, intercepts, code)
         self._exit_info_2: Final = vmcb.exit_info_2
         self._words: Final = state.words
         self._cut_short: tuple[int, EptViolation | None] | None = None
@@ -95,38 +65,6 @@ class CpuExits:
         uc.on_out(self._on_out)
         uc.on_syscall(self._on_syscall)
         uc.on_sysenter(self._on_sysenter)
-
-    # What handlers of exits need.
-
-    def answer(self, exit: Exit) -> int:
-        """The reply to an exit in the middle of an instruction. EngineError if there is none."""
-        reply = self.slice.service(exit)
-        return reply if type(reply) is int else self._cannot_wait(exit)
-
-    def _cannot_wait(self, exit: Exit) -> NoReturn:
-        raise EngineError(f"{exit} cannot be put off or refused: the instruction is half-way through")
-
-    def reply_or_stop(self, vcpu: AmdvVcpu, exit: Exit) -> Reply | None:
-        """The reply that finishes `exit`; None if an exception is on its way instead, or the slice ends."""
-        reply = self.slice.service(exit)
-        if reply is None:
-            self.slice.stop(vcpu, exit)
-        elif isinstance(reply, GuestException):
-            self.events.raise_exception(vcpu, reply)
-            return None
-        return reply
-
-    def store(self, vcpu: AmdvVcpu, linear: int, data: bytes) -> bool:
-        """Writes to guest memory for an emulated instruction; False if a page fault is on its way, or the slice has ended."""
-        try:
-            self.linear.write(vcpu, linear, data)
-        except GuestFault as fault:
-            self.events.raise_exception(vcpu, fault.exception)
-            return False
-        except AwaitedPage as awaited:
-            self.slice.stop(vcpu, awaited.violation)
-            return False
-        return True
 
     def take_back_port_access(self, vcpu: AmdvVcpu) -> EptViolation | None:
         """Takes back the forbidden port access that has just ended the slice, if one has. Says what has to be awaited first."""
@@ -205,7 +143,7 @@ class CpuExits:
         if code == _VMCALL_BYTES:
             vmcall(self, vcpu)
             self.events.deliver_pending(vcpu)
-        elif self.random_numbers is not None and self.random_numbers.emulate(self, vcpu):
+        elif self.random_numbers is not None and self.random_numbers.emulate(self.linear, vcpu):
             self.events.deliver_pending(vcpu)
         elif code[:1] == _TWO_BYTE:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
@@ -244,14 +182,14 @@ class CpuExits:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
             return 0
         reply = self.slice.service(exit := IoIn(port, size))
-        return reply if type(reply) is int else self._cannot_wait(exit)
+        return reply if type(reply) is int else self.cannot_wait(exit)
 
     def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
             return
         exit = IoOut(port, size, value & (1 << 8 * size) - 1)
         if type(self.slice.service(exit)) is not int:
-            self._cannot_wait(exit)
+            self.cannot_wait(exit)
 
     def _refuse_port(self, port: int, size: int) -> bool:
         """Whether the guest's IOPL and I/O permission map forbid the access, which the emulated CPU does not check.

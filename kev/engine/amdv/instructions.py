@@ -1,7 +1,7 @@
 """What each intercepted instruction does once the machine has replied: registers, and RIP past it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kev import x86
 from kev.addressing import is_canonical
@@ -15,6 +15,7 @@ from kev.engine.amdv.control_registers import (
     write_cr4,
     write_cr8,
 )
+from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import FS, GS, USER_SEGMENT, AmdvVcpu
 from kev.exits import (
@@ -32,9 +33,6 @@ from kev.exits import (
     Vmcall,
     Wrmsr,
 )
-
-if TYPE_CHECKING:
-    from kev.engine.amdv.cpu_exits import CpuExits
 
 _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
@@ -60,7 +58,7 @@ def finish(linear: LinearMemory, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> No
             pass
 
 
-def cpuid(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def cpuid(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     reply = exits.reply_or_stop(vcpu, Cpuid(vcpu.rax & _MASK32, vcpu.rcx & _MASK32))
     if isinstance(reply, CpuidResult):
         _finish_cpuid(vcpu, reply)
@@ -71,7 +69,7 @@ def _finish_cpuid(vcpu: AmdvVcpu, result: CpuidResult) -> None:
     vcpu.skip(2)
 
 
-def msr(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def msr(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     index = vcpu.rcx & _MASK32
     is_write = vcpu.words[layout.ERROR_CODE >> 2] & 1
     value = (vcpu.rdx & _MASK32) << 32 | vcpu.rax & _MASK32
@@ -98,7 +96,7 @@ def _load_edx_eax(vcpu: AmdvVcpu, value: int) -> None:
     vcpu.rdx = value >> 32 & _MASK32
 
 
-def _efer(exits: "CpuExits", vcpu: AmdvVcpu, value: int | None) -> None:
+def _efer(exits: ExitContext, vcpu: AmdvVcpu, value: int | None) -> None:
     """EFER without SVME, which stays set because the guest runs under it (AMD64 APM vol. 2, "Extended Feature Enable Register")."""
     if value is None:
         _finish_rdmsr(vcpu, vcpu.efer)
@@ -114,7 +112,7 @@ def _efer(exits: "CpuExits", vcpu: AmdvVcpu, value: int | None) -> None:
     vcpu.skip(2)
 
 
-def _write_address(exits: "CpuExits", vcpu: AmdvVcpu, index: int, value: int) -> None:
+def _write_address(exits: ExitContext, vcpu: AmdvVcpu, index: int, value: int) -> None:
     """An MSR that holds a linear address: it must be canonical (Intel SDM vol. 2, "WRMSR")."""
     if not is_canonical(value):
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
@@ -129,7 +127,7 @@ def _write_address(exits: "CpuExits", vcpu: AmdvVcpu, index: int, value: int) ->
     vcpu.skip(2)
 
 
-def rdtsc(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def rdtsc(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     reply = exits.reply_or_stop(vcpu, Rdtsc())
     if isinstance(reply, int):
         _finish_rdtsc(exits.linear, vcpu, reply)
@@ -145,34 +143,34 @@ def _finish_rdtsc(linear: LinearMemory, vcpu: AmdvVcpu, value: int) -> None:
         vcpu.skip(3)
 
 
-def hlt(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def hlt(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     vcpu.skip(1)
     exits.slice.stop(vcpu, Hlt())
 
 
-def pause(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def pause(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     vcpu.skip(2)
     if exits.slice.service(Pause()) is None:
         exits.slice.stop(vcpu, Pause())
 
 
-def vmcall(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def vmcall(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     reply = exits.reply_or_stop(vcpu, Vmcall())
     if isinstance(reply, int):
         vcpu.rax = reply
         vcpu.skip(3)
 
 
-def shutdown(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def shutdown(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     exits.slice.stop(vcpu, TripleFault(exits.events.first_vector))
 
 
-def undefined(exits: "CpuExits", vcpu: AmdvVcpu) -> None:
+def undefined(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     """An instruction that this machine's CPUID does not announce."""
     exits.events.raise_exception(vcpu, INVALID_OPCODE)
 
 
-INTERCEPTED: Final[dict[int, Callable[["CpuExits", AmdvVcpu], None]]] = {
+INTERCEPTED: Final[dict[int, Callable[[ExitContext, AmdvVcpu], None]]] = {
     vmcb.CR0_READ: read_cr0,
     vmcb.CR8_READ: read_cr8,
     vmcb.CR0_WRITE: write_cr0,

@@ -5,15 +5,13 @@ undefined instruction. So the announcement is taken back, and the instruction is
 """
 
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kev import x86
 from kev.engine.amdv import layout
 from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, decode, has_prefix
+from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import AmdvVcpu
-
-if TYPE_CHECKING:
-    from kev.engine.amdv.cpu_exits import CpuExits
 
 _OPCODE: Final = 0xC7
 _RDRAND, _RDSEED = 6, 7
@@ -36,9 +34,9 @@ class RandomNumbers:
     def close(self) -> None:
         self._features.value |= _CPUID_1_ECX_RDRAND
 
-    def emulate(self, exits: "CpuExits", vcpu: AmdvVcpu) -> bool:
+    def emulate(self, linear: LinearMemory, vcpu: AmdvVcpu) -> bool:
         """Executes RDRAND or RDSEED; False if another instruction is at RIP."""
-        code = exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)
+        code = linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)
         try:
             instruction = decode(vcpu, code)
         except UndecodableInstruction:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from kev import x86
 from kev.engine.amdv import fpu, layout
@@ -10,9 +10,6 @@ from kev.engine.amdv.flags import CC_OP_EFLAGS
 from kev.engine.amdv.libunicorn import Context
 from kev.engine.registers import HISTORY_LENGTH, SEGMENTS, DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import GuestException
-
-if TYPE_CHECKING:
-    from kev.engine.amdv.engine import AmdvEngine
 
 _RaisedEvent: TypeAlias = tuple[int, int | None, int | None, int | None, int]
 """The fields of a `RaisedEvent`, which takes longer to make."""
@@ -106,6 +103,17 @@ class Event:
         """It is in the vCPU's history."""
 
 
+class RegisterAccess(Protocol):
+    """Reaches the registers that only the CPU can read or write: it makes the vCPU its current one for that."""
+
+    def read_rflags(self, vcpu: "AmdvVcpu") -> int: ...
+
+    def write_debug_register(self, vcpu: "AmdvVcpu", number: int, value: int) -> None:
+        """DR0 to DR3, or DR7."""
+
+    def write_fpu(self, vcpu: "AmdvVcpu", state: FpuState) -> None: ...
+
+
 class AmdvVcpu:
     """A vCPU of `AmdvEngine`; see `kev.engine.base.VcpuState`."""
 
@@ -137,10 +145,10 @@ class AmdvVcpu:
     dr6 = _StateRegister(layout.DEBUG_REGISTERS + 48)
     dr7 = _DebugRegister(7)
 
-    def __init__(self, index: int, context: Context, engine: "AmdvEngine") -> None:
+    def __init__(self, index: int, context: Context, access: RegisterAccess) -> None:
         self.index: Final = index
         self.context: Final = context
-        self._engine = engine
+        self._access = access
         self._saved = layout.view(context.address + _CONTEXT_HEADER, layout.SIZE)
         self.instructions = 0
         self.event: Event | None = None
@@ -188,7 +196,7 @@ class AmdvVcpu:
 
     def write_debug_register(self, number: int, value: int) -> None:
         """DR0 to DR3, or DR7."""
-        self._engine.write_debug_register(self, number, value)
+        self._access.write_debug_register(self, number, value)
 
     @property
     def protected_mode(self) -> bool:
@@ -216,7 +224,7 @@ class AmdvVcpu:
 
     @property
     def rflags(self) -> int:
-        return self._engine.read_rflags(self)
+        return self._access.read_rflags(self)
 
     @rflags.setter
     def rflags(self, value: int) -> None:
@@ -340,7 +348,7 @@ class AmdvVcpu:
         return fpu.read(self.quads)
 
     def write_fpu(self, state: FpuState) -> None:
-        self._engine.write_fpu(self, state)
+        self._access.write_fpu(self, state)
 
     def read_events(self) -> PendingEvents:
         event = self.event

@@ -11,8 +11,6 @@ from functools import cache
 from typing import Any, Final, Protocol, cast
 from warnings import catch_warnings, simplefilter
 
-import attrs
-
 from kev.addressing import KIB, PAGE_SHIFT, Gpa, Gva
 from kev.engine.trace import TraceEngine, TraceMemory, TraceTable
 from kev.host_memory import HostMemory
@@ -25,11 +23,12 @@ from kev.pager.source import SynchronousSource
 from kev.race.errors import RaceError
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure
-from kev.race.points import At, TracePoint, reach
+from kev.race.points import At, reach
 from kev.race.strategy.base import UNLIMITED
 from kev.race.trace.listener import SILENCE, Listener, Subscriptions, subscriptions
 from kev.race.trace.program import Page
 from kev.race.trace.source import TraceSource
+from kev.race.trace.task import Task
 from kev.race.trace.vcpu import Cancelled
 
 MAX_STEPS: Final = 5_000
@@ -42,33 +41,6 @@ class PagerFactory(Protocol):
     def __call__(
         self, image: KernelImage, ram_kib: int, memory: HostMemory, table: NestedTable, rendezvous: Callable[[], Rendezvous], /
     ) -> KernelVmPager: ...
-
-
-@attrs.define(eq=False, slots=True)
-class Task:
-    """A vCPU's part of a run."""
-
-    body: Coroutine[Any, None, None]
-    at: At | Meeting = (TracePoint.ACCESS, -1)
-    """Where it is suspended."""
-    page: int = -1
-    """The number of the page it reached for last; -1 for none."""
-    touches: int = ANYTHING
-    """What its next step accesses, a bit for each page."""
-    scope: int = 0
-    """What each of its steps may access besides, in what it is doing now."""
-    done: bool = False
-    stopped: bool = False
-    """It is done, or blocked."""
-    resume: Callable[[None], Any] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.resume = self.body.send
-
-    @property
-    def cancellable(self) -> bool:
-        """It is in the pager."""
-        return not self.done and (isinstance(self.at, Meeting) or self.at[0] is not TracePoint.ACCESS)
 
 
 class TraceMachine:

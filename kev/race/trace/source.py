@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
 from kev.pager.backing import PageLoader
@@ -10,9 +10,7 @@ from kev.pager.source import SourceError
 from kev.race.arrival import Arrival
 from kev.race.points import TracePoint, reach
 from kev.race.trace.program import Page
-
-if TYPE_CHECKING:
-    from kev.race.trace.machine import TraceMachine
+from kev.race.trace.run import TraceRun
 
 _ARRIVE: Final = TracePoint.ARRIVE
 
@@ -36,19 +34,19 @@ class TraceSource:
 
     name: Final = "trace"
 
-    def __init__(self, pages: Sequence[Page], machine: "TraceMachine") -> None:
+    def __init__(self, pages: Sequence[Page], run: TraceRun) -> None:
         self.size: Final = len(pages) << PAGE_SHIFT
         self._pages: Final = pages
         self._instant: Final = all(page.instant for page in pages)
         self._failures: Final = [page.failures for page in pages]
-        self._machine: Final = machine
+        self._run: Final = run
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
         first = offset >> PAGE_SHIFT
         pages = range(first, first + (len(buffer) >> PAGE_SHIFT))
-        if buffer.obj is not self._machine.memory.view.obj:
+        if buffer.obj is not self._run.memory.view.obj:
             return self._compare(pages, buffer)
-        self._machine.tell("fill_began", pages)
+        self._run.tell("fill_began", pages)
         if self._instant or all(self._pages[page].instant for page in pages):
             self._fill_now(pages, buffer)
             return len(buffer)
@@ -59,7 +57,7 @@ class TraceSource:
         pages = range(page, page + 1)
 
         def load(frame: memoryview) -> Awaitable[bool]:
-            self._machine.tell("fill_began", pages)
+            self._run.tell("fill_began", pages)
             return Arrival(lambda: self._fill_slowly(pages, frame, needed), True)
 
         return load
@@ -68,23 +66,23 @@ class TraceSource:
         try:
             self._deliver(pages, buffer, 0)
         except InjectedFailure:
-            self._machine.tell("fill_failed", pages)
+            self._run.tell("fill_failed", pages)
             raise
-        self._machine.tell("filled", pages)
+        self._run.tell("filled", pages)
 
     async def _fill_slowly(self, pages: range, buffer: memoryview, needed: int | None = None) -> None:
         """Half of the bytes come at once, the others when the schedule says so."""
         half = len(buffer) // 2
         try:
             if needed is not None:
-                await self._machine.pager.load_page(Gpa(needed << PAGE_SHIFT))
+                await self._run.pager.load_page(Gpa(needed << PAGE_SHIFT))
             buffer[:half] = _originals(pages)[:half]
             await reach(_ARRIVE, pages.start << PAGE_SHIFT)
             self._deliver(pages, buffer, half)
         except BaseException as error:
-            self._machine.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)
+            self._run.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)
             raise
-        self._machine.tell("filled", pages)
+        self._run.tell("filled", pages)
 
     def _compare(self, pages: range, buffer: memoryview) -> int:
         """The bytes are not for a guest: somebody wants to know what a page was like."""

@@ -1,0 +1,39 @@
+"""What those who take part in a trace run know of it."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from kev.engine.trace import TraceEngine, TraceMemory
+from kev.pager.kernel import KernelVmPager
+from kev.race.trace.task import Task
+
+
+class TraceRun(Protocol):
+    """The run as its vCPUs and their source see it; `kev.race.trace.machine.TraceMachine` is it."""
+
+    @property
+    def memory(self) -> TraceMemory: ...
+
+    @property
+    def engine(self) -> TraceEngine: ...
+
+    @property
+    def pager(self) -> KernelVmPager: ...
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """By vCPU."""
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """For what the vCPUs of a test have to tell each other."""
+
+    @property
+    def step(self) -> int:
+        """The number of the present step, from 0."""
+
+    def tell(self, event: str, *facts: object) -> None:
+        """Passes on what the vCPU whose step it is has done: see `kev.race.trace.listener.Listener`."""
+
+    def cancel(self, vcpu: int) -> None:
+        """Throws `kev.race.trace.vcpu.Cancelled` into a vCPU, if it is in the pager."""
