@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from bench import host, report
+from bench import host, tables
 from bench.measurement import Result
 
 _BENCHMARKS: Final = ("violations", "launch", "memory", "speed", "exits", "race", "imports", "walks")
@@ -24,14 +24,14 @@ def main(names: tuple[str, ...], file: Path | None, quick: bool) -> None:
     Each figure is the median of several rounds, with the least and the most; what is compared is measured in the same rounds.
     """
     machine = host.describe()
-    click.echo(report.host_lines(machine))
+    click.echo(tables.host_lines(machine))
     results: dict[str, list[Result]] = {}
     for name in names or _BENCHMARKS:
         benchmark = importlib.import_module(f"bench.{name}")
         results[name] = benchmark.measure(quick)
-        click.echo("\n" + report.table(f"{name}: {benchmark.TITLE}", results[name]))
+        click.echo("\n" + tables.table(f"{name}: {benchmark.TITLE}", results[name]))
     if file is not None:
-        file.write_text(json.dumps(report.document(machine, results), indent=2) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(tables.document(machine, results), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,9 @@ class VcpuState(Protocol):
     gdtr: DescriptorTable
     idtr: DescriptorTable
 
+    random_numbers: int
+    """How many RDRAND and RDSEED have given it, where a seed makes them (`Engine.seed_random_numbers`): which one is next."""
+
     @property
     def index(self) -> int:
         """The vCPU's number, from 0: its APIC id."""
@@ -196,6 +199,9 @@ class Engine(Protocol[State]):
 
     def written(self, hpa: int) -> None:
         """A device has written to the page of host-physical memory that holds `hpa`: what was its code is no longer."""
+
+    def seed_random_numbers(self, seed: int) -> None:
+        """RDRAND and RDSEED give numbers that follow from `seed` from now on, to each vCPU its own; else they are the host's."""
 
     def set_breakpoints(self, addresses: frozenset[int]) -> None:
         """Every vCPU exits with `Breakpoint` before it executes the instruction at one of these linear addresses.

@@ -72,6 +72,8 @@ class VmBuilder:
         self._pager = pager
         self._console = Console()
         self._engine = space.make_engine()
+        if options.virtual_time:
+            self._engine.seed_random_numbers(0)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
         self._timers = TimerQueue(self._clock)

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from kev import x86
 from kev.engine.base import Engine, EntryState
 from kev.engine.registers import SegmentRegister
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.subscribers import Subscribers
-
-_REAL_MODE_DATA: Final = SegmentRegister(0, 0, 0xFFFF, 0x93)
-_REAL_MODE_CODE_ACCESS: Final = 0x9B
-_CR0_REAL_MODE: Final = 0x30
 
 
 class Controllers(Protocol):
@@ -25,11 +22,11 @@ def startup_state(vector: int) -> EntryState:
     """What a start-up IPI starts a processor with: real mode at `vector` << 12 (Intel SDM vol. 3, "MP initialization")."""
     return EntryState(
         rip=0,
-        cs=SegmentRegister(vector << 8, vector << 12, 0xFFFF, _REAL_MODE_CODE_ACCESS),
-        data=_REAL_MODE_DATA,
-        cr0=_CR0_REAL_MODE,
-        idt_limit=0x3FF,
-        gdt_limit=0xFFFF,
+        cs=SegmentRegister(vector << 8, vector << 12, x86.REAL_MODE_LIMIT, x86.CODE_16),
+        data=SegmentRegister(0, 0, x86.REAL_MODE_LIMIT, x86.DATA_16),
+        cr0=x86.CR0_REAL_MODE,
+        idt_limit=x86.REAL_MODE_IDT_LIMIT,
+        gdt_limit=x86.REAL_MODE_LIMIT,
     )
 
 

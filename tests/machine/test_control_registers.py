@@ -4,6 +4,7 @@ import struct
 
 import pytest
 
+from kev.engine.base import SINGLE_STEP
 from kev.exits import CrAccess, Exit, Reply, Vmcall
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
@@ -183,6 +184,17 @@ def test_system_tables_are_gp_for_programs_while_umip_is_set(mode: Mode, slice_l
         found = delivery(cpu, user, cpu.run(slice_length), error_code=True)
         assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + 0x105)
         assert cpu.read(DATA, 8) == 0
+
+
+@pytest.mark.parametrize("null_prefix", ["26", "2e", "36", "3e"])
+def test_a_prefix_that_64_bit_mode_ignores_does_not_end_an_override(null_prefix: str) -> None:
+    text = code(f"64 {null_prefix} 0f 01 04 25 00 01 00 00 ; sgdt fs:[0x100]")
+    with cpu_in(LONG, ENABLE_UMIP + text + VMCALL) as cpu:
+        while cpu.vcpu.instruction_address != TEXT:
+            cpu.run_slice(SINGLE_STEP)
+        cpu.vcpu.set_segment("fs", cpu.vcpu.segment("fs")._replace(base=DATA))
+        assert cpu.run() == Vmcall()
+        assert cpu.read(DATA + 0x102, 4) == cpu.vcpu.gdtr.base
 
 
 @SLICES

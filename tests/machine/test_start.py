@@ -32,7 +32,8 @@ async def test_what_never_comes_is_named_with_the_last_line_that_came() -> None:
 
 
 async def test_neither_instructions_nor_time_pass_while_a_machine_is_paused() -> None:
-    async with kev.start("smp", vcpus=2) as machine:
+    async with kev.start("smp", vcpus=2, paused=True) as machine:
+        await machine.resume()
         await machine.expect("ok 1")
         await machine.pause()
         before = machine.state, machine.vm.clock.now(), machine.registers(0), machine.registers(1), len(machine.output)

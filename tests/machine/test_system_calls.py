@@ -33,7 +33,7 @@ KERNEL_CS, USER_BASE = 0x18, 0x20
 SYSCALL, SYSENTER, SYSEXIT = code("0f 05"), code("0f 34"), code("0f 35")
 SYSRETQ, SYSRETL = code("48 0f 07"), code("0f 07")
 SLICES = pytest.mark.parametrize("slice_length", [None, 1])
-TF, IF, DF, AC, RF = 1 << 8, 1 << 9, 1 << 10, 1 << 18, 1 << 16
+TF, IF, DF, AC, RF, IOPL_3 = 1 << 8, 1 << 9, 1 << 10, 1 << 18, 1 << 16, 3 << 12
 
 
 def wrmsr(msr: int, value: int) -> bytes:
@@ -165,3 +165,13 @@ def test_the_registers_of_system_calls_are_the_processors_own() -> None:
     with after_setup(LONG_USER, SYSCALL, VMCALL) as cpu:
         cpu.run()
         assert not cpu.told(Wrmsr)
+
+
+@pytest.mark.parametrize("slice_length", [1, 1_000])
+def test_the_privilege_for_io_ends_with_the_program_that_had_it(slice_length: int) -> None:
+    # The kernel goes on with another program, whose IOPL is 0.
+    frame = b"".join(b"\x68" + struct.pack("<I", value) for value in (USER_DATA, USER_STACK, 2, USER_CODE_64, TEXT + 0x180))
+    kernel = frame + code("48 cf ; iretq")
+    with after_setup(LONG_USER, SYSCALL.ljust(0x80, b"\x90") + code("fa ; cli") + VMCALL, kernel, rflags=2 | IOPL_3) as cpu:
+        found = delivery(cpu, LONG_USER, cpu.run(slice_length), error_code=True)
+        assert (found.vector, found.rip) == (13, TEXT + 0x180)

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench.measurement import Measurement, differences, repeat
-from bench.report import table
+from bench.tables import table
 from bench.transcript import Transcript
 
 

@@ -143,6 +143,8 @@ class CpuExits(ExitContext):
         if code == _VMCALL_BYTES:
             vmcall(self, vcpu)
             self.events.deliver_pending(vcpu)
+        elif self.random_numbers is not None and self.random_numbers.emulate(self.linear, vcpu):
+            self.events.deliver_pending(vcpu)
         elif code[:1] == _TWO_BYTE:
             self.events.raise_exception(vcpu, INVALID_OPCODE)
         else:

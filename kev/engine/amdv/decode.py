@@ -7,6 +7,7 @@ from kev.engine.amdv.vcpu import CS, DS, ES, FS, GS, SS, AmdvVcpu
 LONGEST_INSTRUCTION: Final = 15
 
 _SEGMENT_PREFIXES: Final = {0x26: ES, 0x2E: CS, 0x36: SS, 0x3E: DS, 0x64: FS, 0x65: GS}
+_OVERRIDES_64: Final = {0x64: FS, 0x65: GS}  # the others are ignored in 64-bit mode ("Segment-override prefixes")
 _OPERAND_SIZE: Final = 0x66
 _ADDRESS_SIZE: Final = 0x67
 _LOCK: Final = 0xF0
@@ -73,7 +74,8 @@ def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
     prefixes, byte = _prefixes(stream)
     address_size = _size(8 if in_64_bit_mode else 4 if default_32 else 2, _ADDRESS_SIZE in prefixes)
     operand_size = _size(4 if in_64_bit_mode or default_32 else 2, _OPERAND_SIZE in prefixes)
-    segment = next((_SEGMENT_PREFIXES[prefix] for prefix in reversed(prefixes) if prefix in _SEGMENT_PREFIXES), None)
+    overrides = _OVERRIDES_64 if in_64_bit_mode else _SEGMENT_PREFIXES
+    segment = next((overrides[prefix] for prefix in reversed(prefixes) if prefix in overrides), None)
     rex = 0
     if in_64_bit_mode and byte & 0xF0 == _REX:
         rex = byte
@@ -101,6 +103,14 @@ def int1_length(code: bytes) -> int:
     if byte != _INT1 or _LOCK in prefixes:
         raise UndecodableInstruction
     return stream.position
+
+
+def has_prefix(code: bytes, prefixes: frozenset[int]) -> bool:
+    """Whether one of `prefixes` is among those that `code` begins with."""
+    try:
+        return not prefixes.isdisjoint(_prefixes(_Bytes(code))[0])
+    except UndecodableInstruction:
+        return True
 
 
 def is_repeated(code: bytes) -> bool:

@@ -199,6 +199,12 @@ class AmdvEngine:
     def shorten(self, budget: Budget) -> None:
         self._slice.shorten(budget)
 
+    def seed_random_numbers(self, seed: int) -> None:
+        from kev.engine.amdv.random_numbers import RandomNumbers
+
+        self._exits.random_numbers = RandomNumbers(self._cpu.address, seed)
+        self._uc.flush_code()
+
     def set_breakpoints(self, addresses: frozenset[int]) -> None:
         self._stop_at(addresses, self._watchpoints)
 
@@ -254,6 +260,8 @@ class AmdvEngine:
         for vcpu in self._vcpus:
             vcpu.set_rflags(vcpu.rflags)
         self._closed = True
+        if self._exits.random_numbers is not None:
+            self._exits.random_numbers.close()
         if self._slice.vcpu is not None:
             self._slice.put_aside(self._slice.vcpu)
         self._uc.disconnect()

@@ -16,6 +16,7 @@ from kev.x86 import CR4_FSGSBASE, CR4_LEGACY, CR4_SMAP, CR4_SMEP, CR4_UMIP
 
 if TYPE_CHECKING:
     from kev.engine.amdv.debug_stops import DebugStops
+    from kev.engine.amdv.random_numbers import RandomNumbers
 
 _DEFINED_CR4: Final = CR4_LEGACY | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP
 
@@ -23,7 +24,7 @@ _DEFINED_CR4: Final = CR4_LEGACY | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP
 class ExitContext:
     """The parts of the engine that an exit may concern, and the ways to finish one."""
 
-    __slots__ = ("code", "debug_stops", "events", "intercepts", "linear", "permitted_cr4", "slice", "uc")
+    __slots__ = ("code", "debug_stops", "events", "intercepts", "linear", "permitted_cr4", "random_numbers", "slice", "uc")
 
     def __init__(
         self, uc: EmulatedCpu, slice: Slice, events: Events, linear: LinearMemory, intercepts: Intercepts, code: TranslatedCode
@@ -36,6 +37,8 @@ class ExitContext:
         self.code: Final = code
         self.permitted_cr4 = _DEFINED_CR4
         """What the guest may set in CR4."""
+        self.random_numbers: RandomNumbers | None = None
+        """Where RDRAND and RDSEED get theirs, if not from the host."""
         self.debug_stops: DebugStops | None = None
         """Breakpoints and watchpoints, while there are any."""
 

@@ -17,7 +17,7 @@ from kev.engine.amdv.control_registers import (
 )
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.linear import LinearMemory
-from kev.engine.amdv.vcpu import FS, GS, AmdvVcpu
+from kev.engine.amdv.vcpu import FS, GS, USER_SEGMENT, AmdvVcpu
 from kev.exits import (
     GENERAL_PROTECTION,
     INVALID_OPCODE,
@@ -120,7 +120,8 @@ def _write_address(exits: ExitContext, vcpu: AmdvVcpu, index: int, value: int) -
     if index in _SEGMENT_BASES:
         number = _SEGMENT_BASES[index]
         selector, _, limit, flags = vcpu.raw_segment(number)
-        vcpu.set_raw_segment(number, selector, value, limit, flags)
+        # The emulated CPU clears the base when IRET leads to CPL 3, unless the segment may be used there.
+        vcpu.set_raw_segment(number, selector, value, limit, flags | USER_SEGMENT)
     else:
         vcpu.write_msr(index, value)
     vcpu.skip(2)

@@ -60,6 +60,8 @@ INTERCEPT: Final = 5520  # exit codes from 0x60 on
 INTERCEPT_REGISTERS: Final = 5528  # exit codes below 0x40
 FAULTING_CODE: Final = 5560  # where translated code faulted; 0 if no instruction had begun: a fetch, or an event's delivery
 SIZE: Final = 5568
+_VENDOR: Final = 5616  # what CPUID says: behind the part that a saved context has
+_CPUID_1_ECX: Final = 5640
 
 # Offsets from the CPU structure (CPUState), which the state lies in.
 _STATE_IN_CPU: Final = 35408
@@ -159,6 +161,13 @@ def locate(uc: EmulatedCpu) -> CpuMemory:
         counter=ctypes.c_uint64.from_address(uc_struct + _COUNTER),
         count_limit=ctypes.c_uint64.from_address(uc_struct + _COUNT_LIMIT),
     )
+
+
+def cpuid_1_ecx(state: int) -> ctypes.c_uint32:
+    """What the CPU whose state is at `state` announces by ECX of CPUID leaf 1, and so what it knows. UnknownBuild."""
+    if _peek(state + _VENDOR, 12) != b"AuthenticAMD":
+        raise _unknown(f"its CPUID is not where the 2.1 series has it (offset {_VENDOR})")
+    return ctypes.c_uint32.from_address(state + _CPUID_1_ECX)
 
 
 def _planted(register_number: int) -> int:

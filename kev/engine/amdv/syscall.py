@@ -14,15 +14,9 @@ from kev.x86 import CODE_32, CODE_64, DATA_32, EFER_SCE, RFLAGS_IF, RFLAGS_RF, R
 LENGTH: Final = 2  # of either instruction, in bytes
 
 
-_HFLAGS_TF: Final = 1 << 8
-_HFLAGS_IOPL: Final = 3 << 12
 _HFLAGS_ADDSEG: Final = 1 << 6
-_HFLAGS_RF: Final = 1 << 16
-_HFLAGS_VM: Final = 1 << 17
-_HFLAGS_AC: Final = 1 << 18
 _HFLAGS_CS32: Final = 1 << 4
 _HFLAGS_SS32: Final = 1 << 5
-_FROM_RFLAGS: Final = _HFLAGS_TF | _HFLAGS_IOPL | _HFLAGS_RF | _HFLAGS_VM | _HFLAGS_AC
 
 _CODE_64: Final = CODE_64 << 8  # second word of a flat descriptor
 _CODE_32: Final = CODE_32 << 8
@@ -70,7 +64,7 @@ def _enter_kernel(vcpu: AmdvVcpu, selector: int, target: int, rflags: int, *, lo
     vcpu.set_raw_segment(CS, selector, 0, 0xFFFF_FFFF, _CODE_64 if long_mode else _CODE_32)
     vcpu.set_raw_segment(SS, selector + 8 & 0xFFFF, 0, 0xFFFF_FFFF, _DATA)
     vcpu.set_rflags(rflags)
-    cleared = HFLAGS_CPL | HFLAGS_CS64 | HFLAGS_INHIBIT_IRQ | _HFLAGS_ADDSEG | _FROM_RFLAGS
-    hflags = vcpu.words[layout.HFLAGS >> 2] & ~cleared | _HFLAGS_CS32 | _HFLAGS_SS32 | rflags & _FROM_RFLAGS
+    cleared = HFLAGS_CPL | HFLAGS_CS64 | HFLAGS_INHIBIT_IRQ | _HFLAGS_ADDSEG
+    hflags = vcpu.words[layout.HFLAGS >> 2] & ~cleared | _HFLAGS_CS32 | _HFLAGS_SS32
     vcpu.words[layout.HFLAGS >> 2] = hflags | (HFLAGS_CS64 if long_mode else 0)
     vcpu.rip = target - LENGTH

@@ -34,6 +34,8 @@ _CR2: Final = (layout.CONTROL_REGISTERS >> 3) + 2
 # In a descriptor's second word.
 _LONG: Final = 1 << 21
 _DPL_SHIFT: Final = 13
+USER_SEGMENT: Final = 3 << _DPL_SHIFT
+"""DPL 3."""
 
 _MSRS: Final = {
     x86.MSR_SYSENTER_CS: layout.SYSENTER_CS,
@@ -161,6 +163,8 @@ class AmdvVcpu:
         """Somebody has written what the CPU derives other things from: it has to load the state anew."""
         self.breakpoint: int | None = None
         """The linear address of the breakpoint that the next run begins behind."""
+        self.random_numbers = 0
+        """How many it has been given by RDRAND and RDSEED, where they come from a seed."""
         self._history: Final[deque[_RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
         self.attach(self._saved.cast("Q"), self._saved.cast("I"))
 

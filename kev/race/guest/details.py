@@ -53,7 +53,7 @@ class RaceDetails(NamedTuple):
     def parse(cls, image: str, details: str) -> Self:
         """What `details` was made from. TokenError."""
         try:
-            words = [word.partition("=") for word in shlex.split(details)]
+            words = [word.partition("=") for word in _split(details)]
             values = {key: value for key, _, value in words}
             disks = [value.partition(" ") for key, _, value in words if key == "disk"]
             wishes: dict[str, Any] = {
@@ -83,6 +83,11 @@ class RaceDetails(NamedTuple):
             yield f"module={module}"
         for checksum, disk in zip(self.disks, spec.disks, strict=True):
             yield f"disk={checksum:08x} {disk}"
+
+
+def _split(details: str) -> list[str]:
+    """As a shell does, which takes long, and most details quote nothing."""
+    return shlex.split(details) if any(map(details.__contains__, "'\"\\#")) else details.split()
 
 
 def raceable(spec: MachineSpec) -> MachineSpec:
