@@ -10,7 +10,7 @@ from typing import Final
 from kev.clock import TIMER, Clock, Timer, TimerQueue
 from kev.dev.clocks.periodic import next_boundary
 from kev.dev.clocks.time_stamp_counter import TimeStampCounter
-from kev.state import TIME, Fields, State, bits, converted, integers, optional
+from kev.state import TIME, Fields, State, StateError, bits, converted, integers, optional
 
 SHORTEST_PERIOD: Final = 10_000
 """Nanoseconds between two interrupts of a periodic timer, at least. The count itself runs as programmed."""
@@ -86,6 +86,8 @@ class ApicTimer:
     def load(self, called: str, state: State) -> None:
         self._stop()
         timer = self._FIELDS.load(self, called, state)["timer"]
+        if self._deadline is not None and self._mode is not TimerMode.TSC_DEADLINE and not self._initial_count:
+            raise StateError(called, "deadline", self._deadline, "null while the initial count is 0")
         self._divisor = divisor(self._divide_configuration)
         self._timer = self._timers.restore(timer, self._expire)
 
