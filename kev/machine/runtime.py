@@ -120,7 +120,7 @@ class Runtime:
         """Steps the machine until `own` has to wait for a page."""
         vm, scheduler = self._vm, self._scheduler
         while own.needs is None:
-            if self._open is not None:
+            while self._open is not None:  # it may have been paused again before this task's turn
                 await self._open.wait()
             step = vm.step(scheduler)
             kind = type(step)

@@ -13,8 +13,16 @@ class SpecError(KevError):
 
 def refusal(label: str, value: Any, problem: str) -> SpecError:
     """`label` is what whoever gave the value calls the field."""
-    shown = repr(value)
-    return SpecError(f"{label}: {shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + '...'}: {problem}")
+    return SpecError(f"{label}: {shown(value)}: {problem}")
+
+
+def shown(value: Any) -> str:
+    """A value as messages have it: not longer than a line, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # nested too deep, a number with too many digits, or an object whose own fault it is
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def unknown(label: str, value: str, what: str, known: tuple[str, ...] | list[str]) -> SpecError:

@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 from kev.pager.slow_source import SourceDelay
-from kev.spec.errors import SpecError, refusal
+from kev.spec.errors import SpecError, refusal, shown
 
 _PER_SECOND: Final = {"us": 1e6, "ms": 1e3, "s": 1.0}
 _BYTES: Final = {
@@ -72,4 +72,4 @@ def _quantity(label: str, text: str, part: str, units: dict[str, float]) -> tupl
 
 
 def _error(label: str, text: str, part: str, problem: str) -> SpecError:
-    return refusal(label, text, f"{part!r} is {problem}; it may be 2ms,100MB/s,jitter=1ms,seed=7")
+    return refusal(label, text, f"{shown(part)} is {problem}; it may be 2ms,100MB/s,jitter=1ms,seed=7")

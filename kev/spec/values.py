@@ -17,6 +17,8 @@ LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 1 << 40
 PAGING: Final = "lazy, eager, around=N, record=FILE or prefetch=FILE"
 _PAGE: Final = 4096
+_MOST_DIGITS: Final = 999
+_TOO_LONG: Final = 10**_MOST_DIGITS
 
 F = TypeVar("F", ModuleFile, DiskFile)
 
@@ -40,7 +42,7 @@ def memory(label: str, value: Any) -> int:
             raise refusal(label, value, "it must be a size such as 256M or 4G")
         if value.isdigit() and size < LEAST_MEMORY:
             size <<= 20
-    elif isinstance(value, int) and not isinstance(value, bool):
+    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < _TOO_LONG:
         size = value
     else:
         raise refusal(label, value, 'it must be bytes, or a text such as "256M"')
@@ -62,11 +64,15 @@ def vcpus(label: str, value: Any) -> int:
 
 
 def integer(label: str, value: Any) -> int:
+    """A whole number with fewer digits than Python refuses to write."""
+    number: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) < 1000:
-        return int(value)
-    raise refusal(label, value, "it must be a whole number")
+        number = int(value)
+    elif isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= _MOST_DIGITS:
+        number = int(value)
+    if number is None or abs(number) >= _TOO_LONG:
+        raise refusal(label, value, f"it must be a whole number, of {_MOST_DIGITS} digits at most")
+    return number
 
 
 def seconds(label: str, value: Any) -> float:

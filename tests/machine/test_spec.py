@@ -18,6 +18,11 @@ from kev.spec.sizes import parse_size, size_text
 from kev.spec.source_latency import delay_text, parse_source_latency
 from tests.machine.specs import DISKS, MODULES, SPECS
 
+NESTED: list[Any] = []
+"""A list in a list, and so on, deeper than it can be shown."""
+for _ in range(5000):
+    NESTED = [NESTED]
+
 
 @given(SPECS)
 def test_toml_is_read_as_what_was_written(spec: MachineSpec) -> None:
@@ -157,11 +162,18 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
         ({"source_latency": "2"}, "source_latency: '2': '2' is not a number with us, ms, s behind it; it may be 2ms,"),
         ({"source_latency": SourceDelay(-1)}, "source_latency: '-1s': '-1s' is not a number with us, ms, s behind it"),
         ({"source_latency": 2}, "source_latency: 2: it must be a text such as 2ms,"),
+        ({"source_latency": "9" * 5000}, "source_latency: '99999"),
         ({"seed": 1.5}, "seed: 1.5: it must be a whole number"),
         ({"timeout": -1}, "timeout: -1: it must be seconds, more than 0, such as 2.5"),
         ({"timeout": "nan"}, "timeout: 'nan': it must be seconds, more than 0, such as 2.5"),
         ({"timeout": float("inf")}, "timeout: inf: it must be seconds, more than 0, such as 2.5"),
         ({"timeout": 10**400}, "timeout: 1000000"),
+        ({"timeout": 10**5000}, "timeout: <int>: it must be seconds, more than 0"),
+        ({"memory": 10**5000}, "memory: <int>: it must be bytes, or a text such as "),
+        ({"vcpus": -(10**5000)}, "vcpus: <int>: it must be a whole number"),
+        ({"seed": 10**999}, "seed: 1000000"),
+        ({"disks": NESTED}, "disks: <list>: it must be the name of a file"),
+        ({"image": NESTED}, "image: <list>: it must be the name of a file"),
         ({"lenient_msr": 1}, "lenient_msr: 1: it must be true or false"),
         ({"image": 5}, "image: 5: it must be the name of a file"),
         ({"image": "a\0"}, "image: 'a\\x00': no file has such a name"),
@@ -174,6 +186,7 @@ def test_a_value_that_cannot_be_is_refused_in_one_line_with_its_name_and_the_lim
         MachineSpec(**wishes)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
     assert isinstance(caught.value, kev.KevError)
 
 
@@ -200,6 +213,8 @@ def test_json_that_describes_no_machine_is_refused(text: str | bytes, message: s
         ("memory = ", "m.toml: is not TOML: Invalid value (at "),
         ("a = " + "[" * 100_000, "m.toml: is not TOML: "),
         ("memroy = '1G'", "m.toml: memroy: a machine's description has no such field; is it 'memory'?"),
+        (f"seed = 0x{'f' * 5000}", "m.toml: seed: <int>: it must be a whole number, of 999 digits at most"),
+        (f"[image.{'.'.join('a' * 5000)}]", "m.toml: image: <dict>: it must be the name of a file"),
         ("seed = 2001-01-01", "m.toml: seed: datetime.date(2001, 1, 1): it must be a whole number"),
     ],
 )

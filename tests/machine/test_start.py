@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trio
+import trio.testing
 
 import kev
 from kev.machine.ending import EndingKind
@@ -43,6 +44,19 @@ async def test_neither_instructions_nor_time_pass_while_a_machine_is_paused() ->
         assert before == (machine.state, machine.vm.clock.now(), machine.registers(0), machine.registers(1), len(machine.output))
         await machine.resume()
         assert (await machine.wait()).exit_code == 0
+
+
+async def test_a_machine_that_is_resumed_and_paused_at_once_executes_nothing() -> None:
+    async with kev.start("spin") as machine:
+        while machine.vm.first_instruction is None:
+            await trio.lowlevel.checkpoint()
+        await machine.pause()
+        await trio.testing.wait_all_tasks_blocked()
+        before = machine.vm.exits.copy()
+        await machine.resume()
+        await machine.pause()
+        await trio.testing.wait_all_tasks_blocked()
+        assert machine.vm.exits == before
 
 
 async def test_a_machine_that_is_started_paused_has_executed_nothing() -> None:
