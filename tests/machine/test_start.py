@@ -33,9 +33,8 @@ async def test_what_never_comes_is_named_with_the_last_line_that_came() -> None:
 
 
 async def test_neither_instructions_nor_time_pass_while_a_machine_is_paused() -> None:
-    async with kev.start("smp", vcpus=2, paused=True) as machine:
-        await machine.resume()
-        await machine.expect("ok 1")
+    async with kev.start("echo", vcpus=2) as machine:
+        await machine.expect("echo> ")
         await machine.pause()
         before = machine.state, machine.vm.clock.now(), machine.registers(0), machine.registers(1), len(machine.output)
         assert before[0] is MachineState.PAUSED
@@ -43,6 +42,7 @@ async def test_neither_instructions_nor_time_pass_while_a_machine_is_paused() ->
             await trio.lowlevel.checkpoint()
         assert before == (machine.state, machine.vm.clock.now(), machine.registers(0), machine.registers(1), len(machine.output))
         await machine.resume()
+        machine.send(b"exit 0\n")
         assert (await machine.wait()).exit_code == 0
 
 
