@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import trio
@@ -73,6 +74,13 @@ class BlockingMachine:
     def expect(self, pattern: Pattern, timeout: float | None = None) -> "re.Match[bytes]":
         """Returns when the guest has printed what `pattern` matches. ExpectError if the run ends before, or takes longer."""
         return self._await(lambda: self._machine.expect(pattern, timeout))
+
+    def stream(self) -> Iterator[bytes]:
+        """What the guest prints, from the beginning, piece by piece as it comes, until the run has ended."""
+        position = 0
+        while data := self._await(partial(self._machine.output_since, position)):
+            position += len(data)
+            yield data
 
     def send(self, data: str | bytes) -> None:
         """Types `data` on COM1's line."""

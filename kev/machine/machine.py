@@ -23,7 +23,7 @@ from kev.pager.policy import PagingPolicy
 if TYPE_CHECKING:
     import os
     import re
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from kev.machine.dying import PostMortem
     from kev.machine.run_report import RunReport
@@ -181,6 +181,19 @@ class Machine:
             return found
         why = f"within {timeout:g} s" if self.ending is None else f"before the run ended ({self.ending})"
         raise ExpectError(f"{self.image}: {_shown(pattern)} was not printed {why}; the last line is {self.output.last_line!r}")
+
+    async def stream(self) -> "AsyncIterator[bytes]":
+        """What the guest prints, from the beginning, piece by piece as it comes, until the run has ended. It must be kept."""
+        position = 0
+        while data := await self.output_since(position):
+            position += len(data)
+            yield data
+
+    async def output_since(self, position: int) -> bytes:
+        """What was printed behind `position`, in bytes, when there is something; nothing if the run ended without."""
+        while not (data := self.output.since(position)) and (self.state is not MachineState.ENDED or self.runtime is not None):
+            await self._wait_for_news()
+        return data or self.output.since(position)
 
     def send(self, data: str | bytes) -> None:
         """Types `data` on COM1's line. MachineError if the run has ended."""

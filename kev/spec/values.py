@@ -66,8 +66,8 @@ def vcpus(label: str, value: Any) -> int:
 def integer(label: str, value: Any) -> int:
     """A whole number with fewer digits than Python refuses to write."""
     number: int | None = None
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = int(value)
+    if isinstance(value, int):
+        number = None if isinstance(value, bool) else int(value)
     elif isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= _MOST_DIGITS:
         number = int(value)
     if number is None or abs(number) >= _TOO_LONG:

@@ -200,3 +200,20 @@ def test_where_the_vcpus_were_can_be_asked_when_the_machine_is_closed() -> None:
     (place,) = machine.places()
     assert place.startswith("vCPU 0 at RIP 0x")
     assert " in store (main.c:" in place
+
+
+async def test_output_is_a_stream_that_ends_with_the_run() -> None:
+    answers = ["one\n", "two\n", "exit 0\n"]
+    printed = b""
+    async with kev.start("echo") as machine:
+        async for data in machine.stream():
+            printed += data
+            if printed.endswith(b"> "):
+                machine.send(answers.pop(0))
+    assert printed == b"echo> you said: one\necho> you said: two\necho> " == bytes(machine.output)
+
+
+def test_without_trio_output_is_a_stream_too() -> None:
+    with kev.start("gKeOS") as machine:
+        assert b"".join(machine.stream()) == bytes(machine.output)
+        assert machine.output.text.endswith("Hello guest os!\n")
