@@ -81,7 +81,8 @@ class Runtime:
 
     async def _run_vcpu(self, vcpu: Vcpu) -> None:
         while True:
-            while vcpu.needs is not None:
+            # In virtual time, whoever holds the CPU loads the page, also if this task had not begun yet when that was needed.
+            while vcpu.needs is not None and not self._vm.virtual_time:
                 await self._load(vcpu)
             await self._wait_for_cpu(vcpu)
             await self._hold_cpu(vcpu)
