@@ -8,8 +8,11 @@ import trio
 import trio.testing
 
 import kev
+from kev.exits import Exit
 from kev.machine.ending import EndingKind
 from kev.machine.machine import ExpectError, MachineError, MachineState
+from kev.machine.vcpu import Vcpu
+from kev.machine.vm import VmObserver
 from kev.pager.pages import PageState
 
 
@@ -92,6 +95,23 @@ async def test_addresses_that_are_nothing_are_refused_by_name() -> None:
             machine.symbol("nothing")
         with pytest.raises(MachineError, match=r"interrupt 3: a vector is 16 to 255"):
             machine.inject(3)
+
+
+class Broken(VmObserver):
+    def exit_began(self, vcpu: Vcpu, exit: Exit) -> None:
+        raise ZeroDivisionError from KeyError()
+
+
+async def test_what_an_observer_raises_comes_from_the_block_as_it_was_raised() -> None:
+    async def run() -> None:
+        async with kev.start("gKeOS", paused=True) as machine:
+            machine.observe(Broken())
+            await machine.resume()
+            await machine.wait()
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await run()
+    assert type(caught.value.__cause__) is KeyError
 
 
 async def test_a_machine_ends_with_its_block_and_leaves_a_report() -> None:
