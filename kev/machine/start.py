@@ -71,8 +71,11 @@ async def running(image: Image, wishes: Mapping[str, Any], *, paused: bool = Fal
     with opened(wanted) as machine:
         machine.keep_output()
         machine.vm.expects_input = True
-        with ungrouped():
-            async with trio.open_nursery() as nursery:
-                await nursery.start(partial(drive, machine, timeout=wanted.spec.timeout, paused=paused))
-                yield machine
-                nursery.cancel_scope.cancel()
+        try:
+            with ungrouped():
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(partial(drive, machine, timeout=wanted.spec.timeout, paused=paused))
+                    yield machine
+                    nursery.cancel_scope.cancel()
+        finally:
+            await machine.end_accesses()

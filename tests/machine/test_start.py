@@ -8,9 +8,10 @@ import trio
 import trio.testing
 
 import kev
+from kev.addressing import Gpa
 from kev.exits import Exit
 from kev.machine.ending import EndingKind
-from kev.machine.machine import ExpectError, MachineError, MachineState
+from kev.machine.machine import ExpectError, Machine, MachineError, MachineState
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import VmObserver
 from kev.pager.pages import PageState
@@ -95,6 +96,39 @@ async def test_addresses_that_are_nothing_are_refused_by_name() -> None:
             machine.symbol("nothing")
         with pytest.raises(MachineError, match=r"interrupt 3: a vector is 16 to 255"):
             machine.inject(3)
+
+
+async def test_a_closed_machine_touches_no_memory_and_no_processor_any_more() -> None:
+    async with kev.start("spin", paused=True) as machine:
+        pass
+    closed = "spin: the machine is closed: there is no"
+    with pytest.raises(MachineError, match=f"{closed} memory left"):
+        await machine.read(4, gpa=0x100000)
+    with pytest.raises(MachineError, match=f"{closed} memory left"):
+        await machine.write(b"1234", gpa=0x100000)
+    with pytest.raises(MachineError, match=f"{closed}body to interrupt"):
+        machine.inject("nmi")
+    with pytest.raises(MachineError, match=f"{closed} register that was ever set"):
+        machine.registers()
+
+
+async def test_a_read_that_waits_for_its_page_ends_with_the_machine() -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def read(machine: Machine) -> None:
+            with pytest.raises(MachineError, match="gKeOS: the machine is closed: there is no memory left"):
+                await machine.read(4, gpa=0x101000)
+
+        async with kev.start("gKeOS", paused=True, source_latency="1us") as machine:
+            machine.vm.pager.map_page(Gpa(0x101000), never)
+            nursery.start_soon(read, machine)
+            await trio.testing.wait_all_tasks_blocked()
+        assert machine.page(0x101000) is PageState.ABSENT
+
+
+async def never(_page: memoryview) -> bool:
+    await trio.sleep_forever()
+    return True
 
 
 class Broken(VmObserver):
