@@ -16,6 +16,7 @@ from kev.gdb.session import Session
 from kev.gdb.stops import StopReason
 from kev.machine.beside import forward_input, watch_for_signals, watch_for_timeout
 from kev.machine.ending import Ending
+from kev.machine.ungrouped import ungrouped
 
 if TYPE_CHECKING:
     from kev.machine.machine import Machine
@@ -45,14 +46,12 @@ async def serve(
         player = Player(opener, output)
         listening(_connectable(listener, address))
         try:
-            await _run(player, listener, wait, timeout, input_descriptor, signals)
+            with ungrouped():
+                await _run(player, listener, wait, timeout, input_descriptor, signals)
             player.machine.note_end()
             if at_end is not None:
                 at_end(player.machine)
             return player.machine.report()
-        except BaseExceptionGroup as group:
-            # What one task raises is its own, and not a group's.
-            raise group.exceptions[0] if len(group.exceptions) == 1 else group from None
         finally:
             player.close()
 

@@ -134,7 +134,7 @@ class BlockingMachine:
     def _await(self, method: Callable[[], Awaitable[T]]) -> T:
         try:
             return trio.from_thread.run(method, trio_token=self._token)
-        except trio.RunFinishedError:
+        except (trio.RunFinishedError, trio.Cancelled):  # before, or meanwhile
             raise MachineError(f"{self._machine.image}: the machine is closed") from None
 
     def _call(self, method: Callable[[], T]) -> T:
@@ -149,17 +149,24 @@ def run_in_thread(start: Callable[[], AbstractAsyncContextManager[Machine]]) -> 
     """Starts a machine in a thread, which ends with the block. Whatever `start` raises."""
     run = _Run(start)
     thread = threading.Thread(target=run, name="kev-machine", daemon=True)
-    thread.start()
-    run.started.wait()
+    failed: Exception | None = None
     try:
+        thread.start()
+        run.started.wait()
         if run.machine is not None:
             yield run.machine
+    except Exception as error:
+        failed = error
     finally:
-        if run.machine is not None:
-            run.machine.leave()
-        thread.join()
+        run.leave()
+        if thread.ident is not None:
+            thread.join()
     if run.error is not None:
+        # If the block has failed, too, then because of that: all that it was told is that the machine is closed.
+        run.error.__context__ = run.error.__context__ or failed
         raise run.error
+    if failed is not None:
+        raise failed
 
 
 class _Run:
@@ -171,6 +178,7 @@ class _Run:
         self.machine: BlockingMachine | None = None
         self.error: BaseException | None = None
         self._start: Final = start
+        self._is_left = False
 
     def __call__(self) -> None:
         try:
@@ -180,9 +188,16 @@ class _Run:
         finally:
             self.started.set()
 
+    def leave(self) -> None:
+        """Ends the machine, also if it is not there yet."""
+        self._is_left = True
+        if self.machine is not None:
+            self.machine.leave()
+
     async def _hold(self) -> None:
         left = trio.Event()
         async with self._start() as machine:
             self.machine = BlockingMachine(machine, trio.lowlevel.current_trio_token(), left.set)
             self.started.set()
-            await left.wait()
+            if not self._is_left:
+                await left.wait()

@@ -9,6 +9,7 @@ from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
 from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
+from kev.machine.ungrouped import ungrouped
 
 
 async def drive(
@@ -32,22 +33,23 @@ async def drive(
         scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
     runtime = machine.runtime = Runtime(machine.vm, scheduler)
     try:
-        async with trio.open_nursery() as beside:
-            if signals:
-                beside.start_soon(watch_for_signals, machine.end, signals)
-            if timeout is not None:
-                beside.start_soon(watch_for_timeout, machine.end, timeout)
-            if input_descriptor is not None:
-                beside.start_soon(_forward_input, machine, runtime, input_descriptor, bool(signals))
-            machine.cancel = beside.cancel_scope.cancel
-            if paused:
-                runtime.pause()
-            task_status.started()
-            if not policy_has_run:
-                await machine.policy.before_run()
-                beside.start_soon(machine.policy.beside_run)
-            await runtime.run()
-            beside.cancel_scope.cancel()
+        with ungrouped():
+            async with trio.open_nursery() as beside:
+                if signals:
+                    beside.start_soon(watch_for_signals, machine.end, signals)
+                if timeout is not None:
+                    beside.start_soon(watch_for_timeout, machine.end, timeout)
+                if input_descriptor is not None:
+                    beside.start_soon(_forward_input, machine, runtime, input_descriptor, bool(signals))
+                machine.cancel = beside.cancel_scope.cancel
+                if paused:
+                    runtime.pause()
+                task_status.started()
+                if not policy_has_run:
+                    await machine.policy.before_run()
+                    beside.start_soon(machine.policy.beside_run)
+                await runtime.run()
+                beside.cancel_scope.cancel()
     finally:
         machine.runtime = machine.cancel = None
         if machine.vm.ending is None:

@@ -90,6 +90,9 @@ class Machine:
         self._screen = ""
         self._closed = False
         self._news: Any = None
+        self._accesses: Final[set[Any]] = set()
+        """The cancel scopes of reads and writes that wait for pages."""
+        self._no_accesses: Any = None
         vm.console.output.subscribe(self._note_news)
 
     # Its life.
@@ -137,17 +140,30 @@ class Machine:
         return self.report()
 
     def note_end(self) -> None:
-        """The run is over: fixes what its report says. Called by whoever drives the machine."""
+        """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""
         if self._ending is not None:
             return
-        self._ended = self.vm.ended
-        self._ending = self._told(self.vm.ending)
-        self.vm.console.close()
-        self._screen = self.vm.screen.text
-        self._note_news()
+        try:
+            self._ended = self.vm.ended
+            self._ending = self._told(self.vm.ending)
+            self._screen = self.vm.screen.text
+            self.vm.console.close()
+        finally:
+            self._note_news()
+
+    async def end_accesses(self) -> None:
+        """Ends the reads and writes that still wait for pages. To be awaited before `close`: they would fill memory of others."""
+        import trio
+
+        with trio.CancelScope(shield=True):
+            while self._accesses:
+                for scope in self._accesses:
+                    scope.cancel()
+                self._no_accesses = trio.Event()
+                await self._no_accesses.wait()
 
     def close(self) -> None:
-        """Gives back the host's memory and processor: nothing can be looked into any more, but the report and the output."""
+        """Gives back the host's memory and processor: the report, the output and registers are all that is left."""
         if self._closed:
             return
         self._closed = True
@@ -204,8 +220,12 @@ class Machine:
         self._note_activity()
 
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
-        """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI. MachineError if there is no such vector or vCPU."""
+        """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI.
+
+        MachineError if there is no such vector or vCPU, or if the machine is closed.
+        """
         target = self._vcpu(vcpu)
+        self._check_open("nobody to interrupt")
         self.vm.start_up()
         if interrupt == "nmi":
             self.vm.interrupts.nmi(target.index)
@@ -227,9 +247,15 @@ class Machine:
         self.vm.observe(observer)
 
     def registers(self, vcpu: int = 0) -> dict[str, int]:
-        """The general and control registers of a vCPU, by name. MachineError if there is no such vCPU."""
-        self.vm.start_up()
-        state = self._vcpu(vcpu).state
+        """The general and control registers of a vCPU, by name.
+
+        MachineError if there is no such vCPU, or if the machine was closed before that had any.
+        """
+        target = self._vcpu(vcpu)
+        if target.startup is not None:
+            self._check_open("no register that was ever set")
+            self.vm.start_up()
+        state = target.state
         return {name: getattr(state, name) for name in _REGISTERS}
 
     def symbol(self, name: str) -> "Symbol":
@@ -246,7 +272,8 @@ class Machine:
     async def read(self, length: int, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> bytes:
         """Bytes of guest memory, at a guest-physical address, or at a guest-virtual one as a vCPU sees it.
 
-        Absent pages are loaded. KevError where there is no memory, or where the guest maps nothing.
+        Absent pages are loaded. KevError where there is no memory, or where the guest maps nothing. MachineError if the machine is
+        closed, also if that happens meanwhile.
         """
         memory, state = self.vm.memory, self._vcpu(vcpu).state
         if gva is not None:
@@ -287,8 +314,7 @@ class Machine:
 
         Nothing of the guest changes. CoreError if it cannot be written; MachineError if the machine is closed.
         """
-        if self._closed:
-            raise MachineError(f"{self.image}: the machine is closed: there is no memory left to dump")
+        self._check_open("no memory left to dump")
         self.post_mortem.dump(file, self.ending or Ending.running())
 
     def report(self) -> "RunReport":
@@ -332,10 +358,33 @@ class Machine:
     async def _loading(self, access: "Callable[[], T]") -> T:
         """What `access` returns, when every page that it needs is there."""
         while True:
+            self._check_open("no memory left")
             try:
                 return access()
             except PageAbsent as absent:
-                await self.vm.pager.load_page(absent.gpa)
+                await self._load(absent.gpa)
+
+    async def _load(self, gpa: Gpa) -> None:
+        """Returns when the page is there, or the machine is about to be closed."""
+        import trio
+
+        with trio.CancelScope() as scope:
+            self._accesses.add(scope)
+            try:
+                await self.vm.pager.load_page(gpa)
+            finally:
+                self._accesses.remove(scope)
+                if self._no_accesses is not None and not self._accesses:
+                    self._no_accesses.set()
+        if scope.cancelled_caught:
+            raise self._closed_error("no memory left")
+
+    def _check_open(self, lacking: str) -> None:
+        if self._closed:
+            raise self._closed_error(lacking)
+
+    def _closed_error(self, lacking: str) -> MachineError:
+        return MachineError(f"{self.image}: the machine is closed: there is {lacking}")
 
     def _vcpu(self, number: int) -> Vcpu:
         if not 0 <= number < len(self.vm.vcpus):

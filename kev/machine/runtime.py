@@ -14,6 +14,7 @@ import trio
 
 from kev.machine.schedule import Scheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Stopped
+from kev.machine.ungrouped import ungrouped
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm
 
@@ -45,10 +46,11 @@ class Runtime:
         """Returns when the machine has ended."""
         forget = self._vm.interrupts.runnable.subscribe(self.note_activity)
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                for vcpu in self._vm.vcpus:
-                    nursery.start_soon(self._run_vcpu, vcpu, name=f"vcpu{vcpu.index}")
+            with ungrouped():
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    for vcpu in self._vm.vcpus:
+                        nursery.start_soon(self._run_vcpu, vcpu, name=f"vcpu{vcpu.index}")
         finally:
             forget()
 
@@ -81,7 +83,8 @@ class Runtime:
 
     async def _run_vcpu(self, vcpu: Vcpu) -> None:
         while True:
-            while vcpu.needs is not None:
+            # In virtual time, whoever holds the CPU loads the page, also if this task had not begun yet when that was needed.
+            while vcpu.needs is not None and not self._vm.virtual_time:
                 await self._load(vcpu)
             await self._wait_for_cpu(vcpu)
             await self._hold_cpu(vcpu)

@@ -65,16 +65,17 @@ async def running(image: Image, wishes: Mapping[str, Any], *, paused: bool = Fal
     import trio
 
     from kev.machine.driving import drive
+    from kev.machine.ungrouped import ungrouped
 
     wanted = wanted_machine(image, wishes)
     with opened(wanted) as machine:
         machine.keep_output()
         machine.vm.expects_input = True
         try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(partial(drive, machine, timeout=wanted.spec.timeout, paused=paused))
-                yield machine
-                nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            # What the block raises is its own, and not a group's.
-            raise group.exceptions[0] if len(group.exceptions) == 1 else group from None
+            with ungrouped():
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(partial(drive, machine, timeout=wanted.spec.timeout, paused=paused))
+                    yield machine
+                    nursery.cancel_scope.cancel()
+        finally:
+            await machine.end_accesses()

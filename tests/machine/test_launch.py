@@ -73,6 +73,11 @@ def test_a_guest_gets_the_machine_it_wants_unless_told_otherwise() -> None:
     assert kev.launch("gKeOS", memory=32 << 20).ram_pages == 32 * 256
 
 
+def test_a_repeatable_run_waits_for_each_page_once_whoever_is_first() -> None:
+    reports = [kev.launch("smp", vcpus=4, seed=7, source_latency="10us") for _ in range(10)]
+    assert len({report.page_waits for report in reports}) == 1
+
+
 def test_the_command_line_and_modules_reach_the_kernel(tmp_path: Path) -> None:
     module = tmp_path / "module"
     module.write_bytes(b"contents of a module")

@@ -1,15 +1,24 @@
 """`kev.start`: a machine that is held."""
 
 import re
+import signal
+import threading
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
 
 import kev
+from kev.addressing import Gpa
+from kev.exits import Exit
+from kev.machine.blocking import run_in_thread
 from kev.machine.ending import EndingKind
-from kev.machine.machine import ExpectError, MachineError, MachineState
+from kev.machine.machine import ExpectError, Machine, MachineError, MachineState
+from kev.machine.vcpu import Vcpu
+from kev.machine.vm import VmObserver
 from kev.pager.pages import PageState
 
 
@@ -93,6 +102,96 @@ async def test_addresses_that_are_nothing_are_refused_by_name() -> None:
             machine.symbol("nothing")
         with pytest.raises(MachineError, match=r"interrupt 3: a vector is 16 to 255"):
             machine.inject(3)
+
+
+async def test_a_closed_machine_touches_no_memory_and_no_processor_any_more() -> None:
+    async with kev.start("spin", paused=True) as machine:
+        pass
+    closed = "spin: the machine is closed: there is no"
+    with pytest.raises(MachineError, match=f"{closed} memory left"):
+        await machine.read(4, gpa=0x100000)
+    with pytest.raises(MachineError, match=f"{closed} memory left"):
+        await machine.write(b"1234", gpa=0x100000)
+    with pytest.raises(MachineError, match=f"{closed}body to interrupt"):
+        machine.inject("nmi")
+    with pytest.raises(MachineError, match=f"{closed} register that was ever set"):
+        machine.registers()
+
+
+async def test_a_read_that_waits_for_its_page_ends_with_the_machine() -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def read(machine: Machine) -> None:
+            with pytest.raises(MachineError, match="gKeOS: the machine is closed: there is no memory left"):
+                await machine.read(4, gpa=0x101000)
+
+        async with kev.start("gKeOS", paused=True, source_latency="1us") as machine:
+            machine.vm.pager.map_page(Gpa(0x101000), never)
+            nursery.start_soon(read, machine)
+            await trio.testing.wait_all_tasks_blocked()
+        assert machine.page(0x101000) is PageState.ABSENT
+
+
+async def never(_page: memoryview) -> bool:
+    await trio.sleep_forever()
+    return True
+
+
+class Broken(VmObserver):
+    def exit_began(self, vcpu: Vcpu, exit: Exit) -> None:
+        raise ZeroDivisionError from KeyError()
+
+
+async def test_what_an_observer_raises_comes_from_the_block_as_it_was_raised() -> None:
+    async def run() -> None:
+        async with kev.start("gKeOS", paused=True) as machine:
+            machine.observe(Broken())
+            await machine.resume()
+            await machine.wait()
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await run()
+    assert type(caught.value.__cause__) is KeyError
+
+
+def test_without_trio_what_an_observer_raises_comes_from_the_block() -> None:
+    def run() -> None:
+        with kev.start("gKeOS", paused=True) as machine:
+            machine.observe(Broken())
+            machine.resume()
+            machine.expect("what never comes")
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+
+
+def test_without_trio_a_read_that_waits_ends_with_the_machine() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with kev.start("gKeOS", paused=True, source_latency="1us") as machine:
+            waits = threading.Event()
+
+            async def load(_page: memoryview) -> bool:
+                waits.set()
+                await trio.sleep_forever()
+                return True
+
+            machine._machine.vm.pager.map_page(Gpa(0x101000), load)
+            reading = pool.submit(machine.read, 4, gpa=0x101000)
+            waits.wait()
+        with pytest.raises(MachineError, match="the machine is closed"):
+            reading.result()
+
+
+def test_an_interrupt_while_a_machine_is_started_ends_it() -> None:
+    @asynccontextmanager
+    async def interrupted() -> AsyncIterator[Machine]:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        async with kev.start("spin") as machine:
+            yield machine
+
+    with pytest.raises(KeyboardInterrupt), run_in_thread(interrupted) as machine:
+        machine.wait()
+    assert "kev-machine" not in [thread.name for thread in threading.enumerate()]
 
 
 async def test_a_machine_ends_with_its_block_and_leaves_a_report() -> None:
