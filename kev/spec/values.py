@@ -65,14 +65,11 @@ def vcpus(label: str, value: Any) -> int:
 
 def integer(label: str, value: Any) -> int:
     """A whole number with fewer digits than Python refuses to write."""
-    number: int | None = None
-    if isinstance(value, int):
-        number = None if isinstance(value, bool) else int(value)
-    elif isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= _MOST_DIGITS:
-        number = int(value)
-    if number is None or abs(number) >= _TOO_LONG:
+    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= _MOST_DIGITS:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= _TOO_LONG:
         raise refusal(label, value, f"it must be a whole number, of {_MOST_DIGITS} digits at most")
-    return number
+    return int(value)
 
 
 def seconds(label: str, value: Any) -> float:
