@@ -191,15 +191,18 @@ class Machine:
         self._note_activity()
 
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
-        """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI. MachineError if there is no such vector or vCPU."""
-        target = self._vcpu(vcpu)
+        """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI.
+
+        MachineError if there is no such vector or vCPU, or the machine is closed.
+        """
+        target = self._open_vcpu(vcpu)
         self.vm.start_up()
         if interrupt == "nmi":
             self.vm.interrupts.nmi(target.index)
-        elif 16 <= interrupt <= 255:
+        elif isinstance(interrupt, int) and 16 <= interrupt <= 255:
             self.vm.controllers.local_apics.deliver(InterruptMessage(DeliveryMode.FIXED, interrupt, target.index, wide=True))
         else:
-            raise MachineError(f"interrupt {interrupt}: a vector is 16 to 255")
+            raise MachineError(f"interrupt {interrupt!r}: a vector is 16 to 255, or 'nmi'")
         self._note_activity()
 
     # Looking into it.
@@ -214,9 +217,10 @@ class Machine:
         self.vm.observe(observer)
 
     def registers(self, vcpu: int = 0) -> dict[str, int]:
-        """The general and control registers of a vCPU, by name. MachineError if there is no such vCPU."""
+        """The general and control registers of a vCPU, by name. MachineError if there is no such vCPU, or the machine is closed."""
+        target = self._open_vcpu(vcpu)
         self.vm.start_up()
-        state = self._vcpu(vcpu).state
+        state = target.state
         return {name: getattr(state, name) for name in _REGISTERS}
 
     def symbol(self, name: str) -> "Symbol":
@@ -233,21 +237,26 @@ class Machine:
     async def read(self, length: int, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> bytes:
         """Bytes of guest memory, at a guest-physical address, or at a guest-virtual one as a vCPU sees it.
 
-        Absent pages are loaded. KevError where there is no memory, or where the guest maps nothing.
+        Absent pages are loaded. MachineError if there is not one address, if `length` is negative, or if the machine is closed;
+        KevError where there is no memory, or where the guest maps nothing.
         """
-        memory, state = self.vm.memory, self._vcpu(vcpu).state
+        if length < 0:
+            raise MachineError(f"{length} bytes cannot be read: the fewest are 0")
+        memory, state = self.vm.memory, self._open_vcpu(vcpu).state
+        _check_that_one_is_given(gpa, gva)
         if gva is not None:
             return await self._loading(lambda: memory.read_virtual(state, Gva(gva), length))
-        assert gpa is not None, "an address is given as gpa= or as gva="
+        assert gpa is not None
         return await self._loading(lambda: memory.read(Gpa(gpa), length))
 
     async def write(self, data: bytes, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> None:
         """Writes guest memory, as `read` reads it; what the guest may write there makes no difference."""
-        memory, state = self.vm.memory, self._vcpu(vcpu).state
+        memory, state = self.vm.memory, self._open_vcpu(vcpu).state
+        _check_that_one_is_given(gpa, gva)
         if gva is not None:
             await self._loading(lambda: memory.write_virtual(state, Gva(gva), data))
         else:
-            assert gpa is not None, "an address is given as gpa= or as gva="
+            assert gpa is not None
             await self._loading(lambda: memory.write(Gpa(gpa), data))
 
     def places(self) -> list[str]:
@@ -329,6 +338,11 @@ class Machine:
             raise MachineError(f"vCPU {number}: the machine has {len(self.vm.vcpus)}, from 0 on")
         return self.vm.vcpus[number]
 
+    def _open_vcpu(self, number: int) -> Vcpu:
+        if self._closed:
+            raise MachineError(f"{self.image}: the machine is closed")
+        return self._vcpu(number)
+
     def _running(self) -> "Runtime":
         if self.runtime is None:
             raise MachineError(f"{self.image}: the machine is {self.state.value}: it cannot be paused or resumed")
@@ -360,6 +374,11 @@ _REGISTERS: Final = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
     *("rip", "rflags", "cr0", "cr2", "cr3", "cr4", "efer", "cpl"),
 )
+
+
+def _check_that_one_is_given(gpa: int | None, gva: int | None) -> None:
+    if (gpa is None) == (gva is None):
+        raise MachineError(f"one address is given, as gpa= or as gva=, not {'none' if gpa is None else 'both'}")
 
 
 def _shown(pattern: Pattern) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import trio
@@ -185,3 +186,35 @@ def test_where_the_vcpus_were_can_be_asked_when_the_machine_is_closed() -> None:
     (place,) = machine.places()
     assert place.startswith("vCPU 0 at RIP 0x")
     assert " in store (main.c:" in place
+
+
+@pytest.mark.parametrize("interrupt", ["smi", 15, 256, 3.5])
+async def test_an_interrupt_that_there_is_not_is_refused_by_name(interrupt: Any) -> None:
+    async with kev.start("spin") as machine:
+        with pytest.raises(MachineError, match=f"interrupt {interrupt!r}: a vector is 16 to 255, or 'nmi'"):
+            machine.inject(interrupt)
+
+
+@pytest.mark.parametrize(("addresses", "given"), [({}, "none"), ({"gpa": 0x1000, "gva": 0x1000}, "both")])
+async def test_memory_is_found_by_exactly_one_address(addresses: dict[str, int], given: str) -> None:
+    async with kev.start("spin") as machine:
+        with pytest.raises(MachineError, match=f"one address is given, as gpa= or as gva=, not {given}"):
+            await machine.read(8, **addresses)
+        with pytest.raises(MachineError, match=f"one address is given, as gpa= or as gva=, not {given}"):
+            await machine.write(b"8", **addresses)
+
+
+async def test_fewer_than_no_bytes_cannot_be_read() -> None:
+    async with kev.start("spin") as machine:
+        with pytest.raises(MachineError, match="-1 bytes cannot be read: the fewest are 0"):
+            await machine.read(-1, gpa=0x1000)
+
+
+async def test_a_closed_machine_says_so_when_it_is_looked_into() -> None:
+    async with kev.start("spin") as machine:
+        pass
+    for look in (machine.registers, lambda: machine.inject(32)):
+        with pytest.raises(MachineError, match="spin: the machine is closed"):
+            look()
+    with pytest.raises(MachineError, match="spin: the machine is closed"):
+        await machine.read(8, gpa=0x100000)
