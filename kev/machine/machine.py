@@ -196,7 +196,6 @@ class Machine:
         MachineError if there is no such vector or vCPU, or the machine is closed.
         """
         target = self._open_vcpu(vcpu)
-        self.vm.start_up()
         if interrupt == "nmi":
             self.vm.interrupts.nmi(target.index)
         elif isinstance(interrupt, int) and 16 <= interrupt <= 255:
@@ -219,7 +218,6 @@ class Machine:
     def registers(self, vcpu: int = 0) -> dict[str, int]:
         """The general and control registers of a vCPU, by name. MachineError if there is no such vCPU, or the machine is closed."""
         target = self._open_vcpu(vcpu)
-        self.vm.start_up()
         state = target.state
         return {name: getattr(state, name) for name in _REGISTERS}
 
@@ -261,6 +259,8 @@ class Machine:
 
     def places(self) -> list[str]:
         """Where every vCPU is, with the kernel's function and line if the image says: a line each."""
+        if not self._closed:
+            self.vm.start_up()
         return self.post_mortem.lines()
 
     def name_places(self) -> None:
@@ -285,6 +285,7 @@ class Machine:
         """
         if self._closed:
             raise MachineError(f"{self.image}: the machine is closed: there is no memory left to dump")
+        self.vm.start_up()
         self.post_mortem.dump(file, self.ending or Ending.running())
 
     def report(self) -> "RunReport":
@@ -341,7 +342,9 @@ class Machine:
     def _open_vcpu(self, number: int) -> Vcpu:
         if self._closed:
             raise MachineError(f"{self.image}: the machine is closed")
-        return self._vcpu(number)
+        vcpu = self._vcpu(number)
+        self.vm.start_up()
+        return vcpu
 
     def _running(self) -> "Runtime":
         if self.runtime is None:

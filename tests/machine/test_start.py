@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import kev
 from kev.machine.ending import EndingKind
 from kev.machine.machine import ExpectError, MachineError, MachineState
 from kev.pager.pages import PageState
+from kev.pager.source import FileSource
+from kev.postmortem.core_file import read_core
 
 
 async def test_a_guest_is_expected_to_print_in_order() -> None:
@@ -218,3 +221,13 @@ async def test_a_closed_machine_says_so_when_it_is_looked_into() -> None:
             look()
     with pytest.raises(MachineError, match="spin: the machine is closed"):
         await machine.read(8, gpa=0x100000)
+
+
+async def test_a_machine_that_has_executed_nothing_is_at_its_entry_point(tmp_path: Path) -> None:
+    async with kev.start("gKeOS", paused=True) as machine:
+        places = machine.places()
+        assert places[0].startswith(f"vCPU 0 at RIP {machine.registers(0)['rip']:#x}")
+    async with kev.start("gKeOS", paused=True) as machine:
+        machine.dump(tmp_path / "core")
+        with FileSource(tmp_path / "core") as core:
+            assert f"rip {machine.registers(0)['rip']:#x}" in read_core(core).as_text()
