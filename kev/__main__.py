@@ -14,6 +14,9 @@ def main() -> None:
 
         sys.stdout.write(f"kev {__version__}\n")
         return
+    if sys.stderr is None:
+        # It is closed. What would be written there is dropped; no file that is opened later takes its place.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     # By default the collector would run 50 times while modules are imported, and find nothing.
     gc.set_threshold(100_000)
     try:

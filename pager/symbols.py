@@ -26,7 +26,8 @@ _NOT_ADDRESSES: Final = frozenset({0, 0xFFF1})
 """SHN_UNDEF and SHN_ABS."""
 _SMALLEST_SECTION_HEADER: Final = 40
 """Bytes, in a 32-bit file."""
-_BY_ADDRESS: Final = attrgetter("address", "size", "name")
+_BY_ADDRESS: Final = attrgetter("address", "size")
+"""Symbols of the same bytes stay in the order of the file, where global ones follow local ones (System V ABI, "Symbol Table")."""
 _NEAREST: Final = 32
 """How many symbols before an address may be in one that encloses them."""
 
@@ -61,7 +62,8 @@ class SymbolTable:
     def at(self, address: int) -> tuple[Symbol, int] | None:
         """The symbol that `address` belongs to, and how many bytes it lies behind the symbol's beginning.
 
-        Of symbols around it, the one that begins last. One whose size is not known reaches to the next.
+        Of symbols around it, the one that begins last; of those for the same bytes, the last in the file. One whose size is not
+        known reaches to the next.
         """
         index = bisect_right(self._addresses, address)
         for symbol in reversed(self._symbols[max(0, index - _NEAREST) : index]):

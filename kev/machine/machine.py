@@ -224,15 +224,13 @@ class Machine:
 
         MachineError if there is no such vector or vCPU, or if the machine is closed.
         """
-        target = self._vcpu(vcpu)
-        self._check_open("nobody to interrupt")
-        self.vm.start_up()
+        target = self._open_vcpu(vcpu, "nobody to interrupt")
         if interrupt == "nmi":
             self.vm.interrupts.nmi(target.index)
-        elif 16 <= interrupt <= 255:
+        elif isinstance(interrupt, int) and 16 <= interrupt <= 255:
             self.vm.controllers.local_apics.deliver(InterruptMessage(DeliveryMode.FIXED, interrupt, target.index, wide=True))
         else:
-            raise MachineError(f"interrupt {interrupt}: a vector is 16 to 255")
+            raise MachineError(f"interrupt {interrupt!r}: a vector is 16 to 255, or 'nmi'")
         self._note_activity()
 
     # Looking into it.
@@ -272,26 +270,32 @@ class Machine:
     async def read(self, length: int, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> bytes:
         """Bytes of guest memory, at a guest-physical address, or at a guest-virtual one as a vCPU sees it.
 
-        Absent pages are loaded. KevError where there is no memory, or where the guest maps nothing. MachineError if the machine is
-        closed, also if that happens meanwhile.
+        Absent pages are loaded. MachineError if there is not one address, if `length` is negative, or if the machine is closed,
+        also if that happens meanwhile; KevError where there is no memory, or where the guest maps nothing.
         """
-        memory, state = self.vm.memory, self._vcpu(vcpu).state
+        if length < 0:
+            raise MachineError(f"{length} bytes cannot be read: the fewest are 0")
+        memory, state = self.vm.memory, self._open_vcpu(vcpu, "no memory left").state
+        _check_that_one_is_given(gpa, gva)
         if gva is not None:
             return await self._loading(lambda: memory.read_virtual(state, Gva(gva), length))
-        assert gpa is not None, "an address is given as gpa= or as gva="
+        assert gpa is not None
         return await self._loading(lambda: memory.read(Gpa(gpa), length))
 
     async def write(self, data: bytes, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> None:
         """Writes guest memory, as `read` reads it; what the guest may write there makes no difference."""
-        memory, state = self.vm.memory, self._vcpu(vcpu).state
+        memory, state = self.vm.memory, self._open_vcpu(vcpu, "no memory left").state
+        _check_that_one_is_given(gpa, gva)
         if gva is not None:
             await self._loading(lambda: memory.write_virtual(state, Gva(gva), data))
         else:
-            assert gpa is not None, "an address is given as gpa= or as gva="
+            assert gpa is not None
             await self._loading(lambda: memory.write(Gpa(gpa), data))
 
     def places(self) -> list[str]:
         """Where every vCPU is, with the kernel's function and line if the image says: a line each."""
+        if not self._closed:
+            self.vm.start_up()
         return self.post_mortem.lines()
 
     def name_places(self) -> None:
@@ -315,6 +319,7 @@ class Machine:
         Nothing of the guest changes. CoreError if it cannot be written; MachineError if the machine is closed.
         """
         self._check_open("no memory left to dump")
+        self.vm.start_up()
         self.post_mortem.dump(file, self.ending or Ending.running())
 
     def report(self) -> "RunReport":
@@ -391,6 +396,13 @@ class Machine:
             raise MachineError(f"vCPU {number}: the machine has {len(self.vm.vcpus)}, from 0 on")
         return self.vm.vcpus[number]
 
+    def _open_vcpu(self, number: int, lacking: str) -> Vcpu:
+        """A vCPU that has its entry state, of a machine that is not closed: then there is what is `lacking`."""
+        vcpu = self._vcpu(number)
+        self._check_open(lacking)
+        self.vm.start_up()
+        return vcpu
+
     def _running(self) -> "Runtime":
         if self.runtime is None:
             raise MachineError(f"{self.image}: the machine is {self.state.value}: it cannot be paused or resumed")
@@ -422,6 +434,11 @@ _REGISTERS: Final = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
     *("rip", "rflags", "cr0", "cr2", "cr3", "cr4", "efer", "cpl"),
 )
+
+
+def _check_that_one_is_given(gpa: int | None, gva: int | None) -> None:
+    if (gpa is None) == (gva is None):
+        raise MachineError(f"one address is given, as gpa= or as gva=, not {'none' if gpa is None else 'both'}")
 
 
 def _shown(pattern: Pattern) -> str:

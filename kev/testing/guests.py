@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 import attrs
 
+from kev.errors import KevError
 from kev.machine.api import Image
 from kev.machine.blocking import BlockingMachine
 from kev.machine.event_log import LastExits
@@ -15,6 +16,10 @@ from kev.machine.start import start
 
 _LONGEST_CONSOLE: Final = 20_000
 """Characters of a console's end that are shown."""
+
+
+class MarkError(KevError):
+    """A mark `guest` does not say which machine is to be started. Says how many images it names."""
 
 
 @attrs.frozen(slots=True)
@@ -61,9 +66,12 @@ class Guests:
                 await machine.resume()
             yield machine
 
-    def start_marked(self, image: Image, **wishes: Any) -> None:
-        """Starts the machine that the test is marked with."""
-        self._marked = self(image, **wishes)
+    def start_marked(self, *arguments: Image, **wishes: Any) -> None:
+        """Starts the machine that the test is marked with. MarkError if the mark does not name one image."""
+        images = [*arguments, *([wishes.pop("image")] if "image" in wishes else [])]
+        if len(images) != 1:
+            raise MarkError(f"the mark `guest` names one image, as `@pytest.mark.guest(IMAGE)`, not {len(images)}")
+        self._marked = self(images[0], **wishes)
 
     def sections(self) -> list[tuple[str, str]]:
         """What is to be shown of every machine: a title and a text each."""

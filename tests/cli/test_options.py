@@ -1,5 +1,6 @@
 """Command lines of `kev run`: read from the table of options, with click and without."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -152,6 +153,13 @@ def test_output_that_cannot_be_written_is_said_in_a_line() -> None:
         result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, check=False)
     assert result.stderr == b"kev: standard output cannot be written: No space left on device\n"
     assert result.returncode == 2
+
+
+def test_a_guest_ends_with_its_own_exit_code_if_nobody_can_read_the_closing_lines() -> None:
+    command = f"{shlex.quote(sys.executable)} -m kev run hypercalls 2>&-"
+    result = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+    assert result.stdout == b"printed by a hypercall\n"
+    assert result.returncode == 42
 
 
 def test_a_pipe_that_does_not_block_gets_all_that_is_printed() -> None:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -20,6 +22,8 @@ from kev.machine.machine import ExpectError, Machine, MachineError, MachineState
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import VmObserver
 from kev.pager.pages import PageState
+from kev.pager.source import FileSource
+from kev.postmortem.core_file import read_core
 
 
 async def test_a_guest_is_expected_to_print_in_order() -> None:
@@ -316,3 +320,35 @@ def test_without_trio_output_is_a_stream_too() -> None:
     with kev.start("gKeOS") as machine:
         assert b"".join(machine.stream()) == bytes(machine.output)
         assert machine.output.text.endswith("Hello guest os!\n")
+
+
+@pytest.mark.parametrize("interrupt", ["smi", 15, 256, 3.5])
+async def test_an_interrupt_that_there_is_not_is_refused_by_name(interrupt: Any) -> None:
+    async with kev.start("spin") as machine:
+        with pytest.raises(MachineError, match=f"interrupt {interrupt!r}: a vector is 16 to 255, or 'nmi'"):
+            machine.inject(interrupt)
+
+
+@pytest.mark.parametrize(("addresses", "given"), [({}, "none"), ({"gpa": 0x1000, "gva": 0x1000}, "both")])
+async def test_memory_is_found_by_exactly_one_address(addresses: dict[str, int], given: str) -> None:
+    async with kev.start("spin") as machine:
+        with pytest.raises(MachineError, match=f"one address is given, as gpa= or as gva=, not {given}"):
+            await machine.read(8, **addresses)
+        with pytest.raises(MachineError, match=f"one address is given, as gpa= or as gva=, not {given}"):
+            await machine.write(b"8", **addresses)
+
+
+async def test_fewer_than_no_bytes_cannot_be_read() -> None:
+    async with kev.start("spin") as machine:
+        with pytest.raises(MachineError, match="-1 bytes cannot be read: the fewest are 0"):
+            await machine.read(-1, gpa=0x1000)
+
+
+async def test_a_machine_that_has_executed_nothing_is_at_its_entry_point(tmp_path: Path) -> None:
+    async with kev.start("gKeOS", paused=True) as machine:
+        places = machine.places()
+        assert places[0].startswith(f"vCPU 0 at RIP {machine.registers(0)['rip']:#x}")
+    async with kev.start("gKeOS", paused=True) as machine:
+        machine.dump(tmp_path / "core")
+        with FileSource(tmp_path / "core") as core:
+            assert f"rip {machine.registers(0)['rip']:#x}" in read_core(core).as_text()

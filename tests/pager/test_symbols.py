@@ -52,6 +52,13 @@ def test_an_address_belongs_to_the_symbol_before_it_up_to_that_ones_size(address
     assert (answer and (answer[0].name, answer[1])) == found
 
 
+def test_of_names_for_the_same_bytes_the_later_in_the_file_is_told_since_global_ones_follow_local_ones() -> None:
+    local, others = ElfSymbol("end_of_header", 0x1000, type=0), (ElfSymbol("_start", 0x1000, type=0), *SYMBOLS[2:])
+    answer = symbols_of(with_symbols(local, *others)).at(0x1004)
+    assert answer is not None
+    assert (answer[0].name, answer[1]) == ("_start", 4)
+
+
 def test_what_is_not_an_address_or_has_no_name_is_left_out() -> None:
     table = symbols_of(
         with_symbols(

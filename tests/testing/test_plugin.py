@@ -161,3 +161,20 @@ def test_without_the_fixture_nothing_of_the_hypervisor_is_imported() -> None:
     ).stdout.split()
     assert [module for module in modules if module.startswith("kev")] == ["kev", "kev.testing", "kev.testing.plugin", "kev.version"]
     assert "trio" not in modules
+
+
+def test_a_mark_without_an_image_says_what_is_missing(run) -> None:  # type: ignore[no-untyped-def]
+    result = run("""
+        import pytest
+
+        @pytest.mark.guest
+        def test_nothing(guest):
+            pass
+
+        @pytest.mark.guest("echo", "spin")
+        def test_two(guest):
+            pass
+    """)
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["E *MarkError: the mark `guest` names one image, as `@pytest.mark.guest(IMAGE)`, not 0"])
+    result.stdout.fnmatch_lines(["E *MarkError: the mark `guest` names one image, as `@pytest.mark.guest(IMAGE)`, not 2"])
