@@ -93,7 +93,11 @@ class FileSource:
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             self.close()
             raise SourceError(f"{self.name}: is neither a regular file nor a block device")
-        self.size: Final = os.lseek(self._descriptor, 0, os.SEEK_END)
+        try:
+            self.size: Final = os.lseek(self._descriptor, 0, os.SEEK_END)
+        except OSError as error:
+            self.close()
+            raise SourceError(f"{self.name}: has no size: {error.strerror}") from error
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int:
         try:

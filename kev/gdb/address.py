@@ -1,10 +1,11 @@
 """Where a debugger is waited for."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kev.gdb.errors import GdbError
 
 _LOCAL_HOST = "127.0.0.1"
+_MOST_DIGITS: Final = 5
 
 
 class TcpAddress(NamedTuple):
@@ -29,6 +30,6 @@ def parse_address(text: str) -> TcpAddress | UnixAddress:
     if text.startswith("unix:") and len(text) > len("unix:"):
         return UnixAddress(text.removeprefix("unix:"))
     host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+    if not (port.isascii() and port.isdigit() and len(port) <= _MOST_DIGITS and int(port) <= 65_535):
         raise GdbError(f"--gdb {text}: give [HOST:]PORT, with a port of at most 65535, or unix:PATH")
     return TcpAddress(host.removeprefix("[").removesuffix("]") or _LOCAL_HOST, int(port))

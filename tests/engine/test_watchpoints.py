@@ -88,6 +88,17 @@ def test_a_run_comes_to_the_same_with_watchpoints() -> None:
     assert outcomes == outcomes[:1] * len(outcomes)
 
 
+def test_a_vcpu_that_was_put_aside_while_there_were_watchpoints_runs_on_without_them() -> None:
+    with cpu_in(PROTECTED, code("0f 20 c0 0f 22 c0 ; mov eax, cr0; mov cr0, eax") + VMCALL, vcpus=2) as cpu:
+        while cpu.vcpus[1].instruction_address != TEXT:
+            cpu.run_slice(SINGLE_STEP, vcpu=1)
+        cpu.engine.set_watchpoints([(range(WATCHED, WATCHED + 4), ANY)])
+        cpu.run_slice(SINGLE_STEP, vcpu=1)
+        cpu.run_slice(SINGLE_STEP, vcpu=0)
+        cpu.engine.set_watchpoints([])
+        assert cpu.run(vcpu=1) == Vmcall()
+
+
 def test_a_string_instruction_stops_after_each_time() -> None:
     text = code("b9 05 00 00 00 bf fe 4f 00 00 f3 aa ; mov ecx, 5; mov edi, 0x4ffe; rep stosb")
     with cpu_in(PROTECTED, text + VMCALL) as cpu:

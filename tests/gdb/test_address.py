@@ -20,7 +20,7 @@ def test_addresses_are_read(text: str, address: TcpAddress | UnixAddress) -> Non
     assert parse_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["", "localhost", "host:", "65536", "-1", "unix:", "1234x"])
+@pytest.mark.parametrize("text", ["", "localhost", "host:", "65536", "-1", "unix:", "1234x", "9" * 5000])
 def test_what_is_no_address_is_refused_with_what_is(text: str) -> None:
     with pytest.raises(GdbError, match=r"--gdb .*: give \[HOST:\]PORT"):
         parse_address(text)

@@ -50,6 +50,11 @@ def test_a_fifo_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> Non
         FileSource(tmp_path / "fifo")
 
 
+def test_a_file_that_tells_no_size_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"^/proc/self/mem: has no size: Invalid argument$"):
+        FileSource("/proc/self/mem")
+
+
 def test_a_refused_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
     before = os.listdir("/dev/fd")
     with pytest.raises(SourceError):

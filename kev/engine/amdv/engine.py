@@ -286,4 +286,4 @@ class AmdvEngine:
     def _make_current(self, vcpu: AmdvVcpu) -> None:
         if vcpu is not self._slice.vcpu:
             self._slice.switch_to(vcpu)
-            self._intercepts.set_umip(bool(vcpu.cr4 & x86.CR4_UMIP))
+            self._intercepts.switch(bool(vcpu.cr4 & x86.CR4_UMIP))

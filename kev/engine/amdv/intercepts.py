@@ -25,7 +25,7 @@ _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
 class Intercepts:
     """What exits from the next instruction on."""
 
-    __slots__ = ("_cpu", "_paging_changes", "_several_vcpus", "_umip", "_vmcb", "logs_cr3", "watches_address_space")
+    __slots__ = ("_cpu", "_intercepted", "_paging_changes", "_several_vcpus", "_umip", "_vmcb", "logs_cr3", "watches_address_space")
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
         self._cpu: Final = cpu
@@ -44,6 +44,13 @@ class Intercepts:
         if enabled != self._umip:
             self._umip = enabled
             self._write()
+
+    def switch(self, umip: bool) -> None:
+        """Another vCPU is current, with this CR4.UMIP: what the CPU goes by is of when that vCPU was put aside."""
+        if umip != self._umip:
+            self.set_umip(umip)
+        else:
+            self._copy()
 
     def expect_several_vcpus(self) -> None:
         """PAUSE exits from now on: another vCPU may be what is waited for."""
@@ -77,6 +84,10 @@ class Intercepts:
             codes |= {vmcb.CR3_WRITE}
         if self.watches_address_space and not self._paging_changes:
             codes |= {vmcb.CR0_WRITE}
+        self._intercepted = self._vmcb.intercept(codes)
+        self._copy()
+
+    def _copy(self) -> None:
+        """Until the next VMRUN, the CPU goes by its own copy."""
         quads = self._cpu.quads
-        # Until the next VMRUN, the CPU goes by its own copy.
-        quads[layout.INTERCEPT_REGISTERS >> 3], quads[layout.INTERCEPT >> 3] = self._vmcb.intercept(codes)
+        quads[layout.INTERCEPT_REGISTERS >> 3], quads[layout.INTERCEPT >> 3] = self._intercepted
