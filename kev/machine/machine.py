@@ -404,7 +404,7 @@ class Machine:
         return vcpu
 
     def _running(self) -> "Runtime":
-        if self.runtime is None:
+        if self.runtime is None or self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: the machine is {self.state.value}: it cannot be paused or resumed")
         return self.runtime
 

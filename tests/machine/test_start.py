@@ -17,7 +17,7 @@ import kev
 from kev.addressing import Gpa
 from kev.exits import Exit
 from kev.machine.blocking import run_in_thread
-from kev.machine.ending import EndingKind
+from kev.machine.ending import Ending, EndingKind
 from kev.machine.machine import ExpectError, Machine, MachineError, MachineState
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import VmObserver
@@ -70,6 +70,13 @@ async def test_a_machine_that_is_resumed_and_paused_at_once_executes_nothing() -
         await machine.pause()
         await trio.testing.wait_all_tasks_blocked()
         assert machine.vm.exits == before
+
+
+async def test_a_machine_that_is_about_to_end_is_neither_paused_nor_resumed() -> None:
+    async with kev.start("spin") as machine:
+        machine.end(Ending.stopped())
+        with pytest.raises(MachineError, match="spin: the machine is ended: it cannot be paused or resumed"):
+            await machine.pause()
 
 
 async def test_a_machine_that_is_started_paused_has_executed_nothing() -> None:
