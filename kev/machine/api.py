@@ -1,6 +1,7 @@
 """Launching a guest in one call, which is what the command line does: see `launch`."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -12,7 +13,8 @@ from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image_or_url, open_root_file_system
-from kev.machine.builder import MachineError, MachineOptions
+from kev.machine.builder import MachineOptions
+from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
 from kev.pager.policy import PagingPolicy
@@ -76,6 +78,7 @@ def launch(
     May be called from several threads: guest code runs without the interpreter's lock. In a trio program, use `kev.start`.
     Launching takes less once a guest has run in this process.
     """
+    refuse_in_trio("`kev.launch`", "`async with kev.start(...)`")
     wanted = wanted_machine(image, wishes)
     with opened(wanted, logs) as machine:
         if output is None:
@@ -95,6 +98,13 @@ def launch(
             interrupt_ends=interrupt_ends,
             at_end=at_end,
         )
+
+
+def refuse_in_trio(what: str, instead: str) -> None:
+    """MachineError in a task of trio, whose other tasks would stand still."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        raise MachineError(f"{what} waits for a machine, which a task of trio must not: use {instead}")
 
 
 class WantedMachine(NamedTuple):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 import trio
 
 from kev.machine.ending import Ending
-from kev.machine.machine import Machine, MachineError, MachineState
+from kev.machine.errors import MachineError
+from kev.machine.machine import Machine, MachineState
 from kev.machine.output import Output, Pattern
 from kev.machine.vm import VmObserver
 

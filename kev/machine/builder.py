@@ -18,10 +18,10 @@ from kev.dev.storage.drive import Drive
 from kev.dev.surroundings import Surroundings
 from kev.engine.base import EntryState
 from kev.engine.factory import GuestAddressSpace
-from kev.errors import KevError
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
 from kev.machine.console import Console
 from kev.machine.disks import Disks
+from kev.machine.errors import MachineError
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
 from kev.machine.pc import SELDOM_USED, attach_platform
@@ -36,10 +36,6 @@ from kev.vmexit.pio import PortController
 from kev.vmexit.violation import ViolationController
 
 MAX_VCPUS: Final = 64
-
-
-class MachineError(KevError):
-    """No such machine can be built."""
 
 
 class MachineOptions(NamedTuple):

@@ -100,7 +100,7 @@ class PagedMemory:
         try:
             loaded = self._pager.try_lazy_paging(EptViolation(Gpa(gpa), access))
         except NoSuchPage as error:
-            raise DeviceError(f"a device is told to use gpa {gpa:#x}, which is not memory") from error
+            raise DeviceError(f"an access goes to gpa {gpa:#x}, which is not memory") from error
         hpa = self._pager.gpa2hpa(Gpa(gpa)) if loaded else None
         if hpa is None:
             raise PageAbsent(Gpa(gpa))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from kev.addressing import Gpa, Gva
 from kev.dev.base import PageAbsent
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
-from kev.errors import KevError
 from kev.exits import EptViolation
 from kev.machine.ending import Ending, EndingKind
+from kev.machine.errors import MachineError
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.output import Output, Pattern
 from kev.machine.vcpu import Vcpu
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from kev.postmortem.death import Death
 
 T = TypeVar("T")
-
-
-class MachineError(KevError):
-    """A machine is asked for what it does not have, or what it cannot do in its state. Names the thing, its value and the limit."""
 
 
 class ExpectError(MachineError):

@@ -6,7 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from kev.machine.api import Image, opened, wanted_machine
+from kev.machine.api import Image, opened, refuse_in_trio, wanted_machine
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -48,8 +48,13 @@ class Starting:
     ) -> bool | None:
         return await self._entered.__aexit__(kind, error, traceback)
 
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(f"{name!r}: a machine is started by `with kev.start(...) as machine:`, in trio by `async with`")
+
     def __enter__(self) -> "BlockingMachine":
         from kev.machine.blocking import run_in_thread
+
+        refuse_in_trio("`with kev.start(...)`", "`async with`")
 
         return self._stack.enter_context(run_in_thread(self._start))
 

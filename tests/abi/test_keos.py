@@ -69,7 +69,7 @@ def test_the_longest_text_is_printed(abi: str | None) -> None:
     ("address", "length", "message"),
     [
         (DATA, LIMIT + 1, "hypercall 1 (print) of 1048577 bytes; the limit is 1048576"),
-        (NO_MEMORY, 4, "a device is told to use gpa 0xc0000000, which is not memory"),
+        (NO_MEMORY, 4, "an access goes to gpa 0xc0000000, which is not memory"),
     ],
 )
 def test_a_text_that_cannot_be_printed_ends_a_run_of_keos(address: int, length: int, message: str) -> None:

@@ -18,7 +18,8 @@ from kev.addressing import Gpa
 from kev.exits import Exit
 from kev.machine.blocking import run_in_thread
 from kev.machine.ending import Ending, EndingKind
-from kev.machine.machine import ExpectError, Machine, MachineError, MachineState
+from kev.machine.errors import MachineError
+from kev.machine.machine import ExpectError, Machine, MachineState
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import VmObserver
 from kev.pager.pages import PageState
@@ -359,3 +360,16 @@ async def test_a_machine_that_has_executed_nothing_is_at_its_entry_point(tmp_pat
         machine.dump(tmp_path / "core")
         with FileSource(tmp_path / "core") as core:
             assert f"rip {machine.registers(0)['rip']:#x}" in read_core(core).as_text()
+
+
+async def test_a_task_of_trio_is_told_how_to_hold_a_machine() -> None:
+    with pytest.raises(MachineError, match=r"`with kev.start\(...\)` waits for a machine.*: use `async with`"), kev.start("gKeOS"):
+        pass
+    with pytest.raises(MachineError, match=r"`kev.launch` waits for a machine.*: use `async with kev.start\(...\)`"):
+        kev.launch("gKeOS")
+    assert (await trio.to_thread.run_sync(kev.launch, "gKeOS")).exit_code == 0
+
+
+def test_a_machine_that_is_not_entered_says_how_to() -> None:
+    with pytest.raises(AttributeError, match=r"'wait': a machine is started by `with kev.start\(...\) as machine:`"):
+        kev.start("gKeOS").wait()  # type: ignore[operator]

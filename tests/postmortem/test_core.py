@@ -19,7 +19,8 @@ import kev
 from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva
 from kev.engine.registers import FpuState
 from kev.errors import KevError
-from kev.machine.machine import Machine, MachineError
+from kev.machine.errors import MachineError
+from kev.machine.machine import Machine
 from kev.pager.image import Segment
 from kev.pager.pages import PageState
 from kev.pager.source import AsynchronousSource, FileSource

@@ -13,7 +13,7 @@ from kev.dev.storage.overlay_disk import OverlayDisk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
-from kev.machine.builder import MachineError
+from kev.machine.errors import MachineError
 from kev.pager.source import FileSource, SynchronousSource, read_exactly
 from kev.race.guest.source import MemorySource
 from kev.spec.machine_spec import MachineSpec
