@@ -17,7 +17,7 @@ from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.builder import MachineOptions, VmBuilder
 from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
-from kev.machine.ending import EXIT_CODE_INTERRUPTED, Ending
+from kev.machine.ending import Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
 from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
@@ -129,7 +129,7 @@ def run(
         report = machine.report()
     finally:
         machine.close()
-    if report.exit_code == EXIT_CODE_INTERRUPTED and report.was_interrupted and not interrupt_ends:
+    if report.was_interrupted and not interrupt_ends:
         raise KeyboardInterrupt
     return report
 

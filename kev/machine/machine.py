@@ -131,7 +131,7 @@ class Machine:
 
     async def wait(self) -> "RunReport":
         """Returns when the run has ended."""
-        while self.state is not MachineState.ENDED or self.runtime is not None:
+        while not self._is_over:
             await self._wait_for_news()
         return self.report()
 
@@ -183,9 +183,7 @@ class Machine:
         import trio
 
         with trio.move_on_after(float("inf") if timeout is None else timeout):
-            while (found := self.output.find(pattern)) is None and (
-                self.state is not MachineState.ENDED or self.runtime is not None
-            ):
+            while (found := self.output.find(pattern)) is None and not self._is_over:
                 await self._wait_for_news()
         if found is None:
             found = self.output.find(pattern)
@@ -203,7 +201,7 @@ class Machine:
 
     async def output_since(self, position: int) -> bytes:
         """What was printed behind `position`, in bytes, when there is something; nothing if the run ended without."""
-        while not (data := self.output.since(position)) and (self.state is not MachineState.ENDED or self.runtime is not None):
+        while not (data := self.output.since(position)) and not self._is_over:
             await self._wait_for_news()
         return data or self.output.since(position)
 
@@ -379,6 +377,11 @@ class Machine:
                     self._no_accesses.set()
         if scope.cancelled_caught:
             raise self._closed_error("no memory left")
+
+    @property
+    def _is_over(self) -> bool:
+        """The run has ended, and whoever drove it has told all that there was."""
+        return self.state is MachineState.ENDED and self.runtime is None
 
     def _check_open(self, lacking: str) -> None:
         if self._closed:

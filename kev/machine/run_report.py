@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kev.machine.ending import Ending, EndingKind
+from kev.machine.ending import EXIT_CODE_INTERRUPTED, Ending, EndingKind
 
 if TYPE_CHECKING:
     from kev.postmortem.death import Death
@@ -61,7 +61,7 @@ class RunReport(NamedTuple):
     @property
     def was_interrupted(self) -> bool:
         """Ctrl-C ended the run."""
-        return self.ending.kind is EndingKind.INTERRUPTED
+        return self.ending.kind is EndingKind.INTERRUPTED and self.exit_code == EXIT_CODE_INTERRUPTED
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON holds it: all but what the guest printed."""

@@ -55,7 +55,6 @@ class Starting:
         from kev.machine.blocking import run_in_thread
 
         refuse_in_trio("`with kev.start(...)`", "`async with`")
-
         return self._stack.enter_context(run_in_thread(self._start))
 
     def __exit__(
