@@ -8,7 +8,7 @@ from kev.machine.beside import forward_input, watch_for_signals, watch_for_timeo
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
-from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
+from kev.machine.schedule import Scheduler
 from kev.machine.ungrouped import ungrouped
 
 
@@ -30,7 +30,7 @@ async def drive(
     resumed first. Started when the machine can be talked to.
     """
     if scheduler is None:
-        scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
+        scheduler = machine.make_scheduler()
     runtime = machine.runtime = Runtime(machine.vm, scheduler)
     try:
         with ungrouped():

@@ -20,7 +20,7 @@ from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.ending import Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
-from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
+from kev.machine.schedule import Scheduler
 from kev.machine.step import Ran
 from kev.machine.vm import Vm
 from kev.pager.kernel import KernelVmPager
@@ -144,7 +144,7 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
 def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, signals: Sequence[int]) -> None:
     vm = machine.vm
     started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
-    scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
+    scheduler = machine.make_scheduler()
     if started:
         _run_without_waiting(machine.policy.before_run())
         _run_head_start(vm, scheduler)

@@ -16,6 +16,7 @@ from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.output import Output, Pattern
+from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm, VmObserver
 from kev.pager.policy import PagingPolicy
@@ -90,6 +91,14 @@ class Machine:
         """The cancel scopes of reads and writes that wait for pages."""
         self._no_accesses: Any = None
         vm.console.output.subscribe(self._note_news)
+
+    def make_scheduler(self) -> Scheduler:
+        """The scheduler that its seed, or that it has none, asks for."""
+        if self.seed is not None:
+            return SeededScheduler(self.seed)
+        scheduler = FreeScheduler()
+        self.vm.interrupts.urgent.subscribe(scheduler.prefer)
+        return scheduler
 
     # Its life.
 
