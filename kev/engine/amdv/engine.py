@@ -79,6 +79,7 @@ class AmdvEngine:
         self._slice.exit = None
         self._events.delivering = None
         self._slice.emulate(vcpu, 0)
+        self._intercepts.follow(vcpu)
 
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
         self._make_current(vcpu)
@@ -281,9 +282,9 @@ class AmdvEngine:
         self._slice.emulate(vcpu, 0)
         vcpu.write_events(events)
         vcpu.interrupt, vcpu.interrupt_taken = interrupt, taken
-        self._intercepts.set_umip(bool(vcpu.cr4 & x86.CR4_UMIP))
+        self._intercepts.follow(vcpu)
 
     def _make_current(self, vcpu: AmdvVcpu) -> None:
         if vcpu is not self._slice.vcpu:
             self._slice.switch_to(vcpu)
-            self._intercepts.switch(bool(vcpu.cr4 & x86.CR4_UMIP))
+            self._intercepts.switch(vcpu)

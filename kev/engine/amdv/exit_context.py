@@ -61,6 +61,16 @@ class ExitContext:
             return None
         return reply
 
+    def load(self, vcpu: AmdvVcpu, linear: int, length: int) -> bytes | None:
+        """Reads guest memory for an emulated instruction; None if a page fault is on its way, or the slice has ended."""
+        try:
+            return self.linear.read(vcpu, linear, length)
+        except GuestFault as fault:
+            self.events.raise_exception(vcpu, fault.exception)
+        except AwaitedPage as awaited:
+            self.slice.stop(vcpu, awaited.violation)
+        return None
+
     def store(self, vcpu: AmdvVcpu, linear: int, data: bytes) -> bool:
         """Writes to guest memory for an emulated instruction; False if a page fault is on its way, or the slice has ended."""
         try:

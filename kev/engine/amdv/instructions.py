@@ -15,6 +15,7 @@ from kev.engine.amdv.control_registers import (
     write_cr4,
     write_cr8,
 )
+from kev.engine.amdv.descriptor_tables import load_descriptor_table, load_local_table, load_task_register
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import FS, GS, USER_SEGMENT, AmdvVcpu
@@ -37,6 +38,7 @@ from kev.exits import (
 _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
 _SEGMENT_BASES: Final = {x86.MSR_FS_BASE: FS, x86.MSR_GS_BASE: GS}
+_SEGMENTS_OF_BASES: Final = {**_SEGMENT_BASES, x86.MSR_KERNEL_GS_BASE: GS}  # which SWAPGS makes the base of GS
 _EFER_WRITABLE: Final = x86.EFER_SCE | x86.EFER_LME | x86.EFER_NXE | x86.EFER_FFXSR
 
 
@@ -107,6 +109,7 @@ def _efer(exits: ExitContext, vcpu: AmdvVcpu, value: int | None) -> None:
         return
     vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE | vcpu.efer & x86.EFER_LMA | x86.EFER_SVME
     exits.uc.flush_tlb()
+    exits.intercepts.follow(vcpu)
     if value & x86.EFER_NXE:
         exits.code.watch()
     vcpu.skip(2)
@@ -117,12 +120,12 @@ def _write_address(exits: ExitContext, vcpu: AmdvVcpu, index: int, value: int) -
     if not is_canonical(value):
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
-    if index in _SEGMENT_BASES:
-        number = _SEGMENT_BASES[index]
-        selector, _, limit, flags = vcpu.raw_segment(number)
+    number = _SEGMENTS_OF_BASES.get(index)
+    if number is not None:
+        selector, base, limit, flags = vcpu.raw_segment(number)
         # The emulated CPU clears the base when IRET leads to CPL 3, unless the segment may be used there.
-        vcpu.set_raw_segment(number, selector, value, limit, flags | USER_SEGMENT)
-    else:
+        vcpu.set_raw_segment(number, selector, value if index in _SEGMENT_BASES else base, limit, flags | USER_SEGMENT)
+    if index not in _SEGMENT_BASES:
         vcpu.write_msr(index, value)
     vcpu.skip(2)
 
@@ -165,6 +168,11 @@ def shutdown(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     exits.slice.stop(vcpu, TripleFault(exits.events.first_vector))
 
 
+def rdpmc(exits: ExitContext, vcpu: AmdvVcpu) -> None:
+    """There are no performance-monitoring counters, so ECX names none that there is (Intel SDM vol. 2, "RDPMC")."""
+    exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
+
+
 def undefined(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     """An instruction that this machine's CPUID does not announce."""
     exits.events.raise_exception(vcpu, INVALID_OPCODE)
@@ -181,7 +189,12 @@ INTERCEPTED: Final[dict[int, Callable[[ExitContext, AmdvVcpu], None]]] = {
     vmcb.MSR: msr,
     vmcb.HLT: hlt,
     vmcb.PAUSE: pause,
+    vmcb.IDTR_WRITE: load_descriptor_table,
+    vmcb.GDTR_WRITE: load_descriptor_table,
+    vmcb.LDTR_WRITE: load_local_table,
+    vmcb.TR_WRITE: load_task_register,
     vmcb.RDTSC: rdtsc,
+    vmcb.RDPMC: rdpmc,
     vmcb.VMMCALL: vmcall,
     vmcb.SHUTDOWN: shutdown,
     vmcb.MONITOR: undefined,

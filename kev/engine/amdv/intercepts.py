@@ -4,11 +4,18 @@ from typing import Final
 
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.layout import CpuMemory
+from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.engine.amdv.vmcb import Vmcb
+from kev.x86 import CR4_UMIP, EFER_LME
 
 _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
     vmcb.INTR,
+    vmcb.IDTR_WRITE,
+    vmcb.GDTR_WRITE,
+    vmcb.LDTR_WRITE,
+    vmcb.TR_WRITE,
     vmcb.RDTSC,
+    vmcb.RDPMC,
     vmcb.CPUID,
     vmcb.HLT,
     vmcb.MSR,
@@ -25,12 +32,23 @@ _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
 class Intercepts:
     """What exits from the next instruction on."""
 
-    __slots__ = ("_cpu", "_intercepted", "_paging_changes", "_several_vcpus", "_umip", "_vmcb", "logs_cr3", "watches_address_space")
+    __slots__ = (
+        "_cpu",
+        "_intercepted",
+        "_paging_changes",
+        "_reads_cr0",
+        "_several_vcpus",
+        "_umip",
+        "_vmcb",
+        "logs_cr3",
+        "watches_address_space",
+    )
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
         self._cpu: Final = cpu
         self._vmcb: Final = vmcb
         self._umip = False
+        self._reads_cr0 = True
         self._several_vcpus = False
         self.logs_cr3 = False
         """Writes to CR3 exit for whoever wants to see them."""
@@ -39,17 +57,22 @@ class Intercepts:
         self._paging_changes = False
         self._write()
 
-    def set_umip(self, enabled: bool) -> None:
-        """CR4.UMIP of the current vCPU is `enabled`: SGDT and its like have to exit, or not."""
-        if enabled != self._umip:
-            self._umip = enabled
-            self._write()
+    def follow(self, vcpu: AmdvVcpu) -> bool:
+        """CR4 or EFER of the current vCPU may have changed. Whether that makes a difference.
 
-    def switch(self, umip: bool) -> None:
-        """Another vCPU is current, with this CR4.UMIP: what the CPU goes by is of when that vCPU was put aside."""
-        if umip != self._umip:
-            self.set_umip(umip)
-        else:
+        While CR4.UMIP is set, SGDT and its like exit. Reads of CR0 exit outside of IA-32e mode, where kernels read it seldom,
+        because the emulated CPU takes every SMSW there for one of 16 bits.
+        """
+        umip, reads_cr0 = bool(vcpu.cr4 & CR4_UMIP), not vcpu.efer & EFER_LME
+        if umip == self._umip and reads_cr0 == self._reads_cr0:
+            return False
+        self._umip, self._reads_cr0 = umip, reads_cr0
+        self._write()
+        return True
+
+    def switch(self, vcpu: AmdvVcpu) -> None:
+        """Another vCPU is current: what the CPU goes by is of when that one was put aside."""
+        if not self.follow(vcpu):
             self._copy()
 
     def expect_several_vcpus(self) -> None:
@@ -80,6 +103,8 @@ class Intercepts:
             codes |= {vmcb.PAUSE}
         if self._umip:
             codes |= vmcb.FORBIDDEN_BY_UMIP
+        if self._reads_cr0:
+            codes |= {vmcb.CR0_READ}
         if self.logs_cr3 or self.watches_address_space:
             codes |= {vmcb.CR3_WRITE}
         if self.watches_address_space and not self._paging_changes:

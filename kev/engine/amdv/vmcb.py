@@ -21,7 +21,12 @@ IDTR_READ: Final = 0x66
 GDTR_READ: Final = 0x67
 LDTR_READ: Final = 0x68
 TR_READ: Final = 0x69
+IDTR_WRITE: Final = 0x6A
+GDTR_WRITE: Final = 0x6B
+LDTR_WRITE: Final = 0x6C
+TR_WRITE: Final = 0x6D
 RDTSC: Final = 0x6E
+RDPMC: Final = 0x6F
 CPUID: Final = 0x72
 PAUSE: Final = 0x77
 HLT: Final = 0x78
@@ -77,7 +82,17 @@ _READ, _WRITE = 1, 2  # an MSR's bits in the permission map
 # The CPU keeps these itself; everything else exits. Intercepting them is not only slower: reading an intercepted MSR from outside
 # of emulation ends the process.
 _PASSED_THROUGH: Final = (*MSRS, x86.MSR_FS_BASE, x86.MSR_GS_BASE)
-CANONICAL_ADDRESSES: Final = frozenset({x86.MSR_LSTAR, x86.MSR_CSTAR, x86.MSR_FS_BASE, x86.MSR_GS_BASE, x86.MSR_KERNEL_GS_BASE})
+CANONICAL_ADDRESSES: Final = frozenset(
+    {
+        x86.MSR_SYSENTER_ESP,
+        x86.MSR_SYSENTER_EIP,
+        x86.MSR_LSTAR,
+        x86.MSR_CSTAR,
+        x86.MSR_FS_BASE,
+        x86.MSR_GS_BASE,
+        x86.MSR_KERNEL_GS_BASE,
+    }
+)
 """Those of them that the CPU would let the guest write anything to: writes exit."""
 
 
