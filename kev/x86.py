@@ -35,6 +35,9 @@ CR4_FSGSBASE: Final = 1 << 16
 CR4_SMEP: Final = 1 << 20
 CR4_SMAP: Final = 1 << 21
 
+XCR0_RESET: Final = 1
+"""x87 (vol. 1, "Managing state using the XSAVE feature set")."""
+
 # EFER (vol. 3, "Extended feature enable register"; the last two: AMD64 APM vol. 2, "Extended feature enable register").
 EFER_SCE: Final = 1 << 0
 EFER_LME: Final = 1 << 8

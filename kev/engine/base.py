@@ -63,6 +63,8 @@ class VcpuState(Protocol):
     """CR8 is the interrupt controller's."""
     efer: int
     """EFER, as the guest sees it."""
+    xcr0: int
+    """XCR0: 1, unless the guest may set CR4.OSXSAVE."""
 
     dr0: int
     dr1: int

@@ -73,6 +73,7 @@ class AmdvEngine:
         vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
         vcpu.nmi = vcpu.is_edited = False
         vcpu.breakpoint = None
+        vcpu.xcr0 = x86.XCR0_RESET
         self._spoiled |= vcpu.breakpoints_armed
         self._make_current(vcpu)
         self._delivery.prepare_entry(vcpu, entry)

@@ -138,6 +138,7 @@ class AmdvVcpu:
     cr2 = _StateRegister(layout.CONTROL_REGISTERS + 16)
     cr3 = _DerivedFrom(layout.CONTROL_REGISTERS + 24)
     cr4 = _DerivedFrom(layout.CONTROL_REGISTERS + 32)
+    xcr0 = _StateRegister(layout.XCR0)
     dr0 = _DebugRegister(0)
     dr1 = _DebugRegister(1)
     dr2 = _DebugRegister(2)
