@@ -37,7 +37,7 @@ class Interrupts:
     """
 
     def __init__(self, engine: Engine[Any], vcpus: Sequence[Vcpu], *, hurried: bool = False) -> None:
-        """`hurried`: a vCPU that sends another one something lets go of the CPU, since it may be waiting for what the other does."""
+        """`hurried`: a vCPU that sends something to another lets go of the CPU, since it may be waiting for what that one does."""
         self._engine = engine
         self._hurried = hurried
         self._vcpus = vcpus

@@ -57,7 +57,7 @@ class FreeScheduler:
         seconds, self._seconds = self._seconds, min(2 * self._seconds, self._full)
         if self._out_of_turn < _MOST_OUT_OF_TURN:
             self._out_of_turn += 1
-            if urgent in runnable:
+            if urgent is not None and urgent in runnable:
                 self._interrupted = True
                 return Decision(urgent, Budget(seconds=seconds))
             if self._interrupted and self._last in runnable:
