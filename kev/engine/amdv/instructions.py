@@ -15,6 +15,7 @@ from kev.engine.amdv.control_registers import (
     write_cr4,
     write_cr8,
 )
+from kev.engine.amdv.debug_registers import read_debug_register, write_debug_register
 from kev.engine.amdv.descriptor_tables import load_descriptor_table, load_local_table, load_task_register
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.linear import LinearMemory
@@ -199,6 +200,8 @@ INTERCEPTED: Final[dict[int, Callable[[ExitContext, AmdvVcpu], None]]] = {
     vmcb.SHUTDOWN: shutdown,
     vmcb.MONITOR: undefined,
     vmcb.MWAIT: undefined,
+    **dict.fromkeys(vmcb.DEBUG_REGISTER_READS, read_debug_register),
+    **dict.fromkeys(vmcb.DEBUG_REGISTER_WRITES, write_debug_register),
     **dict.fromkeys(vmcb.SVM_INSTRUCTIONS, undefined),
     **dict.fromkeys(vmcb.DESCRIPTOR_TABLE_READS, read_descriptor_table),
 }

@@ -4,9 +4,10 @@ from typing import Final
 
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.layout import CpuMemory
+from kev.engine.amdv.libunicorn import LOADS_DR7
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.engine.amdv.vmcb import Vmcb
-from kev.x86 import CR4_UMIP, EFER_LME
+from kev.x86 import CR4_UMIP, DR7_GD, EFER_LME
 
 _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
     vmcb.INTR,
@@ -34,6 +35,7 @@ class Intercepts:
 
     __slots__ = (
         "_cpu",
+        "_general_detect",
         "_intercepted",
         "_paging_changes",
         "_reads_cr0",
@@ -49,6 +51,7 @@ class Intercepts:
         self._vmcb: Final = vmcb
         self._umip = False
         self._reads_cr0 = True
+        self._general_detect = False
         self._several_vcpus = False
         self.logs_cr3 = False
         """Writes to CR3 exit for whoever wants to see them."""
@@ -58,15 +61,15 @@ class Intercepts:
         self._write()
 
     def follow(self, vcpu: AmdvVcpu) -> bool:
-        """CR4 or EFER of the current vCPU may have changed. Whether that makes a difference.
+        """CR4, DR7 or EFER of the current vCPU may have changed. Whether that makes a difference.
 
-        While CR4.UMIP is set, SGDT and its like exit. Reads of CR0 exit outside of IA-32e mode, where kernels read it seldom,
-        because the emulated CPU takes every SMSW there for one of 16 bits.
+        While CR4.UMIP is set, SGDT and its like exit, and while DR7.GD is, all accesses to debug registers. Reads of CR0 exit
+        outside of IA-32e mode, where kernels read it seldom, because the emulated CPU takes every SMSW there for one of 16 bits.
         """
-        umip, reads_cr0 = bool(vcpu.cr4 & CR4_UMIP), not vcpu.efer & EFER_LME
-        if umip == self._umip and reads_cr0 == self._reads_cr0:
+        modes = bool(vcpu.cr4 & CR4_UMIP), not vcpu.efer & EFER_LME, bool(vcpu.dr7 & DR7_GD)
+        if modes == (self._umip, self._reads_cr0, self._general_detect):
             return False
-        self._umip, self._reads_cr0 = umip, reads_cr0
+        self._umip, self._reads_cr0, self._general_detect = modes
         self._write()
         return True
 
@@ -99,10 +102,14 @@ class Intercepts:
 
     def _write(self) -> None:
         codes = _ALWAYS
+        if LOADS_DR7:
+            codes |= vmcb.BREAKPOINT_WRITES
         if self._several_vcpus:
             codes |= {vmcb.PAUSE}
         if self._umip:
             codes |= vmcb.FORBIDDEN_BY_UMIP
+        if self._general_detect and LOADS_DR7:
+            codes |= vmcb.DEBUG_REGISTER_READS | vmcb.DEBUG_REGISTER_WRITES
         if self._reads_cr0:
             codes |= {vmcb.CR0_READ}
         if self.logs_cr3 or self.watches_address_space:
