@@ -5,8 +5,9 @@ import struct
 import attrs
 import pytest
 
+from kev.addressing import PAGE_SIZE, Gpa, page_floor
 from kev.engine.registers import DescriptorTable, SegmentRegister
-from kev.exits import Vmcall
+from kev.exits import EptViolation, Exit, MmioRead, Reply, Vmcall
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
 from tests.machine.modes import (
@@ -167,3 +168,20 @@ def test_a_task_of_16_bits_is_one_outside_of_ia_32e_mode_only() -> None:
         assert cpu.run() == Vmcall()
         assert cpu.vcpu.segment("tr").selector == SELECTOR
     assert refusal(LONG, load_ax(SELECTOR, LTR), descriptor(TSS_16)).vector == 13
+
+
+def test_operands_may_be_in_device_memory() -> None:
+    def map_device(exit: Exit) -> Reply | None:
+        assert isinstance(exit, EptViolation)
+        if page_floor(exit.gpa) != OPERAND:
+            return cpu.map_page(exit)
+        cpu.table.map_page(Gpa(OPERAND), cpu.engine.map_window(Gpa(OPERAND), PAGE_SIZE))
+        return 0
+
+    answers = {EptViolation: map_device, MmioRead: lambda exit: SELECTOR if exit.size == 2 else GDT}
+    text = edi(OPERAND) + code("0f 00 1f 0f 01 17 ; ltr [rdi]; lgdt [rdi]")
+    contents = {GDT + SELECTOR: descriptor(TSS), TABLE_REGISTER: LARGER_TABLE}
+    with cpu_in(LONG, text + VMCALL, contents, answers=answers) as cpu:
+        assert cpu.run() == Vmcall()
+        assert (cpu.vcpu.segment("tr").base, cpu.vcpu.gdtr) == (BASE, DescriptorTable(GDT, SELECTOR))
+        assert cpu.told(MmioRead) == [MmioRead(Gpa(OPERAND), 2), MmioRead(Gpa(OPERAND), 2), MmioRead(Gpa(OPERAND + 2), 8)]

@@ -71,7 +71,7 @@ class AmdvEngine:
 
     def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
         vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
-        vcpu.nmi = vcpu.is_edited = False
+        vcpu.nmi = vcpu.is_edited = vcpu.shows_rf = False
         vcpu.breakpoint = None
         vcpu.xcr0 = x86.XCR0_RESET
         self._spoiled |= vcpu.breakpoints_armed

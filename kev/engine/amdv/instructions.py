@@ -18,8 +18,8 @@ from kev.engine.amdv.control_registers import (
 from kev.engine.amdv.debug_registers import read_debug_register, write_debug_register
 from kev.engine.amdv.descriptor_tables import load_descriptor_table, load_local_table, load_task_register
 from kev.engine.amdv.exit_context import ExitContext
-from kev.engine.amdv.linear import LinearMemory
-from kev.engine.amdv.vcpu import FS, GS, USER_SEGMENT, AmdvVcpu
+from kev.engine.amdv.linear import SS_DEFAULT_SIZE_32, LinearMemory
+from kev.engine.amdv.vcpu import FS, GS, SS, USER_SEGMENT, AmdvVcpu
 from kev.exits import (
     GENERAL_PROTECTION,
     INVALID_OPCODE,
@@ -147,6 +147,26 @@ def _finish_rdtsc(linear: LinearMemory, vcpu: AmdvVcpu, value: int) -> None:
         vcpu.skip(3)
 
 
+def pushf(exits: ExitContext, vcpu: AmdvVcpu) -> None:
+    """PUSHF in real mode. Where a vCPU that has left it executes one, that is the last that exits."""
+    if vcpu.protected_mode:
+        vcpu.shows_rf = True
+        exits.intercepts.follow(vcpu)
+        return
+    from kev.engine.amdv.decode import LONGEST_INSTRUCTION
+    from kev.engine.amdv.decode import pushf as decode_pushf
+
+    length, size = decode_pushf(vcpu, exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION))
+    flags = vcpu.rflags & ~(x86.RFLAGS_RF | x86.RFLAGS_VM)
+    mask = 0xFFFF_FFFF if vcpu.raw_segment(SS)[3] & SS_DEFAULT_SIZE_32 else 0xFFFF
+    stack_pointer = vcpu.rsp - size & mask
+    stored = flags & (1 << 8 * size) - 1
+    if exits.store(vcpu, vcpu.raw_segment(SS)[1] + stack_pointer, stored.to_bytes(size, "little")):
+        vcpu.rsp = vcpu.rsp & ~mask | stack_pointer
+        vcpu.words[layout.RFLAGS >> 2] &= ~x86.RFLAGS_RF
+        vcpu.skip(length)
+
+
 def hlt(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     vcpu.skip(1)
     exits.slice.stop(vcpu, Hlt())
@@ -186,6 +206,7 @@ INTERCEPTED: Final[dict[int, Callable[[ExitContext, AmdvVcpu], None]]] = {
     vmcb.CR3_WRITE: write_cr3,
     vmcb.CR4_WRITE: write_cr4,
     vmcb.CR8_WRITE: write_cr8,
+    vmcb.PUSHF: pushf,
     vmcb.CPUID: cpuid,
     vmcb.MSR: msr,
     vmcb.HLT: hlt,

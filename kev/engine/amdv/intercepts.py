@@ -38,6 +38,7 @@ class Intercepts:
         "_general_detect",
         "_intercepted",
         "_paging_changes",
+        "_pushes_flags",
         "_reads_cr0",
         "_several_vcpus",
         "_umip",
@@ -52,6 +53,7 @@ class Intercepts:
         self._umip = False
         self._reads_cr0 = True
         self._general_detect = False
+        self._pushes_flags = True
         self._several_vcpus = False
         self.logs_cr3 = False
         """Writes to CR3 exit for whoever wants to see them."""
@@ -65,11 +67,13 @@ class Intercepts:
 
         While CR4.UMIP is set, SGDT and its like exit, and while DR7.GD is, all accesses to debug registers. Reads of CR0 exit
         outside of IA-32e mode, where kernels read it seldom, because the emulated CPU takes every SMSW there for one of 16 bits.
+        PUSHF exits as long as the vCPU may be in real mode.
         """
-        modes = bool(vcpu.cr4 & CR4_UMIP), not vcpu.efer & EFER_LME, bool(vcpu.dr7 & DR7_GD)
-        if modes == (self._umip, self._reads_cr0, self._general_detect):
+        umip, general_detect = bool(vcpu.cr4 & CR4_UMIP), bool(vcpu.dr7 & DR7_GD)
+        modes = umip, not vcpu.efer & EFER_LME, general_detect, not vcpu.shows_rf
+        if modes == (self._umip, self._reads_cr0, self._general_detect, self._pushes_flags):
             return False
-        self._umip, self._reads_cr0, self._general_detect = modes
+        self._umip, self._reads_cr0, self._general_detect, self._pushes_flags = modes
         self._write()
         return True
 
@@ -110,6 +114,8 @@ class Intercepts:
             codes |= vmcb.FORBIDDEN_BY_UMIP
         if self._general_detect and LOADS_DR7:
             codes |= vmcb.DEBUG_REGISTER_READS | vmcb.DEBUG_REGISTER_WRITES
+        if self._pushes_flags:
+            codes |= {vmcb.PUSHF}
         if self._reads_cr0:
             codes |= {vmcb.CR0_READ}
         if self.logs_cr3 or self.watches_address_space:

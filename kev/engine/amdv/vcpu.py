@@ -176,6 +176,8 @@ class AmdvVcpu:
         """The linear address of the breakpoint that the next run begins behind."""
         self.data_breakpoints: tuple[DataBreakpoint, ...] = ()
         """Those that its DR7 enables, which the engine looks after."""
+        self.shows_rf = False
+        """It has executed PUSHF in another mode than real mode, which pushes RF if IRET has set it in the same block."""
         self.random_numbers = 0
         """How many it has been given by RDRAND and RDSEED, where they come from a seed."""
         self._history: Final[deque[_RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)

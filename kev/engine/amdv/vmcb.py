@@ -30,6 +30,7 @@ LDTR_WRITE: Final = 0x6C
 TR_WRITE: Final = 0x6D
 RDTSC: Final = 0x6E
 RDPMC: Final = 0x6F
+PUSHF: Final = 0x70
 CPUID: Final = 0x72
 PAUSE: Final = 0x77
 HLT: Final = 0x78
