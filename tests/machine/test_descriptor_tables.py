@@ -178,7 +178,11 @@ def test_operands_may_be_in_device_memory() -> None:
         cpu.table.map_page(Gpa(OPERAND), cpu.engine.map_window(Gpa(OPERAND), PAGE_SIZE))
         return 0
 
-    answers = {EptViolation: map_device, MmioRead: lambda exit: SELECTOR if exit.size == 2 else GDT}
+    def load(exit: Exit) -> Reply:
+        assert isinstance(exit, MmioRead)
+        return SELECTOR if exit.size == 2 else GDT
+
+    answers = {EptViolation: map_device, MmioRead: load}
     text = edi(OPERAND) + code("0f 00 1f 0f 01 17 ; ltr [rdi]; lgdt [rdi]")
     contents = {GDT + SELECTOR: descriptor(TSS), TABLE_REGISTER: LARGER_TABLE}
     with cpu_in(LONG, text + VMCALL, contents, answers=answers) as cpu:
