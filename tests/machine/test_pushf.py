@@ -35,7 +35,16 @@ def test_pushf_in_real_mode_pushes_as_many_bytes_as_its_operand_has(
         assert cpu.read(0x5002 - size, size) == 0x403
 
 
-def test_outside_of_real_mode_pushf_goes_on_as_it_was() -> None:
-    with cpu_in(PROTECTED, code("f9 9c 58 9c 5b ; stc; pushf; pop eax; pushf; pop ebx") + VMCALL) as cpu:
-        assert cpu.run() == Vmcall()
-        assert cpu.vcpu.rax == cpu.vcpu.rbx == 3
+@SLICES
+def test_outside_of_real_mode_it_is_the_cpus_and_counts_once(slice_length: int | None) -> None:
+    counts = []
+    for text in (
+        "f9 9c 58 9c 5b ; stc; pushf; pop eax; pushf; pop ebx",
+        "f9 50 58 50 5b ; stc; push eax; pop eax; push eax; pop ebx",
+    ):
+        with cpu_in(PROTECTED, code(text) + VMCALL) as cpu:
+            assert cpu.run(slice_length) == Vmcall()
+            assert cpu.vcpu.rax == cpu.vcpu.rbx
+            assert cpu.vcpu.rax == 3 or "pushf" not in text
+            counts.append(cpu.vcpu.instructions)
+    assert counts[0] == counts[1]

@@ -152,6 +152,7 @@ def pushf(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     if vcpu.protected_mode:
         vcpu.shows_rf = True
         exits.intercepts.follow(vcpu)
+        exits.slice.do_not_count()
         return
     from kev.engine.amdv.decode import LONGEST_INSTRUCTION
     from kev.engine.amdv.decode import pushf as decode_pushf
