@@ -189,3 +189,15 @@ def test_operands_may_be_in_device_memory() -> None:
         assert cpu.run() == Vmcall()
         assert (cpu.vcpu.segment("tr").base, cpu.vcpu.gdtr) == (BASE, DescriptorTable(GDT, SELECTOR))
         assert cpu.told(MmioRead) == [MmioRead(Gpa(OPERAND), 2), MmioRead(Gpa(OPERAND), 2), MmioRead(Gpa(OPERAND + 2), 8)]
+
+
+@pytest.mark.parametrize("text", ["0f 01 17 ; lgdt [edi]", "0f 00 1f ; ltr [edi]"])
+def test_an_instruction_that_has_to_await_its_operand_counts_once(text: str) -> None:
+    contents = {GDT + SELECTOR: descriptor(TSS), TABLE_REGISTER: LARGER_TABLE, OPERAND: struct.pack("<HI", SELECTOR, GDT)}
+    counts = []
+    for awaits_pages in (False, True):
+        with cpu_in(PROTECTED, edi(OPERAND) + code(text) + VMCALL, contents) as cpu:
+            cpu.awaits_pages = awaits_pages
+            assert cpu.run(3) == Vmcall()
+            counts.append(cpu.vcpu.instructions)
+    assert counts[0] == counts[1]

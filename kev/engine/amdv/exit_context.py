@@ -73,7 +73,7 @@ class ExitContext:
             gpa = awaited.violation.gpa
             if self.linear.is_device(gpa):
                 return b"".join(self._load_from_device(gpa, length))
-            self.slice.stop(vcpu, awaited.violation)
+            self._restart_later(vcpu, awaited)
         return None
 
     def _load_from_device(self, gpa: Gpa, length: int) -> Iterator[bytes]:
@@ -90,6 +90,11 @@ class ExitContext:
             self.events.raise_exception(vcpu, fault.exception)
             return False
         except AwaitedPage as awaited:
-            self.slice.stop(vcpu, awaited.violation)
+            self._restart_later(vcpu, awaited)
             return False
         return True
+
+    def _restart_later(self, vcpu: AmdvVcpu, awaited: AwaitedPage) -> None:
+        """An emulated instruction begins again when the page is there, and counts once."""
+        self.slice.do_not_count()
+        self.slice.stop(vcpu, awaited.violation)
