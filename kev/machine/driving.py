@@ -29,7 +29,7 @@ async def drive(
     be some in the main thread only. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be
     resumed first. Started when the machine can be talked to.
     """
-    runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler)
+    runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
         with ungrouped():
             async with trio.open_nursery() as beside:
