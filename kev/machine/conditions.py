@@ -1,4 +1,4 @@
-"""Where a machine is to stop, as people write it: at a text, a symbol, an instruction or a hypercall."""
+"""Where a machine is to stop, as people write it: at a text, a symbol, an instruction, a hypercall or a key."""
 
 from collections.abc import Callable
 from string import hexdigits
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kev.machine.machine import Machine
     from kev.machine.vcpu import Vcpu
 
-FORMS: Final = "output:TEXT, symbol:NAME[+OFFSET], instructions:N, hypercall[:NUMBER]"
+FORMS: Final = "output:TEXT, symbol:NAME[+OFFSET], instructions:N, hypercall[:NUMBER], key"
 
 
 _MOST: Final = (1 << 62) - 1
@@ -102,6 +102,27 @@ class HypercallMade(NamedTuple):
         return observer.forget
 
 
+class KeyPressed:
+    """Ctrl-A s was typed on the terminal that is COM1's line: as often as it is."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeyPressed)
+
+    def __hash__(self) -> int:
+        return hash(KeyPressed)
+
+    def __str__(self) -> str:
+        return "key"
+
+    def arm(self, machine: "Machine") -> Callable[[], None]:
+        machine.save_key = machine.stop_soon
+
+        def forget() -> None:
+            machine.save_key = None
+
+        return forget
+
+
 class _Hypercalls(VmObserver):
     """Waits for one hypercall."""
 
@@ -136,6 +157,8 @@ def condition(text: str) -> Condition:
         return InstructionsRetired(_number(text, value))
     if kind == "hypercall" and (value or not colon):
         return HypercallMade(_number(text, value) if colon else None)
+    if text == "key":
+        return KeyPressed()
     raise ConditionError(f"condition {text!r}: it must be one of {FORMS}")
 
 

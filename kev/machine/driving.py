@@ -63,4 +63,4 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
         vm.expects_input = expected
         runtime.note_activity()
 
-    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control)
+    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control, machine.save_key)
