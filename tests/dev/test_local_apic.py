@@ -493,3 +493,23 @@ def test_only_defined_bits_of_an_lvt_entry_stick() -> None:
     board.write(LVT_LINT0, 0xFFFF_FFFF)
     board.write(LVT_ERROR, 0xFFFF_FFFF)
     assert [board.read(offset) for offset in (LVT_TIMER, LVT_LINT0, LVT_ERROR)] == [0x7_00FF, 0x1_A7FF, 0x1_00FF]
+
+
+# The x2APIC's registers (SDM vol. 3, "x2APIC register address space")
+
+READ_ONLY = {0x20, 0x30, 0xA0, 0xD0, *range(0x100, 0x280, 0x10), 0x390}
+WRITE_ONLY = {0xB0, 0x3F0}
+BOTH = {0x80, 0xF0, 0x280, 0x300, *range(0x320, 0x380, 0x10), 0x380, 0x3E0}
+
+
+@pytest.mark.parametrize("offset", range(0, 0x1000, 0x10))
+def test_an_x2apic_register_can_be_read_and_written_as_the_manual_says(offset: int) -> None:
+    board, index = Board(in_x2apic_mode=True), x2apic(offset)
+    found = board.rdmsr(index)
+    assert (found is not GENERAL_PROTECTION) == (offset in READ_ONLY | BOTH)
+    if isinstance(found, int):
+        assert found >> 32 == 0
+    assert (board.wrmsr(index, found if offset in BOTH and isinstance(found, int) else 0) is None) == (offset in WRITE_ONLY | BOTH)
+    if offset != COMMAND:
+        assert board.wrmsr(index, 0xFFFF_FFFF_FFFF_FFFF) is GENERAL_PROTECTION
+        assert board.wrmsr(index, 1 << 32) is GENERAL_PROTECTION

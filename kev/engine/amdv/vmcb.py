@@ -110,6 +110,11 @@ def attributes(access: int) -> int:
     return access & 0xFF | access >> 4 & 0xF00
 
 
+def intercept_bits(codes: frozenset[int]) -> tuple[int, int]:
+    """The bits of exit codes below 0x40 (accesses to control and debug registers) and from 0x60 on, as the CPU keeps them."""
+    return sum(1 << code for code in codes if code < 0x40), sum(1 << code - INTR for code in codes if code >= INTR)
+
+
 class Vmcb:
     """The one VMCB of a machine: what VMRUN loads the guest from, and what it intercepts."""
 
@@ -143,16 +148,11 @@ class Vmcb:
             passed = _READ if msr in CANONICAL_ADDRESSES else _READ | _WRITE
             view[address + bit // 8] &= ~(passed << bit % 8) & 0xFF
 
-    def intercept(self, codes: frozenset[int]) -> tuple[int, int]:
-        """Which exits VMRUN arms from now on.
-
-        Returns the bits of codes below 0x40 (accesses to control and debug registers) and from 0x60 on, as the CPU keeps them.
-        """
-        registers = sum(1 << code for code in codes if code < 0x40)
-        others = sum(1 << code - INTR for code in codes if code >= INTR)
+    def intercept(self, bits: tuple[int, int]) -> None:
+        """Which exits VMRUN arms from now on: `intercept_bits`."""
+        registers, others = bits
         self._pack(_INTERCEPT_REGISTERS, "Q", registers)
         self._pack(_INTERCEPTS, "Q", others)
-        return registers, others
 
     def inject(self, vector: int) -> None:
         """Makes the next VMRUN deliver `vector` as an external interrupt: no error code, whatever the guest's IF."""
