@@ -195,8 +195,9 @@ def test_dr4_and_dr5_are_dr6_and_dr7_unless_cr4_de_is_set(slice_length: int | No
 
 
 @SLICES
-def test_the_upper_half_of_dr7_is_reserved(slice_length: int | None) -> None:
-    with cpu_in(LONG, code("48 c7 c0 ff ff ff ff 0f 23 f8 ; mov rax, -1; mov dr7, rax")) as cpu:
+@pytest.mark.parametrize("move", ["0f 23 f0 ; mov dr6, rax", "0f 23 f8 ; mov dr7, rax"])
+def test_the_upper_halves_of_dr6_and_dr7_are_reserved(move: str, slice_length: int | None) -> None:
+    with cpu_in(LONG, code("48 c7 c0 ff ff ff ff ; mov rax, -1") + code(move)) as cpu:
         found = delivery(cpu, LONG, run(cpu, slice_length), error_code=True)
         assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + 7)
 

@@ -96,6 +96,8 @@ PROVOCATIONS = (
         offset=2,
     ),
     Provocation("#UD: UD2", code("0f 0b"), 6, offset=0),
+    Provocation("#UD: MOVBE", code("0f 38 f0 07 ; movbe eax, [edi]"), 6, offset=0),
+    Provocation("#UD: MOVBE between registers", code("0f 38 f1 c0 ; movbe eax, eax"), 6, offset=0),
     Provocation("#UD: LOCK on a register", code("f0 01 c0 ; lock add eax, eax"), 6, offset=0),
     Provocation(
         "#NM: CR0.TS",

@@ -47,7 +47,6 @@ def read_debug_register(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def write_debug_register(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    """DR0 to DR3 and DR7; the others, too, while DR7.GD is set."""
     instruction = current_instruction(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None

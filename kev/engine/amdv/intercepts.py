@@ -67,7 +67,7 @@ class Intercepts:
     def follow(self, vcpu: AmdvVcpu) -> bool:
         """CR4, DR7 or EFER of the current vCPU may have changed. Whether that makes a difference.
 
-        While CR4.UMIP is set, SGDT and its like exit, and while DR7.GD is, all accesses to debug registers. Reads of CR0 exit
+        While CR4.UMIP is set, SGDT and its like exit, and while DR7.GD is, reads of debug registers. Reads of CR0 exit
         outside of IA-32e mode, where kernels read it seldom, because the emulated CPU takes every SMSW there for one of 16 bits.
         PUSHF exits as long as the vCPU may be in real mode.
         """
@@ -119,13 +119,13 @@ class Intercepts:
         umip, long_mode, general_detect, shows_rf = self._modes
         codes = _ALWAYS
         if LOADS_DR7:
-            codes |= vmcb.BREAKPOINT_WRITES
+            codes |= vmcb.DEBUG_REGISTER_WRITES
         if self._several_vcpus:
             codes |= {vmcb.PAUSE}
         if umip:
             codes |= vmcb.FORBIDDEN_BY_UMIP
         if general_detect and LOADS_DR7:
-            codes |= vmcb.DEBUG_REGISTER_READS | vmcb.DEBUG_REGISTER_WRITES
+            codes |= vmcb.DEBUG_REGISTER_READS
         if not shows_rf:
             codes |= {vmcb.PUSHF}
         if not long_mode:

@@ -18,7 +18,6 @@ CR4_WRITE: Final = 0x14
 CR8_WRITE: Final = 0x18
 DR0_READ: Final = 0x20
 DR0_WRITE: Final = 0x30
-DR7_WRITE: Final = 0x37
 INTR: Final = 0x60
 IDTR_READ: Final = 0x66
 GDTR_READ: Final = 0x67
@@ -57,8 +56,6 @@ FORBIDDEN_BY_UMIP: Final = DESCRIPTOR_TABLE_READS | {CR0_READ}
 """Intercepted while CR4.UMIP is set. SMSW is a read of CR0."""
 DEBUG_REGISTER_READS: Final = frozenset(range(DR0_READ, DR0_READ + 8))
 DEBUG_REGISTER_WRITES: Final = frozenset(range(DR0_WRITE, DR0_WRITE + 8))
-BREAKPOINT_WRITES: Final = frozenset({*range(DR0_WRITE, DR0_WRITE + 4), DR7_WRITE})
-"""DR0 to DR3 and DR7, which say where breakpoints are."""
 
 # Control area.
 _INTERCEPT_REGISTERS: Final = 0x00  # reads and writes of control and debug registers: bit n is exit code n
