@@ -69,6 +69,14 @@ class KernelFile:
         read_exactly(self.source, offset, memoryview(data))
         return bytes(data)
 
+    def loaded_at(self, image: KernelImage, gpa: int, length: int) -> bytes:
+        """What `image`, which is this file's, has at a guest-physical address: up to `length` bytes, what the file has of them."""
+        for segment in image.segments:
+            if segment.paddr <= gpa < segment.file_end:
+                offset = segment.offset + gpa - segment.paddr
+                return self.read(offset, min(length, segment.file_end - gpa), "the code at its entry")
+        return b""
+
     def find_header(self, magic: int, words: int, *, alignment: int, limit: int) -> int | None:
         """The offset of the first header that begins with `magic`, whose first `words` 32-bit words add up to 0.
 
