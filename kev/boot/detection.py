@@ -21,6 +21,8 @@ _EXTRACT: Final = "extract the kernel from it, and boot that"
 _MZ_MAGIC: Final = b"MZ"
 _PE_OFFSET: Final = struct.Struct("<60xI")
 _PE_MAGIC: Final = b"PE\0\0"
+_KNOWN_BY_ADDRESS: Final = "keos"
+"""Of such a kernel nothing has to be read but headers."""
 _CODE: Final = 256
 """How much is looked at of the code at an entry, in bytes."""
 
@@ -82,12 +84,11 @@ def findings(file: KernelFile) -> Iterator[tuple[str, str]]:
 
 def with_entry_checked(file: KernelFile, kernel: BootProtocol, detection: Detection) -> Detection:
     """`detection` with a warning more if the code at the kernel's entry is not for the mode that it is entered in."""
-    code = _entry_code(file, kernel)
-    if not code or kernel.mode == 16:
+    if kernel.mode == 16 or (kernel.name == _KNOWN_BY_ADDRESS and kernel.detect(file)):
         return detection
     from kev.boot.entry_code import code_bits
 
-    bits = code_bits(code)
+    bits = code_bits(file.loaded_at(kernel.image, kernel.image.entry, _CODE))
     if bits is None or bits == kernel.mode:
         return detection
     warning = (
@@ -95,10 +96,6 @@ def with_entry_checked(file: KernelFile, kernel: BootProtocol, detection: Detect
         f"but the code at its entry {kernel.image.entry:#x} is {bits}-bit code"
     )
     return detection._replace(warnings=(*detection.warnings, warning))
-
-
-def _entry_code(file: KernelFile, kernel: BootProtocol) -> bytes:
-    return file.loaded_at(kernel.image, kernel.image.entry, _CODE)
 
 
 def _warnings(file: KernelFile, protocol: str) -> tuple[str, ...]:

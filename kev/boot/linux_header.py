@@ -123,19 +123,19 @@ def version_text(version: int) -> str:
 def _check_entry(file: KernelFile, version: int, load_flags: int, code32_start: int) -> None:
     """BootError, which says what the image is, if only its 16-bit code can be entered."""
     name = kernel_version(file)
-    called = f'a boot image that calls itself "{name}"' if name else "a boot image without a name"
+    called = f'it calls itself "{name}"' if name else "it does not say what it is"
     if not code32_start:
-        problem = "code32_start is 0: it has the header of a Linux kernel, but no 32-bit entry, as iPXE's .lkrn"
+        kind = "no Linux kernel, but a program in the form of one, such as iPXE's .lkrn: it has no 32-bit entry (code32_start is 0)"
     elif version < _LEAST_VERSION:
-        problem = (
-            f"Linux boot protocol {version_text(version)}: the 32-bit entry is used from {version_text(_LEAST_VERSION)} on; "
-            "it is a program in the form of a kernel, such as memdisk, or a kernel before Linux 2.6.14"
+        kind = (
+            "a Linux kernel before 2.6.14, or a program in the form of one, such as memdisk: "
+            f"its boot protocol is {version_text(version)}, and kernels have a 32-bit entry from {version_text(_LEAST_VERSION)} on"
         )
     elif not load_flags & _LOADED_HIGH:
-        problem = "a zImage, which is loaded below 1 MiB"
+        kind = "a zImage, which is loaded below 1 MiB"
     else:
         return
-    raise BootError(f"{file.name}: {called}, {problem}: its 16-bit code would have to be run, with a BIOS")
+    raise BootError(f"{file.name}: {kind}; {called}; only its 16-bit code can be run, which needs a BIOS")
 
 
 def _kernel_size(file: KernelFile, offset: int, size: int) -> int:

@@ -35,7 +35,7 @@ def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
     """
     other = _made_for(file)
     if other is not None:
-        raise BootError(f"{file.name}: {other}; {_NOTHING}")
+        raise BootError(f"{file.name}: {other}")
     try:
         kernel = Keos.open(file)
     except KevError as error:
