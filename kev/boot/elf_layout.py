@@ -49,12 +49,11 @@ _ELF32: Final = ElfLayout(
 _ELF64: Final = ElfLayout(
     struct.Struct("<16xQQ6xHHHHH"), struct.Struct("<I4xQ16xQ8xQ"), struct.Struct("<4xI8xQQQ24x"), struct.Struct("<Q"), 16
 )
-_LAYOUTS: Final = {32: _ELF32, 64: _ELF64}
 
 
 def read_tables(file: KernelFile) -> tuple[ElfLayout, ElfTables]:
     """Of an ELF file. ImageError if it is damaged."""
-    layout = _LAYOUTS[file.elf.bits]
+    layout = _ELF64 if file.is_elf64 else _ELF32
     header = file.read(_E_IDENT_SIZE, layout.header.size, "the ELF header")
     return layout, ElfTables(*layout.header.unpack(header))
 

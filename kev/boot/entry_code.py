@@ -38,7 +38,13 @@ _TWO_MODRM: Final = frozenset([0x00, 0x01, 0x18, 0x1F, *range(0x20, 0x24), *rang
                                0xA3, 0xAB, 0xB3, *range(0xB6, 0xB8), *range(0xBB, 0xC0)])  # fmt: skip
 _TWO_MODRM_BYTE: Final = frozenset([0xA4, 0xAC, 0xBA])
 _TWO_JUMPS: Final = range(0x80, 0x90)
-_AFTER_REX: Final = _MODRM | _MODRM_BYTE | _MODRM_WORD | _TEST_GROUP | frozenset([*range(0x50, 0x60), *range(0xB8, 0xC0), 0x0F])
+_AFTER_REX: Final = (
+    _MODRM
+    | _MODRM_BYTE
+    | _MODRM_WORD
+    | _TEST_GROUP
+    | frozenset([*range(0x50, 0x60), 0xA4, 0xA5, 0xAA, 0xAB, *range(0xB8, 0xC0), 0x0F])
+)
 """What compilers and people put behind a REX prefix; behind INC and DEC, at an entry, nobody does."""
 
 

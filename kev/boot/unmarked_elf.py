@@ -10,6 +10,7 @@ from kev.boot.entry_code import code_bits
 from kev.boot.keos import Keos
 from kev.boot.kernel_file import KernelFile
 from kev.errors import KevError
+from kev.pager.errors import ImageError
 
 _PROTOCOL: Final = Keos.name
 _NOTHING: Final = "it has no Multiboot header, no PVH note and nothing of Linux"
@@ -29,9 +30,9 @@ _CODE: Final = 256
 
 
 def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
-    """The name of the protocol that such a file is entered by, the reason, and a warning. BootError, which says what it is, if not.
+    """The name of the protocol that such a file is entered by, the reason, and a warning.
 
-    ImageError if its headers are damaged.
+    BootError, which says what the file is, if it is not entered.
     """
     other = _made_for(file)
     if other is not None:
@@ -54,6 +55,13 @@ def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
 
 def _made_for(file: KernelFile) -> str | None:
     """What the file is, if something says that it is no kernel for any of the protocols."""
+    try:
+        return _find_maker(file)
+    except ImageError:
+        return None
+
+
+def _find_maker(file: KernelFile) -> str | None:
     if any(header.type == _PT_INTERP for header in read_program_headers(file)):
         return "a program that an operating system's dynamic linker loads, and no kernel"
     if any((note.name, note.type) == _ABI_TAG for note in read_notes(file).notes):
