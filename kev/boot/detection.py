@@ -83,8 +83,8 @@ def findings(file: KernelFile) -> Iterator[tuple[str, str]]:
 
 
 def with_entry_checked(file: KernelFile, kernel: BootProtocol, detection: Detection) -> Detection:
-    """`detection` with a warning more if the code at the kernel's entry is not for the mode that it is entered in."""
-    if kernel.mode == 16 or (kernel.name == _KNOWN_BY_ADDRESS and kernel.detect(file)):
+    """`detection` with a warning more if the code at an ELF file's entry is not for the mode that it is entered in."""
+    if not file.is_elf or (kernel.name == _KNOWN_BY_ADDRESS and kernel.detect(file)):
         return detection
     from kev.boot.entry_code import code_bits
 

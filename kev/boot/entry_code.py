@@ -6,12 +6,20 @@ are none in 64-bit mode.
 
 from typing import Final
 
-_MOST_INSTRUCTIONS: Final = 32
+_MOST_INSTRUCTIONS: Final = 24
+_EARLY: Final = 6
+"""The number of the instruction before which 32-bit code hardly decrements anything."""
+_MANY: Final = 3
+_MOST_BETWEEN: Final = 4
+"""In 64-bit code, at least one of so many instructions has REX.W."""
 
 _ENDBR64: Final = b"\xf3\x0f\x1e\xfa"
 _ENDBR32: Final = b"\xf3\x0f\x1e\xfb"
-_REX: Final = range(0x40, 0x50)
-_NONE_IN_64: Final = frozenset(b"\x06\x07\x0e\x16\x17\x1e\x1f\x27\x2f\x37\x3f\x60\x61\x9a\xce\xd4\xd5\xea")
+_REX_W: Final = frozenset(b"\x48\x49\x4c\x4d")
+"""In 32-bit code, DEC of EAX, ECX, ESP and EBP."""
+_NONE_IN_64: Final = frozenset(
+    bytes([opcode]) for opcode in b"\x06\x07\x0e\x16\x17\x1e\x1f\x27\x2f\x37\x3f\x60\x61\x9a\xce\xd4\xd5\xea"
+)
 """PUSH and POP of segment registers, BCD arithmetic, PUSHA, POPA, far CALL and JMP with an immediate, INTO."""
 _PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\xf0\xf2\xf3")
 _OPERAND_SIZE: Final = 0x66
@@ -28,6 +36,8 @@ _MODRM_BYTE: Final = frozenset([0x6B, 0x80, 0x83, 0xC0, 0xC1, 0xC6])
 _MODRM_WORD: Final = frozenset([0x69, 0x81, 0xC7])
 _BYTE: Final = frozenset([*range(0x04, 0x40, 8), 0x6A, *range(0x70, 0x80), 0xA8, *range(0xB0, 0xB8), 0xCD, *range(0xE0, 0xE8)])
 _WORD: Final = frozenset([*range(0x05, 0x40, 8), 0x68, 0xA9, *range(0xB8, 0xC0), 0xE8])
+_MOVES: Final = range(0xB8, 0xC0)
+"""MOV of an immediate operand, which has 64 bits with REX.W."""
 _JUMP_SHORT: Final = 0xEB
 _JUMP_NEAR: Final = 0xE9
 _TEST_GROUP: Final = frozenset([0xF6, 0xF7])
@@ -38,50 +48,56 @@ _TWO_MODRM: Final = frozenset([0x00, 0x01, 0x18, 0x1F, *range(0x20, 0x24), *rang
                                0xA3, 0xAB, 0xB3, *range(0xB6, 0xB8), *range(0xBB, 0xC0)])  # fmt: skip
 _TWO_MODRM_BYTE: Final = frozenset([0xA4, 0xAC, 0xBA])
 _TWO_JUMPS: Final = range(0x80, 0x90)
-_AFTER_REX: Final = (
-    _MODRM
-    | _MODRM_BYTE
-    | _MODRM_WORD
-    | _TEST_GROUP
-    | frozenset([*range(0x50, 0x60), 0xA4, 0xA5, 0xAA, 0xAB, *range(0xB8, 0xC0), 0x0F])
-)
-"""What compilers and people put behind a REX prefix; behind INC and DEC, at an entry, nobody does."""
+_AFTER_REX: Final = frozenset(
+    [*range(0x01, 0x40, 8), *range(0x03, 0x40, 8), 0x63, 0x81, 0x83, 0x85, 0x87, 0x89, 0x8B, 0x8D, 0xA5, 0xAB, *range(0xB8, 0xC0),
+     0xC7, 0xF7, 0x0F]
+)  # fmt: skip
+"""What stands behind REX.W all the time: 64-bit moves and arithmetic."""
 
 
 def code_bits(code: bytes) -> int | None:
-    """64 or 32: which code this is; None if its first instructions could be both."""
+    """64 or 32: which code this is, as its first instructions have it; None if they could be both."""
+    if code.startswith(_ENDBR64):
+        return 64
+    if code.startswith(_ENDBR32):
+        return 32
     offset = 0
-    for _ in range(_MOST_INSTRUCTIONS):
-        found = _bits_at(code, offset)
-        if found is not None:
-            return found
+    wide: list[int] = []
+    for count in range(_MOST_INSTRUCTIONS):
+        if _is_none_in_64(code, offset) and not wide:
+            return 32
+        if _is_wide(code, offset):
+            wide.append(count)
         following = _behind(code, offset)
         if following is None or not 0 <= following < len(code):
-            return None
+            return 64 if _is_enough(wide, count + 1) else None
         offset = following
-    return None
+    return 64 if _is_enough(wide, _MOST_INSTRUCTIONS) else None
 
 
-def _bits_at(code: bytes, offset: int) -> int | None:
-    """What the instruction at `offset` says."""
-    if code.startswith(_ENDBR64, offset):
-        return 64
-    if code.startswith(_ENDBR32, offset):
-        return 32
+def _is_enough(wide: list[int], instructions: int) -> bool:
+    """Whether it is no accident that the instructions of these numbers, of so many, look like those of 64 bits."""
+    is_early = bool(wide) and wide[0] < _EARLY
+    return is_early or (len(wide) >= _MANY and _MOST_BETWEEN * len(wide) >= instructions)
+
+
+def _is_none_in_64(code: bytes, offset: int) -> bool:
     offset, _ = _behind_prefixes(code, offset)
-    if offset >= len(code):
-        return None
-    opcode = code[offset]
-    if opcode in _NONE_IN_64:
-        return 32
-    if opcode not in _REX or offset + 1 >= len(code):
-        return None
-    return 64 if code[offset + 1] in _AFTER_REX else None
+    return code[offset : offset + 1] in _NONE_IN_64
+
+
+def _is_wide(code: bytes, offset: int) -> bool:
+    """Whether what is at `offset` looks like an instruction with REX.W."""
+    offset, _ = _behind_prefixes(code, offset)
+    return offset + 1 < len(code) and code[offset] in _REX_W and code[offset + 1] in _AFTER_REX
 
 
 def _behind(code: bytes, offset: int) -> int | None:
     """Where the next instruction is that is executed; None if that cannot be said."""
     offset, word = _behind_prefixes(code, offset)
+    if _is_wide(code, offset):
+        offset += 1
+        word = 8 if code[offset] in _MOVES else word
     if offset + 1 >= len(code):
         return None
     opcode = code[offset]

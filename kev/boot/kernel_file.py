@@ -16,6 +16,7 @@ _HEAD: Final = 32 * KIB
 """Headers of boot protocols lie in here."""
 _ELF_MAGIC: Final = b"\x7fELF"
 _ELF_CLASS_64: Final = b"\2"
+_E_MACHINE: Final = 18
 
 
 class KernelFile:
@@ -41,6 +42,11 @@ class KernelFile:
     @cached_property
     def is_elf64(self) -> bool:
         return self.is_elf and self.bytes_at(len(_ELF_MAGIC), 1) == _ELF_CLASS_64
+
+    @property
+    def machine(self) -> int:
+        """An ELF file's e_machine; 0 if the file ends before."""
+        return int.from_bytes(self.bytes_at(_E_MACHINE, 2), "little")
 
     @property
     def boot_signature(self) -> bytes:

@@ -26,6 +26,7 @@ _SECTIONS: Final = {
     ".bootloader-config": "the bootloader crate",
     ".note.solo5.manifest": "a tender of Solo5",
 }
+_EM_X86_64: Final = 62
 _CODE: Final = 256
 
 
@@ -43,7 +44,7 @@ def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
         raise BootError(f"{error}; {_NOTHING}: {_OTHER_LOADER}") from error
     entry = kernel.image.entry
     bits = code_bits(file.loaded_at(kernel.image, entry, _CODE))
-    if bits == 64:
+    if bits == 64 and file.machine == _EM_X86_64:
         raise BootError(
             f"{file.name}: the code at its entry {entry:#x} is 64-bit code, and nothing says how it wants to be entered: "
             f"{_NOTHING}; {_OTHER_LOADER}"
