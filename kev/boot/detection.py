@@ -14,7 +14,15 @@ _NO_PROTOCOL: Final = (
     "neither an ELF file, nor a file with a Multiboot header, nor a Linux kernel, nor a boot sector: cannot be booted"
 )
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
+_COMPRESSED: Final = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"\xfd7zXZ\0": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\x04\x22\x4d\x18": ("lz4", "unlz4"),
+    b"\x02\x21\x4c\x18": ("lz4", "unlz4"),
+}
+"""By its first bytes: what it was compressed with, and what undoes that."""
 _ISO_9660_OFFSET: Final = 0x8001
 _ISO_9660_MAGIC: Final = b"CD001"
 _EXTRACT: Final = "extract the kernel from it, and boot that"
@@ -110,8 +118,9 @@ def _is_iso(file: KernelFile) -> bool:
 
 def _describe(file: KernelFile) -> str:
     """What a file is that cannot be booted, and what to do with it."""
-    if file.head.startswith(_GZIP_MAGIC):
-        return "compressed by gzip: gunzip it first"
+    for magic, (program, remedy) in _COMPRESSED.items():
+        if file.head.startswith(magic):
+            return f"compressed by {program}: {remedy} it first"
     if _is_iso(file):
         return f"an ISO 9660 image: {_EXTRACT}"
     if file.head.startswith(_MZ_MAGIC) and len(file.head) >= _PE_OFFSET.size:

@@ -37,7 +37,7 @@ def read_notes(file: KernelFile) -> Notes:
     damage: list[str] = []
     for header in read_program_headers(file):
         if header.type == _PT_NOTE:
-            for found in _parse(_contents(file, header), _WIDE if header.alignment == _WIDE else _NARROW):
+            for found in _read_segment(_contents(file, header), header.alignment):
                 if isinstance(found, Note):
                     notes.append(found)
                 else:
@@ -49,6 +49,19 @@ def _contents(file: KernelFile, header: ProgramHeader) -> bytes:
     """Of a segment, as much as the file has."""
     size = min(header.file_size, _LONGEST, max(file.source.size - header.offset, 0))
     return file.read(header.offset, size, "a segment of notes") if size else b""
+
+
+def _read_segment(data: bytes, alignment: int) -> list[Note | str]:
+    """The notes, padded as `alignment` says; but some linkers say 8 where notes are padded to 4 bytes."""
+    if alignment != _WIDE:
+        return list(_parse(data, _NARROW))
+    wide, narrow = list(_parse(data, _WIDE)), list(_parse(data, _NARROW))
+    return narrow if not all(map(_is_sound, wide)) and all(map(_is_sound, narrow)) else wide
+
+
+def _is_sound(found: Note | str) -> bool:
+    """Whether it is a note that has a name which is one."""
+    return isinstance(found, Note) and found.name != b"" and found.name.isascii() and found.name.decode("ascii").isprintable()
 
 
 def _parse(data: bytes, alignment: int) -> Iterator[Note | str]:
@@ -68,7 +81,7 @@ def _next_whole(data: bytes, offset: int, alignment: int) -> int:
     """Where a note lies that has a name which is one, and does not reach behind the end; that end if there is none."""
     while offset + _NOTE.size <= len(data):
         note, _ = _read(data, offset, alignment)
-        if note is not None and note.name and note.name.isascii() and note.name.decode("ascii").isprintable():
+        if note is not None and _is_sound(note):
             return offset
         offset += alignment
     return len(data)

@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 
 import pytest
 from hypothesis import given
@@ -132,13 +134,17 @@ def test_an_image_of_no_known_format_is_refused(data: bytes) -> None:
     ("data", "message"),
     [
         (gzip.compress(IMAGES["keos"]), "compressed by gzip: gunzip it first"),
+        (lzma.compress(IMAGES["keos"]), "compressed by xz: unxz it first"),
+        (bz2.compress(IMAGES["keos"]), "compressed by bzip2: bunzip2 it first"),
+        (bytes.fromhex("28 b5 2f fd 00"), "compressed by zstd: unzstd it first"),
+        (bytes.fromhex("02 21 4c 18 00"), "compressed by lz4: unlz4 it first"),
         (bytes(0x8001) + b"CD001", "an ISO 9660 image: extract the kernel from it, and boot that"),
         (
             b"MZ".ljust(60, b"\0") + b"\x40\0\0\0PE\0\0",
             "a PE file, such as an EFI application: there is no UEFI to run it; boot the kernel that it loads",
         ),
     ],
-    ids=["gzip", "iso", "pe"],
+    ids=["gzip", "xz", "bzip2", "zstd", "lz4", "iso", "pe"],
 )
 def test_what_cannot_be_booted_is_named_with_what_to_do(data: bytes, message: str) -> None:
     with refused(BootError, f"kernel: {message}"):

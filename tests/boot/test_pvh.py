@@ -135,6 +135,11 @@ def test_notes_are_found_behind_others_by_either_alignment(
     assert Booted(elf_with_note(others + entry, bits=bits, alignment=alignment)).entry.rip == ENTRY
 
 
+def test_notes_that_are_padded_to_4_bytes_are_found_in_a_segment_aligned_to_8() -> None:
+    """As GNU ld leaves them where it puts notes of both kinds into one segment."""
+    assert Booted(elf_with_note(note(b"Linux\0", 0x100, b"salt") + GOOD, alignment=8)).entry.rip == ENTRY
+
+
 @given(st.binary(max_size=64), st.sampled_from([0, 1, 4, 8, 16]))
 def test_a_segment_of_any_bytes_does_not_hide_the_next_one(data: bytes, alignment: int) -> None:
     assert Booted(elf_with_note(data, GOOD, alignment=alignment)).protocol.name == "pvh"

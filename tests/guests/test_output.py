@@ -107,7 +107,7 @@ def test_pvh_prints_its_start_information() -> None:
     ]
 
 
-@pytest.mark.parametrize("guest", ["bzimage", "bzimage32", "vmlinux"])
+@pytest.mark.parametrize("guest", ["linux-bzimage", "linux-bzimage32", "linux-vmlinux"])
 def test_a_linux_kernel_finds_its_zero_page(guest: str) -> None:
     output = lines(guest)
     assert output[: len(MEMORY_MAP) + 3] == [
@@ -120,18 +120,18 @@ def test_a_linux_kernel_finds_its_zero_page(guest: str) -> None:
 
 
 def test_a_repeatable_run_of_a_linux_kernel_has_no_random_bytes_of_the_host() -> None:
-    assert not [line for line in lines("bzimage", "--seed", "1") if line.startswith("setup data")]
+    assert not [line for line in lines("linux-bzimage", "--seed", "1") if line.startswith("setup data")]
 
 
 def test_initrd_is_another_name_for_modules(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_text("one")
     second.write_text("two\n")
-    assert 'module "initrd", 8 bytes: one\0two' in lines("bzimage", "--initrd", str(first), "--initrd", str(second))
+    assert 'module "initrd", 8 bytes: one\0two' in lines("linux-bzimage", "--initrd", str(first), "--initrd", str(second))
 
 
 def test_of_a_bzimage_the_pages_that_are_touched_are_loaded_and_no_others() -> None:
-    words = run("bzimage").stderr.split()
+    words = run("linux-bzimage").stderr.split()
     loaded, image = int(words[2]), int(words[6].removeprefix("("))
     assert loaded < image
 
