@@ -119,6 +119,8 @@ class KernelVmPager:
         self._read_ahead: ReadAhead | None = None
         self._rendezvous = rendezvous
         self._loads: Final[dict[int, Load]] = {}
+        self._keeps_pages = False
+        self._fetch: Callable[[int], None] | None = None
         self._mmio_pages: Final[dict[int, Hpa]] = {}
         self._originals: Final = Originals()
         for segment in image.segments:
@@ -155,6 +157,15 @@ class KernelVmPager:
             raise PagerError(f"{self.image.source.name}: who goes on is decided already: one scheduler can do so")
         self._points = points
         self._rendezvous = rendezvous or self._rendezvous
+
+    def keep_pages(self) -> None:
+        """From now on no page is evicted: somebody keeps what pages held, and would have to be asked."""
+        self._keeps_pages = True
+
+    @property
+    def is_loading(self) -> bool:
+        """A load is under way."""
+        return bool(self._loads)
 
     def load_phdr(self, segment: Segment, source: PageSource) -> None:
         """Registers the loaders of a segment's pages. Before the guest runs: pages that are loaded already do not change."""
@@ -259,9 +270,12 @@ class KernelVmPager:
     async def evict(self, gpa: Gpa) -> bool:
         """Makes the page at `gpa` Absent and returns its frame's memory; False if it is not Present, or a device's.
 
-        If the guest changed the page, its contents are what it will be loaded from; else its loader stays.
+        If the guest changed the page, its contents are what it will be loaded from; else its loader stays. PagerError if somebody
+        keeps what pages held.
         """
         page = gpa & _PAGE
+        if self._keeps_pages:
+            raise PagerError(f"page {page:#x} cannot be evicted: what it holds is kept for a machine that goes back")
         await self._reach(Point.LOCK, page)
         if self.pages[page] is not _PRESENT or page in self._mmio_pages:
             return False

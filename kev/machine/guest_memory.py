@@ -15,7 +15,7 @@ from kev.pager.kernel import KernelVmPager
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_devices", "_pager", "_translate", "_view", "_written")
+    __slots__ = ("_devices", "_pager", "_translate", "_view", "_written", "before_write")
 
     def __init__(
         self, pager: KernelVmPager, devices: MmioBus, translate: Callable[[int], Hpa | None], written: Callable[[int], None]
@@ -29,6 +29,8 @@ class PagedMemory:
         self._translate: Final = translate
         self._view: Final = pager.memory.view
         self._written: Final = written
+        self.before_write: Callable[[Gpa], None] | None = None
+        """Told of every page that is about to be written, by an address in it, if somebody keeps what pages held."""
 
     def device_at(self, gpa: Gpa) -> MmioDevice | None:
         """The device behind the page that holds `gpa`, if there is one."""
@@ -45,11 +47,17 @@ class PagedMemory:
     def write(self, gpa: Gpa, data: bytes) -> None:
         hpa, length = self._translate(gpa), len(data)
         if hpa is not None and (gpa & PAGE_MASK) + length <= PAGE_SIZE and gpa >> PAGE_SHIFT not in self._devices.devices:
+            if self.before_write is not None:
+                self.before_write(gpa)
             self._view[hpa : hpa + length] = data
             self._written(hpa)
             return
         done = 0
-        for start, end in list(self._spans(gpa, len(data), Access.WRITE)):
+        spans = list(self._spans(gpa, len(data), Access.WRITE))
+        if self.before_write is not None:
+            for page in range(gpa & ~PAGE_MASK, gpa + length, PAGE_SIZE):
+                self.before_write(Gpa(page))
+        for start, end in spans:
             self._view[start:end] = data[done : done + end - start]
             self._written(start)
             done += end - start
