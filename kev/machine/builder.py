@@ -79,7 +79,7 @@ class VmBuilder:
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
         self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
-        self._memory = PagedMemory(pager, self._buses.mmio, space.table.translate, self._engine.written)
+        self._memory = PagedMemory(pager, self._buses.mmio, space.table, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped.subscribe(self._engine.invalidate)
 
@@ -99,6 +99,7 @@ class VmBuilder:
             controllers=self._controllers,
             buses=self._buses,
             boot_time=int(time.time()) if self._options.boot_time is None else self._options.boot_time,
+            windows=self._violations,
         )
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)

@@ -8,6 +8,7 @@ from kev.dev.base import DeviceError, MmioDevice, PageAbsent
 from kev.dev.buses.mmio import MmioBus
 from kev.exits import Access, EptViolation
 from kev.page_tables.guest import GuestFault, PagingRegisters, translate
+from kev.page_tables.table import PageTable
 from kev.pager.errors import NoSuchPage
 from kev.pager.kernel import KernelVmPager
 
@@ -15,18 +16,17 @@ from kev.pager.kernel import KernelVmPager
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_devices", "_pager", "_translate", "_view", "_written", "before_write")
+    __slots__ = ("_devices", "_pager", "_translate", "_view", "_written", "before_write", "table")
 
-    def __init__(
-        self, pager: KernelVmPager, devices: MmioBus, translate: Callable[[int], Hpa | None], written: Callable[[int], None]
-    ) -> None:
-        """`translate` is what the nested page table says of an address.
+    def __init__(self, pager: KernelVmPager, devices: MmioBus, table: PageTable, written: Callable[[int], None]) -> None:
+        """`table` is the nested page table.
 
         `written` is called behind every write, once a page, with a host-physical address in it.
         """
         self._pager: Final = pager
         self._devices: Final = devices
-        self._translate: Final = translate
+        self.table: Final = table
+        self._translate: Final = table.translate
         self._view: Final = pager.memory.view
         self._written: Final = written
         self.before_write: Callable[[Gpa], None] | None = None

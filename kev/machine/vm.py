@@ -6,7 +6,7 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
@@ -41,6 +41,10 @@ from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.kernel import KernelVmPager
 from kev.subscribers import Subscribers
+from kev.vmexit.violation import ViolationController
+
+if TYPE_CHECKING:
+    from kev.pager.write_tracker import WriteTracker
 
 Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
@@ -74,6 +78,14 @@ _STOPS: Final = (Breakpoint, Watchpoint)
 _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
 
 
+class Figures(NamedTuple):
+    """What is known of a run that has not ended."""
+
+    exits: dict[type, int]
+    page_waits: int
+    first_instruction: float | None
+
+
 class Vm:
     """One machine. `kev.machine.builder` puts it together."""
 
@@ -91,8 +103,12 @@ class Vm:
         controllers: InterruptControllers,
         buses: Buses,
         boot_time: int,
+        windows: ViolationController,
     ) -> None:
-        """`boot_time` is what the real-time clock shows when the machine is switched on, in seconds since 1970."""
+        """`boot_time` is what the real-time clock shows when the machine is switched on, in seconds since 1970.
+
+        `windows` maps the pages of devices.
+        """
         self.boot_time: Final = boot_time
         self.pager: Final = pager
         self.engine: Final = engine
@@ -104,6 +120,7 @@ class Vm:
         self.memory: Final = memory
         self.controllers: Final = controllers
         self.buses: Final = buses
+        self.windows: Final = windows
         self.screen: Final = TextScreen(pager)
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
@@ -131,6 +148,7 @@ class Vm:
         self.stop_at: int | None = None
         """How many instructions all vCPUs have retired together when the machine is to stop, once. They are counted until then."""
         self._stops_soon = False
+        self._memory_points: WriteTracker | None = None
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
         self._observers: Final[list[VmObserver]] = []
@@ -169,11 +187,31 @@ class Vm:
         """Those that all vCPUs have retired together, where they are counted."""
         return sum(vcpu.state.instructions for vcpu in self.vcpus)
 
+    def figures(self) -> Figures:
+        return Figures(dict(self.exits), self.page_waits, self.first_instruction)
+
+    def go_on_from(self, figures: Figures) -> None:
+        """The run is what it was then: it has not ended, and nobody wants it to stop."""
+        self.exits.update(dict.fromkeys(self.exits, 0) | figures.exits)
+        self.page_waits, self.first_instruction = figures.page_waits, figures.first_instruction
+        self.ending = self.culprit = self.ended = self.stop_at = None
+        self._stops_soon = False
+
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
         self.end(Ending.exited(exit_code))
         if self.interrupts.executing is not None:
             self.engine.yield_soon()
+
+    @property
+    def memory_points(self) -> "WriteTracker":
+        """What memory held at moments that somebody comes back to."""
+        if self._memory_points is None:
+            from kev.pager.write_tracker import WriteTracker
+
+            tracker = self._memory_points = WriteTracker(self.pager, self.memory.table, self.engine)
+            self.memory.before_write = tracker.before_write
+        return self._memory_points
 
     # Running.
 

@@ -104,7 +104,9 @@ class TableMachine(RuleBasedStateMachine):
         except NotPresent:
             assert not self.has(gpa, size)
         else:
-            assert self.take(gpa, size).seen == Page(removed.gpa, removed.hpa, removed.size, removed.permissions, removed.memory_type)
+            assert self.take(gpa, size).seen == Page(
+                removed.gpa, removed.hpa, removed.size, removed.permissions, removed.memory_type
+            )
 
     @rule(page=PAGES, permissions=PERMISSIONS)
     def protect(self, page: tuple[int, PageSize], permissions: Permissions) -> None:

@@ -203,7 +203,9 @@ class AmdvEngine:
     def load_vcpu(self, vcpu: AmdvVcpu, saved: object) -> None:
         assert isinstance(saved, SavedVcpu)
         if saved.structures != self._structures:
-            raise EngineError(f"vCPU {vcpu.index}: its host has the structures of AMD-V at other addresses than the one that was saved")
+            raise EngineError(
+                f"vCPU {vcpu.index}: its host has the structures of AMD-V at other addresses than the one that was saved"
+            )
         if vcpu.breakpoints_armed:
             self.write_debug_register(vcpu, 7, 0)
         if vcpu is self._slice.vcpu:

@@ -108,6 +108,7 @@ _context_free: Final = _function(_quick, "uc_context_free", _POINTER)
 _context_save: Final = _function(_quick, "uc_context_save", _HANDLE, _POINTER)
 _context_restore: Final = _function(_quick, "uc_context_restore", _HANDLE, _POINTER)
 
+
 def _exported(name: str, result: type | None, *parameters: type) -> Callable[..., Any] | None:
     """A function of QEMU's, which Unicorn does not document; None if this build does not export it."""
     function = getattr(_quick, name, None)
