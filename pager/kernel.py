@@ -80,6 +80,10 @@ class _Nowhere:
 _NOWHERE: Final = _Nowhere()
 
 
+def _nothing_is_put_off(_page: int) -> None:
+    """Pages are mapped when they are Present."""
+
+
 def trio_rendezvous() -> Rendezvous:
     import trio
 
@@ -120,7 +124,8 @@ class KernelVmPager:
         self._rendezvous = rendezvous
         self._loads: Final[dict[int, Load]] = {}
         self._keeps_pages = False
-        self._fetch: Callable[[int], None] | None = None
+        self._map_protected: Callable[[int, int], None] | None = None
+        self._bring: Callable[[int], object] = _nothing_is_put_off
         self._mmio_pages: Final[dict[int, Hpa]] = {}
         self._originals: Final = Originals()
         for segment in image.segments:
@@ -161,6 +166,17 @@ class KernelVmPager:
     def keep_pages(self) -> None:
         """From now on no page is evicted: somebody keeps what pages held, and would have to be asked."""
         self._keeps_pages = True
+
+    def put_off_mapping(self, map_protected: Callable[[int, int], None], bring: Callable[[int], object]) -> None:
+        """Pages are mapped by `map_protected` from now on, given their guest- and host-physical addresses.
+
+        Somebody maps pages that are Present when the guest touches them; `bring` is called for those that others ask for.
+        """
+        self._map_protected, self._bring = map_protected, bring
+
+    def is_mmio_page(self, page: int) -> bool:
+        """It is mapped by `map_mmio_page`."""
+        return page in self._mmio_pages
 
     @property
     def is_loading(self) -> bool:
@@ -300,6 +316,7 @@ class KernelVmPager:
         page = gpa & _PAGE
         if self.pages[page] is not _PRESENT:
             return None
+        self._bring(page)
         mmio_page = self._mmio_pages.get(page)
         return self.frames.assign(gpa) if mmio_page is None else Hpa(mmio_page | gpa & PAGE_MASK)
 
@@ -452,7 +469,11 @@ class KernelVmPager:
 
     def _publish(self, page: int, count: int = 1) -> None:
         hpa = self.frames.assign(page)
-        if count == 1:
+        if self._map_protected is not None:
+            for offset in range(0, count * PAGE_SIZE, PAGE_SIZE):
+                self._map_protected(page + offset, hpa + offset)
+            self.pages.advance_run(page, count, _PUBLISH)
+        elif count == 1:
             self.table.map_page(page, hpa, _RWX)
             self.pages.advance(page, _PUBLISH)
         else:

@@ -5,7 +5,7 @@ There is no way from Absent to Present: nobody runs on a page that was not fille
 one claim succeeds, so that a loader runs once however many vCPUs want the page. What waiting there is, `kev.pager.kernel` adds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final, TypeAlias
 
@@ -164,6 +164,17 @@ def state_in(saved: SavedStates, page: int) -> PageState:
     """What a page was."""
     chunk = saved.get(page >> _CHUNK_SHIFT)
     return PageState.ABSENT if chunk is None else _STATES[chunk[page >> PAGE_SHIFT & _CHUNK_PAGES - 1]]
+
+
+def with_present(saved: SavedStates, pages: Iterable[int]) -> SavedStates:
+    """The same states, but that `pages` are Present."""
+    chunks: dict[int, bytearray] = {}
+    for page in pages:
+        number = page >> _CHUNK_SHIFT
+        if number not in chunks:
+            chunks[number] = bytearray(saved.get(number, _NOTHING))
+        chunks[number][page >> PAGE_SHIFT & _CHUNK_PAGES - 1] = PageState.PRESENT
+    return {**saved, **{number: bytes(chunk) for number, chunk in chunks.items()}} if chunks else saved
 
 
 _STATES: Final = tuple(PageState)

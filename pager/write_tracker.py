@@ -29,6 +29,8 @@ class ProtectedTable(Protocol):
 
     def map_page(self, gpa: int, hpa: int, permissions: int = ..., /) -> None: ...
 
+    def map_protected_page(self, gpa: int, hpa: int) -> None: ...
+
     def unmap_page(self, gpa: int) -> bool: ...
 
 
@@ -172,7 +174,7 @@ class WriteTracker:
         if not self._points:
             return
         point = self._points[-1]
-        if page in point.originals:
+        if page in point.originals or self._pager.is_mmio_page(page):
             return
         if point.was_present(page):
             point.originals[page] = bytes(self._frame(page))

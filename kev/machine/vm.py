@@ -44,6 +44,7 @@ from kev.subscribers import Subscribers
 from kev.vmexit.violation import ViolationController
 
 if TYPE_CHECKING:
+    from kev.pager.borrowed_memory import BorrowedMemory
     from kev.pager.write_tracker import WriteTracker
 
 Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
@@ -84,6 +85,7 @@ class Figures(NamedTuple):
     exits: dict[type, int]
     page_waits: int
     first_instruction: float | None
+    first_output: float | None
 
 
 class Vm:
@@ -152,6 +154,7 @@ class Vm:
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
         self._observers: Final[list[VmObserver]] = []
+        self._forget_interrupts: Callable[[], None]
         timers.earlier.subscribe(self._shorten_slice)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
 
@@ -167,8 +170,14 @@ class Vm:
     def observe(self, observer: VmObserver) -> None:
         """Tells `observer` what happens from now on, besides those who are told already."""
         if not self._observers:
-            self.interrupts.taken.subscribe(self._note_interrupt)
+            self._forget_interrupts = self.interrupts.taken.subscribe(self._note_interrupt)
         self._observers.append(observer)
+
+    def forget_observers(self) -> None:
+        """Nobody is told any more."""
+        if self._observers:
+            self._observers.clear()
+            self._forget_interrupts()
 
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
@@ -188,12 +197,13 @@ class Vm:
         return sum(vcpu.state.instructions for vcpu in self.vcpus)
 
     def figures(self) -> Figures:
-        return Figures(dict(self.exits), self.page_waits, self.first_instruction)
+        return Figures(dict(self.exits), self.page_waits, self.first_instruction, self.console.first_output)
 
     def go_on_from(self, figures: Figures) -> None:
         """The run is what it was then: it has not ended, and nobody wants it to stop."""
         self.exits.update(dict.fromkeys(self.exits, 0) | figures.exits)
         self.page_waits, self.first_instruction = figures.page_waits, figures.first_instruction
+        self.console.first_output = figures.first_output
         self.ending = self.culprit = self.ended = self.stop_at = None
         self._stops_soon = False
 
@@ -212,6 +222,15 @@ class Vm:
             tracker = self._memory_points = WriteTracker(self.pager, self.memory.table, self.engine)
             self.memory.before_write = tracker.before_write
         return self._memory_points
+
+    def borrow_memory(self, lender: "WriteTracker") -> "BorrowedMemory":
+        """Lets the pages of this machine, which has not run, be those of another that was built alike."""
+        from kev.pager.borrowed_memory import BorrowedMemory
+
+        memory = BorrowedMemory(self.pager, self.memory.table, self.engine, lender)
+        self._memory_points = memory
+        self.memory.before_write = memory.before_write
+        return memory
 
     # Running.
 

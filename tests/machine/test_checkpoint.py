@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kev.addressing import Gpa
+from kev.addressing import Gpa, Gva
 from kev.machine.checkpoint import Checkpoint
 from kev.machine.errors import MachineError
 from kev.machine.machine import Machine
@@ -101,9 +101,6 @@ def test_checkpoints_may_be_gone_back_to_in_any_order(moves: list[tuple[str, flo
 
 
 def test_there_is_none_while_a_page_is_being_loaded() -> None:
-    from kev.machine.launcher import prepare
-    from tests.pager.sources import BytesSource  # noqa: F401
-
     with machine_of("smp", bytearray()) as machine:
         stop_at(machine, 1)
         checkpoint = Checkpoint(machine.vm, machine.scheduler)
@@ -117,7 +114,6 @@ def test_there_is_none_while_a_page_is_being_loaded() -> None:
         with pytest.raises(MachineError, match="while a page is being loaded"):
             Checkpoint(machine.vm, machine.scheduler)
         checkpoint.rewind()
-        assert prepare is not None
 
 
 def test_what_a_guest_has_executed_and_what_is_there_now_are_told_apart() -> None:
@@ -126,7 +122,7 @@ def test_what_a_guest_has_executed_and_what_is_there_now_are_told_apart() -> Non
     with machine_of("events", bytearray()) as machine:
         stop_at(machine, instructions // 2)
         checkpoint = Checkpoint(machine.vm, machine.scheduler)
-        rip = machine.vm.vcpus[0].state.rip
+        rip = Gva(machine.vm.vcpus[0].state.rip)
         code = machine.vm.memory.read_virtual(machine.vm.vcpus[0].state, rip, 16)
         machine.vm.memory.write_virtual(machine.vm.vcpus[0].state, rip, b"\xeb\xfe")
         stop_at(machine, instructions // 2 + 1000)
