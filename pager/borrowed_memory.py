@@ -41,6 +41,11 @@ class BorrowedMemory(WriteTracker):
         self._held: Contents | None = None
         self._local: Final = self.take()
 
+    @property
+    def point(self) -> MemoryPoint | None:
+        """The point of the other machine that its pages come from."""
+        return None if self._held is None else self._held.point
+
     def load(self, contents: Contents) -> None:
         """Lets memory hold `contents`. Cost: the pages that the guest before has written, and those that differ otherwise."""
         self.restore(self._local)

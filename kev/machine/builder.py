@@ -104,6 +104,7 @@ class VmBuilder:
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
+        vm.disks_in_place = disks.in_place
         vm.com1 = attach_platform(devices, machine, self._controllers)
         disks.attach(devices, machine, self._controllers, self._map_readable)
         self._connect(vm, self._attach_abi(devices, machine))

@@ -5,7 +5,7 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.addressing import Gpa
@@ -139,6 +139,8 @@ class Vm:
         """Told of every HLT with interrupts off."""
         self.devices: Devices
         """All of them, when the machine is built."""
+        self.disks_in_place: Sequence[str] = ()
+        """The names of disks that are not kept in memory: what is written to them is there for everybody."""
         self.com1: SerialPort | None = None
         """Where input goes."""
         self.expects_input = False

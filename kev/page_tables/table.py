@@ -318,7 +318,7 @@ class PageTable:
         return (table >> 3) + (gpa >> level_shift(level) & _INDEX)
 
     def _hand_down(self, index: int) -> None:
-        """Takes the permission to write from the entries of the table that the entry at `index` points to, and gives it back there."""
+        """Gives the entry at `index` its permission to write back, and takes it from those of the table that it points to."""
         entry = self._words[index]
         self._take_write(entry & ADDRESS_MASK)
         self._words[index] = unprotected(entry)
