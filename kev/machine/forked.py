@@ -118,10 +118,10 @@ class ForkedMachine(Machine):
         stopped = self._has_stopped
         assert stopped is not None
         self._is_pausing = True
+        if self.runtime is not None:
+            self.runtime.pause()
         if self.cancel is not None:
             self.cancel()
-        if self.runtime is not None:
-            self.runtime.checkpoint_soon()
         await stopped.wait()
 
     async def stop(self) -> None:
@@ -211,10 +211,11 @@ class ForkedMachine(Machine):
         try:
             with ungrouped(), trio.CancelScope() as scope:
                 self.cancel = scope.cancel
+                self.runtime = Runtime(vm, self.scheduler)
+                vm.clock.go_on()
                 if self._is_pausing or vm.ending is not None:
                     scope.cancel()
-                vm.clock.go_on()
-                self.runtime = Runtime(vm, self.scheduler)
+                await trio.lowlevel.checkpoint()
                 for vcpu in vm.vcpus:
                     await vm.load_page(vcpu)
                 await self.runtime.run()

@@ -80,12 +80,15 @@ _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
 
 
 class Figures(NamedTuple):
-    """What is known of a run that has not ended."""
+    """What is known of a run so far."""
 
     exits: dict[type, int]
     page_waits: int
     first_instruction: float | None
     first_output: float | None
+    ending: Ending | None
+    culprit: int | None
+    ended: float | None
 
 
 class Vm:
@@ -199,14 +202,21 @@ class Vm:
         return sum(vcpu.state.instructions for vcpu in self.vcpus)
 
     def figures(self) -> Figures:
-        return Figures(dict(self.exits), self.page_waits, self.first_instruction, self.console.first_output)
+        return Figures(
+            dict(self.exits),
+            self.page_waits,
+            self.first_instruction,
+            self.console.first_output,
+            self.ending,
+            self.culprit,
+            self.ended,
+        )
 
     def go_on_from(self, figures: Figures) -> None:
-        """The run is what it was then: it has not ended, and nobody wants it to stop."""
-        self.exits.update(dict.fromkeys(self.exits, 0) | figures.exits)
-        self.page_waits, self.first_instruction = figures.page_waits, figures.first_instruction
-        self.console.first_output = figures.first_output
-        self.ending = self.culprit = self.ended = self.stop_at = None
+        """The run is what it was then, and nobody wants it to stop."""
+        exits, self.page_waits, self.first_instruction, self.console.first_output, self.ending, self.culprit, self.ended = figures
+        self.exits.update(dict.fromkeys(self.exits, 0) | exits)
+        self.stop_at = None
         self._stops_soon = False
 
     def exit(self, exit_code: int) -> None:
