@@ -12,6 +12,7 @@ from kev.machine.errors import MachineError
 from kev.machine.family import Body, Built, Family, Rest
 from kev.machine.machine import Machine, MachineState
 from kev.machine.runtime import Runtime
+from kev.machine.schedule import RunScheduler
 from kev.machine.ungrouped import ungrouped
 from kev.machine.vm import Vm, VmObserver
 from kev.pager.policy import PagingPolicy
@@ -20,38 +21,49 @@ if TYPE_CHECKING:
     from kev.machine.run_report import RunReport
 
 
-class Relatives:
-    """What the forks of a machine share. They run in the nursery of the first one's block."""
+class Forks:
+    """The forks of a machine that was started. They run in the nursery of its block."""
 
     def __init__(self, nursery: trio.Nursery, build: Callable[[], Built]) -> None:
         self.nursery: Final = nursery
-        self.family: Family | None = None
-        """Once the first machine was forked."""
-        self.forks: Final[weakref.WeakSet[ForkedMachine]] = weakref.WeakSet()
+        self.all: Final[weakref.WeakSet[ForkedMachine]] = weakref.WeakSet()
+        self._family: Family | None = None
         self._build: Final = build
 
-    def family_of(self, first: Vm) -> Family:
-        if self.family is None:
-            self.family = Family(first, self._build)
-        return self.family
+    # See `kev.machine.machine.Relatives`.
+
+    def point(self, first: Vm, scheduler: RunScheduler) -> Rest:
+        if self._family is None:
+            self._family = Family(first, self._build)
+        return self._family.point(scheduler)
+
+    def fork(self, parent: Machine, rest: Rest, count: int) -> list[Machine]:
+        assert self._family is not None
+        return [ForkedMachine(parent, rest, self, self._family) for _ in range(count)]
+
+    def close_first(self, close: Callable[[], None]) -> None:
+        if self._family is None:
+            close()
+        else:
+            self._family.close_first(close)
 
     async def close(self) -> None:
-        """When nobody runs any more: closes all forks, and what they ran on."""
-        for fork in list(self.forks):
+        """When nobody runs any more: closes all of them, and what they ran on."""
+        for fork in list(self.all):
             await fork.end_accesses()
             fork.close()
-        if self.family is not None:
-            self.family.close()
+        if self._family is not None:
+            self._family.close()
 
 
 class ForkedMachine(Machine):
     """See `Machine.fork`."""
 
-    def __init__(self, parent: Machine, rest: Rest, relatives: Relatives) -> None:
+    def __init__(self, parent: Machine, rest: Rest, forks: Forks, family: Family) -> None:
         super().__init__(None, parent.image, parent.times, PagingPolicy(), None, parent.seed)
-        assert relatives.family is not None
-        self.relatives: Relatives = relatives
-        self._family: Final = relatives.family
+        self.relatives = forks
+        self._nursery: Final = forks.nursery
+        self._family: Final = family
         self._at_rest = rest
         self._forgotten: Final = self._family.add(self, rest)
         self._body: Body | None = None
@@ -64,7 +76,7 @@ class ForkedMachine(Machine):
         self._report: RunReport | None = None
         self._vcpu_count: Final = len(rest.moment.vcpus)
         self._names_places: Final = parent.names_places
-        relatives.forks.add(self)
+        forks.all.add(self)
 
     @property
     def vm(self) -> Vm:
@@ -90,7 +102,9 @@ class ForkedMachine(Machine):
     def state(self) -> MachineState:
         if self.ending is not None:
             return MachineState.ENDED
-        return MachineState.PAUSED if self._has_stopped is None or self._is_pausing else MachineState.RUNNING
+        if self._has_stopped is None or self._is_pausing or (self.runtime is not None and self.runtime.paused):
+            return MachineState.PAUSED
+        return MachineState.RUNNING
 
     @property
     def ending(self) -> Ending | None:
@@ -102,11 +116,13 @@ class ForkedMachine(Machine):
             raise self._not_running()
         while self._is_pausing:
             await self._pause()
-        if self._has_stopped is None:
+        if self.runtime is not None:
+            self.runtime.resume()
+        elif self._has_stopped is None:
             self._embody()
             self._family.must_keep(self)
             self._has_stopped = trio.Event()
-            self.relatives.nursery.start_soon(self._drive)
+            self._nursery.start_soon(self._drive)
 
     async def pause(self) -> None:
         if self.state is MachineState.ENDED:
@@ -211,7 +227,7 @@ class ForkedMachine(Machine):
         try:
             with ungrouped(), trio.CancelScope() as scope:
                 self.cancel = scope.cancel
-                self.runtime = Runtime(vm, self.scheduler)
+                self.runtime = Runtime(vm, self.scheduler, self.note_stop)
                 vm.clock.go_on()
                 if self._is_pausing or vm.ending is not None:
                     scope.cancel()

@@ -6,7 +6,7 @@ coroutine of trio; `kev.machine.blocking` has the same for everybody else.
 
 import time
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from kev.addressing import Gpa, Gva
 from kev.dev.base import PageAbsent
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from kev.machine.dying import PostMortem
     from kev.machine.family import Built, Rest
-    from kev.machine.forked import ForkedMachine, Relatives
     from kev.machine.run_report import RunReport
     from kev.machine.runtime import Runtime
     from kev.observe.timeline import Timeline
@@ -42,6 +41,19 @@ T = TypeVar("T")
 
 class ExpectError(MachineError):
     """What was expected of a guest's output did not come: the run ended, or it took too long. Names the text and the last line."""
+
+
+class Relatives(Protocol):
+    """A machine that was started, and its forks: see `kev.machine.forked`."""
+
+    def point(self, first: Vm, scheduler: RunScheduler) -> "Rest":
+        """What the first machine is now."""
+
+    def fork(self, parent: "Machine", rest: "Rest", count: int) -> "list[Machine]":
+        """So many machines that are what `parent` is now, which is `rest`."""
+
+    def close_first(self, close: "Callable[[], None]") -> None:
+        """Calls `close`, which gives back the first machine's memory, as soon as no fork needs that."""
 
 
 class MachineState(Enum):
@@ -125,7 +137,7 @@ class Machine:
         """How the run ended; None while it has not."""
         return self._ending or self.vm.ending
 
-    async def fork(self, count: int = 1) -> "list[ForkedMachine]":
+    async def fork(self, count: int = 1) -> "list[Machine]":
         """So many machines that are what this one is now, and go on from here on their own. This one goes on, too, if it does.
 
         They are paused: `resume` lets one run. A machine that is paused or has ended holds no emulated CPU, and of its memory only
@@ -143,19 +155,14 @@ class Machine:
             raise MachineError(f"{self.image}: the run has ended: there is nothing to fork")
         if self.relatives is None:
             raise MachineError(f"{self.image}: only a machine that was started by `kev.start` can be forked")
-        from kev.machine.forked import ForkedMachine
-
-        if not count:
-            return []
-        rest = self._rest()
-        return [ForkedMachine(self, rest, self.relatives) for _ in range(count)]
+        return self.relatives.fork(self, self._rest(), count) if count else []
 
     def _rest(self) -> "Rest":
         """What it is now."""
         assert self.relatives is not None
         for name in self.vm.disks_in_place:
             raise MachineError(f"{self.image}: cannot be forked: disk {name} is written in place, and the forks would share it")
-        return self.relatives.family_of(self.vm).point(self.scheduler)
+        return self.relatives.point(self.vm, self.scheduler)
 
     def keep_output(self) -> None:
         """From now on, `output` has what the guest prints."""
@@ -237,10 +244,10 @@ class Machine:
         finally:
             if self._post_mortem is not None:
                 self._post_mortem.forget_memory()
-            if self.relatives is None or self.relatives.family is None:
+            if self.relatives is None:
                 self._give_memory_back()
             else:
-                self.relatives.family.close_first(self._give_memory_back)
+                self.relatives.close_first(self._give_memory_back)
 
     def _give_memory_back(self) -> None:
         self.vm.engine.close()

@@ -12,7 +12,7 @@ from kev.machine.errors import MachineError
 from kev.machine.machine import Machine
 from kev.machine.saved import save_registers
 from kev.state import State
-from tests.machine.test_saved import GUESTS, machine_of, pages, run, stop_at
+from tests.machine.seeded import GUESTS, machine_of, pages, run, stop_at
 
 
 class Everything(NamedTuple):

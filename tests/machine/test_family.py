@@ -20,7 +20,7 @@ from kev.machine.step import Ended, Stopped
 from kev.machine.vm import Vm
 from kev.pager.pages import PageState
 from kev.state import State
-from tests.machine.test_saved import GUESTS
+from tests.machine.seeded import GUESTS
 
 _NOTEBOOK = Gpa(0x1F00000)
 """RAM that no guest uses: what is written there tells machines apart."""
