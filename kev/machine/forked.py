@@ -2,7 +2,7 @@
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -90,6 +90,11 @@ class ForkedMachine(Machine):
     @property
     def names_places(self) -> bool:
         return self._names_places
+
+    @property
+    def own_pages(self) -> Mapping[int, bytes]:
+        """The pages that it, or what it was forked from, has written since that was forked from the first machine."""
+        return self._rest().contents.own
 
     @property
     def is_busy(self) -> bool:
