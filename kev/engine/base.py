@@ -220,6 +220,10 @@ class Engine(Protocol[State]):
     def load_vcpu(self, vcpu: State, saved: object) -> None:
         """Makes a vCPU what it was, or what that of another engine was whose machine was built in the same way."""
 
+    @property
+    def is_spoiled(self) -> bool:
+        """A guest has left behind what cannot be taken back: no other should run here."""
+
     def seed_random_numbers(self, seed: int) -> None:
         """RDRAND and RDSEED give numbers that follow from `seed` from now on, to each vCPU its own; else they are the host's."""
 

@@ -141,7 +141,7 @@ class Family:
     def give_back(self, body: Body) -> None:
         """Nobody runs on it any more."""
         body.vm.forget_observers()
-        if self._is_closed or len(self._idle) >= _IDLE_LIMIT:
+        if self._is_closed or len(self._idle) >= _IDLE_LIMIT or body.vm.engine.is_spoiled:
             self._close_body(body)
         else:
             self._idle.append(body)

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kev.addressing import Gpa, Gva
+from kev.guests.images import open_image
 from kev.machine.checkpoint import Checkpoint
 from kev.machine.errors import MachineError
+from kev.machine.launcher import prepare
 from kev.machine.machine import Machine
 from kev.machine.saved import save_registers
 from kev.state import State
@@ -131,3 +133,19 @@ def test_what_a_guest_has_executed_and_what_is_there_now_are_told_apart() -> Non
         assert machine.vm.memory.read_virtual(machine.vm.vcpus[0].state, rip, 16) == code
         run(machine)
         assert machine.vm.instructions == instructions
+
+
+def test_what_a_guest_died_of_is_not_there_any_more_when_it_has_gone_back() -> None:
+    with open_image("crash") as (source, _):
+        machine = prepare(source, seed=1)
+        machine.vm.stop_at = 20
+        run(machine)
+        checkpoint = Checkpoint(machine.vm, machine.scheduler)
+        endings = set()
+        for _ in range(3):
+            run(machine)
+            endings.add(str(machine.vm.ending))
+            checkpoint.rewind()
+        machine.close()
+    (ending,) = endings
+    assert "triple fault that began with exception 14 (page fault)" in ending

@@ -210,6 +210,9 @@ class AmdvEngine:
             self.write_debug_register(vcpu, 7, 0)
         if vcpu is self._slice.vcpu:
             self._slice.put_aside(vcpu)
+        # A guest that died has left behind what it died of.
+        self._delivery.forget_event()
+        self._events.first_vector = None if saved.event is None else saved.event[0].vector
         vcpu.load(saved)
         if saved.armed:
             self.write_debug_register(vcpu, 7, saved.armed)
@@ -286,6 +289,10 @@ class AmdvEngine:
         """The guest-physical address behind `gva`, or None if the guest's tables or their pages are not there."""
         return self._linear.look_up(vcpu, gva)
 
+    @property
+    def is_spoiled(self) -> bool:
+        return self._spoiled or self._slice.failed
+
     def close(self) -> None:
         """The guest is over. Its vCPUs' registers can still be read, and nothing else."""
         if self._closed:
@@ -298,7 +305,7 @@ class AmdvEngine:
         if self._slice.vcpu is not None:
             self._slice.put_aside(self._slice.vcpu)
         self._uc.disconnect()
-        if self._spoiled or self._slice.failed or any(vcpu.breakpoints_armed for vcpu in self._vcpus):
+        if self.is_spoiled or any(vcpu.breakpoints_armed for vcpu in self._vcpus):
             self._host.close()
         else:
             self._release(self._host)
