@@ -242,18 +242,25 @@ class ForkedMachine(Machine):
                 await self.runtime.run()
         finally:
             self.runtime = self.cancel = None
-            if vm.ending is None and not self._is_pausing:
-                vm.end(Ending.stopped())
-            if vm.ending is not None:
-                self.note_end()
-            if self.is_busy:
-                self._family.lend(self)
-            else:
-                self.give_body_back()
-            stopped, self._has_stopped, self._is_pausing = self._has_stopped, None, False
-            stopped.set()
-            if self._closes:
-                self.close()
+            try:
+                if vm.ending is None and not self._is_pausing:
+                    vm.end(Ending.stopped())
+                if vm.ending is not None:
+                    self.note_end()
+            finally:
+                self._leave_body()
+
+    def _leave_body(self) -> None:
+        """It does not run any more."""
+        if self.is_busy:
+            self._family.lend(self)
+        else:
+            self.give_body_back()
+        stopped, self._has_stopped, self._is_pausing = self._has_stopped, None, False
+        assert stopped is not None
+        stopped.set()
+        if self._closes:
+            self.close()
 
     def _note_news(self, _data: bytes = b"") -> None:
         if self._news is None or self._body is not None:

@@ -18,7 +18,6 @@ from kev.machine.machine import Machine, MachineState
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import VmObserver
 
-_BOOTED = "PCI bus 0:"
 _LAST_LINE = "Hello guest os!"
 
 
@@ -67,22 +66,38 @@ async def test_writes_are_seen_by_nobody_else() -> None:
 
 
 async def test_a_running_machine_is_forked_and_goes_on() -> None:
-    async with kev.start("gKeOS") as machine:
-        forks: list[Machine] = []
-        async with trio.open_nursery() as nursery:
+    async with kev.start("echo") as machine, trio.open_nursery() as nursery:
+        await machine.expect("echo> ")
 
-            async def fork_and_run() -> None:
-                (fork,) = await machine.fork()
-                forks.append(fork)
-                await fork.resume()
-                await fork.wait()
+        texts = ("one", "two", "three")
 
-            await machine.expect(_BOOTED)
-            if machine.state is not MachineState.ENDED:
-                for _ in range(3):
-                    nursery.start_soon(fork_and_run)
-        assert (await machine.wait()).ending.exit_code == 0
-        assert [str(fork.ending) for fork in forks] == ["exit code 0"] * len(forks)
+        async def fork_and_talk(text: str) -> None:
+            (fork,) = await machine.fork()
+            await fork.resume()
+            fork.send(f"{text}\n")
+            await fork.expect(f"you said: {text}", timeout=60)
+            await fork.pause()
+            assert not [other for other in texts if other != text and other in fork.output.text]
+
+        for text in texts:
+            nursery.start_soon(fork_and_talk, text)
+        machine.send("first\n")
+        await machine.expect("you said: first", timeout=60)
+        assert not [text for text in texts if text in machine.output.text]
+
+
+async def test_one_that_never_waits_is_forked_while_it_runs() -> None:
+    async with kev.start("spin") as machine:
+        while machine.state is not MachineState.RUNNING:
+            await trio.lowlevel.checkpoint()
+        forks = [fork for _ in range(3) for fork in await machine.fork()]
+        for fork in forks:
+            await fork.resume()
+        assert {each.state for each in (machine, *forks)} == {MachineState.RUNNING}
+        for fork in forks:
+            await fork.pause()
+        assert {fork.state for fork in forks} == {MachineState.PAUSED}
+        assert machine.state is MachineState.RUNNING
 
 
 async def test_a_fork_is_paused_and_resumed_as_often_as_one_likes() -> None:
