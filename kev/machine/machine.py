@@ -85,7 +85,7 @@ class Machine:
         """What the image is called in messages."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
-        self.scheduler: Final[RunScheduler] = FreeScheduler() if seed is None else SeededScheduler(seed)
+        self.scheduler: Final = self._make_scheduler()
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""
@@ -121,6 +121,14 @@ class Machine:
         """Its parts."""
         assert self._vm is not None
         return self._vm
+
+    def _make_scheduler(self) -> RunScheduler:
+        """The one that its seed, or that it has none, asks for."""
+        if self.seed is not None:
+            return SeededScheduler(self.seed)
+        scheduler = FreeScheduler()
+        self.vm.interrupts.urgent.subscribe(scheduler.prefer)
+        return scheduler
 
     # Its life.
 
