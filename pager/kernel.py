@@ -13,7 +13,7 @@ nor between finding a load unfinished and waiting for it.
 
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
 from kev.errors import KevError
@@ -32,9 +32,12 @@ from kev.pager.originals import Originals
 from kev.pager.pages import PageEvent, PageState, PageStates
 from kev.pager.protocols import LoadObserver, NestedTable, Point, ReadAhead, Rendezvous, SchedulingPoints
 from kev.pager.ram import ram_regions
-from kev.pager.source import PageSource, SynchronousSource
+from kev.pager.source import AsynchronousSource, PageSource, SynchronousSource
 from kev.pager.statistics import PagerStatistics
 from kev.subscribers import Subscribers
+
+if TYPE_CHECKING:
+    from kev.pager.saved import SavedMemory
 
 MBI_GPA: Final = Gpa(0)
 """Where KeOS looks for the Multiboot2 information."""
@@ -109,6 +112,8 @@ class KernelVmPager:
         self.ram: Final = ram_regions(ram_kib, image.end)
         """The guest-physical addresses of RAM."""
         self.loaders: Final = LoaderMap()
+        self.saved: SavedMemory | None = None
+        """The snapshot that this goes on from."""
         self.pages: Final = PageStates()
         self.frames: Final = FrameMap(memory)
         self.statistics: Final = PagerStatistics()
@@ -120,7 +125,7 @@ class KernelVmPager:
         self._rendezvous = rendezvous
         self._loads: Final[dict[int, Load]] = {}
         self._mmio_pages: Final[dict[int, Hpa]] = {}
-        self._originals: Final = Originals()
+        self.originals: Final = Originals()
         for segment in image.segments:
             self.load_phdr(segment, self.source)
         for region in self.ram:
@@ -135,6 +140,11 @@ class KernelVmPager:
     def entry(self) -> Gpa:
         """The guest-physical address of the kernel's first instruction."""
         return self.image.entry
+
+    @property
+    def waits(self) -> bool:
+        """Loads may have to be awaited."""
+        return isinstance(self.source, AsynchronousSource) or (self.saved is not None and self.saved.waits)
 
     def observe(self, observer: LoadObserver) -> None:
         """Tells `observer` of every load from now on, besides those who are told already."""
@@ -164,6 +174,32 @@ class KernelVmPager:
         """Registers a loader for the page at `gpa`, in place of the one it has. PagerError if it is not Absent."""
         self._check_absent(gpa)
         self.loaders.replace(gpa, loader)
+
+    def restore(self, saved: "SavedMemory") -> None:
+        """From now on, every page holds what it did when it was saved; what was not is as before.
+
+        To be called when everything else is registered: pages with loaders of their own are among those that were saved. PagerError
+        if a page is not Absent; devices' pages are not counted.
+        """
+        for state in (PageState.LOADING, PageState.PRESENT):
+            for run in self.pages.runs(state):
+                for page in run:
+                    if page not in self._mmio_pages:
+                        self._check_absent(Gpa(page))
+        self.loaders.restore(saved)
+        self.saved = saved
+
+    def is_mmio_page(self, gpa: int) -> bool:
+        """Whether the page at `gpa` is one of `map_mmio_page`."""
+        return gpa & _PAGE in self._mmio_pages
+
+    async def occupied(self) -> list[range]:
+        """The pages that hold more than the zeros of RAM; of a snapshot, those that were Present when it was saved."""
+        if self.saved is None:
+            return self.loaders.occupied()
+        from kev.pager.saved import runs_of
+
+        return [run for chunk in self.saved.chunks() for run in runs_of(chunk, await self.saved.present(chunk))]
 
     def map_mmio_page(self, gpa: Gpa, page: Hpa) -> None:
         """Maps a device's page for reading and executing: reads do not exit, writes raise `ReadOnlyPage` in `try_lazy_paging`.
@@ -419,7 +455,7 @@ class KernelVmPager:
             if not await filled:
                 raise self._failed(page)
             for loaded in load.pages:
-                self._originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
+                self.originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
 
     def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
         """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""
@@ -430,7 +466,7 @@ class KernelVmPager:
                 raise self._failed(page)
             return filled
         if not backing.repeatable:
-            self._originals.remember(page, self.memory.page(hpa))
+            self.originals.remember(page, self.memory.page(hpa))
         return True
 
     def _failed(self, page: int) -> PageLoadError:
@@ -491,7 +527,7 @@ class KernelVmPager:
 
     def _save_changes(self, page: int) -> None:
         frame = self.memory.page(self.frames.assign(page))
-        if self._originals.has_changed(page, frame, self._backing(page)):
+        if self.originals.has_changed(page, frame, self._backing(page)):
             self.loaders.replace(Gpa(page), contents(bytes(frame)))
 
     def _empty_frames(self, page: int, count: int = 1) -> None:
