@@ -16,6 +16,7 @@ from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.output import Output, Pattern
+from kev.machine.schedule import FreeScheduler, RunScheduler, SeededScheduler
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm, VmObserver
 from kev.pager.policy import PagingPolicy
@@ -70,6 +71,7 @@ class Machine:
         """What the image is called in messages."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
+        self.scheduler: Final[RunScheduler] = FreeScheduler() if seed is None else SeededScheduler(seed)
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""

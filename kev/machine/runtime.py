@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from kev.machine.schedule import Scheduler
+from kev.machine.schedule import TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Stopped
 from kev.machine.ungrouped import ungrouped
 from kev.machine.vcpu import Vcpu
@@ -25,7 +25,7 @@ _NANOSECONDS: Final = 1_000_000_000
 class Runtime:
     """Runs one machine to its end."""
 
-    def __init__(self, vm: Vm, scheduler: Scheduler) -> None:
+    def __init__(self, vm: Vm, scheduler: TurnScheduler) -> None:
         self._vm: Final = vm
         self._scheduler: Final = scheduler
         self._parked: Final[dict[int, trio.lowlevel.Task]] = {}
