@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
@@ -18,7 +19,7 @@ from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
 from kev.pager.policy import PagingPolicy
-from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
+from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource, is_snapshot
 from kev.spec.errors import SpecError, refusal
 from kev.spec.files import DiskFile, ModuleFile
 from kev.spec.machine_spec import MachineSpec
@@ -152,12 +153,18 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
     """
     with ExitStack() as files:
         source, guest = files.enter_context(_image(wanted))
-        spec = wanted.spec.resolved(None if guest is None else guest.spec)
+        slowed = partial(_slowed, wanted.spec.source_latency)
+        spec, saved = wanted.spec, None
+        if guest is None and is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source):
+            from kev.machine.snapshots import restored
+
+            spec, source, guest, saved = files.enter_context(restored(spec, source, slowed))
+        spec = spec.resolved(None if guest is None else guest.spec)
         assert spec.memory is not None
         assert spec.vcpus is not None
         assert spec.paging is not None
         machine = prepare(
-            source if spec.source_latency is None else _slowed(source, spec.source_latency),
+            slowed(source),
             memory=spec.memory,
             options=MachineOptions(
                 vcpus=spec.vcpus,
@@ -176,7 +183,9 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
             timeline=_new_timeline() if spec.timeline else None,
             seed=spec.seed,
             engines=_ENGINES,
+            saved=saved,
         )
+        machine.spec = spec if spec.image else None
         machine.name_places()
         files.callback(machine.close)
         yield machine
@@ -186,7 +195,9 @@ def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest
     return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
 
 
-def _slowed(source: _Source, latency: str) -> AsynchronousSource:
+def _slowed(latency: str | None, source: _Source) -> _Source:
+    if latency is None:
+        return source
     from kev.pager.slow_source import SlowSource
     from kev.spec.source_latency import parse_source_latency
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kev.pager.pages import PageState
     from kev.pager.symbols import Symbol
     from kev.postmortem.death import Death
+    from kev.spec.machine_spec import MachineSpec
 
 T = TypeVar("T")
 
@@ -69,6 +70,8 @@ class Machine:
         """Its parts."""
         self.image: Final = image
         """What the image is called in messages."""
+        self.spec: MachineSpec | None = None
+        """What it was made as, if that is written down: what a snapshot of it says."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
         self.scheduler: Final[RunScheduler] = FreeScheduler() if seed is None else SeededScheduler(seed)
@@ -317,6 +320,37 @@ class Machine:
         self._check_open("no memory left to dump")
         self.vm.start_up()
         self.post_mortem.dump(file, self.ending or Ending.running())
+
+    async def snapshot(
+        self,
+        file: "str | os.PathLike[str]",
+        *,
+        parent: "str | os.PathLike[str] | None" = None,
+        compress: bool = False,
+    ) -> None:
+        """Writes the machine to a file that a machine can go on from: `kev.start(file)`. It stands still meanwhile.
+
+        `parent` names another snapshot: what it has of the machine's pages is left out, and it is needed from now on. `compress`:
+        pages are compressed by zstd. The file is there as a whole or not at all, and on the disk when this returns. SnapshotError
+        if it cannot be written; MachineError if the run has ended.
+        """
+        import trio
+
+        from kev.machine.snapshots import write_snapshot
+
+        self._check_open("nothing to save")
+        if self.state is MachineState.ENDED:
+            raise MachineError(f"{self.image}: the run has ended: nothing could go on from a snapshot of it")
+        running = self.runtime if self.state is not MachineState.PAUSED else None
+        if running is not None:
+            running.pause()
+        try:
+            writer = await write_snapshot(self, file, parent, compress)
+        finally:
+            if running is not None:
+                running.resume()
+        with writer:
+            await trio.to_thread.run_sync(writer.commit)
 
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""

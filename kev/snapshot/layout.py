@@ -17,9 +17,8 @@ from typing import Final, NamedTuple, Self
 from kev.addressing import PAGE_SIZE, page_ceil
 from kev.pager.frames import SLAB_PAGES, SLAB_SHIFT
 from kev.snapshot.errors import SnapshotError
+from kev.state import SNAPSHOT_MAGIC
 
-MAGIC: Final = b"\x89kev\r\n\x1a\n"
-"""As PNG's: it does not survive a transfer that changes line ends or clears bit 7."""
 VERSION: Final = 1
 CHUNK_SHIFT: Final = SLAB_SHIFT
 """An entry of the directory is for 2 MiB of guest-physical memory, at a multiple of that."""
@@ -71,15 +70,15 @@ class Header(NamedTuple):
     def pack(self) -> bytes:
         flags = _ZSTD if self.compressed else 0
         counts = self.present, self.stored, self.zero
-        parts = [_HEADER.pack(MAGIC, VERSION, flags, self.id, self.size, *counts, len(self.sections))]
+        parts = [_HEADER.pack(SNAPSHOT_MAGIC, VERSION, flags, self.id, self.size, *counts, len(self.sections))]
         parts += (_SECTION.pack(name.encode(), *section) for name, section in self.sections.items())
         return sealed(b"".join(parts))
 
     @classmethod
     def parse(cls, page: bytes, name: str, size: int) -> Self:
         """The header in the first 4 KiB of the file `name`, which has `size` bytes. SnapshotError if there is anything wrong."""
-        if not page.startswith(MAGIC):
-            raise SnapshotError(f"{name}: is no snapshot: it begins with {page[: len(MAGIC)].hex(' ') or 'nothing'}")
+        if not page.startswith(SNAPSHOT_MAGIC):
+            raise SnapshotError(f"{name}: is no snapshot: it begins with {page[: len(SNAPSHOT_MAGIC)].hex(' ') or 'nothing'}")
         if len(page) < PAGE_SIZE:
             raise SnapshotError(f"{name}: is cut short: its header has {PAGE_SIZE} bytes, and {len(page)} are there")
         _, version, flags, id, whole, present, stored, zero, count = _HEADER.unpack_from(page)

@@ -11,7 +11,7 @@ from kev.pager.source import AsynchronousSource, SynchronousSource, read_exactly
 from kev.snapshot.cbor import CborError, decode
 from kev.snapshot.compression import decompressor
 from kev.snapshot.errors import SnapshotError
-from kev.snapshot.layout import CLUSTER_PAGES, MAGIC, Entry, Header, Section
+from kev.snapshot.layout import CLUSTER_PAGES, Entry, Header, Section
 from kev.state import Plain
 
 Source: TypeAlias = SynchronousSource | AsynchronousSource
@@ -21,13 +21,6 @@ _ENTRIES: Final = _BLOCK // PAGE_SIZE
 _KEPT_CLUSTERS: Final = 16
 _LONGEST: Final = 1 << 31
 """Bytes of a section that is read as a whole."""
-
-
-def is_snapshot(source: SynchronousSource) -> bool:
-    """Whether a file begins as a snapshot does."""
-    head = bytearray(min(len(MAGIC), source.size))
-    read_exactly(source, 0, memoryview(head))
-    return head == MAGIC
 
 
 class SnapshotFile:

@@ -84,11 +84,7 @@ class SnapshotWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self._is_left:
-            return
-        self._is_left = True
-        os.close(self._descriptor)
-        os.unlink(self._temporary)
+        self.discard()
 
     @property
     def name(self) -> str:
@@ -130,6 +126,13 @@ class SnapshotWriter:
         except OSError as error:
             raise self._failed(error) from error
         return identity
+
+    def discard(self) -> None:
+        """Leaves nothing behind of what was written, unless it was committed."""
+        if not self._is_left:
+            self._is_left = True
+            os.close(self._descriptor)
+            os.unlink(self._temporary)
 
     def commit(self) -> None:
         """Waits until everything is on the disk, and gives the file its name. SnapshotError if that fails."""

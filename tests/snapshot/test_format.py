@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from kev.addressing import PAGE_SIZE
 from kev.pager.kernel import trio_rendezvous
-from kev.pager.source import FileSource
+from kev.pager.source import FileSource, is_snapshot
 from kev.pager.survey import SurveyedPage
 from kev.snapshot.errors import SnapshotError
-from kev.snapshot.layout import CHUNK_PAGES, MAGIC, VERSION, sealed
-from kev.snapshot.reader import SnapshotFile, is_snapshot
+from kev.snapshot.layout import CHUNK_PAGES, VERSION, sealed
+from kev.snapshot.reader import SnapshotFile
 from kev.snapshot.writer import SnapshotWriter
-from kev.state import State
+from kev.state import SNAPSHOT_MAGIC, State
 from tests.pager.sources import BytesSource
 from tests.snapshot.files import MACHINE, PAGES, PLAIN, STATE, Image, contents_of, opened, read_page, surveyed, write
 
@@ -153,11 +153,11 @@ def test_a_file_that_is_cut_short_or_too_long_is_refused(folder: Path, data: st.
 
 
 def test_foreign_files_are_no_snapshots() -> None:
-    for contents in (b"", b"\x7fELF" + bytes(5000), MAGIC[:-1], b"\x89PNG\r\n\x1a\n" + bytes(5000)):
+    for contents in (b"", b"\x7fELF" + bytes(5000), SNAPSHOT_MAGIC[:-1], b"\x89PNG\r\n\x1a\n" + bytes(5000)):
         assert not is_snapshot(BytesSource(contents))
         with pytest.raises(SnapshotError, match="is no snapshot"):
             SnapshotFile(BytesSource(contents), trio_rendezvous)
-    assert is_snapshot(BytesSource(MAGIC))
+    assert is_snapshot(BytesSource(SNAPSHOT_MAGIC))
 
 
 def test_a_newer_format_is_refused_by_its_number(folder: Path) -> None:
