@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from kev.guests.catalogue import Guest, find_guest
 from kev.guests.images import open_image_or_url
 from kev.machine.file_identity import check, identify
 from kev.machine.saved import load_vm, save_vm
+from kev.machine.schedule import RunScheduler
+from kev.machine.vm import Vm
 from kev.pager.kernel import trio_rendezvous
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
 from kev.pager.survey import Survey
@@ -21,12 +23,24 @@ from kev.spec.machine_spec import MachineSpec
 from kev.state import PART, Fields, State, StateError
 from kev.version import __version__
 
-if TYPE_CHECKING:
-    from kev.machine.machine import Machine
-
 Source: TypeAlias = SynchronousSource | AsynchronousSource
 _LONGEST_CHAIN: Final = 64
 _STATE: Final = Fields({}, machine=PART, scheduler=PART)
+
+
+class SavableMachine(Protocol):
+    """What is saved: see `kev.machine.machine.Machine`."""
+
+    spec: MachineSpec | None
+
+    @property
+    def vm(self) -> Vm: ...
+
+    @property
+    def scheduler(self) -> RunScheduler: ...
+
+    @property
+    def seed(self) -> int | None: ...
 
 
 class SavedMachine(NamedTuple):
@@ -39,7 +53,7 @@ class SavedMachine(NamedTuple):
     keeps_schedule: bool
     """The schedule that was saved goes on; else it begins anew."""
 
-    def load(self, machine: "Machine") -> None:
+    def load(self, machine: SavableMachine) -> None:
         """Makes `machine`, whose pager was restored already, the one that was saved. SnapshotError if it cannot be."""
         try:
             parts = _STATE.load(machine, "snapshot", self.state)
@@ -61,7 +75,7 @@ class Restored(NamedTuple):
 
 
 async def write_snapshot(
-    machine: "Machine", file: str | os.PathLike[str], parent: str | os.PathLike[str] | None, compress: bool
+    machine: SavableMachine, file: str | os.PathLike[str], parent: str | os.PathLike[str] | None, compress: bool
 ) -> SnapshotWriter:
     """Writes a machine that stands still, and stays so until this returns; what is returned is to be committed.
 
@@ -113,7 +127,7 @@ def restored(wanted: MachineSpec, source: Source, slowed: Callable[[Source], Sou
         yield Restored(spec._replace(seed=seed), image, guest, saved)
 
 
-def _describe(machine: "Machine", spec: MachineSpec, parent: ParentReference | None) -> Description:
+def _describe(machine: SavableMachine, spec: MachineSpec, parent: ParentReference | None) -> Description:
     return Description(
         kev=__version__,
         spec=_with_absolute_names(spec),
