@@ -34,6 +34,7 @@ class Prefetch(PagingPolicy):
     def __init__(self, working_set: WorkingSet) -> None:
         self._set: Final = working_set
         self._order: Final = {page: index for index, page in enumerate(working_set.pages)}
+        self._waiting: Iterator[range] = iter(())
         self._ahead = 1
         self._missed = 0
         self._failed = 0
