@@ -29,7 +29,7 @@ async def drive(
     be some in the main thread only. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be
     resumed first. Started when the machine can be talked to.
     """
-    runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler)
+    runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
         with ungrouped():
             async with trio.open_nursery() as beside:
@@ -63,4 +63,4 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
         vm.expects_input = expected
         runtime.note_activity()
 
-    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control)
+    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control, machine.save_key)

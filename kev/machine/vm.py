@@ -193,7 +193,7 @@ class Vm:
         self.timers.run_due()
         runnable = [vcpu.index for vcpu in self.vcpus if vcpu.activity is _ACTIVE and vcpu.needs is None]
         if not runnable:
-            return self.idle()
+            return Stopped(self.vcpus[0].index, Hlt()) if self._has_to_stop() else self.idle()
         decision = scheduler.next(runnable)
         vcpu, (instructions, _, _) = self.vcpus[decision.vcpu], decision.budget
         if instructions is None:
