@@ -465,8 +465,9 @@ class KernelVmPager:
             if filled is False:
                 raise self._failed(page)
             return filled
-        if not backing.repeatable:
-            self.originals.remember(page, self.memory.page(hpa))
+        if not backing.repeatable or self.waits:
+            for offset in range(0, count * PAGE_SIZE, PAGE_SIZE):
+                self.originals.remember(page + offset, self.memory.page(Hpa(hpa + offset)))
         return True
 
     def _failed(self, page: int) -> PageLoadError:

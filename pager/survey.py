@@ -1,6 +1,6 @@
 """What every page holds at the moment, for a snapshot of it: which pages differ from what they would be filled with again."""
 
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Final, NamedTuple
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE
@@ -9,7 +9,7 @@ from kev.pager.frames import SLAB_PAGES, SLAB_SHIFT
 from kev.pager.kernel import KernelVmPager
 from kev.pager.pages import PageState
 from kev.pager.saved import SavedMemory, runs_of
-from kev.pager.source import SourceError
+from kev.pager.source import AsynchronousSource, SourceError
 
 
 class SurveyedPage(NamedTuple):
@@ -95,13 +95,12 @@ class Survey:
 
     async def _read_beneath(self, run: range) -> bytes | None:
         """What lies beneath; None if that cannot be read, or takes waiting that can be spared."""
+        if self._parent is None and isinstance(self._pager.source, AsynchronousSource):
+            return None
         frame = bytearray(len(run) * PAGE_SIZE)
         try:
             filled = self._beneath.fill(run.start, memoryview(frame))
             if not isinstance(filled, bool):
-                if self._parent is None:
-                    _drop(filled)
-                    return None
                 filled = await filled
         except KevError:
             return None
@@ -128,8 +127,3 @@ class _Beneath:
 
 def _bit(page: int) -> int:
     return 1 << (page >> PAGE_SHIFT) % SLAB_PAGES
-
-
-def _drop(pending: Awaitable[bool]) -> None:
-    if isinstance(pending, Coroutine):
-        pending.close()

@@ -129,8 +129,10 @@ async def test_what_waits_for_a_page_when_it_is_saved_needs_it_when_it_goes_on(
             await suspension.happened.wait()
         assert any(vcpu.needs is not None for vcpu in machine.vm.vcpus)
         assert list(machine.vm.pager.pages.runs(PageState.LOADING))
+        await machine.pause()
         await machine.snapshot(folder / "second")
         printed = bytes(machine.output)
+        await machine.resume()
         report = await machine.wait()
     async with kev.start(folder / "second") as machine:
         again = await machine.wait()
