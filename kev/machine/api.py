@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
+    from kev.machine.snapshot_at import SnapshotAt
     from kev.observe.timeline import Timeline
     from kev.spec.wishes import Wishes
 
@@ -52,13 +53,15 @@ def launch(
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     at_end: "Callable[[Machine], object] | None" = None,
+    snapshot_at: "SnapshotAt | None" = None,
     **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
-    (an object with `name`, `size` and `read_into`). `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is
-    like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
+    (an object with `name`, `size` and `read_into`); if that is a snapshot, the machine that was saved goes on. `wishes` are the
+    keywords of `kev.MachineSpec`, and say what the machine is like; what is not said is as the guest wants it, or else 256 MiB, one
+    vCPU, no disk, the protocol that the image is made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
     - `modules`: files, or pairs of a file and its text. `disks`: files, or pairs of a file and "svirtb", "virtio", "virtio-pci" or
@@ -73,6 +76,7 @@ def launch(
     ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
     from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
     is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
+    `snapshot_at` writes a snapshot on the way.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -92,6 +96,8 @@ def launch(
             from kev.machine.event_log import ExitTrace
 
             machine.observe(ExitTrace(trace_exits))
+        if snapshot_at is not None:
+            snapshot_at.arm(machine)
         return run(
             machine,
             timeout=wanted.spec.timeout,
