@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE
 from kev.pager.kernel import trio_rendezvous
-from kev.pager.source import FileSource
 from kev.pager.survey import SurveyedPage
 from kev.snapshot.layout import CHUNK_PAGES
 from kev.snapshot.memory import SnapshotMemory
 from kev.snapshot.reader import SnapshotFile
 from kev.snapshot.writer import SnapshotWriter
 from kev.state import State
+from tests.pager.sources import BytesSource
 
 MACHINE: State = {"description": {"image": "gKeOS", "memory": "64M"}, "parent": None}
 STATE: State = {"vcpus": [{"rip": 0x100000, "fpu": bytes(range(64))}], "clock": {"now": 12345}, "ended": None}
@@ -88,7 +88,7 @@ def surveyed(pages: Mapping[int, str | bytes], image: Image) -> dict[int, Survey
 
 
 def opened(*paths: Path) -> SnapshotMemory:
-    return SnapshotMemory([SnapshotFile(FileSource(path), trio_rendezvous) for path in paths])
+    return SnapshotMemory([SnapshotFile(BytesSource(path.read_bytes(), str(path)), trio_rendezvous) for path in paths])
 
 
 def read_page(memory: SnapshotMemory, number: int, image: Image, count: int = 1) -> bytes:
