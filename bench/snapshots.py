@@ -159,7 +159,7 @@ def _exactness(folder: Path, count: int) -> Iterator[Result]:
     with other_process() as process:
         for guest in islice(cycle(_GUESTS), count):
             others += not _ends_alike(guest, chance.random(), folder / "exact", process)
-    yield Measurement(f"of {count} snapshots at random instructions of {len(_GUESTS)} guests, ended otherwise", "runs", [others], 0)
+    yield Measurement(f"of {count} at random instructions, ended otherwise", "runs", [others], 0)
 
 
 def _ends_alike(guest: str, where: float, file: Path, process: OtherProcess) -> bool:
@@ -206,8 +206,8 @@ def _kills(folder: Path, count: int) -> Iterator[Result]:
         halves += file.exists() and not _is_whole(file)
         for leftover in folder.glob(".killed.*"):
             os.unlink(leftover)
-    yield Measurement(f"of {count} killed writers, with a snapshot written before", "writers", [written])
-    yield Measurement(f"of {count} killed writers, left half a snapshot", "writers", [halves], 0)
+    yield Measurement(f"of {count} killed writers, some snapshot was there", "writers", [written])
+    yield Measurement(f"of {count} killed writers, half a snapshot was there", "writers", [halves], 0)
 
 
 def _is_whole(file: Path) -> bool:
