@@ -10,6 +10,7 @@ from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
 from kev.pager.source import SynchronousSource
+from kev.state import SNAPSHOT_MAGIC
 
 _FOR_ANY_ELF: Final = "keos"
 _FOREIGN_ELF: Final = (
@@ -57,6 +58,8 @@ def _describe(file: KernelFile) -> str:
     """What a file is that cannot be booted, and what to do with it."""
     if file.head.startswith(_GZIP_MAGIC):
         return "compressed by gzip: gunzip it first"
+    if file.head.startswith(SNAPSHOT_MAGIC):
+        return "a snapshot, not an image: `kev run` and `kev.start` go on from it"
     if file.bytes_at(_ISO_9660_OFFSET, len(_ISO_9660_MAGIC)) == _ISO_9660_MAGIC:
         return "an ISO 9660 image: extract the kernel from it, and boot that"
     if file.head.startswith(_MZ_MAGIC) and len(file.head) >= _PE_OFFSET.size:

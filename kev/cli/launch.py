@@ -131,8 +131,9 @@ def _snapshot_at(given: Mapping[str, Any]) -> "SnapshotAt | None":
 
 def _print(spec: MachineSpec) -> int:
     from kev.guests.spec_files import resolved
+    from kev.machine.snapshots import of_snapshot
 
-    sys.stdout.write(resolved(spec).to_toml())
+    sys.stdout.write(resolved(of_snapshot(spec)).to_toml())
     return 0
 
 

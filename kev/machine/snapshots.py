@@ -12,7 +12,7 @@ from kev.machine.saved import load_vm, save_vm
 from kev.machine.schedule import RunScheduler
 from kev.machine.vm import Vm
 from kev.pager.kernel import trio_rendezvous
-from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
+from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, is_snapshot
 from kev.pager.survey import Survey
 from kev.snapshot.description import FREE, Description, FileIdentity, ParentReference, located
 from kev.snapshot.errors import SnapshotError
@@ -125,6 +125,18 @@ def restored(wanted: MachineSpec, source: Source, slowed: Callable[[Source], Sou
         )
         seed = description.seed if wanted.seed is None else wanted.seed
         yield Restored(spec._replace(seed=seed), image, guest, saved)
+
+
+def of_snapshot(wanted: MachineSpec) -> MachineSpec:
+    """With what the snapshot fixes, if the image is one and a file of the host. SnapshotError as from `restored`."""
+    if _guest(wanted.image) is not None or not os.path.isfile(wanted.image):
+        return wanted
+    with FileSource(wanted.image) as source:
+        if not is_snapshot(source):
+            return wanted
+        description = Description.load(SnapshotFile(source, trio_rendezvous).machine(), source.name)
+        combined = description.combined(wanted, source.name)
+        return combined._replace(image=wanted.image, seed=description.seed if wanted.seed is None else wanted.seed)
 
 
 def _describe(machine: SavableMachine, spec: MachineSpec, parent: ParentReference | None) -> Description:

@@ -77,6 +77,23 @@ def test_two_values_are_read_as_click_reads_them() -> None:
     assert "--snapshot-at CONDITION FILE" in CliRunner().invoke(cli, ["run", "--help"]).output
 
 
+def test_the_description_of_a_snapshot_is_printed_and_can_be_given_back(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    snapshot, whole = saved(folder, capfd)
+    code, out, _ = run(capfd, str(snapshot), "--paging", "eager", "--print-spec")
+    assert code == 0
+    assert "vcpus = 4\n" in out
+    (folder / "machine.toml").write_text(out)
+    code, out, _ = run(capfd, "--spec", str(folder / "machine.toml"))
+    assert code == 0
+    assert whole.endswith(out)
+
+
+def test_a_race_says_what_a_snapshot_is_for(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    snapshot, _ = saved(folder, capfd)
+    result = CliRunner().invoke(cli, ["race", str(snapshot), "--smp", "4"])
+    assert "a snapshot, not an image: `kev run` and `kev.start` go on from it" in result.output
+
+
 def test_a_snapshot_is_inspected(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     snapshot, _ = saved(folder, capfd)
     text = CliRunner().invoke(cli, ["inspect", str(snapshot)]).output
