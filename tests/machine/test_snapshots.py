@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -312,3 +313,42 @@ def test_every_refusal_is_one_line_and_a_damaged_state_is_one(saved: Path) -> No
             ending = str(error)
         assert "\n" not in ending
         assert "damaged" in ending or "no snapshot" in ending or "neither an ELF file" in ending
+
+
+# Elsewhere.
+
+
+@pytest.mark.parametrize("paging", ["lazy", "eager", "around=16"])
+def test_a_snapshot_may_be_behind_a_url_and_its_parent_beside_it(folder: Path, paging: str) -> None:
+    with held("smp", seed=1) as machine:
+        stopped(machine, 0.2, "smp")
+        save(machine, folder / "first")
+        before = stopped(machine, 0.5, "smp")
+        save(machine, folder / "second", parent=folder / "first", compress=True)
+    report = kev.launch(f"file://{folder}/second", paging=paging, timeout=60)
+    expected = uninterrupted("smp")
+    assert (str(report.ending), before.output + report.output) == (expected.ending, expected.output)
+
+
+async def test_what_has_not_come_yet_is_awaited_for_a_snapshot(folder: Path) -> None:
+    await trio.to_thread.run_sync(_save_at, folder / "first", "smp", 1, 0.5)
+    async with kev.start(f"file://{folder}/first", source_latency=None, paused=True) as machine:
+        await machine.snapshot(folder / "second")
+    os.unlink(folder / "first")
+    async with kev.start(folder / "second") as machine:
+        report = await machine.wait()
+    assert uninterrupted("smp").output.endswith(report.output)
+
+
+def test_compression_needs_its_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with held("smp", seed=1) as machine:
+        stopped(machine, 0.2, "smp")
+        save(machine, folder / "snapshot", compress=True)
+        monkeypatch.setitem(sys.modules, "zstandard", None)
+        with pytest.raises(
+            SnapshotError, match=r"other: a compressed .* needs zstandard: `pip install kev-hypervisor\[zstd\]`"
+        ):
+            save(machine, folder / "other", compress=True)
+    with pytest.raises(SnapshotError, match="snapshot: a compressed snapshot needs zstandard"), held(folder / "snapshot"):
+        pass
+    assert os.listdir(folder) == ["snapshot"]
