@@ -25,7 +25,7 @@ from kev.subscribers import Subscribers
 if TYPE_CHECKING:
     import os
     import re
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from kev.machine.dying import PostMortem
     from kev.machine.run_report import RunReport
@@ -97,7 +97,9 @@ class Machine:
         self._closed = False
         self._news: Any = None
         self._accesses: Final[set[Any]] = set()
-        """The cancel scopes of reads and writes that wait for pages."""
+        """The cancel scopes of reads, writes and snapshots that wait for pages."""
+        self._saving: Any = None
+        """While a snapshot is written for which the machine stands still."""
         self._no_accesses: Any = None
         vm.console.output.subscribe(self._note_news)
 
@@ -122,10 +124,12 @@ class Machine:
 
     async def pause(self) -> None:
         """No vCPU runs from now on, and no time passes for the guest. MachineError if the run has ended."""
+        await self._until_saved()
         self._running().pause()
 
     async def resume(self) -> None:
         """Goes on after `pause`. MachineError if the run has ended."""
+        await self._until_saved()
         self._running().resume()
 
     async def stop(self) -> None:
@@ -359,17 +363,21 @@ class Machine:
 
         from kev.machine.snapshots import write_snapshot
 
+        await self._until_saved()
         self._check_open("nothing to save")
         if self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: the run has ended: nothing could go on from a snapshot of it")
         running = self.runtime if self.state is not MachineState.PAUSED else None
+        self._saving = saved = trio.Event()
         if running is not None:
             running.pause()
         try:
-            writer = await write_snapshot(self, file, parent, compress)
+            writer = await self._awaited("nothing to save", write_snapshot(self, file, parent, compress))
         finally:
             if running is not None:
                 running.resume()
+            self._saving = None
+            saved.set()
         with writer:
             await trio.to_thread.run_sync(writer.commit)
 
@@ -422,18 +430,26 @@ class Machine:
 
     async def _load(self, gpa: Gpa) -> None:
         """Returns when the page is there, or the machine is about to be closed."""
+        await self._awaited("no memory left", self.vm.pager.load_page(gpa))
+
+    async def _awaited(self, lacking: str, access: "Awaitable[T]") -> T:
+        """What `access` comes to, which waits for pages. MachineError if the machine is about to be closed before."""
         import trio
 
         with trio.CancelScope() as scope:
             self._accesses.add(scope)
             try:
-                await self.vm.pager.load_page(gpa)
+                return await access
             finally:
                 self._accesses.remove(scope)
                 if self._no_accesses is not None and not self._accesses:
                     self._no_accesses.set()
-        if scope.cancelled_caught:
-            raise self._closed_error("no memory left")
+        raise self._closed_error(lacking)
+
+    async def _until_saved(self) -> None:
+        """Returns when no snapshot is being written for which the machine stands still: at once, if none is."""
+        while self._saving is not None:
+            await self._saving.wait()
 
     @property
     def _is_over(self) -> bool:

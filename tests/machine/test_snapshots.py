@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -340,14 +341,37 @@ async def test_what_has_not_come_yet_is_awaited_for_a_snapshot(folder: Path) -> 
     assert uninterrupted("smp").output.endswith(report.output)
 
 
+async def test_a_machine_is_saved_whole_whatever_is_asked_of_it_meanwhile(folder: Path) -> None:
+    """Its pages are awaited for that, so that others get their turn."""
+    await trio.to_thread.run_sync(_save_at, folder / "first", "smp", 1, 0.5)
+    for name in ("second", "third"):
+        async with kev.start(folder / "first", source_latency="1ms", paused=True) as machine, trio.open_nursery() as nursery:
+            nursery.start_soon(machine.snapshot, folder / name)
+            await trio.testing.wait_all_tasks_blocked(0.0)
+            if name == "third":
+                await machine.resume()
+    assert (folder / "second").read_bytes() == (folder / "third").read_bytes()
+
+
+async def test_a_machine_that_is_closed_while_it_is_saved_leaves_no_snapshot(folder: Path) -> None:
+    await trio.to_thread.run_sync(_save_at, folder / "first", "smp", 1, 0.5)
+    async with trio.open_nursery() as nursery, kev.start(folder / "first", source_latency="100ms", paused=True) as machine:
+        nursery.start_soon(_refused, machine, folder / "second")
+        await trio.testing.wait_all_tasks_blocked(0.0)
+    assert os.listdir(folder) == ["first"]
+
+
+async def _refused(machine: Machine, file: Path) -> None:
+    with pytest.raises(MachineError, match="the machine is closed: there is nothing to save"):
+        await machine.snapshot(file)
+
+
 def test_compression_needs_its_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with held("smp", seed=1) as machine:
         stopped(machine, 0.2, "smp")
         save(machine, folder / "snapshot", compress=True)
         monkeypatch.setitem(sys.modules, "zstandard", None)
-        with pytest.raises(
-            SnapshotError, match=r"other: a compressed .* needs zstandard: `pip install kev-hypervisor\[zstd\]`"
-        ):
+        with pytest.raises(SnapshotError, match=r"other: a compressed .* needs zstandard: `pip install kev-hypervisor\[zstd\]`"):
             save(machine, folder / "other", compress=True)
     with pytest.raises(SnapshotError, match="snapshot: a compressed snapshot needs zstandard"), held(folder / "snapshot"):
         pass
