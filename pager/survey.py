@@ -68,30 +68,42 @@ class Survey:
             yield parent
 
     async def _survey(self, run: range, present: int, own: int) -> list[SurveyedPage]:
-        here = [await self._contents(page, bool(present & _bit(page))) for page in run]
+        here = await self._read_here(run, present)
         beneath = await self._read_beneath(run)
         surveyed = []
-        for page, contents in zip(run, here, strict=True):
-            bit = _bit(page)
-            if beneath is not None:
-                offset = page - run.start
-                same = not own & bit and contents == beneath[offset : offset + PAGE_SIZE]
+        for page in run:
+            offset = page - run.start
+            contents = here[offset : offset + PAGE_SIZE]
+            if own & _bit(page):
+                same = False
+            elif beneath is not None:
+                same = contents == beneath[offset : offset + PAGE_SIZE]
             else:
-                same = not own & bit and self._is_as_loaded(page, contents)
+                same = self._is_as_loaded(page, contents)
             surveyed.append(SurveyedPage((page >> PAGE_SHIFT) % SLAB_PAGES, contents, same))
         return surveyed
 
-    async def _contents(self, page: int, is_present: bool) -> bytes:
-        pager = self._pager
-        if is_present:
-            return bytes(pager.memory.page(pager.frames.assign(page)))
-        frame = bytearray(PAGE_SIZE)
-        backing = pager.loaders.find(page)
-        if backing is not None:
-            filled = backing.fill(page, memoryview(frame))
-            if not (filled if isinstance(filled, bool) else await filled):
-                raise SourceError(f"page {page:#x} cannot be read: its loader failed")
+    async def _read_here(self, run: range, present: int) -> bytes:
+        """What the pages of `run` hold. SourceError if a loader fails."""
+        pager, frame = self._pager, bytearray(len(run) * PAGE_SIZE)
+        view, page = memoryview(frame), run.start
+        while page < run.stop:
+            offset, end = page - run.start, page + PAGE_SIZE
+            if present & _bit(page):
+                view[offset : offset + PAGE_SIZE] = pager.memory.page(pager.frames.assign(page))
+            else:
+                extent = pager.loaders.extent(page)
+                while end < min(run.stop, extent.stop) and not present & _bit(end):
+                    end += PAGE_SIZE
+                await self._fill(page, view[offset : end - run.start])
+            page = end
         return bytes(frame)
+
+    async def _fill(self, page: int, frame: memoryview) -> None:
+        backing = self._pager.loaders.find(page)
+        filled = backing is not None and backing.fill(page, frame)
+        if not (filled if isinstance(filled, bool) else await filled):
+            raise SourceError(f"page {page:#x} cannot be read: its loader failed")
 
     async def _read_beneath(self, run: range) -> bytes | None:
         """What lies beneath; None if that cannot be read, or takes waiting that can be spared."""

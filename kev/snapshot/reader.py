@@ -119,7 +119,6 @@ class SnapshotFile:
         section: Section = self.header.sections[name]
         if section.length > _LONGEST:
             raise SnapshotError(f"{self.name}: section {name!r} has {section.length:,} bytes: the most are {_LONGEST:,}")
-        # The zeros behind it may be cut off in the last section only, which is not read like this.
         padded = _read(self._at_once, section.offset, page_ceil(section.length))
         if zlib.crc32(padded) != section.checksum:
             raise SnapshotError(f"{self.name}: section {name!r} is damaged: its CRC-32 is not the one in the header")
