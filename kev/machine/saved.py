@@ -46,7 +46,7 @@ _REGISTERS: Final = Fields(
     dict.fromkeys(
         (
             *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{number}" for number in range(8, 16)), "rip"),
-            *("cr0", "cr2", "cr3", "cr4", "efer", "rflags", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7"),
+            *("cr0", "cr2", "cr3", "cr4", "efer", "xcr0", "rflags", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7"),
             *("random_numbers", "instructions"),
         ),
         _U64,
