@@ -16,6 +16,9 @@ from kev.errors import KevError
 Plain: TypeAlias = "bool | int | str | bytes | list[Plain] | dict[str, Plain] | None"
 State: TypeAlias = dict[str, Plain]
 
+SNAPSHOT_MAGIC: Final = b"\x89kev\r\n\x1a\n"
+"""How a file begins in which a machine was saved. As PNG's, it survives no transfer that changes line ends or bit 7."""
+
 _SHOWN: Final = 60
 """Characters of a wrong value that an error shows."""
 

@@ -13,7 +13,7 @@ nor between finding a load unfinished and waiting for it.
 
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
 from kev.errors import KevError
@@ -32,9 +32,12 @@ from kev.pager.originals import Originals
 from kev.pager.pages import PageEvent, PageState, PageStates
 from kev.pager.protocols import LoadObserver, NestedTable, Point, ReadAhead, Rendezvous, SchedulingPoints
 from kev.pager.ram import ram_regions
-from kev.pager.source import PageSource, SynchronousSource
+from kev.pager.source import AsynchronousSource, PageSource, SynchronousSource
 from kev.pager.statistics import PagerStatistics
 from kev.subscribers import Subscribers
+
+if TYPE_CHECKING:
+    from kev.pager.saved import SavedMemory
 
 MBI_GPA: Final = Gpa(0)
 """Where KeOS looks for the Multiboot2 information."""
@@ -113,6 +116,8 @@ class KernelVmPager:
         self.ram: Final = ram_regions(ram_kib, image.end)
         """The guest-physical addresses of RAM."""
         self.loaders: Final = LoaderMap()
+        self.saved: SavedMemory | None = None
+        """The snapshot that this goes on from."""
         self.pages: Final = PageStates()
         self.frames: Final = FrameMap(memory)
         self.statistics: Final = PagerStatistics()
@@ -127,7 +132,7 @@ class KernelVmPager:
         self._map_protected: Callable[[int, int], None] | None = None
         self._bring: Callable[[int], object] = _nothing_is_put_off
         self._mmio_pages: Final[dict[int, Hpa]] = {}
-        self._originals: Final = Originals()
+        self.originals: Final = Originals()
         for segment in image.segments:
             self.load_phdr(segment, self.source)
         for region in self.ram:
@@ -142,6 +147,11 @@ class KernelVmPager:
     def entry(self) -> Gpa:
         """The guest-physical address of the kernel's first instruction."""
         return self.image.entry
+
+    @property
+    def waits(self) -> bool:
+        """Loads may have to be awaited."""
+        return isinstance(self.source, AsynchronousSource) or (self.saved is not None and self.saved.waits)
 
     def observe(self, observer: LoadObserver) -> None:
         """Tells `observer` of every load from now on, besides those who are told already."""
@@ -174,10 +184,6 @@ class KernelVmPager:
         """
         self._map_protected, self._bring = map_protected, bring
 
-    def is_mmio_page(self, page: int) -> bool:
-        """It is mapped by `map_mmio_page`."""
-        return page in self._mmio_pages
-
     @property
     def is_loading(self) -> bool:
         """A load is under way."""
@@ -191,6 +197,32 @@ class KernelVmPager:
         """Registers a loader for the page at `gpa`, in place of the one it has. PagerError if it is not Absent."""
         self._check_absent(gpa)
         self.loaders.replace(gpa, loader)
+
+    def restore(self, saved: "SavedMemory") -> None:
+        """From now on, every page holds what it did when it was saved; what was not is as before.
+
+        To be called when everything else is registered: pages with loaders of their own are among those that were saved. PagerError
+        if a page is not Absent; devices' pages are not counted.
+        """
+        for state in (PageState.LOADING, PageState.PRESENT):
+            for run in self.pages.runs(state):
+                for page in run:
+                    if page not in self._mmio_pages:
+                        self._check_absent(Gpa(page))
+        self.loaders.restore(saved)
+        self.saved = saved
+
+    def is_mmio_page(self, gpa: int) -> bool:
+        """Whether the page at `gpa` is one of `map_mmio_page`."""
+        return gpa & _PAGE in self._mmio_pages
+
+    async def occupied(self) -> list[range]:
+        """The pages that hold more than the zeros of RAM; of a snapshot, those that were Present when it was saved."""
+        if self.saved is None:
+            return self.loaders.occupied()
+        from kev.pager.saved import runs_of
+
+        return [run for chunk in self.saved.chunks() for run in runs_of(chunk, await self.saved.present(chunk))]
 
     def map_mmio_page(self, gpa: Gpa, page: Hpa) -> None:
         """Maps a device's page for reading and executing: reads do not exit, writes raise `ReadOnlyPage` in `try_lazy_paging`.
@@ -450,7 +482,7 @@ class KernelVmPager:
             if not await filled:
                 raise self._failed(page)
             for loaded in load.pages:
-                self._originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
+                self.originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
 
     def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
         """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""
@@ -460,8 +492,9 @@ class KernelVmPager:
             if filled is False:
                 raise self._failed(page)
             return filled
-        if not backing.repeatable:
-            self._originals.remember(page, self.memory.page(hpa))
+        if not backing.repeatable or self.waits:
+            for offset in range(0, count * PAGE_SIZE, PAGE_SIZE):
+                self.originals.remember(page + offset, self.memory.page(Hpa(hpa + offset)))
         return True
 
     def _failed(self, page: int) -> PageLoadError:
@@ -526,7 +559,7 @@ class KernelVmPager:
 
     def _save_changes(self, page: int) -> None:
         frame = self.memory.page(self.frames.assign(page))
-        if self._originals.has_changed(page, frame, self._backing(page)):
+        if self.originals.has_changed(page, frame, self._backing(page)):
             self.loaders.replace(Gpa(page), contents(bytes(frame)))
 
     def _empty_frames(self, page: int, count: int = 1) -> None:

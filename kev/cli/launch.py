@@ -1,7 +1,9 @@
 """What `kev run` does, once its command line is read."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
@@ -15,6 +17,7 @@ from kev.spec.machine_spec import MachineSpec
 if TYPE_CHECKING:
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
+    from kev.machine.snapshot_at import SnapshotAt
     from kev.pager.policy import PagingPolicy
 
 RUN_OPTIONS: Final = (
@@ -23,6 +26,15 @@ RUN_OPTIONS: Final = (
     Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
     Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
+    Option("restore", ("--restore",), "Go on from a snapshot, which may be a URL. IMAGE may be one as well.", "FILE"),
+    Option(
+        "snapshot_at",
+        ("--snapshot-at",),
+        "Write a snapshot when the run comes to output:TEXT, symbol:NAME[+OFFSET], instructions:N or hypercall[:NUMBER]; "
+        "or, with key, whenever Ctrl-A s is typed.",
+        "CONDITION FILE",
+        values=2,
+    ),
     Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
     Option("trace_exits", ("--trace-exits",), "Write a line for every exit to stderr.", arity=Arity.FLAG),
     Option("gdb", ("--gdb",), "Let gdb or lldb in, there. With --seed, they may go back in time.", "[HOST:]PORT|unix:PATH"),
@@ -45,7 +57,7 @@ def main(words: Sequence[str]) -> int | None:
 
 def run(given: Mapping[str, Any]) -> int:
     """Launches a guest: `given` has the values of `RUN_OPTIONS`, and `image`. The exit code. KevError."""
-    spec = described(given)
+    spec = described(given if given["restore"] is None else _restoring(given))
     if given["print_spec"]:
         return _print(spec)
     report, trace = given["report"], given["trace"]
@@ -58,11 +70,13 @@ def run(given: Mapping[str, Any]) -> int:
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
     _check_writable(report, trace, given["dump"])
-    dump = _CoreDump(given["dump"])
-    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, dump)
+    dump, snapshot = _CoreDump(given["dump"]), _snapshot_at(given)
+    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, dump, snapshot)
     _write_files(outcome, report, trace)
     _conclude(outcome)
     dump.conclude()
+    if snapshot is not None and snapshot.problem is not None:
+        raise snapshot.problem
     return outcome.exit_code
 
 
@@ -88,16 +102,47 @@ class _CoreDump:
             raise self._error
 
 
+def _restoring(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with the snapshot as its image. KevError if there is another, or if it is no snapshot."""
+    from kev.guests.images import open_image_or_url
+    from kev.pager.source import AsynchronousSource, is_snapshot
+    from kev.snapshot.errors import SnapshotError
+
+    name = given["restore"]
+    if given["image"] is not None:
+        raise SpecError(f"--restore: {name!r} is what is launched: {given['image']!r} cannot be, too")
+    if "://" not in name and os.sep not in name:
+        name = os.path.join(os.curdir, name)  # and no guest's
+    with open_image_or_url(name) as (source, _):
+        if not is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source):
+            raise SnapshotError(f"--restore: {given['restore']!r}: is no snapshot")
+    return {**given, "image": name}
+
+
+def _snapshot_at(given: Mapping[str, Any]) -> "SnapshotAt | None":
+    if given["snapshot_at"] is None:
+        return None
+    if given["gdb"] is not None:
+        raise SpecError("--snapshot-at: not with --gdb, whose stops are the debugger's")
+    from kev.machine.snapshot_at import SnapshotAt
+
+    return SnapshotAt(*given["snapshot_at"])
+
+
 def _print(spec: MachineSpec) -> int:
     from kev.guests.spec_files import resolved
+    from kev.machine.snapshots import of_snapshot
 
-    sys.stdout.write(resolved(spec).to_toml())
+    sys.stdout.write(resolved(of_snapshot(spec)).to_toml())
     return 0
 
 
-def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "RunReport":
+def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump, snapshot: "SnapshotAt | None") -> "RunReport":
     if given["gdb"] is None:
         from kev.machine.api import launch
+
+        if snapshot is not None:
+            launch = partial(launch, snapshot_at=snapshot)
     else:
         launch = _debugged(given["gdb"], wait=bool(given["wait"]))
     output = StandardOutput()
@@ -123,8 +168,6 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
 
 def _debugged(address: str, *, wait: bool) -> "Callable[..., RunReport]":
     """A `launch` that lets debuggers in."""
-    from functools import partial
-
     from kev.gdb.launch import debug
 
     def tell(place: str) -> None:

@@ -42,6 +42,8 @@ class Player:
         self.reversible: Final = self.machine.seed is not None
         """The run can be repeated."""
         self.history: Final = History(self.machine.scheduler, kept=self.reversible)
+        self.retired_before: Final = tuple(vcpu.state.instructions for vcpu in self.machine.vm.vcpus)
+        """How many instructions each vCPU had retired at the beginning: none, but of a machine that goes on from a snapshot."""
         self._expects_input = False
         self._happened = 0
         self._activity = trio.Event()
@@ -54,8 +56,11 @@ class Player:
     async def begin(self) -> None:
         """Does what comes before the first instruction, so that the vCPU can be looked at."""
         await self.machine.policy.before_run()
-        self.machine.vm.start_up()
-        self.machine.vm.clock.stop()
+        vm = self.machine.vm
+        for vcpu in vm.vcpus:
+            await vm.load_page(vcpu)  # it may have been saved while it waited for one
+        vm.start_up()
+        vm.clock.stop()
 
     async def advance(self) -> Step:
         """One step of the machine, and what has to be waited for before the next."""

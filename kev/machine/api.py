@@ -19,7 +19,7 @@ from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
 from kev.pager.policy import PagingPolicy
-from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
+from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource, is_snapshot
 from kev.spec.errors import SpecError, refusal
 from kev.spec.files import DiskFile, ModuleFile
 from kev.spec.machine_spec import MachineSpec
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from kev.machine.family import Built
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
+    from kev.machine.snapshot_at import SnapshotAt
+    from kev.machine.snapshots import SavedMachine
     from kev.observe.timeline import Timeline
     from kev.spec.wishes import Wishes
 
@@ -54,13 +56,15 @@ def launch(
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     at_end: "Callable[[Machine], object] | None" = None,
+    snapshot_at: "SnapshotAt | None" = None,
     **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
-    (an object with `name`, `size` and `read_into`). `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is
-    like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
+    (an object with `name`, `size` and `read_into`); if that is a snapshot, the machine that was saved goes on. `wishes` are the
+    keywords of `kev.MachineSpec`, and say what the machine is like; what is not said is as the guest wants it, or else 256 MiB, one
+    vCPU, no disk, the protocol that the image is made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
     - `modules`: files, or pairs of a file and its text. `disks`: files, or pairs of a file and "svirtb", "virtio", "virtio-pci" or
@@ -76,6 +80,7 @@ def launch(
     whatever looks wrong with how the image is booted, before it runs. Input for COM1 is read
     from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
     is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
+    `snapshot_at` writes a snapshot on the way.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -95,6 +100,8 @@ def launch(
             from kev.machine.event_log import ExitTrace
 
             machine.observe(ExitTrace(trace_exits))
+        if snapshot_at is not None:
+            snapshot_at.arm(machine)
         return run(
             machine,
             timeout=wanted.spec.timeout,
@@ -156,11 +163,17 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
     """
     with ExitStack() as files:
         source, guest = files.enter_context(_image(wanted))
-        spec = wanted.spec.resolved(None if guest is None else guest.spec)
+        slowed = partial(_slowed, wanted.spec.source_latency)
+        spec, saved = wanted.spec, None
+        if guest is None and is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source):
+            from kev.machine.snapshots import restored
+
+            spec, source, guest, saved = files.enter_context(restored(spec, source, slowed))
+        spec = spec.resolved(None if guest is None else guest.spec)
         assert spec.paging is not None
-        image = source if spec.source_latency is None else _slowed(source, spec.source_latency)
         modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest)))
-        build = partial(_built, spec, image, guest, BootOptions(command_line=spec.command_line or "", modules=modules))
+        boot = BootOptions(command_line=spec.command_line or "", modules=modules)
+        build = partial(_built, spec, slowed(source), guest, boot, saved)
         machine = build(
             files,
             logs=logs,
@@ -169,6 +182,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
             warn=warn,
         )
         machine.build_alike = partial(_built_alike, build, machine.vm.boot_time)
+        machine.spec = spec if spec.image else None
         machine.name_places()
         files.callback(machine.close)
         yield machine
@@ -179,6 +193,7 @@ def _built(
     image: _Source | AsynchronousSource,
     guest: Guest | None,
     boot: BootOptions,
+    saved: "SavedMachine | None",
     files: ExitStack,
     boot_time: int | None = None,
     **others: Any,
@@ -201,6 +216,7 @@ def _built(
         abi=spec.abi,
         seed=spec.seed,
         engines=_ENGINES,
+        saved=saved,
         **others,
     )
 
@@ -217,7 +233,9 @@ def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest
     return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
 
 
-def _slowed(source: _Source, latency: str) -> AsynchronousSource:
+def _slowed(latency: str | None, source: _Source) -> _Source:
+    if latency is None:
+        return source
     from kev.pager.slow_source import SlowSource
     from kev.spec.source_latency import parse_source_latency
 

@@ -132,6 +132,16 @@ class BlockingMachine:
         """Writes an ELF core file of the guest."""
         self._call(lambda: self._machine.dump(file))
 
+    def snapshot(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        parent: str | os.PathLike[str] | None = None,
+        compress: bool = False,
+    ) -> None:
+        """Writes the machine to a file that a machine can go on from."""
+        self._await(lambda: self._machine.snapshot(file, parent=parent, compress=compress))
+
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""
         return self._call(self._machine.report)

@@ -201,7 +201,11 @@ class ForkedMachine(Machine):
             body = self._body = self._family.take_body(self._at_rest)
             self.scheduler.load(self._at_rest.scheduler)
             vm = body.vm
-            self._subscriptions = [vm.console.output.subscribe(tell) for tell in (self.output.append, self._note_news)]
+            self._subscriptions = [
+                vm.console.output.subscribe(self.output.append),
+                vm.console.output.subscribe(self._note_news),
+                vm.interrupts.urgent.subscribe(self.scheduler.prefer),
+            ]
             for observer in self._observers:
                 vm.observe(observer)
             if self._names_places:

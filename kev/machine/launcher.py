@@ -29,6 +29,7 @@ from kev.pager.source import AsynchronousSource, SynchronousSource
 if TYPE_CHECKING:
     from kev.dev.block_device import BlockBackend
     from kev.machine.run_report import RunReport
+    from kev.machine.snapshots import SavedMachine
     from kev.observe.timeline import Timeline
 
 DEFAULT_MEMORY: Final = 256 << 20
@@ -52,6 +53,7 @@ def prepare(
     output: Callable[[bytes], object] | None = None,
     warn: Callable[[str], object] | None = None,
     engines: EngineFactory | None = None,
+    saved: "SavedMachine | None" = None,
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
@@ -59,13 +61,15 @@ def prepare(
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
     chooses the schedule, and time is derived from instructions. `output` is given what the guest prints, `warn` a line
-    for whatever looks wrong with how the image is booted. The machine's
-    engine is one of `engines`, by default one of its own. KevError for whatever is wrong with the image or the wishes.
+    for whatever looks wrong with how the image is booted. The machine's engine is one of `engines`, by default one of its own.
+    `saved` is what was saved of a machine like it, and goes on. KevError for whatever is wrong with the image or the wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
     if seed is not None:
         options = options._replace(virtual_time=True, boot_time=0)
+    if saved is not None:
+        options = options._replace(boot_time=saved.boot_time)
     policy = policy or PagingPolicy()
     ram_kib = memory >> 10
     kernel, detection = open_detected(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
@@ -82,6 +86,8 @@ def prepare(
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
     random = None if options.virtual_time else os.urandom
     entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options), random=random))
+    if saved is not None:
+        pager.restore(saved.memory)
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
@@ -100,7 +106,10 @@ def prepare(
 
         watch(vm, timeline)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
-    return Machine(vm, source.name, times, policy, timeline, seed)
+    machine = Machine(vm, source.name, times, policy, timeline, seed)
+    if saved is not None:
+        saved.load(machine)
+    return machine
 
 
 def _disk(source: SynchronousSource) -> "BlockBackend":
@@ -150,7 +159,7 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
 
 def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, signals: Sequence[int]) -> None:
     vm = machine.vm
-    started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
+    started = not vm.pager.waits and machine.seed is None
     if started:
         _run_without_waiting(machine.policy.before_run())
         _run_head_start(machine)

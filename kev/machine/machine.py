@@ -25,7 +25,7 @@ from kev.subscribers import Subscribers
 if TYPE_CHECKING:
     import os
     import re
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from kev.machine.dying import PostMortem
     from kev.machine.family import Built, Rest
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kev.pager.pages import PageState
     from kev.pager.symbols import Symbol
     from kev.postmortem.death import Death
+    from kev.spec.machine_spec import MachineSpec
 
 T = TypeVar("T")
 
@@ -83,9 +84,11 @@ class Machine:
         self._vm = vm
         self.image: Final = image
         """What the image is called in messages."""
+        self.spec: MachineSpec | None = None
+        """What it was made as, if that is written down: what a snapshot of it says."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
-        self.scheduler: Final = self._make_scheduler()
+        self.scheduler: Final[RunScheduler] = FreeScheduler() if seed is None else SeededScheduler(seed)
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""
@@ -107,7 +110,9 @@ class Machine:
         self._closed = False
         self._news: Any = None
         self._accesses: Final[set[Any]] = set()
-        """The cancel scopes of reads and writes that wait for pages."""
+        """The cancel scopes of reads, writes and snapshots that wait for pages."""
+        self._saving: Any = None
+        """While a snapshot is written for which the machine stands still."""
         self._no_accesses: Any = None
         self.build_alike: Callable[[], Built] | None = None
         """Builds another machine that is as this one was when it was new."""
@@ -115,20 +120,13 @@ class Machine:
         """What its forks need, if it can have any."""
         if vm is not None:
             vm.console.output.subscribe(self._note_news)
+            vm.interrupts.urgent.subscribe(self.scheduler.prefer)
 
     @property
     def vm(self) -> Vm:
         """Its parts."""
         assert self._vm is not None
         return self._vm
-
-    def _make_scheduler(self) -> RunScheduler:
-        """The one that its seed, or that it has none, asks for."""
-        if self.seed is not None:
-            return SeededScheduler(self.seed)
-        scheduler = FreeScheduler()
-        self.vm.interrupts.urgent.subscribe(scheduler.prefer)
-        return scheduler
 
     # Its life.
 
@@ -178,10 +176,12 @@ class Machine:
 
     async def pause(self) -> None:
         """No vCPU runs from now on, and no time passes for the guest. MachineError if the run has ended."""
+        await self._until_saved()
         self._running().pause()
 
     async def resume(self) -> None:
         """Goes on after `pause`. MachineError if the run has ended."""
+        await self._until_saved()
         self._running().resume()
 
     async def stop(self) -> None:
@@ -409,6 +409,41 @@ class Machine:
         self.vm.start_up()
         self.post_mortem.dump(file, self.ending or Ending.running())
 
+    async def snapshot(
+        self,
+        file: "str | os.PathLike[str]",
+        *,
+        parent: "str | os.PathLike[str] | None" = None,
+        compress: bool = False,
+    ) -> None:
+        """Writes the machine to a file that a machine can go on from: `kev.start(file)`. It stands still meanwhile.
+
+        `parent` names another snapshot: what it has of the machine's pages is left out, and it is needed from now on. `compress`:
+        pages are compressed by zstd. The file is there as a whole or not at all, and on the disk when this returns. SnapshotError
+        if it cannot be written; MachineError if the run has ended.
+        """
+        import trio
+
+        from kev.machine.snapshots import write_snapshot
+
+        await self._until_saved()
+        self._check_open("nothing to save")
+        if self.state is MachineState.ENDED:
+            raise MachineError(f"{self.image}: the run has ended: nothing could go on from a snapshot of it")
+        running = self.runtime if self.state is not MachineState.PAUSED else None
+        self._saving = saved = trio.Event()
+        if running is not None:
+            running.pause()
+        try:
+            writer = await self._awaited("nothing to save", write_snapshot(self, file, parent, compress))
+        finally:
+            if running is not None:
+                running.resume()
+            self._saving = None
+            saved.set()
+        with writer:
+            await trio.to_thread.run_sync(writer.commit)
+
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""
         from kev.machine.run_report import RunReport
@@ -458,18 +493,26 @@ class Machine:
 
     async def _load(self, gpa: Gpa) -> None:
         """Returns when the page is there, or the machine is about to be closed."""
+        await self._awaited("no memory left", self.vm.pager.load_page(gpa))
+
+    async def _awaited(self, lacking: str, access: "Awaitable[T]") -> T:
+        """What `access` comes to, which waits for pages. MachineError if the machine is about to be closed before."""
         import trio
 
         with trio.CancelScope() as scope:
             self._accesses.add(scope)
             try:
-                await self.vm.pager.load_page(gpa)
+                return await access
             finally:
                 self._accesses.remove(scope)
                 if self._no_accesses is not None and not self._accesses:
                     self._no_accesses.set()
-        if scope.cancelled_caught:
-            raise self._closed_error("no memory left")
+        raise self._closed_error(lacking)
+
+    async def _until_saved(self) -> None:
+        """Returns when no snapshot is being written for which the machine stands still: at once, if none is."""
+        while self._saving is not None:
+            await self._saving.wait()
 
     @property
     def _is_over(self) -> bool:
