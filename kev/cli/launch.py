@@ -190,5 +190,11 @@ def _conclude(outcome: "RunReport") -> None:
         f"kev: loaded {outcome.pages_loaded:,} of {outcome.ram_pages:,} pages ({outcome.image_pages:,} in the image){first}, "
         f"ended after {outcome.run_ms:.0f} ms\n"
     )
+    if outcome.unanswered is not None:
+        accesses, pages, ranges = outcome.unanswered.values()
+        sys.stderr.write(
+            f"kev: {accesses:,} accesses to {pages:,} pages without memory or a device, the lowest at {ranges[0].partition('-')[0]}: "
+            "they read ones, and wrote nothing; --strict-memory ends the run there\n"
+        )
     if "missed" in outcome.paging:
         sys.stderr.write(f"kev: {outcome.paging['missed']:,} of them were not in the recorded working set\n")

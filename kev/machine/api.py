@@ -66,7 +66,8 @@ def launch(
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
       and load into the report.
-    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
+    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
+      addresses without memory or a device, end the run instead of reading all ones.
 
     `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
     ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
@@ -163,6 +164,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
                 vcpus=spec.vcpus,
                 lenient_msr=bool(spec.lenient_msr),
                 strict_ports=bool(spec.strict_ports),
+                strict_memory=bool(spec.strict_memory),
                 drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
             ),
             boot=BootOptions(

@@ -48,6 +48,8 @@ class MachineOptions(NamedTuple):
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
     """An access to a port without a device ends the run, instead of reading all ones."""
+    strict_memory: bool = False
+    """An access to an address without memory or a device ends the run, instead of reading all ones."""
     drives: tuple[Drive, ...] = ()
     """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
@@ -78,7 +80,12 @@ class VmBuilder:
         self._counters = TimeStampCounters(options.vcpus, self._clock)
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
-        self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
+        self._buses = Buses(
+            PortBus(strict=options.strict_ports),
+            MsrBus(lenient=options.lenient_msr),
+            MmioBus(strict=options.strict_memory),
+            PciBus(),
+        )
         self._memory = PagedMemory(pager, self._buses.mmio, space.table.translate, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped.subscribe(self._engine.invalidate)

@@ -15,7 +15,7 @@ from kev.pager.kernel import KernelVmPager
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_devices", "_pager", "_translate", "_view", "_written")
+    __slots__ = ("_devices", "_end", "_pager", "_translate", "_view", "_written")
 
     def __init__(
         self, pager: KernelVmPager, devices: MmioBus, translate: Callable[[int], Hpa | None], written: Callable[[int], None]
@@ -27,6 +27,8 @@ class PagedMemory:
         self._pager: Final = pager
         self._devices: Final = devices
         self._translate: Final = translate
+        self._end: Final = pager.memory.size
+        """Behind all memory: what is mapped to windows lies there."""
         self._view: Final = pager.memory.view
         self._written: Final = written
 
@@ -38,13 +40,13 @@ class PagedMemory:
 
     def read(self, gpa: Gpa, length: int) -> bytes:
         hpa = self._translate(gpa)
-        if hpa is not None and (gpa & PAGE_MASK) + length <= PAGE_SIZE and gpa >> PAGE_SHIFT not in self._devices.devices:
+        if hpa is not None and self._is_one_page_of_memory(gpa, hpa, length):
             return bytes(self._view[hpa : hpa + length])
         return b"".join(self._view[start:end] for start, end in self._spans(gpa, length, Access.READ))
 
     def write(self, gpa: Gpa, data: bytes) -> None:
         hpa, length = self._translate(gpa), len(data)
-        if hpa is not None and (gpa & PAGE_MASK) + length <= PAGE_SIZE and gpa >> PAGE_SHIFT not in self._devices.devices:
+        if hpa is not None and self._is_one_page_of_memory(gpa, hpa, length):
             self._view[hpa : hpa + length] = data
             self._written(hpa)
             return
@@ -53,6 +55,10 @@ class PagedMemory:
             self._view[start:end] = data[done : done + end - start]
             self._written(start)
             done += end - start
+
+    def _is_one_page_of_memory(self, gpa: Gpa, hpa: Hpa, length: int) -> bool:
+        in_page = (gpa & PAGE_MASK) + length <= PAGE_SIZE
+        return in_page and hpa < self._end and gpa >> PAGE_SHIFT not in self._devices.devices
 
     def read_virtual(self, registers: PagingRegisters, gva: Gva, length: int) -> bytes:
         """The bytes at a guest-virtual address, permissions aside. DeviceError where the guest maps nothing."""

@@ -334,6 +334,7 @@ class Machine:
             phases=self.times.phases(vm.first_instruction, vm.console.first_output, self._ended or time.perf_counter()),
             output=bytes(self.output),
             screen=self._screen if self._ended is not None else vm.screen.text,
+            unanswered=None if (nothing := vm.buses.mmio.unanswered) is None else nothing.describe(),
             timeline=None if timeline is None else self._described(timeline),
             death=self._death,
         )

@@ -100,6 +100,10 @@ FIELDS: Final = (
         "strict_ports", values.boolean, ("--strict-ports",), arity=Arity.FLAG,
         help="Ports without a device end the run instead of reading all ones.",
     ),
+    Field(
+        "strict_memory", values.boolean, ("--strict-memory",), arity=Arity.FLAG,
+        help="Addresses without memory or a device end the run instead of reading all ones.",
+    ),
 )  # fmt: skip
 """Of all fields but the image, in the order in which they are listed."""
 

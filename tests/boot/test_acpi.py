@@ -13,7 +13,7 @@ from kev.dev.interrupts.irq import SOURCE_OVERRIDES
 from tests.boot.images import elf, multiboot1_header
 from tests.boot.machine import Booted
 
-BASE = 0xE0000
+BASE = 0xF2000
 VIRTIO = VirtioTransport(range(0xD0000000, 0xD0001000), 10)
 
 

@@ -27,7 +27,7 @@ from tests.machine.code import SPIN
 from tests.pager.elf import HEADER_SIZE, PROGRAM_HEADER_SIZE, ElfSymbol, add_symbols, build_elf
 
 GREETING = b"gKeOS, a KeOS-style guest kernel\n"
-ACPI_TABLES = Gpa(0xE0000)
+ACPI_TABLES = Gpa(0xF2000)
 HELLO = b"Hello guest os!\n"
 
 
