@@ -192,8 +192,9 @@ def _conclude(outcome: "RunReport") -> None:
     )
     if outcome.unanswered is not None:
         accesses, pages, ranges = outcome.unanswered.values()
+        lowest = ranges[0].partition("-")[0]
         sys.stderr.write(
-            f"kev: {accesses:,} accesses to {pages:,} pages without memory or a device, the lowest at {ranges[0].partition('-')[0]}: "
+            f"kev: {accesses:,} accesses to {pages:,} pages without memory or a device, the lowest at {lowest}: "
             "they read ones, and wrote nothing; --strict-memory ends the run there\n"
         )
     if "missed" in outcome.paging:

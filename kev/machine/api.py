@@ -70,9 +70,10 @@ def launch(
       addresses without memory or a device, end the run instead of reading all ones.
 
     `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
-    ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
-    from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
-    is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
+    ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input is read from
+    `input_descriptor`: for COM1, or with `keyboard` for the keyboard. `interrupt_ends`: Ctrl-C is an `Ending` like others; without
+    it, a KeyboardInterrupt when the machine is closed. `at_end` is given the machine when the run has ended, before it is closed:
+    the last chance to look into it.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -165,6 +166,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
                 lenient_msr=bool(spec.lenient_msr),
                 strict_ports=bool(spec.strict_ports),
                 strict_memory=bool(spec.strict_memory),
+                keyboard=bool(spec.keyboard),
                 drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
             ),
             boot=BootOptions(

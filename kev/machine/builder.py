@@ -50,6 +50,8 @@ class MachineOptions(NamedTuple):
     """An access to a port without a device ends the run, instead of reading all ones."""
     strict_memory: bool = False
     """An access to an address without memory or a device ends the run, instead of reading all ones."""
+    keyboard: bool = False
+    """Input is typed on the keyboard, not on COM1's line."""
     drives: tuple[Drive, ...] = ()
     """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
@@ -109,7 +111,7 @@ class VmBuilder:
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
-        vm.com1 = attach_platform(devices, machine, self._controllers)
+        vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
         disks.attach(devices, machine, self._controllers, self._map_readable)
         self._connect(vm, self._attach_abi(devices, machine))
         vm.devices = devices

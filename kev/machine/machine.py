@@ -206,11 +206,11 @@ class Machine:
         return data or self.output.since(position)
 
     def send(self, data: str | bytes) -> None:
-        """Types `data` on COM1's line. MachineError if the run has ended."""
+        """Types `data` on COM1's line, or on the keyboard. MachineError if the run has ended."""
         if self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: {data!r} cannot be sent: the run has ended")
-        assert self.vm.com1 is not None
-        self.vm.com1.receive(data.encode() if isinstance(data, str) else data)
+        assert self.vm.input_line is not None
+        self.vm.input_line.receive(data.encode() if isinstance(data, str) else data)
         self._note_activity()
 
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:

@@ -34,7 +34,7 @@ class RunReport(NamedTuple):
     screen: str = ""
     """What stands in the memory of a VGA's text mode at the end (`kev.dev.display.screen`)."""
     unanswered: dict[str, Any] | None = None
-    """`accesses` to addresses without memory or a device, how many `pages` those are, and their `ranges`; None if there was none."""
+    """`accesses` to addresses without memory or a device, how many `pages` those are, and their `ranges`; None without any."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.observe.timeline_json`), if it was asked for."""
 

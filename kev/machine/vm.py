@@ -14,7 +14,6 @@ from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
-from kev.dev.serial.uart16550 import SerialPort
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
@@ -35,6 +34,7 @@ from kev.exits import (
 from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
+from kev.machine.input_line import InputLine
 from kev.machine.interrupts import Interrupts
 from kev.machine.schedule import Scheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
@@ -117,8 +117,8 @@ class Vm:
         """Told of every HLT with interrupts off."""
         self.devices: Devices
         """All of them, when the machine is built."""
-        self.com1: SerialPort | None = None
-        """Where input goes."""
+        self.input_line: InputLine | None = None
+        """Where input goes: COM1, or the keyboard."""
         self.expects_input = False
         """Input may still come and raise an interrupt."""
         self.first_instruction: float | None = None

@@ -48,6 +48,8 @@ class _Fields(NamedTuple):
     """Ports without a device end the run instead of reading all ones."""
     strict_memory: bool | None = None
     """Addresses without memory or a device end the run instead of reading all ones."""
+    keyboard: bool | None = None
+    """Input is typed on the keyboard instead of on COM1's line."""
 
 
 class MachineSpec(_Fields):
@@ -188,6 +190,7 @@ DEFAULTS: Final = MachineSpec._of(
         "lenient_msr": False,
         "strict_ports": False,
         "strict_memory": False,
+        "keyboard": False,
     }
 )
 """The machine of a guest that says nothing about it."""

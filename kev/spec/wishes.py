@@ -28,6 +28,7 @@ class MachineWishes(TypedDict, total=False):
     lenient_msr: bool | None
     strict_ports: bool | None
     strict_memory: bool | None
+    keyboard: bool | None
 
 
 class Wishes(MachineWishes, total=False):

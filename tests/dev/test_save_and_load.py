@@ -205,7 +205,7 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
     "IDE, writing": Kind(
         lambda rig: [IdeChannel.built_for(rig.machine)], start=writes_to(0x1F6, 0xF0) + writes_to(0x1F2, 4) + writes_to(0x1F7, 0xC5)
     ),
-    "KeyboardController": Kind(lambda rig: [KeyboardController.built_for(rig.machine)], (0x20, 0xD0, 0xAA), KEYBOARD),
+    "KeyboardController": Kind(lambda rig: [KeyboardController.built_for(rig.machine)], (0x20, 0xD0, 0xAA), KEYBOARD, ("receive",)),
     "kvmclock": Kind(kvmclock, (0x8001, 0x9001, 0x9000), COUNTERS),
     "PcTestDevice": Kind(lambda rig: [PcTestDevice.built_for(rig.machine), PcTestMemory()]),
     "AcpiPowerOff": Kind(lambda rig: [AcpiPowerOff.built_for(rig.machine)], (0x2000, 0x0121)),

@@ -38,4 +38,5 @@ SPECS = st.builds(
     lenient_msr=_FLAG,
     strict_ports=_FLAG,
     strict_memory=_FLAG,
+    keyboard=_FLAG,
 )

@@ -22,7 +22,7 @@ class PageBackedDevice(MmioDevice, Protocol):
 
 
 class UnhandledMmio(KevError):
-    """An access to a guest-physical address that no device answers, on a strict machine; or an instruction fetch from a device's page."""
+    """An access to a guest-physical address that no device answers, on a strict machine; or a fetch from a device's."""
 
 
 _RANGES_DESCRIBED: Final = 64
