@@ -38,6 +38,13 @@ class VirtioTransport(NamedTuple):
     """The I/O APIC's input."""
 
 
+class PciRoot(NamedTuple):
+    """PCI bus 0."""
+
+    interrupt: int
+    """The I/O APIC's input that pin A of all devices leads to."""
+
+
 class BootOptions(NamedTuple):
     """What a kernel is told when it is entered."""
 
@@ -46,7 +53,9 @@ class BootOptions(NamedTuple):
     vcpus: int = 1
     """How many processors the tables of the firmware list."""
     virtio: tuple[VirtioTransport, ...] = ()
-    """The virtio devices that they list."""
+    """The virtio devices over MMIO that they list."""
+    pci: PciRoot | None = None
+    """The PCI bus, if there is something on it."""
     boot_loader_name: str = f"kev {__version__}"
 
 

@@ -31,7 +31,7 @@ def _install(pager: KernelVmPager, addresses: range, generate: Callable[[], byte
 def _acpi_tables(options: BootOptions) -> bytes:
     from kev.boot.acpi import acpi_tables
 
-    return acpi_tables(Gpa(ACPI_TABLES.start), options.vcpus, options.virtio)
+    return acpi_tables(Gpa(ACPI_TABLES.start), options.vcpus, options.virtio, options.pci)
 
 
 def _mp_table(vcpus: int) -> bytes:

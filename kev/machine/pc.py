@@ -12,7 +12,7 @@ from kev.machine.input_line import InputLine
 
 SELDOM_USED: Final = (
     "kev.dev.chipset.delay:DelayPorts",
-    "kev.dev.chipset.poweroff:AcpiPowerOff",
+    "kev.dev.chipset.poweroff:AcpiPowerManagement",
     "kev.dev.debug.debug_exit:DebugExit",
     "kev.dev.clocks.pit8254:Pit8254",
     "kev.dev.chipset.keyboard:KeyboardController",

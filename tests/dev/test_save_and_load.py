@@ -14,7 +14,7 @@ from kev.addressing import Gpa
 from kev.dev.base import Device
 from kev.dev.chipset.fw_cfg import FirmwareConfiguration
 from kev.dev.chipset.keyboard import KeyboardController
-from kev.dev.chipset.poweroff import AcpiPowerOff, BochsShutdown
+from kev.dev.chipset.poweroff import AcpiPowerManagement, BochsShutdown
 from kev.dev.chipset.processor import ProcessorMsrs
 from kev.dev.chipset.system_control import SystemControlPort
 from kev.dev.clocks.kvmclock import KvmClock
@@ -208,7 +208,7 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
     "KeyboardController": Kind(lambda rig: [KeyboardController.built_for(rig.machine)], (0x20, 0xD0, 0xAA), KEYBOARD, ("receive",)),
     "kvmclock": Kind(kvmclock, (0x8001, 0x9001, 0x9000), COUNTERS),
     "PcTestDevice": Kind(lambda rig: [PcTestDevice.built_for(rig.machine), PcTestMemory()]),
-    "AcpiPowerOff": Kind(lambda rig: [AcpiPowerOff.built_for(rig.machine)], (0x2000, 0x0121)),
+    "AcpiPowerManagement": Kind(lambda rig: [AcpiPowerManagement.built_for(rig.machine)], (0x2000, 0x0121)),
     "printer": Kind(lambda rig: [Printer(rig.ram, rig.output.write)], moves=words(0xCAFE_0000, (0, 8, 16), (0, 16, HEADER))),
     "Rtc": Kind(lambda rig: [Rtc.built_for(rig.machine)], moves=indexed(0x70, 0x71, RTC, RTC_VALUES)),
     "svirtb": Kind(svirtb, moves=words(SimpleVirtioBlock.gpa, range(0, 24, 4), (0, 1, 2, 8, DESCRIPTORS))),
