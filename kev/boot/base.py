@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
+from kev.dev.display.framebuffer import VideoMode
 from kev.engine.base import EntryState
 from kev.errors import KevError
 from kev.pager.image import KernelImage
@@ -68,6 +69,8 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    video_mode: VideoMode | None = None
+    """What the kernel draws into; None if there is but text."""
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
 

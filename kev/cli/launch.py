@@ -22,6 +22,7 @@ RUN_OPTIONS: Final = (
     PRINT_SPEC,
     Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
     Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
+    Option("screenshot", ("--screenshot",), "Write a picture of what the guest shows at the end.", "FILE.png"),
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
     Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
     Option("trace_exits", ("--trace-exits",), "Write a line for every exit to stderr.", arity=Arity.FLAG),
@@ -57,35 +58,42 @@ def run(given: Mapping[str, Any]) -> int:
         from kev import log
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
-    _check_writable(report, trace, given["dump"])
-    dump = _CoreDump(given["dump"])
-    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, dump)
+    _check_writable(report, trace, given["dump"], given["screenshot"])
+    files = _FilesOfTheEnd(given["dump"], given["screenshot"])
+    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, files)
     _write_files(outcome, report, trace)
     _conclude(outcome)
-    dump.conclude()
+    files.conclude()
     return outcome.exit_code
 
 
-class _CoreDump:
-    """Dumps a machine whose guest has not ended itself. If that fails, it is said when everything else is."""
+class _FilesOfTheEnd:
+    """Dumps a machine whose guest has not ended itself, and takes a picture of any. If that fails, it is said at the very end."""
 
-    def __init__(self, file: str | None) -> None:
-        self._file = file
-        self._error: KevError | None = None
+    def __init__(self, dump: str | None, screenshot: str | None) -> None:
+        self._dump = dump
+        self._screenshot = screenshot
+        self._errors: list[KevError] = []
 
     def __call__(self, machine: "Machine") -> None:
         ending = machine.ending
-        if self._file is None or ending is None or ending.kind is EndingKind.EXITED:
-            return
+        if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
+            self._try(lambda file: machine.dump(file), self._dump)
+        if self._screenshot is not None:
+            from kev.observe.output import write_bytes
+
+            self._try(lambda file: write_bytes(file, machine.screenshot()), self._screenshot)
+
+    def _try(self, write: "Callable[[str], None]", file: str) -> None:
         try:
-            machine.dump(self._file)
+            write(file)
         except KevError as error:
-            self._error = error
+            self._errors.append(error)
 
     def conclude(self) -> None:
-        """Raises what the dump failed with, if it did."""
-        if self._error is not None:
-            raise self._error
+        """Raises the first error, if there was one."""
+        if self._errors:
+            raise self._errors[0]
 
 
 def _print(spec: MachineSpec) -> int:
@@ -95,7 +103,7 @@ def _print(spec: MachineSpec) -> int:
     return 0
 
 
-def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "RunReport":
+def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd) -> "RunReport":
     if given["gdb"] is None:
         from kev.machine.api import launch
     else:
@@ -110,7 +118,7 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
         trace_exits=_write_line if given["trace_exits"] else None,
         input_descriptor=_standard_input(),
         interrupt_ends=True,
-        at_end=dump,
+        at_end=at_end,
     )
     if report.first_output_ms is None and report.screen:
         # What only a screen would have shown.

@@ -79,6 +79,10 @@ def prepare(
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
+    if kernel.video_mode is not None:
+        from kev.dev.display.framebuffer import Framebuffer
+
+        vm.framebuffer = Framebuffer(pager, kernel.video_mode)
     if output is not None:
         vm.console.output.subscribe(output)
     if logs or guest_abi.logs:

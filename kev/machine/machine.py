@@ -316,6 +316,17 @@ class Machine:
         self.vm.start_up()
         self.post_mortem.dump(file, self.ending or Ending.running())
 
+    def screenshot(self) -> bytes:
+        """What the guest shows, as a PNG file: its framebuffer, if it has drawn on one, else its text screen.
+
+        MachineError if the machine is closed.
+        """
+        self._check_open("no memory left to show")
+        from kev.dev.display.picture import take_picture
+        from kev.observe.png import png
+
+        return png(*take_picture(self.vm.screen, self.vm.framebuffer))
+
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""
         from kev.machine.run_report import RunReport

@@ -12,6 +12,7 @@ from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
+from kev.dev.display.framebuffer import Framebuffer
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
@@ -102,6 +103,8 @@ class Vm:
         self.controllers: Final = controllers
         self.buses: Final = buses
         self.screen: Final = TextScreen(pager)
+        self.framebuffer: Framebuffer | None = None
+        """What the guest draws into, if it wanted that."""
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None

@@ -14,11 +14,12 @@ from tests.boot.machine import Booted
 from tests.fs.errors import refused
 
 KERNEL = elf(multiboot2_header() + b"\xf4")
-COMMAND_LINE, LOADER_NAME, MODULE, BASIC_MEMORY, MEMORY_MAP, FRAMEBUFFER, SECTIONS, RSDP_1, RSDP_2, LOAD_BASE = (
+COMMAND_LINE, LOADER_NAME, MODULE, BASIC_MEMORY, BOOT_DEVICE, MEMORY_MAP, FRAMEBUFFER, SECTIONS, RSDP_1, RSDP_2, LOAD_BASE = (
     1,
     2,
     3,
     4,
+    5,
     6,
     8,
     9,
@@ -85,11 +86,18 @@ def test_a_kernel_gets_every_tag_that_makes_sense() -> None:
         MODULE,
         MODULE,
         BASIC_MEMORY,
+        BOOT_DEVICE,
         MEMORY_MAP,
+        FRAMEBUFFER,
         SECTIONS,
         RSDP_1,
         RSDP_2,
+        LOAD_BASE,
     ]
+
+
+def test_the_boot_device_is_the_first_hard_disk_and_no_partition_of_it() -> None:
+    assert only(Booted(KERNEL), BOOT_DEVICE).words() == (0x80, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 def test_strings_are_those_that_were_given() -> None:
@@ -194,11 +202,17 @@ class TestHeader:
         with refused(BootError, f"kernel: its Multiboot2 header requires tag {name}, which cannot be given"):
             Booted(elf(multiboot2_header(tag)))
 
-    @pytest.mark.parametrize("tag", [tag2(5, 1024, 768, 32), tag2(4, 0b11), tag2(4, 0b10), tag2(1, MEMORY_MAP, FRAMEBUFFER)])
-    def test_whoever_asks_for_a_display_gets_text_mode(self, tag: bytes) -> None:
+    @pytest.mark.parametrize("tag", [tag2(4, 0b11), tag2(4, 0b10), tag2(1, MEMORY_MAP, FRAMEBUFFER), tag2(6)])
+    def test_whoever_does_not_ask_for_a_framebuffer_gets_text_mode(self, tag: bytes) -> None:
         description = only(Booted(elf(multiboot2_header(tag))), FRAMEBUFFER).data
         assert struct.unpack("<QIIIBB", description[:22]) == (0xB8000, 160, 80, 25, 16, 2)
         assert description[22:] == bytes(2)
+
+    @pytest.mark.parametrize("tags", [(tag2(5, 800, 600, 24),), (tag2(4, 0b01), tag2(5, 800, 600, 24))])
+    def test_whoever_asks_for_a_framebuffer_gets_one(self, tags: tuple[bytes, ...]) -> None:
+        description = only(Booted(elf(multiboot2_header(*tags))), FRAMEBUFFER).data
+        assert struct.unpack("<QIIIBB", description[:22]) == (0xFD000000, 2400, 800, 600, 24, 1)
+        assert description[22:] == bytes(2) + bytes((16, 8, 8, 8, 0, 8))
 
     @pytest.mark.parametrize("tag", [tag2(7), tag2(8, MIB + 8), tag2(9, MIB + 8)])
     def test_what_is_meant_for_efi_firmware_is_ignored(self, tag: bytes) -> None:
@@ -219,7 +233,7 @@ class TestHeader:
         with refused(BootError, f"kernel: its Multiboot2 header requires information of type {kind}, which is not defined"):
             Booted(elf(multiboot2_header(tag2(1, MEMORY_MAP, kind))))
 
-    @pytest.mark.parametrize("kind", [5, 12, 16])
+    @pytest.mark.parametrize("kind", [7, 12, 16])
     def test_information_that_this_machine_does_not_have_can_be_required(self, kind: int) -> None:
         booted = Booted(elf(multiboot2_header(tag2(1, MEMORY_MAP, kind))))
         assert kind not in [tag.type for tag in parse(booted)]
