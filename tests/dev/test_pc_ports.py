@@ -280,7 +280,7 @@ def test_keys_do_not_come_between_a_command_and_its_answer(keyboard: Keyboard) -
     assert keyboard.keys() == [0xFA]
     keyboard.command(0xAD)
     keyboard.send(0xF4)
-    assert keyboard.keys(10) == [0xFA]
+    assert keyboard.replies() == [0xFA]
     keyboard.command(0xAD)
     assert keyboard.keys() == []
     keyboard.command(0xAE)
