@@ -1,6 +1,7 @@
 """What a boot protocol is: a way to load a kernel image, and to enter it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
@@ -57,6 +58,8 @@ class BootOptions(NamedTuple):
     """The virtio devices over MMIO that they list."""
     pci: PciRoot | None = None
     """The PCI bus, if there is something on it."""
+    random: Callable[[int], bytes] | None = None
+    """Makes so many random bytes, for a kernel that asks its boot loader for some; None if it is to have none."""
     boot_loader_name: str = f"kev {__version__}"
 
 
@@ -71,6 +74,8 @@ class BootProtocol(ABC):
     """The same for a command line."""
     video_mode: VideoMode | None = None
     """What the kernel draws into; None if there is but text."""
+    mode: int = 32
+    """16 for real mode, 32 for protected mode without paging, or 64 for long mode: how the kernel is entered."""
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
 
@@ -80,8 +85,11 @@ class BootProtocol(ABC):
 
     @classmethod
     @abstractmethod
-    def detect(cls, file: KernelFile) -> bool:
-        """Whether `file` is made for this protocol. A damaged one may be: `open` says what is wrong with it."""
+    def detect(cls, file: KernelFile) -> str | None:
+        """What says that `file` is made for this protocol, such as "a boot sector"; None if nothing does.
+
+        A damaged image may be: `open` says what is wrong with it.
+        """
 
     @classmethod
     @abstractmethod

@@ -2,14 +2,23 @@
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
+from kev.state import BYTES, FLAG, Fields, State, converted, listed
 from kev.subscribers import Subscribers
 
 _LONGEST_DEBUG_LINE: Final = 4096
 """Bytes that are kept back while no line ends."""
 _LINES_COMPARED: Final = 16
 """A line may come from the other device this many lines later."""
+
+
+def _some_lines(lines: Iterable[bytes] = ()) -> deque[bytes]:
+    return deque(lines, maxlen=_LINES_COMPARED)
+
+
+_LINES: Final = converted(listed(BYTES), list, _some_lines)
 
 
 class Console:
@@ -21,6 +30,17 @@ class Console:
 
     __slots__ = ("_buffer", "_came", "_debug_line", "_debug_lines", "_line", "_lines", "first_output", "output")
 
+    _FIELDS: Final = Fields(
+        {
+            "_buffer": BYTES,
+            "_line": BYTES,
+            "_came": FLAG,
+            "_lines": _LINES,
+            "_debug_line": BYTES,
+            "_debug_lines": _LINES,
+        }
+    )
+
     def __init__(self) -> None:
         self.output: Final[Subscribers[[bytes]]] = Subscribers()
         """Are given what the guest prints."""
@@ -30,10 +50,10 @@ class Console:
         """All of it."""
         self._came = False
         """It has come from the debug console, too."""
-        self._lines: Final[deque[bytes]] = deque(maxlen=_LINES_COMPARED)
+        self._lines = _some_lines()
         """Lines that have come from COM1 only."""
         self._debug_line = bytearray()
-        self._debug_lines: Final[deque[bytes]] = deque(maxlen=_LINES_COMPARED)
+        self._debug_lines = _some_lines()
         """Lines that have come from the debug console only."""
         self.first_output: float | None = None
         """When the first byte came, by `time.perf_counter`."""
@@ -101,6 +121,14 @@ class Console:
         self._debug_lines.append(text)
         self._pass_on()
         self.output(line)
+
+    def save(self) -> State:
+        """What it has not passed on, and what it compares with."""
+        return self._FIELDS.save(self)
+
+    def load(self, state: State) -> None:
+        """StateError if no console can be so."""
+        self._FIELDS.load(self, "console", state)
 
     def _pass_on(self) -> None:
         if self._buffer:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from kev.clock import Clock
-from kev.dev.base import PlainDevice
+from kev.dev.base import DeviceError, PlainDevice
 from kev.dev.surroundings import Surroundings
 from kev.state import Fields, bits, integers
 
@@ -14,8 +14,10 @@ _ENABLE_SHIFT: Final = 16
 _PM1A_CONTROL: Final = 0x604
 _TIMER: Final = range(0x608, 0x60C)
 _PM1A_CONTROL_BOCHS: Final = 0xB004
-_SLEEP_ENABLE: Final = 0x2000
-"""SLP_EN with sleep type 0, which is soft-off here (ACPI 6.5, section 4.8.3.2.1, "PM1 Control Registers")."""
+_SLEEP_ENABLE: Final = 1 << 13
+_SLEEP_TYPE_SHIFT: Final = 10
+_SLEEP_TYPE: Final = 7
+"""SLP_EN and SLP_TYP (ACPI 6.5, section 4.8.3.2.1, "PM1 Control Registers"). Type 0 is soft-off here."""
 
 _TIMER_FREQUENCY: Final = 3_579_545
 _TIMER_BITS: Final = 24
@@ -29,8 +31,9 @@ class AcpiPowerManagement(PlainDevice):
     """ACPI's fixed registers (ACPI 6.5, section 4.8.3): control, where QEMU (0x604) and Bochs (0xb004) have it, events that never
     happen, and the timer, which counts 24 bits at 3.579545 MHz.
 
-    The enable register keeps what is written to it. A word or dword 0x2000 to a control register ends the run with exit code 0;
-    every other value is ignored there.
+    The enable register keeps what is written to it. A word or dword with SLP_EN to a control register ends the run: with exit code
+    0 if its sleep type is soft-off. There is no other sleep state, and a guest that asks for one would wait for ever. All else is
+    ignored there.
     """
 
     name: Final = "ACPI power management"
@@ -72,8 +75,15 @@ class AcpiPowerManagement(PlainDevice):
             shift = 8 * (port - _PM1A_EVENT.start)
             mask = (1 << 8 * size) - 1 << shift >> _ENABLE_SHIFT & 0xFFFF
             self._enabled = self._enabled & ~mask | value << shift >> _ENABLE_SHIFT & mask
-        elif port not in _TIMER and size > 1 and value & 0xFFFF == _SLEEP_ENABLE:
-            self._power_off(0)
+        elif port not in _TIMER and size > 1 and value & _SLEEP_ENABLE:
+            self._sleep(value >> _SLEEP_TYPE_SHIFT & _SLEEP_TYPE)
+
+    def _sleep(self, sleep_type: int) -> None:
+        if sleep_type:
+            raise DeviceError(
+                f"the guest asks for ACPI sleep type {sleep_type} (to suspend): there is no sleep state but soft-off, type 0"
+            )
+        self._power_off(0)
 
 
 class BochsShutdown(PlainDevice):
