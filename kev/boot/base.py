@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
+from kev.dev.display.framebuffer import VideoMode
 from kev.engine.base import EntryState
 from kev.errors import KevError
 from kev.pager.image import KernelImage
@@ -39,6 +40,13 @@ class VirtioTransport(NamedTuple):
     """The I/O APIC's input."""
 
 
+class PciRoot(NamedTuple):
+    """PCI bus 0."""
+
+    interrupt: int
+    """The I/O APIC's input that pin A of all devices leads to."""
+
+
 class BootOptions(NamedTuple):
     """What a kernel is told when it is entered."""
 
@@ -47,7 +55,9 @@ class BootOptions(NamedTuple):
     vcpus: int = 1
     """How many processors the tables of the firmware list."""
     virtio: tuple[VirtioTransport, ...] = ()
-    """The virtio devices that they list."""
+    """The virtio devices over MMIO that they list."""
+    pci: PciRoot | None = None
+    """The PCI bus, if there is something on it."""
     random: Callable[[int], bytes] | None = None
     """Makes so many random bytes, for a kernel that asks its boot loader for some; None if it is to have none."""
     boot_loader_name: str = f"kev {__version__}"
@@ -62,6 +72,8 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    video_mode: VideoMode | None = None
+    """What the kernel draws into; None if there is but text."""
     mode: int = 32
     """16 for real mode, 32 for protected mode without paging, or 64 for long mode: how the kernel is entered."""
     boot_disk: SynchronousSource | None = None

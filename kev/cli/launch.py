@@ -25,6 +25,7 @@ RUN_OPTIONS: Final = (
     PRINT_SPEC,
     Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
     Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
+    Option("screenshot", ("--screenshot",), "Write a picture of what the guest shows at the end.", "FILE.png"),
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
     Option("restore", ("--restore",), "Go on from a snapshot, which may be a URL. IMAGE may be one as well.", "FILE"),
     Option(
@@ -69,37 +70,44 @@ def run(given: Mapping[str, Any]) -> int:
         from kev import log
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
-    _check_writable(report, trace, given["dump"])
-    dump, snapshot = _CoreDump(given["dump"]), _snapshot_at(given)
-    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, dump, snapshot)
+    _check_writable(report, trace, given["dump"], given["screenshot"])
+    files, snapshot = _FilesOfTheEnd(given["dump"], given["screenshot"]), _snapshot_at(given)
+    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, files, snapshot)
     _write_files(outcome, report, trace)
     _conclude(outcome)
-    dump.conclude()
+    files.conclude()
     if snapshot is not None and snapshot.problem is not None:
         raise snapshot.problem
     return outcome.exit_code
 
 
-class _CoreDump:
-    """Dumps a machine whose guest has not ended itself. If that fails, it is said when everything else is."""
+class _FilesOfTheEnd:
+    """Dumps a machine whose guest has not ended itself, and takes a picture of any. If that fails, it is said at the very end."""
 
-    def __init__(self, file: str | None) -> None:
-        self._file = file
-        self._error: KevError | None = None
+    def __init__(self, dump: str | None, screenshot: str | None) -> None:
+        self._dump = dump
+        self._screenshot = screenshot
+        self._errors: list[KevError] = []
 
     def __call__(self, machine: "Machine") -> None:
         ending = machine.ending
-        if self._file is None or ending is None or ending.kind is EndingKind.EXITED:
-            return
+        if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
+            self._try(lambda file: machine.dump(file), self._dump)
+        if self._screenshot is not None:
+            from kev.observe.output import write_bytes
+
+            self._try(lambda file: write_bytes(file, machine.screenshot()), self._screenshot)
+
+    def _try(self, write: "Callable[[str], None]", file: str) -> None:
         try:
-            machine.dump(self._file)
+            write(file)
         except KevError as error:
-            self._error = error
+            self._errors.append(error)
 
     def conclude(self) -> None:
-        """Raises what the dump failed with, if it did."""
-        if self._error is not None:
-            raise self._error
+        """Raises the first error, if there was one."""
+        if self._errors:
+            raise self._errors[0]
 
 
 def _restoring(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -137,7 +145,7 @@ def _print(spec: MachineSpec) -> int:
     return 0
 
 
-def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump, snapshot: "SnapshotAt | None") -> "RunReport":
+def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd, snapshot: "SnapshotAt | None") -> "RunReport":
     if given["gdb"] is None:
         from kev.machine.api import launch
 
@@ -156,7 +164,7 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump, snapsh
         warn=_write_warning,
         input_descriptor=_standard_input(),
         interrupt_ends=True,
-        at_end=dump,
+        at_end=at_end,
     )
     if report.first_output_ms is None and report.screen:
         # What only a screen would have shown.
@@ -238,5 +246,12 @@ def _conclude(outcome: "RunReport") -> None:
         f"kev: loaded {outcome.pages_loaded:,} of {outcome.ram_pages:,} pages ({outcome.image_pages:,} in the image){first}, "
         f"ended after {outcome.run_ms:.0f} ms\n"
     )
+    if outcome.unanswered is not None:
+        accesses, pages, ranges = outcome.unanswered.values()
+        lowest = ranges[0].partition("-")[0]
+        sys.stderr.write(
+            f"kev: {accesses:,} accesses to {pages:,} pages without memory or a device, the lowest at {lowest}: "
+            "they read ones, and wrote nothing; --strict-memory ends the run there\n"
+        )
     if "missed" in outcome.paging:
         sys.stderr.write(f"kev: {outcome.paging['missed']:,} of them were not in the recorded working set\n")

@@ -197,7 +197,10 @@ class Engine(Protocol[State]):
         """Delivers an exception before the vCPU's next instruction."""
 
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
-        """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
+        """A host-physical range, whose accesses become MMIO exits for the guest's range at `gpa`. No instruction is fetched there.
+
+        It is mapped by `kev.page_tables.table.PageTable.map_device_page`. A fetch is an EptViolation of a page that is present.
+        """
 
     def invalidate(self, gpa: Gpa) -> None:
         """The nested mapping of a page was removed or narrowed, or its frame refilled: forget what was cached of it."""

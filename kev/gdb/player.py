@@ -11,7 +11,6 @@ from typing import Final, TypeAlias
 
 import trio
 
-from kev.dev.serial.uart16550 import SerialPort
 from kev.exits import PreemptionTimer
 from kev.gdb.history import History, Moment
 from kev.machine.ending import Ending
@@ -111,7 +110,7 @@ class Player:
         self._note(act)
 
     def receive(self, data: bytes) -> None:
-        """Input for COM1."""
+        """Input for the guest."""
         if self.machine.ending is not None:
             return
 
@@ -125,13 +124,8 @@ class Player:
     @property
     def backlog(self) -> int:
         """Bytes of input that the guest has not taken."""
-        return self._com1.backlog
-
-    @property
-    def _com1(self) -> SerialPort:
-        com1 = self.machine.vm.com1
-        assert com1 is not None
-        return com1
+        assert self.machine.vm.input_line is not None
+        return self.machine.vm.input_line.backlog
 
     def expect_input(self, expected: bool) -> None:
         """Says whether input may still come."""
@@ -157,8 +151,8 @@ class Player:
         machine = self._files.enter_context(self._opener(repeating))
         self._printed = 0
         machine.vm.console.output.subscribe(self._show)
-        assert machine.vm.com1 is not None
-        machine.vm.com1.taken.subscribe(self.taken)
+        assert machine.vm.input_line is not None
+        machine.vm.input_line.taken.subscribe(self.taken)
         return machine
 
     def _show(self, data: bytes) -> None:

@@ -73,13 +73,14 @@ def launch(
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
       and load into the report.
-    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
+    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
+      addresses without memory or a device, end the run instead of reading all ones.
 
     `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
     ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit, `warn` one for
-    whatever looks wrong with how the image is booted, before it runs. Input for COM1 is read
-    from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
-    is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
+    whatever looks wrong with how the image is booted, before it runs. Input is read from `input_descriptor`: for COM1, or with
+    `keyboard` for the keyboard. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the
+    machine is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
     `snapshot_at` writes a snapshot on the way.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
@@ -208,6 +209,8 @@ def _built(
             vcpus=spec.vcpus,
             lenient_msr=bool(spec.lenient_msr),
             strict_ports=bool(spec.strict_ports),
+            strict_memory=bool(spec.strict_memory),
+            keyboard=bool(spec.keyboard),
             drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
             boot_time=boot_time,
         ),

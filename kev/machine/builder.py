@@ -48,6 +48,10 @@ class MachineOptions(NamedTuple):
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
     """An access to a port without a device ends the run, instead of reading all ones."""
+    strict_memory: bool = False
+    """An access to an address without memory or a device ends the run, instead of reading all ones."""
+    keyboard: bool = False
+    """Input is typed on the keyboard, not on COM1's line."""
     drives: tuple[Drive, ...] = ()
     """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
@@ -78,7 +82,12 @@ class VmBuilder:
         self._counters = TimeStampCounters(options.vcpus, self._clock)
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
-        self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
+        self._buses = Buses(
+            PortBus(strict=options.strict_ports),
+            MsrBus(lenient=options.lenient_msr),
+            MmioBus(strict=options.strict_memory),
+            PciBus(),
+        )
         self._memory = PagedMemory(pager, self._buses.mmio, space.table, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped.subscribe(self._engine.invalidate)
@@ -105,7 +114,7 @@ class VmBuilder:
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
         vm.disks_in_place = disks.in_place
-        vm.com1 = attach_platform(devices, machine, self._controllers)
+        vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
         disks.attach(devices, machine, self._controllers, self._map_readable)
         self._connect(vm, self._attach_abi(devices, machine))
         vm.devices = devices

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from kev import log
 from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
-from kev.boot.base import BootOptions, VirtioTransport
+from kev.boot.base import BootOptions, PciRoot, VirtioTransport
 from kev.boot.detection import open_detected
 from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.builder import MachineOptions, VmBuilder
-from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
+from kev.machine.disks import PCI_IRQ, VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.ending import Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
@@ -85,12 +85,17 @@ def prepare(
     space = (engines or engine_named()).reserve(ram_kib)
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
     random = None if options.virtual_time else os.urandom
-    entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options), random=random))
+    told = (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options), pci=_pci(options), random=random)
+    entry = kernel.prepare(pager, told)
     if saved is not None:
         pager.restore(saved.memory)
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
+    if kernel.video_mode is not None:
+        from kev.dev.display.framebuffer import Framebuffer
+
+        vm.framebuffer = Framebuffer(pager, kernel.video_mode)
     if output is not None:
         vm.console.output.subscribe(output)
     if logs or guest_abi.logs:
@@ -120,6 +125,12 @@ def _disk(source: SynchronousSource) -> "BlockBackend":
 
 def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:
     return (_VIRTIO_BLOCK,) if any(drive.kind is DriveKind.VIRTIO for drive in options.drives) else ()
+
+
+def _pci(options: MachineOptions) -> PciRoot | None:
+    on_bus = (DriveKind.VIRTIO_PCI, DriveKind.IDE, DriveKind.IDE_MASTER)
+    there = options.boot_disk is not None or any(drive.kind in on_bus for drive in options.drives)
+    return PciRoot(PCI_IRQ) if there else None
 
 
 def run(

@@ -294,11 +294,11 @@ class Machine:
         return data or self.output.since(position)
 
     def send(self, data: str | bytes) -> None:
-        """Types `data` on COM1's line. MachineError if the run has ended."""
+        """Types `data` on COM1's line, or on the keyboard. MachineError if the run has ended."""
         if self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: {data!r} cannot be sent: the run has ended")
-        assert self.vm.com1 is not None
-        self.vm.com1.receive(data.encode() if isinstance(data, str) else data)
+        assert self.vm.input_line is not None
+        self.vm.input_line.receive(data.encode() if isinstance(data, str) else data)
         self._note_activity()
 
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
@@ -444,6 +444,17 @@ class Machine:
         with writer:
             await trio.to_thread.run_sync(writer.commit)
 
+    def screenshot(self) -> bytes:
+        """What the guest shows, as a PNG file: its framebuffer, if it has drawn on one, else its text screen.
+
+        MachineError if the machine is closed.
+        """
+        self._check_open("no memory left to show")
+        from kev.dev.display.picture import take_picture
+        from kev.observe.png import png
+
+        return png(*take_picture(self.vm.screen, self.vm.framebuffer))
+
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""
         from kev.machine.run_report import RunReport
@@ -462,6 +473,7 @@ class Machine:
             phases=self.times.phases(vm.first_instruction, vm.console.first_output, self._ended or time.perf_counter()),
             output=bytes(self.output),
             screen=self._screen if self._ended is not None else vm.screen.text,
+            unanswered=None if (nothing := vm.buses.mmio.unanswered) is None else nothing.describe(),
             timeline=None if timeline is None else self._described(timeline),
             death=self._death,
         )

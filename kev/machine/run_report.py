@@ -33,6 +33,8 @@ class RunReport(NamedTuple):
     """What the guest printed, if nobody else was given it."""
     screen: str = ""
     """What stands in the memory of a VGA's text mode at the end (`kev.dev.display.screen`)."""
+    unanswered: dict[str, Any] | None = None
+    """`accesses` to addresses without memory or a device, how many `pages` those are, and their `ranges`; None without any."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.observe.timeline_json`), if it was asked for."""
 

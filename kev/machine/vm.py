@@ -12,9 +12,9 @@ from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
+from kev.dev.display.framebuffer import Framebuffer
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
-from kev.dev.serial.uart16550 import SerialPort
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
@@ -35,6 +35,7 @@ from kev.exits import (
 from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
+from kev.machine.input_line import InputLine
 from kev.machine.interrupts import Interrupts
 from kev.machine.schedule import Decision, TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
@@ -127,6 +128,8 @@ class Vm:
         self.buses: Final = buses
         self.windows: Final = windows
         self.screen: Final = TextScreen(pager)
+        self.framebuffer: Framebuffer | None = None
+        """What the guest draws into, if it wanted that."""
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None
@@ -144,8 +147,8 @@ class Vm:
         """All of them, when the machine is built."""
         self.disks_in_place: Sequence[str] = ()
         """The names of disks that are not kept in memory: what is written to them is there for everybody."""
-        self.com1: SerialPort | None = None
-        """Where input goes."""
+        self.input_line: InputLine | None = None
+        """Where input goes: COM1, or the keyboard."""
         self.expects_input = False
         """Input may still come and raise an interrupt."""
         self.first_instruction: float | None = None

@@ -46,7 +46,18 @@ class Leaf(NamedTuple):
 class PageTable:
     """Maps guest-physical pages to host-physical ones. Addresses that are not page-aligned are refused (`UnalignedAddress`)."""
 
-    __slots__ = ("_address_mask", "_leaf_tables", "_page_flags", "_present", "_words", "format", "memory", "root", "tables")
+    __slots__ = (
+        "_address_mask",
+        "_device_flags",
+        "_leaf_tables",
+        "_page_flags",
+        "_present",
+        "_words",
+        "format",
+        "memory",
+        "root",
+        "tables",
+    )
 
     def __init__(self, memory: HostMemory, format: EntryFormat) -> None:
         """An empty table in `memory`, of one page."""
@@ -59,6 +70,7 @@ class PageTable:
         self._words: Final = memory.words
         self._present: Final = format.present
         self._page_flags = tuple(_page_flags(format, permissions) for permissions in range(8))
+        self._device_flags: Final = format.leaf_flags(Permissions.RWX, MemoryType.UC, PageSize.SIZE_4K)
         self._address_mask = ADDRESS_MASK
         self._leaf_tables: Final[dict[int, int]] = {}  # gpa >> 21 -> word index of the level 1 table
 
@@ -88,6 +100,16 @@ class PageTable:
                 raise self._already_mapped(gpa + offset * PAGE_SIZE)
         first = hpa | flags
         self._words[index : index + count] = memoryview(array("Q", range(first, first + count * PAGE_SIZE, PAGE_SIZE)))
+
+    def map_device_page(self, gpa: int, hpa: int) -> None:
+        """Maps one 4 KiB page of uncacheable registers, in place of what is mapped there. All is permitted of it.
+
+        The caller vouches that both addresses are page-aligned and in range.
+        """
+        table = self._leaf_tables.get(gpa >> 21)
+        if table is None:
+            table = self._leaf_table(gpa)
+        self._words[table + (gpa >> 12 & 511)] = hpa | self._device_flags
 
     def map(
         self,

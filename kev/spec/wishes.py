@@ -28,6 +28,8 @@ class MachineWishes(TypedDict, total=False):
     disk: StrPath | Sequence[File] | None
     lenient_msr: bool | None
     strict_ports: bool | None
+    strict_memory: bool | None
+    keyboard: bool | None
 
 
 class Wishes(MachineWishes, total=False):

@@ -29,12 +29,19 @@ class TextScreen:
     @property
     def text(self) -> str:
         """The rows, one below the other, without what is empty to their right and below them."""
-        memory = b"".join(self._block(gpa) for gpa in TEXT_MEMORY[::_BLOCK])
-        first = 2 * self.start % len(memory)
-        cells = (memory + memory)[first : first + ROWS * BYTES_PER_ROW]
-        characters = cells[::2].decode("cp437").translate(_CONTROLS)
+        characters = self._all_cells[::2].decode("cp437").translate(_CONTROLS)
         rows = (characters[row : row + COLUMNS].rstrip() for row in range(0, ROWS * COLUMNS, COLUMNS))
         return "\n".join(rows).rstrip("\n")
+
+    def cells(self, row: int) -> bytes:
+        """The characters of a row, each followed by its colours."""
+        return self._all_cells[row * BYTES_PER_ROW : (row + 1) * BYTES_PER_ROW]
+
+    @property
+    def _all_cells(self) -> bytes:
+        memory = b"".join(self._block(gpa) for gpa in TEXT_MEMORY[::_BLOCK])
+        first = 2 * self.start % len(memory)
+        return (memory + memory)[first : first + ROWS * BYTES_PER_ROW]
 
     def _block(self, gpa: int) -> bytes:
         hpa = self._pager.gpa2hpa(Gpa(gpa))

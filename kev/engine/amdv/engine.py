@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from kev import x86
-from kev.addressing import Gpa, Hpa
+from kev.addressing import PAGE_MASK, TIB, Gpa, Hpa
 from kev.engine.amdv import fpu, layout, libunicorn
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
@@ -28,6 +28,8 @@ from kev.engine.registers import FpuState
 from kev.exits import Access, EptViolation, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
 from kev.page_tables.table import PageTable
 
+_WINDOWS_END: Final = TIB
+"""Where the CPU's physical address space ends: windows of devices grow down from there."""
 _UNLIMITED: Final = 1 << 62
 """Instructions of a slice that is counted for other reasons than to limit it."""
 
@@ -42,11 +44,13 @@ class AmdvEngine:
         """
         memory = host.memory
         self._host = host
+        self._table = table
         self._release = release
         self._closed = False
         self._spoiled = False
         """The guest has left in the host what cannot be taken back."""
-        self._window = memory.size
+        self._window = _WINDOWS_END
+        """The lowest host-physical address of a window."""
         self._vcpus: list[AmdvVcpu] = []
         self._breakpoints: frozenset[int] = frozenset()
         self._watchpoints: tuple[tuple[range, Access], ...] = ()
@@ -117,6 +121,9 @@ class AmdvEngine:
                 if stops is not None:
                     stops.look_again(vcpu)
                 slice.go_on(vcpu, with_event=events.delivering is not None)
+        except EngineError:
+            self._refuse_fetch(vcpu)
+            raise
         finally:
             slice.finish(vcpu)
             if handler is not None:
@@ -126,6 +133,15 @@ class AmdvEngine:
             slice.note_pending(vcpu)
         exit = violation or slice.exit or PreemptionTimer()
         return exit if stops is None else stops.outcome(vcpu, exit)
+
+    def _refuse_fetch(self, vcpu: AmdvVcpu) -> None:
+        """If it was a fetch from a window that the CPU could not carry out, the machine is told as of any fetch, and raises."""
+        place = vcpu.instruction_address
+        for address in (place, (place | PAGE_MASK) + 1):
+            gpa = self._linear.look_up(vcpu, address)
+            hpa = None if gpa is None else self._table.translate(gpa)
+            if gpa is not None and hpa is not None and hpa >= self._host.memory.size:
+                self._slice.service(EptViolation(gpa, Access.EXECUTE, present=True))
 
     def _stop_at_handler(self, vcpu: AmdvVcpu) -> Hook:
         """Ends the slice when the CPU has taken by itself what was requested."""
@@ -221,9 +237,15 @@ class AmdvEngine:
             self.write_debug_register(vcpu, 7, saved.armed)
 
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
-        """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
-        start = self._window
-        self._window += length
+        """A host-physical range, whose accesses become MMIO exits for the guest's range at `gpa`. EngineError if there is no room.
+
+        It must be mapped with all permissions: the CPU does not survive a guest's page table in a page without execution. Nor does
+        it fetch instructions from a window.
+        """
+        start = self._window - length
+        if start < self._host.windows_start:
+            raise EngineError(f"gpa {gpa:#x}: the guest uses too many device pages")
+        self._window = start
         base = int(gpa)
 
         def load(_uc: int, offset: int, size: int, _data: object) -> int:

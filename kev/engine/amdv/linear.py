@@ -73,10 +73,10 @@ class LinearMemory:
         self._walks.clear()
 
     def look_up(self, vcpu: AmdvVcpu, gva: int) -> Gpa | None:
-        """The guest-physical address behind `gva`, permissions aside; None if the guest maps nothing there."""
+        """The guest-physical address behind `gva`, permissions aside; None if the guest's tables or their pages are not there."""
         try:
             return translate(self._read_entry, vcpu, gva)
-        except GuestFault:
+        except (GuestFault, AwaitedPage):
             return None
 
     def frame(self, vcpu: AmdvVcpu, gva: int) -> int | None:
