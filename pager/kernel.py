@@ -83,6 +83,10 @@ class _Nowhere:
 _NOWHERE: Final = _Nowhere()
 
 
+def _nothing_is_put_off(_page: int) -> None:
+    """Pages are mapped when they are Present."""
+
+
 def trio_rendezvous() -> Rendezvous:
     import trio
 
@@ -124,6 +128,9 @@ class KernelVmPager:
         self._read_ahead: ReadAhead | None = None
         self._rendezvous = rendezvous
         self._loads: Final[dict[int, Load]] = {}
+        self._keeps_pages = False
+        self._map_protected: Callable[[int, int], None] | None = None
+        self._bring: Callable[[int], object] = _nothing_is_put_off
         self._mmio_pages: Final[dict[int, Hpa]] = {}
         self.originals: Final = Originals()
         for segment in image.segments:
@@ -165,6 +172,22 @@ class KernelVmPager:
             raise PagerError(f"{self.image.source.name}: who goes on is decided already: one scheduler can do so")
         self._points = points
         self._rendezvous = rendezvous or self._rendezvous
+
+    def keep_pages(self) -> None:
+        """From now on no page is evicted: somebody keeps what pages held, and would have to be asked."""
+        self._keeps_pages = True
+
+    def put_off_mapping(self, map_protected: Callable[[int, int], None], bring: Callable[[int], object]) -> None:
+        """Pages are mapped by `map_protected` from now on, given their guest- and host-physical addresses.
+
+        Somebody maps pages that are Present when the guest touches them; `bring` is called for those that others ask for.
+        """
+        self._map_protected, self._bring = map_protected, bring
+
+    @property
+    def is_loading(self) -> bool:
+        """A load is under way."""
+        return bool(self._loads)
 
     def load_phdr(self, segment: Segment, source: PageSource) -> None:
         """Registers the loaders of a segment's pages. Before the guest runs: pages that are loaded already do not change."""
@@ -295,9 +318,12 @@ class KernelVmPager:
     async def evict(self, gpa: Gpa) -> bool:
         """Makes the page at `gpa` Absent and returns its frame's memory; False if it is not Present, or a device's.
 
-        If the guest changed the page, its contents are what it will be loaded from; else its loader stays.
+        If the guest changed the page, its contents are what it will be loaded from; else its loader stays. PagerError if somebody
+        keeps what pages held.
         """
         page = gpa & _PAGE
+        if self._keeps_pages:
+            raise PagerError(f"page {page:#x} cannot be evicted: what it holds is kept for a machine that goes back")
         await self._reach(Point.LOCK, page)
         if self.pages[page] is not _PRESENT or page in self._mmio_pages:
             return False
@@ -322,6 +348,7 @@ class KernelVmPager:
         page = gpa & _PAGE
         if self.pages[page] is not _PRESENT:
             return None
+        self._bring(page)
         mmio_page = self._mmio_pages.get(page)
         return self.frames.assign(gpa) if mmio_page is None else Hpa(mmio_page | gpa & PAGE_MASK)
 
@@ -475,7 +502,11 @@ class KernelVmPager:
 
     def _publish(self, page: int, count: int = 1) -> None:
         hpa = self.frames.assign(page)
-        if count == 1:
+        if self._map_protected is not None:
+            for offset in range(0, count * PAGE_SIZE, PAGE_SIZE):
+                self._map_protected(page + offset, hpa + offset)
+            self.pages.advance_run(page, count, _PUBLISH)
+        elif count == 1:
             self.table.map_page(page, hpa, _RWX)
             self.pages.advance(page, _PUBLISH)
         else:

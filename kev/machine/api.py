@@ -27,9 +27,11 @@ from kev.spec.machine_spec import MachineSpec
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from kev.machine.family import Built
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
     from kev.machine.snapshot_at import SnapshotAt
+    from kev.machine.snapshots import SavedMachine
     from kev.observe.timeline import Timeline
     from kev.spec.wishes import Wishes
 
@@ -168,36 +170,63 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
 
             spec, source, guest, saved = files.enter_context(restored(spec, source, slowed))
         spec = spec.resolved(None if guest is None else guest.spec)
-        assert spec.memory is not None
-        assert spec.vcpus is not None
         assert spec.paging is not None
-        machine = prepare(
-            slowed(source),
-            memory=spec.memory,
-            options=MachineOptions(
-                vcpus=spec.vcpus,
-                lenient_msr=bool(spec.lenient_msr),
-                strict_ports=bool(spec.strict_ports),
-                drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
-            ),
-            boot=BootOptions(
-                command_line=spec.command_line or "",
-                modules=tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest))),
-            ),
-            protocol=spec.boot,
-            abi=spec.abi,
+        modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest)))
+        boot = BootOptions(command_line=spec.command_line or "", modules=modules)
+        build = partial(_built, spec, slowed(source), guest, boot, saved)
+        machine = build(
+            files,
             logs=logs,
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
-            seed=spec.seed,
             warn=warn,
-            engines=_ENGINES,
-            saved=saved,
         )
+        machine.build_alike = partial(_built_alike, build, machine.vm.boot_time)
         machine.spec = spec if spec.image else None
         machine.name_places()
         files.callback(machine.close)
         yield machine
+
+
+def _built(
+    spec: MachineSpec,
+    image: _Source | AsynchronousSource,
+    guest: Guest | None,
+    boot: BootOptions,
+    saved: "SavedMachine | None",
+    files: ExitStack,
+    boot_time: int | None = None,
+    **others: Any,
+) -> "Machine":
+    """A machine as `spec`, which is resolved, describes it; its disks are opened, and closed with `files`."""
+    assert spec.memory is not None
+    assert spec.vcpus is not None
+    return prepare(
+        image,
+        memory=spec.memory,
+        options=MachineOptions(
+            vcpus=spec.vcpus,
+            lenient_msr=bool(spec.lenient_msr),
+            strict_ports=bool(spec.strict_ports),
+            drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
+            boot_time=boot_time,
+        ),
+        boot=boot,
+        protocol=spec.boot,
+        abi=spec.abi,
+        seed=spec.seed,
+        engines=_ENGINES,
+        saved=saved,
+        **others,
+    )
+
+
+def _built_alike(build: Callable[..., "Machine"], boot_time: int) -> "Built":
+    """Another machine that is as new, for what is forked. It loads pages as they are touched."""
+    from kev.machine.family import Built
+
+    with ExitStack() as files:
+        return Built(build(files, boot_time=boot_time).vm, files.pop_all().close)
 
 
 def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest | None]]:

@@ -68,6 +68,15 @@ class BlockingMachine:
         """Ends the run, if it has not ended."""
         self._await(self._machine.stop)
 
+    def fork(self, count: int = 1) -> list["BlockingMachine"]:
+        """So many machines that are what this one is now, paused: see `Machine.fork`."""
+        forks = self._await(lambda: self._machine.fork(count))
+        return [BlockingMachine(fork, self._token, fork.close) for fork in forks]
+
+    def close(self) -> None:
+        """Gives back what the machine holds: the report and the output are all that is left. One that runs is ended."""
+        self._call(self._machine.close)
+
     def wait(self) -> "RunReport":
         """Returns when the run has ended."""
         return self._await(self._machine.wait)

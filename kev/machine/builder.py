@@ -79,7 +79,7 @@ class VmBuilder:
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
         self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
-        self._memory = PagedMemory(pager, self._buses.mmio, space.table.translate, self._engine.written)
+        self._memory = PagedMemory(pager, self._buses.mmio, space.table, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped.subscribe(self._engine.invalidate)
 
@@ -99,10 +99,12 @@ class VmBuilder:
             controllers=self._controllers,
             buses=self._buses,
             boot_time=int(time.time()) if self._options.boot_time is None else self._options.boot_time,
+            windows=self._violations,
         )
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
+        vm.disks_in_place = disks.in_place
         vm.com1 = attach_platform(devices, machine, self._controllers)
         disks.attach(devices, machine, self._controllers, self._map_readable)
         self._connect(vm, self._attach_abi(devices, machine))

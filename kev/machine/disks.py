@@ -47,6 +47,12 @@ class Disks:
                 raise DriveError(f"{len(disks)} disks behind {kind.value}: there can be {most}")
 
     @property
+    def in_place(self) -> Sequence[str]:
+        """The names of those that are written to where they come from."""
+        disks = [disk for kind in DriveKind for disk in self._behind[kind]]
+        return [getattr(disk, "name", "without a name") for disk in disks if disk.writable and not hasattr(disk, "save")]
+
+    @property
     def ide(self) -> Sequence[BlockBackend | None]:
         """Those of the primary IDE channel, from the first on."""
         disks = self._behind[DriveKind.IDE]

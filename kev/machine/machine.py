@@ -6,7 +6,7 @@ coroutine of trio; `kev.machine.blocking` has the same for everybody else.
 
 import time
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from kev.addressing import Gpa, Gva
 from kev.dev.base import PageAbsent
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from kev.machine.dying import PostMortem
+    from kev.machine.family import Built, Rest
     from kev.machine.run_report import RunReport
     from kev.machine.runtime import Runtime
     from kev.observe.timeline import Timeline
@@ -41,6 +42,19 @@ T = TypeVar("T")
 
 class ExpectError(MachineError):
     """What was expected of a guest's output did not come: the run ended, or it took too long. Names the text and the last line."""
+
+
+class Relatives(Protocol):
+    """A machine that was started, and its forks: see `kev.machine.forked`."""
+
+    def point(self, first: Vm, scheduler: RunScheduler) -> "Rest":
+        """What the first machine is now."""
+
+    def fork(self, parent: "Machine", rest: "Rest", count: int) -> "list[Machine]":
+        """So many machines that are what `parent` is now, which is `rest`."""
+
+    def close_first(self, close: "Callable[[], None]") -> None:
+        """Calls `close`, which gives back the first machine's memory, as soon as no fork needs that."""
 
 
 class MachineState(Enum):
@@ -60,22 +74,21 @@ class Machine:
 
     def __init__(
         self,
-        vm: Vm,
+        vm: Vm | None,
         image: str,
         times: LaunchTimes,
         policy: PagingPolicy,
         timeline: "Timeline | None" = None,
         seed: int | None = None,
     ) -> None:
-        self.vm: Final = vm
-        """Its parts."""
+        self._vm = vm
         self.image: Final = image
         """What the image is called in messages."""
         self.spec: MachineSpec | None = None
         """What it was made as, if that is written down: what a snapshot of it says."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
-        self.scheduler: Final = self._make_scheduler()
+        self.scheduler: Final[RunScheduler] = FreeScheduler() if seed is None else SeededScheduler(seed)
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""
@@ -101,15 +114,19 @@ class Machine:
         self._saving: Any = None
         """While a snapshot is written for which the machine stands still."""
         self._no_accesses: Any = None
-        vm.console.output.subscribe(self._note_news)
+        self.build_alike: Callable[[], Built] | None = None
+        """Builds another machine that is as this one was when it was new."""
+        self.relatives: Relatives | None = None
+        """What its forks need, if it can have any."""
+        if vm is not None:
+            vm.console.output.subscribe(self._note_news)
+            vm.interrupts.urgent.subscribe(self.scheduler.prefer)
 
-    def _make_scheduler(self) -> RunScheduler:
-        """The one that its seed, or that it has none, asks for."""
-        if self.seed is not None:
-            return SeededScheduler(self.seed)
-        scheduler = FreeScheduler()
-        self.vm.interrupts.urgent.subscribe(scheduler.prefer)
-        return scheduler
+    @property
+    def vm(self) -> Vm:
+        """Its parts."""
+        assert self._vm is not None
+        return self._vm
 
     # Its life.
 
@@ -125,6 +142,33 @@ class Machine:
     def ending(self) -> Ending | None:
         """How the run ended; None while it has not."""
         return self._ending or self.vm.ending
+
+    async def fork(self, count: int = 1) -> "list[Machine]":
+        """So many machines that are what this one is now, and go on from here on their own. This one goes on, too, if it does.
+
+        They are paused: `resume` lets one run. A machine that is paused or has ended holds no emulated CPU, and of its memory only
+        what it has written since: all others are this machine's. What one does, no other sees. Their `output` is what they print.
+        They load pages as they touch them, whatever the paging policy was, and no timeout is theirs.
+
+        They live in the block that the first machine was started in, and end with it; `close` gives back what one of them holds.
+
+        MachineError if the run has ended, if it was not started by `kev.start`, or if a disk of the machine is written in place.
+        """
+        if count < 0:
+            raise MachineError(f"{count} forks: the fewest are 0")
+        self._check_open("nothing left to fork")
+        if self.state is MachineState.ENDED:
+            raise MachineError(f"{self.image}: the run has ended: there is nothing to fork")
+        if self.relatives is None:
+            raise MachineError(f"{self.image}: only a machine that was started by `kev.start` can be forked")
+        return self.relatives.fork(self, self._rest(), count) if count else []
+
+    def _rest(self) -> "Rest":
+        """What it is now."""
+        assert self.relatives is not None
+        for name in self.vm.disks_in_place:
+            raise MachineError(f"{self.image}: cannot be forked: disk {name} is written in place, and the forks would share it")
+        return self.relatives.point(self.vm, self.scheduler)
 
     def keep_output(self) -> None:
         """From now on, `output` has what the guest prints."""
@@ -208,8 +252,14 @@ class Machine:
         finally:
             if self._post_mortem is not None:
                 self._post_mortem.forget_memory()
-            self.vm.engine.close()
-            self.vm.pager.close()
+            if self.relatives is None:
+                self._give_memory_back()
+            else:
+                self.relatives.close_first(self._give_memory_back)
+
+    def _give_memory_back(self) -> None:
+        self.vm.engine.close()
+        self.vm.pager.close()
 
     # Talking to its guest.
 
@@ -329,6 +379,11 @@ class Machine:
         if not self._closed:
             self.vm.start_up()
         return self.post_mortem.lines()
+
+    @property
+    def names_places(self) -> bool:
+        """See `name_places`."""
+        return self.vm.place_of is not None
 
     def name_places(self) -> None:
         """Messages name the places of vCPUs from now on, and a guest that dies leaves a report of that."""

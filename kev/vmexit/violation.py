@@ -27,7 +27,7 @@ class ViolationController:
     a page of memory that the guest reads without an exit, the window takes the page's place for the length of one store.
     """
 
-    __slots__ = ("_devices", "_engine", "_pager", "_readable", "_table", "_windows")
+    __slots__ = ("_devices", "_engine", "_mapped", "_pager", "_readable", "_table", "_windows")
 
     def __init__(self, pager: KernelVmPager, table: PageTable, devices: MmioBus, engine: WindowEngine) -> None:
         self._pager: Final = pager
@@ -35,6 +35,7 @@ class ViolationController:
         self._devices: Final = devices
         self._engine: Final = engine
         self._windows: Final[dict[int, Hpa]] = {}
+        self._mapped: Final[set[int]] = set()  # the pages that lead to their windows now
         self._readable: Final[dict[int, Hpa]] = {}
 
     def map_readable(self, gpa: Gpa, page: Hpa) -> None:
@@ -45,23 +46,47 @@ class ViolationController:
     def handle(self, _vcpu: VcpuState, exit: EptViolation) -> int | None:
         if self._devices.device_at(exit.gpa) is None:
             return 0 if self._pager.try_lazy_paging(exit) else None
-        page = page_floor(exit.gpa)
         if exit.access is Access.EXECUTE:
             raise UnhandledMmio(f"gpa {exit.gpa:#x}: the guest executes what is a device's page")
+        page = page_floor(exit.gpa)
+        self._map(page)
         if page in self._readable:
-            self._table.remap_page(Gpa(page), self._window(page), Permissions.RW)
             self._engine.invalidate(Gpa(page))
-        else:
-            self._table.map_page(page, self._window(page), Permissions.RW)
         return 0
 
     def stored(self, gpa: Gpa) -> None:
         """A store to a device's page is done: if the page is a readable one, it is again."""
         page = page_floor(gpa)
-        frame = self._readable.get(page)
-        if frame is not None:
-            self._table.remap_page(Gpa(page), frame, Permissions.RX)
+        if page in self._readable:
+            self._unmap(page)
             self._engine.invalidate(Gpa(page))
+
+    @property
+    def mapped(self) -> frozenset[int]:
+        """The pages that lead to their devices' windows now, by their addresses."""
+        return frozenset(self._mapped)
+
+    def load(self, mapped: frozenset[int]) -> None:
+        """Lets exactly these pages lead to their devices' windows. The engine must forget what it cached."""
+        for page in self.mapped - mapped:
+            self._unmap(page)
+        for page in mapped - self._mapped:
+            self._map(page)
+
+    def _map(self, page: int) -> None:
+        if page in self._readable:
+            self._table.remap_page(Gpa(page), self._window(page), Permissions.RW)
+        else:
+            self._table.map_page(page, self._window(page), Permissions.RW)
+        self._mapped.add(page)
+
+    def _unmap(self, page: int) -> None:
+        frame = self._readable.get(page)
+        if frame is None:
+            self._table.unmap_page(page)
+        else:
+            self._table.remap_page(Gpa(page), frame, Permissions.RX)
+        self._mapped.discard(page)
 
     def _window(self, page: int) -> Hpa:
         window = self._windows.get(page)

@@ -4,7 +4,7 @@ All vCPUs of a machine are contexts of one Unicorn instance, so that they share 
 atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit is a callback, and going on is returning from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from kev import x86
@@ -12,6 +12,7 @@ from kev.addressing import Gpa, Hpa
 from kev.engine.amdv import fpu, layout, libunicorn
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
+from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.instructions import finish
@@ -20,11 +21,11 @@ from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.translated_code import TranslatedCode
-from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event
+from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event, SavedVcpu
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, EntryState, Service
 from kev.engine.registers import FpuState
-from kev.exits import Access, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
+from kev.exits import Access, EptViolation, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
 from kev.page_tables.table import PageTable
 
 _UNLIMITED: Final = 1 << 62
@@ -53,9 +54,11 @@ class AmdvEngine:
         self._cpu = cpu
         vmcb = Vmcb(memory, table.root)
         self._delivery = EventDelivery(self._uc, cpu, memory, vmcb)
+        self._structures = (table.root, vmcb.address)
+        """What the registers of vCPUs refer to."""
         self._slice = Slice(self._uc, cpu, vmcb, host.timer)
         self.instructions_in_slice = self._slice.instructions
-        self._linear = LinearMemory(memory, table, self._slice.ask)
+        self._linear = LinearMemory(memory, table, self._slice.ask, self._slice.is_answered_quietly)
         self._intercepts = Intercepts(cpu, vmcb)
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
         self._code = TranslatedCode(host, table, self._linear, self._slice)
@@ -184,6 +187,39 @@ class AmdvEngine:
     def written(self, hpa: int) -> None:
         self._code.written(hpa)
 
+    def answer_quietly(self, answer: Callable[[EptViolation], bool]) -> None:
+        self._slice.quietly = answer
+
+    def forget_mappings(self) -> None:
+        self._linear.forget()
+        self._uc.flush_tlb()
+
+    def refilled(self, frames: Collection[int]) -> None:
+        self.forget_mappings()
+        self._code.refilled(frames)
+
+    def save_vcpu(self, vcpu: AmdvVcpu) -> SavedVcpu:
+        if vcpu is self._slice.vcpu:
+            self._uc.save(vcpu.context)
+        return vcpu.save(self._structures)
+
+    def load_vcpu(self, vcpu: AmdvVcpu, saved: object) -> None:
+        assert isinstance(saved, SavedVcpu)
+        if saved.structures != self._structures:
+            raise EngineError(
+                f"vCPU {vcpu.index}: its host has the structures of AMD-V at other addresses than the one that was saved"
+            )
+        if vcpu.breakpoints_armed:
+            self.write_debug_register(vcpu, 7, 0)
+        if vcpu is self._slice.vcpu:
+            self._slice.put_aside(vcpu)
+        # A guest that died has left behind what it died of.
+        self._delivery.forget_event()
+        self._events.first_vector = None if saved.event is None else saved.event[0].vector
+        vcpu.load(saved)
+        if saved.armed:
+            self.write_debug_register(vcpu, 7, saved.armed)
+
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
         """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
         start = self._window
@@ -273,6 +309,10 @@ class AmdvEngine:
         """The guest-physical address behind `gva`, or None if the guest's tables or their pages are not there."""
         return self._linear.look_up(vcpu, gva)
 
+    @property
+    def is_spoiled(self) -> bool:
+        return self._spoiled or self._slice.failed
+
     def close(self) -> None:
         """The guest is over. Its vCPUs' registers can still be read, and nothing else."""
         if self._closed:
@@ -285,7 +325,7 @@ class AmdvEngine:
         if self._slice.vcpu is not None:
             self._slice.put_aside(self._slice.vcpu)
         self._uc.disconnect()
-        if self._spoiled or self._slice.failed or any(vcpu.breakpoints_armed for vcpu in self._vcpus):
+        if self.is_spoiled or any(vcpu.breakpoints_armed for vcpu in self._vcpus):
             self._host.close()
         else:
             self._release(self._host)
