@@ -112,8 +112,7 @@ def restored(wanted: MachineSpec, source: Source, slowed: Callable[[Source], Sou
     what the snapshot has differently.
     """
     with ExitStack() as opened:
-        chain = opened.enter_context(_chain(source, slowed))
-        description = Description.load(chain[0].machine(), source.name)
+        chain, description = opened.enter_context(_chain(source, slowed))
         spec = _with_files_found(description, description.combined(wanted, source.name), source.name)
         image, guest = opened.enter_context(open_image_or_url(spec.image))
         saved = SavedMachine(
@@ -208,11 +207,13 @@ def _place(identity: FileIdentity, snapshot: str) -> str:
 
 
 @contextmanager
-def _chain(source: Source, slowed: Callable[[Source], Source]) -> Iterator[list[SnapshotFile]]:
-    """A snapshot, and behind it its parents. SnapshotError if one of them is missing or is another one."""
+def _chain(source: Source, slowed: Callable[[Source], Source]) -> Iterator[tuple[list[SnapshotFile], Description]]:
+    """A snapshot, behind it its parents, and its description. SnapshotError if a parent is missing or is another one."""
     with ExitStack() as opened:
         files = [SnapshotFile(slowed(source), trio_rendezvous)]
-        while (parent := Description.load(files[-1].machine(), files[-1].name).parent) is not None:
+        description = Description.load(files[0].machine(), files[0].name)
+        parent = description.parent
+        while parent is not None:
             if len(files) == _LONGEST_CHAIN:
                 raise SnapshotError(f"{source.name}: has more than {_LONGEST_CHAIN - 1} parents, one behind the other")
             name = located(parent.file, files[-1].name)
@@ -220,7 +221,8 @@ def _chain(source: Source, slowed: Callable[[Source], Source]) -> Iterator[list[
             if found.header.id != parent.id:
                 raise SnapshotError(f"{files[-1].name}: its parent {name} is another snapshot than the one that it was made from")
             files.append(found)
-        yield files
+            parent = Description.load(found.machine(), name).parent
+        yield files, description
 
 
 def _as_it_is(source: Source) -> Source:
@@ -245,7 +247,7 @@ def _parent(name: str, child: str) -> Iterator[tuple[SnapshotMemory, ParentRefer
     """A snapshot, and how its child refers to it."""
     if "://" not in name and os.path.realpath(name) == os.path.realpath(child):
         raise SnapshotError(f"{child}: cannot be a difference to itself")
-    with _opened(name, child) as source, _chain(source, _as_it_is) as files:
+    with _opened(name, child) as source, _chain(source, _as_it_is) as (files, _):
         folder = os.path.dirname(os.path.realpath(child))
         file = name if "://" in name else os.path.relpath(os.path.realpath(name), folder)
         yield SnapshotMemory(files), ParentReference(file, files[0].header.id)

@@ -25,7 +25,19 @@ from kev.snapshot.errors import SnapshotError
 from tests.guests.images import read_file
 from tests.machine.restoring import End, OtherProcess, held, other_process, run, save, told
 
-GUESTS = ("bootsector", "events16", "events32", "events", "user", "timer", "smp", "lost-update", "block", "virtio-pci")
+GUESTS = (
+    "bootsector",
+    "events16",
+    "events32",
+    "events",
+    "user",
+    "timer",
+    "smp",
+    "lost-update",
+    "block",
+    "virtio-pci",
+    "linux-bzimage",
+)
 """In every mode, on one vCPU and several, with timers, interrupts and disks."""
 
 
