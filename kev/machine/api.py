@@ -127,6 +127,8 @@ class WantedMachine(NamedTuple):
     """The image's bytes, if they are not those of what `spec` names."""
     policy: PagingPolicy | None
     """The paging policy, if it is not the one that `spec` names. It serves one run."""
+    read_through: Callable[[_Source], _Source] | None = None
+    """Makes of a source what image and snapshots are read from, before that is made slow."""
 
 
 def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
@@ -164,7 +166,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
     """
     with ExitStack() as files:
         source, guest = files.enter_context(_image(wanted))
-        slowed = partial(_slowed, wanted.spec.source_latency)
+        slowed = partial(_slowed, wanted)
         spec, saved = wanted.spec, None
         if guest is None and is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source):
             from kev.machine.snapshots import restored
@@ -236,7 +238,11 @@ def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest
     return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
 
 
-def _slowed(latency: str | None, source: _Source) -> _Source:
+def _slowed(wanted: WantedMachine, source: _Source) -> _Source:
+    """What pages are read from."""
+    if wanted.read_through is not None:
+        source = wanted.read_through(source)
+    latency = wanted.spec.source_latency
     if latency is None:
         return source
     from kev.pager.slow_source import SlowSource
