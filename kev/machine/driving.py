@@ -40,6 +40,7 @@ async def drive(
                 if input_descriptor is not None:
                     beside.start_soon(_forward_input, machine, runtime, input_descriptor, bool(signals))
                 machine.cancel = beside.cancel_scope.cancel
+                machine.start_beside = beside.start_soon
                 if paused:
                     runtime.pause()
                 task_status.started()
@@ -49,7 +50,7 @@ async def drive(
                 await runtime.run()
                 beside.cancel_scope.cancel()
     finally:
-        machine.runtime = machine.cancel = None
+        machine.runtime = machine.cancel = machine.start_beside = None
         if machine.vm.ending is None:
             machine.vm.end(Ending.stopped())
         machine.note_end()

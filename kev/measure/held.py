@@ -77,6 +77,12 @@ class ForkRun:
         return metrics
 
 
+async def _until_it_stands_still(machine: Machine) -> None:
+    # Nobody is told when a machine is paused.
+    while machine.state not in (MachineState.PAUSED, MachineState.ENDED):  # noqa: ASYNC110
+        await trio.sleep(_POLL)
+
+
 @asynccontextmanager
 async def _held_at(spec: MachineSpec, where: str) -> AsyncIterator[Machine]:
     """A machine that is paused where it has met a condition. BenchError if its run ends before."""
@@ -84,8 +90,7 @@ async def _held_at(spec: MachineSpec, where: str) -> AsyncIterator[Machine]:
         if where:
             disarm = condition(where).arm(machine)
             await machine.resume()
-            while machine.state not in (MachineState.PAUSED, MachineState.ENDED):
-                await trio.sleep(_POLL)
+            await _until_it_stands_still(machine)
             if machine.ending is not None:
                 raise BenchError(
                     f"{spec.image}: the run has ended before {where}: {machine.ending.message or machine.ending.kind.value}"

@@ -38,7 +38,7 @@ class LineWatch:
     """Looks at what a machine prints until the line has come, and notes what that took."""
 
     def __init__(self, machine: Machine, line: Line, counts: ReadCounts | None = None) -> None:
-        """Of `machine`, from now on; `counts` are those of what it is read from. `forget` must be called if the line does not come."""
+        """Of `machine`, from now on; `counts` are those of what it is read from. `forget` makes it look no more."""
         vm = machine.vm
         self.metrics: Metrics = {}
         """At the line: `line_ms` is the moment, by `time.perf_counter` and in milliseconds. Empty until then."""

@@ -1,9 +1,9 @@
 """`kev bench restore`: how soon a machine that was saved goes on, beside the same one that is booted, or forked.
 
-Five scenarios. `ways` is gKeOS, from its banner to its last line: booted, going on from a snapshot, forked, in a warm process and as
-a new process, and its Multiboot 1 twin on QEMU. `source` is the same by paging policy and latency of the source. `image` is a tiny
-guest with a segment behind it that it never touches, `memory` the same with more and more RAM, and `touched` is gKeOS with RAM of
-which more and more was touched before it was saved.
+Five scenarios. `ways` is gKeOS to its last line: booted, going on from a snapshot and forked, behind its banner and when it has
+booted, in a warm process and as a new process, and its Multiboot 1 twin on QEMU. `source` is the same, saved behind the banner, by
+paging policy and latency of the source. `image` is a tiny guest with a segment behind it that it never touches, `memory` the same
+with more and more RAM, and `touched` is gKeOS with RAM of which more and more was touched before it was saved.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,8 @@ _GUEST: Final = "gKeOS"
 _TWIN: Final = "mb1"
 _BANNER: Final = "gKeOS, a KeOS-style guest kernel"
 _LAST: Final = "Hello guest os!"
+_PLACES: Final = {"banner": f"output:{_BANNER}", "booted": "output:subsystems: "}
+"""Where gKeOS is saved: before and behind almost all that it does."""
 _MEMORY: Final = 256 * MIB
 _TINY_GUEST: Final = "hypercalls"
 _AROUND: Final = 16
@@ -93,13 +95,14 @@ class RestoreBench:
         yield Case("machine", names, ForkRun(spec, where, line).measure)
 
     def _ways(self) -> Iterator[Case]:
-        line, snapshot = Line(_LAST), self._saved_guest()
-        guest = MachineSpec(_GUEST, memory=_MEMORY)
-        yield _way("boot", LineRun(guest, line, PagingPolicy).measure)
-        yield _way("restore", LineRun(MachineSpec(snapshot), line, PagingPolicy).measure)
-        yield _way("fork", ForkRun(guest, f"output:{_BANNER}", line).measure)
-        for what, image in (("kev run gKeOS", _GUEST), ("kev run SNAPSHOT", str(snapshot))):
-            yield _process(what, kev_run(image))
+        line, guest = Line(_LAST), MachineSpec(_GUEST, memory=_MEMORY)
+        yield _way("boot", "", LineRun(guest, line, PagingPolicy).measure)
+        for place, where in _PLACES.items():
+            yield _way("restore", place, LineRun(MachineSpec(self._saved_guest(place)), line, PagingPolicy).measure)
+            yield _way("fork", place, ForkRun(guest, where, line).measure)
+        yield _process("kev run gKeOS", "", kev_run(_GUEST))
+        for place in _PLACES:
+            yield _process("kev run SNAPSHOT", place, kev_run(str(self._saved_guest(place))))
         yield from self._qemu()
 
     def _qemu(self) -> Iterator[Case]:
@@ -109,17 +112,17 @@ class RestoreBench:
         if command is None:
             self.notes["QEMU's snapshots"] = "none: qemu-system-x86_64 is not installed"
             return
-        yield _process("QEMU", command)
+        yield _process("QEMU", "", command)
         try:
             saved = QemuSnapshot.save(command, self._folder / "qemu", _BANNER.encode(), _LAST.encode())
         except BenchError as error:
             self.notes["QEMU's snapshots"] = f"none: {error}"
             return
         self.notes["QEMU's snapshots"] = saved.method
-        yield _way("QEMU -incoming", lambda: saved.measure(_LAST.encode()), saved.command)
+        yield _way("QEMU -incoming", "banner", lambda: saved.measure(_LAST.encode()), saved.command)
 
     def _sources(self) -> Iterator[Case]:
-        line, snapshot = Line(_LAST), MachineSpec(self._saved_guest())
+        line, snapshot = Line(_LAST), MachineSpec(self._saved_guest("banner"))
         for latency in self._options.latencies:
             yield from self._policies("source", MachineSpec(_GUEST, memory=_MEMORY), line, latency, what="boot")
             yield from self._policies("source", snapshot, line, latency, what="restore")
@@ -153,17 +156,17 @@ class RestoreBench:
     def _touched(self) -> Iterator[Case]:
         sizes = self._options.touched_sizes
         small = self._folder / "untouched.snap"
-        save_at(MachineSpec(_GUEST, memory=FIRST + max(sizes) + GIB), f"output:{_BANNER}", small)
+        save_at(MachineSpec(_GUEST, memory=FIRST + max(sizes) + GIB), _PLACES["banner"], small)
         for size in sizes:
             file = self._folder / f"touched-{size_text(size)}.snap"
             write_touched(small, file, size)
             run = LineRun(MachineSpec(file), Line(_LAST), PagingPolicy)
             yield Case("touched", {"touched": size_text(size), "policy": "lazy"}, run.measure)
 
-    def _saved_guest(self) -> Path:
-        file = self._folder / f"{_GUEST}.snap"
+    def _saved_guest(self, place: str) -> Path:
+        file = self._folder / f"{_GUEST}-{place}.snap"
         if not file.exists():
-            save_at(MachineSpec(_GUEST, memory=_MEMORY), f"output:{_BANNER}", file)
+            save_at(MachineSpec(_GUEST, memory=_MEMORY), _PLACES[place], file)
         return file
 
     def _saved(self, spec: MachineSpec, name: str) -> MachineSpec:
@@ -188,12 +191,12 @@ _SCENARIOS: Final[dict[str, Callable[[RestoreBench], Iterator[Case]]]] = {
 }
 
 
-def _way(what: str, measure: Callable[[], dict[str, float]], command: Sequence[str] = ()) -> Case:
-    return Case("ways", {"what": what}, measure, tuple(command))
+def _way(what: str, saved: str, measure: Callable[[], dict[str, float]], command: Sequence[str] = ()) -> Case:
+    return Case("ways", {"what": what, "saved": saved}, measure, tuple(command))
 
 
-def _process(what: str, command: tuple[str, ...]) -> Case:
-    return _way(what, lambda: measure_process(command, _LAST.encode(), "line_ms"), command)
+def _process(what: str, saved: str, command: tuple[str, ...]) -> Case:
+    return _way(what, saved, lambda: measure_process(command, _LAST.encode(), "line_ms"), command)
 
 
 def _is_snapshot(image: str) -> bool:

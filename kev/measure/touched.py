@@ -9,6 +9,7 @@ from kev.addressing import GIB, PAGE_SIZE
 from kev.measure.errors import BenchError
 from kev.pager.kernel import trio_rendezvous
 from kev.pager.source import FileSource
+from kev.snapshot.description import Description
 from kev.snapshot.layout import CHUNK_PAGES, CHUNK_SHIFT
 from kev.snapshot.reader import SnapshotFile
 from kev.snapshot.writer import SnapshotWriter
@@ -33,7 +34,8 @@ def write_touched(small: Path, file: Path, size: int) -> None:
         machine = saved.machine()
         pages = {chunk: list(_pages(saved, chunk)) for chunk in saved.chunks()}
         touched = range(FIRST >> CHUNK_SHIFT, (FIRST + size) >> CHUNK_SHIFT)
-        if not any(start <= FIRST and FIRST + size <= end for start, end in machine["ram"]):  # type: ignore[union-attr,misc,operator]
+        ram = Description.load(machine, str(small)).ram
+        if not any(region.start <= FIRST and FIRST + size <= region.stop for region in ram):
             raise BenchError(f"{small}: its machine has no RAM at {FIRST:#x}-{FIRST + size:#x}")
         with SnapshotWriter(file, machine, saved.state(), [*pages, *touched]) as writer:
             for chunk in (*pages, *touched):
