@@ -222,7 +222,7 @@ class Machine:
         return True
 
     def stand_still(self, task: "Callable[[], Awaitable[object]]") -> None:
-        """The machine, which has come to `Stopped` in trio, is paused until `task` has finished. Called by one who is told of it."""
+        """The machine, which has come to `Stopped` in trio, is paused until `task` has finished. Called by who is told of that."""
         assert self.start_beside is not None
         assert self.runtime is not None
 

@@ -92,8 +92,7 @@ async def _held_at(spec: MachineSpec, where: str) -> AsyncIterator[Machine]:
             await machine.resume()
             await _until_it_stands_still(machine)
             if machine.ending is not None:
-                raise BenchError(
-                    f"{spec.image}: the run has ended before {where}: {machine.ending.message or machine.ending.kind.value}"
-                )
+                why = machine.ending.message and f": {machine.ending.message}"
+                raise BenchError(f"{spec.image}: the run has ended before {where}{why}")
             disarm()
         yield machine

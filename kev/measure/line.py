@@ -12,6 +12,7 @@ from kev.machine.api import opened, wanted_machine
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.launcher import run
 from kev.machine.machine import Machine
+from kev.machine.step import Ran, Stopped
 from kev.measure.case import Metrics
 from kev.measure.counted_source import ReadCounts
 from kev.measure.errors import BenchError
@@ -104,6 +105,25 @@ class LineRun:
             check_that_it_ended(self.spec.image, report.ending)
             metrics["end_ms"] = opening + report.run_ms
         return metrics
+
+
+@attrs.frozen(slots=True)
+class FirstInstruction:
+    """A machine that is run no further."""
+
+    spec: MachineSpec
+
+    def measure(self) -> Metrics:
+        """From before the image was looked for until the guest has executed an instruction, by clock and processor."""
+        gc.collect()
+        began, processor = time.perf_counter(), time.process_time()
+        with opened(wanted_machine(self.spec, {})) as machine:
+            machine.vm.stop_at = machine.vm.instructions + 1
+            step = machine.vm.step(machine.scheduler)
+            ended, processor = time.perf_counter(), time.process_time() - processor
+        if not isinstance(step, Ran | Stopped):
+            raise BenchError(f"{self.spec.image}: executes nothing: {step}")
+        return {"first_instruction_ms": (ended - began) * 1e3, "processor_ms": processor * 1e3}
 
 
 def working_set_of(spec: MachineSpec, line: Line) -> WorkingSet:

@@ -13,13 +13,12 @@ from typing import Final
 import attrs
 
 from kev.addressing import GIB, MIB, TIB
-from kev.errors import KevError
-from kev.guests.images import open_root_file_system
+from kev.guests.images import open_image_or_url, open_root_file_system
 from kev.measure.case import Case
 from kev.measure.errors import BenchError
 from kev.measure.held import ForkRun, save_at
 from kev.measure.image import write_padded_image
-from kev.measure.line import Line, LineRun, working_set_of
+from kev.measure.line import FirstInstruction, Line, LineRun, working_set_of
 from kev.measure.processes import kev_run, measure_process, qemu_run
 from kev.measure.qemu import QemuSnapshot
 from kev.measure.touched import FIRST, write_touched
@@ -27,7 +26,7 @@ from kev.measure.units import latency_text, size_text
 from kev.pager.policy import Around, Eager, PagingPolicy
 from kev.pager.prefetch import Prefetch
 from kev.pager.record import Record
-from kev.pager.source import FileSource, is_snapshot
+from kev.pager.source import AsynchronousSource, is_snapshot
 from kev.spec.machine_spec import MachineSpec
 
 _GUEST: Final = "gKeOS"
@@ -160,8 +159,7 @@ class RestoreBench:
         for size in sizes:
             file = self._folder / f"touched-{size_text(size)}.snap"
             write_touched(small, file, size)
-            run = LineRun(MachineSpec(file), Line(_LAST), PagingPolicy)
-            yield Case("touched", {"touched": size_text(size), "policy": "lazy"}, run.measure)
+            yield Case("touched", {"touched": size_text(size)}, FirstInstruction(MachineSpec(file)).measure)
 
     def _saved_guest(self, place: str) -> Path:
         file = self._folder / f"{_GUEST}-{place}.snap"
@@ -200,11 +198,8 @@ def _process(what: str, saved: str, command: tuple[str, ...]) -> Case:
 
 
 def _is_snapshot(image: str) -> bool:
-    try:
-        with FileSource(image) as source:
-            return is_snapshot(source)
-    except KevError:
-        return False
+    with open_image_or_url(image) as (source, guest):
+        return guest is None and is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source)
 
 
 def _file(name: str) -> bytes:

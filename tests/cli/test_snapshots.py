@@ -49,7 +49,9 @@ def test_where_pages_have_to_be_awaited_a_run_stands_still_for_its_snapshot(
     _, whole = saved(folder, capfd)
     slow = ("--source-latency", "1ms", "--snapshot-at")
     for image, line, file in (("smp", 3, "first"), (str(folder / "first"), 9, "second")):
-        _, out, err = run(capfd, image, *(["--seed", "7"] if image == "smp" else []), *slow, f"output:ok {line}", str(folder / file))
+        _, out, err = run(
+            capfd, image, *(["--seed", "7"] if image == "smp" else []), *slow, f"output:ok {line}", str(folder / file)
+        )
         assert whole.endswith(out)
         assert err.count("\n") == 1, err
         _, out, _ = run(capfd, str(folder / file))
