@@ -106,8 +106,8 @@ def grouped(axes: "Axes", cases: Sequence[CaseResult], group: str, metric: str) 
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel("milliseconds; above the bars, waits for a page")
     axes.set_yscale("log")
-    axes.margins(y=0.12)
-    axes.legend(frameon=False, ncols=2)
+    axes.margins(y=0.3)
+    axes.legend(frameon=False, ncols=3, loc="upper center")
     plain(axes)
 
 
@@ -137,7 +137,8 @@ def errors(summaries: Sequence[Summary]) -> list[list[float]]:
 def plain(axes: Any) -> None:
     """No more lines than are needed."""
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_yscale() == "log":
-        axes.yaxis.set_major_formatter("{x:g}")
+    for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
+        if scale == "log":
+            axis.set_major_formatter("{x:g}")
     axes.set_axisbelow(True)
     axes.grid(axis="x" if axes.get_xlabel() else "y", color="#e5e5e5")

@@ -26,13 +26,13 @@ def _ways(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     axes.set_title("gKeOS until its last line: booted, or saved", loc="left")
     names = [", ".join(filter(None, (case.parameters["what"], case.parameters["saved"]))) for case in cases]
     colours = [_WAYS.get(case.parameters["what"], OTHER) for case in cases]
-    ranked(axes, names, [case.metrics[_LINE] for case in cases], colours)
     axes.set_xscale("log")
+    ranked(axes, names, [case.metrics[_LINE] for case in cases], colours)
 
 
 def _source(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     latency = cases[-1].parameters["latency"]
-    axes.set_title(f"gKeOS until its last line, from a source with {latency.replace('ms', ' ms')} latency", loc="left")
+    axes.set_title(f"gKeOS until its last line, {latency.replace('ms', ' ms')} from its source", loc="left")
     grouped(axes, [case for case in cases if case.parameters["latency"] == latency], "what", _LINE)
 
 
