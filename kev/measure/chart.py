@@ -42,7 +42,10 @@ def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str
         else:
             axes.set_visible(False)
     figure.suptitle(f"{title} of kev {result.environment['kev']}: medians of {result.rounds} rounds and their 95 % intervals")
-    figure.savefig(file, format="svg" if file.suffix == ".svg" else "png")
+    if file.suffix == ".svg":
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    else:
+        figure.savefig(file, format="png")
 
 
 def _launch(axes: "Axes", cases: Sequence[CaseResult]) -> None:
