@@ -1,7 +1,7 @@
 """What a boot protocol is: a way to load a kernel image, and to enter it."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
@@ -10,6 +10,9 @@ from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import PageSource, SynchronousSource
 from kev.version import __version__
+
+if TYPE_CHECKING:
+    from kev.bios.drives import BootDrive
 
 
 class BootError(KevError):
@@ -47,6 +50,8 @@ class BootOptions(NamedTuple):
     """How many processors the tables of the firmware list."""
     virtio: tuple[VirtioTransport, ...] = ()
     """The virtio devices that they list."""
+    hard_disks: int = 0
+    """How many INT 13h knows."""
     boot_loader_name: str = f"kev {__version__}"
 
 
@@ -59,8 +64,12 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    has_bios: ClassVar[bool] = True
+    """Whether there is a BIOS that real-mode code can call, as there was for the boot loader."""
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
+    booted: "BootDrive | None" = None
+    """The BIOS's drive that the image is on."""
 
     def __init__(self, image: KernelImage) -> None:
         self.image = image

@@ -45,11 +45,11 @@ def protected_mode(
     )
 
 
-def real_mode(entry: Gpa, *, rdx: int, rsp: int) -> EntryState:
-    """Real mode with all segments at 0, interrupts off; `entry` is below 64 KiB."""
+def real_mode(segment: int, offset: int, *, rdx: int, rsp: int) -> EntryState:
+    """Real mode at `segment`:`offset`, with all other segments at 0 and interrupts off."""
     return EntryState(
-        rip=entry,
-        cs=SegmentRegister(0, 0, REAL_MODE_LIMIT, CODE_16),
+        rip=offset,
+        cs=SegmentRegister(segment, segment << 4, REAL_MODE_LIMIT, CODE_16),
         data=SegmentRegister(0, 0, REAL_MODE_LIMIT, DATA_16),
         cr0=CR0_REAL_MODE,
         idt_limit=REAL_MODE_IDT_LIMIT,

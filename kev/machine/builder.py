@@ -1,7 +1,7 @@
 """Puts a machine together: a PC as far as the guests need one."""
 
 import time
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kev.abi.base import GuestAbi, Services
 from kev.addressing import Gpa
@@ -19,6 +19,7 @@ from kev.dev.surroundings import Surroundings
 from kev.engine.base import EntryState
 from kev.engine.factory import GuestAddressSpace
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
+from kev.machine.bios import BiosController
 from kev.machine.console import Console
 from kev.machine.disks import Disks
 from kev.machine.errors import MachineError
@@ -34,6 +35,9 @@ from kev.vmexit.mmio import MmioController
 from kev.vmexit.msr import MsrController
 from kev.vmexit.pio import PortController
 from kev.vmexit.violation import ViolationController
+
+if TYPE_CHECKING:
+    from kev.bios.drives import BootDrive
 
 MAX_VCPUS: Final = 64
 
@@ -52,6 +56,12 @@ class MachineOptions(NamedTuple):
     """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
     """The IDE channel's first disk, from which the guest was booted."""
+    boots_from_drives: bool = False
+    """The guest is booted from `boot_disk`, or else from the first of `drives`, and not from a copy of its image."""
+    has_bios: bool = False
+    """Real-mode code can call a BIOS, whose ROM is in memory."""
+    booted: "BootDrive | None" = None
+    """The BIOS's drive from which the guest was booted; its disk is the first of all."""
     boot_time: int | None = None
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
@@ -105,6 +115,8 @@ class VmBuilder:
         vm.com1 = attach_platform(devices, machine, self._controllers)
         disks.attach(devices, machine, self._controllers, self._map_readable)
         self._connect(vm, self._attach_abi(devices, machine))
+        if self._options.has_bios:
+            vm.handle(Vmcall, self._bios(vm, machine, disks).handle)
         vm.devices = devices
         return vm
 
@@ -122,6 +134,14 @@ class VmBuilder:
             screen=vm.screen,
             end=vm.exit,
             ide_disks=disks.ide,
+        )
+
+    def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:
+        def warn(text: str) -> None:
+            vm.log(f"kev: {text}\n".encode())
+
+        return BiosController(
+            machine, self._memory, self._buses.ports, disks.numbered, self._options.booted, warn, vm.controller(Vmcall)
         )
 
     def _attach_abi(self, devices: Devices, machine: Surroundings) -> GuestAbi:

@@ -41,6 +41,8 @@ class Disks:
         """`boot_disk` is the IDE channel's first disk. DriveError if there are more of a kind than there can be."""
         self._behind: Final = {kind: [drive.backend for drive in drives if drive.kind is kind] for kind in DriveKind}
         self._boot_disk: Final = boot_disk
+        self.numbered: Final = [*filter(None, (boot_disk,)), *(drive.backend for drive in drives)]
+        """All disks in the order in which a BIOS counts them: that which was booted from first, the others as they were given."""
         for kind, disks in self._behind.items():
             most = _MOST[kind] - (kind is DriveKind.IDE and boot_disk is not None)
             if len(disks) > most:

@@ -69,12 +69,14 @@ def prepare(
     ram_kib = memory >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     guest_abi = abi_named(abi or default_abi(kernel.name))
-    if kernel.boot_disk is not None:
+    options = options._replace(has_bios=kernel.has_bios, booted=kernel.booted)
+    if kernel.boot_disk is not None and not options.boots_from_drives:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
     space = (engines or engine_named()).reserve(ram_kib)
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
-    entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
+    told = (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options), hard_disks=_hard_disks(options))
+    entry = kernel.prepare(pager, told)
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
@@ -100,6 +102,11 @@ def _disk(source: SynchronousSource) -> "BlockBackend":
     from kev.dev.storage.source_disk import SourceDisk
 
     return SourceDisk(source)
+
+
+def _hard_disks(options: MachineOptions) -> int:
+    disks = len(options.drives) + (options.boot_disk is not None)
+    return disks if options.booted is None or options.booted.is_hard_disk else disks - 1
 
 
 def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:

@@ -16,6 +16,11 @@ _CONTROLS: Final = dict(enumerate(" ☺☻♥♦♣♠•◘○◙♂♀♪♫�
 """What code page 437 shows where Python's codec of that name has control characters; nothing where memory is zero."""
 
 
+def as_shown(characters: bytes) -> str:
+    """What the screen shows of characters in its memory."""
+    return characters.decode("cp437").translate(_CONTROLS)
+
+
 class TextScreen:
     """Looks at the memory of a text screen. Nothing is loaded on the way: what the guest never touched is empty."""
 
@@ -32,7 +37,7 @@ class TextScreen:
         memory = b"".join(self._block(gpa) for gpa in TEXT_MEMORY[::_BLOCK])
         first = 2 * self.start % len(memory)
         cells = (memory + memory)[first : first + ROWS * BYTES_PER_ROW]
-        characters = cells[::2].decode("cp437").translate(_CONTROLS)
+        characters = as_shown(cells[::2])
         rows = (characters[row : row + COLUMNS].rstrip() for row in range(0, ROWS * COLUMNS, COLUMNS))
         return "\n".join(rows).rstrip("\n")
 
