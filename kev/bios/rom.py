@@ -12,6 +12,9 @@ ROM: Final = range(0xFE000, 0x100000)
 SEGMENT: Final = 0xF000
 """The real-mode segment that the ROM is addressed by."""
 
+BOOT_SECTOR: Final = 0x7C00
+"""Where a boot sector is in memory."""
+
 VECTORS: Final = 0x100
 _VECTOR_TABLE_ENTRY: Final = struct.Struct("<HH")
 
@@ -24,7 +27,7 @@ _HANDLERS: Final = 0xF000
 COLD_START: Final = 0xE05B
 """Where IBM's BIOS has its power-on self-test: what is not there to be tested, and so goes on to INT 19h."""
 FIRST_START: Final = 0xF800
-"""Enters the boot sector that is in memory already."""
+"""Enters the boot sector that is in memory already, at BX:SI."""
 START: Final = 0xF820
 """Enters the boot sector that INT 19h has loaded. DL is set."""
 WAIT_FOR_KEY: Final = 0xF840
@@ -47,9 +50,10 @@ _HLT: Final = b"\xf4"
 _PAUSE: Final = b"\xf3\x90"
 _START_TIMER: Final = b"\xb0\x36\xe6\x43\x30\xc0\xe6\x40\xe6\x40"
 """MOV AL, 36h; OUT 43h, AL; XOR AL, AL; OUT 40h, AL; OUT 40h, AL: a square wave of 18.2 Hz."""
+_RETURN_TO_BX_SI: Final = b"\x53\x56\xcb"
+"""PUSH BX; PUSH SI; RETF."""
 _STACK_AT_BOOT_SECTOR: Final = b"\xfa\x31\xc0\x8e\xd0\xbc\x00\x7c\x8e\xd8\x8e\xc0"
 """CLI; XOR AX, AX; MOV SS, AX; MOV SP, 7C00h; MOV DS, AX; MOV ES, AX."""
-_BOOT_SECTOR: Final = 0x7C00
 
 _TICK: Final = 0x08
 _USER_TICK: Final = 0x1C
@@ -95,8 +99,8 @@ def contents() -> bytes:
     for vector in range(VECTORS):
         _put(rom, handler(vector), VMCALL + _IRET)
     _put(rom, handler(_TICK), VMCALL + bytes((_INT, _USER_TICK)) + _IRET)
-    _put(rom, FIRST_START, _START_TIMER + _STI + _jump(_BOOT_SECTOR, 0))
-    _put(rom, START, _STACK_AT_BOOT_SECTOR + _START_TIMER + _STI + _jump(_BOOT_SECTOR, 0))
+    _put(rom, FIRST_START, _START_TIMER + _STI + _RETURN_TO_BX_SI)
+    _put(rom, START, _STACK_AT_BOOT_SECTOR + _START_TIMER + _STI + _jump(BOOT_SECTOR, 0))
     _put(rom, COLD_START, _STACK_AT_BOOT_SECTOR + bytes((_INT, _BOOTSTRAP)))
     _put(rom, WAIT_FOR_KEY, _STI + _HLT + _jump(handler(_KEYBOARD), SEGMENT))
     _put(rom, WAIT_FOR_TIME, _STI + _PAUSE + _jump(handler(_TIME_SERVICES), SEGMENT))

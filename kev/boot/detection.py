@@ -12,6 +12,7 @@ from kev.errors import KevError
 from kev.pager.source import SynchronousSource
 
 _FOR_ANY_ELF: Final = "keos"
+_FOR_DISKS: Final = ("el_torito", "real_mode")
 _FOREIGN_ELF: Final = (
     "it has no Multiboot header and no PVH note: is it made for another loader, such as Limine or the bootloader crate?"
 )
@@ -41,6 +42,15 @@ def detect(file: KernelFile) -> type[BootProtocol]:
     if file.is_elf:
         return _for_any_elf(file)
     raise BootError(f"{file.name}: {_describe(file)}")
+
+
+def disk_protocol(source: SynchronousSource) -> str:
+    """The protocol that a disk is booted by, whatever else may be on it. BootError if a BIOS could not boot it."""
+    file = KernelFile(source)
+    for name in _FOR_DISKS:
+        if protocol_named(name).detect(file):
+            return name
+    raise BootError(f"disk {file.name}: cannot be booted: it has no boot sector and no El Torito boot record")
 
 
 def _for_any_elf(file: KernelFile) -> type[BootProtocol]:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from kev.addressing import Gpa
+from kev.bios.rom import BOOT_SECTOR, FIRST_START, SEGMENT
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
 from kev.x86 import (
@@ -19,6 +20,9 @@ from kev.x86 import (
 MULTIBOOT2_MAGIC: Final = 0x36D7_6289
 """What EAX tells a kernel that comes from a Multiboot2 boot loader."""
 _4_GIB: Final = 0xFFFF_FFFF
+_RESET_SEGMENT: Final = 0xF000
+_RESET_BASE: Final = 0xFFFF_0000
+_RESET_OFFSET: Final = 0xFFF0
 
 
 def protected_mode(
@@ -45,15 +49,32 @@ def protected_mode(
     )
 
 
-def real_mode(segment: int, offset: int, *, rdx: int, rsp: int) -> EntryState:
-    """Real mode at `segment`:`offset`, with all other segments at 0 and interrupts off."""
+def boot_sector(drive: int, segment: int, offset: int) -> EntryState:
+    """Real mode, in the part of the BIOS's ROM that goes on to `segment`:`offset`, with the drive's number in DL.
+
+    All segments but CS are 0, and the stack grows down from where boot sectors are. Interrupts are off until the ROM allows them.
+    """
     return EntryState(
-        rip=offset,
-        cs=SegmentRegister(segment, segment << 4, REAL_MODE_LIMIT, CODE_16),
+        rip=FIRST_START,
+        cs=SegmentRegister(SEGMENT, SEGMENT << 4, REAL_MODE_LIMIT, CODE_16),
         data=SegmentRegister(0, 0, REAL_MODE_LIMIT, DATA_16),
         cr0=CR0_REAL_MODE,
         idt_limit=REAL_MODE_IDT_LIMIT,
         gdt_limit=REAL_MODE_LIMIT,
-        rdx=rdx,
-        rsp=rsp,
+        rbx=segment,
+        rdx=drive,
+        rsi=offset,
+        rsp=BOOT_SECTOR,
+    )
+
+
+def reset_vector() -> EntryState:
+    """Where a processor begins after a reset: 16 bytes below 4 GiB (Intel SDM vol. 3, "Processor state after reset")."""
+    return EntryState(
+        rip=_RESET_OFFSET,
+        cs=SegmentRegister(_RESET_SEGMENT, _RESET_BASE, REAL_MODE_LIMIT, CODE_16),
+        data=SegmentRegister(0, 0, REAL_MODE_LIMIT, DATA_16),
+        cr0=CR0_REAL_MODE,
+        idt_limit=REAL_MODE_IDT_LIMIT,
+        gdt_limit=REAL_MODE_LIMIT,
     )

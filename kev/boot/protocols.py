@@ -7,6 +7,8 @@ PROTOCOLS: Final = {
     "multiboot2": "Multiboot2",
     "multiboot1": "Multiboot1",
     "pvh": "Pvh",
+    "el_torito": "ElTorito",
     "real_mode": "RealMode",
+    "firmware": "Firmware",
 }
 """The names of all boot protocols and of the classes in their modules, in the order in which images are tried."""

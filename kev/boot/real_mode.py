@@ -4,10 +4,9 @@ from typing import Final, Self
 
 from kev.addressing import Gpa, Gva
 from kev.bios.drives import FIRST_DISKETTE, FIRST_HARD_DISK, BootDrive, is_diskette_size
-from kev.bios.rom import FIRST_START, SEGMENT
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
-from kev.boot.entry import real_mode
+from kev.boot.entry import boot_sector
 from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import BOOT_SIGNATURE, SECTOR_SIZE, KernelFile
 from kev.engine.base import EntryState
@@ -66,7 +65,7 @@ class RealMode(BootProtocol):
         assert self.booted is not None
         install_bios_data(pager, options.hard_disks)
         install_tables(pager, options)
-        return real_mode(SEGMENT, FIRST_START, rdx=self.booted.number, rsp=LOAD_ADDRESS)
+        return boot_sector(self.booted.number, 0, LOAD_ADDRESS)
 
 
 def _is_diskette(file: KernelFile) -> bool:

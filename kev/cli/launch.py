@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> int | None:
 
 def run(given: Mapping[str, Any]) -> int:
     """Launches a guest: `given` has the values of `RUN_OPTIONS`, and `image`. The exit code. KevError."""
-    spec = described(given)
+    spec = described(given, may_start_disk=True)
     if given["print_spec"]:
         return _print(spec)
     report, trace = given["report"], given["trace"]

@@ -3,24 +3,23 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
-from kev.dev.storage.drive import Drive, DriveKind
 from kev.engine.factory import engine_named
-from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
-from kev.guests.images import open_image_or_url, open_root_file_system
+from kev.guests.images import open_root_file_system
 from kev.machine.builder import MachineOptions
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
+from kev.machine.starting import open_drive, start_of
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
 from kev.spec.errors import SpecError, refusal
-from kev.spec.files import DiskFile, ModuleFile
+from kev.spec.files import ModuleFile
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def launch(
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
-    (an object with `name`, `size` and `read_into`). `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is
+    (an object with `name`, `size` and `read_into`). A description without an image, but with disks, is started from the first. `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is
     like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
@@ -66,6 +65,7 @@ def launch(
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
       and load into the report.
+    - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
 
     `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
@@ -125,9 +125,10 @@ def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
     else:
         policy = None
     if isinstance(image, MachineSpec):
-        if not image.image:
-            raise SpecError("image: the description names none")
-        return WantedMachine(MachineSpec.of(wishes).over(image), None, policy)
+        spec = MachineSpec.of(wishes).over(image)
+        if not (spec.image or spec.disks or spec.firmware):
+            raise SpecError("image: the description names none, and no disk or firmware to start instead")
+        return WantedMachine(spec, None, policy)
     if isinstance(image, str | os.PathLike):
         return WantedMachine(MachineSpec.of({**wishes, "image": image}), None, policy)
     return WantedMachine(MachineSpec.of(wishes), _checked_source(image), policy)
@@ -151,7 +152,8 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
     `logs` names what is logged of its guest.
     """
     with ExitStack() as files:
-        source, guest = files.enter_context(_image(wanted))
+        started = files.enter_context(start_of(wanted.spec, wanted.source))
+        source, guest = started.source, started.guest
         spec = wanted.spec.resolved(None if guest is None else guest.spec)
         assert spec.memory is not None
         assert spec.vcpus is not None
@@ -163,13 +165,15 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
                 vcpus=spec.vcpus,
                 lenient_msr=bool(spec.lenient_msr),
                 strict_ports=bool(spec.strict_ports),
-                drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
+                drives=tuple(map(files.enter_context, map(open_drive, started.disks))) or drives_of(guest),
+                boot_disk=started.boot_disk,
+                boots_from_drives=started.boots_from_drives,
             ),
             boot=BootOptions(
                 command_line=spec.command_line or "",
                 modules=tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest))),
             ),
-            protocol=spec.boot,
+            protocol=started.protocol,
             abi=spec.abi,
             logs=logs,
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
@@ -180,10 +184,6 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
         machine.name_places()
         files.callback(machine.close)
         yield machine
-
-
-def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest | None]]:
-    return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
 
 
 def _slowed(source: _Source, latency: str) -> AsynchronousSource:
@@ -199,18 +199,6 @@ def _new_timeline() -> "Timeline":
     from kev.observe.timeline import Timeline
 
     return Timeline()
-
-
-@contextmanager
-def _drive(disk: DiskFile) -> Iterator[Drive]:
-    name = disk.path
-    with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(open(name, "r+b"))
-        except OSError as error:
-            raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        kind = DriveKind(disk.device)
-        yield Drive(Disk(opened, name, any_size=kind is DriveKind.SVIRTB), kind)
 
 
 @contextmanager
