@@ -153,10 +153,7 @@ class Video:
             attributes = self._read_cells(row, column, count)[1::2]
             cells = b"".join(bytes((call.al, attribute)) for attribute in attributes)
         self._write_cells(row, column, cells)
-        shown = as_shown(bytes((call.al,)) * min(count, COLUMNS - column))
-        # Many blanks at once clear a part of a line: what comes behind them has them printed.
-        if count == 1 or shown.strip():
-            self._teleprinter.put(row, column, shown)
+        self._teleprinter.fill(row, column, as_shown(bytes((call.al,)) * min(count, COLUMNS - column)))
 
     def _teletype(self, call: BiosCall) -> None:
         self._type(call.al, None)
@@ -179,7 +176,7 @@ class Video:
         if attribute is None:
             attribute = self._read_cells(row, column, 1)[1] or _GREY_ON_BLACK
         self._write_cells(row, column, bytes((byte, attribute)))
-        self._teleprinter.put(row, column, as_shown(bytes((byte,))))
+        self._teleprinter.type(row, column, as_shown(bytes((byte,))))
         if column + 1 < COLUMNS:
             self._move_cursor(0, row, column + 1)
         else:

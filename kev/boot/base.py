@@ -66,6 +66,8 @@ class BootProtocol(ABC):
     """The same for a command line."""
     has_bios: ClassVar[bool] = True
     """Whether there is a BIOS that real-mode code can call, as there was for the boot loader."""
+    expects_chipset: ClassVar[bool] = False
+    """Whether the image looks for a PC's chipset on the PCI bus."""
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
     booted: "BootDrive | None" = None

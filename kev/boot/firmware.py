@@ -31,6 +31,7 @@ class Firmware(BootProtocol):
     passes_modules = False
     passes_command_line = False
     has_bios = False
+    expects_chipset = True
 
     @classmethod
     def detect(cls, file: KernelFile) -> bool:

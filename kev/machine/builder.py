@@ -62,6 +62,8 @@ class MachineOptions(NamedTuple):
     """Real-mode code can call a BIOS, whose ROM is in memory."""
     booted: "BootDrive | None" = None
     """The BIOS's drive from which the guest was booted; its disk is the first of all."""
+    pci_chipset: bool = False
+    """There are a host bridge and an IDE controller on the PCI bus, as firmware expects them."""
     boot_time: int | None = None
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
@@ -113,6 +115,8 @@ class VmBuilder:
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
         vm.com1 = attach_platform(devices, machine, self._controllers)
+        if disks.are_on_pci or self._options.pci_chipset:
+            _attach_chipset(devices, ide=self._options.pci_chipset)
         disks.attach(devices, machine, self._controllers, self._map_readable)
         self._connect(vm, self._attach_abi(devices, machine))
         if self._options.has_bios:
@@ -189,3 +193,12 @@ class VmBuilder:
         vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, abi.hypercall)
+
+
+def _attach_chipset(devices: Devices, *, ide: bool) -> None:
+    from kev.dev.pci import chipset
+
+    functions = {chipset.HOST_BRIDGE: chipset.host_bridge()} | ({chipset.IDE: chipset.ide()} if ide else {})
+    for number, function in functions.items():
+        devices.buses.pci.attach(number, function)
+        devices.attach(function)

@@ -54,6 +54,11 @@ class Disks:
         disks = self._behind[DriveKind.IDE]
         return disks if len(disks) == 2 else (self._boot_disk, *disks)
 
+    @property
+    def are_on_pci(self) -> bool:
+        """Some are."""
+        return bool(self._behind[DriveKind.VIRTIO_PCI])
+
     def attach(
         self,
         devices: Devices,
@@ -102,16 +107,16 @@ def _attach_virtio(devices: Devices, machine: Surroundings, disks: Sequence[Bloc
 def _attach_virtio_pci(
     devices: Devices, machine: Surroundings, disks: Sequence[BlockBackend], controllers: InterruptControllers
 ) -> None:
-    """With the host bridge that a guest expects there. All of them interrupt with one IRQ."""
+    """All of them interrupt with one IRQ."""
     if not disks:
         return
-    from kev.dev.pci.function import InterruptPin, PciFunction, PciIdentity
+    from kev.dev.pci.function import InterruptPin
     from kev.dev.storage.virtio.block import VirtioBlock
     from kev.dev.storage.virtio.pci import MEMORY_SIZE, virtio_pci_function
 
     pci, mmio = devices.buses.pci, devices.buses.mmio
     controllers.pic.set_level_triggered(_PCI_IRQ)
-    functions = {0: PciFunction("host bridge at PCI 00:00.0", PciIdentity(0x8086, 0x1237, 0x06_0000, revision=2))}
+    functions = {}
     for index, disk in enumerate(disks):
         number = FIRST_PCI_DISK + index
         functions[number] = virtio_pci_function(

@@ -69,7 +69,7 @@ def prepare(
     ram_kib = memory >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     guest_abi = abi_named(abi or default_abi(kernel.name))
-    options = options._replace(has_bios=kernel.has_bios, booted=kernel.booted)
+    options = options._replace(has_bios=kernel.has_bios, booted=kernel.booted, pci_chipset=kernel.expects_chipset)
     if kernel.boot_disk is not None and not options.boots_from_drives:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()

@@ -1,7 +1,7 @@
 """One function of a PCI device: its configuration space, with a header of type 0 (PCI Local Bus Specification 3.0, chapter 6)."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -99,9 +99,17 @@ class PciFunction:
     _FIELDS: Final = Fields({"_registers": listed(bits(32), _SIZE // 4)}, memory=optional(PART))
 
     def __init__(
-        self, name: str, identity: PciIdentity, capabilities: Sequence[bytes] = (), interrupt: InterruptPin | None = None
+        self,
+        name: str,
+        identity: PciIdentity,
+        capabilities: Sequence[bytes] = (),
+        interrupt: InterruptPin | None = None,
+        kept: Mapping[int, int] | None = None,
     ) -> None:
-        """`capabilities`: each with the id first and a byte for the link that follows it. Their lengths are multiples of 4."""
+        """`capabilities`: each with the id first and a byte for the link that follows it. Their lengths are multiples of 4.
+
+        `kept`: bits that keep what is written and do nothing else, by the offsets of their registers.
+        """
         self.name: Final = name
         space = bytearray(_SIZE)
         _IDENTITY.pack_into(
@@ -118,7 +126,11 @@ class PciFunction:
         if interrupt is not None:
             space[ConfigurationRegister.INTERRUPT : ConfigurationRegister.INTERRUPT + 2] = interrupt.irq, _PIN_A
         self._registers: list[int] = list(struct.unpack(f"<{_SIZE // 4}I", space))
-        self._writable: Final = {ConfigurationRegister.COMMAND: Command.INTERRUPT_DISABLE, ConfigurationRegister.INTERRUPT: 0xFF}
+        self._writable: Final = {
+            ConfigurationRegister.COMMAND: Command.INTERRUPT_DISABLE,
+            ConfigurationRegister.INTERRUPT: 0xFF,
+            **(kept or {}),
+        }
         self._interrupt: Final = interrupt
         self._interrupting = False
         self._base_address: BaseAddress | None = None
