@@ -50,21 +50,26 @@ def protected_mode(
 
 
 def boot_sector(drive: int, segment: int, offset: int) -> EntryState:
-    """Real mode, in the part of the BIOS's ROM that goes on to `segment`:`offset`, with the drive's number in DL.
+    """A boot sector at `segment`:`offset`, with the drive's number in DL; the stack grows down from where boot sectors are."""
+    return through_bios(segment, offset, drive=drive, rsp=BOOT_SECTOR)
 
-    All segments but CS are 0, and the stack grows down from where boot sectors are. Interrupts are off until the ROM allows them.
+
+def through_bios(segment: int, offset: int, *, data: int = 0, drive: int = 0, rsp: int) -> EntryState:
+    """Real mode, in the part of the BIOS's ROM that starts the timer, allows interrupts, and goes on to `segment`:`offset`.
+
+    `data` is in all segment registers but CS.
     """
     return EntryState(
         rip=FIRST_START,
         cs=SegmentRegister(SEGMENT, SEGMENT << 4, REAL_MODE_LIMIT, CODE_16),
-        data=SegmentRegister(0, 0, REAL_MODE_LIMIT, DATA_16),
+        data=SegmentRegister(data, data << 4, REAL_MODE_LIMIT, DATA_16),
         cr0=CR0_REAL_MODE,
         idt_limit=REAL_MODE_IDT_LIMIT,
         gdt_limit=REAL_MODE_LIMIT,
         rbx=segment,
         rdx=drive,
         rsi=offset,
-        rsp=BOOT_SECTOR,
+        rsp=rsp,
     )
 
 

@@ -7,6 +7,7 @@ PROTOCOLS: Final = {
     "multiboot2": "Multiboot2",
     "multiboot1": "Multiboot1",
     "pvh": "Pvh",
+    "linux16": "Linux16",
     "el_torito": "ElTorito",
     "real_mode": "RealMode",
     "firmware": "Firmware",

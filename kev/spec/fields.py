@@ -60,7 +60,7 @@ FIELDS: Final = (
     ),
     Field(
         "boot", values.boot, ("--boot",), metavar="PROTOCOL",
-        help="keos, multiboot2, multiboot1, pvh, el_torito, real_mode or firmware.  [default: what the image is made for]",
+        help="keos, multiboot2, multiboot1, pvh, linux16, el_torito, real_mode or firmware.  [default: what the image is made for]",
     ),
     Field(
         "abi", values.abi, ("--abi",), metavar="ABI",
