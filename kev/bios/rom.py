@@ -47,7 +47,8 @@ _JMP_FAR: Final = struct.Struct("<BHH")
 _JMP_FAR_OPCODE: Final = 0xEA
 _STI: Final = b"\xfb"
 _HLT: Final = b"\xf4"
-_PAUSE: Final = b"\xf3\x90"
+_SPIN: Final = b"\x51\xb9\x00\x10\xe2\xfe\x59"
+"""PUSH CX; MOV CX, 1000h; LOOP to itself; POP CX: some microseconds."""
 _START_TIMER: Final = b"\xb0\x36\xe6\x43\x30\xc0\xe6\x40\xe6\x40"
 """MOV AL, 36h; OUT 43h, AL; XOR AL, AL; OUT 40h, AL; OUT 40h, AL: a square wave of 18.2 Hz."""
 _RETURN_TO_BX_SI: Final = b"\x53\x56\xcb"
@@ -103,7 +104,7 @@ def contents() -> bytes:
     _put(rom, START, _STACK_AT_BOOT_SECTOR + _START_TIMER + _STI + _jump(BOOT_SECTOR, 0))
     _put(rom, COLD_START, _STACK_AT_BOOT_SECTOR + bytes((_INT, _BOOTSTRAP)))
     _put(rom, WAIT_FOR_KEY, _STI + _HLT + _jump(handler(_KEYBOARD), SEGMENT))
-    _put(rom, WAIT_FOR_TIME, _STI + _PAUSE + _jump(handler(_TIME_SERVICES), SEGMENT))
+    _put(rom, WAIT_FOR_TIME, _STI + _SPIN + _jump(handler(_TIME_SERVICES), SEGMENT))
     _put(rom, CONFIGURATION, _CONFIGURATION_TABLE)
     _put(rom, DISKETTE_PARAMETERS, _DISKETTE_TABLE)
     _put(rom, _RESET, _jump(COLD_START, SEGMENT) + _DATE + b"\0" + _AT_MODEL[:1])

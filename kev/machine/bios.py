@@ -61,10 +61,14 @@ class BiosController:
             memory=self._memory,
             ports=self._ports,
             clock=machine.clock,
-            print_bytes=machine.console.write,
+            print_bytes=self._print,
             warn=self._warn,
             regions=memory_map(machine.ram),
             drives=number_drives(self._disks, self._booted),
             booted=self._booted,
         )
         return Bios(firmware)
+
+    def _print(self, data: bytes) -> None:
+        for byte in data:
+            self._machine.console.put(byte)
