@@ -29,7 +29,7 @@ _FLAGS: Final = 4
 
 def _half(register: str, shift: int) -> property:
     def read(call: "BiosCall") -> int:
-        return getattr(call.vcpu, register) >> shift & 0xFF
+        return int(getattr(call.vcpu, register)) >> shift & 0xFF
 
     def write(call: "BiosCall", value: int) -> None:
         setattr(call.vcpu, register, getattr(call.vcpu, register) & ~(0xFF << shift) | (value & 0xFF) << shift)
@@ -39,7 +39,7 @@ def _half(register: str, shift: int) -> property:
 
 def _word(register: str) -> property:
     def read(call: "BiosCall") -> int:
-        return getattr(call.vcpu, register) & _WORD
+        return int(getattr(call.vcpu, register)) & _WORD
 
     def write(call: "BiosCall", value: int) -> None:
         setattr(call.vcpu, register, getattr(call.vcpu, register) & ~_WORD | value & _WORD)

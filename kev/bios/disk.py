@@ -68,25 +68,25 @@ class DiskServices:
         self._drives: Final = drives
         self._data: Final = data
         self._functions: Final[dict[int, Service]] = {
-            0x00: self._find,  # reset
+            0x00: self._do_nothing,  # reset
             0x01: self._last_status,
             0x02: self._read,
             0x03: self._write,
             0x04: self._verify,
             0x08: self._parameters,
-            0x09: self._find,  # set parameters
-            0x0C: self._find,  # seek
-            0x0D: self._find,  # reset
-            0x10: self._find,  # is it ready?
-            0x11: self._find,  # recalibrate
-            0x14: self._find,  # diagnose
+            0x09: self._do_nothing,  # set parameters
+            0x0C: self._do_nothing,  # seek
+            0x0D: self._do_nothing,  # reset
+            0x10: self._do_nothing,  # is it ready?
+            0x11: self._do_nothing,  # recalibrate
+            0x14: self._do_nothing,  # diagnose
             0x15: self._kind,
-            0x16: self._find,  # has the disk been changed?
+            0x16: self._do_nothing,  # has the disk been changed?
             0x41: self._extensions,
             0x42: self._read_extended,
             0x43: self._write_extended,
             0x44: self._verify_extended,
-            0x47: self._find,  # seek
+            0x47: self._do_nothing,  # seek
             0x48: self._parameters_extended,
             0x4B: self._emulation,
         }
@@ -113,6 +113,10 @@ class DiskServices:
         if drive is None:
             raise DiskFailure(Status.INVALID)
         return drive
+
+    def _do_nothing(self, call: BiosCall) -> None:
+        """To a drive that is there."""
+        self._find(call)
 
     def _last_status(self, call: BiosCall) -> None:
         call.ah = self._data.read(Address.DISK_STATUS if call.dl >= FIRST_HARD_DISK else Address.DISKETTE_STATUS)
@@ -229,13 +233,13 @@ def _existing(drive: Drive, first: int, count: int) -> range:
     return range(first, first + count)
 
 
-def _contents(drive: Drive, sectors: range) -> bytearray:
+def _contents(drive: Drive, sectors: range) -> bytes:
     data = bytearray(len(sectors) * drive.sector_size)
     try:
         drive.disk.read_into(sectors.start * drive.sector_size, memoryview(data))
     except KevError:
         raise DiskFailure(Status.FAILED) from None
-    return data
+    return bytes(data)
 
 
 def _store(drive: Drive, sectors: range, data: bytes) -> None:

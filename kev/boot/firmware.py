@@ -1,4 +1,4 @@
-"""A ROM with firmware of its own, such as SeaBIOS, or U-Boot for x86 in QEMU: it starts as a processor does when it is switched on."""
+"""A ROM with firmware of its own, such as SeaBIOS or U-Boot: it starts as a processor does when it is switched on."""
 
 from typing import Final, Self
 

@@ -1,6 +1,6 @@
 """The Linux boot protocol by its 16-bit entry (Linux, Documentation/arch/x86/boot.rst, "The real-mode kernel header").
 
-Kernels need nothing but their 32-bit entry. Programs in the form of a kernel, such as iPXE and memdisk, have none, and call the BIOS.
+Kernels need nothing but their 32-bit entry. Programs in the form of one, such as iPXE and memdisk, have none, and call the BIOS.
 """
 
 import struct
@@ -82,7 +82,7 @@ class Linux16(BootProtocol):
         size = setup.sectors * SECTOR_SIZE
         rest = file.source.size - size
         if size > _HEAP_END or rest <= 0:
-            raise BootError(f"{file.name}: its 16-bit code has {size:,} bytes, the file {file.source.size:,}: it cannot be that much")
+            raise BootError(f"{file.name}: its 16-bit code has {size:,} bytes, the file {file.source.size:,}")
         segments = [
             Segment(Gpa(_SETUP), Gva(_SETUP), 0, size, size, _RWX),
             Segment(Gpa(_HIGH), Gva(_HIGH), size, rest, rest, _RWX),
@@ -120,7 +120,9 @@ def _place_ram_disk(pager: KernelVmPager, module: Module) -> tuple[int, int]:
     size = module.source.size
     start = page_floor(min(pager.ram[0].stop, _HIGHEST) - size)
     if start < page_ceil(pager.image.end):
-        raise BootError(f"module {module.name!r}: its {size:#x} bytes do not fit behind the image, which ends at {pager.image.end:#x}")
+        raise BootError(
+            f"module {module.name!r}: its {size:#x} bytes do not fit behind the image, which ends at {pager.image.end:#x}"
+        )
     pager.load_phdr(Segment(Gpa(start), Gva(start), 0, size, size), module.source)
     return start, size
 

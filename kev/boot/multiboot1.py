@@ -145,7 +145,7 @@ def _find_header(file: KernelFile) -> int | None:
 
 
 def _loads_boot_sector(file: KernelFile, offset: int) -> bool:
-    """Whether the header at `offset` is that of the whole file, from its first sector on, and not of a kernel that lies on a disk."""
+    """Whether the header at `offset` is that of the whole file, from its first sector on, and not of a kernel on a disk."""
     (flags,) = _HEADER_FLAGS.unpack_from(file.head, offset)
     if not flags & _LOAD_ADDRESSES or offset + _HEADER_ADDRESSES.size > len(file.head):
         return False

@@ -55,7 +55,7 @@ class RealMode(BootProtocol):
                 f"{file.name}: no boot sector: at offset {SECTOR_SIZE - 2:#x} is {found}, not {BOOT_SIGNATURE.hex(' ')}"
             )
         if file.head.startswith(_LINUX_MAGIC, _LINUX_HEADER):
-            raise BootError(f"{file.name}: its boot sector is that of a Linux kernel, which does nothing but complain: boot it by linux or linux16")
+            raise BootError(f"{file.name}: its boot sector is that of a Linux kernel, which does nothing but complain")
         sector = Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX)
         drive = FIRST_DISKETTE if _is_diskette(file) else FIRST_HARD_DISK
         return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS), file.source, drive)

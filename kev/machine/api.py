@@ -55,8 +55,9 @@ def launch(
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
-    (an object with `name`, `size` and `read_into`). A description without an image, but with disks, is started from the first. `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is
-    like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
+    (an object with `name`, `size` and `read_into`). A description without an image, but with disks, is started from the first.
+    `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is like; what is not said is as the guest wants it, or
+    else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
     - `modules`: files, or pairs of a file and its text. `disks`: files, or pairs of a file and "svirtb", "virtio", "virtio-pci" or

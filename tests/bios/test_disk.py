@@ -98,9 +98,7 @@ def test_a_read_past_the_end_fails_and_reads_nothing() -> None:
 
 
 def test_the_last_status_is_kept() -> None:
-    called = run(
-        interrupt(0x13, eax=0x0201, ebx=BUFFER, ecx=0x0000, edx=HARD_DISK), interrupt(0x13, eax=0x0100, edx=HARD_DISK)
-    )
+    called = run(interrupt(0x13, eax=0x0201, ebx=BUFFER, ecx=0x0000, edx=HARD_DISK), interrupt(0x13, eax=0x0100, edx=HARD_DISK))
     assert (called.carry, called["ah"]) == (True, 1)
 
 

@@ -16,9 +16,7 @@ def address_map(memory: str) -> list[tuple[int, int, int]]:
     """What INT 15h, AX = E820h says, one region after the other."""
     regions, following = [], 0
     while True:
-        called = run(
-            interrupt(0x15, eax=0xE820, ebx=following, ecx=REGION, edx=SMAP, edi=BUFFER), memory=memory
-        )
+        called = run(interrupt(0x15, eax=0xE820, ebx=following, ecx=REGION, edx=SMAP, edi=BUFFER), memory=memory)
         assert (called.carry, called["eax"], called["ecx"]) == (False, SMAP, REGION)
         regions.append(struct.unpack("<QQI", called.bytes_at(BUFFER, REGION)))
         following = called["ebx"]
@@ -74,9 +72,7 @@ def test_address_line_20_is_enabled_for_good() -> None:
 
 def test_a_wait_lasts_as_long_as_it_is_told() -> None:
     times: list[int] = []
-    called = run(
-        interrupt(0x15, eax=0x8600, ecx=0, edx=5000), at_end=lambda machine: times.append(machine.vm.clock.now())
-    )
+    called = run(interrupt(0x15, eax=0x8600, ecx=0, edx=5000), at_end=lambda machine: times.append(machine.vm.clock.now()))
     assert not called.carry
     assert 5_000_000 <= times[0] < 10_000_000
 

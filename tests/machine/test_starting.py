@@ -88,6 +88,7 @@ def test_the_image_beside_a_firmware_is_its_disk(tmp_path: Path) -> None:
         """
         ba f6 01 b0 e0 ee       ; out 0x1f6, 0xe0
         ba f2 01 b0 01 ee       ; one sector
+        ba f3 01 30 c0 ee       ; number 0
         ba f7 01 b0 20 ee       ; READ SECTORS
         ba f0 01 ed e6 e9       ; in ax, 0x1f0; out 0xe9, al
         """
