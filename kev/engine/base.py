@@ -117,9 +117,8 @@ class VcpuState(Protocol):
     def history(self) -> Sequence[RaisedEvent]:
         """The last `kev.engine.registers.HISTORY_LENGTH` exceptions and interrupts, the latest last."""
 
-    @property
-    def instructions(self) -> int:
-        """Instructions retired since the start, where slices are counted; else 0."""
+    instructions: int
+    """Instructions retired since the start, where slices are counted; else 0."""
 
 
 State = TypeVar("State", bound=VcpuState)

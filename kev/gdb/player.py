@@ -74,7 +74,7 @@ class Player:
         elif history.current is not None:
             turn = history.current
             executed = vm.vcpus[turn.vcpu].state.instructions - retired[turn.vcpu]
-            history.note(executed, over=self._is_over(step, executed))
+            history.note(executed, over=self._is_over(step))
         if isinstance(step, NeedsPage):
             await vm.load_page(vm.vcpus[step.vcpu])
         vm.clock.stop()
@@ -166,12 +166,12 @@ class Player:
         if new:
             self._output(new)
 
-    def _is_over(self, step: Step, executed: int) -> bool:
-        """Whether a turn would have ended here if it had not been cut."""
+    def _is_over(self, step: Step) -> bool:
+        """Whether a turn would have ended here if it had not been cut: see `Vm.step`."""
         vm = self.machine.vm
         if isinstance(step, Ended):
             return True
-        if isinstance(step, Ran) and not (isinstance(step.exit, PreemptionTimer) and self.history.was_cut(executed)):
+        if isinstance(step, Ran) and not isinstance(step.exit, PreemptionTimer):
             return True
         deadline = vm.timers.next_deadline()
         return deadline is not None and deadline <= vm.clock.now()

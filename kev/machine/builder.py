@@ -110,6 +110,7 @@ class VmBuilder:
             memory=self._memory,
             controllers=self._controllers,
             buses=self._buses,
+            boot_time=int(time.time()) if self._options.boot_time is None else self._options.boot_time,
         )
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
@@ -131,7 +132,7 @@ class VmBuilder:
             ram=self._pager.ram,
             clock=self._clock,
             timers=self._timers,
-            boot_time=int(time.time()) if options.boot_time is None else options.boot_time,
+            boot_time=vm.boot_time,
             memory=self._memory,
             line=self._controllers.line,
             console=self._console,

@@ -8,14 +8,14 @@ from kev.machine.beside import forward_input, watch_for_signals, watch_for_timeo
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
-from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
+from kev.machine.schedule import TurnScheduler
 from kev.machine.ungrouped import ungrouped
 
 
 async def drive(
     machine: Machine,
     *,
-    scheduler: Scheduler | None = None,
+    scheduler: TurnScheduler | None = None,
     timeout: float | None = None,
     input_descriptor: int | None = None,
     signals: Sequence[int] = (),
@@ -29,9 +29,7 @@ async def drive(
     be some in the main thread only. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be
     resumed first. Started when the machine can be talked to.
     """
-    if scheduler is None:
-        scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
-    runtime = machine.runtime = Runtime(machine.vm, scheduler)
+    runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
         with ungrouped():
             async with trio.open_nursery() as beside:
@@ -65,4 +63,4 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
         vm.expects_input = expected
         runtime.note_activity()
 
-    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control)
+    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control, machine.save_key)

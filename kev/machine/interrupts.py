@@ -66,6 +66,13 @@ class Interrupts:
             for tell in self.taken.callbacks:
                 tell(vcpu, taken)
 
+    def loaded(self, vcpu: Vcpu) -> None:
+        """The vCPU, and the controllers before it, have become others: what was offered to it does not count."""
+        self.offered[vcpu.index] = None
+        self._engine.interrupt_taken(vcpu.state)
+        self._engine.raise_interrupt(vcpu.state, None)
+        self.interrupt_changed(vcpu.index)
+
     def interrupt_changed(self, vcpu: int) -> None:
         """Offers the vCPU what is pending now, and wakes it from HLT."""
         if self._controllers is None:

@@ -20,9 +20,7 @@ from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.ending import Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
-from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
-from kev.machine.step import Ran
-from kev.machine.vm import Vm
+from kev.machine.step import Ran, Stopped
 from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, SynchronousSource
@@ -151,10 +149,9 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
 def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, signals: Sequence[int]) -> None:
     vm = machine.vm
     started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
-    scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
     if started:
         _run_without_waiting(machine.policy.before_run())
-        _run_head_start(vm, scheduler)
+        _run_head_start(machine)
         if vm.ending is not None:
             return
     # The imports take longer than what a guest waits for when it measures time.
@@ -168,7 +165,6 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
         partial(
             drive,
             machine,
-            scheduler=scheduler,
             timeout=timeout,
             input_descriptor=input_descriptor,
             signals=signals,
@@ -177,11 +173,13 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     )
 
 
-def _run_head_start(vm: Vm, scheduler: Scheduler) -> None:
+def _run_head_start(machine: Machine) -> None:
     """Most of what a short run needs is over before the runtime, which takes longer to import, would have been there."""
     end = time.perf_counter() + _HEAD_START
-    while isinstance(vm.step(scheduler), Ran) and time.perf_counter() < end:
-        pass
+    while time.perf_counter() < end:
+        step = machine.vm.step(machine.scheduler)
+        if not isinstance(step, Ran) and not (isinstance(step, Stopped) and machine.note_stop()):
+            return
 
 
 def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
