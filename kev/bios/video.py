@@ -11,7 +11,6 @@ from kev.dev.base import GuestMemory
 from kev.dev.buses.ports import PortBus
 from kev.dev.display.screen import BYTES_PER_ROW, COLUMNS, ROWS, TEXT_MEMORY, as_shown
 
-_PAGE_SIZE: Final = 0x1000
 _PAGES: Final = 8
 _TEXT_MODE: Final = 3
 _TEXT_MODES: Final = (0, 1, 2, 3, 7)
@@ -40,10 +39,20 @@ _COLOUR_AND_256_KIB: Final = 0x0003
 class Video:
     """The screen is guest memory, and the cursor's place is in the BIOS data area. What is shown is printed on the console, too."""
 
-    def __init__(self, memory: GuestMemory, data: DataArea, ports: PortBus, print_bytes: Callable[[bytes], object]) -> None:
+    def __init__(
+        self,
+        memory: GuestMemory,
+        data: DataArea,
+        ports: PortBus,
+        printed: bytearray,
+        print_bytes: Callable[[bytes], object],
+    ) -> None:
+        """`printed` is made the cells that have been written, which are printed, too."""
         self._memory: Final = memory
         self._data: Final = data
         self._ports: Final = ports
+        self._printed: Final = printed
+        printed[:] = bytes(ROWS * BYTES_PER_ROW)
         self._teleprinter: Final = Teleprinter(print_bytes, self._row_shown)
         self.functions: Final[dict[int, Service]] = {
             0x00: self._set_mode,
@@ -75,7 +84,7 @@ class Video:
         if mode not in _TEXT_MODES:
             raise NotServed(f"video mode {mode:02x}h")
         if not call.al & _KEEPS_MEMORY:
-            self._memory.write(Gpa(TEXT_MEMORY.start), _BLANK * (_PAGE_SIZE // len(_BLANK)))
+            self._write_cells(0, 0, _BLANK * (ROWS * COLUMNS))
             self._teleprinter.clear()
         self._data.write(Address.VIDEO_MODE, _TEXT_MODE)
         self._move_cursor(0, 0, 0)
@@ -238,6 +247,8 @@ class Video:
 
     def _write_cells(self, row: int, column: int, cells: bytes) -> None:
         self._memory.write(_cell(row, column), cells)
+        start = _cell(row, column) - TEXT_MEMORY.start
+        self._printed[start : start + len(cells)] = cells
 
     def _row_shown(self, row: int, columns: int) -> str:
         return as_shown(self._read_cells(min(row, ROWS - 1), 0, min(columns, COLUMNS))[::2])

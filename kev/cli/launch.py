@@ -112,7 +112,7 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
         interrupt_ends=True,
         at_end=dump,
     )
-    if report.first_output_ms is None and report.screen:
+    if report.screen_is_news:
         # What only a screen would have shown.
         output.write(f"{report.screen}\n".encode())
     if output.error is not None:

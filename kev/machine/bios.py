@@ -12,8 +12,7 @@ from kev.x86 import CR0_PE, RFLAGS_VM
 if TYPE_CHECKING:
     from kev.bios.drives import BootDrive
     from kev.bios.services import Bios
-    from kev.dev.buses.ports import PortBus
-    from kev.machine.guest_memory import PagedMemory
+    from kev.machine.vm import Vm
 
 _SEGMENT_LIMIT: Final = 0xFFFF
 
@@ -21,25 +20,21 @@ _SEGMENT_LIMIT: Final = 0xFFFF
 class BiosController:
     """The controller of VMCALL exits: real-mode code in the ROM calls the BIOS, all others the guest's hypervisor."""
 
-    __slots__ = ("_bios", "_booted", "_disks", "_hypercall", "_machine", "_memory", "_ports", "_warn")
+    __slots__ = ("_bios", "_booted", "_disks", "_hypercall", "_machine", "_vm")
 
     def __init__(
         self,
+        vm: "Vm",
         machine: Surroundings,
-        memory: "PagedMemory",
-        ports: "PortBus",
         disks: Sequence[BlockBackend],
         booted: "BootDrive | None",
-        warn: Callable[[str], object],
         hypercall: Callable[[VcpuState, Vmcall], Reply | None],
     ) -> None:
         """`disks` in the order of their numbers. `hypercall` is the controller of all other VMCALLs."""
+        self._vm: Final = vm
         self._machine: Final = machine
-        self._memory: Final = memory
-        self._ports: Final = ports
         self._disks: Final = disks
         self._booted: Final = booted
-        self._warn: Final = warn
         self._hypercall: Final = hypercall
         self._bios: Bios | None = None
 
@@ -58,10 +53,11 @@ class BiosController:
 
         machine = self._machine
         firmware = Firmware(
-            memory=self._memory,
-            ports=self._ports,
+            memory=self._vm.memory,
+            ports=self._vm.buses.ports,
             clock=machine.clock,
-            print_bytes=self._print,
+            print_bytes=self._vm.console.show,
+            printed=self._vm.screen.printed,
             warn=self._warn,
             regions=memory_map(machine.ram),
             drives=number_drives(self._disks, self._booted),
@@ -69,6 +65,5 @@ class BiosController:
         )
         return Bios(firmware)
 
-    def _print(self, data: bytes) -> None:
-        for byte in data:
-            self._machine.console.put(byte)
+    def _warn(self, text: str) -> None:
+        self._vm.log(f"kev: {text}\n".encode())

@@ -142,12 +142,7 @@ class VmBuilder:
         )
 
     def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:
-        def warn(text: str) -> None:
-            vm.log(f"kev: {text}\n".encode())
-
-        return BiosController(
-            machine, self._memory, self._buses.ports, disks.numbered, self._options.booted, warn, vm.controller(Vmcall)
-        )
+        return BiosController(vm, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))
 
     def _attach_abi(self, devices: Devices, machine: Surroundings) -> GuestAbi:
         services = Services(

@@ -13,7 +13,7 @@ _LONGEST_DEBUG_LINE: Final = 4096
 class Console:
     """Collects what the guest prints and passes it on a line at a time, or when the machine says that it is time."""
 
-    __slots__ = ("_buffer", "_debug_line", "first_output", "output")
+    __slots__ = ("_buffer", "_debug_line", "first_output", "first_shown", "output")
 
     _FIELDS: Final = Fields({"_buffer": BYTES, "_debug_line": BYTES})
 
@@ -23,7 +23,9 @@ class Console:
         self._buffer = bytearray()
         self._debug_line = bytearray()
         self.first_output: float | None = None
-        """When the first byte came, by `time.perf_counter`."""
+        """When the first byte came, by `time.perf_counter`; those aside that are on the screen, too."""
+        self.first_shown: float | None = None
+        """When the first of those came."""
 
     def put(self, byte: int) -> None:
         if self.first_output is None:
@@ -45,6 +47,20 @@ class Console:
             self.first_output = time.perf_counter()
         self._buffer += data
         self.flush()
+
+    def show(self, data: bytes) -> None:
+        """Text that is on the screen, too. Like `put`, it is passed on a line at a time."""
+        if self.first_shown is None:
+            self.first_shown = time.perf_counter()
+        self._buffer += data
+        if b"\n" in data:
+            self.flush()
+
+    @property
+    def first_byte(self) -> float | None:
+        """When the first byte of all came."""
+        times = [time for time in (self.first_output, self.first_shown) if time is not None]
+        return min(times, default=None)
 
     def flush(self) -> None:
         if self._buffer:

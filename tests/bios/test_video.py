@@ -3,7 +3,9 @@
 import pytest
 
 from kev.addressing import Gpa
+from kev.machine.machine import Machine
 from tests.bios.calls import interrupt, run, text
+from tests.machine.code import code
 
 TEXT = 0xB8000
 
@@ -124,3 +126,17 @@ def test_what_is_printed_already_is_not_printed_twice() -> None:
 @pytest.mark.parametrize("count", [3, 2000])
 def test_blanks_that_clear_a_part_of_the_screen_are_not_printed(count: int) -> None:
     assert run(interrupt(0x10, eax=0x0920, ebx=7, ecx=count), text("x")).output == "x"
+
+
+def test_a_screen_that_was_written_to_without_the_bios_is_news() -> None:
+    seen: list[bool] = []
+
+    def look(machine: Machine) -> None:
+        seen.append(machine.report().screen_is_news)
+
+    direct = code("b8 00 b8 8e c0 26 c6 06 a0 00 21 ; byte [b800:00a0] = '!'")
+    run(text("printed"), at_end=look)
+    run(text("printed"), direct, at_end=look)
+    run(direct, at_end=look)
+    run(direct, code("b0 21 e6 e9 ; and on port 0xe9"), at_end=look)
+    assert seen == [False, True, True, False]
