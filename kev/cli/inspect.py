@@ -10,7 +10,7 @@ from kev.boot.inspection import Inspection, inspect
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.errors import KevError
-from kev.guests.images import open_image_or_url
+from kev.machine.starting import start_of
 from kev.pager.image import KernelImage, Segment
 from kev.pager.mbi import MemoryRegion, RegionType
 from kev.pager.source import AsynchronousSource
@@ -33,15 +33,15 @@ def command(as_json: bool, **given: Any) -> None:
     IMAGE is a file, or the name of a guest on the root file system (by default gKeOS). The exit code is 2 if it cannot be launched.
     Of a core file, as `kev run --dump` writes it, this says how the run ended, where the vCPUs are, and which memory there is.
     """
-    spec = described(given)
-    with open_image_or_url(spec.image) as (opened, guest):
-        source = opened.blocking if isinstance(opened, AsynchronousSource) else opened
+    spec = described(given, may_start_disk=True)
+    with start_of(spec, None) as start:
+        source = start.source.blocking if isinstance(start.source, AsynchronousSource) else start.source
         if is_core(source):
             core = read_core(source)
             click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())
             return
-        inspection = inspect(source, spec.boot)
-        resolved = spec.resolved(None if guest is None else guest.spec)
+        inspection = inspect(source, start.protocol)
+        resolved = spec.resolved(None if start.guest is None else start.guest.spec)
     machine, error = None, inspection.error
     if error is None:
         from kev.machine.inspection import inspect_machine
