@@ -1,6 +1,7 @@
 """What a boot protocol is: a way to load a kernel image, and to enter it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
@@ -52,6 +53,8 @@ class BootOptions(NamedTuple):
     """The virtio devices that they list."""
     hard_disks: int = 0
     """How many INT 13h knows."""
+    random: Callable[[int], bytes] | None = None
+    """Makes so many random bytes, for a kernel that asks its boot loader for some; None if it is to have none."""
     boot_loader_name: str = f"kev {__version__}"
 
 
@@ -64,6 +67,8 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    mode: int = 32
+    """16 for real mode, 32 for protected mode without paging, or 64 for long mode: how the kernel is entered."""
     has_bios: ClassVar[bool] = True
     """Whether there is a BIOS that real-mode code can call, as there was for the boot loader."""
     expects_chipset: ClassVar[bool] = False
@@ -79,8 +84,11 @@ class BootProtocol(ABC):
 
     @classmethod
     @abstractmethod
-    def detect(cls, file: KernelFile) -> bool:
-        """Whether `file` is made for this protocol. A damaged one may be: `open` says what is wrong with it."""
+    def detect(cls, file: KernelFile) -> str | None:
+        """What says that `file` is made for this protocol, such as "a boot sector"; None if nothing does.
+
+        A damaged image may be: `open` says what is wrong with it.
+        """
 
     @classmethod
     @abstractmethod

@@ -59,6 +59,7 @@ class ElTorito(BootProtocol):
     name = "el_torito"
     passes_modules = False
     passes_command_line = False
+    mode = 16
 
     def __init__(self, image: KernelImage, disk: SynchronousSource, catalog: _Catalog) -> None:
         super().__init__(image)
@@ -66,9 +67,10 @@ class ElTorito(BootProtocol):
         self.booted = BootDrive(CD_ROM, catalog.entry)
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
+    def detect(cls, file: KernelFile) -> str | None:
         has_boot_code = file.is_boot_disk and any(file.head[:_BOOT_CODE])
-        return not has_boot_code and _has_boot_record(file)
+        found = not has_boot_code and _has_boot_record(file)
+        return f"an El Torito boot record at offset {_BOOT_RECORD:#x}" if found else None
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

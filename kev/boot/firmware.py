@@ -32,11 +32,11 @@ class Firmware(BootProtocol):
     passes_command_line = False
     has_bios = False
     expects_chipset = True
+    mode = 16
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
+    def detect(cls, file: KernelFile) -> None:
         """Nothing in a ROM says what it is."""
-        return False
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

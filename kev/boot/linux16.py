@@ -13,6 +13,7 @@ from kev.boot.entry import through_bios
 from kev.boot.firmware_tables import install_tables
 from kev.boot.generated import place_generated
 from kev.boot.kernel_file import SECTOR_SIZE, KernelFile
+from kev.boot.linux_header import kernel_version
 from kev.engine.base import EntryState
 from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
@@ -60,16 +61,20 @@ class Linux16(BootProtocol):
     """The 16-bit code at 9000:0000, entered at 9020:0000, and the rest of the file at 1 MiB. A module is its initial RAM disk."""
 
     name = "linux16"
+    mode = 16
 
     def __init__(self, image: KernelImage, setup: _Setup) -> None:
         super().__init__(image)
         self._setup = setup
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
-        """Whether there is such code, and no 32-bit entry beside it."""
+    def detect(cls, file: KernelFile) -> str | None:
+        """There is such code, and no 32-bit entry beside it."""
         setup = _read_setup(file)
-        return setup is not None and (setup.version < _HAS_32_BIT_ENTRY or not setup.code32_start)
+        if setup is None or (setup.version >= _HAS_32_BIT_ENTRY and setup.code32_start):
+            return None
+        name = kernel_version(file)
+        return "a Linux boot header (HdrS) without a 32-bit entry of " + (f'"{name}"' if name else "an image without a name")
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

@@ -71,11 +71,12 @@ class Multiboot1(BootProtocol):
         self._video = video
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
+    def detect(cls, file: KernelFile) -> str | None:
         offset = _find_header(file)
         if offset is None:
-            return False
-        return not file.is_boot_disk or _loads_boot_sector(file, offset)
+            return None
+        is_the_kernel = not file.is_boot_disk or _loads_boot_sector(file, offset)
+        return f"a Multiboot header ({HEADER_MAGIC:#x}) at offset {offset:#x}" if is_the_kernel else None
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

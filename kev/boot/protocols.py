@@ -8,6 +8,7 @@ PROTOCOLS: Final = {
     "multiboot1": "Multiboot1",
     "pvh": "Pvh",
     "linux16": "Linux16",
+    "linux": "Linux",
     "el_torito": "ElTorito",
     "real_mode": "RealMode",
     "firmware": "Firmware",

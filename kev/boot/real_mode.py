@@ -9,6 +9,7 @@ from kev.boot.bios_data import install_bios_data
 from kev.boot.entry import boot_sector
 from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import BOOT_SIGNATURE, SECTOR_SIZE, KernelFile
+from kev.boot.linux_header import has_header
 from kev.engine.base import EntryState
 from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
@@ -19,9 +20,6 @@ _MEDIA: Final = 0x15
 """Offset of the media descriptor in the parameter block of a FAT file system; in front of it, of its 16-bit number of sectors."""
 _NUMBER_OF_SECTORS: Final = 0x13
 _DISKETTE_MEDIA: Final = frozenset({0xF0, *range(0xF8, 0x100)})
-_LINUX_HEADER: Final = 0x202
-_LINUX_MAGIC: Final = b"HdrS"
-"""Linux/x86 boot protocol: its kernels begin with a boot sector, which does nothing but complain."""
 _RWX: Final = 7
 
 
@@ -36,6 +34,7 @@ class RealMode(BootProtocol):
     name = "real_mode"
     passes_modules = False
     passes_command_line = False
+    mode = 16
 
     def __init__(self, image: KernelImage, disk: SynchronousSource, drive: int) -> None:
         super().__init__(image)
@@ -43,8 +42,12 @@ class RealMode(BootProtocol):
         self.boot_disk = disk
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
-        return file.is_boot_disk
+    def detect(cls, file: KernelFile) -> str | None:
+        return (
+            f"a boot sector: {BOOT_SIGNATURE.hex(' ')} at offset {SECTOR_SIZE - len(BOOT_SIGNATURE):#x}"
+            if file.is_boot_disk
+            else None
+        )
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:
@@ -54,8 +57,10 @@ class RealMode(BootProtocol):
             raise BootError(
                 f"{file.name}: no boot sector: at offset {SECTOR_SIZE - 2:#x} is {found}, not {BOOT_SIGNATURE.hex(' ')}"
             )
-        if file.head.startswith(_LINUX_MAGIC, _LINUX_HEADER):
-            raise BootError(f"{file.name}: its boot sector is that of a Linux kernel, which does nothing but complain")
+        if has_header(file):
+            raise BootError(
+                f"{file.name}: its boot sector is that of a Linux kernel, which does nothing but complain: boot it by linux"
+            )
         sector = Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX)
         drive = FIRST_DISKETTE if _is_diskette(file) else FIRST_HARD_DISK
         return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS), file.source, drive)

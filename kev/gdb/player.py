@@ -16,7 +16,6 @@ from kev.exits import PreemptionTimer
 from kev.gdb.history import History, Moment
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
-from kev.machine.schedule import FreeScheduler, SeededScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
 from kev.subscribers import Subscribers
 
@@ -40,10 +39,9 @@ class Player:
         self._printed = 0
         self._files = ExitStack()
         self.machine = self._open(repeating=False)
-        seed = self.machine.seed
-        self.reversible: Final = seed is not None
+        self.reversible: Final = self.machine.seed is not None
         """The run can be repeated."""
-        self.history: Final = History(FreeScheduler() if seed is None else SeededScheduler(seed), kept=self.reversible)
+        self.history: Final = History(self.machine.scheduler, kept=self.reversible)
         self._expects_input = False
         self._happened = 0
         self._activity = trio.Event()

@@ -1,5 +1,6 @@
 """Launches a guest: from an image to a report."""
 
+import os
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from kev import log
 from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
-from kev.boot.detection import open_kernel
+from kev.boot.detection import open_detected
 from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.builder import MachineOptions, VmBuilder
@@ -49,6 +50,7 @@ def prepare(
     timeline: "Timeline | None" = None,
     seed: int | None = None,
     output: Callable[[bytes], object] | None = None,
+    warn: Callable[[str], object] | None = None,
     engines: EngineFactory | None = None,
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
@@ -56,7 +58,8 @@ def prepare(
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
-    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. The machine's
+    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints, `warn` a line
+    for whatever looks wrong with how the image is booted. The machine's
     engine is one of `engines`, by default one of its own. KevError for whatever is wrong with the image or the wishes.
     """
     began = time.perf_counter()
@@ -65,15 +68,25 @@ def prepare(
         options = options._replace(virtual_time=True, boot_time=0)
     policy = policy or PagingPolicy()
     ram_kib = memory >> 10
-    kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
+    kernel, detection = open_detected(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     guest_abi = abi_named(abi or default_abi(kernel.name))
+    log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
+    for warning in detection.warnings:
+        log.warning("boot", image=source.name, warning=warning)
+        if warn is not None:
+            warn(f"{source.name}: {warning}")
     options = options._replace(has_bios=kernel.has_bios, booted=kernel.booted, pci_chipset=kernel.expects_chipset)
     if kernel.boot_disk is not None and not options.boots_from_drives:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
     space = (engines or engine_named()).reserve(ram_kib)
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
-    told = (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options), hard_disks=_hard_disks(options))
+    told = (boot or BootOptions())._replace(
+        vcpus=options.vcpus,
+        virtio=_virtio(options),
+        hard_disks=_hard_disks(options),
+        random=None if options.virtual_time else os.urandom,
+    )
     entry = kernel.prepare(pager, told)
     policy.attach(pager)
     registered = time.perf_counter()

@@ -72,7 +72,7 @@ class Machine:
         """What the image is called in messages."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
-        self.scheduler: Final[RunScheduler] = FreeScheduler() if seed is None else SeededScheduler(seed)
+        self.scheduler: Final = self._make_scheduler()
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""
@@ -98,6 +98,14 @@ class Machine:
         """The cancel scopes of reads and writes that wait for pages."""
         self._no_accesses: Any = None
         vm.console.output.subscribe(self._note_news)
+
+    def _make_scheduler(self) -> RunScheduler:
+        """The one that its seed, or that it has none, asks for."""
+        if self.seed is not None:
+            return SeededScheduler(self.seed)
+        scheduler = FreeScheduler()
+        self.vm.interrupts.urgent.subscribe(scheduler.prefer)
+        return scheduler
 
     # Its life.
 

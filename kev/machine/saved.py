@@ -40,13 +40,13 @@ _EVENTS: Final = record(PendingEvents, optional(_EXCEPTION), bits(4), optional(_
 _FPU: Final = record(
     FpuState, *[_U16] * 5, _U64, _U16, _U64, tuple_of(converted(octets(10), bytes, bytes), 8), tuple_of(wide(16), 16), _U32
 )
-_ENTRY: Final = record(EntryState, _U64, _SEGMENT, _SEGMENT, *[_U64] * 8)
+_ENTRY: Final = record(EntryState, _U64, _SEGMENT, _SEGMENT, *[_U64] * (len(EntryState._fields) - 3))
 
 _REGISTERS: Final = Fields(
     dict.fromkeys(
         (
             *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{number}" for number in range(8, 16)), "rip"),
-            *("cr0", "cr2", "cr3", "cr4", "efer", "rflags", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7"),
+            *("cr0", "cr2", "cr3", "cr4", "efer", "xcr0", "rflags", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7"),
             *("random_numbers", "instructions"),
         ),
         _U64,

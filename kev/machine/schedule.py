@@ -54,20 +54,52 @@ _DECISION: Final = record(
 _LAST: Final = integers(-1, (1 << 16) - 1)
 
 
-class FreeScheduler:
-    """Fair and fast: round robin by the host's clock."""
+_SHORTEST_TURN: Final = 0.0001
+_MOST_OUT_OF_TURN: Final = 8
 
-    __slots__ = ("_budget", "_last")
+
+class FreeScheduler:
+    """Fair and fast: round robin by the host's clock.
+
+    A vCPU that has been sent something by the one that runs goes next, and then the sender goes on. Turns are short at first behind
+    that, because each of the two may be waiting for what the other does, without saying so by PAUSE.
+    """
+
+    __slots__ = ("_full", "_interrupted", "_last", "_out_of_turn", "_seconds", "_urgent")
 
     _FIELDS: Final = Fields({"_last": _LAST})
 
     def __init__(self, seconds: float = 0.005) -> None:
-        self._budget = Budget(seconds=seconds)
+        """`seconds` is how long a turn lasts otherwise."""
+        self._full: Final = seconds
+        self._seconds = seconds
         self._last = -1
+        self._urgent: int | None = None
+        self._interrupted = False
+        """The one whose turn it was gave the CPU to another, and comes again."""
+        self._out_of_turn = 0
+        """How many decisions have been made since the order was kept last."""
+
+    def prefer(self, vcpu: int) -> None:
+        """Another vCPU has sent it something."""
+        self._urgent = vcpu
+        self._seconds = _SHORTEST_TURN
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        urgent, self._urgent = self._urgent, None
+        seconds, self._seconds = self._seconds, min(2 * self._seconds, self._full)
+        if self._out_of_turn < _MOST_OUT_OF_TURN:
+            self._out_of_turn += 1
+            if urgent is not None and urgent in runnable:
+                self._interrupted = True
+                return Decision(urgent, Budget(seconds=seconds))
+            if self._interrupted and self._last in runnable:
+                self._interrupted = False
+                return Decision(self._last, Budget(seconds=seconds))
+        self._out_of_turn = 0
+        self._interrupted = False
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
-        return Decision(self._last, self._budget)
+        return Decision(self._last, Budget(seconds=seconds))
 
     def cut(self, rest: Decision) -> None:
         """Nothing: its turns end when the host's clock says so."""

@@ -60,7 +60,7 @@ FIELDS: Final = (
     ),
     Field(
         "boot", values.boot, ("--boot",), metavar="PROTOCOL",
-        help="keos, multiboot2, multiboot1, pvh, linux16, el_torito, real_mode or firmware.  [default: what the image is made for]",
+        help="keos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode or firmware.  [default: what the image says]",
     ),
     Field(
         "abi", values.abi, ("--abi",), metavar="ABI",
@@ -68,7 +68,7 @@ FIELDS: Final = (
     ),
     Field("command_line", values.text, ("--append", "--command-line"), metavar="TEXT", help="The kernel's command line."),
     Field(
-        "modules", values.modules, ("--module",), metavar="FILE[ TEXT]", arity=Arity.MANY,
+        "modules", values.modules, ("--module", "--initrd"), metavar="FILE[ TEXT]", arity=Arity.MANY,
         help='A boot module, with its command line; a name with spaces in it stands in double quotes: \'"my file" TEXT\'.',
     ),
     Field(
