@@ -42,7 +42,7 @@ def command(as_json: bool, **given: Any) -> None:
             core = read_core(source)
             click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())
             return
-        inspection = inspect(source, start.protocol)
+        inspection = inspect(source, start.protocol or spec.boot)
         resolved = spec.resolved(None if start.guest is None else start.guest.spec)
     abi = resolved.abi or (None if inspection.protocol is None else default_abi(inspection.protocol))
     machine, error = None, inspection.error

@@ -176,7 +176,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
                 command_line=spec.command_line or "",
                 modules=tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest))),
             ),
-            protocol=started.protocol,
+            protocol=started.protocol or spec.boot,
             abi=spec.abi,
             logs=logs,
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),

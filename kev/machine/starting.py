@@ -27,7 +27,7 @@ class Start(NamedTuple):
     guest: Guest | None
     """The guest that it is, if it comes from the root file system."""
     protocol: str | None
-    """The boot protocol; None if the image says which."""
+    """The boot protocol, if the image is no kernel; for a kernel, the description has it, or the image says which."""
     disks: Sequence[DiskFile]
     """Those that are still to be opened."""
     boot_disk: BlockBackend | None = None
@@ -44,7 +44,7 @@ def start_of(spec: MachineSpec, source: _Source | None) -> Iterator[Start]:
             yield _start_firmware(files, spec, source)
         elif spec.image or source is not None:
             opened, guest = files.enter_context(open_image_or_url(spec.image)) if source is None else (source, None)
-            yield Start(opened, guest, spec.boot, spec.disks)
+            yield Start(opened, guest, None, spec.disks)
         else:
             yield _start_disk(files, spec)
 
