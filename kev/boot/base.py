@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
+from kev.dev.display.framebuffer import VideoMode
 from kev.engine.base import EntryState
 from kev.errors import KevError
 from kev.pager.image import KernelImage
@@ -42,6 +43,13 @@ class VirtioTransport(NamedTuple):
     """The I/O APIC's input."""
 
 
+class PciRoot(NamedTuple):
+    """PCI bus 0."""
+
+    interrupt: int
+    """The I/O APIC's input that pin A of all devices leads to."""
+
+
 class BootOptions(NamedTuple):
     """What a kernel is told when it is entered."""
 
@@ -50,7 +58,9 @@ class BootOptions(NamedTuple):
     vcpus: int = 1
     """How many processors the tables of the firmware list."""
     virtio: tuple[VirtioTransport, ...] = ()
-    """The virtio devices that they list."""
+    """The virtio devices over MMIO that they list."""
+    pci: PciRoot | None = None
+    """The PCI bus, if there is something on it."""
     hard_disks: int = 0
     """How many INT 13h knows."""
     random: Callable[[int], bytes] | None = None
@@ -67,6 +77,8 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    video_mode: VideoMode | None = None
+    """What the kernel draws into; None if there is but text."""
     mode: int = 32
     """16 for real mode, 32 for protected mode without paging, or 64 for long mode: how the kernel is entered."""
     has_bios: ClassVar[bool] = True

@@ -9,6 +9,7 @@ from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
 from kev.pager.source import SynchronousSource
+from kev.state import SNAPSHOT_MAGIC
 
 _FOR_DISKS: Final = ("el_torito", "real_mode")
 _NO_PROTOCOL: Final = (
@@ -122,6 +123,8 @@ def _is_iso(file: KernelFile) -> bool:
 
 def _describe(file: KernelFile) -> str:
     """What a file is that cannot be booted, and what to do with it."""
+    if file.head.startswith(SNAPSHOT_MAGIC):
+        return "a snapshot, not an image: `kev run` and `kev.start` go on from it"
     for magic, (program, remedy) in _COMPRESSED.items():
         if file.head.startswith(magic):
             return f"compressed by {program}: {remedy} it first"

@@ -12,7 +12,7 @@ from kev.pager.kernel import KernelVmPager
 
 SMALLEST: Final = 64 * KIB
 """The reset vector is a real-mode address in the last 64 KiB."""
-LARGEST: Final = 16 * MIB
+LARGEST: Final = 8 * MIB
 _BELOW_4_GIB: Final = 4 * GIB
 _BELOW_1_MIB: Final = MIB
 _SHADOW: Final = 128 * KIB

@@ -52,6 +52,10 @@ class MachineOptions(NamedTuple):
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
     """An access to a port without a device ends the run, instead of reading all ones."""
+    strict_memory: bool = False
+    """An access to an address without memory or a device ends the run, instead of reading all ones."""
+    keyboard: bool = False
+    """Input is typed on the keyboard, not on COM1's line."""
     drives: tuple[Drive, ...] = ()
     """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
@@ -90,8 +94,13 @@ class VmBuilder:
         self._counters = TimeStampCounters(options.vcpus, self._clock)
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
-        self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
-        self._memory = PagedMemory(pager, self._buses.mmio, space.table.translate, self._engine.written)
+        self._buses = Buses(
+            PortBus(strict=options.strict_ports),
+            MsrBus(lenient=options.lenient_msr),
+            MmioBus(strict=options.strict_memory),
+            PciBus(),
+        )
+        self._memory = PagedMemory(pager, self._buses.mmio, space.table, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped.subscribe(self._engine.invalidate)
 
@@ -111,14 +120,14 @@ class VmBuilder:
             controllers=self._controllers,
             buses=self._buses,
             boot_time=int(time.time()) if self._options.boot_time is None else self._options.boot_time,
+            windows=self._violations,
         )
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
-        vm.com1 = attach_platform(devices, machine, self._controllers)
-        if disks.are_on_pci or self._options.pci_chipset:
-            _attach_chipset(devices, ide=self._options.pci_chipset)
-        disks.attach(devices, machine, self._controllers, self._map_readable)
+        vm.disks_in_place = disks.in_place
+        vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
+        disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
         self._connect(vm, self._attach_abi(devices, machine))
         if self._options.has_bios:
             vm.handle(Vmcall, self._bios(vm, machine, disks).handle)
@@ -189,12 +198,3 @@ class VmBuilder:
         vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, abi.hypercall)
-
-
-def _attach_chipset(devices: Devices, *, ide: bool) -> None:
-    from kev.dev.pci import chipset
-
-    functions = {chipset.HOST_BRIDGE: chipset.host_bridge()} | ({chipset.IDE: chipset.ide()} if ide else {})
-    for number, function in functions.items():
-        devices.buses.pci.attach(number, function)
-        devices.attach(function)

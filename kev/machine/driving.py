@@ -25,9 +25,9 @@ async def drive(
 ) -> None:
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
-    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1. `signals` end the run; there can
-    be some in the main thread only. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be
-    resumed first. Started when the machine can be talked to.
+    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1 or to the keyboard. `signals` end
+    the run; there can be some in the main thread only. `policy_has_run`: what the paging policy does before a run is done.
+    `paused`: it waits to be resumed first. Started when the machine can be talked to.
     """
     runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
@@ -57,10 +57,10 @@ async def drive(
 
 async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, job_control: bool) -> None:
     vm = machine.vm
-    assert vm.com1 is not None
+    assert vm.input_line is not None
 
     def expect_input(expected: bool) -> None:
         vm.expects_input = expected
         runtime.note_activity()
 
-    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control, machine.save_key)
+    await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key)

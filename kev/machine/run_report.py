@@ -35,6 +35,8 @@ class RunReport(NamedTuple):
     """What stands in the memory of a VGA's text mode at the end (`kev.dev.display.screen`)."""
     screen_is_news: bool = False
     """The guest has written to the screen what it has printed nowhere, and nothing but what was on the screen, too."""
+    unanswered: dict[str, Any] | None = None
+    """`accesses` to addresses without memory or a device, how many `pages` those are, and their `ranges`; None without any."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.observe.timeline_json`), if it was asked for."""
 

@@ -1,7 +1,8 @@
 """What a machine is started from: an image, the first of its disks, or a firmware with a disk."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from kev.dev.block_device import BlockBackend
@@ -16,6 +17,7 @@ from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
 
 _Source: TypeAlias = SynchronousSource | AsynchronousSource
+_VIRTIO: Final = (DriveKind.VIRTIO, DriveKind.VIRTIO_PCI)
 _FIRMWARE: Final = "firmware"
 """The boot protocol of a ROM."""
 
@@ -26,14 +28,19 @@ class Start(NamedTuple):
     source: _Source
     guest: Guest | None
     """The guest that it is, if it comes from the root file system."""
-    protocol: str | None
-    """The boot protocol, if the image is no kernel; for a kernel, the description has it, or the image says which."""
     disks: Sequence[DiskFile]
-    """Those that are still to be opened."""
-    boot_disk: BlockBackend | None = None
-    """The first one of the IDE channel."""
+    """Those behind what they say."""
+    protocol: str | None = None
+    """The boot protocol, if the image is no kernel; for a kernel, the description has it, or the image says which."""
+    open_boot_disk: "Callable[[], AbstractContextManager[BlockBackend]] | None" = None
+    """Opens the first disk of the IDE channel."""
     boots_from_drives: bool = False
     """The source is that disk, or else the first of `disks`."""
+
+    @property
+    def may_be_snapshot(self) -> bool:
+        """It is neither a guest's name, nor a disk or a firmware."""
+        return self.guest is None and self.protocol is None
 
 
 @contextmanager
@@ -44,9 +51,14 @@ def start_of(spec: MachineSpec, source: _Source | None) -> Iterator[Start]:
             yield _start_firmware(files, spec, source)
         elif spec.image or source is not None:
             opened, guest = files.enter_context(open_image_or_url(spec.image)) if source is None else (source, None)
-            yield Start(opened, guest, None, spec.disks)
+            yield Start(opened, guest, spec.disks)
         else:
             yield _start_disk(files, spec)
+
+
+def blocking(source: _Source) -> SynchronousSource:
+    """The same bytes, for who does not wait for them."""
+    return source.blocking if isinstance(source, AsynchronousSource) else source
 
 
 def _start_firmware(files: ExitStack, spec: MachineSpec, source: _Source | None) -> Start:
@@ -58,13 +70,15 @@ def _start_firmware(files: ExitStack, spec: MachineSpec, source: _Source | None)
     image = source
     if image is None and spec.image:
         image, _ = files.enter_context(open_image_or_url(spec.image))
-    return Start(rom, None, _FIRMWARE, spec.disks, None if image is None else _kept_disk(image), boots_from_drives=True)
+    kept_disk = None if image is None else partial(_kept_disk, blocking(image))
+    return Start(rom, None, spec.disks, _FIRMWARE, kept_disk, boots_from_drives=True)
 
 
-def _kept_disk(image: _Source) -> BlockBackend:
+@contextmanager
+def _kept_disk(image: SynchronousSource) -> Iterator[BlockBackend]:
     from kev.dev.storage.source_disk import SourceDisk
 
-    return SourceDisk(image.blocking if isinstance(image, AsynchronousSource) else image)
+    yield SourceDisk(image)
 
 
 def _start_disk(files: ExitStack, spec: MachineSpec) -> Start:
@@ -74,10 +88,15 @@ def _start_disk(files: ExitStack, spec: MachineSpec) -> Start:
     first, *others = spec.disks
     source = files.enter_context(FileSource(first.path))
     protocol = spec.boot or disk_protocol(source)
-    if DriveKind(first.device) not in (DriveKind.SVIRTB, DriveKind.IDE):
-        return Start(source, None, protocol, spec.disks, boots_from_drives=True)
-    disk = files.enter_context(open_drive(DiskFile(first.path, DriveKind.IDE.value)))
-    return Start(source, None, protocol, others, disk.backend, boots_from_drives=True)
+    if DriveKind(first.device) in _VIRTIO:
+        return Start(source, None, spec.disks, protocol, boots_from_drives=True)
+    return Start(source, None, others, protocol, partial(_disk, first.path), boots_from_drives=True)
+
+
+@contextmanager
+def _disk(path: str) -> Iterator[BlockBackend]:
+    with open_drive(DiskFile(path, DriveKind.IDE.value)) as drive:
+        yield drive.backend
 
 
 @contextmanager

@@ -104,6 +104,14 @@ FIELDS: Final = (
         "strict_ports", values.boolean, ("--strict-ports",), arity=Arity.FLAG,
         help="Ports without a device end the run instead of reading all ones.",
     ),
+    Field(
+        "strict_memory", values.boolean, ("--strict-memory",), arity=Arity.FLAG,
+        help="Addresses without memory or a device end the run instead of reading all ones.",
+    ),
+    Field(
+        "keyboard", values.boolean, ("--keyboard",), arity=Arity.FLAG,
+        help="Standard input is typed on the keyboard instead of on COM1's line.",
+    ),
 )  # fmt: skip
 """Of all fields but the image, in the order in which they are listed."""
 

@@ -49,6 +49,10 @@ class _Fields(NamedTuple):
     """Unknown MSRs read as 0 instead of raising #GP."""
     strict_ports: bool | None = None
     """Ports without a device end the run instead of reading all ones."""
+    strict_memory: bool | None = None
+    """Addresses without memory or a device end the run instead of reading all ones."""
+    keyboard: bool | None = None
+    """Input is typed on the keyboard instead of on COM1's line."""
 
 
 class MachineSpec(_Fields):
@@ -189,6 +193,8 @@ DEFAULTS: Final = MachineSpec._of(
         "timeline": False,
         "lenient_msr": False,
         "strict_ports": False,
+        "strict_memory": False,
+        "keyboard": False,
     }
 )
 """The machine of a guest that says nothing about it."""

@@ -29,6 +29,8 @@ class MachineWishes(TypedDict, total=False):
     firmware: StrPath | None
     lenient_msr: bool | None
     strict_ports: bool | None
+    strict_memory: bool | None
+    keyboard: bool | None
 
 
 class Wishes(MachineWishes, total=False):

@@ -25,7 +25,7 @@ def test_it_is_entered_at_the_reset_vector() -> None:
     )
 
 
-@pytest.mark.parametrize("size", [64 * KIB, 256 * KIB, 16 * MIB])
+@pytest.mark.parametrize("size", [64 * KIB, 256 * KIB, 8 * MIB])
 def test_it_ends_at_4_gib_and_its_last_128_kib_at_1_mib(size: int) -> None:
     booted, contents = Booted(rom(size), "firmware"), rom(size)
     assert booted.read(4 * GIB - size, 16) == contents[:16]
@@ -47,9 +47,9 @@ def test_memory_is_as_large_as_it_is_told() -> None:
     assert Booted(rom(64 * KIB), "firmware", ram=2 * MIB).pager.ram == (range(2 * MIB),)
 
 
-@pytest.mark.parametrize("size", [0, 60 * KIB, 64 * KIB + 16, 16 * MIB + 4 * KIB])
+@pytest.mark.parametrize("size", [0, 60 * KIB, 64 * KIB + 16, 8 * MIB + 4 * KIB])
 def test_a_file_of_another_size_is_refused(size: int) -> None:
-    message = f"kernel: {size:,} bytes are no firmware: a ROM has whole pages of 4,096 bytes, 64 KiB to 16 MiB"
+    message = f"kernel: {size:,} bytes are no firmware: a ROM has whole pages of 4,096 bytes, 64 KiB to 8 MiB"
     with refused(BootError, message):
         Booted(bytes(size), "firmware")
 

@@ -38,4 +38,6 @@ SPECS = st.builds(
     timeline=_FLAG,
     lenient_msr=_FLAG,
     strict_ports=_FLAG,
+    strict_memory=_FLAG,
+    keyboard=_FLAG,
 )

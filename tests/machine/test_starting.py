@@ -101,7 +101,7 @@ def test_the_image_beside_a_firmware_is_its_disk(tmp_path: Path) -> None:
 def test_a_firmware_finds_a_host_bridge_and_an_ide_controller(tmp_path: Path) -> None:
     identity = code("66 b8") + b"%s" + code("66 ba f8 0c 00 00 66 ef 66 ba fc 0c 00 00 66 ed")
     out = code("b9 04 00 e6 e9 66 c1 e8 08 e2 f8 ; each byte of eax to port 0xe9")
-    asks = b"".join(identity.replace(b"%s", address.to_bytes(4, "little")) + out for address in (0x8000_0000, 0x8000_0808))
+    asks = b"".join(identity.replace(b"%s", address.to_bytes(4, "little")) + out for address in (0x8000_0000, 0x8000_0908))
     report = kev.launch(kev.MachineSpec(firmware=rom(tmp_path, asks + POWER_OFF)), timeout=30)
     assert report.output is not None
     assert (report.output[:4], report.output[-2:]) == (b"\x86\x80\x37\x12", b"\x01\x01")

@@ -83,7 +83,7 @@ class PcTestMemory:
         self.reset()
 
     def reset(self) -> None:
-        self._bytes = bytearray(self.length)
+        self._bytes = bytearray()  # as far as anything was stored
 
     def save(self) -> State:
         """Without the zeros at the end."""
@@ -93,10 +93,12 @@ class PcTestMemory:
         contents = _MEMORY.load(self, self.name, state)["contents"]
         if len(contents) > self.length:
             raise StateError(self.name, "contents", contents, f"at most {self.length} bytes")
-        self._bytes[:] = contents.ljust(self.length, b"\0")
+        self._bytes = contents
 
     def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         return int.from_bytes(self._bytes[offset : offset + size], "little")
 
     def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
+        if offset + size > len(self._bytes):
+            self._bytes += bytes(offset + size - len(self._bytes))
         self._bytes[offset : offset + size] = value.to_bytes(size, "little")

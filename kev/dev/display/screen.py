@@ -36,15 +36,23 @@ class TextScreen:
     @property
     def text(self) -> str:
         """The rows, one below the other, without what is empty to their right and below them."""
-        memory = b"".join(self._block(gpa) for gpa in TEXT_MEMORY[::_BLOCK])
-        first = 2 * self.start % len(memory)
-        return _text((memory + memory)[first : first + ROWS * BYTES_PER_ROW])
+        return _text(self._all_cells)
 
     @property
     def is_news(self) -> bool:
         """There is text that has not been printed."""
         text = self.text
         return bool(text) and text != _text(bytes(self.printed))
+
+    def cells(self, row: int) -> bytes:
+        """The characters of a row, each followed by its colours."""
+        return self._all_cells[row * BYTES_PER_ROW : (row + 1) * BYTES_PER_ROW]
+
+    @property
+    def _all_cells(self) -> bytes:
+        memory = b"".join(self._block(gpa) for gpa in TEXT_MEMORY[::_BLOCK])
+        first = 2 * self.start % len(memory)
+        return (memory + memory)[first : first + ROWS * BYTES_PER_ROW]
 
     def _block(self, gpa: int) -> bytes:
         hpa = self._pager.gpa2hpa(Gpa(gpa))

@@ -22,6 +22,7 @@ _REFUSED: Final = {
     "source_latency": "a page takes as long as the schedule says",
     "seed": "the schedule is chosen by the strategy, which has a seed of its own",
     "timeout": "a run without an end is found by its number of instructions; --runs says how many runs there are",
+    "keyboard": "nobody types",
     "timeline": "a failure is told step by step instead",
 }
 """Fields of a description that say nothing about a raced machine, and why."""
