@@ -154,9 +154,10 @@ def test_the_zero_page_has_the_memory_map() -> None:
     page = ZeroPage(booted)
     assert page.regions == [
         (0, 0x9FC00, 1),
-        (0x9FC00, 0x60400, 2),
+        (0x9FC00, 0x400, 2),
+        (0xF0000, 0x10000, 2),
         (MIB, 63 * MIB, 1),
-        (0xBFFDA000, (4 << 30) - 0xBFFDA000, 2),
+        (0xFFFC0000, 0x40000, 2),
     ]
     assert page.field("H", 2) == (63 * 1024,)
     assert page.field("I", 0x1E0) == (63 * 1024,)
