@@ -40,13 +40,23 @@ class PagedMemory:
 
     def read(self, gpa: Gpa, length: int) -> bytes:
         hpa = self._translate(gpa)
-        if hpa is not None and self._is_one_page_of_memory(gpa, hpa, length):
+        if (
+            hpa is not None
+            and hpa < self._end
+            and (gpa & PAGE_MASK) + length <= PAGE_SIZE
+            and gpa >> PAGE_SHIFT not in self._devices.devices
+        ):
             return bytes(self._view[hpa : hpa + length])
         return b"".join(self._view[start:end] for start, end in self._spans(gpa, length, Access.READ))
 
     def write(self, gpa: Gpa, data: bytes) -> None:
         hpa, length = self._translate(gpa), len(data)
-        if hpa is not None and self._is_one_page_of_memory(gpa, hpa, length):
+        if (
+            hpa is not None
+            and hpa < self._end
+            and (gpa & PAGE_MASK) + length <= PAGE_SIZE
+            and gpa >> PAGE_SHIFT not in self._devices.devices
+        ):
             self._view[hpa : hpa + length] = data
             self._written(hpa)
             return
@@ -55,10 +65,6 @@ class PagedMemory:
             self._view[start:end] = data[done : done + end - start]
             self._written(start)
             done += end - start
-
-    def _is_one_page_of_memory(self, gpa: Gpa, hpa: Hpa, length: int) -> bool:
-        in_page = (gpa & PAGE_MASK) + length <= PAGE_SIZE
-        return in_page and hpa < self._end and gpa >> PAGE_SHIFT not in self._devices.devices
 
     def read_virtual(self, registers: PagingRegisters, gva: Gva, length: int) -> bytes:
         """The bytes at a guest-virtual address, permissions aside. DeviceError where the guest maps nothing."""
