@@ -22,6 +22,7 @@ from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, Mmio
 from kev.machine.console import Console
 from kev.machine.disks import Disks
 from kev.machine.errors import MachineError
+from kev.machine.exit_costs import CURRENT, EXIT_COSTS
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
 from kev.machine.pc import SELDOM_USED, attach_platform
@@ -44,6 +45,10 @@ class MachineOptions(NamedTuple):
     vcpus: int = 1
     virtual_time: bool = False
     """Time is derived from instructions executed, and repeatable; else it is the host's."""
+    exit_costs: int = CURRENT
+    """In virtual time: which of the tables `kev.machine.exit_costs.EXIT_COSTS` says what exits take."""
+    random_seed: int = 0
+    """In virtual time: what RDRAND and RDSEED draw from."""
     lenient_msr: bool = False
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
@@ -69,7 +74,7 @@ class VmBuilder:
         self._console = Console()
         self._engine = space.make_engine()
         if options.virtual_time:
-            self._engine.seed_random_numbers(0)
+            self._engine.seed_random_numbers(options.random_seed)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
         self._timers = TimerQueue(self._clock)
@@ -99,6 +104,8 @@ class VmBuilder:
             controllers=self._controllers,
             buses=self._buses,
         )
+        if self._options.virtual_time:
+            vm.charge(EXIT_COSTS[self._options.exit_costs])
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
