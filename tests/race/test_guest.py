@@ -175,7 +175,7 @@ def test_a_token_s_details_are_read_as_they_are_written(spec: MachineSpec, exit_
     raced = of_machine.over(MachineSpec(vcpus=2, memory="1M", command_line="")).replace(
         lenient_msr=spec.lenient_msr or None, strict_ports=spec.strict_ports or None
     )
-    details = RaceDetails(raced, exit_code, checksum, tuple(range(len(raced.disks))))
+    details = RaceDetails(raced, exit_code, checksum, tuple(range(len(raced.disks))), random_seed=checksum)
     assert RaceDetails.parse(raced.image, str(details)) == details
 
 
@@ -196,7 +196,7 @@ def test_every_field_of_a_description_is_in_a_token_or_refused(name: str) -> Non
 def test_what_tokens_have_said_so_far_is_read() -> None:
     details = RaceDetails.parse("kernel", "smp=2 memory=33554432 exit=1 crc=0ac6efff boot=pvh 'append=a b' 'module=m its text'")
     spec = MachineSpec("kernel", vcpus=2, memory="32M", boot="pvh", command_line="a b", modules=[("m", "its text")])
-    assert details == RaceDetails(spec, 1, 0x0AC6EFFF)
+    assert details == RaceDetails(spec, 1, 0x0AC6EFFF, exit_costs=0)
 
 
 @pytest.mark.parametrize("words", ["", "smp=2", "smp=x memory=1 exit=0 crc=0", "smp=99 memory=1048576 exit=0 crc=0", "'"])

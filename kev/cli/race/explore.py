@@ -87,7 +87,7 @@ def command(
     if svg is not None:
         check_writable(svg)
     spec = described({"image": target, **given})
-    subject = subject_called(spec, catalogue)
+    subject = subject_called(spec, catalogue, seed)
     strategy = strategy or ("pct" if subject.longest_turn == 1 else "random")
     line = ProgressLine()
 
