@@ -42,7 +42,7 @@ def _find_pager(path: str) -> PagerFactory:
 def subject_called(target: MachineSpec, catalogue: str = DEFAULT, random_seed: int = 0) -> Subject:
     """What a command line calls `target.image`: a trace program, a guest, or a broken pager of the module `catalogue`.
 
-    The rest of `target` says what a guest's machine is like, and `random_seed` what its RDRAND draws from. CatalogueError if there is nothing of that name; RaceError.
+    The rest of `target` says what a guest's machine is like, `random_seed` what its RDRAND draws from. CatalogueError if there is nothing of that name; RaceError.
     """
     name = target.image
     if not _PROGRAM.match(name) and (os.path.isfile(name) or find_guest(name) is not None):

@@ -28,12 +28,13 @@ from kev.race.guest.source import MemorySource
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
 from kev.race.points import reach
+from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.replay import RoughScheduler
 
 ENDLESS: Final = "endless run"
 PATIENCE: Final = 20_000
 """Steps in a row after which a vCPU is taken to be waiting for another in a loop."""
-_PATIENT: Final = Budget(instructions=PATIENCE)
+_ALONE: Final = Budget(instructions=UNLIMITED)
 _LONGEST_CHANCE: Final = 50_000_000
 """Steps in which a guest has to end that takes turns fairly, if its runs may be longer than that."""
 
@@ -54,10 +55,10 @@ class Witness(Protocol):
 class GuestMachine:
     """A machine that a schedule drives. It runs once."""
 
-    def __init__(self, vm: Vm, image: MemorySource, limit: int) -> None:
+    def __init__(self, vm: Vm, image: MemorySource, limit: int, patience: int = PATIENCE) -> None:
         """`vm` must be new, in virtual time, and run `image`.
 
-        After `limit` ticks, as after the end of a schedule, vCPUs take turns fairly; a run that does not end then has no end.
+        A vCPU that has taken `patience` ticks in a row lets others go first. After `limit` ticks, as after the end of a schedule, vCPUs take turns fairly; a run that does not end then has no end.
         """
         self.vm: Final = vm
         self.turns: Final[list[Turn]] = []
@@ -70,6 +71,7 @@ class GuestMachine:
         self.failure: Failure | None = None
         self.witness: Witness | None = None
         self._limit: Final = limit
+        self._patience: Final = patience
         self._loads: Final[dict[int, Coroutine[Any, None, None]]] = {}
         """Of vCPUs that are in the pager, what they do there."""
         self._pauses: Final[set[int]] = set()
@@ -109,7 +111,7 @@ class GuestMachine:
             if chosen is None:
                 continue
             self._begin(chosen.vcpu)
-            ticks = self._take_turn(vcpus[chosen.vcpu], _PATIENT if alone else chosen.budget)
+            ticks = self._take_turn(vcpus[chosen.vcpu], _ALONE if alone else chosen.budget)
             self._note(Turn(chosen.vcpu, ticks, runnable, offered))
         if self.failure is None and not self._loads:
             self._rules.finish()
@@ -224,7 +226,7 @@ class GuestMachine:
 
         The turn is over earlier when the vCPU has to wait, spins, or makes another one runnable.
         """
-        limit = min(budget.instructions or PATIENCE, PATIENCE - self._in_a_row)
+        limit = min(budget.instructions or UNLIMITED, self._patience - self._in_a_row)
         taken = 0
         self._others_changed = False
         if self.witness is not None:
@@ -240,7 +242,7 @@ class GuestMachine:
         except Exception as error:
             self.fail("unexpected error", f"{self.vm.where(vcpu)}: {type(error).__name__}: {error}")
         self._in_a_row += max(taken, 1)
-        if self._in_a_row >= PATIENCE:
+        if self._in_a_row >= self._patience:
             self._resting.add(vcpu.index)
             self._in_a_row = 0
         return max(taken, 1)

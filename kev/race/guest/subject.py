@@ -1,7 +1,7 @@
 """What is explored at the level of guests: a whole guest, from its first instruction to its end."""
 
-from collections.abc import Iterator
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Final, Self
@@ -18,7 +18,7 @@ from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.files import guest_called, read_files
-from kev.race.guest.machine import GuestMachine
+from kev.race.guest.machine import PATIENCE, GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.source import ScheduledSource
 from kev.race.guest.story import TurnRecorder
@@ -163,7 +163,13 @@ class GuestSubject:
 
 @contextmanager
 def guest_machine(
-    spec: MachineSpec, output: bytearray, limit: int, *, exit_costs: int = CURRENT, random_seed: int = 0
+    spec: MachineSpec,
+    output: bytearray,
+    limit: int,
+    *,
+    exit_costs: int = CURRENT,
+    random_seed: int = 0,
+    patience: int = PATIENCE,
 ) -> Iterator[GuestMachine]:
     """A machine for one run, whose vCPUs take turns fairly after `limit` steps. It adds what the guest prints to `output`."""
     files = read_files(spec)
@@ -190,7 +196,7 @@ def guest_machine(
         output=output.extend,
         engines=_ENGINES,
     ).vm
-    machine = GuestMachine(vm, files.image, limit)
+    machine = GuestMachine(vm, files.image, limit, patience)
     try:
         yield machine
     finally:
