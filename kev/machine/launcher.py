@@ -57,9 +57,10 @@ def prepare(
 
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
-    touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
-    chooses the schedule and what RDRAND draws, and time is derived from instructions and exits. `output` is given what the guest prints. The machine's
-    engine is one of `engines`, by default one of its own. KevError for whatever is wrong with the image or the wishes.
+    touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it chooses
+    the schedule and what RDRAND draws, and time is derived from instructions and exits. `output` is given what the guest prints.
+    The machine's engine is one of `engines`, by default one of its own. KevError for whatever is wrong with the image or the
+    wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()

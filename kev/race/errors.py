@@ -21,3 +21,7 @@ class CannotReplay(RaceError):
 
 class ScheduleOver(CannotReplay):
     """A schedule has been followed to its end, but the run has not ended."""
+
+
+class NothingToShrink(RaceError):
+    """A run ends well."""

@@ -47,6 +47,8 @@ class Outcome(ABC):
 
     turns: Sequence[Turn] = ()
     """For how long each vCPU went on, where steps are too many to be told one by one."""
+    begins = 0
+    """The step with which what is explored begins: nobody is preempted before."""
 
     def __init__(self, failure: Failure | None, steps: int) -> None:
         self.failure: Final = failure

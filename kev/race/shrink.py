@@ -8,6 +8,7 @@ import attrs
 
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule, Stretch
+from kev.race.stopping import check
 from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.exhaustive import Exhaustive
 from kev.race.strategy.replay import RoughScheduler
@@ -120,6 +121,7 @@ def _with_half_a_segment_less(segments: Sequence[Stretch]) -> Iterator[Schedule]
 
 def _follow(subject: S, schedule: Schedule, failure: Failure) -> Shrunk[S] | None:
     """The same failure, if `subject` has it under about this schedule."""
+    check()
     outcome = subject.replay(RoughScheduler(schedule))
     if outcome.failure is None or not outcome.failure.is_like(failure):
         return None
@@ -134,6 +136,7 @@ def _search(subject: S, failure: Failure) -> Shrunk[S] | None:
         strategy, runs = SeededRandom(), _LONG_SEARCH
         strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
     for run in range(runs):
+        check()
         scheduler = strategy.scheduler(run)
         if scheduler is None:
             break

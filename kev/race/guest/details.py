@@ -2,9 +2,9 @@
 
 It is words as a shell has them, `NAME=VALUE`: `smp`, `memory` in bytes, `exit` for the exit code that is right, and `crc` for the
 CRC-32 of the image and the modules; `costs` for the version of the table that says what exits take, without which they take
-nothing; `random` for what RDRAND draws from, if it is not 0; and, where they differ from what the guest gets by itself, `boot`, `abi`, `append` for the
-command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in front, and every other field that a
-raced machine can have. There are no other words, and but for `module` and `disk` each is there once.
+nothing; `random` for what RDRAND draws from, if it is not 0; and, where they differ from what the guest gets by itself, `boot`,
+`abi`, `append` for the command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in front, and
+every other field that a raced machine can have. There are no other words, and but for `module` and `disk` each is there once.
 """
 
 import shlex

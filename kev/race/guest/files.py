@@ -4,6 +4,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
@@ -14,7 +15,7 @@ from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
 from kev.machine.errors import MachineError
-from kev.pager.source import FileSource, SynchronousSource, read_exactly
+from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_exactly
 from kev.race.guest.source import MemorySource
 from kev.spec.machine_spec import MachineSpec
 
@@ -62,6 +63,18 @@ def read_files(spec: MachineSpec) -> GuestFiles:
         checksum = crc32(contents.data, checksum)
     disks = tuple(_read_disk(disk.path, DriveKind(disk.device)) for disk in spec.disks)
     return GuestFiles(guest, image, tuple(Module(*module) for module in modules), disks, checksum)
+
+
+def kept_image(source: SynchronousSource | AsynchronousSource, folder: Path) -> str:
+    """A file with the bytes of a source, which a token can name. MachineError, SourceError."""
+    image = _in_memory(source.blocking if isinstance(source, AsynchronousSource) else source)
+    file = folder / f"{crc32(image.data):08x}.image"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(image.data)
+    except OSError as error:
+        raise MachineError(f"{source.name}: cannot be kept in {file}: {error.strerror}") from error
+    return str(file)
 
 
 def _read_modules(spec: MachineSpec, guest: Guest | None) -> Iterator[tuple[str, MemorySource, str]]:

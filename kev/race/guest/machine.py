@@ -13,9 +13,10 @@ from bisect import insort
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Protocol
 
+from kev.abi.base import MARK
 from kev.addressing import Gpa, page_floor
 from kev.engine.base import Budget, VcpuState
-from kev.exits import EptViolation, Pause
+from kev.exits import EptViolation, Pause, Vmcall
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.machine.step import NeedsPage, Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
@@ -28,7 +29,9 @@ from kev.race.guest.source import MemorySource
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
 from kev.race.points import reach
+from kev.race.stopping import check
 from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import RoughScheduler
 
 ENDLESS: Final = "endless run"
@@ -52,13 +55,29 @@ class Witness(Protocol):
         """From now on, vCPUs take turns fairly."""
 
 
+class _FromMark:
+    """Lets a scheduler decide when the guest has said that what is to be explored begins."""
+
+    def __init__(self, machine: "GuestMachine", inner: Scheduler) -> None:
+        self._machine: Final = machine
+        self._inner: Final = inner
+        self._before: Final = UnpreemptedScheduler()
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        machine = self._machine
+        if not machine.begins:
+            return self._before.next(runnable)
+        return self._inner.next(runnable, executed if machine.ticks > machine.begins else 0, accesses)
+
+
 class GuestMachine:
     """A machine that a schedule drives. It runs once."""
 
     def __init__(self, vm: Vm, image: MemorySource, limit: int, patience: int = PATIENCE) -> None:
         """`vm` must be new, in virtual time, and run `image`.
 
-        A vCPU that has taken `patience` ticks in a row lets others go first. After `limit` ticks, as after the end of a schedule, vCPUs take turns fairly; a run that does not end then has no end.
+        A vCPU that has taken `patience` ticks in a row lets others go first. After `limit` ticks, as after the end of a schedule,
+        vCPUs take turns fairly; a run that does not end then has no end.
         """
         self.vm: Final = vm
         self.turns: Final[list[Turn]] = []
@@ -68,6 +87,9 @@ class GuestMachine:
         """Who goes on when the schedule is over."""
         self.scheduled = 0
         """How many turns there were until then."""
+        self.begins = 0
+        """The tick at which the guest has said that what is to be explored begins."""
+        self._marked = False
         self.failure: Failure | None = None
         self.witness: Witness | None = None
         self._limit: Final = limit
@@ -89,17 +111,22 @@ class GuestMachine:
         vm.pager.observe(self._rules)
         vm.pager.schedule_by(reach, lambda: Meeting(self))
         vm.handle(EptViolation, self._without_short_cut(vm.controller(EptViolation)))
+        vm.handle(Vmcall, self._noting_mark(vm.controller(Vmcall)))
         # A vCPU that another has started or woken may be meant to go on at once.
         vm.interrupts.runnable.subscribe(self._note_runnable)
 
-    def run(self, scheduler: Scheduler, *, fair: bool) -> None:
+    def run(self, scheduler: Scheduler, *, fair: bool, marks: bool = False) -> None:
         """Runs until the guest has ended, or cannot go on. `fair`: `scheduler` does not choose who lets others go first.
 
-        Where a schedule that `scheduler` follows is over, vCPUs take turns fairly.
+        `marks`: until the guest says that what is to be explored begins, each vCPU goes on for as long as it can. Where a schedule
+        that `scheduler` follows is over, vCPUs take turns fairly.
         """
         vm, vcpus = self.vm, self.vm.vcpus
         ticks = 0
+        if marks:
+            scheduler = _FromMark(self, scheduler)
         while vm.ending is None and self.failure is None:
+            check()
             vm.timers.run_due()
             runnable = self._runnable()
             if not runnable:
@@ -193,6 +220,8 @@ class GuestMachine:
     def _note(self, turn: Turn) -> None:
         self.ticks += turn.steps
         self.turns.append(turn)
+        if self._marked and not self.begins:
+            self.begins = self.ticks
         if self.fair is not None:
             self.fair.went_on(turn.steps)
 
@@ -288,6 +317,15 @@ class GuestMachine:
         if isinstance(at, Meeting):
             at.waiting.append(vcpu.index)
             insort(self._blocked, vcpu.index)
+
+    def _noting_mark(self, controller: Controller) -> Controller:
+        def handle(vcpu: VcpuState, exit: Vmcall) -> Any:
+            if vcpu.rax & 0xFFFF_FFFF == MARK and not self._marked:
+                self._marked = self._others_changed = True
+                self.vm.engine.yield_soon()
+            return controller(vcpu, exit)
+
+        return handle
 
     def _without_short_cut(self, controller: Controller) -> Controller:
         """Every page is loaded by `load_page`, with its scheduling points."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import attrs
 
@@ -27,6 +27,7 @@ from kev.race.schedule import Schedule
 from kev.race.stories.story import Story
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
+from kev.race.strategy.turn_search import TurnScheduler
 from kev.race.subject import Identity
 from kev.spec.machine_spec import MachineSpec
 
@@ -60,6 +61,8 @@ class GuestSubject:
     """Which of `kev.machine.exit_costs.EXIT_COSTS` says what exits take."""
     random_seed: int = 0
     """What RDRAND and RDSEED draw from."""
+    marks: bool = attrs.field(default=False, eq=False)
+    """The guest says where what is to be explored begins."""
 
     @classmethod
     def find(cls, wanted: MachineSpec, random_seed: int = 0) -> Self:
@@ -74,11 +77,11 @@ class GuestSubject:
         if resolved.vcpus is None or resolved.vcpus < _FEWEST_VCPUS:
             raise CannotRace(f"{image} on one vCPU: a race takes at least {_FEWEST_VCPUS} (`--smp {_FEWEST_VCPUS}`)")
         spec = wanted.replace(vcpus=resolved.vcpus, memory=resolved.memory, command_line=resolved.command_line)
-        ending, _, asks = _free_run(spec, CURRENT, random_seed)
+        ending, _, asks, marks = _free_run(spec, CURRENT, random_seed)
         exit_code = ending.exit_code
         if guest is not None and guest.exit_code not in (None, exit_code):
             raise CannotRace(f"{image} ends with exit code {exit_code}, not {guest.exit_code}, even if nobody interferes")
-        return cls(spec, exit_code, random_seed=random_seed if asks else 0)
+        return cls(spec, exit_code, random_seed=random_seed if asks else 0, marks=marks)
 
     @classmethod
     def identified(cls, identity: Identity) -> Self:
@@ -144,7 +147,7 @@ class GuestSubject:
     def _run(self, scheduler: Scheduler, *, fair: bool) -> GuestOutcome:
         output = bytearray()
         with self._machine(output) as machine:
-            machine.run(scheduler, fair=fair)
+            machine.run(scheduler, fair=fair, marks=fair and self.marks and not isinstance(scheduler, TurnScheduler))
             return _outcome(machine, self._judge(machine, output), output)
 
     def _judge(self, machine: GuestMachine, output: bytearray) -> Failure | None:
@@ -205,22 +208,28 @@ def guest_machine(
 
 def _outcome(machine: GuestMachine, failure: Failure | None, output: bytearray) -> GuestOutcome:
     instructions = [vcpu.state.instructions for vcpu in machine.vm.vcpus]
-    return GuestOutcome(failure, machine.schedule, instructions, bytes(output))
+    return GuestOutcome(failure, machine.schedule, instructions, bytes(output), machine.begins)
+
+
+class _FreeRun(NamedTuple):
+    ending: Ending
+    outcome: GuestOutcome
+    asks: bool
+    """It asks for random numbers."""
+    marks: bool
+    """It says where what is to be explored begins."""
 
 
 @cache
-def _free_run(spec: MachineSpec, exit_costs: int, random_seed: int) -> tuple[Ending, GuestOutcome, bool]:
-    """Each vCPU in turn, for as long as it can go on. CannotRace if the guest does not come to an end.
-
-    The last value says whether the guest asks for random numbers.
-    """
+def _free_run(spec: MachineSpec, exit_costs: int, random_seed: int) -> "_FreeRun":
+    """Each vCPU in turn, for as long as it can go on. CannotRace if the guest does not come to an end."""
     output = bytearray()
     with guest_machine(spec, output, _FREE_LIMIT, exit_costs=exit_costs, random_seed=random_seed) as machine:
         machine.run(UnpreemptedScheduler(), fair=True)
         ending, failure = machine.vm.ending, machine.failure
         if failure is None and ending is not None and ending.kind is EndingKind.EXITED:
             asks = any(vcpu.state.random_numbers for vcpu in machine.vm.vcpus)
-            return ending, _outcome(machine, None, output), asks
+            return _FreeRun(ending, _outcome(machine, None, output), asks, bool(machine.begins))
     message = failure.message if failure is not None else ending.message if ending is not None else ""
     raise CannotRace(f"{spec.image} does not end by itself even if nobody interferes: {message}")
 

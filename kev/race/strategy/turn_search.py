@@ -61,7 +61,7 @@ class TurnSearch:
 
     def learn(self, outcome: Outcome) -> None:
         """Where others could have come in, in the run that was made last."""
-        fixed = sum(steps for _, steps in self._prefix)
+        fixed = max(sum(steps for _, steps in self._prefix), outcome.begins)
         self._add(self._preemptions, _other_successors(outcome.turns, fixed))
         if self._bound is None or self._preemptions < self._bound:
             self._add(self._preemptions + 1, _preemptions(outcome.turns, fixed))
