@@ -48,6 +48,11 @@ class FairTurns:
         return self._even_steps is not None and self._steps >= 2 * self._even_steps
 
     @property
+    def settled(self) -> bool:
+        """With everybody in turn, the guest has not ended."""
+        return self._even_steps is not None
+
+    @property
     def steps(self) -> int:
         return self._steps
 

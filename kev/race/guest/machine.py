@@ -10,7 +10,7 @@ just let others go first, everybody who can run can be chosen.
 """
 
 from bisect import insort
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from kev.abi.base import MARK
@@ -34,6 +34,7 @@ from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import RoughScheduler
 
+_BEGUN: Final = (ActivityState.ACTIVE, ActivityState.HLT)
 ENDLESS: Final = "endless run"
 PATIENCE: Final = 20_000
 """Steps in a row after which a vCPU is taken to be waiting for another in a loop."""
@@ -92,6 +93,8 @@ class GuestMachine:
         self._marked = False
         self.failure: Failure | None = None
         self.witness: Witness | None = None
+        self.waits: Callable[[], str] | None = None
+        """Says who waits for what, where somebody knows: else it is said where everybody is."""
         self._limit: Final = limit
         self._patience: Final = patience
         self._loads: Final[dict[int, Coroutine[Any, None, None]]] = {}
@@ -226,8 +229,8 @@ class GuestMachine:
             self.fair.went_on(turn.steps)
 
     def _fail_endless(self, fair: FairTurns) -> None:
-        spinning = [vcpu for vcpu in self.vm.vcpus if vcpu.activity is ActivityState.ACTIVE]
-        places = ", ".join(self.vm.where(vcpu) for vcpu in spinning)
+        begun = [vcpu for vcpu in self.vm.vcpus if vcpu.activity in _BEGUN]
+        places = ", ".join(self.vm.where(vcpu) for vcpu in begun) if self.waits is None else self.waits()
         if fair.repeated:
             what = f"the same state comes again and again when vCPUs take turns fairly after step {self.ticks - fair.steps:,}"
         else:

@@ -21,7 +21,7 @@ class TurnRecorder:
 
     def __init__(self, vm: Vm) -> None:
         self._vm: Final = vm
-        self._places: Final = Places(vm.pager.image)
+        self.places: Final = Places(vm.pager.image)
         self._moments: Final[list[Moment]] = []
         self._number = 0
         self._ticks = 0
@@ -93,7 +93,7 @@ class TurnRecorder:
         return ", ".join(parts)
 
     def _place(self, vcpu: Vcpu) -> Place:
-        return self._places.at(vcpu.state.cs.base + vcpu.state.rip)
+        return self.places.at(vcpu.state.cs.base + vcpu.state.rip)
 
     def _kind(self) -> Kind:
         if isinstance(self._stopped_by, Hlt | Pause) or self._awaited is not None:

@@ -16,9 +16,10 @@ from kev.machine.exit_costs import CURRENT
 from kev.machine.launcher import prepare
 from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.race.errors import RaceError, TokenError
+from kev.race.guest.accesses import Waits
 from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.files import guest_called, read_files
-from kev.race.guest.machine import PATIENCE, GuestMachine
+from kev.race.guest.machine import ENDLESS, PATIENCE, GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.source import ScheduledSource
 from kev.race.guest.story import TurnRecorder
@@ -36,6 +37,9 @@ _LIMIT: Final = 200_000
 _LIMIT_FACTOR: Final = 20
 """A run of so many instructions has no end, or of so many times those of a free run, whichever is more."""
 _FREE_LIMIT: Final = 3_000_000_000
+_LONGEST_TRACED: Final = 3_000_000
+"""Steps of a run without an end of which every access is looked at, to say who waits for what."""
+_TRACED_STANDSTILL: Final = 100_000
 _FEWEST_VCPUS: Final = 2
 _SHORT_SLICE: Final = 16
 """Instructions after which vCPUs alternate, to see how many have another vCPU beside them."""
@@ -122,10 +126,19 @@ class GuestSubject:
         return self._run(scheduler, fair=False)
 
     def tell(self, schedule: Schedule) -> Story:
+        story = self._tell(schedule, self._limit)
+        endless = story.failure is not None and story.failure.oracle == ENDLESS
+        if not endless or schedule.steps > _LONGEST_TRACED:
+            return story
+        return self._tell(schedule, max(schedule.steps, _TRACED_STANDSTILL), with_waits=True)
+
+    def _tell(self, schedule: Schedule, limit: int, *, with_waits: bool = False) -> Story:
         output = bytearray()
-        with self._machine(output) as machine:
+        with self._machine(output, limit) as machine:
             machine.witness = recorder = TurnRecorder(machine.vm)
             machine.vm.place_of = recorder.place_of
+            if with_waits:
+                Waits(machine, recorder.places)
             machine.run(ReplayScheduler(schedule), fair=False)
             failure = self._judge(machine, output)
             return recorder.story(f"{self.spec.image} on {self.vcpus} vCPUs", failure)
@@ -141,12 +154,12 @@ class GuestSubject:
     def _limit(self) -> int:
         return max(_LIMIT, _LIMIT_FACTOR * _free_run(self.spec, self.exit_costs, self.random_seed)[1].steps)
 
-    def _machine(self, output: bytearray) -> AbstractContextManager[GuestMachine]:
-        return guest_machine(self.spec, output, self._limit, exit_costs=self.exit_costs, random_seed=self.random_seed)
+    def _machine(self, output: bytearray, limit: int) -> AbstractContextManager[GuestMachine]:
+        return guest_machine(self.spec, output, limit, exit_costs=self.exit_costs, random_seed=self.random_seed)
 
     def _run(self, scheduler: Scheduler, *, fair: bool) -> GuestOutcome:
         output = bytearray()
-        with self._machine(output) as machine:
+        with self._machine(output, self._limit) as machine:
             machine.run(scheduler, fair=fair, marks=fair and self.marks and not isinstance(scheduler, TurnScheduler))
             return _outcome(machine, self._judge(machine, output), output)
 
