@@ -29,8 +29,8 @@ class Change(NamedTuple):
 class Waits:
     """Watches a machine that is about to run, and says in the end what each of its vCPUs waits for.
 
-    What a vCPU waits for is what it reads in fair turns that have led to nothing so far, and does not change itself: not the variables that only it has changed, if
-    it reads others as well.
+    What a vCPU waits for is what it reads in fair turns that have led to nothing so far, and does not change itself: not the
+    variables that only it has changed, if it reads others as well.
     """
 
     def __init__(self, machine: GuestMachine, places: Places) -> None:
