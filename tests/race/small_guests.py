@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from kev.abi.base import MARK
+from kev.race.guest.files import read_files
 from kev.race.guest.subject import GuestSubject
 from kev.spec.machine_spec import MachineSpec
 from tests.boot.images import multiboot1_header
@@ -85,6 +87,16 @@ def release(variable: int) -> Action:
     return store(variable, 0)
 
 
+def random(variable: int) -> Action:
+    """RDRAND."""
+    return lambda bits: b"\x0f\xc7\xf0\xa2" + _address(bits, variable)
+
+
+def mark(_bits: int) -> bytes:
+    """The hypercall that says that what is explored begins: for the first processor."""
+    return b"\xb8" + struct.pack("<I", MARK) + b"\x0f\x01\xc1"
+
+
 def relax(_bits: int) -> bytes:
     """PAUSE."""
     return b"\xf3\x90"
@@ -132,4 +144,5 @@ def guest(first: Iterable[Action], others: Iterable[Action], *, vcpus: int = 2, 
 def subject(folder: Path, image: bytes, vcpus: int = 2) -> GuestSubject:
     file = folder / "guest"
     file.write_bytes(image)
+    read_files.cache_clear()
     return GuestSubject.find(MachineSpec(str(file), vcpus=vcpus, memory="1M"))

@@ -11,8 +11,8 @@ from kev.pager.pages import PageState
 from kev.postmortem.places import Place, Places
 from kev.race.guest.machine import GuestMachine
 
-_UNIT: Final = 4
-"""Changes are kept for so many bytes each."""
+_UNIT: Final = 1
+"""Changes are kept for so many bytes together."""
 _MOST_VARIABLES: Final = 3
 """That one vCPU is said to wait for."""
 

@@ -47,7 +47,7 @@ class RaceDetails(NamedTuple):
     exit_code: int
     """What the guest should end with."""
     checksum: int
-    """CRC-32 of the image and its modules."""
+    """CRC-32 of what is loaded of the image, and of its modules."""
     disks: tuple[int, ...] = ()
     """CRC-32 of every disk that the description names."""
     exit_costs: int = CURRENT

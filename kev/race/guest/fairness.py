@@ -13,6 +13,8 @@ from kev.race.strategy.base import UNLIMITED
 
 _LONGEST: Final = 1_000
 """Instructions of a turn of random length."""
+_RANDOM_ROUNDS: Final = 8
+"""Rounds of such turns, at the least."""
 _NOTHING_DONE: Final = frozenset({Hlt, Pause, PreemptionTimer})
 """Exits that change nothing but the vCPU's own state."""
 _TURN: Final = Budget(instructions=UNLIMITED)
@@ -35,6 +37,8 @@ class FairTurns:
         self._steps = 0
         self._even_steps: int | None = None
         """Of the first part, when it is over."""
+        self._round: list[int] = []
+        self._random_rounds = 0
         self.repeated = False
         """The same state has come again."""
         self._rounds = 0
@@ -45,7 +49,7 @@ class FairTurns:
     @property
     def over(self) -> bool:
         """The guest had its chance."""
-        return self._even_steps is not None and self._steps >= 2 * self._even_steps
+        return self._even_steps is not None and self._steps >= 2 * self._even_steps and self._random_rounds > _RANDOM_ROUNDS
 
     @property
     def settled(self) -> bool:
@@ -58,12 +62,20 @@ class FairTurns:
 
     def next(self, runnable: Sequence[int]) -> Decision:
         if self._even_steps is not None:
-            return Decision(self._random.choice(runnable), Budget(instructions=self._random.randint(1, _LONGEST)))
+            return Decision(self._next_by_chance(runnable), Budget(instructions=self._random.randint(1, _LONGEST)))
         following = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
         if following <= self._last:
             self._end_round()
         self._last = following
         return Decision(following, _TURN)
+
+    def _next_by_chance(self, runnable: Sequence[int]) -> int:
+        """Everybody once in each round, in any order."""
+        self._round = [vcpu for vcpu in self._round if vcpu in runnable]
+        if not self._round:
+            self._round = self._random.sample(list(runnable), len(runnable))
+            self._random_rounds += 1
+        return self._round.pop()
 
     def went_on(self, steps: int) -> None:
         """The vCPU that was chosen has taken so many steps."""

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from kev.boot.base import Module
+from kev.boot.detection import open_kernel
 from kev.dev.storage.drive import Drive, DriveKind
 from kev.dev.storage.overlay_disk import OverlayDisk
 from kev.guests.catalogue import Guest
@@ -38,7 +40,9 @@ class GuestFiles(NamedTuple):
     modules: tuple[Module, ...]
     disks: tuple[DiskContents, ...]
     checksum: int
-    """CRC-32 of the image and the modules, one after the other."""
+    """CRC-32 of what is loaded of the image and where, and of the modules: not of debug information."""
+    whole_checksum: int
+    """CRC-32 of the whole image and of the modules, one after the other: what tokens had once."""
 
     def drives(self) -> tuple[Drive, ...]:
         """The disks of one run: what it writes goes with it."""
@@ -58,11 +62,21 @@ def read_files(spec: MachineSpec) -> GuestFiles:
     with open_image(spec.image) as (source, guest):
         image = _in_memory(source)
     modules = tuple(_read_modules(spec, guest))
-    checksum = crc32(image.data)
+    checksum, whole = _loaded_checksum(image, spec.boot), crc32(image.data)
     for _, contents, _ in modules:
-        checksum = crc32(contents.data, checksum)
+        checksum, whole = crc32(contents.data, checksum), crc32(contents.data, whole)
     disks = tuple(_read_disk(disk.path, DriveKind(disk.device)) for disk in spec.disks)
-    return GuestFiles(guest, image, tuple(Module(*module) for module in modules), disks, checksum)
+    return GuestFiles(guest, image, tuple(Module(*module) for module in modules), disks, checksum, whole)
+
+
+def _loaded_checksum(image: MemorySource, protocol: str | None) -> int:
+    """Of the entry, and of the addresses and the bytes of every segment. ImageError."""
+    kernel = open_kernel(image, protocol).image
+    checksum = crc32(struct.pack("<Q", kernel.entry))
+    for segment in kernel.segments:
+        checksum = crc32(struct.pack("<QQQ", segment.paddr, segment.vaddr, segment.memsz), checksum)
+        checksum = crc32(image.data[segment.offset : segment.offset + segment.filesz], checksum)
+    return checksum
 
 
 def kept_image(source: SynchronousSource | AsynchronousSource, folder: Path) -> str:
