@@ -70,7 +70,8 @@ def pytest_runtest_makereport(
     report = yield
     token = getattr(call.excinfo and call.excinfo.value, "kev_race_token", None)
     if token is not None and report.when == "call":
-        report.user_properties.append(("kev_race_token", token))
+        for properties in (item.user_properties, report.user_properties):
+            properties.append(("kev_race_token", token))
     guests = item.stash.get(_GUESTS, None)
     if guests is not None and report.when == "call" and report.failed:
         report.sections.extend(guests.sections())
