@@ -4,8 +4,10 @@ Plain data is None, bool, int of up to 64 bits, str, bytes, and lists of those, 
 once which fields it has, as `Fields`: that is what is saved, and what is accepted.
 """
 
+from array import array
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kev.errors import KevError
@@ -88,6 +90,41 @@ def listed(kind: Kind, count: int | None = None) -> Kind:
     )
 
 
+def tuple_of(kind: Kind, count: int) -> Kind:
+    """A tuple of `count` values of `kind`; saved as a list."""
+    values = listed(kind, count)
+    return values._replace(load=lambda items: tuple(map(kind.load, items)))
+
+
+def record(make: Callable[..., Any], *kinds: Kind, values: Callable[[Any], Iterable[Any]] = tuple) -> Kind:
+    """What `make` makes of values of these kinds, and `values` takes apart again; saved as a list. A named tuple, for one."""
+
+    def accepts(value: Any) -> bool:
+        return (
+            type(value) is list
+            and len(value) == len(kinds)
+            and all(kind.accepts(item) for kind, item in zip(kinds, value, strict=True))
+        )
+
+    return Kind(
+        f"a list of {', '.join(kind.what for kind in kinds)}",
+        accepts,
+        lambda value: [kind.save(item) for kind, item in zip(kinds, values(value), strict=True)],
+        lambda value: make(*(kind.load(item) for kind, item in zip(kinds, value, strict=True))),
+    )
+
+
+def one_of(kind: type[Enum]) -> Kind:
+    """The members of an enumeration; saved by their names."""
+    names = kind.__members__
+    return Kind(
+        f"one of {', '.join(names)}",
+        lambda value: type(value) is str and value in names,
+        lambda value: value.name,
+        names.__getitem__,
+    )
+
+
 def converted(kind: Kind, save: Callable[[Any], Any], load: Callable[[Any], Any]) -> Kind:
     """What `save` makes one of `kind`, and `load` makes the value again."""
     return Kind(kind.what, kind.accepts, save, load)
@@ -100,6 +137,10 @@ BYTES: Final = Kind("bytes", lambda value: type(value) is bytes, bytes, bytearra
 """A bytearray of any length; saved as bytes."""
 NUMBERS: Final = converted(BYTES, bytes, deque)
 """A deque of integers below 256; saved as bytes."""
+WORDS: Final = converted(
+    BYTES, lambda words: array("I", words).tobytes(), lambda data: array("I", data[: len(data) // 4 * 4]).tolist()
+)
+"""A list of integers of 32 bits; saved as bytes, little-endian."""
 PART: Final = Kind("a dictionary", lambda value: type(value) is dict, _same, _same)
 """The state of a part that saves and loads itself."""
 

@@ -1,6 +1,7 @@
 """What a boot protocol is: a way to load a kernel image, and to enter it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
@@ -47,6 +48,8 @@ class BootOptions(NamedTuple):
     """How many processors the tables of the firmware list."""
     virtio: tuple[VirtioTransport, ...] = ()
     """The virtio devices that they list."""
+    random: Callable[[int], bytes] | None = None
+    """Makes so many random bytes, for a kernel that asks its boot loader for some; None if it is to have none."""
     boot_loader_name: str = f"kev {__version__}"
 
 
@@ -59,6 +62,8 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    mode: int = 32
+    """16 for real mode, 32 for protected mode without paging, or 64 for long mode: how the kernel is entered."""
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
 
@@ -68,8 +73,11 @@ class BootProtocol(ABC):
 
     @classmethod
     @abstractmethod
-    def detect(cls, file: KernelFile) -> bool:
-        """Whether `file` is made for this protocol. A damaged one may be: `open` says what is wrong with it."""
+    def detect(cls, file: KernelFile) -> str | None:
+        """What says that `file` is made for this protocol, such as "a boot sector"; None if nothing does.
+
+        A damaged image may be: `open` says what is wrong with it.
+        """
 
     @classmethod
     @abstractmethod

@@ -71,12 +71,13 @@ class Multiboot1(BootProtocol):
         self._video = video
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
+    def detect(cls, file: KernelFile) -> str | None:
         offset = _find_header(file)
         if offset is None:
-            return False
+            return None
         (flags,) = _HEADER_FLAGS.unpack_from(file.head, offset)
-        return bool(flags & _LOAD_ADDRESSES) or not file.is_boot_disk
+        is_the_kernel = flags & _LOAD_ADDRESSES or not file.is_boot_disk
+        return f"a Multiboot header ({HEADER_MAGIC:#x}) at offset {offset:#x}" if is_the_kernel else None
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

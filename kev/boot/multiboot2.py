@@ -12,7 +12,7 @@ from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
 from kev.boot.firmware_tables import ACPI_TABLES, install_tables
 from kev.boot.kernel_file import KernelFile, with_physical_entry
 from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
-from kev.boot.multiboot2_header import Multiboot2Header, Relocation, find_header, read_header
+from kev.boot.multiboot2_header import HEADER_MAGIC, Multiboot2Header, Relocation, find_header, read_header
 from kev.boot.text_mode import TEXT_MODE
 from kev.engine.base import EntryState
 from kev.pager.image import KernelImage
@@ -41,8 +41,11 @@ class Multiboot2(BootProtocol):
         self._display = header.display
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
-        return find_header(file) is not None and not file.is_boot_disk
+    def detect(cls, file: KernelFile) -> str | None:
+        offset = find_header(file)
+        if offset is None or file.is_boot_disk:
+            return None
+        return f"a Multiboot2 header ({HEADER_MAGIC:#x}) at offset {offset:#x}"
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

@@ -7,6 +7,7 @@ PROTOCOLS: Final = {
     "multiboot2": "Multiboot2",
     "multiboot1": "Multiboot1",
     "pvh": "Pvh",
+    "linux": "Linux",
     "real_mode": "RealMode",
 }
 """The names of all boot protocols and of the classes in their modules, in the order in which images are tried."""

@@ -8,6 +8,7 @@ from kev.boot.bios_data import install_bios_data
 from kev.boot.entry import real_mode
 from kev.boot.firmware_tables import install_tables
 from kev.boot.kernel_file import BOOT_SIGNATURE, SECTOR_SIZE, KernelFile
+from kev.boot.linux_header import has_header
 from kev.engine.base import EntryState
 from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
@@ -15,9 +16,6 @@ from kev.pager.source import SynchronousSource
 
 LOAD_ADDRESS: Final = Gpa(0x7C00)
 _FIRST_HARD_DISK: Final = 0x80
-_LINUX_HEADER: Final = 0x202
-_LINUX_MAGIC: Final = b"HdrS"
-"""Linux/x86 boot protocol: its kernels begin with a boot sector, which does nothing but complain."""
 _RWX: Final = 7
 
 
@@ -31,14 +29,19 @@ class RealMode(BootProtocol):
     name = "real_mode"
     passes_modules = False
     passes_command_line = False
+    mode = 16
 
     def __init__(self, image: KernelImage, disk: SynchronousSource) -> None:
         super().__init__(image)
         self.boot_disk = disk if disk.size > SECTOR_SIZE else None
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
-        return file.is_boot_disk
+    def detect(cls, file: KernelFile) -> str | None:
+        return (
+            f"a boot sector: {BOOT_SIGNATURE.hex(' ')} at offset {SECTOR_SIZE - len(BOOT_SIGNATURE):#x}"
+            if file.is_boot_disk
+            else None
+        )
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:
@@ -48,8 +51,10 @@ class RealMode(BootProtocol):
             raise BootError(
                 f"{file.name}: no boot sector: at offset {SECTOR_SIZE - 2:#x} is {found}, not {BOOT_SIGNATURE.hex(' ')}"
             )
-        if file.head.startswith(_LINUX_MAGIC, _LINUX_HEADER):
-            raise BootError(f"{file.name}: a Linux bzImage, for which there is no boot protocol; its vmlinux boots by pvh")
+        if has_header(file):
+            raise BootError(
+                f"{file.name}: its boot sector is that of a Linux kernel, which does nothing but complain: boot it by linux"
+            )
         sector = Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX)
         return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS), file.source)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kev.abi.selection import default_abi
 from kev.boot.inspection import Inspection, inspect
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
@@ -20,6 +21,7 @@ from kev.spec.machine_spec import MachineSpec
 if TYPE_CHECKING:
     from kev.machine.inspection import MachineInspection
 
+_MODES = {16: "real mode", 32: "32-bit protected mode, without paging", 64: "64-bit mode, with paging"}
 _COLUMNS = ("virtual address", "physical address", "file offset", "in the file", "in memory", "flags")
 
 
@@ -42,6 +44,7 @@ def command(as_json: bool, **given: Any) -> None:
             return
         inspection = inspect(source, spec.boot)
         resolved = spec.resolved(None if guest is None else guest.spec)
+    abi = resolved.abi or (None if inspection.protocol is None else default_abi(inspection.protocol))
     machine, error = None, inspection.error
     if error is None:
         from kev.machine.inspection import inspect_machine
@@ -51,19 +54,26 @@ def command(as_json: bool, **given: Any) -> None:
         except KevError as refusal:
             error = refusal
     if as_json:
-        click.echo(json.dumps(_as_json(inspection, error) | {"machine": resolved.to_dict()} | _machine_as_json(machine), indent=2))
+        click.echo(
+            json.dumps(_as_json(inspection, abi, error) | {"machine": resolved.to_dict()} | _machine_as_json(machine), indent=2)
+        )
     else:
-        click.echo("\n".join([_as_text(inspection), *_spec_as_text(resolved), *_machine_as_text(machine)]))
+        click.echo("\n".join([_as_text(inspection, abi), *_spec_as_text(resolved), *_machine_as_text(machine)]))
     if error is not None:
         raise error
 
 
-def _as_json(inspection: Inspection, error: KevError | None) -> dict[str, Any]:
+def _as_json(inspection: Inspection, abi: str | None, error: KevError | None) -> dict[str, Any]:
     kernel = inspection.image
     return {
         "image": inspection.name,
         "size": inspection.size,
         "protocol": inspection.protocol,
+        "mode": inspection.mode,
+        "reason": inspection.reason,
+        "seen": list(inspection.seen),
+        "abi": abi,
+        "warnings": list(inspection.warnings),
         "usable": error is None,
         "error": None if error is None else str(error),
         "entry": None if kernel is None else {"virtual": kernel.virtual_entry, "physical": kernel.entry},
@@ -136,8 +146,16 @@ def _segment_as_json(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _as_text(inspection: Inspection) -> str:
+def _as_text(inspection: Inspection, abi: str | None) -> str:
     lines = [f"{inspection.name}: {inspection.size:,} bytes", f"boot protocol: {inspection.protocol or 'none'}"]
+    if inspection.reason is not None:
+        lines.append(f"  because: {inspection.reason}")
+    lines += [f"  also seen: {seen}" for seen in inspection.seen]
+    if inspection.mode is not None:
+        lines.append(f"entered in: {_MODES[inspection.mode]}")
+    if abi is not None:
+        lines.append(f"abi: {abi}")
+    lines += [f"warning: {warning}" for warning in inspection.warnings]
     if inspection.image is not None:
         lines += _kernel_as_text(inspection.image)
         lines.append(f"pages: {inspection.pages.all:,} in all, {inspection.pages.shared:,} of them shared by segments")

@@ -108,6 +108,7 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
         logs=given["logs"] or (),
         log=_write_log,
         trace_exits=_write_line if given["trace_exits"] else None,
+        warn=_write_warning,
         input_descriptor=_standard_input(),
         interrupt_ends=True,
         at_end=dump,
@@ -177,6 +178,10 @@ def _write_log(data: bytes) -> None:
 
 def _write_line(line: str) -> None:
     sys.stderr.write(line + "\n")
+
+
+def _write_warning(line: str) -> None:
+    _write_line(f"kev: warning: {line}")
 
 
 def _conclude(outcome: "RunReport") -> None:

@@ -20,8 +20,12 @@ class EntryState(NamedTuple):
     data: SegmentRegister
     """DS, ES, SS, FS and GS."""
     cr0: int
-    """Real mode 0x30, 32-bit protected mode 0x31."""
+    """Real mode 0x30, 32-bit protected mode 0x31, long mode 0x80000031."""
+    cr3: int = 0
+    cr4: int = 0
+    efer: int = 0
     idt_limit: int = 0
+    gdt_base: int = 0
     gdt_limit: int = 0
     rax: int = 0
     rbx: int = 0
@@ -63,6 +67,8 @@ class VcpuState(Protocol):
     """CR8 is the interrupt controller's."""
     efer: int
     """EFER, as the guest sees it."""
+    xcr0: int
+    """XCR0: 1, unless the guest may set CR4.OSXSAVE."""
 
     dr0: int
     dr1: int
@@ -117,9 +123,8 @@ class VcpuState(Protocol):
     def history(self) -> Sequence[RaisedEvent]:
         """The last `kev.engine.registers.HISTORY_LENGTH` exceptions and interrupts, the latest last."""
 
-    @property
-    def instructions(self) -> int:
-        """Instructions retired since the start, where slices are counted; else 0."""
+    instructions: int
+    """Instructions retired since the start, where slices are counted; else 0."""
 
 
 State = TypeVar("State", bound=VcpuState)

@@ -16,7 +16,6 @@ from kev.exits import PreemptionTimer
 from kev.gdb.history import History, Moment
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
-from kev.machine.schedule import FreeScheduler, SeededScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
 from kev.subscribers import Subscribers
 
@@ -40,10 +39,9 @@ class Player:
         self._printed = 0
         self._files = ExitStack()
         self.machine = self._open(repeating=False)
-        seed = self.machine.seed
-        self.reversible: Final = seed is not None
+        self.reversible: Final = self.machine.seed is not None
         """The run can be repeated."""
-        self.history: Final = History(FreeScheduler() if seed is None else SeededScheduler(seed), kept=self.reversible)
+        self.history: Final = History(self.machine.scheduler, kept=self.reversible)
         self._expects_input = False
         self._happened = 0
         self._activity = trio.Event()
@@ -74,7 +72,7 @@ class Player:
         elif history.current is not None:
             turn = history.current
             executed = vm.vcpus[turn.vcpu].state.instructions - retired[turn.vcpu]
-            history.note(executed, over=self._is_over(step, executed))
+            history.note(executed, over=self._is_over(step))
         if isinstance(step, NeedsPage):
             await vm.load_page(vm.vcpus[step.vcpu])
         vm.clock.stop()
@@ -166,12 +164,12 @@ class Player:
         if new:
             self._output(new)
 
-    def _is_over(self, step: Step, executed: int) -> bool:
-        """Whether a turn would have ended here if it had not been cut."""
+    def _is_over(self, step: Step) -> bool:
+        """Whether a turn would have ended here if it had not been cut: see `Vm.step`."""
         vm = self.machine.vm
         if isinstance(step, Ended):
             return True
-        if isinstance(step, Ran) and not (isinstance(step.exit, PreemptionTimer) and self.history.was_cut(executed)):
+        if isinstance(step, Ran) and not isinstance(step.exit, PreemptionTimer):
             return True
         deadline = vm.timers.next_deadline()
         return deadline is not None and deadline <= vm.clock.now()

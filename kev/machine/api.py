@@ -48,6 +48,7 @@ def launch(
     logs: Sequence[str] = (),
     log: Callable[[bytes], object] | None = None,
     trace_exits: Callable[[str], object] | None = None,
+    warn: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     at_end: "Callable[[Machine], object] | None" = None,
@@ -69,7 +70,8 @@ def launch(
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
 
     `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
-    ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
+    ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit, `warn` one for
+    whatever looks wrong with how the image is booted, before it runs. Input for COM1 is read
     from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
     is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
 
@@ -80,7 +82,7 @@ def launch(
     """
     refuse_in_trio("`kev.launch`", "`async with kev.start(...)`")
     wanted = wanted_machine(image, wishes)
-    with opened(wanted, logs) as machine:
+    with opened(wanted, logs, warn) as machine:
         if output is None:
             machine.keep_output()
         else:
@@ -145,10 +147,10 @@ def _checked_source(image: Any) -> _Source:
 
 
 @contextmanager
-def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine"]:
+def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str], object] | None = None) -> Iterator["Machine"]:
     """A machine that is ready to run, with the files it is made from open; it is closed at the end. KevError.
 
-    `logs` names what is logged of its guest.
+    `logs` names what is logged of its guest; `warn` is given what looks wrong, as in `launch`.
     """
     with ExitStack() as files:
         source, guest = files.enter_context(_image(wanted))
@@ -175,6 +177,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
             seed=spec.seed,
+            warn=warn,
             engines=_ENGINES,
         )
         machine.name_places()

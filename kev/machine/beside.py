@@ -43,7 +43,12 @@ async def read_to_end(descriptor: int, limit: int) -> bytes:
 
 
 async def forward_input(
-    descriptor: int, line: InputLine, end: End, expect_input: Callable[[bool], None], job_control: bool
+    descriptor: int,
+    line: InputLine,
+    end: End,
+    expect_input: Callable[[bool], None],
+    job_control: bool,
+    save: Callable[[], None] | None = None,
 ) -> None:
     """Input is expected until there is no more, or the user has left, which ends the run; see `InputForwarder`."""
 
@@ -51,6 +56,6 @@ async def forward_input(
         end(Ending.left())
 
     try:
-        await InputForwarder(descriptor, line, leave, expect_input, job_control=job_control).run()
+        await InputForwarder(descriptor, line, leave, expect_input, job_control=job_control, save=save).run()
     finally:
         expect_input(False)

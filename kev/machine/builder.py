@@ -103,6 +103,7 @@ class VmBuilder:
             memory=self._memory,
             controllers=self._controllers,
             buses=self._buses,
+            boot_time=int(time.time()) if self._options.boot_time is None else self._options.boot_time,
         )
         if self._options.virtual_time:
             vm.charge(EXIT_COSTS[self._options.exit_costs])
@@ -122,7 +123,7 @@ class VmBuilder:
             ram=self._pager.ram,
             clock=self._clock,
             timers=self._timers,
-            boot_time=int(time.time()) if options.boot_time is None else options.boot_time,
+            boot_time=vm.boot_time,
             memory=self._memory,
             line=self._controllers.line,
             console=self._console,

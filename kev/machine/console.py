@@ -3,6 +3,7 @@
 import time
 from typing import Final
 
+from kev.state import BYTES, Fields, State
 from kev.subscribers import Subscribers
 
 _LONGEST_DEBUG_LINE: Final = 4096
@@ -13,6 +14,8 @@ class Console:
     """Collects what the guest prints and passes it on a line at a time, or when the machine says that it is time."""
 
     __slots__ = ("_buffer", "_debug_line", "first_output", "output")
+
+    _FIELDS: Final = Fields({"_buffer": BYTES, "_debug_line": BYTES})
 
     def __init__(self) -> None:
         self.output: Final[Subscribers[[bytes]]] = Subscribers()
@@ -53,6 +56,14 @@ class Console:
         """Passes on what is left when the run has ended."""
         self._end_debug_line()
         self.flush()
+
+    def save(self) -> State:
+        """What it has not passed on."""
+        return self._FIELDS.save(self)
+
+    def load(self, state: State) -> None:
+        """StateError if no console can be so."""
+        self._FIELDS.load(self, "console", state)
 
     def _end_debug_line(self) -> None:
         self._buffer += self._debug_line

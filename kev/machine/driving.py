@@ -11,7 +11,7 @@ from kev.machine.beside import forward_input, read_to_end, watch_for_signals, wa
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
-from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
+from kev.machine.schedule import TurnScheduler
 from kev.machine.ungrouped import ungrouped
 
 _INPUT_SECONDS: Final = 2
@@ -23,7 +23,7 @@ _LARGEST_INPUT: Final = 1 << 20
 async def drive(
     machine: Machine,
     *,
-    scheduler: Scheduler | None = None,
+    scheduler: TurnScheduler | None = None,
     timeout: float | None = None,
     input_descriptor: int | None = None,
     signals: Sequence[int] = (),
@@ -38,9 +38,7 @@ async def drive(
     `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed first. Started when the
     machine can be talked to.
     """
-    if scheduler is None:
-        scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
-    runtime = machine.runtime = Runtime(machine.vm, scheduler)
+    runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
         with ungrouped():
             async with trio.open_nursery() as beside:
@@ -87,4 +85,4 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
         vm.expects_input = expected
         runtime.note_activity()
 
-    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control)
+    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control, machine.save_key)

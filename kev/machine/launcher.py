@@ -1,5 +1,6 @@
 """Launches a guest: from an image to a report."""
 
+import os
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from kev import log
 from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, VirtioTransport
-from kev.boot.detection import open_kernel
+from kev.boot.detection import open_detected
 from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.builder import MachineOptions, VmBuilder
@@ -20,9 +21,7 @@ from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.ending import Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
-from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
-from kev.machine.step import Ran
-from kev.machine.vm import Vm
+from kev.machine.step import Ran, Stopped
 from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, SynchronousSource
@@ -51,6 +50,7 @@ def prepare(
     timeline: "Timeline | None" = None,
     seed: int | None = None,
     output: Callable[[bytes], object] | None = None,
+    warn: Callable[[str], object] | None = None,
     engines: EngineFactory | None = None,
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
@@ -58,9 +58,9 @@ def prepare(
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it chooses
-    the schedule and what RDRAND draws, and time is derived from instructions and exits. `output` is given what the guest prints.
-    The machine's engine is one of `engines`, by default one of its own. KevError for whatever is wrong with the image or the
-    wishes.
+    the schedule and what RDRAND draws, and time is derived from instructions and exits. `output` is given what the guest prints,
+    `warn` a line for whatever looks wrong with how the image is booted. The machine's engine is one of `engines`, by default one of
+    its own. KevError for whatever is wrong with the image or the wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
@@ -68,14 +68,20 @@ def prepare(
         options = options._replace(virtual_time=True, random_seed=seed, boot_time=0)
     policy = policy or PagingPolicy()
     ram_kib = memory >> 10
-    kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
+    kernel, detection = open_detected(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     guest_abi = abi_named(abi or default_abi(kernel.name))
+    log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
+    for warning in detection.warnings:
+        log.warning("boot", image=source.name, warning=warning)
+        if warn is not None:
+            warn(f"{source.name}: {warning}")
     if kernel.boot_disk is not None:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
     space = (engines or engine_named()).reserve(ram_kib)
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
-    entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
+    random = None if options.virtual_time else os.urandom
+    entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options), random=random))
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
@@ -145,10 +151,9 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
 def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, signals: Sequence[int]) -> None:
     vm = machine.vm
     started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
-    scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
     if started:
         _run_without_waiting(machine.policy.before_run())
-        _run_head_start(vm, scheduler)
+        _run_head_start(machine)
         if vm.ending is not None:
             return
     # The imports take longer than what a guest waits for when it measures time.
@@ -162,7 +167,6 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
         partial(
             drive,
             machine,
-            scheduler=scheduler,
             timeout=timeout,
             input_descriptor=input_descriptor,
             signals=signals,
@@ -171,11 +175,13 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     )
 
 
-def _run_head_start(vm: Vm, scheduler: Scheduler) -> None:
+def _run_head_start(machine: Machine) -> None:
     """Most of what a short run needs is over before the runtime, which takes longer to import, would have been there."""
     end = time.perf_counter() + _HEAD_START
-    while isinstance(vm.step(scheduler), Ran) and time.perf_counter() < end:
-        pass
+    while time.perf_counter() < end:
+        step = machine.vm.step(machine.scheduler)
+        if not isinstance(step, Ran) and not (isinstance(step, Stopped) and machine.note_stop()):
+            return
 
 
 def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:

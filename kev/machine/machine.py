@@ -16,9 +16,11 @@ from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.output import Output, Pattern
+from kev.machine.schedule import FreeScheduler, RunScheduler, SeededScheduler
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm, VmObserver
 from kev.pager.policy import PagingPolicy
+from kev.subscribers import Subscribers
 
 if TYPE_CHECKING:
     import os
@@ -70,6 +72,7 @@ class Machine:
         """What the image is called in messages."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
+        self.scheduler: Final = self._make_scheduler()
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""
@@ -77,6 +80,10 @@ class Machine:
         """While it runs in trio."""
         self.cancel: Callable[[], None] | None = None
         """Makes whoever drives it stop waiting."""
+        self.stopped: Final[Subscribers[[]]] = Subscribers()
+        """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
+        self.save_key: Callable[[], None] | None = None
+        """What Ctrl-A s does on the terminal, if it is given before the run; else the guest gets it."""
         self.times: Final = times
         self._timeline: Final = timeline
         self._ended: float | None = None
@@ -90,6 +97,14 @@ class Machine:
         """The cancel scopes of reads and writes that wait for pages."""
         self._no_accesses: Any = None
         vm.console.output.subscribe(self._note_news)
+
+    def _make_scheduler(self) -> RunScheduler:
+        """The one that its seed, or that it has none, asks for."""
+        if self.seed is not None:
+            return SeededScheduler(self.seed)
+        scheduler = FreeScheduler()
+        self.vm.interrupts.urgent.subscribe(scheduler.prefer)
+        return scheduler
 
     # Its life.
 
@@ -134,6 +149,22 @@ class Machine:
         while not self._is_over:
             await self._wait_for_news()
         return self.report()
+
+    def stop_soon(self) -> None:
+        """Makes the machine come to `Stopped` as soon as can be."""
+        self.vm.stop_soon()
+        self._note_activity()
+
+    def note_stop(self) -> bool:
+        """The machine has come to `Stopped`. False if nobody has waited for that. Called by whoever drives it."""
+        if not self.stopped:
+            return False
+        self.vm.clock.stop()
+        try:
+            self.stopped()
+        finally:
+            self.vm.clock.go_on()
+        return True
 
     def note_end(self) -> None:
         """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""

@@ -36,7 +36,7 @@ from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
-from kev.machine.schedule import Scheduler
+from kev.machine.schedule import Decision, TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.kernel import KernelVmPager
@@ -91,7 +91,10 @@ class Vm:
         memory: PagedMemory,
         controllers: InterruptControllers,
         buses: Buses,
+        boot_time: int,
     ) -> None:
+        """`boot_time` is what the real-time clock shows when the machine is switched on, in seconds since 1970."""
+        self.boot_time: Final = boot_time
         self.pager: Final = pager
         self.engine: Final = engine
         self.vcpus: Final = vcpus
@@ -126,6 +129,9 @@ class Vm:
         """When guest code ran first, by `time.perf_counter`."""
         self.page_waits = 0
         """How often a vCPU gave up the CPU to wait for a page."""
+        self.stop_at: int | None = None
+        """How many instructions all vCPUs have retired together when the machine is to stop, once. They are counted until then."""
+        self._stops_soon = False
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._costs: Final[dict[type, int]] = {}
         self._margin = 0
@@ -160,6 +166,17 @@ class Vm:
             self.ended = self.ended or time.perf_counter()
             self.ending = ending
 
+    def stop_soon(self) -> None:
+        """The step that is under way, or the next, comes to `Stopped`: right after the exit that is being serviced, if one is."""
+        self._stops_soon = True
+        if self.interrupts.executing is not None:
+            self.engine.yield_soon()
+
+    @property
+    def instructions(self) -> int:
+        """Those that all vCPUs have retired together, where they are counted."""
+        return sum(vcpu.state.instructions for vcpu in self.vcpus)
+
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
         self.end(Ending.exited(exit_code))
@@ -173,21 +190,44 @@ class Vm:
         """Time is derived from instructions."""
         return self._virtual is not None
 
-    def step(self, scheduler: Scheduler) -> Step:
-        """Lets the vCPU that `scheduler` chooses run for a slice; says what that came to, or why nobody can run."""
+    def step(self, scheduler: TurnScheduler) -> Step:
+        """Lets the vCPU that `scheduler` chooses run for a slice; says what that came to, or why nobody can run.
+
+        Where instructions are counted, a turn goes on that a page, a stop or the engine itself has cut short: how pages come, and
+        who looks on, makes no difference to the schedule.
+        """
         if self.ending is not None:
             return Ended(self.ending)
         self.timers.run_due()
         runnable = [vcpu.index for vcpu in self.vcpus if vcpu.activity is _ACTIVE and vcpu.needs is None]
         if not runnable:
-            return self.idle()
+            return Stopped(self.vcpus[0].index, Hlt()) if self._has_to_stop() else self.idle()
         decision = scheduler.next(runnable)
-        return self.run(self.vcpus[decision.vcpu], decision.budget)
+        vcpu, (instructions, _, _) = self.vcpus[decision.vcpu], decision.budget
+        if instructions is None:
+            return self.run(vcpu, decision.budget)
+        end = vcpu.state.instructions + instructions
+        step = self.run(vcpu, decision.budget)
+        left = end - vcpu.state.instructions
+        if left > 0 and self._was_cut(step):
+            scheduler.cut(Decision(vcpu.index, Budget(instructions=left)))
+        return step
+
+    def _was_cut(self, step: Step) -> bool:
+        """Nothing that the guest has done ended the slice, nor a timer."""
+        if isinstance(step, NeedsPage):
+            return True
+        if not isinstance(step, Ran | Stopped) or not isinstance(step.exit, PreemptionTimer | Breakpoint | Watchpoint):
+            return False
+        deadline = self.timers.next_deadline()
+        return deadline is None or deadline > self.clock.now()
 
     def run(self, vcpu: Vcpu, budget: Budget) -> Step:
         """Runs one vCPU, which must be runnable, until an exit that is not finished on the spot. A guest that dies ends the run."""
         if self.first_instruction is None:
             self.first_instruction = time.perf_counter()
+        if self.stop_at is not None:
+            budget = budget._replace(instructions=self._until_stop(self.stop_at, budget.instructions))
         try:
             exit = self._run(vcpu, budget)
         except KevError as error:
@@ -199,9 +239,20 @@ class Vm:
             vcpu.needs = exit.gpa
         if vcpu.needs is not None:
             return NeedsPage(vcpu.index, vcpu.needs)
-        if isinstance(exit, _STOPS):
+        if isinstance(exit, _STOPS) or self._has_to_stop():
             return Stopped(vcpu.index, exit)
         return Ran(vcpu.index, exit)
+
+    def _until_stop(self, end: int, instructions: int | None) -> int:
+        left = max(end - self.instructions, 1)
+        return left if instructions is None else min(left, instructions)
+
+    def _has_to_stop(self) -> bool:
+        if self.stop_at is not None and self.instructions >= self.stop_at:
+            self.stop_at = None
+            return True
+        stops, self._stops_soon = self._stops_soon, False
+        return stops
 
     def idle(self) -> Step:
         """What there is to wait for when nobody can run. If nothing is, the run ends. In virtual time a timer is due at once."""
@@ -260,11 +311,11 @@ class Vm:
             self._margin = _UNLIMITED
             return budget
         remaining = max(deadline - self.clock.now(), 1)
-        if budget.instructions is not None:
+        if self._virtual is not None and budget.instructions is not None:
             self._margin = max(remaining - budget.instructions, 0)
             return Budget(instructions=remaining) if remaining < budget.instructions else budget
         seconds = remaining / _NANOSECONDS
-        return Budget(seconds=seconds) if budget.seconds is None or seconds < budget.seconds else budget
+        return budget._replace(seconds=seconds) if budget.seconds is None or seconds < budget.seconds else budget
 
     def _shorten_slice(self, deadline: int) -> None:
         """A device has set a timer that is due before the slice would end."""

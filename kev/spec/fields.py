@@ -60,7 +60,7 @@ FIELDS: Final = (
     ),
     Field(
         "boot", values.boot, ("--boot",), metavar="PROTOCOL",
-        help="keos, multiboot2, multiboot1, pvh or real_mode.  [default: what the image is made for]",
+        help="keos, multiboot2, multiboot1, pvh, linux or real_mode.  [default: what the image is made for]",
     ),
     Field(
         "abi", values.abi, ("--abi",), metavar="ABI",
@@ -68,7 +68,7 @@ FIELDS: Final = (
     ),
     Field("command_line", values.text, ("--append", "--command-line"), metavar="TEXT", help="The kernel's command line."),
     Field(
-        "modules", values.modules, ("--module",), metavar="FILE[ TEXT]", arity=Arity.MANY,
+        "modules", values.modules, ("--module", "--initrd"), metavar="FILE[ TEXT]", arity=Arity.MANY,
         help='A boot module, with its command line; a name with spaces in it stands in double quotes: \'"my file" TEXT\'.',
     ),
     Field(

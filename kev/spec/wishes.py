@@ -23,6 +23,7 @@ class MachineWishes(TypedDict, total=False):
     append: str | None
     modules: StrPath | Sequence[File] | None
     module: StrPath | Sequence[File] | None
+    initrd: StrPath | Sequence[File] | None
     disks: StrPath | Sequence[File] | None
     disk: StrPath | Sequence[File] | None
     lenient_msr: bool | None

@@ -55,7 +55,7 @@ def test_the_tables_of_the_processors_are_there() -> None:
 
 def test_a_kernel_that_needs_page_0_is_refused() -> None:
     with refused(BootError, "kernel: it is loaded at 0x800, where the keos boot protocol has its information"):
-        Booted(elf(b"\xf4", paddr=0x800))
+        Booted(elf(b"\xf4", paddr=0x800), "keos")
 
 
 def test_modules_are_refused() -> None:

@@ -1,6 +1,7 @@
 from kev.boot.base import BootError
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
+from tests.boot.images import bzimage
 from tests.boot.machine import Booted
 from tests.fs.errors import refused
 
@@ -32,8 +33,9 @@ def test_of_a_disk_only_the_first_sector_is_loaded() -> None:
 
 
 def test_a_linux_bzimage_is_refused_by_name() -> None:
-    with refused(BootError, "kernel: a Linux bzImage, for which there is no boot protocol; its vmlinux boots by pvh"):
-        Booted(SECTOR + b"\xeb\x66HdrS".ljust(512))
+    problem = "kernel: its boot sector is that of a Linux kernel, which does nothing but complain: boot it by linux"
+    with refused(BootError, problem):
+        Booted(bzimage(), "real_mode")
 
 
 def test_the_bios_data_area_is_there() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kev.dev.base import DeviceError
 from kev.dev.buses.ports import PortBus
 from kev.dev.chipset.poweroff import AcpiPowerOff, BochsShutdown
 from kev.dev.debug.debug_exit import DebugExit, exit_code
@@ -22,11 +23,19 @@ def test_soft_off_ends_the_run_with_0(port: int, size: int) -> None:
     codes: list[int] = []
     bus = PortBus(strict=True)
     bus.attach(AcpiPowerOff(codes.append))
-    bus.write(port, size, 0x2000)
+    bus.write(port, size, 0x2001)
     assert codes == [0]
 
 
-@pytest.mark.parametrize(("size", "value"), [(2, 0x0001), (2, 0x3400), (4, 0), (1, 0x20)])
+@pytest.mark.parametrize("sleep_type", [1, 3, 7])
+def test_other_sleep_states_are_refused_by_name(sleep_type: int) -> None:
+    codes: list[int] = []
+    with pytest.raises(DeviceError, match=rf"the guest asks for ACPI sleep type {sleep_type} .*: there is no sleep state but"):
+        AcpiPowerOff(codes.append).write_port(0x604, 2, 0x2000 | sleep_type << 10)
+    assert codes == []
+
+
+@pytest.mark.parametrize(("size", "value"), [(2, 0x0001), (2, 0x1400), (4, 0), (1, 0x20)])
 def test_other_power_management_writes_are_ignored(size: int, value: int) -> None:
     codes: list[int] = []
     AcpiPowerOff(codes.append).write_port(0x604, size, value)

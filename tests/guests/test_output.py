@@ -107,6 +107,35 @@ def test_pvh_prints_its_start_information() -> None:
     ]
 
 
+@pytest.mark.parametrize("guest", ["linux-bzimage", "linux-bzimage32", "linux-vmlinux"])
+def test_a_linux_kernel_finds_its_zero_page(guest: str) -> None:
+    output = lines(guest)
+    assert output[: len(MEMORY_MAP) + 3] == [
+        'command line "colour=violet and more"',
+        MODULES[1].replace("module.txt", "initrd"),
+        *MEMORY_MAP,
+        "setup data of type 9, 32 bytes",
+    ]
+    assert_all_checks_hold("\n".join(output))
+
+
+def test_a_repeatable_run_of_a_linux_kernel_has_no_random_bytes_of_the_host() -> None:
+    assert not [line for line in lines("linux-bzimage", "--seed", "1") if line.startswith("setup data")]
+
+
+def test_initrd_is_another_name_for_modules(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("one")
+    second.write_text("two\n")
+    assert 'module "initrd", 8 bytes: one\0two' in lines("linux-bzimage", "--initrd", str(first), "--initrd", str(second))
+
+
+def test_of_a_bzimage_the_pages_that_are_touched_are_loaded_and_no_others() -> None:
+    words = run("linux-bzimage").stderr.split()
+    loaded, image = int(words[2]), int(words[6].removeprefix("("))
+    assert loaded < image
+
+
 @pytest.mark.parametrize(("guest", "command_line"), [("mb1info", "mb1info quiet"), ("mb2info", "quiet"), ("pvh", "quiet")])
 def test_the_command_line_and_the_modules_can_be_replaced(guest: str, command_line: str, tmp_path: Path) -> None:
     module = tmp_path / "words"

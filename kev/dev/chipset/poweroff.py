@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, Self
 
-from kev.dev.base import PlainDevice
+from kev.dev.base import DeviceError, PlainDevice
 from kev.dev.surroundings import Surroundings
 from kev.state import Fields, bits, integers
 
@@ -12,8 +12,10 @@ _PM1A_EVENT: Final = range(0x600, 0x604)
 _ENABLE_SHIFT: Final = 16
 _PM1A_CONTROL: Final = 0x604
 _PM1A_CONTROL_BOCHS: Final = 0xB004
-_SLEEP_ENABLE: Final = 0x2000
-"""SLP_EN with sleep type 0, which is soft-off here (ACPI 6.5, section 4.8.3.2.1, "PM1 Control Registers")."""
+_SLEEP_ENABLE: Final = 1 << 13
+_SLEEP_TYPE_SHIFT: Final = 10
+_SLEEP_TYPE: Final = 7
+"""SLP_EN and SLP_TYP (ACPI 6.5, section 4.8.3.2.1, "PM1 Control Registers"). Type 0 is soft-off here."""
 
 _BOCHS_SHUTDOWN: Final = 0x8900
 _SHUTDOWN_WORD: Final = b"Shutdown"
@@ -22,8 +24,9 @@ _SHUTDOWN_WORD: Final = b"Shutdown"
 class AcpiPowerOff(PlainDevice):
     """The ACPI power management control register where QEMU (0x604) and Bochs (0xb004) have it, and event registers without events.
 
-    The enable register keeps what is written to it. A word or dword 0x2000 to a control register ends the run with exit code 0;
-    every other value is ignored there.
+    The enable register keeps what is written to it. A word or dword with SLP_EN to a control register ends the run: with exit code
+    0 if its sleep type is soft-off. There is no other sleep state, and a guest that asks for one would wait for ever. All else is
+    ignored there.
     """
 
     name: Final = "power-off"
@@ -60,8 +63,15 @@ class AcpiPowerOff(PlainDevice):
             shift = 8 * (port - _PM1A_EVENT.start)
             mask = (1 << 8 * size) - 1 << shift >> _ENABLE_SHIFT & 0xFFFF
             self._enabled = self._enabled & ~mask | value << shift >> _ENABLE_SHIFT & mask
-        elif size > 1 and value & 0xFFFF == _SLEEP_ENABLE:
-            self._power_off(0)
+        elif size > 1 and value & _SLEEP_ENABLE:
+            self._sleep(value >> _SLEEP_TYPE_SHIFT & _SLEEP_TYPE)
+
+    def _sleep(self, sleep_type: int) -> None:
+        if sleep_type:
+            raise DeviceError(
+                f"the guest asks for ACPI sleep type {sleep_type} (to suspend): there is no sleep state but soft-off, type 0"
+            )
+        self._power_off(0)
 
 
 class BochsShutdown(PlainDevice):

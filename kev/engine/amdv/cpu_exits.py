@@ -85,6 +85,8 @@ class CpuExits(ExitContext):
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
         elif number < _VMEXIT:
+            if number == DEBUG and self.debug_stops is not None:
+                self.debug_stops.note_data_breakpoints(vcpu)
             self.events.on_guest_exception(vcpu, number)
         elif number == _NESTED_PAGE_FAULT:
             self._on_nested_page_fault(vcpu)

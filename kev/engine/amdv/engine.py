@@ -20,7 +20,7 @@ from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.translated_code import TranslatedCode
-from kev.engine.amdv.vcpu import AmdvVcpu, Event
+from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import AccessObserver, Budget, EntryState, Service
 from kev.engine.registers import FpuState
@@ -71,14 +71,17 @@ class AmdvEngine:
 
     def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
         vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
-        vcpu.nmi = vcpu.is_edited = False
+        vcpu.nmi = vcpu.is_edited = vcpu.shows_rf = False
         vcpu.breakpoint = None
+        vcpu.xcr0 = x86.XCR0_RESET
         self._spoiled |= vcpu.breakpoints_armed
         self._make_current(vcpu)
         self._delivery.prepare_entry(vcpu, entry)
         self._slice.exit = None
         self._events.delivering = None
         self._slice.emulate(vcpu, 0)
+        self._intercepts.follow(vcpu)
+        self._follow_data_breakpoints(vcpu)
 
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
         self._make_current(vcpu)
@@ -218,8 +221,9 @@ class AmdvEngine:
 
     def _stop_at(self, breakpoints: frozenset[int], watchpoints: tuple[tuple[range, Access], ...]) -> None:
         stops = self._exits.debug_stops
+        guests_own = any(vcpu.data_breakpoints for vcpu in self._vcpus)
         if stops is None:
-            if not breakpoints and not watchpoints:
+            if not breakpoints and not watchpoints and not guests_own:
                 return
             from kev.engine.amdv.debug_stops import DebugStops
 
@@ -227,7 +231,7 @@ class AmdvEngine:
         self._breakpoints, self._watchpoints = breakpoints, watchpoints
         stops.set_breakpoints(breakpoints)
         stops.set_watchpoints(watchpoints)
-        self._exits.debug_stops = stops if breakpoints or watchpoints else None
+        self._exits.debug_stops = stops if breakpoints or watchpoints or guests_own else None
 
     def pass_breakpoint(self, vcpu: AmdvVcpu) -> None:
         vcpu.breakpoint = vcpu.instruction_address
@@ -243,6 +247,22 @@ class AmdvEngine:
         else:
             quads[first + number] = value
         self._uc.write_dr7(self._cpu.address, dr7)
+        # That may have told the CPU that there is no I/O breakpoint: `kev.engine.amdv.port_trap` needs it to look.
+        vcpu.words[layout.HFLAGS >> 2] |= HFLAGS_IO_BREAKPOINTS
+        self._follow_data_breakpoints(vcpu)
+
+    def _follow_data_breakpoints(self, vcpu: AmdvVcpu) -> None:
+        """The debug registers of the current vCPU may have changed."""
+        if not vcpu.breakpoints_armed and not vcpu.data_breakpoints:
+            return
+        from kev.engine.amdv.debug_registers import data_breakpoints
+
+        found = data_breakpoints(vcpu)
+        if found != vcpu.data_breakpoints:
+            vcpu.data_breakpoints = found
+            self._stop_at(self._breakpoints, self._watchpoints)
+            if self._exits.debug_stops is not None:
+                self._exits.debug_stops.look_again(vcpu)
 
     def write_fpu(self, vcpu: AmdvVcpu, state: FpuState) -> None:
         self._make_current(vcpu)
@@ -286,9 +306,9 @@ class AmdvEngine:
         self._slice.emulate(vcpu, 0)
         vcpu.write_events(events)
         vcpu.interrupt, vcpu.interrupt_taken = interrupt, taken
-        self._intercepts.set_umip(bool(vcpu.cr4 & x86.CR4_UMIP))
+        self._intercepts.follow(vcpu)
 
     def _make_current(self, vcpu: AmdvVcpu) -> None:
         if vcpu is not self._slice.vcpu:
             self._slice.switch_to(vcpu)
-            self._intercepts.switch(bool(vcpu.cr4 & x86.CR4_UMIP))
+            self._intercepts.switch(vcpu)

@@ -76,6 +76,9 @@ except OSError as error:
     raise UnicornMissing(f"libunicorn cannot be loaded: {error}") from error
 _long: Final = ctypes.CDLL(_quick._name, handle=_quick._handle)
 
+LOADS_DR7: Final = hasattr(_quick, "cpu_x86_update_dr7_x86_64")
+"""Unicorn's interface has no function that loads DR7, but most of its builds export QEMU's."""
+
 _HANDLE: Final = ctypes.c_void_p
 _INT: Final = ctypes.c_int
 _UINT32: Final = ctypes.c_uint32
@@ -324,13 +327,11 @@ class EmulatedCpu:
     def write_dr7(self, state: int, value: int) -> None:
         """Loads DR7 of the CPU whose state is at `state`, and arms and disarms the breakpoints that it enables.
 
-        Unicorn's interface has no such thing, but most of its builds export QEMU's. EmulationError if this one does not.
+        EmulationError unless `LOADS_DR7`.
         """
-        try:
-            update = _quick.cpu_x86_update_dr7_x86_64
-        except AttributeError as error:
-            raise EmulationError("this build of libunicorn cannot load DR7 from outside of the guest") from error
-        update(_POINTER(state), _UINT64(value))
+        if not LOADS_DR7:
+            raise EmulationError("this build of libunicorn cannot load DR7 from outside of the guest")
+        _quick.cpu_x86_update_dr7_x86_64(_POINTER(state), _UINT64(value))
 
     def save(self, context: Context) -> None:
         _check(_context_save(self.handle, context.address))

@@ -10,7 +10,8 @@ from kev.host_memory import HostMemory
 from kev.page_tables.guest import GuestFault, translate
 from kev.page_tables.table import PageTable
 
-_SS_DEFAULT_SIZE_32: Final = 1 << 22  # the B flag, in a descriptor's second word
+SS_DEFAULT_SIZE_32: Final = 1 << 22
+"""The B flag, in a descriptor's second word."""
 _GATE_16_BIT: Final = frozenset({6, 7})  # types of 286 interrupt and trap gates
 _MOST_WALKS: Final = 256
 
@@ -107,6 +108,11 @@ class LinearMemory:
         """The bytes at `gva`. GuestFault if the guest maps nothing there, AwaitedPage if a page has to be awaited."""
         return b"".join(self._memory.view[hpa : hpa + size] for hpa, size in self._pieces(vcpu, gva, length, for_write=False))
 
+    def is_device(self, gpa: int) -> bool:
+        """A device stands behind `gpa`, and its page has been mapped."""
+        hpa = self._table.translate(gpa)
+        return hpa is not None and hpa >= self._memory.size
+
     def gate_privilege_level(self, vcpu: AmdvVcpu, vector: int) -> int | None:
         """The DPL of a vector's gate in the IDT; None in real mode, or if there is no such gate. AwaitedPage."""
         gate = self._gate(vcpu, vector)
@@ -123,7 +129,7 @@ class LinearMemory:
         if vcpu.long_mode:
             base, mask = 0, 0xFFFF_FFFF_FFFF_FFFF
         else:
-            mask = 0xFFFF_FFFF if flags & _SS_DEFAULT_SIZE_32 else 0xFFFF
+            mask = 0xFFFF_FFFF if flags & SS_DEFAULT_SIZE_32 else 0xFFFF
         stack_pointer = vcpu.rsp - width & mask
         self.write(vcpu, base + stack_pointer, error_code.to_bytes(width, "little"))
         vcpu.rsp = vcpu.rsp & ~mask | stack_pointer

@@ -2,14 +2,14 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from kev import x86
 from kev.engine.amdv import fpu, layout
 from kev.engine.amdv.flags import CC_OP_EFLAGS
 from kev.engine.amdv.libunicorn import Context
 from kev.engine.registers import HISTORY_LENGTH, SEGMENTS, DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
-from kev.exits import GuestException
+from kev.exits import Access, GuestException
 
 _RaisedEvent: TypeAlias = tuple[int, int | None, int | None, int | None, int]
 """The fields of a `RaisedEvent`, which takes longer to make."""
@@ -103,6 +103,16 @@ class Event:
         """It is in the vCPU's history."""
 
 
+class DataBreakpoint(NamedTuple):
+    """One that the guest has in its debug registers."""
+
+    number: int
+    """Of its register, DR0 to DR3."""
+    addresses: range
+    """Linear."""
+    access: Access
+
+
 class RegisterAccess(Protocol):
     """Reaches the registers that only the CPU can read or write: it makes the vCPU its current one for that."""
 
@@ -138,6 +148,7 @@ class AmdvVcpu:
     cr2 = _StateRegister(layout.CONTROL_REGISTERS + 16)
     cr3 = _DerivedFrom(layout.CONTROL_REGISTERS + 24)
     cr4 = _DerivedFrom(layout.CONTROL_REGISTERS + 32)
+    xcr0 = _StateRegister(layout.XCR0)
     dr0 = _DebugRegister(0)
     dr1 = _DebugRegister(1)
     dr2 = _DebugRegister(2)
@@ -163,6 +174,10 @@ class AmdvVcpu:
         """Somebody has written what the CPU derives other things from: it has to load the state anew."""
         self.breakpoint: int | None = None
         """The linear address of the breakpoint that the next run begins behind."""
+        self.data_breakpoints: tuple[DataBreakpoint, ...] = ()
+        """Those that its DR7 enables, which the engine looks after."""
+        self.shows_rf = False
+        """It has executed PUSHF in another mode than real mode, which pushes RF if IRET has set it in the same block."""
         self.random_numbers = 0
         """How many it has been given by RDRAND and RDSEED, where they come from a seed."""
         self._history: Final[deque[_RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
