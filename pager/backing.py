@@ -34,6 +34,10 @@ class Backing(ABC):
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
         """What the `PageLoader` of `page` does to its frame; of several pages from `page` on where they are `contiguous`."""
 
+    def origin(self, page: int) -> str:
+        """Where the bytes of `page` come from, in words."""
+        return "memory that no file fills"
+
     @abstractmethod
     def _contents(self) -> object:
         """What distinguishes it from others of its kind for the same pages."""
@@ -78,6 +82,9 @@ class FilePages(Backing):
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
         return read_exactly(self.source, page + self.displacement, frame)
 
+    def origin(self, page: int) -> str:
+        return f"offset {page + self.displacement:#x} of {self.source.name}"
+
     def _contents(self) -> object:
         return self.source, self.displacement
 
@@ -118,6 +125,9 @@ class ComposedPage(Backing):
             if not isinstance(filled, bool):
                 await filled
         return True
+
+    def origin(self, page: int) -> str:
+        return " and ".join(f"offset {piece.offset:#x} of {piece.source.name}" for piece in self.pieces)
 
     def _contents(self) -> object:
         return self.pieces

@@ -8,6 +8,7 @@ from typing import Final, Protocol, Self
 
 from kev.addressing import KIB
 from kev.errors import KevError
+from kev.state import SNAPSHOT_MAGIC
 
 
 class SourceError(KevError):
@@ -105,6 +106,11 @@ class FileSource:
         except OSError as error:
             raise SourceError(f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {error.strerror}") from error
 
+    @property
+    def modified(self) -> int:
+        """When the file was last written to, in nanoseconds since 1970."""
+        return os.fstat(self._descriptor).st_mtime_ns
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -115,6 +121,12 @@ class FileSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def is_snapshot(source: SynchronousSource) -> bool:
+    """Whether a machine was saved in a source."""
+    head = bytearray(min(len(SNAPSHOT_MAGIC), source.size))
+    return bool(head) and bool(read_exactly(source, 0, memoryview(head))) and head == SNAPSHOT_MAGIC
 
 
 def read_exactly(source: PageSource, offset: int, buffer: memoryview) -> bool | Awaitable[bool]:

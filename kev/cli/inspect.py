@@ -11,10 +11,10 @@ from kev.boot.inspection import Inspection, inspect
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.errors import KevError
-from kev.guests.images import open_image_or_url
+from kev.machine.starting import start_of
 from kev.pager.image import KernelImage, Segment
 from kev.pager.mbi import MemoryRegion, RegionType
-from kev.pager.source import AsynchronousSource
+from kev.pager.source import AsynchronousSource, SynchronousSource, is_snapshot
 from kev.postmortem.core_file import is_core, read_core
 from kev.spec.machine_spec import MachineSpec
 
@@ -34,16 +34,20 @@ def command(as_json: bool, **given: Any) -> None:
 
     IMAGE is a file, or the name of a guest on the root file system (by default gKeOS). The exit code is 2 if it cannot be launched.
     Of a core file, as `kev run --dump` writes it, this says how the run ended, where the vCPUs are, and which memory there is.
+    Of a snapshot, it says what was saved, and which files it needs.
     """
-    spec = described(given)
-    with open_image_or_url(spec.image) as (opened, guest):
-        source = opened.blocking if isinstance(opened, AsynchronousSource) else opened
+    spec = described(given, may_start_disk=True)
+    with start_of(spec, None) as start:
+        source = start.source.blocking if isinstance(start.source, AsynchronousSource) else start.source
         if is_core(source):
             core = read_core(source)
             click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())
             return
-        inspection = inspect(source, spec.boot)
-        resolved = spec.resolved(None if guest is None else guest.spec)
+        if is_snapshot(source):
+            click.echo(_snapshot(source, as_json))
+            return
+        inspection = inspect(source, start.protocol or spec.boot)
+        resolved = spec.resolved(None if start.guest is None else start.guest.spec)
     abi = resolved.abi or (None if inspection.protocol is None else default_abi(inspection.protocol))
     machine, error = None, inspection.error
     if error is None:
@@ -61,6 +65,15 @@ def command(as_json: bool, **given: Any) -> None:
         click.echo("\n".join([_as_text(inspection, abi), *_spec_as_text(resolved), *_machine_as_text(machine)]))
     if error is not None:
         raise error
+
+
+def _snapshot(source: SynchronousSource, as_json: bool) -> str:
+    from kev.snapshot.inspection import inspect_snapshot, inspection_text
+
+    found = inspect_snapshot(source)
+    if as_json:
+        return json.dumps(found, indent=2)
+    return "\n".join([inspection_text(found), *_spec_as_text(MachineSpec.of(found["machine"]))])
 
 
 def _as_json(inspection: Inspection, abi: str | None, error: KevError | None) -> dict[str, Any]:

@@ -3,31 +3,34 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
-from kev.dev.storage.drive import Drive, DriveKind
 from kev.engine.factory import engine_named
-from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
-from kev.guests.images import open_image_or_url, open_root_file_system
+from kev.guests.images import open_root_file_system
 from kev.machine.builder import MachineOptions
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
+from kev.machine.starting import Start, blocking, open_drive, start_of
 from kev.pager.policy import PagingPolicy
-from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
+from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource, is_snapshot
 from kev.spec.errors import SpecError, refusal
-from kev.spec.files import DiskFile, ModuleFile
+from kev.spec.files import ModuleFile
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from kev.machine.family import Built
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
+    from kev.machine.snapshot_at import SnapshotAt
+    from kev.machine.snapshots import SavedMachine
     from kev.observe.timeline import Timeline
     from kev.spec.wishes import Wishes
 
@@ -52,13 +55,16 @@ def launch(
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     at_end: "Callable[[Machine], object] | None" = None,
+    snapshot_at: "SnapshotAt | None" = None,
     **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
-    (an object with `name`, `size` and `read_into`). `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is
-    like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
+    (an object with `name`, `size` and `read_into`); if that is a snapshot, the machine that was saved goes on. A description
+    without an image, but with disks, is started from the first. `wishes` are the keywords of `kev.MachineSpec`, and say what the
+    machine is like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is
+    made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
     - `modules`: files, or pairs of a file and its text. `disks`: files, or pairs of a file and "svirtb", "virtio", "virtio-pci" or
@@ -67,13 +73,16 @@ def launch(
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
       and load into the report.
-    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
+    - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
+    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
+      addresses without memory or a device, end the run instead of reading all ones.
 
     `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
     ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit, `warn` one for
-    whatever looks wrong with how the image is booted, before it runs. Input for COM1 is read
-    from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
-    is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
+    whatever looks wrong with how the image is booted, before it runs. Input is read from `input_descriptor`: for COM1, or with
+    `keyboard` for the keyboard. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the
+    machine is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
+    `snapshot_at` writes a snapshot on the way.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -93,6 +102,8 @@ def launch(
             from kev.machine.event_log import ExitTrace
 
             machine.observe(ExitTrace(trace_exits))
+        if snapshot_at is not None:
+            snapshot_at.arm(machine)
         return run(
             machine,
             timeout=wanted.spec.timeout,
@@ -127,9 +138,10 @@ def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
     else:
         policy = None
     if isinstance(image, MachineSpec):
-        if not image.image:
-            raise SpecError("image: the description names none")
-        return WantedMachine(MachineSpec.of(wishes).over(image), None, policy)
+        spec = MachineSpec.of(wishes).over(image)
+        if not (spec.image or spec.disks or spec.firmware):
+            raise SpecError("image: the description names none, and no disk or firmware to start instead")
+        return WantedMachine(spec, None, policy)
     if isinstance(image, str | os.PathLike):
         return WantedMachine(MachineSpec.of({**wishes, "image": image}), None, policy)
     return WantedMachine(MachineSpec.of(wishes), _checked_source(image), policy)
@@ -153,43 +165,80 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
     `logs` names what is logged of its guest; `warn` is given what looks wrong, as in `launch`.
     """
     with ExitStack() as files:
-        source, guest = files.enter_context(_image(wanted))
-        spec = wanted.spec.resolved(None if guest is None else guest.spec)
-        assert spec.memory is not None
-        assert spec.vcpus is not None
+        start = files.enter_context(start_of(wanted.spec, wanted.source))
+        slowed = partial(_slowed, wanted.spec.source_latency)
+        spec, saved = wanted.spec, None
+        if start.may_be_snapshot and is_snapshot(blocking(start.source)):
+            from kev.machine.snapshots import restored
+
+            spec, source, guest, saved = files.enter_context(restored(spec, start.source, slowed))
+            start = Start(source, guest, spec.disks)
+        spec = spec.resolved(None if start.guest is None else start.guest.spec)
         assert spec.paging is not None
-        machine = prepare(
-            source if spec.source_latency is None else _slowed(source, spec.source_latency),
-            memory=spec.memory,
-            options=MachineOptions(
-                vcpus=spec.vcpus,
-                lenient_msr=bool(spec.lenient_msr),
-                strict_ports=bool(spec.strict_ports),
-                drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
-            ),
-            boot=BootOptions(
-                command_line=spec.command_line or "",
-                modules=tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest))),
-            ),
-            protocol=spec.boot,
-            abi=spec.abi,
+        modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(start.guest)))
+        boot = BootOptions(command_line=spec.command_line or "", modules=modules)
+        build = partial(_built, spec, start._replace(source=slowed(start.source)), boot, saved)
+        machine = build(
+            files,
             logs=logs,
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
-            seed=spec.seed,
             warn=warn,
-            engines=_ENGINES,
         )
+        machine.build_alike = partial(_built_alike, build, machine.vm.boot_time)
+        machine.spec = spec if spec.image and spec.firmware is None else None
         machine.name_places()
         files.callback(machine.close)
         yield machine
 
 
-def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest | None]]:
-    return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
+def _built(
+    spec: MachineSpec,
+    start: Start,
+    boot: BootOptions,
+    saved: "SavedMachine | None",
+    files: ExitStack,
+    boot_time: int | None = None,
+    **others: Any,
+) -> "Machine":
+    """A machine as `spec`, which is resolved, describes it; its disks are opened, and closed with `files`."""
+    assert spec.memory is not None
+    assert spec.vcpus is not None
+    return prepare(
+        start.source,
+        memory=spec.memory,
+        options=MachineOptions(
+            vcpus=spec.vcpus,
+            lenient_msr=bool(spec.lenient_msr),
+            strict_ports=bool(spec.strict_ports),
+            strict_memory=bool(spec.strict_memory),
+            keyboard=bool(spec.keyboard),
+            drives=tuple(map(files.enter_context, map(open_drive, start.disks))) or drives_of(start.guest),
+            boot_disk=None if start.open_boot_disk is None else files.enter_context(start.open_boot_disk()),
+            boots_from_drives=start.boots_from_drives,
+            boot_time=boot_time,
+        ),
+        boot=boot,
+        protocol=start.protocol or spec.boot,
+        abi=spec.abi,
+        seed=spec.seed,
+        engines=_ENGINES,
+        saved=saved,
+        **others,
+    )
 
 
-def _slowed(source: _Source, latency: str) -> AsynchronousSource:
+def _built_alike(build: Callable[..., "Machine"], boot_time: int) -> "Built":
+    """Another machine that is as new, for what is forked. It loads pages as they are touched."""
+    from kev.machine.family import Built
+
+    with ExitStack() as files:
+        return Built(build(files, boot_time=boot_time).vm, files.pop_all().close)
+
+
+def _slowed(latency: str | None, source: _Source) -> _Source:
+    if latency is None:
+        return source
     from kev.pager.slow_source import SlowSource
     from kev.spec.source_latency import parse_source_latency
 
@@ -202,18 +251,6 @@ def _new_timeline() -> "Timeline":
     from kev.observe.timeline import Timeline
 
     return Timeline()
-
-
-@contextmanager
-def _drive(disk: DiskFile) -> Iterator[Drive]:
-    name = disk.path
-    with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(open(name, "r+b"))
-        except OSError as error:
-            raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        kind = DriveKind(disk.device)
-        yield Drive(Disk(opened, name, any_size=kind is DriveKind.SVIRTB), kind)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import TypeAlias
 import trio
 
 from kev.machine.ending import Ending
-from kev.machine.terminal import InputForwarder, InputLine
+from kev.machine.input_line import InputLine
+from kev.machine.terminal import InputForwarder
 
 End: TypeAlias = Callable[[Ending], None]
 """Ends the run."""

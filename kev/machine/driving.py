@@ -33,10 +33,10 @@ async def drive(
 ) -> None:
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
-    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1. `signals` end the run; there can
-    be some in the main thread only. With a seed, input is all there before the guest begins, unless a person types it.
-    `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed first. Started when the
-    machine can be talked to.
+    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1 or to the keyboard; with a seed,
+    all of it is there before the guest begins, unless a person types it. `signals` end the run; there can be some in the main
+    thread only. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed first. Started
+    when the machine can be talked to.
     """
     runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
@@ -68,9 +68,9 @@ async def drive(
 
 async def _take_all_input(machine: Machine, descriptor: int) -> None:
     """What the guest reads must not depend on when the host writes it."""
-    assert machine.vm.com1 is not None
+    assert machine.vm.input_line is not None
     with trio.move_on_after(_INPUT_SECONDS):
-        machine.vm.com1.receive(await read_to_end(descriptor, _LARGEST_INPUT))
+        machine.vm.input_line.receive(await read_to_end(descriptor, _LARGEST_INPUT))
         return
     log.warning(
         "there is no input in this run: with a seed it must have come to its end before the guest begins", seconds=_INPUT_SECONDS
@@ -79,10 +79,10 @@ async def _take_all_input(machine: Machine, descriptor: int) -> None:
 
 async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, job_control: bool) -> None:
     vm = machine.vm
-    assert vm.com1 is not None
+    assert vm.input_line is not None
 
     def expect_input(expected: bool) -> None:
         vm.expects_input = expected
         runtime.note_activity()
 
-    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control, machine.save_key)
+    await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key)

@@ -49,6 +49,7 @@ class Runtime:
         """Returns when the machine has ended."""
         forget = self._vm.interrupts.runnable.subscribe(self.note_activity)
         try:
+            await self._load_what_was_needed()
             with ungrouped():
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
@@ -56,6 +57,12 @@ class Runtime:
                         nursery.start_soon(self._run_vcpu, vcpu, name=f"vcpu{vcpu.index}")
         finally:
             forget()
+
+    async def _load_what_was_needed(self) -> None:
+        """In virtual time nobody else would: vCPUs of a machine that was saved while they waited for pages."""
+        if self._vm.virtual_time:
+            for vcpu in self._vm.vcpus:
+                await self._vm.load_page(vcpu)
 
     def note_activity(self) -> None:
         """Something happened that may make a vCPU runnable, or end the run."""

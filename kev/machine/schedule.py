@@ -38,6 +38,9 @@ class TurnScheduler(Scheduler, Protocol):
 class RunScheduler(TurnScheduler, Protocol):
     """One that a run can be saved with."""
 
+    def prefer(self, vcpu: int) -> None:
+        """Another vCPU has sent it something."""
+
     def save(self) -> State:
         """All that its next decisions come from."""
 
@@ -152,6 +155,9 @@ class SeededScheduler:
         if rest is not None and rest.vcpu in runnable:
             return rest
         return Decision(self._random.choice(runnable), Budget(instructions=self._random.randint(1, self._longest)))
+
+    def prefer(self, vcpu: int) -> None:
+        """Nothing: the schedule is the seed's."""
 
     def cut(self, rest: Decision) -> None:
         self._rest = rest

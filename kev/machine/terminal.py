@@ -1,33 +1,19 @@
-"""The console's input: the host's standard input as the line of COM1."""
+"""The console's input: the host's standard input as what COM1 or the keyboard takes."""
 
 import os
 import signal
 from collections.abc import Callable, Container, Iterator
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import trio
 
-from kev.subscribers import Subscribers
+from kev.machine.input_line import InputLine
 
 _ESCAPE: Final = b"\x01"  # Ctrl-A
 _READ_SIZE: Final = 4096
 _LARGEST_BACKLOG: Final = 4096
 """While as many bytes wait for the guest, no more are read, but from a terminal: there the escape has to be seen."""
-
-
-class InputLine(Protocol):
-    """Where input goes: `kev.dev.serial.uart16550.SerialPort`, or what stands in front of one."""
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that the guest has not taken yet."""
-
-    @property
-    def taken(self) -> Subscribers[[]]:
-        """Are told when the guest has taken some of them."""
-
-    def receive(self, data: bytes) -> None: ...
 
 
 class TerminalMode:
@@ -117,7 +103,7 @@ class EscapeFilter:
 
 
 class InputForwarder:
-    """Passes input on to a serial port, until its end or Ctrl-A x. Only a terminal has this escape."""
+    """Passes input on to the guest, until its end or Ctrl-A x. Only a terminal has this escape."""
 
     def __init__(
         self,

@@ -5,16 +5,16 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 """
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
+from kev.dev.display.framebuffer import Framebuffer
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
-from kev.dev.serial.uart16550 import SerialPort
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
@@ -35,12 +35,18 @@ from kev.exits import (
 from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
+from kev.machine.input_line import InputLine
 from kev.machine.interrupts import Interrupts
 from kev.machine.schedule import Decision, TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.kernel import KernelVmPager
 from kev.subscribers import Subscribers
+from kev.vmexit.violation import ViolationController
+
+if TYPE_CHECKING:
+    from kev.pager.borrowed_memory import BorrowedMemory
+    from kev.pager.write_tracker import WriteTracker
 
 Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
@@ -75,6 +81,18 @@ _STOPS: Final = (Breakpoint, Watchpoint)
 _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
 
 
+class Figures(NamedTuple):
+    """What is known of a run so far."""
+
+    exits: dict[type, int]
+    page_waits: int
+    first_instruction: float | None
+    first_output: float | None
+    ending: Ending | None
+    culprit: int | None
+    ended: float | None
+
+
 class Vm:
     """One machine. `kev.machine.builder` puts it together."""
 
@@ -92,8 +110,12 @@ class Vm:
         controllers: InterruptControllers,
         buses: Buses,
         boot_time: int,
+        windows: ViolationController,
     ) -> None:
-        """`boot_time` is what the real-time clock shows when the machine is switched on, in seconds since 1970."""
+        """`boot_time` is what the real-time clock shows when the machine is switched on, in seconds since 1970.
+
+        `windows` maps the pages of devices.
+        """
         self.boot_time: Final = boot_time
         self.pager: Final = pager
         self.engine: Final = engine
@@ -105,7 +127,10 @@ class Vm:
         self.memory: Final = memory
         self.controllers: Final = controllers
         self.buses: Final = buses
+        self.windows: Final = windows
         self.screen: Final = TextScreen(pager)
+        self.framebuffer: Framebuffer | None = None
+        """What the guest draws into, if it wanted that."""
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None
@@ -121,8 +146,10 @@ class Vm:
         """Told of every HLT with interrupts off."""
         self.devices: Devices
         """All of them, when the machine is built."""
-        self.com1: SerialPort | None = None
-        """Where input goes."""
+        self.disks_in_place: Sequence[str] = ()
+        """The names of disks that are not kept in memory: what is written to them is there for everybody."""
+        self.input_line: InputLine | None = None
+        """Where input goes: COM1, or the keyboard."""
         self.expects_input = False
         """Input may still come and raise an interrupt."""
         self.first_instruction: float | None = None
@@ -132,12 +159,14 @@ class Vm:
         self.stop_at: int | None = None
         """How many instructions all vCPUs have retired together when the machine is to stop, once. They are counted until then."""
         self._stops_soon = False
+        self._memory_points: WriteTracker | None = None
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._costs: Final[dict[type, int]] = {}
         self._margin = 0
         """Nanoseconds that may be charged in this slice before it has to be looked whether it ends by a timer."""
         self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
         self._observers: Final[list[VmObserver]] = []
+        self._forget_interrupts: Callable[[], None]
         timers.earlier.subscribe(self._shorten_slice)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
 
@@ -153,12 +182,18 @@ class Vm:
     def observe(self, observer: VmObserver) -> None:
         """Tells `observer` what happens from now on, besides those who are told already."""
         if not self._observers:
-            self.interrupts.taken.subscribe(self._note_interrupt)
+            self._forget_interrupts = self.interrupts.taken.subscribe(self._note_interrupt)
         self._observers.append(observer)
 
     def charge(self, costs: Mapping[type, int]) -> None:
         """In virtual time, every exit of these kinds takes so many nanoseconds from now on, besides those of its instruction."""
         self._costs.update(costs)
+
+    def forget_observers(self) -> None:
+        """Nobody is told any more."""
+        if self._observers:
+            self._observers.clear()
+            self._forget_interrupts()
 
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
@@ -177,11 +212,48 @@ class Vm:
         """Those that all vCPUs have retired together, where they are counted."""
         return sum(vcpu.state.instructions for vcpu in self.vcpus)
 
+    def figures(self) -> Figures:
+        return Figures(
+            dict(self.exits),
+            self.page_waits,
+            self.first_instruction,
+            self.console.first_output,
+            self.ending,
+            self.culprit,
+            self.ended,
+        )
+
+    def go_on_from(self, figures: Figures) -> None:
+        """The run is what it was then, and nobody wants it to stop."""
+        exits, self.page_waits, self.first_instruction, self.console.first_output, self.ending, self.culprit, self.ended = figures
+        self.exits.update(dict.fromkeys(self.exits, 0) | exits)
+        self.stop_at = None
+        self._stops_soon = False
+
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
         self.end(Ending.exited(exit_code))
         if self.interrupts.executing is not None:
             self.engine.yield_soon()
+
+    @property
+    def memory_points(self) -> "WriteTracker":
+        """What memory held at moments that somebody comes back to."""
+        if self._memory_points is None:
+            from kev.pager.write_tracker import WriteTracker
+
+            tracker = self._memory_points = WriteTracker(self.pager, self.memory.table, self.engine)
+            self.memory.before_write = tracker.before_write
+        return self._memory_points
+
+    def borrow_memory(self, lender: "WriteTracker") -> "BorrowedMemory":
+        """Lets the pages of this machine, which has not run, be those of another that was built alike."""
+        from kev.pager.borrowed_memory import BorrowedMemory
+
+        memory = BorrowedMemory(self.pager, self.memory.table, self.engine, lender)
+        self._memory_points = memory
+        self.memory.before_write = memory.before_write
+        return memory
 
     # Running.
 

@@ -60,7 +60,7 @@ FIELDS: Final = (
     ),
     Field(
         "boot", values.boot, ("--boot",), metavar="PROTOCOL",
-        help="keos, multiboot2, multiboot1, pvh, linux or real_mode.  [default: what the image is made for]",
+        help="keos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode or firmware.  [default: what the image says]",
     ),
     Field(
         "abi", values.abi, ("--abi",), metavar="ABI",
@@ -74,6 +74,10 @@ FIELDS: Final = (
     Field(
         "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}]", arity=Arity.MANY,
         help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several.  [default: svirtb]",
+    ),
+    Field(
+        "firmware", values.path, ("--firmware",), metavar="FILE",
+        help="Start this ROM, such as SeaBIOS, at the reset vector; IMAGE, if it is given, is a disk then.",
     ),
     Field(
         "paging", values.paging, ("--paging",), metavar="POLICY",
@@ -99,6 +103,14 @@ FIELDS: Final = (
     Field(
         "strict_ports", values.boolean, ("--strict-ports",), arity=Arity.FLAG,
         help="Ports without a device end the run instead of reading all ones.",
+    ),
+    Field(
+        "strict_memory", values.boolean, ("--strict-memory",), arity=Arity.FLAG,
+        help="Addresses without memory or a device end the run instead of reading all ones.",
+    ),
+    Field(
+        "keyboard", values.boolean, ("--keyboard",), arity=Arity.FLAG,
+        help="Standard input is typed on the keyboard instead of on COM1's line.",
     ),
 )  # fmt: skip
 """Of all fields but the image, in the order in which they are listed."""

@@ -49,7 +49,7 @@ def test_nothing_is_loaded_before_the_first_instruction() -> None:
 
 def test_the_tables_of_the_processors_are_there() -> None:
     booted = Booted(KERNEL, vcpus=4)
-    assert booted.read(0xE0000, 8) == b"RSD PTR "
+    assert booted.read(0xF2000, 8) == b"RSD PTR "
     assert booted.read(0xF0000, 4) == b"_MP_"
 
 

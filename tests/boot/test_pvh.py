@@ -10,7 +10,7 @@ from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
 from kev.pager.errors import ImageError
 from tests.boot.images import MIB, elf_with_note, note, source
-from tests.boot.machine import GIB, Booted
+from tests.boot.machine import Booted
 from tests.fs.errors import refused
 
 ENTRY = MIB + 0x40
@@ -68,9 +68,15 @@ def test_the_start_information_describes_the_machine() -> None:
     information = parse(Booted(kernel(), ram=64 * MIB, command_line="console=ttyS0"))
     assert information == StartInformation(
         command_line="console=ttyS0",
-        rsdp=0xE0000,
+        rsdp=0xF2000,
         modules=[],
-        memory_map=[(0, 0x9FC00, 1), (0x9FC00, 0x60400, 2), (MIB, 63 * MIB, 1), (0xBFFDA000, 4 * GIB - 0xBFFDA000, 2)],
+        memory_map=[
+            (0, 0x9FC00, 1),
+            (0x9FC00, 0x400, 2),
+            (0xF0000, 0x10000, 2),
+            (MIB, 63 * MIB, 1),
+            (0xFFFC0000, 0x40000, 2),
+        ],
     )
 
 

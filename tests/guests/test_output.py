@@ -149,6 +149,24 @@ def test_a_boot_sector_prints_in_real_mode() -> None:
     assert lines("bootsector") == ["Hello from a boot sector, in real mode."]
 
 
+def test_the_bios_is_called_from_a_disk_that_loads_itself() -> None:
+    assert lines("bios") == [
+        "Hello by INT 10h.",
+        "drive 00000080",
+        "sector: this is the last one",
+        "equipment 00004222, base memory 0000027f, extended memory 0000fc00",
+        "region 00000000 0009fc00 00000001",
+        "region 0009fc00 00000400 00000002",
+        "region 000f0000 00010000 00000002",
+        "region 00100000 0ff00000 00000001",
+        "region fffc0000 00040000 00000002",
+        "key 00001e61",
+        "a tick",
+        "a millisecond",
+        "INT 60h: carry",
+    ]
+
+
 @pytest.mark.parametrize(("guest", "kind"), DISK_GUESTS.items())
 def test_a_disk_is_read_and_written_and_left_as_it_was(guest: str, kind: str, disk: Path) -> None:
     before = disk.read_bytes()

@@ -213,9 +213,13 @@ def test_a_token_of_another_disk_is_refused_by_its_name(tmp_path: Path) -> None:
 
 @given(SPECS, st.integers(0, 255), st.integers(0, (1 << 32) - 1))
 def test_a_token_s_details_are_read_as_they_are_written(spec: MachineSpec, exit_code: int, checksum: int) -> None:
-    of_machine = spec.replace(paging=None, source_latency=None, seed=None, timeout=None, timeline=None)
+    of_machine = spec.replace(
+        firmware=None, paging=None, source_latency=None, seed=None, timeout=None, timeline=None, keyboard=None
+    )
     raced = of_machine.over(MachineSpec(vcpus=2, memory="1M", command_line="")).replace(
-        lenient_msr=spec.lenient_msr or None, strict_ports=spec.strict_ports or None
+        lenient_msr=spec.lenient_msr or None,
+        strict_ports=spec.strict_ports or None,
+        strict_memory=spec.strict_memory or None,
     )
     details = RaceDetails(raced, exit_code, checksum, tuple(range(len(raced.disks))), random_seed=checksum)
     assert RaceDetails.parse(raced.image, str(details)) == details

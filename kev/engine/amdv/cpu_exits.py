@@ -103,7 +103,7 @@ class CpuExits(ExitContext):
         elif self.events.delivering is None:
             self.events.begin_nmi_again(vcpu)
         exit = EptViolation(Gpa(self._exit_info_2[0]), _ACCESS[error & 0x1F], bool(error & 1))
-        reply = self.slice.service(exit)
+        reply = self.slice.service(exit) if self.slice.quietly is None else self.slice.ask(exit)
         if reply is None:
             self.slice.stop(vcpu, exit)
             return

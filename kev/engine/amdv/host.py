@@ -52,6 +52,12 @@ class Host:
         self.processor.cpu.map_memory(DATA_ALIAS, self.memory.size, self.memory.address)
         return DATA_ALIAS
 
+    @property
+    def windows_start(self) -> int:
+        """Where physical memory ends, the second way to it included: windows of devices lie behind."""
+        size = self.memory.size
+        return size if size > DATA_ALIAS - GIB else DATA_ALIAS + size
+
     def reset(self) -> None:
         """Makes it as good as new: what a guest has left in memory, registers, translations and pending events is gone.
 

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, page_offset
 from kev.engine.amdv.vcpu import IDTR, SS, AmdvVcpu
-from kev.exits import Access, EptViolation, Exit, Reply
+from kev.exits import Access, EptViolation, Reply
 from kev.host_memory import HostMemory
 from kev.page_tables.guest import GuestFault, translate
 from kev.page_tables.table import PageTable
@@ -48,13 +48,20 @@ class LinearMemory:
     has changed: that takes a tenth of the time. Changes of the nested tables come with `forget`.
     """
 
-    __slots__ = ("_ask", "_entries", "_loads", "_memory", "_table", "_walks", "stored")
+    __slots__ = ("_ask", "_entries", "_is_answered_quietly", "_loads", "_memory", "_table", "_walks", "stored")
 
-    def __init__(self, memory: HostMemory, table: PageTable, ask: Callable[[Exit], Reply | None]) -> None:
-        """`ask` is told of pages that are not mapped, as the CPU would tell."""
+    def __init__(
+        self,
+        memory: HostMemory,
+        table: PageTable,
+        ask: Callable[[EptViolation], Reply | None],
+        is_answered_quietly: Callable[[EptViolation], bool],
+    ) -> None:
+        """`ask` is told of pages that are not mapped, as the CPU would tell; if no page may be loaded, `is_answered_quietly` is."""
         self._memory = memory
         self._table = table
         self._ask = ask
+        self._is_answered_quietly = is_answered_quietly
         self._loads = True
         self.stored: Callable[[int], None] = _nobody_cares
         """Called behind every write, with its host-physical address."""
@@ -66,10 +73,10 @@ class LinearMemory:
         self._walks.clear()
 
     def look_up(self, vcpu: AmdvVcpu, gva: int) -> Gpa | None:
-        """The guest-physical address behind `gva`, permissions aside; None if the guest maps nothing there."""
+        """The guest-physical address behind `gva`, permissions aside; None if the guest's tables or their pages are not there."""
         try:
             return translate(self._read_entry, vcpu, gva)
-        except GuestFault:
+        except (GuestFault, AwaitedPage):
             return None
 
     def frame(self, vcpu: AmdvVcpu, gva: int) -> int | None:
@@ -197,7 +204,7 @@ class LinearMemory:
         hpa = self._table.translate(gpa, access)
         if hpa is None:
             violation = EptViolation(Gpa(gpa), access)
-            if not self._loads or self._ask(violation) is None:
+            if not (self._ask(violation) is not None if self._loads else self._is_answered_quietly(violation)):
                 raise AwaitedPage(violation)
             hpa = self._table.translate(gpa, access)
         if hpa is None or hpa >= self._memory.size:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from kev import x86
@@ -103,6 +104,40 @@ class Event:
         """It is in the vCPU's history."""
 
 
+class SavedVcpu(NamedTuple):
+    """A vCPU between two slices."""
+
+    structures: tuple[int, ...]
+    """Where its host had what the registers refer to."""
+    registers: bytes
+    """The CPU state."""
+    armed: int
+    """DR7, if it enables a breakpoint; else 0."""
+    fields: tuple[object, ...]
+    """The values of `_FIELDS`."""
+    event: tuple[GuestException, int, bool] | None
+    """The exception, instruction length and `noted` of the event to be delivered."""
+    history: tuple[_RaisedEvent, ...]
+
+
+_FIELDS: Final = (
+    "instructions",
+    "unpushed",
+    "interrupt",
+    "interrupt_taken",
+    "nmi",
+    "is_edited",
+    "breakpoint",
+    "shows_rf",
+    "random_numbers",
+)
+_read_fields: Final = attrgetter(*_FIELDS)
+_DR7: Final = (layout.DEBUG_REGISTERS >> 3) + 7
+_BREAKPOINTS: Final = slice((layout.DEBUG_REGISTERS >> 3) + 8, layout.OLD_EXCEPTION >> 3)
+"""Pointers of the CPU's to the breakpoints that are armed."""
+_NO_BREAKPOINTS: Final = memoryview(bytes(layout.OLD_EXCEPTION - layout.DEBUG_REGISTERS - 64)).cast("Q")
+
+
 class DataBreakpoint(NamedTuple):
     """One that the guest has in its debug registers."""
 
@@ -161,6 +196,7 @@ class AmdvVcpu:
         self.context: Final = context
         self._access = access
         self._saved = layout.view(context.address + _CONTEXT_HEADER, layout.SIZE)
+        self._saved_quads = self._saved.cast("Q")
         self.instructions = 0
         self.event: Event | None = None
         """What has to be delivered before the next instruction."""
@@ -191,6 +227,36 @@ class AmdvVcpu:
     def detach(self) -> None:
         """The registers are in the saved context from now on."""
         self.attach(self._saved.cast("Q"), self._saved.cast("I"))
+
+    def save(self, structures: tuple[int, ...]) -> SavedVcpu:
+        """What is in the saved context, which must be up to date, and the rest."""
+        event = self.event
+        dr7 = self._saved_quads[_DR7]
+        return SavedVcpu(
+            structures,
+            self._saved.tobytes(),
+            dr7 if dr7 & x86.DR7_ENABLES else 0,
+            _read_fields(self),
+            None if event is None else (event.exception, event.instruction_length, event.noted),
+            tuple(self._history),
+        )
+
+    def load(self, saved: SavedVcpu) -> None:
+        """Makes it what was saved, but for armed breakpoints. It must not be the current vCPU."""
+        self._saved[:] = saved.registers
+        if saved.armed:
+            self._saved_quads[_DR7] &= ~x86.DR7_ENABLES
+            self._saved_quads[_BREAKPOINTS] = _NO_BREAKPOINTS
+        for name, value in zip(_FIELDS, saved.fields, strict=True):
+            setattr(self, name, value)
+        self.event = None
+        if saved.event is not None:
+            exception, instruction_length, noted = saved.event
+            self.event = Event(exception, instruction_length)
+            self.event.noted = noted
+        if saved.history != tuple(self._history):
+            self._history.clear()
+            self._history.extend(saved.history)
 
     # Control and debug registers.
 

@@ -22,10 +22,12 @@ _COSTS: Final = "costs"
 _RANDOM: Final = "random"
 _REPEATED: Final = ("module", "disk")
 _REFUSED: Final = {
+    "firmware": "a token does not say what is in a ROM",
     "paging": "pages come one by one, when the schedule lets them",
     "source_latency": "a page takes as long as the schedule says",
     "seed": "the schedule is chosen by the strategy, which has a seed of its own",
     "timeout": "a run without an end is found by its number of instructions; --runs says how many runs there are",
+    "keyboard": "nobody types",
     "timeline": "a failure is told step by step instead",
 }
 """Fields of a description that say nothing about a raced machine, and why."""

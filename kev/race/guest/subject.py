@@ -199,6 +199,7 @@ def guest_machine(
         random_seed=random_seed,
         lenient_msr=bool(spec.lenient_msr),
         strict_ports=bool(spec.strict_ports),
+        strict_memory=bool(spec.strict_memory),
         drives=files.drives(),
         boot_time=0,
     )
