@@ -79,6 +79,14 @@ def test_forks_are_measured_beside_launches_and_leave_nothing_behind(tmp_path: P
     assert left == [0, 0]
 
 
+def test_machines_go_on_exactly_and_are_never_saved_by_half(tmp_path: Path) -> None:
+    results = measured(tmp_path, "snapshots")
+    assert results["64 MiB touched"]["median"] > 0
+    assert {"the slowest by the fastest", "the same in time of the processor"} < set(targets(results))
+    failures = [result for name, result in results.items() if name.endswith(("otherwise", "half a snapshot was there"))]
+    assert [result["median"] for result in failures] == [0, 0]
+
+
 def test_no_walk_is_longer_than_promised(tmp_path: Path) -> None:
     results = measured(tmp_path, "walks")
     assert {name.partition(":")[0] for name in results} == {"violation", "port write", "disk request"}
