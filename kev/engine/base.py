@@ -179,6 +179,23 @@ class Engine(Protocol[State]):
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
 
+    def take_shortcuts(self, exits: dict[type, int] | None) -> None:
+        """From now on, slices that are not counted may answer exits without `service`, as far as the following say how.
+
+        `count_shortcuts` adds them to `exits`, by kind. None: every exit is told.
+        """
+
+    def count_shortcuts(self) -> None: ...
+
+    def set_time_stamp_counter(self, vcpu: State, offset: int) -> None:
+        """An `Rdtsc` of this vCPU gets `time.perf_counter_ns()` plus `offset`, modulo 2**64."""
+
+    def keep_load(self, vcpu: State, gpa: Gpa, value: int) -> None:
+        """An `MmioRead` of 4 bytes by this vCPU at `gpa`, a multiple of 4, gets `value` until `forget_loads`."""
+
+    def forget_loads(self, vcpu: State) -> None:
+        """What `keep_load` has said of this vCPU no longer holds."""
+
     def shorten(self, budget: Budget) -> None:
         """Called from `service`: the slice that is running ends after so much more, unless it would have ended earlier."""
 

@@ -162,7 +162,7 @@ class VmBuilder:
     def _connect(self, vm: Vm, abi: GuestAbi) -> None:
         buses = self._buses
         ports = PortController(buses.ports)
-        mmio = MmioController(buses.mmio, self._violations.stored)
+        mmio = self._mmio_controller()
         msrs = MsrController(buses.msrs, self._counters)
         vcpus = len(self._vcpus)
         cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
@@ -181,3 +181,21 @@ class VmBuilder:
         vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, abi.hypercall)
+
+    def _mmio_controller(self) -> MmioController:
+        """In host time, exits that nobody wants to see may be answered by the engine, which has to know the answers."""
+        mmio, stored, engine = self._buses.mmio, self._violations.stored, self._engine
+        clock, counters, apics = self._clock, self._counters, self._controllers.local_apics
+        if isinstance(clock, VirtualClock):
+            return MmioController(mmio, stored)
+        states = [vcpu.state for vcpu in self._vcpus]
+
+        def set_counters() -> None:
+            for state, offset in zip(states, counters.offsets, strict=True):
+                engine.set_time_stamp_counter(state, clock.offset + offset)
+
+        set_counters()
+        clock.moved.subscribe(set_counters)
+        counters.moved.subscribe(set_counters)
+        apics.steady_changed.subscribe(lambda vcpu: engine.forget_loads(states[vcpu]))
+        return MmioController(mmio, stored, apics.steady, engine.keep_load)

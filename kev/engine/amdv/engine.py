@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from kev import x86
-from kev.addressing import PAGE_MASK, TIB, Gpa, Hpa
+from kev.addressing import PAGE_MASK, PAGE_SIZE, TIB, Gpa, Hpa
 from kev.engine.amdv import fpu, layout, libunicorn
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
@@ -19,6 +19,7 @@ from kev.engine.amdv.instructions import finish
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
+from kev.engine.amdv.shortcuts import NATIVE, Shortcuts
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event, SavedVcpu
@@ -64,6 +65,7 @@ class AmdvEngine:
         self.instructions_in_slice = self._slice.instructions
         self._linear = LinearMemory(memory, table, self._slice.ask, self._slice.is_answered_quietly)
         self._intercepts = Intercepts(cpu, vmcb)
+        self._shortcuts = Shortcuts(self._uc, cpu, self._intercepts, NATIVE)
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
         self._code = TranslatedCode(host, table, self._linear, self._slice)
         self._linear.stored = self._code.stored
@@ -98,6 +100,7 @@ class AmdvEngine:
         self._code.settle()
         counted = stops is not None or budget.instructions is not None
         slice.begin(service, counted=counted)
+        self._shortcuts.begin(vcpu.index, counted=counted)
         if budget.stops_at_events:
             slice.stop_at_events(vcpu)
         if stops is not None:
@@ -254,8 +257,26 @@ class AmdvEngine:
         def store(_uc: int, offset: int, size: int, value: int, _data: object) -> None:
             self._exits.answer(MmioWrite(Gpa(base + offset), size, value & (1 << 8 * size) - 1))
 
-        self._uc.map_device(start, length, load, store)
+        if length == PAGE_SIZE:
+            self._shortcuts.map_device(start, base, load, store)
+        else:
+            self._uc.map_device(start, length, load, store)
         return Hpa(start)
+
+    def take_shortcuts(self, exits: dict[type, int] | None) -> None:
+        self._shortcuts.take(exits)
+
+    def count_shortcuts(self) -> None:
+        self._shortcuts.count()
+
+    def set_time_stamp_counter(self, vcpu: AmdvVcpu, offset: int) -> None:
+        self._shortcuts.set_counter(vcpu.index, offset)
+
+    def keep_load(self, vcpu: AmdvVcpu, gpa: Gpa, value: int) -> None:
+        self._shortcuts.keep_load(vcpu.index, gpa, value)
+
+    def forget_loads(self, vcpu: AmdvVcpu) -> None:
+        self._shortcuts.forget_loads(vcpu.index)
 
     def shorten(self, budget: Budget) -> None:
         self._slice.shorten(budget)

@@ -30,6 +30,7 @@ _HOOK_INSN_INVALID: Final = 1 << 14
 _HOOK_EDGE_GENERATED: Final = 1 << 15
 _INS_IN: Final = 218
 _INS_OUT: Final = 500
+_INS_RDTSC: Final = 608
 _INS_SYSCALL: Final = 699
 _INS_SYSENTER: Final = 700
 
@@ -133,6 +134,7 @@ _INVALID_INSTRUCTION: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _HANDLE, _POINTER)
 _IN: Final = ctypes.CFUNCTYPE(_UINT32, _HANDLE, _UINT32, _INT, _POINTER)
 _OUT: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT32, _INT, _UINT32, _POINTER)
 _SYSTEM_CALL: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER)
+_RDTSC: Final = ctypes.CFUNCTYPE(_INT, _HANDLE, _POINTER)
 _INSTRUCTION: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT64, _UINT32, _POINTER)
 _MEMORY_ACCESSED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _INT, _UINT64, _INT, ctypes.c_int64, _POINTER)
 _EDGE_GENERATED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER, _POINTER, _POINTER)
@@ -222,7 +224,19 @@ class EmulatedCpu:
     def map_device(self, address: int, size: int, load: Callable[..., int], store: Callable[..., None]) -> None:
         """Makes loads and stores at physical `address` call `load(_, offset, size, _)` and `store(_, offset, size, value, _)`."""
         loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
-        _check(_mmio_map(self.handle, address, size, loader, None, storer, None))
+        self._map_device(address, size, loader, None, storer)
+
+    def map_native_device(
+        self, address: int, size: int, native: tuple[int, int], load: Callable[..., int], store: Callable[..., None]
+    ) -> int:
+        """The same, but loads call the function at `native[0]` with `native[1]` as the last argument. Returns the address of `load`."""
+        loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
+        self._callbacks.append(loader)
+        self._map_device(address, size, ctypes.cast(native[0], _MMIO_READ), native[1], storer)
+        return ctypes.cast(loader, _POINTER).value or 0
+
+    def _map_device(self, address: int, size: int, loader: object, data: int | None, storer: object) -> None:
+        _check(_mmio_map(self.handle, address, size, loader, data, storer, None))
         self._callbacks += (loader, storer)
         self._devices.append((address, size))
 
@@ -320,9 +334,19 @@ class EmulatedCpu:
         """`callback(_, _)`."""
         self._hook(_HOOK_INSN, _SYSTEM_CALL(self._guard(callback)), _INT(_INS_SYSENTER))
 
-    def _hook(self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE) -> "Hook":
+    def on_rdtsc(self, callback: Callable[..., int]) -> None:
+        """`callback(_, _)` instead of RDTSC and most of RDTSCP, where neither is intercepted, returns 1."""
+        self._hook(_HOOK_INSN, _RDTSC(self._guard(callback)), _INT(_INS_RDTSC))
+
+    def on_rdtsc_natively(self, function: int, data: int) -> None:
+        """The same, with the function at an address of this process, and its last argument."""
+        self._hook(_HOOK_INSN, function, _INT(_INS_RDTSC), data=data)
+
+    def _hook(
+        self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE, data: int | None = None
+    ) -> "Hook":
         number = ctypes.c_size_t()
-        _check(_hook_add(self.handle, ctypes.byref(number), kind, callback, None, *within, *arguments))
+        _check(_hook_add(self.handle, ctypes.byref(number), kind, callback, data, *within, *arguments))
         hook = Hook(number.value, callback)
         self._hooks.append(hook)
         return hook
