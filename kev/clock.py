@@ -62,9 +62,10 @@ class WallClock:
 
 
 class VirtualClock:
-    """Derived from the instructions executed: a nanosecond each.
+    """Derived from the instructions executed, a nanosecond each, and from what else is said to take time.
 
-    It is advanced at the end of every slice; `in_slice` says how many instructions the slice that is running has executed so far.
+    It is advanced at the end of every slice, and by exits; `in_slice` says how many instructions the slice that is running has
+    executed so far.
     """
 
     __slots__ = ("_now", "in_slice")

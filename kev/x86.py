@@ -7,6 +7,7 @@ from typing import Final
 
 # RFLAGS (vol. 1, "EFLAGS register").
 RFLAGS_CF: Final = 1 << 0
+RFLAGS_ZF: Final = 1 << 6
 RFLAGS_RESERVED_1: Final = 1 << 1
 """Always set."""
 RFLAGS_ARITHMETIC: Final = 0x8D5

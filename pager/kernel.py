@@ -113,7 +113,7 @@ class KernelVmPager:
         self.source: Final = image.source if source is None else source
         self.memory: Final = memory
         self.table: Final = table
-        self.ram: Final = ram_regions(ram_kib, image.end)
+        self.ram: Final = ram_regions(ram_kib, image.end_in_ram)
         """The guest-physical addresses of RAM."""
         self.loaders: Final = LoaderMap()
         self.saved: SavedMemory | None = None

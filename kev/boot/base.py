@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
 from kev.dev.display.framebuffer import VideoMode
@@ -12,6 +12,9 @@ from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import PageSource, SynchronousSource
 from kev.version import __version__
+
+if TYPE_CHECKING:
+    from kev.bios.drives import BootDrive
 
 
 class BootError(KevError):
@@ -58,6 +61,8 @@ class BootOptions(NamedTuple):
     """The virtio devices over MMIO that they list."""
     pci: PciRoot | None = None
     """The PCI bus, if there is something on it."""
+    hard_disks: int = 0
+    """How many INT 13h knows."""
     random: Callable[[int], bytes] | None = None
     """Makes so many random bytes, for a kernel that asks its boot loader for some; None if it is to have none."""
     boot_loader_name: str = f"kev {__version__}"
@@ -76,8 +81,14 @@ class BootProtocol(ABC):
     """What the kernel draws into; None if there is but text."""
     mode: int = 32
     """16 for real mode, 32 for protected mode without paging, or 64 for long mode: how the kernel is entered."""
+    has_bios: ClassVar[bool] = True
+    """Whether there is a BIOS that real-mode code can call, as there was for the boot loader."""
+    expects_chipset: ClassVar[bool] = False
+    """Whether the image looks for a PC's chipset on the PCI bus."""
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
+    booted: "BootDrive | None" = None
+    """The BIOS's drive that the image is on."""
 
     def __init__(self, image: KernelImage) -> None:
         self.image = image

@@ -11,6 +11,7 @@ from kev.boot.protocols import PROTOCOLS
 from kev.pager.source import SynchronousSource
 from kev.state import SNAPSHOT_MAGIC
 
+_FOR_DISKS: Final = ("el_torito", "real_mode")
 _NO_PROTOCOL: Final = (
     "neither an ELF file, nor a file with a Multiboot header, nor a Linux kernel, nor a boot sector: cannot be booted"
 )
@@ -74,13 +75,22 @@ def detect(file: KernelFile) -> Detection:
     An ELF image for which nothing speaks, and nothing against it, is entered as KeOS is.
     """
     for name, reason in findings(file):
-        return Detection(protocol_named(name), reason, _warnings(file, name))
+        return Detection(protocol_named(name), reason)
     if file.is_elf:
         from kev.boot.unmarked_elf import detect_unmarked
 
         protocol, reason, warning = detect_unmarked(file)
         return Detection(protocol_named(protocol), reason, (warning,))
     raise BootError(f"{file.name}: {_describe(file)}")
+
+
+def disk_protocol(source: SynchronousSource) -> str:
+    """The protocol that a disk is booted by, whatever else may be on it. BootError if a BIOS could not boot it."""
+    file = KernelFile(source)
+    for name in _FOR_DISKS:
+        if protocol_named(name).detect(file) is not None:
+            return name
+    raise BootError(f"disk {file.name}: cannot be booted: it has no boot sector and no El Torito boot record")
 
 
 def findings(file: KernelFile) -> Iterator[tuple[str, str]]:
@@ -105,12 +115,6 @@ def with_entry_checked(file: KernelFile, kernel: BootProtocol, detection: Detect
         f"but the code at its entry {kernel.image.entry:#x} is {bits}-bit code"
     )
     return detection._replace(warnings=(*detection.warnings, warning))
-
-
-def _warnings(file: KernelFile, protocol: str) -> tuple[str, ...]:
-    if protocol == "real_mode" and _is_iso(file):
-        return (f"a hybrid ISO 9660 image, of which the boot sector is run, as that of a hard disk; or {_EXTRACT}",)
-    return ()
 
 
 def _is_iso(file: KernelFile) -> bool:

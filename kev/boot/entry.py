@@ -4,6 +4,7 @@ import struct
 from typing import Final
 
 from kev.addressing import Gpa
+from kev.bios.rom import BOOT_SECTOR, FIRST_START, SEGMENT
 from kev.engine.base import EntryState
 from kev.engine.registers import DescriptorTable, SegmentRegister
 from kev.x86 import (
@@ -25,6 +26,9 @@ from kev.x86 import (
 MULTIBOOT2_MAGIC: Final = 0x36D7_6289
 """What EAX tells a kernel that comes from a Multiboot2 boot loader."""
 _4_GIB: Final = 0xFFFF_FFFF
+_RESET_SEGMENT: Final = 0xF000
+_RESET_BASE: Final = 0xFFFF_0000
+_RESET_OFFSET: Final = 0xFFF0
 _NO_TABLE: Final = DescriptorTable(0, 0)
 _DESCRIPTOR: Final = struct.Struct("<HHBHB")
 
@@ -75,17 +79,39 @@ def long_mode(entry: Gpa, *, code: int, data: int, page_tables: Gpa, gdt: Descri
     )
 
 
-def real_mode(entry: Gpa, *, rdx: int, rsp: int) -> EntryState:
-    """Real mode with all segments at 0, interrupts off; `entry` is below 64 KiB."""
+def boot_sector(drive: int, segment: int, offset: int) -> EntryState:
+    """A boot sector at `segment`:`offset`, with the drive's number in DL; the stack grows down from where boot sectors are."""
+    return through_bios(segment, offset, drive=drive, rsp=BOOT_SECTOR)
+
+
+def through_bios(segment: int, offset: int, *, data: int = 0, drive: int = 0, rsp: int) -> EntryState:
+    """Real mode, in the part of the BIOS's ROM that starts the timer, allows interrupts, and goes on to `segment`:`offset`.
+
+    `data` is in all segment registers but CS.
+    """
     return EntryState(
-        rip=entry,
-        cs=SegmentRegister(0, 0, REAL_MODE_LIMIT, CODE_16),
+        rip=FIRST_START,
+        cs=SegmentRegister(SEGMENT, SEGMENT << 4, REAL_MODE_LIMIT, CODE_16),
+        data=SegmentRegister(data, data << 4, REAL_MODE_LIMIT, DATA_16),
+        cr0=CR0_REAL_MODE,
+        idt_limit=REAL_MODE_IDT_LIMIT,
+        gdt_limit=REAL_MODE_LIMIT,
+        rbx=segment,
+        rdx=drive,
+        rsi=offset,
+        rsp=rsp,
+    )
+
+
+def reset_vector() -> EntryState:
+    """Where a processor begins after a reset: 16 bytes below 4 GiB (Intel SDM vol. 3, "Processor state after reset")."""
+    return EntryState(
+        rip=_RESET_OFFSET,
+        cs=SegmentRegister(_RESET_SEGMENT, _RESET_BASE, REAL_MODE_LIMIT, CODE_16),
         data=SegmentRegister(0, 0, REAL_MODE_LIMIT, DATA_16),
         cr0=CR0_REAL_MODE,
         idt_limit=REAL_MODE_IDT_LIMIT,
         gdt_limit=REAL_MODE_LIMIT,
-        rdx=rdx,
-        rsp=rsp,
     )
 
 

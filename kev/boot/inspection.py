@@ -115,7 +115,8 @@ def _elf_image(file: KernelFile) -> KernelImage | None:
 
 
 def _refusals(file: KernelFile, protocol: type[BootProtocol], image: KernelImage) -> Iterator[Refusal]:
-    least = image.end if image.end <= MMIO_HOLE.start else image.end - len(MMIO_HOLE)
+    end = image.end_in_ram
+    least = end if end <= MMIO_HOLE.start else end - len(MMIO_HOLE)
     yield Refusal(f"--memory below {page_ceil(least) // KIB}K", f"the image ends at {image.end:#x}")
     if not protocol.passes_modules:
         yield Refusal("--module", f"the {protocol.name} boot protocol passes no modules")

@@ -32,6 +32,7 @@ class Keos(BootProtocol):
 
     name = "keos"
     passes_modules = False
+    has_bios = False
 
     @classmethod
     def detect(cls, file: KernelFile) -> str | None:

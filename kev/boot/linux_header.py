@@ -135,7 +135,7 @@ def _check_entry(file: KernelFile, version: int, load_flags: int, code32_start: 
         kind = "a zImage, which is loaded below 1 MiB"
     else:
         return
-    raise BootError(f"{file.name}: {kind}; {called}; only its 16-bit code can be run, which needs a BIOS")
+    raise BootError(f"{file.name}: {kind}; {called}; only its 16-bit code can be run: boot it by linux16")
 
 
 def _kernel_size(file: KernelFile, offset: int, size: int) -> int:

@@ -80,8 +80,7 @@ class Multiboot1(BootProtocol):
         offset = _find_header(file)
         if offset is None:
             return None
-        (flags,) = _HEADER_FLAGS.unpack_from(file.head, offset)
-        is_the_kernel = flags & _LOAD_ADDRESSES or not file.is_boot_disk
+        is_the_kernel = not file.is_boot_disk or _loads_boot_sector(file, offset)
         return f"a Multiboot header ({HEADER_MAGIC:#x}) at offset {offset:#x}" if is_the_kernel else None
 
     @classmethod
@@ -158,6 +157,15 @@ class Multiboot1(BootProtocol):
 
 def _find_header(file: KernelFile) -> int | None:
     return file.find_header(HEADER_MAGIC, _WORDS, alignment=_ALIGNMENT, limit=_SEARCHED)
+
+
+def _loads_boot_sector(file: KernelFile, offset: int) -> bool:
+    """Whether the header at `offset` is that of the whole file, from its first sector on, and not of a kernel on a disk."""
+    (flags,) = _HEADER_FLAGS.unpack_from(file.head, offset)
+    if not flags & _LOAD_ADDRESSES or offset + _HEADER_ADDRESSES.size > len(file.head):
+        return False
+    header, load, *_ = _HEADER_ADDRESSES.unpack_from(file.head, offset)
+    return bool(header - load == offset)
 
 
 def _wanted_mode(file: KernelFile, offset: int) -> VideoMode | None:

@@ -11,7 +11,7 @@ from kev.boot.inspection import Inspection, inspect
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.errors import KevError
-from kev.guests.images import open_image_or_url
+from kev.machine.starting import start_of
 from kev.pager.image import KernelImage, Segment
 from kev.pager.mbi import MemoryRegion, RegionType
 from kev.pager.source import AsynchronousSource, SynchronousSource, is_snapshot
@@ -36,9 +36,9 @@ def command(as_json: bool, **given: Any) -> None:
     Of a core file, as `kev run --dump` writes it, this says how the run ended, where the vCPUs are, and which memory there is.
     Of a snapshot, it says what was saved, and which files it needs.
     """
-    spec = described(given)
-    with open_image_or_url(spec.image) as (opened, guest):
-        source = opened.blocking if isinstance(opened, AsynchronousSource) else opened
+    spec = described(given, may_start_disk=True)
+    with start_of(spec, None) as start:
+        source = start.source.blocking if isinstance(start.source, AsynchronousSource) else start.source
         if is_core(source):
             core = read_core(source)
             click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())
@@ -46,8 +46,8 @@ def command(as_json: bool, **given: Any) -> None:
         if is_snapshot(source):
             click.echo(_snapshot(source, as_json))
             return
-        inspection = inspect(source, spec.boot)
-        resolved = spec.resolved(None if guest is None else guest.spec)
+        inspection = inspect(source, start.protocol or spec.boot)
+        resolved = spec.resolved(None if start.guest is None else start.guest.spec)
     abi = resolved.abi or (None if inspection.protocol is None else default_abi(inspection.protocol))
     machine, error = None, inspection.error
     if error is None:

@@ -58,7 +58,7 @@ def main(words: Sequence[str]) -> int | None:
 
 def run(given: Mapping[str, Any]) -> int:
     """Launches a guest: `given` has the values of `RUN_OPTIONS`, and `image`. The exit code. KevError."""
-    spec = described(given if given["restore"] is None else _restoring(given))
+    spec = described(given if given["restore"] is None else _restoring(given), may_start_disk=True)
     if given["print_spec"]:
         return _print(spec)
     report, trace = given["report"], given["trace"]
@@ -88,9 +88,12 @@ class _FilesOfTheEnd:
         self._dump = dump
         self._screenshot = screenshot
         self._errors: list[KevError] = []
+        self.unseen = False
+        """The guest has drawn something that nobody has a picture of."""
 
     def __call__(self, machine: "Machine") -> None:
-        ending = machine.ending
+        ending, framebuffer = machine.ending, machine.vm.framebuffer
+        self.unseen = self._screenshot is None and framebuffer is not None and framebuffer.is_drawn_on
         if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
             self._try(lambda file: machine.dump(file), self._dump)
         if self._screenshot is not None:
@@ -166,9 +169,11 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd,
         interrupt_ends=True,
         at_end=at_end,
     )
-    if report.first_output_ms is None and report.screen:
+    if report.screen_is_news:
         # What only a screen would have shown.
         output.write(f"{report.screen}\n".encode())
+    if report.first_output_ms is None and at_end.unseen:
+        _write_line("kev: the guest has drawn on its framebuffer: --screenshot FILE.png makes a picture of it")
     if output.error is not None:
         raise output.error
     return report

@@ -46,15 +46,20 @@ def machine_options(*, without: Collection[str] = ()) -> list[Option]:
     return [*(Option.of(field) for field in FIELDS if field.name not in without), SPEC_FILE]
 
 
-def described(given: Mapping[str, Any]) -> MachineSpec:
-    """The machine that a command line describes: `given` has the values of `machine_options`, and `image`. SpecError."""
+def described(given: Mapping[str, Any], *, may_start_disk: bool = False) -> MachineSpec:
+    """The machine that a command line describes: `given` has the values of `machine_options`, and `image`. SpecError.
+
+    `may_start_disk`: without an image, but with a disk or a firmware, there is no image; else the default one takes its place.
+    """
     names = {"image", *(field.name for field in FIELDS)}
     spec = MachineSpec.from_options({name: value for name, value in given.items() if name in names})
     if given["spec"] is not None:
         from kev.guests.spec_files import read_spec
 
         spec = spec.over(read_spec(given["spec"]))
-    return spec if spec.image else spec.replace(image=DEFAULT_IMAGE)
+    if spec.image or (may_start_disk and (spec.disks or spec.firmware is not None)):
+        return spec
+    return spec.replace(image=DEFAULT_IMAGE)
 
 
 def choice(option: str, value: str, known: Sequence[str]) -> str:

@@ -136,6 +136,11 @@ Service: TypeAlias = Callable[[Exit], Reply | None]
 """
 
 
+AccessObserver: TypeAlias = Callable[["VcpuState", int, Hpa, int, Access, int], None]
+"""Is told of an access before it is made: the vCPU, the linear address of the instruction, the host-physical address, how many
+bytes, whether it is a read or a write, and what is written."""
+
+
 class Budget(NamedTuple):
     """How long a slice may last. At least one of the two bounds is set."""
 
@@ -273,5 +278,11 @@ class Engine(Protocol[State]):
         What counts is the memory that lies there at the time, by whatever address it is accessed. What the hypervisor and devices
         write does not count, nor what the CPU reads and writes in page tables, nor fetches of instructions.
         """
+
+    def trace_accesses(self, observer: AccessObserver) -> None:
+        """Tells `observer` of every access that an instruction makes to memory, in counted slices, until the end. Takes long."""
+
+    def translate(self, vcpu: State, gva: int) -> Gpa | None:
+        """The guest-physical address behind a linear one; None if the guest's page tables do not lead to one."""
 
     def close(self) -> None: ...

@@ -3,25 +3,24 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
-from kev.dev.storage.drive import Drive, DriveKind
 from kev.engine.factory import engine_named
-from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
-from kev.guests.images import open_image_or_url, open_root_file_system
+from kev.guests.images import open_root_file_system
 from kev.machine.builder import MachineOptions
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
+from kev.machine.starting import Start, blocking, open_drive, start_of
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource, is_snapshot
 from kev.spec.errors import SpecError, refusal
-from kev.spec.files import DiskFile, ModuleFile
+from kev.spec.files import ModuleFile
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
@@ -62,9 +61,10 @@ def launch(
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
-    (an object with `name`, `size` and `read_into`); if that is a snapshot, the machine that was saved goes on. `wishes` are the
-    keywords of `kev.MachineSpec`, and say what the machine is like; what is not said is as the guest wants it, or else 256 MiB, one
-    vCPU, no disk, the protocol that the image is made for:
+    (an object with `name`, `size` and `read_into`); if that is a snapshot, the machine that was saved goes on. A description
+    without an image, but with disks, is started from the first. `wishes` are the keywords of `kev.MachineSpec`, and say what the
+    machine is like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is
+    made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
     - `modules`: files, or pairs of a file and its text. `disks`: files, or pairs of a file and "svirtb", "virtio", "virtio-pci" or
@@ -73,6 +73,7 @@ def launch(
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
       and load into the report.
+    - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
       addresses without memory or a device, end the run instead of reading all ones.
 
@@ -137,9 +138,10 @@ def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
     else:
         policy = None
     if isinstance(image, MachineSpec):
-        if not image.image:
-            raise SpecError("image: the description names none")
-        return WantedMachine(MachineSpec.of(wishes).over(image), None, policy)
+        spec = MachineSpec.of(wishes).over(image)
+        if not (spec.image or spec.disks or spec.firmware):
+            raise SpecError("image: the description names none, and no disk or firmware to start instead")
+        return WantedMachine(spec, None, policy)
     if isinstance(image, str | os.PathLike):
         return WantedMachine(MachineSpec.of({**wishes, "image": image}), None, policy)
     return WantedMachine(MachineSpec.of(wishes), _checked_source(image), policy)
@@ -163,18 +165,19 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
     `logs` names what is logged of its guest; `warn` is given what looks wrong, as in `launch`.
     """
     with ExitStack() as files:
-        source, guest = files.enter_context(_image(wanted))
+        start = files.enter_context(start_of(wanted.spec, wanted.source))
         slowed = partial(_slowed, wanted.spec.source_latency)
         spec, saved = wanted.spec, None
-        if guest is None and is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source):
+        if start.may_be_snapshot and is_snapshot(blocking(start.source)):
             from kev.machine.snapshots import restored
 
-            spec, source, guest, saved = files.enter_context(restored(spec, source, slowed))
-        spec = spec.resolved(None if guest is None else guest.spec)
+            spec, source, guest, saved = files.enter_context(restored(spec, start.source, slowed))
+            start = Start(source, guest, spec.disks)
+        spec = spec.resolved(None if start.guest is None else start.guest.spec)
         assert spec.paging is not None
-        modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest)))
+        modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(start.guest)))
         boot = BootOptions(command_line=spec.command_line or "", modules=modules)
-        build = partial(_built, spec, slowed(source), guest, boot, saved)
+        build = partial(_built, spec, start._replace(source=slowed(start.source)), boot, saved)
         machine = build(
             files,
             logs=logs,
@@ -183,7 +186,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
             warn=warn,
         )
         machine.build_alike = partial(_built_alike, build, machine.vm.boot_time)
-        machine.spec = spec if spec.image else None
+        machine.spec = spec if spec.image and spec.firmware is None else None
         machine.name_places()
         files.callback(machine.close)
         yield machine
@@ -191,8 +194,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
 
 def _built(
     spec: MachineSpec,
-    image: _Source | AsynchronousSource,
-    guest: Guest | None,
+    start: Start,
     boot: BootOptions,
     saved: "SavedMachine | None",
     files: ExitStack,
@@ -203,7 +205,7 @@ def _built(
     assert spec.memory is not None
     assert spec.vcpus is not None
     return prepare(
-        image,
+        start.source,
         memory=spec.memory,
         options=MachineOptions(
             vcpus=spec.vcpus,
@@ -211,11 +213,13 @@ def _built(
             strict_ports=bool(spec.strict_ports),
             strict_memory=bool(spec.strict_memory),
             keyboard=bool(spec.keyboard),
-            drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
+            drives=tuple(map(files.enter_context, map(open_drive, start.disks))) or drives_of(start.guest),
+            boot_disk=None if start.open_boot_disk is None else files.enter_context(start.open_boot_disk()),
+            boots_from_drives=start.boots_from_drives,
             boot_time=boot_time,
         ),
         boot=boot,
-        protocol=spec.boot,
+        protocol=start.protocol or spec.boot,
         abi=spec.abi,
         seed=spec.seed,
         engines=_ENGINES,
@@ -230,10 +234,6 @@ def _built_alike(build: Callable[..., "Machine"], boot_time: int) -> "Built":
 
     with ExitStack() as files:
         return Built(build(files, boot_time=boot_time).vm, files.pop_all().close)
-
-
-def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest | None]]:
-    return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
 
 
 def _slowed(latency: str | None, source: _Source) -> _Source:
@@ -251,18 +251,6 @@ def _new_timeline() -> "Timeline":
     from kev.observe.timeline import Timeline
 
     return Timeline()
-
-
-@contextmanager
-def _drive(disk: DiskFile) -> Iterator[Drive]:
-    name = disk.path
-    with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(open(name, "r+b"))
-        except OSError as error:
-            raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        kind = DriveKind(disk.device)
-        yield Drive(Disk(opened, name, any_size=kind is DriveKind.SVIRTB), kind)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Puts a machine together: a PC as far as the guests need one."""
 
 import time
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kev.abi.base import GuestAbi, Services
 from kev.addressing import Gpa
@@ -19,9 +19,11 @@ from kev.dev.surroundings import Surroundings
 from kev.engine.base import EntryState
 from kev.engine.factory import GuestAddressSpace
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
+from kev.machine.bios import BiosController
 from kev.machine.console import Console
 from kev.machine.disks import Disks
 from kev.machine.errors import MachineError
+from kev.machine.exit_costs import CURRENT, EXIT_COSTS
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
 from kev.machine.pc import SELDOM_USED, attach_platform
@@ -35,6 +37,9 @@ from kev.vmexit.msr import MsrController
 from kev.vmexit.pio import PortController
 from kev.vmexit.violation import ViolationController
 
+if TYPE_CHECKING:
+    from kev.bios.drives import BootDrive
+
 MAX_VCPUS: Final = 64
 
 
@@ -44,6 +49,10 @@ class MachineOptions(NamedTuple):
     vcpus: int = 1
     virtual_time: bool = False
     """Time is derived from instructions executed, and repeatable; else it is the host's."""
+    exit_costs: int = CURRENT
+    """In virtual time: which of the tables `kev.machine.exit_costs.EXIT_COSTS` says what exits take."""
+    random_seed: int = 0
+    """In virtual time: what RDRAND and RDSEED draw from."""
     lenient_msr: bool = False
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
@@ -56,6 +65,14 @@ class MachineOptions(NamedTuple):
     """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
     """The IDE channel's first disk, from which the guest was booted."""
+    boots_from_drives: bool = False
+    """The guest is booted from `boot_disk`, or else from the first of `drives`, and not from a copy of its image."""
+    has_bios: bool = False
+    """Real-mode code can call a BIOS, whose ROM is in memory."""
+    booted: "BootDrive | None" = None
+    """The BIOS's drive from which the guest was booted; its disk is the first of all."""
+    pci_chipset: bool = False
+    """There are a host bridge and an IDE controller on the PCI bus, as firmware expects them."""
     boot_time: int | None = None
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
@@ -73,7 +90,7 @@ class VmBuilder:
         self._console = Console()
         self._engine = space.make_engine()
         if options.virtual_time:
-            self._engine.seed_random_numbers(0)
+            self._engine.seed_random_numbers(options.random_seed)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
         self._timers = TimerQueue(self._clock)
@@ -110,13 +127,17 @@ class VmBuilder:
             boot_time=int(time.time()) if self._options.boot_time is None else self._options.boot_time,
             windows=self._violations,
         )
+        if self._options.virtual_time:
+            vm.charge(EXIT_COSTS[self._options.exit_costs])
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
         vm.disks_in_place = disks.in_place
         vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
-        disks.attach(devices, machine, self._controllers, self._map_readable)
+        disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
         self._connect(vm, self._attach_abi(devices, machine))
+        if self._options.has_bios:
+            vm.handle(Vmcall, self._bios(vm, machine, disks).handle)
         vm.devices = devices
         return vm
 
@@ -135,6 +156,9 @@ class VmBuilder:
             end=vm.exit,
             ide_disks=disks.ide,
         )
+
+    def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:
+        return BiosController(vm, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))
 
     def _attach_abi(self, devices: Devices, machine: Surroundings) -> GuestAbi:
         services = Services(

@@ -28,7 +28,18 @@ class Console:
     device is not printed again when it comes from the other.
     """
 
-    __slots__ = ("_buffer", "_came", "_debug_line", "_debug_lines", "_line", "_lines", "first_output", "output")
+    __slots__ = (
+        "_buffer",
+        "_came",
+        "_debug_line",
+        "_debug_lines",
+        "_line",
+        "_lines",
+        "_shown",
+        "first_output",
+        "first_shown",
+        "output",
+    )
 
     _FIELDS: Final = Fields(
         {
@@ -56,7 +67,11 @@ class Console:
         self._debug_lines = _some_lines()
         """Lines that have come from the debug console only."""
         self.first_output: float | None = None
-        """When the first byte came, by `time.perf_counter`."""
+        """When the first byte came, by `time.perf_counter`; those aside that are on the screen, too."""
+        self._shown = bytearray()
+        """What has not been passed on of text that is on the screen."""
+        self.first_shown: float | None = None
+        """When the first of those came."""
 
     def put(self, byte: int) -> None:
         """A byte from COM1."""
@@ -81,8 +96,26 @@ class Console:
         self._pass_on()
         self.output(data)
 
+    def show(self, data: bytes) -> None:
+        """Text that is on the screen, too. Like `put`, it is passed on a line at a time."""
+        if self.first_shown is None:
+            self.first_shown = time.perf_counter()
+        if self._buffer:
+            self._pass_on()
+        self._shown += data
+        if b"\n" in data:
+            self._pass_on()
+
+    @property
+    def first_byte(self) -> float | None:
+        """When the first byte of all came."""
+        times = [time for time in (self.first_output, self.first_shown) if time is not None]
+        return min(times, default=None)
+
     def flush(self) -> None:
         """Passes on the line that COM1 has begun, but what was printed as the debug console's already."""
+        if self._shown:
+            self._pass_on_shown()
         if self._buffer and not (self._debug_lines and self._repeats):
             self._pass_on()
 
@@ -131,10 +164,17 @@ class Console:
         self._FIELDS.load(self, "console", state)
 
     def _pass_on(self) -> None:
+        if self._shown:
+            self._pass_on_shown()
         if self._buffer:
             data = bytes(self._buffer)
             self._buffer.clear()
             self.output(data)
+
+    def _pass_on_shown(self) -> None:
+        data = bytes(self._shown)
+        self._shown.clear()
+        self.output(data)
 
 
 def _text(line: bytes | bytearray) -> bytes:

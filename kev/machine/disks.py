@@ -51,6 +51,8 @@ class Disks:
         """`boot_disk` is the IDE channel's first disk. DriveError if there are more of a kind than there can be."""
         self._behind: Final = {kind: [drive.backend for drive in drives if drive.kind is kind] for kind in DriveKind}
         self._boot_disk: Final = boot_disk
+        self.numbered: Final = [*filter(None, (boot_disk,)), *(drive.backend for drive in drives)]
+        """All disks in the order in which a BIOS counts them: that which was booted from first, the others as they were given."""
         for kind, disks in self._behind.items():
             most = _MOST[kind] - (kind is DriveKind.IDE and self._first_ide is not None)
             if len(disks) > most:
@@ -65,7 +67,7 @@ class Disks:
     @property
     def in_place(self) -> Sequence[str]:
         """The names of those that are written to where they come from."""
-        disks = [disk for kind in DriveKind for disk in self._behind[kind]]
+        disks = [*filter(None, (self._boot_disk,)), *(disk for kind in DriveKind for disk in self._behind[kind])]
         return [getattr(disk, "name", "without a name") for disk in disks if disk.writable and not hasattr(disk, "save")]
 
     @property
@@ -80,8 +82,11 @@ class Disks:
         machine: Surroundings,
         controllers: InterruptControllers,
         map_readable: Callable[[Gpa], memoryview],
+        *,
+        chipset: bool = False,
     ) -> None:
-        """Attaches what the disks are behind. IDE channels are there without disks, too, and behind PCI only with one.
+        """Attaches what the disks are behind. IDE channels are there without disks, too, and behind PCI only with one, or if
+        a whole `chipset` is wanted.
 
         `map_readable` gives a device a page of memory, which the guest reads at the address without an exit.
         """
@@ -93,9 +98,10 @@ class Disks:
                 devices.attach(DiskContents(disks))
         _attach_svirtb(devices, machine, self._behind[DriveKind.SVIRTB], map_readable)
         _attach_virtio(devices, machine, self._behind[DriveKind.VIRTIO])
-        if any(self.ide) or self._behind[DriveKind.VIRTIO_PCI]:
+        has_ide = chipset or any(self.ide)
+        if has_ide or self._behind[DriveKind.VIRTIO_PCI]:
             _attach_bridge(devices, controllers)
-        if any(self.ide):
+        if has_ide:
             _attach_ide(devices, machine)
         _attach_virtio_pci(devices, machine, self._behind[DriveKind.VIRTIO_PCI], controllers)
 
@@ -125,11 +131,10 @@ def _attach_virtio(devices: Devices, machine: Surroundings, disks: Sequence[Bloc
 
 def _attach_bridge(devices: Devices, controllers: InterruptControllers) -> None:
     """The host bridge that a guest expects on a PCI bus."""
-    from kev.dev.pci.function import PciFunction, PciIdentity
+    from kev.dev.pci.host_bridge import host_bridge
 
     controllers.pic.set_level_triggered(PCI_IRQ)
-    identity = PciIdentity(0x8086, 0x1237, 0x06_0000, revision=2)
-    _attach_function(devices, PciFunction("host bridge at PCI 00:00.0", identity), 0)
+    _attach_function(devices, host_bridge(), 0)
 
 
 def _attach_ide(devices: Devices, machine: Surroundings) -> None:

@@ -59,15 +59,16 @@ def prepare(
 
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
-    touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
-    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints, `warn` a line
-    for whatever looks wrong with how the image is booted. The machine's engine is one of `engines`, by default one of its own.
-    `saved` is what was saved of a machine like it, and goes on. KevError for whatever is wrong with the image or the wishes.
+    touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it chooses
+    the schedule and what RDRAND draws, and time is derived from instructions and exits. `output` is given what the guest prints,
+    `warn` a line for whatever looks wrong with how the image is booted. The machine's engine is one of `engines`, by default one of
+    its own. `saved` is what was saved of a machine like it, and goes on. KevError for whatever is wrong with the image or the
+    wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
     if seed is not None:
-        options = options._replace(virtual_time=True, boot_time=0)
+        options = options._replace(virtual_time=True, random_seed=seed, boot_time=0)
     if saved is not None:
         options = options._replace(boot_time=saved.boot_time)
     policy = policy or PagingPolicy()
@@ -79,13 +80,19 @@ def prepare(
         log.warning("boot", image=source.name, warning=warning)
         if warn is not None:
             warn(f"{source.name}: {warning}")
-    if kernel.boot_disk is not None:
+    options = options._replace(has_bios=kernel.has_bios, booted=kernel.booted, pci_chipset=kernel.expects_chipset)
+    if kernel.boot_disk is not None and not options.boots_from_drives:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
     space = (engines or engine_named()).reserve(ram_kib)
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
-    random = None if options.virtual_time else os.urandom
-    told = (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options), pci=_pci(options), random=random)
+    told = (boot or BootOptions())._replace(
+        vcpus=options.vcpus,
+        virtio=_virtio(options),
+        pci=_pci(options),
+        hard_disks=_hard_disks(options),
+        random=None if options.virtual_time else os.urandom,
+    )
     entry = kernel.prepare(pager, told)
     if saved is not None:
         pager.restore(saved.memory)
@@ -121,6 +128,11 @@ def _disk(source: SynchronousSource) -> "BlockBackend":
     from kev.dev.storage.source_disk import SourceDisk
 
     return SourceDisk(source)
+
+
+def _hard_disks(options: MachineOptions) -> int:
+    disks = len(options.drives) + (options.boot_disk is not None)
+    return disks if options.booted is None or options.booted.is_hard_disk else disks - 1
 
 
 def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:

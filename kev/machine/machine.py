@@ -107,6 +107,7 @@ class Machine:
         self._death: Death | None = None
         self._post_mortem: PostMortem | None = None
         self._screen = ""
+        self._screen_is_news = False
         self._closed = False
         self._news: Any = None
         self._accesses: Final[set[Any]] = set()
@@ -225,6 +226,7 @@ class Machine:
             self._ended = self.vm.ended
             self._ending = self._told(self.vm.ending)
             self._screen = self.vm.screen.text
+            self._screen_is_news = self._screen_would_be_news
             self.vm.console.close()
         finally:
             self._note_news()
@@ -470,13 +472,18 @@ class Machine:
             page_waits=vm.page_waits,
             paging={"policy": self.policy.name, **self.policy.figures()},
             exits={kind.__name__: count for kind, count in vm.exits.items() if count},
-            phases=self.times.phases(vm.first_instruction, vm.console.first_output, self._ended or time.perf_counter()),
+            phases=self.times.phases(vm.first_instruction, vm.console.first_byte, self._ended or time.perf_counter()),
             output=bytes(self.output),
             screen=self._screen if self._ended is not None else vm.screen.text,
+            screen_is_news=self._screen_is_news if self._ended is not None else self._screen_would_be_news,
             unanswered=None if (nothing := vm.buses.mmio.unanswered) is None else nothing.describe(),
             timeline=None if timeline is None else self._described(timeline),
             death=self._death,
         )
+
+    @property
+    def _screen_would_be_news(self) -> bool:
+        return self.vm.console.first_output is None and self.vm.screen.is_news
 
     def _described(self, timeline: "Timeline") -> dict[str, Any]:
         from kev.observe.timeline_json import describe

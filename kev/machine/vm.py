@@ -5,7 +5,7 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.addressing import Gpa
@@ -75,6 +75,7 @@ class VmObserver:
 
 
 _NANOSECONDS: Final = 1_000_000_000
+_UNLIMITED: Final = 1 << 62
 _ACTIVE: Final = ActivityState.ACTIVE
 _STOPS: Final = (Breakpoint, Watchpoint)
 _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
@@ -159,6 +160,9 @@ class Vm:
         self._stops_soon = False
         self._memory_points: WriteTracker | None = None
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
+        self._costs: Final[dict[type, int]] = {}
+        self._margin = 0
+        """Nanoseconds that may be charged in this slice before it has to be looked whether it ends by a timer."""
         self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
         self._observers: Final[list[VmObserver]] = []
         self._forget_interrupts: Callable[[], None]
@@ -181,6 +185,10 @@ class Vm:
             self._forget_interrupts = self.interrupts.taken.subscribe(self._note_interrupt)
         self._observers.append(observer)
         self._take_shortcuts()
+
+    def charge(self, costs: Mapping[type, int]) -> None:
+        """In virtual time, every exit of these kinds takes so many nanoseconds from now on, besides those of its instruction."""
+        self._costs.update(costs)
 
     def forget_observers(self) -> None:
         """Nobody is told any more."""
@@ -361,6 +369,8 @@ class Vm:
             observer.slice_ended(vcpu, exit)
         if isinstance(exit, Hlt):
             self._exits[Hlt] += 1
+            if self._virtual is not None:
+                self._virtual.advance(self._costs.get(Hlt, 0))
             self._halt(vcpu)
         elif isinstance(exit, PreemptionTimer):
             self._exits[PreemptionTimer] += 1
@@ -382,18 +392,34 @@ class Vm:
     def _until_next_timer(self, budget: Budget) -> Budget:
         deadline = self.timers.next_deadline()
         if deadline is None:
+            self._margin = _UNLIMITED
             return budget
         remaining = max(deadline - self.clock.now(), 1)
         if self._virtual is not None and budget.instructions is not None:
+            self._margin = max(remaining - budget.instructions, 0)
             return Budget(instructions=remaining) if remaining < budget.instructions else budget
         seconds = remaining / _NANOSECONDS
         return budget._replace(seconds=seconds) if budget.seconds is None or seconds < budget.seconds else budget
 
     def _shorten_slice(self, deadline: int) -> None:
         """A device has set a timer that is due before the slice would end."""
-        remaining = max(deadline - self.clock.now(), 1)
-        virtual = self._virtual is not None
-        self.engine.shorten(Budget(instructions=remaining) if virtual else Budget(seconds=remaining / _NANOSECONDS))
+        remaining = deadline - self.clock.now()
+        if self._virtual is None:
+            self.engine.shorten(Budget(seconds=max(remaining, 1) / _NANOSECONDS))
+        else:
+            # However the run is cut into slices, a timer that is due comes before the next instruction.
+            self._margin = 0
+            self.engine.shorten(Budget(instructions=max(remaining, 0)))
+
+    def _charge(self, cost: int) -> None:
+        """The exit being serviced takes its time: the next timer may be due earlier in the slice."""
+        assert self._virtual is not None
+        self._virtual.advance(cost)
+        self._margin -= cost
+        if self._margin < 0:
+            deadline = self.timers.next_deadline()
+            if deadline is not None:
+                self._shorten_slice(deadline)
 
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT
@@ -407,10 +433,14 @@ class Vm:
         index, state = vcpu.index, vcpu.state
         controllers, exits, observers = self._controllers, self._exits, self._observers
         interrupts, offered = self.interrupts, self.interrupts.offered
+        costs = self._costs
 
         def service(exit: Exit) -> Reply | None:
             kind = type(exit)
             exits[kind] += 1
+            if kind in costs and interrupts.executing is not None:
+                # Not when an exit that was put off is repeated: how long its page took is not the guest's time.
+                self._charge(costs[kind])
             if offered[index] is not None:
                 # Whatever looks at the interrupt controllers must know which vector the vCPU has taken meanwhile.
                 interrupts.synchronize(vcpu)

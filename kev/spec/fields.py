@@ -60,7 +60,7 @@ FIELDS: Final = (
     ),
     Field(
         "boot", values.boot, ("--boot",), metavar="PROTOCOL",
-        help="keos, multiboot2, multiboot1, pvh, linux or real_mode.  [default: what the image is made for]",
+        help="keos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode or firmware.  [default: what the image says]",
     ),
     Field(
         "abi", values.abi, ("--abi",), metavar="ABI",
@@ -74,6 +74,10 @@ FIELDS: Final = (
     Field(
         "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}]", arity=Arity.MANY,
         help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several.  [default: svirtb]",
+    ),
+    Field(
+        "firmware", values.path, ("--firmware",), metavar="FILE",
+        help="Start this ROM, such as SeaBIOS, at the reset vector; IMAGE, if it is given, is a disk then.",
     ),
     Field(
         "paging", values.paging, ("--paging",), metavar="POLICY",

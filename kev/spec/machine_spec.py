@@ -32,6 +32,9 @@ class _Fields(NamedTuple):
     """The kernel's."""
     modules: tuple[ModuleFile, ...] = ()
     disks: tuple[DiskFile, ...] = ()
+    """Without an image, the first one is booted from."""
+    firmware: str | None = None
+    """A ROM, which is started instead of the image; that, if there is one, is the IDE channel's first disk."""
     paging: str | None = None
     """`lazy`, `eager`, `around=N`, `record=FILE` or `prefetch=FILE`: which pages are loaded besides those that are touched."""
     source_latency: str | None = None
@@ -128,6 +131,7 @@ class MachineSpec(_Fields):
             image=image,
             modules=tuple(module._replace(path=_in_folder(folder, module.path)) for module in self.modules),
             disks=tuple(disk._replace(path=_in_folder(folder, disk.path)) for disk in self.disks),
+            firmware=None if self.firmware is None else _in_folder(folder, self.firmware),
             paging=f"{kind}={_in_folder(folder, file)}" if equals and kind != "around" else self.paging,
         )
 

@@ -26,6 +26,7 @@ class MachineWishes(TypedDict, total=False):
     initrd: StrPath | Sequence[File] | None
     disks: StrPath | Sequence[File] | None
     disk: StrPath | Sequence[File] | None
+    firmware: StrPath | None
     lenient_msr: bool | None
     strict_ports: bool | None
     strict_memory: bool | None

@@ -25,6 +25,7 @@ from tests.boot.images import (
     source,
     tag2,
 )
+from tests.boot.real_mode_images import iso, linux16_image
 from tests.fs.errors import refused
 
 BOOT_SECTOR = b"\xf4".ljust(510, b"\0") + b"\x55\xaa"
@@ -37,16 +38,19 @@ IMAGES: dict[str, bytes | bytearray] = {
     "multiboot2": elf(multiboot2_header()),
     "multiboot1": elf(multiboot1_header()),
     "pvh": elf_with_note(PVH_NOTE),
+    "linux16": linux16_image(),
+    "el_torito": iso(),
     "linux": bzimage(),
     "real_mode": BOOT_SECTOR,
 }
+_CHOSEN_ONLY = "firmware"
 
 
 def protocol_of(image: bytes | bytearray) -> str:
     return open_kernel(source(image)).name
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != _CHOSEN_ONLY])
 def test_an_image_is_opened_by_the_protocol_it_is_made_for(protocol: str) -> None:
     assert protocol_of(IMAGES[protocol]) == protocol
 
@@ -94,6 +98,23 @@ def test_a_disk_with_a_multiboot_kernel_behind_its_boot_sector_starts_from_the_s
     assert protocol_of(BOOT_SECTOR + bytes(elf(header))) == "real_mode"
 
 
+def test_a_flat_kernel_on_a_disk_does_not_make_the_disk_a_kernel() -> None:
+    """GRUB's disks: the header has load addresses, of what begins in the second sector."""
+    kernel = multiboot1_header(1 << 16, [MIB, MIB, 0, 0, MIB]).ljust(512)
+    assert protocol_of(BOOT_SECTOR + kernel) == "real_mode"
+
+
+def test_a_flat_kernel_with_a_boot_signature_is_one() -> None:
+    header = multiboot1_header(1 << 16, [MIB, MIB, 0, 0, MIB])
+    assert protocol_of(header + BOOT_SECTOR[len(header) :]) == "multiboot1"
+
+
+def test_a_hybrid_cd_boots_by_its_first_sector() -> None:
+    assert protocol_of(BOOT_SECTOR + iso()[512:]) == "real_mode"
+    table_alone = bytes(446) + b"\x80".ljust(64, b"\1") + b"\x55\xaa"
+    assert protocol_of(table_alone + iso()[512:]) == "el_torito"
+
+
 def test_an_image_with_damaged_elf_headers_boots_by_the_addresses_of_its_multiboot_header() -> None:
     at = MIB + CONTENTS
     image = elf(multiboot1_header(1 << 16, [at, MIB, 0, 0, at]), bits=64, entry=MIB)
@@ -119,7 +140,11 @@ def test_a_protocol_that_an_image_is_not_made_for_is_refused() -> None:
 
 
 def test_an_unknown_protocol_is_refused_with_those_that_there_are() -> None:
-    with refused(BootError, "no boot protocol is named 'lilo': there are keos, multiboot2, multiboot1, pvh, linux, real_mode"):
+    message = (
+        "no boot protocol is named 'lilo': "
+        "there are keos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode, firmware"
+    )
+    with refused(BootError, message):
         protocol_named("lilo")
 
 
@@ -212,7 +237,7 @@ def reason(image: bytes | bytearray) -> str:
     return open_detected(source(image))[1].reason
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", IMAGES)
 def test_what_is_right_is_not_warned_about(protocol: str) -> None:
     assert warnings(IMAGES[protocol]) == ()
 
@@ -240,15 +265,6 @@ def test_code_of_another_mode_than_the_protocols_is_warned_about() -> None:
     image = elf(code + bytes(5) + multiboot1_header(), bits=64)
     assert warnings(image) == (warning.format("multiboot1", 32, "0x100000", 64),)
     assert warnings(elf(b"\x60", bits=64), "linux") == (warning.format("linux", 64, "0x100000", 32),)
-
-
-def test_a_hybrid_iso_image_boots_by_its_first_sector_and_is_named() -> None:
-    image = BOOT_SECTOR.ljust(0x8001, b"\0") + b"CD001"
-    assert protocol_of(image) == "real_mode"
-    assert warnings(image) == (
-        "a hybrid ISO 9660 image, of which the boot sector is run, as that of a hard disk; "
-        "or extract the kernel from it, and boot that",
-    )
 
 
 def test_detection_reads_headers_only() -> None:

@@ -233,18 +233,18 @@ def _next(data: bytes, offset: int, found: list[tuple[int, ...]]) -> int:
         (
             bzimage(code32_start=0, version=0x0207, name=b"1.0.0+git"),
             "no Linux kernel, but a program in the form of one, such as iPXE's .lkrn: it has no 32-bit entry (code32_start is 0); "
-            'it calls itself "1.0.0+git"; only its 16-bit code can be run, which needs a BIOS',
+            'it calls itself "1.0.0+git"; only its 16-bit code can be run: boot it by linux16',
         ),
         (
             bzimage(version=0x0203, name=b"MEMDISK 6.04"),
             "a Linux kernel before 2.6.14, or a program in the form of one, such as memdisk: its boot protocol is 2.03, "
             'and kernels have a 32-bit entry from 2.04 on; it calls itself "MEMDISK 6.04"; '
-            "only its 16-bit code can be run, which needs a BIOS",
+            "only its 16-bit code can be run: boot it by linux16",
         ),
         (
             bzimage(load_flags=0, name=b""),
             "a zImage, which is loaded below 1 MiB; it does not say what it is; "
-            "only its 16-bit code can be run, which needs a BIOS",
+            "only its 16-bit code can be run: boot it by linux16",
         ),
         (bzimage()[:0x700], "its kernel lies at 0x600-0x900, the file ends at 0x700: truncated"),
         (bzimage()[:0x250], "the file ends within its Linux boot header, at 0x250"),
@@ -252,7 +252,7 @@ def _next(data: bytes, offset: int, found: list[tuple[int, ...]]) -> int:
 )
 def test_what_cannot_be_entered_is_named(image: bytearray, problem: str) -> None:
     with refused(BootError, f"kernel: {problem}"):
-        Booted(image)
+        Booted(image, "linux")
 
 
 def test_what_cannot_be_passed_is_refused() -> None:

@@ -26,9 +26,10 @@ MODULES = [
 MEMORY_MAP = [
     "memory map:",
     "  0x0000000000000000-0x000000000009fbff usable",
-    "  0x000000000009fc00-0x00000000000fffff reserved",
+    "  0x000000000009fc00-0x000000000009ffff reserved",
+    "  0x00000000000f0000-0x00000000000fffff reserved",
     "  0x0000000000100000-0x000000000fffffff usable",
-    "  0x00000000bffda000-0x00000000ffffffff reserved",
+    "  0x00000000fffc0000-0x00000000ffffffff reserved",
 ]
 
 
@@ -87,12 +88,15 @@ def test_mb1info_prints_what_multiboot_1_gives() -> None:
 
 def test_mb2info_prints_every_tag() -> None:
     assert lines("mb2info") == [
+        "load base 0x00100000",
         'command line "colour=blue and more"',
         BOOT_LOADER,
         *MODULES,
         "memory: 639 KiB below 1 MiB, 261120 KiB above",
         *MEMORY_MAP,
         "6 ELF sections",
+        "boot device 0x80",
+        "display at 0x000b8000: 80 by 25 of 16 bits, 160 bytes a row, type 2",
         "ACPI root pointer of revision 0, its checksum is right",
         "ACPI root pointer of revision 2, its checksum is right",
     ]

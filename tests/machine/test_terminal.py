@@ -17,8 +17,8 @@ MUCH = bytes(range(256)) * 1024
 """More than anything on the way holds."""
 BOUND = 16 << 10
 
-HALTS = b"\xfb\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
-"""A boot sector: sti; hlt; jmp to the hlt."""
+HALTS = b"\xb0\x30\xe6\x43\xfb\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
+"""A boot sector: mov al, 0x30; out 0x43, al, which stops the timer; sti; hlt; jmp to the hlt."""
 
 
 @pytest.fixture

@@ -139,7 +139,11 @@ class PciFunction:
     _FIELDS: Final = Fields({"_registers": listed(bits(32), _SIZE // 4)}, spaces=listed(PART))
 
     def __init__(
-        self, name: str, identity: PciIdentity, capabilities: Sequence[bytes] = (), interrupt: InterruptPin | None = None
+        self,
+        name: str,
+        identity: PciIdentity,
+        capabilities: Sequence[bytes] = (),
+        interrupt: InterruptPin | None = None,
     ) -> None:
         """`capabilities`: each with the id first and a byte for the link that follows it. Their lengths are multiples of 4."""
         self.name: Final = name
