@@ -44,7 +44,19 @@ COMPILER_FLAGS = [
     "-Wl,--build-id=none",
     "-Wl,-z,max-page-size=4096",
 ]
-NATIVE_FLAGS = ["-std=c17", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-nostdlib", "-g0", "-s", "-Wl,--build-id=none"]
+NATIVE_FLAGS = [
+    "-std=c17",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fPIC",
+    "-shared",
+    "-nostdlib",
+    "-g0",
+    "-s",
+    "-Wl,--build-id=none",
+]
 NATIVE_MACHINES = ("x86_64", "aarch64")
 """As `uname -m` calls them."""
 

@@ -43,19 +43,23 @@ class EptViolation(NamedTuple):
 
 
 class IoIn(NamedTuple):
-    """IN, or one iteration of INS. Reply: the value, `size` bytes of it."""
+    """IN, or iterations of INS. Reply: the value, `size` bytes of it for each, the first one's lowest."""
 
     port: int
     size: int
     """1, 2 or 4 bytes."""
+    iterations: int = 1
+    """More than one only where the engine was told that this may be: `Engine.take_port_blocks`."""
 
 
 class IoOut(NamedTuple):
-    """OUT, or one iteration of OUTS."""
+    """OUT, or iterations of OUTS."""
 
     port: int
     size: int
     value: int
+    iterations: int = 1
+    """As for `IoIn`."""
 
 
 class MmioRead(NamedTuple):

@@ -4,7 +4,7 @@ An engine executes guest code in slices. A slice ends with an exit; most exits a
 function, without leaving the CPU, and the guest goes on.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from kev.addressing import Gpa, Hpa
@@ -200,6 +200,12 @@ class Engine(Protocol[State]):
 
     def forget_loads(self, vcpu: State) -> None:
         """What `keep_load` has said of this vCPU no longer holds."""
+
+    def take_port_blocks(self, lengths: Mapping[int, Callable[[bool], int]]) -> None:
+        """While shortcuts are taken, many iterations of INS or OUTS at these ports may be one exit.
+
+        A port's function says how many bytes may be read at once now, or, if it is given True, be written.
+        """
 
     def shorten(self, budget: Budget) -> None:
         """Called from `service`: the slice that is running ends after so much more, unless it would have ended earlier."""

@@ -218,6 +218,7 @@ class VmBuilder:
             for state, offset in zip(states, counters.offsets, strict=True):
                 engine.set_time_stamp_counter(state, clock.offset + offset)
 
+        engine.take_port_blocks(self._buses.ports.block_lengths)
         set_counters()
         clock.moved.subscribe(set_counters)
         counters.moved.subscribe(set_counters)

@@ -1,4 +1,4 @@
-"""Port I/O: IN, OUT, and each iteration of INS and OUTS."""
+"""Port I/O: IN, OUT, and iterations of INS and OUTS."""
 
 from kev.dev.buses.ports import PortBus
 from kev.engine.base import VcpuState
@@ -12,8 +12,13 @@ class PortController:
         self._ports = ports
 
     def read(self, _vcpu: VcpuState, exit: IoIn) -> int:
-        return self._ports.read(exit.port, exit.size)
+        port, size, iterations = exit
+        return self._ports.read(port, size) if iterations == 1 else self._ports.read_block(port, size * iterations)
 
     def write(self, _vcpu: VcpuState, exit: IoOut) -> int:
-        self._ports.write(exit.port, exit.size, exit.value)
+        port, size, value, iterations = exit
+        if iterations == 1:
+            self._ports.write(port, size, value)
+        else:
+            self._ports.write_block(port, size * iterations, value)
         return 0

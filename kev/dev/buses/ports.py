@@ -18,6 +18,7 @@ class PortDeviceKind(Protocol):
     """A class of port devices, which says where they are.
 
     Its `wide_ports`, if it has that, are ranges of those that take 2 and 4 bytes in one access. All others are a byte wide.
+    At its `block_ports`, if it has those, accesses may come as one, of no more bytes than `block_length(writes)` says.
     """
 
     @property
@@ -45,12 +46,14 @@ class PortBus:
     of which may belong to another device. A port without a device reads as all ones and ignores writes, unless the bus is strict.
     """
 
-    __slots__ = ("_claims", "_keys", "_readers", "_strict", "_unbuilt", "_writers", "find_more")
+    __slots__ = ("_claims", "_keys", "_readers", "_strict", "_unbuilt", "_writers", "block_lengths", "find_more")
 
     def __init__(self, strict: bool = False) -> None:
         """`strict`: accesses that no device answers are an UnhandledPort."""
         self.find_more: Callable[[], bool] = _nothing_more
         """Asked before an access finds nobody: attaches another device, and says whether there was one left."""
+        self.block_lengths: Final[dict[int, Callable[[bool], int]]] = {}
+        """By port: how many bytes `read_block` takes now, or `write_block`, if the function is given True."""
         self._strict = strict
         self._claims = Claims("port")
         # By port << 3 | size, so that size and port are looked up at once.
@@ -68,6 +71,8 @@ class PortBus:
     def detach(self, device: PortDevice) -> None:
         """Takes a device away that is behind its ports."""
         self._claims.release(_numbers(device.ports))
+        for port in getattr(device, "block_ports", ()):
+            self.block_lengths.pop(port, None)
         for key in _keys(device):
             self._keys.remove(key)
             del self._readers[key]
@@ -98,6 +103,8 @@ class PortBus:
     def _connect(self, device: PortDevice, keys: Sequence[int]) -> None:
         self._readers.update(dict.fromkeys(keys, device.read_port))
         self._writers.update(dict.fromkeys(keys, device.write_port))
+        for port in getattr(device, "block_ports", ()):
+            self.block_lengths[port] = device.block_length  # type: ignore[attr-defined]
 
     def _find_device(self, port: int, size: int) -> bool:
         """Makes the devices that an access is the first to reach; says whether there were any."""
@@ -144,6 +151,14 @@ class PortBus:
                 self.write((port + i) % PORTS, 1, value >> 8 * i & 0xFF)
         elif self._strict:
             raise UnhandledPort(f"port {port:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
+
+    def read_block(self, port: int, length: int) -> int:
+        """INS, repeated, of `length` bytes in all, at one of `block_lengths`: little-endian."""
+        return self._readers[port << 3 | 1](port, length)
+
+    def write_block(self, port: int, length: int, value: int) -> None:
+        """OUTS, as above."""
+        self._writers[port << 3 | 1](port, length, value)
 
     def _reaches_device(self, port: int, size: int) -> bool:
         return any((port + i) % PORTS in self._claims for i in range(size))

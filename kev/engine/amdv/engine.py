@@ -4,7 +4,8 @@ All vCPUs of a machine are contexts of one Unicorn instance, so that they share 
 atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit is a callback, and going on is returning from it.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import ctypes
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from kev import x86
@@ -19,6 +20,7 @@ from kev.engine.amdv.instructions import finish
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
+from kev.engine.amdv.port_blocks import PortBlocks
 from kev.engine.amdv.shortcuts import NATIVE, Shortcuts
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.translated_code import TranslatedCode
@@ -38,10 +40,18 @@ _UNLIMITED: Final = 1 << 62
 class AmdvEngine:
     """See `kev.engine.base.Engine`."""
 
-    def __init__(self, host: Host, table: PageTable, release: Callable[[Host], None] = Host.close) -> None:
+    def __init__(
+        self,
+        host: Host,
+        table: PageTable,
+        release: Callable[[Host], None] = Host.close,
+        *,
+        native: ctypes.CDLL | None = NATIVE,
+    ) -> None:
         """Runs a guest on `host`, with the guest-physical memory that `table`, in AMD's format, maps onto the host's.
 
         `release` is given the host when the guest is over. A host that another guest could tell from a new one is closed instead.
+        `native` is what takes shortcuts, or None for Python.
         """
         memory = host.memory
         self._host = host
@@ -65,11 +75,23 @@ class AmdvEngine:
         self.instructions_in_slice = self._slice.instructions
         self._linear = LinearMemory(memory, table, self._slice.ask, self._slice.is_answered_quietly)
         self._intercepts = Intercepts(cpu, vmcb)
-        self._shortcuts = Shortcuts(self._uc, cpu, self._intercepts, NATIVE)
+        self._shortcuts = Shortcuts(self._uc, cpu, self._intercepts, native)
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
         self._code = TranslatedCode(host, table, self._linear, self._slice)
         self._linear.stored = self._code.stored
-        self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb, cpu)
+        self._port_blocks = PortBlocks(memory, self._linear)
+        self._exits = CpuExits(
+            self._uc,
+            self._slice,
+            self._events,
+            self._linear,
+            self._intercepts,
+            self._code,
+            vmcb,
+            cpu,
+            self._shortcuts,
+            self._port_blocks,
+        )
 
     def create_vcpu(self, index: int) -> AmdvVcpu:
         vcpu = AmdvVcpu(index, Context(self._uc), self)
@@ -262,6 +284,9 @@ class AmdvEngine:
         else:
             self._uc.map_device(start, length, load, store)
         return Hpa(start)
+
+    def take_port_blocks(self, lengths: Mapping[int, Callable[[bool], int]]) -> None:
+        self._port_blocks.lengths = lengths
 
     def take_shortcuts(self, exits: dict[type, int] | None) -> None:
         self._shortcuts.take(exits)

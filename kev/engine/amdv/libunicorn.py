@@ -229,7 +229,10 @@ class EmulatedCpu:
     def map_native_device(
         self, address: int, size: int, native: tuple[int, int], load: Callable[..., int], store: Callable[..., None]
     ) -> int:
-        """The same, but loads call the function at `native[0]` with `native[1]` as the last argument. Returns the address of `load`."""
+        """The same, but loads call the function at `native[0]`, with `native[1]` as the last argument.
+
+        Returns the address of one that calls `load`.
+        """
         loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
         self._callbacks.append(loader)
         self._map_device(address, size, ctypes.cast(native[0], _MMIO_READ), native[1], storer)

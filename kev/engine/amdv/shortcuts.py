@@ -111,7 +111,6 @@ class Shortcuts:
         "_exits",
         "_hooked",
         "_intercepts",
-        "_is_open",
         "_native",
         "_offsets",
         "_pages",
@@ -119,6 +118,7 @@ class Shortcuts:
         "_shown",
         "_uc",
         "_windows",
+        "is_open",
     )
 
     def __init__(self, uc: EmulatedCpu, cpu: CpuMemory, intercepts: Intercepts, native: ctypes.CDLL | None) -> None:
@@ -128,7 +128,7 @@ class Shortcuts:
         self._intercepts: Final = intercepts
         self._native: Final = native
         self._exits: dict[type, int] | None = None
-        self._is_open = False
+        self.is_open = False
         """The slice takes shortcuts."""
         self._shown: int | None = None
         """The vCPU whose registers and counter are shown."""
@@ -174,7 +174,7 @@ class Shortcuts:
         exits = self._exits
         if exits is None:
             return
-        counters = [(Rdtsc, self._counter.words, _ANSWERED)]
+        counters: list[tuple[type, memoryview, int]] = [(Rdtsc, self._counter.words, _ANSWERED)]
         counters += [(MmioRead, window.structure.words, _LOADS_ANSWERED) for window in self._windows.values()]
         for kind, words, index in counters:
             exits[kind] = exits.get(kind, 0) + words[index]
@@ -187,14 +187,14 @@ class Shortcuts:
         if counted or self._exits is None:
             self._close()
         elif vcpu != self._shown:
-            self._is_open = True
+            self.is_open = True
             self._shown = vcpu
             self._show_counter(vcpu)
             self._show_pages(vcpu)
 
     def _close(self) -> None:
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self._shown = None
             self._intercepts.watch_counter(True)
             for window in self._windows.values():

@@ -1,0 +1,97 @@
+"""Many iterations of REP INS or OUTS in one exit.
+
+The CPU makes the first of them: when it asks for the value, it has already found that it may store there, and the address is its
+own. The others, in the same page, are made here: memory is read or written, and RCX and RDI or RSI are set to where the last one
+finds them. So the CPU goes on behind the last one.
+
+Counted slices, and guests that step or have breakpoints, take one exit for each iteration.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from kev.addressing import PAGE_SIZE, page_offset
+from kev.engine.amdv import layout
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, is_plain_port_string, is_repeated
+from kev.engine.amdv.linear import LinearMemory
+from kev.engine.amdv.vcpu import DS, ES, AmdvVcpu
+from kev.host_memory import HostMemory
+from kev.x86 import RFLAGS_TF
+
+_RCX: Final = (layout.GENERAL_REGISTERS >> 3) + 1
+_RSI: Final = (layout.GENERAL_REGISTERS >> 3) + 6
+_RDI: Final = (layout.GENERAL_REGISTERS >> 3) + 7
+_MASK32: Final = 0xFFFF_FFFF
+_MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Block:
+    """The iterations that can be made at once, from the one that the CPU is at."""
+
+    __slots__ = ("_bytes", "_hpa", "_index", "_mask", "_vcpu", "iterations", "size")
+
+    def __init__(self, memory: memoryview, vcpu: AmdvVcpu, index: int, mask: int, hpa: int, size: int, iterations: int) -> None:
+        self.size: Final = size
+        """Bytes of each."""
+        self.iterations: Final = iterations
+        """2 or more."""
+        self._vcpu: Final = vcpu
+        self._index: Final = index
+        """Of RSI or RDI in the CPU state."""
+        self._mask: Final = mask
+        self._hpa: Final = hpa
+        self._bytes: Final = memory[hpa : hpa + size * iterations]
+
+    def load(self) -> int:
+        """What OUTS sends. All iterations but one are done."""
+        self._go_on()
+        return int.from_bytes(self._bytes, "little")
+
+    def store(self, linear: LinearMemory, value: int) -> int:
+        """Stores what INS gets, and returns what the CPU has to store itself. All iterations but one are done."""
+        self._bytes[:] = value.to_bytes(len(self._bytes), "little")
+        linear.stored(self._hpa)
+        self._go_on()
+        return value & (1 << 8 * self.size) - 1
+
+    def _go_on(self) -> None:
+        quads, others = self._vcpu.quads, self.iterations - 1
+        quads[self._index] = quads[self._index] + others * self.size & self._mask
+        quads[_RCX] -= others
+
+
+class PortBlocks:
+    """Finds what can be made at once."""
+
+    __slots__ = ("_linear", "_memory", "lengths")
+
+    def __init__(self, memory: HostMemory, linear: LinearMemory) -> None:
+        self._memory: Final = memory
+        self._linear: Final = linear
+        self.lengths: Mapping[int, Callable[[bool], int]] = {}
+        """By port: see `kev.engine.base.Engine.take_port_blocks`."""
+
+    def find(self, vcpu: AmdvVcpu, port: int, size: int, *, stores: bool) -> Block | None:
+        """At the access that the CPU makes for IN, OUT, INS or OUTS; None if it is the only one. `stores`: it is IN or INS."""
+        words, quads = vcpu.words, vcpu.quads
+        in_64_bit_mode = vcpu.in_64_bit_mode
+        mask = _MASK64 if in_64_bit_mode else _MASK32
+        index = _RDI if stores else _RSI
+        offset = quads[index] & mask
+        base = 0 if in_64_bit_mode else vcpu.raw_segment(ES if stores else DS)[1]
+        gva = base + offset & (_MASK64 if in_64_bit_mode else _MASK32)
+        iterations = min(
+            quads[_RCX] & mask,
+            self.lengths[port](not stores) // size,
+            (PAGE_SIZE - page_offset(gva)) // size,
+            (mask + 1 - offset) // size,
+        )
+        if iterations < 2 or words[layout.DF >> 2] != 1 or words[layout.RFLAGS >> 2] & RFLAGS_TF or vcpu.breakpoints_armed:
+            return None
+        code = self._linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)
+        if not is_repeated(code) or not is_plain_port_string(vcpu, code):
+            return None
+        frame = self._linear.frame(vcpu, gva)
+        if frame is None:
+            return None
+        return Block(self._memory.view, vcpu, index, mask, frame | page_offset(gva), size, iterations)
