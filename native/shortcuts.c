@@ -6,7 +6,7 @@
  */
 typedef unsigned long long u64;
 
-enum { CLOCK_MONOTONIC = 1, NANOSECONDS = 1000000000, WORDS = 1024, RAX = 0, RDX = 2 };
+enum { CLOCK_MONOTONIC = 1, NANOSECONDS = 1000000000, RDTSC_INTERCEPTED = 1 << 14, WORDS = 1024, RAX = 0, RCX = 1, RDX = 2 };
 
 struct timespec {
     long seconds;
@@ -15,23 +15,36 @@ struct timespec {
 
 struct counter {
     u64 *registers;
+    u64 *intercepted;
+    u64 *processor;
     int (*read_clock)(int clock, struct timespec *time);
     u64 offset;
     u64 answered;
 };
 
-/* UC_HOOK_INSN for RDTSC; 1: the instruction is done. */
+/* UC_HOOK_INSN for RDTSC; 1: the instruction is done. The CPU calls it even if it is going to exit. */
 int kev_read_counter(void *uc, struct counter *counter)
 {
     struct timespec now;
     u64 value;
 
     (void)uc;
+    if (*counter->intercepted & RDTSC_INTERCEPTED)
+        return 0;
     counter->read_clock(CLOCK_MONOTONIC, &now);
     value = (u64)now.seconds * NANOSECONDS + (u64)now.nanoseconds + counter->offset;
     counter->registers[RAX] = value & 0xFFFFFFFF;
     counter->registers[RDX] = value >> 32;
     counter->answered++;
+    return 1;
+}
+
+/* The same for RDTSCP. */
+int kev_read_counter_and_processor(void *uc, struct counter *counter)
+{
+    if (!kev_read_counter(uc, counter))
+        return 0;
+    counter->registers[RCX] = *counter->processor & 0xFFFFFFFF;
     return 1;
 }
 

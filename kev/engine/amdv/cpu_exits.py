@@ -190,7 +190,7 @@ class CpuExits(ExitContext):
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
             return 0
         if port in self._port_blocks.lengths and (block := self._find_block(port, size, stores=True)) is not None:
-            return block.store(self.linear, self.answer(IoIn(port, size, block.iterations)))
+            return block.store(self.code, self.answer(IoIn(port, size, block.iterations)))
         reply = self.slice.service(exit := IoIn(port, size))
         return reply if type(reply) is int else self.cannot_wait(exit)
 

@@ -31,6 +31,7 @@ _HOOK_EDGE_GENERATED: Final = 1 << 15
 _INS_IN: Final = 218
 _INS_OUT: Final = 500
 _INS_RDTSC: Final = 608
+_INS_RDTSCP: Final = 609
 _INS_SYSCALL: Final = 699
 _INS_SYSENTER: Final = 700
 
@@ -123,7 +124,7 @@ def _exported(name: str, result: type | None, *parameters: type) -> Callable[...
 
 _ram_address: Final = _exported("qemu_ram_addr_from_host_x86_64", _UINT64, _HANDLE, _POINTER)
 _forget_range: Final = _exported("tb_invalidate_phys_range_x86_64", None, _HANDLE, _UINT64, _UINT64)
-_CAN_FORGET_PAGES: Final = sys.platform == "linux" and _ram_address is not None and _forget_range is not None
+CAN_FORGET_PAGES: Final = sys.platform == "linux" and _ram_address is not None and _forget_range is not None
 """Elsewhere translated code must not be changed but by Unicorn itself, which knows how it is protected."""
 
 _EVERYWHERE: Final = (1, 0)
@@ -267,7 +268,7 @@ class EmulatedCpu:
         Unicorn's own interface takes what the current tables of the guest map; most of its builds export QEMU's. With others,
         every translated instruction is forgotten.
         """
-        if not _CAN_FORGET_PAGES:
+        if not CAN_FORGET_PAGES:
             self.flush_code()
             return
         assert _ram_address is not None
@@ -338,12 +339,17 @@ class EmulatedCpu:
         self._hook(_HOOK_INSN, _SYSTEM_CALL(self._guard(callback)), _INT(_INS_SYSENTER))
 
     def on_rdtsc(self, callback: Callable[..., int]) -> None:
-        """`callback(_, _)` instead of RDTSC and most of RDTSCP, where neither is intercepted, returns 1."""
+        """`callback(_, _)` says whether it has done RDTSC itself: 1, or 0."""
         self._hook(_HOOK_INSN, _RDTSC(self._guard(callback)), _INT(_INS_RDTSC))
 
-    def on_rdtsc_natively(self, function: int, data: int) -> None:
-        """The same, with the function at an address of this process, and its last argument."""
-        self._hook(_HOOK_INSN, function, _INT(_INS_RDTSC), data=data)
+    def on_rdtscp(self, callback: Callable[..., int]) -> None:
+        """The same for RDTSCP."""
+        self._hook(_HOOK_INSN, _RDTSC(self._guard(callback)), _INT(_INS_RDTSCP))
+
+    def on_rdtsc_natively(self, rdtsc: int, rdtscp: int, data: int) -> None:
+        """Both, with functions at addresses of this process, and their last argument."""
+        self._hook(_HOOK_INSN, rdtsc, _INT(_INS_RDTSC), data=data)
+        self._hook(_HOOK_INSN, rdtscp, _INT(_INS_RDTSCP), data=data)
 
     def _hook(
         self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE, data: int | None = None

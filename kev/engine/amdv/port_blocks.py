@@ -14,6 +14,7 @@ from kev.addressing import PAGE_SIZE, page_offset
 from kev.engine.amdv import layout
 from kev.engine.amdv.decode import LONGEST_INSTRUCTION, is_plain_port_string, is_repeated
 from kev.engine.amdv.linear import LinearMemory
+from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import DS, ES, AmdvVcpu
 from kev.host_memory import HostMemory
 from kev.x86 import RFLAGS_TF
@@ -47,10 +48,10 @@ class Block:
         self._go_on()
         return int.from_bytes(self._bytes, "little")
 
-    def store(self, linear: LinearMemory, value: int) -> int:
+    def store(self, code: TranslatedCode, value: int) -> int:
         """Stores what INS gets, and returns what the CPU has to store itself. All iterations but one are done."""
         self._bytes[:] = value.to_bytes(len(self._bytes), "little")
-        linear.stored(self._hpa)
+        code.replaced(self._hpa)
         self._go_on()
         return value & (1 << 8 * self.size) - 1
 
@@ -63,35 +64,42 @@ class Block:
 class PortBlocks:
     """Finds what can be made at once."""
 
-    __slots__ = ("_linear", "_memory", "lengths")
+    __slots__ = ("_linear", "_memory", "_single", "lengths")
 
     def __init__(self, memory: HostMemory, linear: LinearMemory) -> None:
         self._memory: Final = memory
         self._linear: Final = linear
+        self._single: int | None = None
+        """Where the last instruction was that accesses a port once."""
         self.lengths: Mapping[int, Callable[[bool], int]] = {}
         """By port: see `kev.engine.base.Engine.take_port_blocks`."""
 
     def find(self, vcpu: AmdvVcpu, port: int, size: int, *, stores: bool) -> Block | None:
         """At the access that the CPU makes for IN, OUT, INS or OUTS; None if it is the only one. `stores`: it is IN or INS."""
-        words, quads = vcpu.words, vcpu.quads
-        in_64_bit_mode = vcpu.in_64_bit_mode
+        most = self.lengths[port](not stores) // size
+        if most < 2 or not self._may_repeat(vcpu):
+            return None
+        quads, in_64_bit_mode = vcpu.quads, vcpu.in_64_bit_mode
         mask = _MASK64 if in_64_bit_mode else _MASK32
         index = _RDI if stores else _RSI
         offset = quads[index] & mask
-        base = 0 if in_64_bit_mode else vcpu.raw_segment(ES if stores else DS)[1]
-        gva = base + offset & (_MASK64 if in_64_bit_mode else _MASK32)
-        iterations = min(
-            quads[_RCX] & mask,
-            self.lengths[port](not stores) // size,
-            (PAGE_SIZE - page_offset(gva)) // size,
-            (mask + 1 - offset) // size,
-        )
-        if iterations < 2 or words[layout.DF >> 2] != 1 or words[layout.RFLAGS >> 2] & RFLAGS_TF or vcpu.breakpoints_armed:
-            return None
-        code = self._linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)
-        if not is_repeated(code) or not is_plain_port_string(vcpu, code):
-            return None
-        frame = self._linear.frame(vcpu, gva)
+        gva = offset if in_64_bit_mode else vcpu.raw_segment(ES if stores else DS)[1] + offset & _MASK32
+        iterations = min(quads[_RCX] & mask, most, (PAGE_SIZE - page_offset(gva)) // size, (mask + 1 - offset) // size)
+        frame = self._linear.frame(vcpu, gva) if iterations > 1 else None
         if frame is None:
             return None
         return Block(self._memory.view, vcpu, index, mask, frame | page_offset(gva), size, iterations)
+
+    def _may_repeat(self, vcpu: AmdvVcpu) -> bool:
+        """It executes INS or OUTS upwards, and nobody has to be told of every iteration."""
+        words = vcpu.words
+        if words[layout.DF >> 2] != 1 or words[layout.RFLAGS >> 2] & RFLAGS_TF or vcpu.breakpoints_armed:
+            return False
+        address = vcpu.instruction_address
+        if address == self._single:
+            return False
+        code = self._linear.peek(vcpu, address, LONGEST_INSTRUCTION)
+        if is_repeated(code) and is_plain_port_string(vcpu, code):
+            return True
+        self._single = address
+        return False

@@ -16,17 +16,21 @@ from kev.engine.amdv import layout
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu
+from kev.engine.amdv.vmcb import INTR, RDTSC
 from kev.exits import MmioRead, Rdtsc
 
 _MASK32: Final = 0xFFFF_FFFF
 _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 _RAX: Final = layout.GENERAL_REGISTERS >> 3
+_RCX: Final = (layout.GENERAL_REGISTERS >> 3) + 1
 _RDX: Final = (layout.GENERAL_REGISTERS >> 3) + 2
+_INTERCEPT: Final = layout.INTERCEPT >> 3
+_RDTSC_INTERCEPTED: Final = 1 << RDTSC - INTR
 _WORDS: Final = PAGE_SIZE // 4
 _NOTHING: Final = bytes(_WORDS)
 
 # Quadwords of struct counter.
-_REGISTERS, _READ_CLOCK, _OFFSET, _ANSWERED = range(4)
+_REGISTERS, _INTERCEPTED, _PROCESSOR, _READ_CLOCK, _OFFSET, _ANSWERED = range(6)
 # Of struct window.
 _PAGE, _ASK, _LOADS_ANSWERED = range(3)
 
@@ -137,8 +141,10 @@ class Shortcuts:
         self._pages: Final[dict[int, dict[int, KeptPage]]] = {}
         """By vCPU, and by address."""
         self._windows: Final[dict[int, _Window]] = {}
-        self._counter: Final = _Structure(4)
+        self._counter: Final = _Structure(6)
         self._counter.words[_REGISTERS] = cpu.address
+        self._counter.words[_INTERCEPTED] = cpu.address + layout.INTERCEPT
+        self._counter.words[_PROCESSOR] = cpu.address + layout.TSC_AUX
         if native is not None:
             self._counter.words[_READ_CLOCK] = _address(ctypes.CDLL(None).clock_gettime)
 
@@ -220,16 +226,28 @@ class Shortcuts:
         self._hooked = True
         if self._native is None:
             self._uc.on_rdtsc(self._read_counter)
+            self._uc.on_rdtscp(self._read_counter_and_processor)
         else:
-            self._uc.on_rdtsc_natively(_address(self._native.kev_read_counter), self._counter.address)
+            native = self._native
+            functions = _address(native.kev_read_counter), _address(native.kev_read_counter_and_processor)
+            self._uc.on_rdtsc_natively(*functions, self._counter.address)
 
     def _read_counter(self, _uc: int, _data: object) -> int:
         """kev_read_counter in C."""
         words, quads = self._counter.words, self._quads
+        if quads[_INTERCEPT] & _RDTSC_INTERCEPTED:
+            return 0
         value = time.perf_counter_ns() + words[_OFFSET]
         quads[_RAX] = value & _MASK32
         quads[_RDX] = value >> 32 & _MASK32
         words[_ANSWERED] += 1
+        return 1
+
+    def _read_counter_and_processor(self, uc: int, data: object) -> int:
+        """kev_read_counter_and_processor in C."""
+        if not self._read_counter(uc, data):
+            return 0
+        self._quads[_RCX] = self._quads[layout.TSC_AUX >> 3] & _MASK32
         return 1
 
     def map_device(self, address: int, gpa: int, load: Callable[..., int], store: Callable[..., None]) -> None:
