@@ -50,6 +50,9 @@ NATIVE: Final = _find_native()
 """None: Python answers."""
 
 
+_CLOCK_GETTIME: Final = None if NATIVE is None else ctypes.CDLL(None).clock_gettime
+
+
 def _address(of: object) -> int:
     """Of a function, in this process."""
     return ctypes.cast(of, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
@@ -146,7 +149,7 @@ class Shortcuts:
         self._counter.words[_INTERCEPTED] = cpu.address + layout.INTERCEPT
         self._counter.words[_PROCESSOR] = cpu.address + layout.TSC_AUX
         if native is not None:
-            self._counter.words[_READ_CLOCK] = _address(ctypes.CDLL(None).clock_gettime)
+            self._counter.words[_READ_CLOCK] = _address(_CLOCK_GETTIME)
 
     # What may be answered.
 
