@@ -33,7 +33,7 @@ class _Loop(NamedTuple):
     name: str
     body: bytes
     """32-bit code that leaves ECX as it is."""
-    count: int
+    repetitions: int
     limit: float | None = None
     before: bytes = b""
 
@@ -66,10 +66,10 @@ def measure(quick: bool) -> list[Result]:
 
 def _time(loop: _Loop, folder: str, disk: Path) -> float:
     """Microseconds for each repetition."""
-    once = b"\xb9" + struct.pack("<I", loop.count) + b"\x0f\x1f\x00"  # mov ecx, count; nop
+    once = b"\xb9" + struct.pack("<I", loop.repetitions) + b"\x0f\x1f\x00"  # mov ecx, count; nop
     repeated = once + loop.body + bytes((0x49, 0x75, 0x100 - len(loop.body) - 3))  # dec ecx; jnz
     seconds = [_run(folder, disk, loop.before + text) for text in (once, repeated)]
-    return (seconds[1] - seconds[0]) * 1e6 / loop.count
+    return (seconds[1] - seconds[0]) * 1e6 / loop.repetitions
 
 
 def _run(folder: str, disk: Path, text: bytes) -> float:

@@ -186,7 +186,7 @@ class VmBuilder:
     def _connect(self, vm: Vm, abi: GuestAbi) -> None:
         buses = self._buses
         ports = PortController(buses.ports)
-        mmio = self._mmio_controller()
+        mmio = MmioController(buses.mmio, self._violations.stored)
         msrs = MsrController(buses.msrs, self._counters)
         vcpus = len(self._vcpus)
         cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
@@ -205,22 +205,22 @@ class VmBuilder:
         vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, abi.hypercall)
+        self._prepare_shortcuts()
 
-    def _mmio_controller(self) -> MmioController:
-        """In host time, exits that nobody wants to see may be answered by the engine, which has to know the answers."""
-        mmio, stored, engine = self._buses.mmio, self._violations.stored, self._engine
-        clock, counters, apics = self._clock, self._counters, self._controllers.local_apics
+    def _prepare_shortcuts(self) -> None:
+        """Tells the engine what it may answer without asking, in host time."""
+        engine, clock, counters, apics = self._engine, self._clock, self._counters, self._controllers.local_apics
         if isinstance(clock, VirtualClock):
-            return MmioController(mmio, stored)
+            return
         states = [vcpu.state for vcpu in self._vcpus]
 
         def set_counters() -> None:
             for state, offset in zip(states, counters.offsets, strict=True):
                 engine.set_time_stamp_counter(state, clock.offset + offset)
 
-        engine.take_port_blocks(self._buses.ports.block_lengths)
         set_counters()
         clock.moved.subscribe(set_counters)
         counters.moved.subscribe(set_counters)
+        apics.steady_read.subscribe(lambda vcpu, gpa, value: engine.keep_load(states[vcpu], gpa, value))
         apics.steady_changed.subscribe(lambda vcpu: engine.forget_loads(states[vcpu]))
-        return MmioController(mmio, stored, apics.steady, engine.keep_load)
+        engine.take_port_blocks(self._buses.ports.block_lengths)

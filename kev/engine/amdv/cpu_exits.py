@@ -1,6 +1,6 @@
 """What the CPU calls when it cannot go on by itself: an exit is a callback, and going on is returning from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from kev.addressing import Gpa
@@ -42,7 +42,7 @@ _TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 class CpuExits(ExitContext):
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_exit_info_2", "_port_blocks", "_port_trap", "_shortcuts", "_words")
+    __slots__ = ("_cut_short", "_exit_info_2", "_port_blocks", "_port_trap", "_shortcuts", "_words", "block_lengths")
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class CpuExits(ExitContext):
         super().__init__(uc, slice, events, linear, intercepts, code)
         self._shortcuts: Final = shortcuts
         self._port_blocks: Final = port_blocks
+        self.block_lengths: Mapping[int, Callable[[bool], int]] = {}
+        """By port: see `kev.engine.base.Engine.take_port_blocks`."""
         self._exit_info_2: Final = vmcb.exit_info_2
         self._words: Final = state.words
         self._cut_short: tuple[int, EptViolation | None] | None = None
@@ -189,7 +191,7 @@ class CpuExits(ExitContext):
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
             return 0
-        if port in self._port_blocks.lengths and (block := self._find_block(port, size, stores=True)) is not None:
+        if port in self.block_lengths and (block := self._find_block(port, size, stores=True)) is not None:
             return block.store(self.code, self.answer(IoIn(port, size, block.iterations)))
         reply = self.slice.service(exit := IoIn(port, size))
         return reply if type(reply) is int else self.cannot_wait(exit)
@@ -197,14 +199,14 @@ class CpuExits(ExitContext):
     def _find_block(self, port: int, size: int, *, stores: bool) -> Block | None:
         """The iterations of INS or OUTS that can be made in this exit."""
         vcpu = self.slice.vcpu
-        if not self._shortcuts.is_open or vcpu is None:
+        if self._shortcuts.shown is None or vcpu is None:
             return None
-        return self._port_blocks.find(vcpu, port, size, stores=stores)
+        return self._port_blocks.find(vcpu, self.block_lengths[port](not stores), size, stores=stores)
 
     def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
             return
-        if port in self._port_blocks.lengths and (block := self._find_block(port, size, stores=False)) is not None:
+        if port in self.block_lengths and (block := self._find_block(port, size, stores=False)) is not None:
             self.answer(IoOut(port, size, block.load(), block.iterations))
             return
         exit = IoOut(port, size, value & (1 << 8 * size) - 1)

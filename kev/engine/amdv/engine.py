@@ -79,7 +79,6 @@ class AmdvEngine:
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
         self._code = TranslatedCode(host, table, self._linear, self._slice)
         self._linear.stored = self._code.stored
-        self._port_blocks = PortBlocks(memory, self._linear)
         self._exits = CpuExits(
             self._uc,
             self._slice,
@@ -90,7 +89,7 @@ class AmdvEngine:
             vmcb,
             cpu,
             self._shortcuts,
-            self._port_blocks,
+            PortBlocks(memory, self._linear),
         )
 
     def create_vcpu(self, index: int) -> AmdvVcpu:
@@ -122,7 +121,10 @@ class AmdvEngine:
         self._code.settle()
         counted = stops is not None or budget.instructions is not None
         slice.begin(service, counted=counted)
-        self._shortcuts.begin(vcpu.index, counted=counted)
+        if counted:
+            self._shortcuts.close()
+        elif self._shortcuts.shown != vcpu.index:
+            self._shortcuts.open(vcpu.index)
         if budget.stops_at_events:
             slice.stop_at_events(vcpu)
         if stops is not None:
@@ -286,7 +288,7 @@ class AmdvEngine:
         return Hpa(start)
 
     def take_port_blocks(self, lengths: Mapping[int, Callable[[bool], int]]) -> None:
-        self._port_blocks.lengths = lengths
+        self._exits.block_lengths = lengths
 
     def take_shortcuts(self, exits: dict[type, int] | None) -> None:
         self._shortcuts.take(exits)

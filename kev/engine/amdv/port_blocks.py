@@ -7,7 +7,6 @@ finds them. So the CPU goes on behind the last one.
 Counted slices, and guests that step or have breakpoints, take one exit for each iteration.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
 from kev.addressing import PAGE_SIZE, page_offset
@@ -64,19 +63,20 @@ class Block:
 class PortBlocks:
     """Finds what can be made at once."""
 
-    __slots__ = ("_linear", "_memory", "_single", "lengths")
+    __slots__ = ("_linear", "_memory", "_single")
 
     def __init__(self, memory: HostMemory, linear: LinearMemory) -> None:
         self._memory: Final = memory
         self._linear: Final = linear
         self._single: int | None = None
         """Where the last instruction was that accesses a port once."""
-        self.lengths: Mapping[int, Callable[[bool], int]] = {}
-        """By port: see `kev.engine.base.Engine.take_port_blocks`."""
 
-    def find(self, vcpu: AmdvVcpu, port: int, size: int, *, stores: bool) -> Block | None:
-        """At the access that the CPU makes for IN, OUT, INS or OUTS; None if it is the only one. `stores`: it is IN or INS."""
-        most = self.lengths[port](not stores) // size
+    def find(self, vcpu: AmdvVcpu, length: int, size: int, *, stores: bool) -> Block | None:
+        """At the access that the CPU makes for IN, OUT, INS or OUTS; None if it is the only one.
+
+        `length`: the most bytes that the device takes. `stores`: the instruction is IN or INS.
+        """
+        most = length // size
         if most < 2 or not self._may_repeat(vcpu):
             return None
         quads, in_64_bit_mode = vcpu.quads, vcpu.in_64_bit_mode

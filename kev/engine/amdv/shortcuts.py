@@ -98,10 +98,12 @@ class KeptPage:
 class _Window:
     """A device's page, as the CPU finds it."""
 
-    __slots__ = ("page", "structure")
+    __slots__ = ("page", "pages", "structure")
 
     def __init__(self) -> None:
         self.structure: Final = _Structure(3)
+        self.pages: Final[dict[int, KeptPage]] = {}
+        """By vCPU."""
         self.page: KeptPage | None = None
         """That of the vCPU that runs."""
 
@@ -118,14 +120,14 @@ class Shortcuts:
         "_exits",
         "_hooked",
         "_intercepts",
+        "_kept",
         "_native",
         "_offsets",
-        "_pages",
         "_quads",
-        "_shown",
         "_uc",
         "_windows",
-        "is_open",
+        "_words",
+        "shown",
     )
 
     def __init__(self, uc: EmulatedCpu, cpu: CpuMemory, intercepts: Intercepts, native: ctypes.CDLL | None) -> None:
@@ -135,21 +137,22 @@ class Shortcuts:
         self._intercepts: Final = intercepts
         self._native: Final = native
         self._exits: dict[type, int] | None = None
-        self.is_open = False
-        """The slice takes shortcuts."""
-        self._shown: int | None = None
-        """The vCPU whose registers and counter are shown."""
+        self.shown: int | None = None
+        """The vCPU whose slice takes shortcuts; None if the slice takes none."""
         self._hooked = False
         self._offsets: Final[dict[int, int]] = {}
-        self._pages: Final[dict[int, dict[int, KeptPage]]] = {}
-        """By vCPU, and by address."""
+        """By vCPU."""
         self._windows: Final[dict[int, _Window]] = {}
+        """By the guest-physical address of the page."""
+        self._kept: list[_Window] = []
+        """Those of which something has been kept."""
         self._counter: Final = _Structure(6)
-        self._counter.words[_REGISTERS] = cpu.address
-        self._counter.words[_INTERCEPTED] = cpu.address + layout.INTERCEPT
-        self._counter.words[_PROCESSOR] = cpu.address + layout.TSC_AUX
+        words = self._words = self._counter.words
+        words[_REGISTERS] = cpu.address
+        words[_INTERCEPTED] = cpu.address + layout.INTERCEPT
+        words[_PROCESSOR] = cpu.address + layout.TSC_AUX
         if native is not None:
-            self._counter.words[_READ_CLOCK] = _address(_CLOCK_GETTIME)
+            words[_READ_CLOCK] = _address(_CLOCK_GETTIME)
 
     # What may be answered.
 
@@ -157,69 +160,66 @@ class Shortcuts:
         self.count()
         self._exits = exits
         if exits is None:
-            self._close()
+            self.close()
 
     def set_counter(self, vcpu: int, offset: int) -> None:
         self._offsets[vcpu] = offset & _MASK64
-        if vcpu == self._shown:
-            self._show_counter(vcpu)
+        self._hook()
+        if vcpu == self.shown:
+            self._show(vcpu)
 
     def keep_load(self, vcpu: int, gpa: int, value: int) -> None:
-        pages = self._pages.setdefault(vcpu, {})
-        address = gpa & ~PAGE_MASK
-        page = pages.get(address)
+        window = self._windows.get(gpa & ~PAGE_MASK)
+        if window is None:
+            return
+        page = window.pages.get(vcpu)
         if page is None:
-            page = pages[address] = KeptPage()
-            if vcpu == self._shown:
-                self._show_pages(vcpu)
+            page = window.pages[vcpu] = KeptPage()
+            self._kept = [window for window in self._windows.values() if window.pages]
+            if vcpu == self.shown:
+                window.show(page)
         page.keep(gpa & PAGE_MASK, value)
 
     def forget_loads(self, vcpu: int) -> None:
-        for page in self._pages.get(vcpu, {}).values():
-            page.forget()
+        for window in self._kept:
+            page = window.pages.get(vcpu)
+            if page is not None:
+                page.forget()
 
     def count(self) -> None:
         """Counts what has been answered since the last time."""
         exits = self._exits
         if exits is None:
             return
-        counters: list[tuple[type, memoryview, int]] = [(Rdtsc, self._counter.words, _ANSWERED)]
-        counters += [(MmioRead, window.structure.words, _LOADS_ANSWERED) for window in self._windows.values()]
+        counters: list[tuple[type, memoryview, int]] = [(Rdtsc, self._words, _ANSWERED)]
+        counters += [(MmioRead, window.structure.words, _LOADS_ANSWERED) for window in self._kept]
         for kind, words, index in counters:
             exits[kind] = exits.get(kind, 0) + words[index]
             words[index] = 0
 
     # Slices.
 
-    def begin(self, vcpu: int, *, counted: bool) -> None:
-        """The slice that begins is this vCPU's."""
-        if counted or self._exits is None:
-            self._close()
-        elif vcpu != self._shown:
-            self.is_open = True
-            self._shown = vcpu
-            self._show_counter(vcpu)
-            self._show_pages(vcpu)
+    def open(self, vcpu: int) -> None:
+        """The slice that begins is this vCPU's, and is not counted."""
+        if self._exits is not None:
+            self.shown = vcpu
+            self._show(vcpu)
 
-    def _close(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self._shown = None
+    def close(self) -> None:
+        """The slice that begins takes no shortcuts."""
+        if self.shown is not None:
+            self.shown = None
             self._intercepts.watch_counter(True)
-            for window in self._windows.values():
+            for window in self._kept:
                 window.show(None)
 
-    def _show_counter(self, vcpu: int) -> None:
+    def _show(self, vcpu: int) -> None:
         offset = self._offsets.get(vcpu)
         if offset is not None:
-            self._counter.words[_OFFSET] = offset
-            self._hook()
+            self._words[_OFFSET] = offset
         self._intercepts.watch_counter(offset is None)
-
-    def _show_pages(self, vcpu: int) -> None:
-        pages = self._pages.get(vcpu, {})
-        for address, window in self._windows.items():
-            window.show(pages.get(address))
+        for window in self._kept:
+            window.show(window.pages.get(vcpu))
 
     # What the CPU calls.
 
@@ -237,7 +237,7 @@ class Shortcuts:
 
     def _read_counter(self, _uc: int, _data: object) -> int:
         """kev_read_counter in C."""
-        words, quads = self._counter.words, self._quads
+        words, quads = self._words, self._quads
         if quads[_INTERCEPT] & _RDTSC_INTERCEPTED:
             return 0
         value = time.perf_counter_ns() + words[_OFFSET]
@@ -257,8 +257,6 @@ class Shortcuts:
         """`EmulatedCpu.map_device` of one page, whose loads may be kept."""
         window = self._windows[gpa] = _Window()
         words = window.structure.words
-        if self._shown is not None:
-            self._show_pages(self._shown)
 
         def answer_or_load(uc: int, offset: int, size: int, data: object) -> int:
             """kev_load in C."""

@@ -56,7 +56,15 @@ class LocalApics:
     calls when the processor has taken the vector.
     """
 
-    __slots__ = ("_absence_noted", "_apics", "_end_of_interrupt", "_external", "_external_asserted", "steady_changed")
+    __slots__ = (
+        "_absence_noted",
+        "_apics",
+        "_end_of_interrupt",
+        "_external",
+        "_external_asserted",
+        "steady_changed",
+        "steady_read",
+    )
 
     _FIELDS: Final = Fields({"_external_asserted": FLAG, "_absence_noted": FLAG}, apics=listed(PART))
 
@@ -68,8 +76,6 @@ class LocalApics:
     )
     gpa: Final = Gpa(BASE_ADDRESS)
     length: Final = PAGE_SIZE
-    steady: Final = frozenset(Gpa(BASE_ADDRESS + offset) for offset in STEADY)
-    """Registers of the xAPIC that a processor finds unchanged until `steady_changed`."""
 
     def __init__(
         self,
@@ -87,7 +93,9 @@ class LocalApics:
         self._end_of_interrupt = end_of_interrupt
         self._absence_noted = False
         self.steady_changed: Final[Subscribers[[int]]] = Subscribers()
-        """Are told the vCPU whose `steady` registers may be others than before."""
+        """Are told the vCPU of which nothing holds any more that `steady_read` was told."""
+        self.steady_read: Final[Subscribers[[int, Gpa, int]]] = Subscribers()
+        """Are told what a vCPU has found in an xAPIC register of 4 bytes, and finds there until `steady_changed`."""
 
     def reset(self) -> None:
         self._external_asserted = self._absence_noted = False
@@ -261,7 +269,10 @@ class LocalApics:
         if read is None:
             apic.report_error(ApicError.ILLEGAL_REGISTER)
             return 0
-        return read(apic) >> 8 * (offset & 0xF) & _ALL_ONES >> (64 - 8 * size)
+        value = read(apic) >> 8 * (offset & 0xF) & _ALL_ONES >> (64 - 8 * size)
+        if size == 4 and offset in STEADY:
+            self.steady_read(vcpu, Gpa(BASE_ADDRESS + offset), value)
+        return value
 
     def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         """A write. Those that do not write all 4 bytes of a register, which the manual leaves undefined, do nothing."""
