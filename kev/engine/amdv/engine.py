@@ -394,6 +394,7 @@ class AmdvEngine:
             return
         for vcpu in self._vcpus:
             vcpu.set_rflags(vcpu.rflags)
+        self._shortcuts.close()
         self._closed = True
         if self._exits.random_numbers is not None:
             self._exits.random_numbers.close()

@@ -44,9 +44,9 @@ class Intercepts:
         "_paging_changes",
         "_several_vcpus",
         "_vmcb",
-        "_watches_counter",
         "logs_cr3",
         "watches_address_space",
+        "watches_counter",
     )
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
@@ -62,7 +62,8 @@ class Intercepts:
         self.watches_address_space = False
         """Writes to CR0 and CR3 exit because what is watched may lie elsewhere then."""
         self._paging_changes = False
-        self._watches_counter = True
+        self.watches_counter = True
+        """RDTSC and RDTSCP exit."""
         self._write()
 
     def follow(self, vcpu: AmdvVcpu) -> bool:
@@ -97,8 +98,8 @@ class Intercepts:
 
     def watch_counter(self, enabled: bool) -> None:
         """RDTSC and RDTSCP exit from now on, or not."""
-        if enabled != self._watches_counter:
-            self._watches_counter = enabled
+        if enabled != self.watches_counter:
+            self.watches_counter = enabled
             self._write()
 
     def watch_address_space(self, enabled: bool) -> None:
@@ -119,7 +120,7 @@ class Intercepts:
             self.logs_cr3,
             self.watches_address_space,
             self._paging_changes,
-            self._watches_counter,
+            self.watches_counter,
         )
         bits = self._bits.get((self._modes, wishes))
         if bits is None:
@@ -135,7 +136,7 @@ class Intercepts:
             codes |= vmcb.DEBUG_REGISTER_WRITES
         if self._several_vcpus:
             codes |= {vmcb.PAUSE}
-        if self._watches_counter or forbidden & CR4_TSD:
+        if self.watches_counter or forbidden & CR4_TSD:
             codes |= {vmcb.RDTSC}
         if forbidden & CR4_UMIP:
             codes |= vmcb.FORBIDDEN_BY_UMIP

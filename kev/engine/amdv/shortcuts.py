@@ -166,9 +166,10 @@ class Shortcuts:
         self._offsets[vcpu] = offset & _MASK64
         self._hook()
         if vcpu == self.shown:
-            self._show(vcpu)
+            self.open(vcpu)
 
     def keep_load(self, vcpu: int, gpa: int, value: int) -> None:
+        """Nothing, unless the page at `gpa` is a window."""
         window = self._windows.get(gpa & ~PAGE_MASK)
         if window is None:
             return
@@ -201,9 +202,16 @@ class Shortcuts:
 
     def open(self, vcpu: int) -> None:
         """The slice that begins is this vCPU's, and is not counted."""
-        if self._exits is not None:
-            self.shown = vcpu
-            self._show(vcpu)
+        if self._exits is None:
+            return
+        self.shown = vcpu
+        offset = self._offsets.get(vcpu)
+        if offset is not None:
+            self._words[_OFFSET] = offset
+        if self._intercepts.watches_counter is not (offset is None):
+            self._intercepts.watch_counter(offset is None)
+        for window in self._kept:
+            window.show(window.pages.get(vcpu))
 
     def close(self) -> None:
         """The slice that begins takes no shortcuts."""
@@ -212,14 +220,6 @@ class Shortcuts:
             self._intercepts.watch_counter(True)
             for window in self._kept:
                 window.show(None)
-
-    def _show(self, vcpu: int) -> None:
-        offset = self._offsets.get(vcpu)
-        if offset is not None:
-            self._words[_OFFSET] = offset
-        self._intercepts.watch_counter(offset is None)
-        for window in self._kept:
-            window.show(window.pages.get(vcpu))
 
     # What the CPU calls.
 
