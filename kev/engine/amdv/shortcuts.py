@@ -34,6 +34,9 @@ _REGISTERS, _INTERCEPTED, _PROCESSOR, _READ_CLOCK, _OFFSET, _ANSWERED = range(6)
 # Of struct window.
 _PAGE, _ASK, _LOADS_ANSWERED = range(3)
 
+_VERSION: Final = 1
+"""What `kev_shortcuts_version` says of a library that was built from the source as it is now."""
+
 
 def _find_native() -> ctypes.CDLL | None:
     """The library of `native/shortcuts.c`, if there is one for this host."""
@@ -41,8 +44,9 @@ def _find_native() -> ctypes.CDLL | None:
         return None
     folder = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     try:
-        return ctypes.CDLL(os.path.join(folder, "data", f"shortcuts-{os.uname().machine}.so"))
-    except OSError:
+        library = ctypes.CDLL(os.path.join(folder, "data", f"shortcuts-{os.uname().machine}.so"))
+        return library if library.kev_shortcuts_version() == _VERSION else None
+    except (OSError, AttributeError):
         return None
 
 
