@@ -43,23 +43,19 @@ class EptViolation(NamedTuple):
 
 
 class IoIn(NamedTuple):
-    """IN, or iterations of INS. Reply: the value, `size` bytes of it for each, the first one's lowest."""
+    """IN, or one iteration of INS, or more: see `Engine.find_iterations`. Reply: the value, `size` bytes of it."""
 
     port: int
     size: int
     """1, 2 or 4 bytes."""
-    iterations: int = 1
-    """More than one only where the engine was told that this may be: `Engine.take_port_blocks`."""
 
 
 class IoOut(NamedTuple):
-    """OUT, or iterations of OUTS."""
+    """OUT, or one iteration of OUTS, or more."""
 
     port: int
     size: int
     value: int
-    iterations: int = 1
-    """As for `IoIn`."""
 
 
 class MmioRead(NamedTuple):

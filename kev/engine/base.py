@@ -4,7 +4,7 @@ An engine executes guest code in slices. A slice ends with an exit; most exits a
 function, without leaving the CPU, and the guest goes on.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from kev.addressing import Gpa, Hpa
@@ -160,6 +160,20 @@ the last.
 """
 
 
+class Iterations(Protocol):
+    """Iterations of INS or OUTS that are made in one exit, the first of which is the exit's own."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of all."""
+
+    def load(self) -> int:
+        """All that OUTS sends, the first iteration's bytes lowest. They are done, when the exit is."""
+
+    def store(self, value: int) -> int:
+        """Stores all that INS gets, and returns the exit's reply."""
+
+
 class Engine(Protocol[State]):
     """One emulated machine: any number of vCPUs over one guest-physical memory."""
 
@@ -201,10 +215,11 @@ class Engine(Protocol[State]):
     def forget_loads(self, vcpu: State) -> None:
         """What `keep_load` has said of this vCPU no longer holds."""
 
-    def take_port_blocks(self, lengths: Mapping[int, Callable[[bool], int]]) -> None:
-        """While shortcuts are taken, many iterations of INS or OUTS at these ports may be one exit.
+    def find_iterations(self, port: int, size: int, length: int, *, stores: bool) -> Iterations | None:
+        """Called from `service` for an `IoIn`, or, if not `stores`, an `IoOut`: the iterations of INS or OUTS that begin with it.
 
-        A port's function says how many bytes may be read at once now, or, if it is given True, be written.
+        They have `length` bytes together at most. None if the instruction is another one or accesses `port` otherwise, if it has
+        one iteration left, or if shortcuts are not taken.
         """
 
     def shorten(self, budget: Budget) -> None:

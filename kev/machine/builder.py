@@ -223,4 +223,4 @@ class VmBuilder:
         counters.moved.subscribe(set_counters)
         apics.steady_read.subscribe(lambda vcpu, gpa, value: engine.keep_load(states[vcpu], gpa, value))
         apics.steady_changed.subscribe(lambda vcpu: engine.forget_loads(states[vcpu]))
-        engine.take_port_blocks(self._buses.ports.block_lengths)
+        self._buses.ports.find_iterations = engine.find_iterations

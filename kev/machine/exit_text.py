@@ -27,9 +27,9 @@ def describe_exit(exit: Exit, rax: int) -> str:
         case EptViolation(gpa, access, present):
             wanted = (Access(access).name or "").lower()
             return f"{name} gpa {gpa:#x} {wanted}{' present' if present else ''}"
-        case IoIn(port, size, _):
+        case IoIn(port, size):
             return f"{name} port {port:#x} size {size}"
-        case IoOut(port, size, value, _):
+        case IoOut(port, size, value):
             return f"{name} port {port:#x} size {size} value {value:#x}"
         case MmioRead(gpa, size):
             return f"{name} gpa {gpa:#x} size {size}"

@@ -63,12 +63,7 @@ _UNFINISHED: Final = {kind.__name__: kind for kind in (IoIn, IoOut, MmioRead, Mm
 
 
 def _save_exit(exit: Exit) -> Plain:
-    return [type(exit).__name__, *(exit[: _length(type(exit))] if isinstance(exit, tuple) else ())]
-
-
-def _length(kind: type) -> int:
-    """How many fields are saved: the others have their defaults in exits that have to wait."""
-    return len(getattr(kind, "_fields", ())) - len(getattr(kind, "_field_defaults", ()))
+    return [type(exit).__name__, *(exit if isinstance(exit, tuple) else ())]
 
 
 def _load_exit(saved: list[Plain]) -> Exit:
@@ -79,7 +74,8 @@ def _load_exit(saved: list[Plain]) -> Exit:
 def _is_exit(saved: object) -> bool:
     if type(saved) is not list or not saved or type(saved[0]) is not str or saved[0] not in _UNFINISHED:
         return False
-    return len(saved) == 1 + _length(_UNFINISHED[saved[0]]) and all(value is None or _U64.accepts(value) for value in saved[1:])
+    fields = getattr(_UNFINISHED[saved[0]], "_fields", ())
+    return len(saved) == 1 + len(fields) and all(value is None or _U64.accepts(value) for value in saved[1:])
 
 
 _EXIT: Final = Kind("the name of an exit and its values, in a list", _is_exit, _save_exit, _load_exit)

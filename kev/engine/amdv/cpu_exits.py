@@ -1,6 +1,6 @@
 """What the CPU calls when it cannot go on by itself: an exit is a callback, and going on is returning from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from kev.addressing import Gpa
@@ -14,10 +14,8 @@ from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
-from kev.engine.amdv.port_blocks import Block, PortBlocks
 from kev.engine.amdv.port_permission import may_access_port
 from kev.engine.amdv.port_trap import PortTrap
-from kev.engine.amdv.shortcuts import Shortcuts
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
@@ -42,7 +40,7 @@ _TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 class CpuExits(ExitContext):
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_exit_info_2", "_port_blocks", "_port_trap", "_shortcuts", "_words", "block_lengths")
+    __slots__ = ("_cut_short", "_exit_info_2", "_port_trap", "_words")
 
     def __init__(
         self,
@@ -54,14 +52,8 @@ class CpuExits(ExitContext):
         code: TranslatedCode,
         vmcb: Vmcb,
         state: CpuMemory,
-        shortcuts: Shortcuts,
-        port_blocks: PortBlocks,
     ) -> None:
         super().__init__(uc, slice, events, linear, intercepts, code)
-        self._shortcuts: Final = shortcuts
-        self._port_blocks: Final = port_blocks
-        self.block_lengths: Mapping[int, Callable[[bool], int]] = {}
-        """By port: see `kev.engine.base.Engine.take_port_blocks`."""
         self._exit_info_2: Final = vmcb.exit_info_2
         self._words: Final = state.words
         self._cut_short: tuple[int, EptViolation | None] | None = None
@@ -191,23 +183,11 @@ class CpuExits(ExitContext):
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
             return 0
-        if port in self.block_lengths and (block := self._find_block(port, size, stores=True)) is not None:
-            return block.store(self.code, self.answer(IoIn(port, size, block.iterations)))
         reply = self.slice.service(exit := IoIn(port, size))
         return reply if type(reply) is int else self.cannot_wait(exit)
 
-    def _find_block(self, port: int, size: int, *, stores: bool) -> Block | None:
-        """The iterations of INS or OUTS that can be made in this exit."""
-        vcpu = self.slice.vcpu
-        if self._shortcuts.shown is None or vcpu is None:
-            return None
-        return self._port_blocks.find(vcpu, self.block_lengths[port](not stores), size, stores=stores)
-
     def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
-            return
-        if port in self.block_lengths and (block := self._find_block(port, size, stores=False)) is not None:
-            self.answer(IoOut(port, size, block.load(), block.iterations))
             return
         exit = IoOut(port, size, value & (1 << 8 * size) - 1)
         if type(self.slice.service(exit)) is not int:

@@ -133,16 +133,26 @@ def is_repeated(code: bytes) -> bool:
     return byte in _STRING_INSTRUCTIONS and bool(_REPEAT.intersection(prefixes))
 
 
-def is_plain_port_string(vcpu: AmdvVcpu, code: bytes) -> bool:
-    """Whether `code` is INS or OUTS with addresses of the mode's own size, but not of 16 bits, in the usual segment."""
+def repeated_port_string(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int] | None:
+    """If `code` is INS or OUTS with REP, which of the two (0x6C or 0x6E) and its operand size.
+
+    None for others, and for those with addresses of 16 bits or not of the mode's own size, or in another segment than usual.
+    """
     try:
         prefixes, byte = _prefixes(stream := _Bytes(code))
         if vcpu.in_64_bit_mode and byte & 0xF0 == _REX:
             byte = stream.take()
     except UndecodableInstruction:
-        return False
+        return None
     wide = vcpu.in_64_bit_mode or bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
-    return byte in _PORT_STRINGS and wide and _REPEAT.union({_OPERAND_SIZE}).issuperset(prefixes)
+    if (
+        byte not in _PORT_STRINGS
+        or not wide
+        or not _REPEAT.union({_OPERAND_SIZE}).issuperset(prefixes)
+        or _REPEAT.isdisjoint(prefixes)
+    ):
+        return None
+    return byte & ~1, _size(4, _OPERAND_SIZE in prefixes) if byte & 1 else 1
 
 
 def _prefixes(stream: _Bytes) -> tuple[list[int], int]:

@@ -5,7 +5,7 @@ atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit i
 """
 
 import ctypes
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from kev import x86
@@ -20,7 +20,7 @@ from kev.engine.amdv.instructions import finish
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
-from kev.engine.amdv.port_blocks import PortBlocks
+from kev.engine.amdv.port_blocks import Block, PortBlocks
 from kev.engine.amdv.shortcuts import NATIVE, Shortcuts
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.translated_code import TranslatedCode
@@ -79,18 +79,8 @@ class AmdvEngine:
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
         self._code = TranslatedCode(host, table, self._linear, self._slice)
         self._linear.stored = self._code.stored
-        self._exits = CpuExits(
-            self._uc,
-            self._slice,
-            self._events,
-            self._linear,
-            self._intercepts,
-            self._code,
-            vmcb,
-            cpu,
-            self._shortcuts,
-            PortBlocks(memory, self._linear),
-        )
+        self._port_blocks = PortBlocks(memory, self._linear, self._code)
+        self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb, cpu)
 
     def create_vcpu(self, index: int) -> AmdvVcpu:
         vcpu = AmdvVcpu(index, Context(self._uc), self)
@@ -287,8 +277,11 @@ class AmdvEngine:
             self._uc.map_device(start, length, load, store)
         return Hpa(start)
 
-    def take_port_blocks(self, lengths: Mapping[int, Callable[[bool], int]]) -> None:
-        self._exits.block_lengths = lengths
+    def find_iterations(self, port: int, size: int, length: int, *, stores: bool) -> Block | None:
+        vcpu = self._slice.vcpu
+        if self._shortcuts.shown is None or vcpu is None:
+            return None
+        return self._port_blocks.find(vcpu, port, size, length, stores=stores)
 
     def take_shortcuts(self, exits: dict[type, int] | None) -> None:
         self._shortcuts.take(exits)
