@@ -131,8 +131,7 @@ class Vm:
         self.screen: Final = TextScreen(pager)
         self.framebuffer: Framebuffer | None = None
         """What the guest draws into, if it wanted that."""
-        self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
-        """How often each kind of exit was taken."""
+        self._exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         self.ending: Ending | None = None
         self.culprit: int | None = None
         """The vCPU that did what ended the run; None if none did."""
@@ -169,11 +168,12 @@ class Vm:
         self._forget_interrupts: Callable[[], None]
         timers.earlier.subscribe(self._shorten_slice)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
+        self._take_shortcuts()
 
     def handle(self, kind: type, controller: Controller) -> None:
         """Makes `controller` finish every exit of this kind."""
         self._controllers[kind] = controller
-        self.exits.setdefault(kind, 0)
+        self._exits.setdefault(kind, 0)
 
     def controller(self, kind: type) -> Controller:
         """What finishes the exits of this kind."""
@@ -184,6 +184,7 @@ class Vm:
         if not self._observers:
             self._forget_interrupts = self.interrupts.taken.subscribe(self._note_interrupt)
         self._observers.append(observer)
+        self._take_shortcuts()
 
     def charge(self, costs: Mapping[type, int]) -> None:
         """In virtual time, every exit of these kinds takes so many nanoseconds from now on, besides those of its instruction."""
@@ -194,6 +195,17 @@ class Vm:
         if self._observers:
             self._observers.clear()
             self._forget_interrupts()
+            self._take_shortcuts()
+
+    def _take_shortcuts(self) -> None:
+        """Exits that nobody wants to see need not be told, but in virtual time, where all have to be the same always."""
+        self.engine.take_shortcuts(None if self._observers or self._virtual is not None else self._exits)
+
+    @property
+    def exits(self) -> dict[type, int]:
+        """How often each kind of exit was taken."""
+        self.engine.count_shortcuts()
+        return self._exits
 
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
@@ -226,7 +238,7 @@ class Vm:
     def go_on_from(self, figures: Figures) -> None:
         """The run is what it was then, and nobody wants it to stop."""
         exits, self.page_waits, self.first_instruction, self.console.first_output, self.ending, self.culprit, self.ended = figures
-        self.exits.update(dict.fromkeys(self.exits, 0) | exits)
+        self.exits.update(dict.fromkeys(self._exits, 0) | exits)
         self.stop_at = None
         self._stops_soon = False
 
@@ -356,14 +368,14 @@ class Vm:
         for observer in self._observers:
             observer.slice_ended(vcpu, exit)
         if isinstance(exit, Hlt):
-            self.exits[Hlt] += 1
+            self._exits[Hlt] += 1
             if self._virtual is not None:
                 self._virtual.advance(self._costs.get(Hlt, 0))
             self._halt(vcpu)
         elif isinstance(exit, PreemptionTimer):
-            self.exits[PreemptionTimer] += 1
+            self._exits[PreemptionTimer] += 1
         elif isinstance(exit, TripleFault):
-            self.exits[TripleFault] += 1
+            self._exits[TripleFault] += 1
             self._die(vcpu, _describe_triple_fault(vcpu.state, exit))
         return exit
 
@@ -419,7 +431,7 @@ class Vm:
 
     def _service_of(self, vcpu: Vcpu) -> Service:
         index, state = vcpu.index, vcpu.state
-        controllers, exits, observers = self._controllers, self.exits, self._observers
+        controllers, exits, observers = self._controllers, self._exits, self._observers
         interrupts, offered = self.interrupts, self.interrupts.offered
         costs = self._costs
 

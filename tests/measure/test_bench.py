@@ -65,6 +65,12 @@ def test_every_exit_and_event_with_a_target_is_measured(tmp_path: Path) -> None:
     assert sorted(limit for name, limit in results.items() if name not in in_place) == [12, 20, 20]
 
 
+def test_shortcuts_are_measured_beside_exits(tmp_path: Path) -> None:
+    results = measured(tmp_path, "shortcuts")
+    assert sorted(targets(results).values()) == [0.1, 0.5, 30]
+    assert results["xAPIC load: the current count, which is an exit"]["median"] > 0
+
+
 def test_imports_are_measured_beside_the_first_output(tmp_path: Path) -> None:
     results = measured(tmp_path, "imports")
     assert targets(results) == {"imports of kev --version": 60}
