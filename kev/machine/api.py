@@ -7,9 +7,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
-from kev.dev.storage.drive import Drive, DriveKind
+from kev.dev.storage.drive import Drive
 from kev.engine.factory import engine_named
-from kev.fs.disk import Disk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image_or_url, open_root_file_system
@@ -60,8 +59,9 @@ def launch(
     like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
-    - `modules`: files, or pairs of a file and its text. `disks`: files, or pairs of a file and "svirtb", "virtio", "virtio-pci" or
-      "ide": at most one of each, but several of "virtio-pci" and two of "ide". A text is read as on the command line.
+    - `modules`: files, or pairs of a file and its text. `disks`: files, or tuples of a file, then "svirtb", "virtio", "virtio-pci"
+      or "ide" (at most one of each, but several of "virtio-pci" and two of "ide"), then perhaps "ro" for a disk that cannot be
+      written, or "overlay" for one whose file stays as it is. A text is read as on the command line.
     - `paging`: which pages are loaded besides those that are touched: "lazy", "eager", "around=16", "record=FILE", "prefetch=FILE",
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
@@ -163,7 +163,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
                 vcpus=spec.vcpus,
                 lenient_msr=bool(spec.lenient_msr),
                 strict_ports=bool(spec.strict_ports),
-                drives=tuple(map(files.enter_context, map(_drive, spec.disks))) or drives_of(guest),
+                drives=_drives(spec.disks, files) or drives_of(guest),
             ),
             boot=BootOptions(
                 command_line=spec.command_line or "",
@@ -201,16 +201,12 @@ def _new_timeline() -> "Timeline":
     return Timeline()
 
 
-@contextmanager
-def _drive(disk: DiskFile) -> Iterator[Drive]:
-    name = disk.path
-    with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(open(name, "r+b"))
-        except OSError as error:
-            raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        kind = DriveKind(disk.device)
-        yield Drive(Disk(opened, name, any_size=kind is DriveKind.SVIRTB), kind)
+def _drives(disks: Sequence[DiskFile], files: ExitStack) -> tuple[Drive, ...]:
+    if not disks:
+        return ()
+    from kev.machine.disk_files import open_drive
+
+    return tuple(files.enter_context(open_drive(disk)) for disk in disks)
 
 
 @contextmanager

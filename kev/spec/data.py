@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kev.spec.errors import SpecError
+from kev.spec.files import DISK_ACCESSES, DiskFile, ModuleFile
 from kev.spec.sizes import size_text
 
 _BARE_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
@@ -18,7 +19,15 @@ def to_data(fields: Mapping[str, Any]) -> dict[str, Any]:
         data["memory"] = size_text(data["memory"])
     for name in ("modules", "disks"):
         if name in data:
-            data[name] = [file._asdict() for file in data[name]]
+            data[name] = [_file_data(file) for file in data[name]]
+    return data
+
+
+def _file_data(file: ModuleFile | DiskFile) -> dict[str, str]:
+    """The access to a disk is left out where it is as it always was."""
+    data: dict[str, str] = file._asdict()
+    if data.get("access") == DISK_ACCESSES[0]:
+        del data["access"]
     return data
 
 

@@ -72,8 +72,9 @@ FIELDS: Final = (
         help='A boot module, with its command line; a name with spaces in it stands in double quotes: \'"my file" TEXT\'.',
     ),
     Field(
-        "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}]", arity=Arity.MANY,
-        help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several.  [default: svirtb]",
+        "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}][,ro|overlay]", arity=Arity.MANY,
+        help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several. With ro it cannot be written; "
+        "with overlay, what is written lies in memory and the file stays as it is.  [default: svirtb]",
     ),
     Field(
         "paging", values.paging, ("--paging",), metavar="POLICY",

@@ -4,14 +4,15 @@ from hypothesis import strategies as st
 
 from kev.abi.selection import ABIS
 from kev.boot.protocols import PROTOCOLS
-from kev.spec.files import DISK_DEVICES, DiskFile, ModuleFile
+from kev.spec.files import DISK_ACCESSES, DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.machine_spec import MachineSpec
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 """What Unicode has, without a zero byte."""
-PATHS = st.one_of(st.sampled_from(["kernel", "a b", '"', '"a" b', "\\", "a\\ b", "-x", "x,foo", "a,ide", ","]), TEXTS.filter(bool))
+NAMES = ["kernel", "a b", '"', '"a" b', "\\", "a\\ b", "-x", "x,foo", "a,ide", ",", "a,ro", ",overlay"]
+PATHS = st.one_of(st.sampled_from(NAMES), TEXTS.filter(bool))
 MODULES = st.builds(ModuleFile, PATHS, TEXTS)
-DISKS = st.builds(DiskFile, PATHS, st.sampled_from(DISK_DEVICES))
+DISKS = st.builds(DiskFile, PATHS, st.sampled_from(DISK_DEVICES), st.sampled_from(DISK_ACCESSES))
 PAGING = st.one_of(
     st.sampled_from(["lazy", "eager"]),
     st.integers(1, 512).map("around={}".format),
