@@ -86,9 +86,10 @@ def compare(old: Path, new: Path, everything: bool) -> None:
     A difference counts if the 95 % intervals of the medians have nothing in common.
     """
     from kev.measure.compare import changes, only_in
+    from kev.measure.result import BenchResult
     from kev.measure.table import change_text
 
-    before, after = _read(old), _read(new)
+    before, after = BenchResult.read(str(old)), BenchResult.read(str(new))
     found = list(changes(before, after))
     significant = [change for change in found if change.significant]
     for change in found if everything else significant:
@@ -113,13 +114,3 @@ def _measure(options: Any, rounds: int) -> "BenchResult":
             values = run_rounds(cases, rounds, lambda done: bar.update(done - bar.pos))
         peers = {case.parameters["what"]: version_of(case.command) for case in cases if case.parameters.get("what") == "QEMU"}
         return BenchResult.of(cases, values, rounds, peers)
-
-
-def _read(file: Path) -> "BenchResult":
-    from kev.measure.errors import BenchError
-    from kev.measure.result import BenchResult
-
-    try:
-        return BenchResult.from_json(file.read_bytes(), str(file))
-    except OSError as error:
-        raise BenchError(f"{file}: cannot be read: {error.strerror}") from error

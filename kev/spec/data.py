@@ -8,6 +8,7 @@ from typing import Any, Final
 from kev.spec.errors import SpecError
 from kev.spec.files import DISK_ACCESSES, DiskFile, ModuleFile
 from kev.spec.sizes import size_text
+from kev.user_json import parse_user_json, record
 
 _BARE_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
@@ -37,11 +38,8 @@ def to_json(fields: Mapping[str, Any]) -> str:
 
 def from_json(text: str | bytes, name: str) -> dict[str, Any]:
     """The names and values in `text`. SpecError, naming `name`, if there are none."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"{name}: is not JSON: {error}") from None
-    return _names_and_values(data, name)
+    data: dict[str, Any] = parse_user_json(text, name, SpecError, "the description of a machine", record({}))
+    return data
 
 
 def to_toml(fields: Mapping[str, Any]) -> str:

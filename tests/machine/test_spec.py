@@ -202,10 +202,10 @@ def test_a_value_that_cannot_be_is_refused_in_one_line_with_its_name_and_the_lim
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "body: is not JSON: "),
-        ("[" * 200_000, "body: is not JSON: "),
-        (b"\xff\xfe\xff", "body: is not JSON: "),
-        ("[1]", "body: a machine is described by names and values, not by list"),
+        ("{", "body: not the description of a machine: "),
+        ("[" * 200_000, "body: not the description of a machine: "),
+        (b"\xff\xfe\xff", "body: not the description of a machine: "),
+        ("[1]", "body: not the description of a machine: it is a list of 1: it must be an object"),
         ('{"memroy": "1G"}', "body: memroy: a machine's description has no such field; is it 'memory'?"),
         ('{"vcpus": "many"}', "body: vcpus: 'many': it must be a whole number"),
     ],
