@@ -58,18 +58,25 @@ def parse(data: str | bytes) -> Any:
     return parse_user_json(data, "file", KevError, "one", SHAPE)
 
 
+def refusal(data: str) -> str | None:
+    """What is said of data that is refused."""
+    try:
+        parse(data)
+    except KevError as error:
+        return str(error)
+    return None
+
+
 def test_what_has_the_shape_is_read_whatever_else_is_in_it() -> None:
-    for more in ({}, {"names": ["x"]}, {"ratio": None}, {"other": [[[{}]]]}):
+    others: list[dict[str, Any]] = [{}, {"names": ["x"]}, {"ratio": None}, {"other": [[[{}]]]}]
+    for more in others:
         assert parse(json.dumps(GOOD | more)) == GOOD | more
 
 
 @given(st.sampled_from(sorted(GOOD)), VALUES)
 def test_any_other_value_is_refused_in_a_line_that_says_where(name: str, value: Any) -> None:
-    try:
-        parse(json.dumps(GOOD | {name: value}))
-    except KevError as error:
-        assert str(error).startswith("file: not one: ")
-        assert "\n" not in str(error)
+    message = refusal(json.dumps(GOOD | {name: value}))
+    assert message is None or (message.startswith("file: not one: ") and message.isprintable())
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class _CoreDump:
 def _print(spec: MachineSpec) -> int:
     from kev.guests.spec_files import resolved
 
-    sys.stdout.write(resolved(spec).to_toml())
+    StandardOutput().write(resolved(spec).to_toml().encode())
     return 0
 
 
@@ -101,6 +101,10 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
     else:
         launch = _debugged(given["gdb"], wait=bool(given["wait"]))
     output = StandardOutput()
+
+    def begin(machine: "Machine") -> None:
+        output.is_over = lambda: machine.ending is not None or machine.time_left == 0
+
     report = launch(
         spec,
         paging=_shown_loading(spec),
@@ -110,6 +114,7 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
         trace_exits=_write_line if given["trace_exits"] else None,
         input_descriptor=_standard_input(),
         interrupt_ends=True,
+        at_start=begin,
         at_end=dump,
     )
     if report.first_output_ms is None and report.screen:
@@ -117,6 +122,8 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
         output.write(f"{report.screen}\n".encode())
     if output.error is not None:
         raise output.error
+    if output.dropped:
+        _write_line(f"kev: {output.dropped:,} bytes of the guest's output were not read, and are lost")
     return report
 
 

@@ -49,6 +49,7 @@ def launch(
     trace_exits: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
+    at_start: "Callable[[Machine], object] | None" = None,
     at_end: "Callable[[Machine], object] | None" = None,
     **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
@@ -71,7 +72,8 @@ def launch(
     `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
     ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
     from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
-    is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
+    is closed. `at_start` is given the machine before its first instruction. `at_end` is given it when the run has ended, before it
+    is closed: the last chance to look into it.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -91,6 +93,8 @@ def launch(
             from kev.machine.event_log import ExitTrace
 
             machine.observe(ExitTrace(trace_exits))
+        if at_start is not None:
+            at_start(machine)
         return run(
             machine,
             timeout=wanted.spec.timeout,

@@ -1,10 +1,8 @@
-"""Drives a machine in trio, with what belongs to a run: signals, a time limit, input, and the paging policy beside it."""
-
-from collections.abc import Sequence
+"""Drives a machine in trio, with what belongs to a run: a time limit, input, and the paging policy beside it."""
 
 import trio
 
-from kev.machine.beside import forward_input, watch_for_signals, watch_for_timeout
+from kev.machine.beside import forward_input, watch_for_timeout
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
@@ -18,16 +16,16 @@ async def drive(
     scheduler: Scheduler | None = None,
     timeout: float | None = None,
     input_descriptor: int | None = None,
-    signals: Sequence[int] = (),
+    job_control: bool = False,
     policy_has_run: bool = False,
     paused: bool = False,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
-    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1. `signals` end the run; there can
-    be some in the main thread only. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be
-    resumed first. Started when the machine can be talked to.
+    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1; `job_control`: this is the main
+    thread, which gets the signals of the terminal. `policy_has_run`: what the paging policy does before a run is done. `paused`: it
+    waits to be resumed first. Started when the machine can be talked to.
     """
     if scheduler is None:
         scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
@@ -35,13 +33,12 @@ async def drive(
     try:
         with ungrouped():
             async with trio.open_nursery() as beside:
-                if signals:
-                    beside.start_soon(watch_for_signals, machine.end, signals)
                 if timeout is not None:
-                    beside.start_soon(watch_for_timeout, machine.end, timeout)
+                    beside.start_soon(watch_for_timeout, machine.end, timeout, machine.time_left)
                 if input_descriptor is not None:
-                    beside.start_soon(_forward_input, machine, runtime, input_descriptor, bool(signals))
+                    beside.start_soon(_forward_input, machine, runtime, input_descriptor, job_control)
                 machine.cancel = beside.cancel_scope.cancel
+                machine.token = trio.lowlevel.current_trio_token()
                 if paused:
                     runtime.pause()
                 task_status.started()
@@ -51,7 +48,7 @@ async def drive(
                 await runtime.run()
                 beside.cancel_scope.cancel()
     finally:
-        machine.runtime = machine.cancel = None
+        machine.runtime = machine.cancel = machine.token = None
         if machine.vm.ending is None:
             machine.vm.end(Ending.stopped())
         machine.note_end()

@@ -120,9 +120,11 @@ def run(
     as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
     """
     try:
+        if timeout is not None:
+            machine.set_time_limit(timeout)
         signals = signals_that_end(interrupt_ends)
         with _signals_end(machine, signals):
-            _run(machine, timeout, input_descriptor, signals)
+            _run(machine, timeout, input_descriptor, bool(signals))
         machine.note_end()
         if at_end is not None:
             at_end(machine)
@@ -141,7 +143,7 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
     return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupt_ends else (signal.SIGINT,)
 
 
-def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, signals: Sequence[int]) -> None:
+def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, job_control: bool) -> None:
     vm = machine.vm
     started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
     scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
@@ -164,7 +166,7 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
             scheduler=scheduler,
             timeout=timeout,
             input_descriptor=input_descriptor,
-            signals=signals,
+            job_control=job_control,
             policy_has_run=started,
         )
     )
@@ -188,8 +190,8 @@ def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
 
 @contextmanager
 def _signals_end(machine: Machine, signals: Sequence[int]) -> Iterator[None]:
-    """Makes signals end the run, also while there is no runtime yet to see them."""
-    before = {number: signal.signal(number, lambda number, _: machine.vm.end(Ending.by_signal(number))) for number in signals}
+    """Makes signals end the run, also where no runtime sees them: before it is there, and while a callback of the machine waits."""
+    before = {number: signal.signal(number, lambda number, _: machine.end_soon(Ending.by_signal(number))) for number in signals}
     try:
         yield
     finally:

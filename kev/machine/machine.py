@@ -77,6 +77,9 @@ class Machine:
         """While it runs in trio."""
         self.cancel: Callable[[], None] | None = None
         """Makes whoever drives it stop waiting."""
+        self.token: Any = None
+        """Of the trio program that drives it."""
+        self._deadline: float | None = None
         self.times: Final = times
         self._timeline: Final = timeline
         self._ended: float | None = None
@@ -128,6 +131,25 @@ class Machine:
         self.vm.end(ending)
         if self.cancel is not None:
             self.cancel()
+
+    def end_soon(self, ending: Ending) -> None:
+        """`end` from a signal's handler, whatever it has interrupted."""
+        self.vm.end(ending)
+        if self.token is not None:
+            self.token.run_sync_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        if self.cancel is not None:
+            self.cancel()
+
+    def set_time_limit(self, seconds: float) -> None:
+        """The run may take so long from now on, by the host's clock. Whoever drives the machine ends it then."""
+        self._deadline = time.perf_counter() + seconds
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds, 0 if the time is up; None if there is no limit."""
+        return None if self._deadline is None else max(self._deadline - time.perf_counter(), 0)
 
     async def wait(self) -> "RunReport":
         """Returns when the run has ended."""
