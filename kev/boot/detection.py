@@ -1,7 +1,7 @@
 """Finds out which boot protocol an image is made for."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Final
 
@@ -9,12 +9,19 @@ from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
+from kev.pager.ram import MMIO_HOLE
 from kev.pager.source import SynchronousSource
 
 _FOR_ANY_ELF: Final = "keos"
 _FOREIGN_ELF: Final = (
     "it has no Multiboot header and no PVH note: is it made for another loader, such as Limine or the bootloader crate?"
 )
+
+_DEVICES: Final[Mapping[str, range]] = {
+    "the memory of the VGA is": range(0xA0000, 0xC0000),
+    "devices are": MMIO_HOLE,
+}
+"""Guest-physical addresses at which nothing can be loaded."""
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ISO_9660_OFFSET: Final = 0x8001
@@ -30,7 +37,20 @@ def open_kernel(source: SynchronousSource, protocol: str | None = None) -> BootP
     An ELF image that no protocol claims is entered as KeOS is. BootError if nothing fits; ImageError if the image is damaged.
     """
     file = KernelFile(source)
-    return (protocol_named(protocol) if protocol is not None else detect(file)).open(file)
+    return load((protocol_named(protocol) if protocol is not None else detect(file)), file)
+
+
+def load(protocol: type[BootProtocol], file: KernelFile) -> BootProtocol:
+    """The image as `protocol` understands it. BootError if a segment of it lies where devices are, too."""
+    kernel = protocol.open(file)
+    for segment in kernel.image.segments:
+        for what, place in _DEVICES.items():
+            if segment.paddr < place.stop and place.start < segment.end:
+                raise BootError(
+                    f"{file.name}: the segment at {segment.paddr:#x}-{segment.end:#x} reaches into "
+                    f"{place.start:#x}-{place.stop:#x}, where {what}"
+                )
+    return kernel
 
 
 def detect(file: KernelFile) -> type[BootProtocol]:

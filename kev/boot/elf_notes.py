@@ -13,7 +13,7 @@ from kev.pager.errors import ImageError
 
 _PT_NOTE: Final = 4
 _LONGEST: Final = 64 * KIB
-"""How much is looked at of a segment of notes, in bytes."""
+"""How much is looked at of all segments of notes together, in bytes."""
 _NOTE: Final = struct.Struct("<III")
 _ALIGNMENT: Final = 4
 
@@ -27,12 +27,14 @@ class Note:
 
 
 def read_notes(file: KernelFile) -> Iterator[Note]:
-    """The notes of every program header of type PT_NOTE. ImageError if they are damaged."""
+    """The notes of the program headers of type PT_NOTE, as far as `_LONGEST` bytes reach. ImageError if they are damaged."""
     layout, tables = read_tables(file)
     table = file.read(tables.program_headers, tables.program_header_count * layout.program_header.size, "the program header table")
+    left = _LONGEST
     for kind, offset, size in layout.program_header.iter_unpack(table):
-        if kind == _PT_NOTE:
-            yield from _parse(file.name, file.read(offset, min(size, _LONGEST), "a segment of notes"))
+        if kind == _PT_NOTE and left > 0:
+            yield from _parse(file.name, file.read(offset, min(size, left), "a segment of notes"))
+            left -= size
 
 
 def _parse(file: str, data: bytes) -> Iterator[Note]:

@@ -8,7 +8,7 @@ import attrs
 
 from kev.addressing import KIB, PAGE_SHIFT, page_ceil, page_floor
 from kev.boot.base import BootProtocol
-from kev.boot.detection import detect, protocol_named
+from kev.boot.detection import detect, load, protocol_named
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
@@ -64,7 +64,7 @@ def inspect(source: SynchronousSource, boot: str | None = None) -> Inspection:
     protocol: type[BootProtocol] | None = None
     try:
         protocol = detect(file) if boot is None else protocol_named(boot)
-        image = protocol.open(file).image
+        image = load(protocol, file).image
     except KevError as error:
         name = protocol.name if protocol is not None else None
         return Inspection(name=file.name, size=source.size, protocol=name, error=error, image=_elf_image(file), refused=())
@@ -101,6 +101,6 @@ def _refusals(file: KernelFile, protocol: type[BootProtocol], image: KernelImage
         yield Refusal("--append", f"the {protocol.name} boot protocol passes no command line")
     for other in PROTOCOLS:
         try:
-            protocol_named(other).open(file)
+            load(protocol_named(other), file)
         except KevError as error:
             yield Refusal(f"--boot {other}", str(error))

@@ -9,7 +9,7 @@ import click
 from kev.boot.inspection import Inspection, inspect
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
-from kev.errors import KevError
+from kev.errors import KevError, printable
 from kev.guests.images import open_image_or_url
 from kev.pager.image import KernelImage, Segment
 from kev.pager.mbi import MemoryRegion, RegionType
@@ -137,7 +137,7 @@ def _segment_as_json(segment: Segment) -> dict[str, Any]:
 
 
 def _as_text(inspection: Inspection) -> str:
-    lines = [f"{inspection.name}: {inspection.size:,} bytes", f"boot protocol: {inspection.protocol or 'none'}"]
+    lines = [f"{printable(inspection.name)}: {inspection.size:,} bytes", f"boot protocol: {inspection.protocol or 'none'}"]
     if inspection.image is not None:
         lines += _kernel_as_text(inspection.image)
         lines.append(f"pages: {inspection.pages.all:,} in all, {inspection.pages.shared:,} of them shared by segments")

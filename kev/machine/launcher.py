@@ -25,6 +25,7 @@ from kev.machine.step import Ran
 from kev.machine.vm import Vm
 from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
+from kev.pager.ram import MMIO_HOLE
 from kev.pager.source import AsynchronousSource, SynchronousSource
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MEMORY: Final = 256 << 20
 """Bytes of RAM of a guest that does not say what it wants."""
+_MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
+"""In bytes. What would lie behind the 40 bits of the CPU's physical addresses (`kev.vmexit.cpuid`), no guest could reach."""
 _HEAD_START: Final = 0.02  # seconds
 _VIRTIO_BLOCK: Final = VirtioTransport(range(VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_GPA + PAGE_SIZE), VIRTIO_BLOCK_IRQ)
 
@@ -66,7 +69,7 @@ def prepare(
     if seed is not None:
         options = options._replace(virtual_time=True, boot_time=0)
     policy = policy or PagingPolicy()
-    ram_kib = memory >> 10
+    ram_kib = min(memory, _MOST_RAM) >> 10
     kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     guest_abi = abi_named(abi or default_abi(kernel.name))
     if kernel.boot_disk is not None:

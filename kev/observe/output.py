@@ -59,7 +59,7 @@ def _replace(path: str, text: str) -> None:
         with open(temporary, "w", encoding="utf-8") as draft:
             draft.write(text)
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
