@@ -13,8 +13,12 @@ class KevError(Exception):
     Whatever names and values are in it, it is one line without control characters (`one_line`).
     """
 
+    context: str = ""
+    """What it happened for, which stands behind the rest of the message: whoever raised it need not know."""
+
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        message = super().__str__()
+        return one_line(f"{message}; {self.context}" if self.context else message)
 
 
 def one_line(text: str) -> str:

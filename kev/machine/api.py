@@ -13,6 +13,7 @@ from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image_or_url, open_root_file_system
 from kev.machine.builder import MachineOptions
+from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.paging import paging_policy
@@ -65,15 +66,16 @@ def launch(
       written, or "overlay" for one whose file stays as it is. A text is read as on the command line.
     - `paging`: which pages are loaded besides those that are touched: "lazy", "eager", "around=16", "record=FILE", "prefetch=FILE",
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
-    - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
-      and load into the report.
+    - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds; `max_pages`, before more pages
+      are loaded; `max_output`, when more bytes are printed. `retry`: how often what the image's source cannot give is asked for
+      again. `timeline`: puts every violation and load into the report.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
 
-    `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
-    ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit. Input for COM1 is read
-    from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the machine
-    is closed. `at_start` is given the machine before its first instruction. `at_end` is given it when the run has ended, before it
-    is closed: the last chance to look into it.
+    `output` is given what the guest prints, as it comes; without it, the report has it, up to `max_output`. `logs` names what is
+    logged of the guest ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit.
+    Input for COM1 is read from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a
+    KeyboardInterrupt when the machine is closed. `at_start` is given the machine before its first instruction. `at_end` is given it
+    when the run has ended, before it is closed: the last chance to look into it.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -182,12 +184,22 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
             engines=_ENGINES,
         )
         machine.name_places()
+        if spec.max_pages is not None:
+            machine.vm.pager.limit(spec.max_pages)
+        if spec.max_output is not None:
+            _limit_output(machine, spec.max_output)
         files.callback(machine.close)
         yield machine
 
 
 def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest | None]]:
     return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
+
+
+def _limit_output(machine: "Machine", size: int) -> None:
+    ending = Ending.limited(f"more than the {size:,} bytes were printed that may be")
+    machine.vm.console.exceeded.subscribe(lambda: machine.vm.cut_short(ending))
+    machine.vm.console.limit(size)
 
 
 def _slowed(source: _Source, latency: str) -> AsynchronousSource:

@@ -43,7 +43,7 @@ async def drive(
                     runtime.pause()
                 task_status.started()
                 if not policy_has_run:
-                    await machine.policy.before_run()
+                    await machine.load_ahead()
                     beside.start_soon(machine.policy.beside_run)
                 await runtime.run()
                 beside.cancel_scope.cancel()

@@ -151,7 +151,7 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
     scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
     if started:
-        _run_without_waiting(machine.policy.before_run())
+        _run_without_waiting(machine.load_ahead())
         _run_head_start(vm, scheduler)
         if vm.ending is not None:
             return

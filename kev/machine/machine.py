@@ -18,7 +18,9 @@ from kev.machine.launch_times import LaunchTimes
 from kev.machine.output import Output, Pattern
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm, VmObserver
+from kev.pager.errors import PageLimitReached
 from kev.pager.policy import PagingPolicy
+from kev.pager.source import AsynchronousSource
 
 if TYPE_CHECKING:
     import os
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from kev.postmortem.death import Death
 
 T = TypeVar("T")
+
+_PATIENCE_AT_END: Final = 1.0
+"""Seconds that a source may take for what only names places: symbols and debug information."""
 
 
 class ExpectError(MachineError):
@@ -113,6 +118,13 @@ class Machine:
         """From now on, `output` has what the guest prints."""
         self.vm.console.output.subscribe(self.output.append)
 
+    async def load_ahead(self) -> None:
+        """What the paging policy loads before the first instruction. A limit ends the run."""
+        try:
+            await self.policy.before_run()
+        except PageLimitReached as limit:
+            self.vm.end(Ending.limited(str(limit)))
+
     async def pause(self) -> None:
         """No vCPU runs from now on, and no time passes for the guest. MachineError if the run has ended."""
         self._running().pause()
@@ -161,6 +173,8 @@ class Machine:
         """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""
         if self._ending is not None:
             return
+        if isinstance(self.vm.pager.source, AsynchronousSource):
+            self.vm.pager.source.hurry(_PATIENCE_AT_END)
         try:
             self._ended = self.vm.ended
             self._ending = self._told(self.vm.ending)
@@ -369,7 +383,7 @@ class Machine:
         """How the run ended; if it was cut short, with the place of every vCPU. What is known of them is kept."""
         assert ending is not None
         died = ending.kind is EndingKind.DIED
-        cut_short = ending.kind in (EndingKind.TIMED_OUT, EndingKind.INTERRUPTED) and bool(ending.exit_code)
+        cut_short = ending.kind in (EndingKind.TIMED_OUT, EndingKind.LIMITED, EndingKind.INTERRUPTED) and bool(ending.exit_code)
         if self.vm.place_of is not None and (died or cut_short):
             self._death = self.post_mortem.death()
         return ending._replace(message=f"{ending.message}: {', '.join(self.places())}") if cut_short else ending

@@ -14,10 +14,11 @@ _BARE_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
 
 def to_data(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What the fields of a description say: texts, numbers, and lists of dicts for files. RAM is written with its unit."""
+    """What the fields of a description say: texts, numbers, and lists of dicts for files. Sizes are written with their units."""
     data = dict(fields)
-    if "memory" in data:
-        data["memory"] = size_text(data["memory"])
+    for name in ("memory", "max_output"):
+        if name in data:
+            data[name] = size_text(data[name])
     for name in ("modules", "disks"):
         if name in data:
             data[name] = [_file_data(file) for file in data[name]]

@@ -89,6 +89,12 @@ FIELDS: Final = (
         help="Make the run repeatable: the seed chooses the schedule, and time is virtual.",
     ),
     Field("timeout", values.seconds, ("--timeout",), metavar="SECONDS", text=_number, help="End the run after so long."),
+    Field("max_pages", values.positive, ("--max-pages",), metavar="N", help="End the run before more pages are loaded."),
+    Field(
+        "max_output", values.size, ("--max-output",), metavar="SIZE", text=size_text,
+        help="End the run when the guest prints more bytes, such as 16M.",
+    ),
+    Field("retry", values.positive, ("--retry",), metavar="N", help="Ask so often again for what the image's source cannot give."),
     Field(
         "timeline", values.boolean, ("--timeline",), arity=Arity.FLAG,
         help="Put every violation and load into the report.",

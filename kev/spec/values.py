@@ -15,6 +15,7 @@ LEAST_MEMORY: Final = 1 << 20
 """In bytes: a PC's firmware tables lie in the last part of the first MiB."""
 MOST_MEMORY: Final = 1 << 40
 PAGING: Final = "lazy, eager, around=N, record=FILE or prefetch=FILE"
+_LARGEST: Final = 1 << 48
 _PAGE: Final = 4096
 _MOST_DIGITS: Final = 999
 _TOO_LONG: Final = 10**_MOST_DIGITS
@@ -69,6 +70,22 @@ def integer(label: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= _TOO_LONG:
         raise refusal(label, value, f"it must be a whole number, of {_MOST_DIGITS} digits at most")
     return int(value)
+
+
+def positive(label: str, value: Any) -> int:
+    """A whole number above 0."""
+    number = integer(label, value)
+    if not 0 < number <= _LARGEST:
+        raise refusal(label, value, f"it must be 1 to {_LARGEST}")
+    return number
+
+
+def size(label: str, value: Any) -> int:
+    """Bytes, more than 0."""
+    found = parse_size(value) if isinstance(value, str) else value
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 < found <= _LARGEST:
+        raise refusal(label, value, f"it must be 1 to {_LARGEST} bytes, or a size such as 16M")
+    return found
 
 
 def seconds(label: str, value: Any) -> float:

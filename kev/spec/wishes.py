@@ -36,4 +36,7 @@ class Wishes(MachineWishes, total=False):
     source_latency: str | SourceDelay | None
     seed: int | str | None
     timeout: float | str | None
+    max_pages: int | str | None
+    max_output: int | str | None
+    retry: int | str | None
     timeline: bool | None

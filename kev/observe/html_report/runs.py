@@ -10,8 +10,8 @@ from kev.errors import KevError
 from kev.observe.html_report.shape import REPORT
 from kev.user_json import read_user_json
 
-LARGEST_FILE: Final = 64 * MIB
-"""In bytes: about half a million violations."""
+LARGEST_FILE: Final = 32 * MIB
+"""In bytes: about a quarter of a million violations."""
 
 
 class RunFileError(KevError):
