@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
 from kev.cli.standard_output import StandardOutput
-from kev.errors import KevError
-from kev.machine.ending import EXIT_CODE_MISTAKE, EndingKind
+from kev.errors import KevError, one_line
+from kev.machine.ending import EXIT_CODE_MISTAKE, EXIT_CODE_TIMED_OUT, EndingKind
+from kev.machine.opening import OpeningTimedOut
 from kev.spec.errors import SpecError
 from kev.spec.fields import Arity
 from kev.spec.machine_spec import MachineSpec
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from kev.machine.run_report import RunReport
     from kev.pager.policy import PagingPolicy
 
+STANDARD_OUTPUT: Final = "-"
 RUN_OPTIONS: Final = (
     *machine_options(),
     PRINT_SPEC,
-    Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
+    Option("report", ("--report",), "Write the run's figures; - is standard output, behind what the guest prints.", "FILE.json"),
     Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
     Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
@@ -45,6 +47,14 @@ def main(words: Sequence[str]) -> int | None:
 
 def run(given: Mapping[str, Any]) -> int:
     """Launches a guest: `given` has the values of `RUN_OPTIONS`, and `image`. The exit code. KevError."""
+    try:
+        return _run(given)
+    except OpeningTimedOut as error:
+        _write_line(f"kev: {one_line(str(error))}")
+        return EXIT_CODE_TIMED_OUT
+
+
+def _run(given: Mapping[str, Any]) -> int:
     spec = described(given)
     if given["print_spec"]:
         return _print(spec)
@@ -57,7 +67,7 @@ def run(given: Mapping[str, Any]) -> int:
         from kev import log
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
-    _check_writable(report, trace, given["dump"])
+    _check_writable(None if report == STANDARD_OUTPUT else report, trace, given["dump"])
     dump = _CoreDump(given["dump"])
     outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, dump)
     _write_files(outcome, report, trace)
@@ -159,7 +169,11 @@ def _check_writable(*files: str | None) -> None:
 
 
 def _write_files(outcome: "RunReport", report: str | None, trace: str | None) -> None:
-    if report is not None:
+    if report == STANDARD_OUTPUT:
+        from kev.observe.output import json_text
+
+        StandardOutput().write(json_text(outcome.as_dict(), compact=outcome.timeline is not None).encode())
+    elif report is not None:
         from kev.observe.output import write_json
 
         write_json(report, outcome.as_dict(), compact=outcome.timeline is not None)
@@ -189,7 +203,7 @@ def _write_line(line: str) -> None:
 def _conclude(outcome: "RunReport") -> None:
     """The closing lines on stderr."""
     if outcome.ending.kind is not EndingKind.EXITED:
-        sys.stderr.write(f"kev: {outcome.ending.message}\n")
+        _write_line(f"kev: {one_line(outcome.ending.message)}")
     if outcome.death is not None and outcome.ending.kind is EndingKind.DIED:
         sys.stderr.write(outcome.death.as_text() + "\n")
     first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Final
 
 from kev.errors import KevError
@@ -24,7 +24,8 @@ def open_image_or_url(name: str) -> Iterator[tuple[SynchronousSource | Asynchron
     if "://" in name:
         from kev.pager.fsspec_source import FsspecSource
 
-        yield FsspecSource.open(name), None
+        with closing(FsspecSource.open(name)) as source:
+            yield source, None
     else:
         with open_image(name) as found:
             yield found

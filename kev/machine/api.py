@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -16,6 +17,7 @@ from kev.machine.builder import MachineOptions
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
+from kev.machine.opening import opening_within
 from kev.machine.paging import paging_policy
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
@@ -83,8 +85,14 @@ def launch(
     Launching takes less once a guest has run in this process.
     """
     refuse_in_trio("`kev.launch`", "`async with kev.start(...)`")
+    began = time.perf_counter()
     wanted = wanted_machine(image, wishes)
-    with opened(wanted, logs) as machine:
+    timeout = wanted.spec.timeout
+    with ExitStack() as stack:
+        with opening_within(timeout if interrupt_ends else None):
+            machine = stack.enter_context(opened(wanted, logs))
+        if timeout is not None:
+            machine.set_time_limit(timeout - (time.perf_counter() - began))
         if output is None:
             machine.keep_output()
         else:
@@ -99,7 +107,7 @@ def launch(
             at_start(machine)
         return run(
             machine,
-            timeout=wanted.spec.timeout,
+            timeout=timeout,
             input_descriptor=input_descriptor,
             interrupt_ends=interrupt_ends,
             at_end=at_end,
@@ -162,8 +170,12 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
         assert spec.memory is not None
         assert spec.vcpus is not None
         assert spec.paging is not None
+        if spec.source_latency is not None:
+            source = _slowed(source, spec.source_latency)
+        if spec.retry is not None:
+            source = _retried(source, spec.retry)
         machine = prepare(
-            source if spec.source_latency is None else _slowed(source, spec.source_latency),
+            source,
             memory=spec.memory,
             options=MachineOptions(
                 vcpus=spec.vcpus,
@@ -209,6 +221,12 @@ def _slowed(source: _Source, latency: str) -> AsynchronousSource:
     if isinstance(source, AsynchronousSource):
         raise SourceError(f"{source.name}: cannot be made slower: it has a latency of its own")
     return SlowSource(source, parse_source_latency(latency))
+
+
+def _retried(source: _Source, times: int) -> AsynchronousSource:
+    from kev.pager.retrying_source import RetryingSource
+
+    return RetryingSource(source, times)
 
 
 def _new_timeline() -> "Timeline":

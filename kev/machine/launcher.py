@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MEMORY: Final = 256 << 20
 """Bytes of RAM of a guest that does not say what it wants."""
+_PATIENCE_FOR_NAMES: Final = 1.0
+"""Seconds that a source may take for what only names places: symbols and debug information."""
 _MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
 """In bytes. What would lie behind the 40 bits of the CPU's physical addresses (`kev.vmexit.cpuid`), no guest could reach."""
 _HEAD_START: Final = 0.02  # seconds
@@ -95,6 +97,8 @@ def prepare(
         from kev.machine.watching import watch
 
         watch(vm, timeline)
+    if isinstance(source, AsynchronousSource):
+        source.hurry(_PATIENCE_FOR_NAMES)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
     return Machine(vm, source.name, times, policy, timeline, seed)
 
@@ -123,7 +127,7 @@ def run(
     as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
     """
     try:
-        if timeout is not None:
+        if timeout is not None and machine.time_left is None:
             machine.set_time_limit(timeout)
         signals = signals_that_end(interrupt_ends)
         with _signals_end(machine, signals):

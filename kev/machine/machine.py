@@ -20,7 +20,6 @@ from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm, VmObserver
 from kev.pager.errors import PageLimitReached
 from kev.pager.policy import PagingPolicy
-from kev.pager.source import AsynchronousSource
 
 if TYPE_CHECKING:
     import os
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from kev.postmortem.death import Death
 
 T = TypeVar("T")
-
-_PATIENCE_AT_END: Final = 1.0
-"""Seconds that a source may take for what only names places: symbols and debug information."""
 
 
 class ExpectError(MachineError):
@@ -173,8 +169,6 @@ class Machine:
         """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""
         if self._ending is not None:
             return
-        if isinstance(self.vm.pager.source, AsynchronousSource):
-            self.vm.pager.source.hurry(_PATIENCE_AT_END)
         try:
             self._ended = self.vm.ended
             self._ending = self._told(self.vm.ending)
