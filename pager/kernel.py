@@ -414,9 +414,7 @@ class KernelVmPager:
     def _claim(self, page: int, count: int = 1) -> None:
         claimed = self._claimed + count
         if self._limit is not None and claimed > self._limit:
-            raise PageLimitReached(
-                f"page {page:#x} is needed, and {self._claimed:,} pages are loaded: the limit is {self._limit:,}"
-            )
+            raise PageLimitReached(f"{claimed:,} pages are needed, with that at {page:#x}: the limit is {self._limit:,}")
         self._claimed = claimed
         if count == 1:
             self.pages.advance(page, _CLAIM)

@@ -157,9 +157,7 @@ class FileSource:
             if now - self._looked > _LOOK_EVERY and self._stamp is not None:
                 self._looked = now
                 if self._changed_at() != self._stamp:
-                    raise SourceError(
-                        f"{self.name}: was changed while it was in use: what is read now does not go with what was read"
-                    )
+                    raise SourceError(f"{self.name}: was changed while it was in use, so that old and new bytes would be mixed")
             return count
         except OSError as error:
             raise SourceError(f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {error.strerror}") from error
@@ -220,9 +218,8 @@ async def _await_rest(source: PageSource, offset: int, buffer: memoryview, done:
 def _advanced(source: PageSource, offset: int, buffer: memoryview, done: int, count: int) -> int:
     """How many bytes are there after `count` more. SourceError if there were none, or if there cannot be so many."""
     if not isinstance(count, int) or count > len(buffer) - done:
-        raise SourceError(
-            f"{source.name}: says {count!r} when it is asked for {len(buffer) - done} bytes at offset {offset + done:#x}"
-        )
+        asked = f"{len(buffer) - done} bytes at offset {offset + done:#x}"
+        raise SourceError(f"{source.name}: asked for {asked}, it says that it has read {count!r}")
     if count <= 0:
         raise SourceError(
             f"{source.name}: ends {len(buffer) - done} bytes too early: {len(buffer)} bytes were expected at offset {offset:#x}"
