@@ -1,6 +1,7 @@
 """`kev bench`: measures, and compares what was measured."""
 
 import sys
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,29 @@ import click
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.cli.sizes import Size
+from kev.guests.images import open_image_or_url
 from kev.observe.output import check_writable, write_json
 
 if TYPE_CHECKING:
     from kev.measure.result import BenchResult
 
+_LONGEST_LATENCY = 1e6
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class _Latency(click.ParamType[float]):
+    """Milliseconds."""
+
+    name = "latency"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            latency = float(value)
+        except ValueError:
+            latency = nan
+        if not 0 <= latency <= _LONGEST_LATENCY:
+            self.fail(f"{value!r} is not 0 to {_LONGEST_LATENCY:g} milliseconds", param, ctx)
+        return latency
 
 
 @click.group
@@ -28,7 +46,7 @@ def command() -> None:
 @click.option("--rounds", type=click.IntRange(1), default=11, show_default=True, help="How often each case is measured.")
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 16M 256M 4G]")
 @click.option("--ram", "memories", multiple=True, type=Size(), metavar="SIZE", help="Size of RAM.  [default: 64M 1G 16G 1T]")
-@click.option("--latency", "latencies", multiple=True, type=float, metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
+@click.option("--latency", "latencies", multiple=True, type=_Latency(), metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
 @click.option("--only", multiple=True, metavar="SCENARIO", help="launch, image, memory, source or violation.  [default: all]")
 @click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write all values.")
 @click.option("--png", "png_file", type=_FILE, metavar="FILE", help="Draw the medians (needs `pip install kev-hypervisor[bench]`).")
@@ -62,6 +80,9 @@ def boot(
         "machine": described(given) if any(value not in (None, ()) for value in given.values()) else None,
     }
     options = BootBenchOptions(**{name: value for name, value in chosen.items() if value})
+    if options.machine is not None:
+        with open_image_or_url(options.machine.image):
+            """It is there: better said before the first round."""
     result = _measure(options, rounds)
     targets = list(boot_targets(result))
     for line in table(result, targets):

@@ -51,6 +51,8 @@ def described(given: Mapping[str, Any]) -> MachineSpec:
         from kev.guests.spec_files import read_spec
 
         spec = spec.over(read_spec(given["spec"]))
+    if spec.image.endswith(".toml") and given["spec"] is None:
+        raise SpecError(f"IMAGE: {spec.image!r}: a description of a machine is no image: say --spec {spec.image}")
     return spec if spec.image else spec.replace(image=DEFAULT_IMAGE)
 
 

@@ -246,7 +246,14 @@ def _drives(disks: Sequence[DiskFile], files: ExitStack) -> tuple[Drive, ...]:
 @contextmanager
 def _modules(files: Sequence[ModuleFile]) -> Iterator[list[Module]]:
     with ExitStack() as sources:
-        yield [Module(file.path, sources.enter_context(FileSource(file.path)), file.text) for file in files]
+        yield [Module(file.path, sources.enter_context(_module_source(file.path)), file.text) for file in files]
+
+
+def _module_source(path: str) -> FileSource:
+    try:
+        return FileSource(path)
+    except SourceError as error:
+        raise SourceError(f"module {error}") from error
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from kev.exits import EptViolation
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
 from kev.machine.launch_times import LaunchTimes
-from kev.machine.output import Output, Pattern
+from kev.machine.output import Output, Pattern, compiled
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm, VmObserver
 from kev.pager.errors import PageLimitReached
+from kev.pager.image import PHYSICAL_ADDRESS_LIMIT
 from kev.pager.policy import PagingPolicy
 
 if TYPE_CHECKING:
@@ -208,9 +209,15 @@ class Machine:
     async def expect(self, pattern: Pattern, timeout: float | None = None) -> "re.Match[bytes]":
         """Returns when the guest has printed what `pattern` matches, behind what was expected before.
 
-        `timeout` is in seconds. ExpectError if the run ends before, or takes longer. The output must be kept.
+        `timeout` is in seconds. ExpectError if the run ends before, or takes longer; MachineError if `pattern` or `timeout` cannot
+        be. The output must be kept.
         """
+        __tracebackhide__ = True
         import trio
+
+        compiled(pattern)
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+            raise MachineError(f"timeout: {timeout!r}: it must be seconds, 0 or more, or None for no limit")
 
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             while (found := self.output.find(pattern)) is None and not self._is_over:
@@ -236,11 +243,13 @@ class Machine:
         return data or self.output.since(position)
 
     def send(self, data: str | bytes) -> None:
-        """Types `data` on COM1's line. MachineError if the run has ended."""
+        """Types `data` on COM1's line. MachineError if the run has ended, or if `data` is neither text nor bytes."""
+        if not isinstance(data, str | bytes | bytearray | memoryview):
+            raise MachineError(f"data: {data!r} cannot be typed: it must be text or bytes")
         if self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: {data!r} cannot be sent: the run has ended")
         assert self.vm.com1 is not None
-        self.vm.com1.receive(data.encode() if isinstance(data, str) else data)
+        self.vm.com1.receive(data.encode(errors="surrogateescape") if isinstance(data, str) else bytes(data))
         self._note_activity()
 
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
@@ -288,7 +297,9 @@ class Machine:
         raise MachineError(f"{self.image}: there is no symbol {name!r} among its {len(self.vm.pager.image.symbols)}")
 
     def page(self, gpa: int) -> "PageState":
-        """The state of the page that holds a guest-physical address."""
+        """The state of the page that holds a guest-physical address. MachineError if `gpa` is no such address."""
+        if not isinstance(gpa, int) or not 0 <= gpa < PHYSICAL_ADDRESS_LIMIT:
+            raise MachineError(f"gpa: {gpa!r} is no guest-physical address: there are 0 to {PHYSICAL_ADDRESS_LIMIT - 1:#x}")
         return self.vm.pager.pages[gpa & -4096]
 
     async def read(self, length: int, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> bytes:
