@@ -4,14 +4,20 @@ Plain data is None, bool, int of up to 64 bits, str, bytes, and lists of those, 
 once which fields it has, as `Fields`: that is what is saved, and what is accepted.
 """
 
+from array import array
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from kev.errors import KevError
 
 Plain: TypeAlias = "bool | int | str | bytes | list[Plain] | dict[str, Plain] | None"
 State: TypeAlias = dict[str, Plain]
+
+SNAPSHOT_MAGIC: Final = b"\x89kev\r\n\x1a\n"
+"""How a file begins in which a machine was saved. As PNG's, it survives no transfer that changes line ends or bit 7."""
 
 _SHOWN: Final = 60
 """Characters of a wrong value that an error shows."""
@@ -37,6 +43,8 @@ class Kind(NamedTuple):
     """Plain data of the value; a copy, if the value can change."""
     load: Callable[[Any], Any]
     """The value of plain data that is accepted; a copy likewise."""
+    accepts_all: Callable[[list[Any]], bool] | None = None
+    """Whether all items of a list are such values, where that is known sooner than of one after the other."""
 
 
 def _same(value: Any) -> Any:
@@ -45,7 +53,13 @@ def _same(value: Any) -> Any:
 
 def integers(low: int, high: int) -> Kind:
     """From `low` to `high`, both included."""
-    return Kind(f"an integer from {low} to {high}", lambda value: type(value) is int and low <= value <= high, _same, _same)
+    return Kind(
+        f"an integer from {low} to {high}",
+        lambda value: type(value) is int and low <= value <= high,
+        _same,
+        _same,
+        lambda values: not values or ({int}.issuperset(map(type, values)) and low <= min(values) and max(values) <= high),
+    )
 
 
 def bits(width: int) -> Kind:
@@ -80,11 +94,47 @@ def optional(kind: Kind) -> Kind:
 
 def listed(kind: Kind, count: int | None = None) -> Kind:
     """A list of `count` values of `kind`, by default of any number."""
+    accepts_all = kind.accepts_all or (lambda value: all(map(kind.accepts, value)))
     return Kind(
         f"a list, {'each' if count is None else f'{count} times'} {kind.what}",
-        lambda value: type(value) is list and count in (None, len(value)) and all(map(kind.accepts, value)),
-        lambda value: [kind.save(item) for item in value],
-        lambda value: [kind.load(item) for item in value],
+        lambda value: type(value) is list and count in (None, len(value)) and accepts_all(value),
+        list if kind.save is _same else lambda value: [kind.save(item) for item in value],
+        list if kind.load is _same else lambda value: [kind.load(item) for item in value],
+    )
+
+
+def tuple_of(kind: Kind, count: int) -> Kind:
+    """A tuple of `count` values of `kind`; saved as a list."""
+    values = listed(kind, count)
+    return values._replace(load=lambda items: tuple(map(kind.load, items)))
+
+
+def record(make: Callable[..., Any], *kinds: Kind, values: Callable[[Any], Iterable[Any]] = tuple) -> Kind:
+    """What `make` makes of values of these kinds, and `values` takes apart again; saved as a list. A named tuple, for one."""
+
+    def accepts(value: Any) -> bool:
+        return (
+            type(value) is list
+            and len(value) == len(kinds)
+            and all(kind.accepts(item) for kind, item in zip(kinds, value, strict=True))
+        )
+
+    return Kind(
+        f"a list of {', '.join(kind.what for kind in kinds)}",
+        accepts,
+        lambda value: [kind.save(item) for kind, item in zip(kinds, values(value), strict=True)],
+        lambda value: make(*(kind.load(item) for kind, item in zip(kinds, value, strict=True))),
+    )
+
+
+def one_of(kind: type[Enum]) -> Kind:
+    """The members of an enumeration; saved by their names."""
+    names = kind.__members__
+    return Kind(
+        f"one of {', '.join(names)}",
+        lambda value: type(value) is str and value in names,
+        lambda value: value.name,
+        names.__getitem__,
     )
 
 
@@ -100,6 +150,10 @@ BYTES: Final = Kind("bytes", lambda value: type(value) is bytes, bytes, bytearra
 """A bytearray of any length; saved as bytes."""
 NUMBERS: Final = converted(BYTES, bytes, deque)
 """A deque of integers below 256; saved as bytes."""
+WORDS: Final = converted(
+    BYTES, lambda words: array("I", words).tobytes(), lambda data: array("I", data[: len(data) // 4 * 4]).tolist()
+)
+"""A list of integers of 32 bits; saved as bytes, little-endian."""
 PART: Final = Kind("a dictionary", lambda value: type(value) is dict, _same, _same)
 """The state of a part that saves and loads itself."""
 
@@ -113,17 +167,26 @@ def check_count(owner: str, field: str, values: list[Any], count: int) -> None:
 class Fields:
     """The fields of one kind of object: attributes, which are saved under their names without an underscore at the beginning."""
 
-    __slots__ = ("_attributes", "_names", "_parts")
+    __slots__ = ("_attributes", "_converted", "_names", "_parts", "_read", "_saved")
 
     def __init__(self, attributes: Mapping[str, Kind], **parts: Kind) -> None:
         """`parts` are what is saved beside the attributes."""
         self._attributes: Final = [(attribute, attribute.lstrip("_"), kind) for attribute, kind in attributes.items()]
         self._parts: Final = parts
+        self._read: Final = attrgetter(*attributes) if len(attributes) > 1 else None
+        self._saved: Final = tuple(name for _, name, _ in self._attributes)
+        self._converted: Final = [(name, kind.save) for _, name, kind in self._attributes if kind.save is not _same]
         self._names: Final = {name for _, name, _ in self._attributes} | parts.keys()
 
     def save(self, owner: object, **parts: object) -> State:
         """The state of `owner`. A part that is not given is an error of the program."""
-        state: State = {name: kind.save(getattr(owner, attribute)) for attribute, name, kind in self._attributes}
+        state: State
+        if self._read is None:
+            state = {name: kind.save(getattr(owner, attribute)) for attribute, name, kind in self._attributes}
+        else:
+            state = dict(zip(self._saved, self._read(owner), strict=True))
+            for name, save in self._converted:
+                state[name] = save(state[name])
         for name, kind in self._parts.items():
             state[name] = kind.save(parts[name])
         return state
@@ -134,7 +197,12 @@ class Fields:
         StateError if a field is missing, unknown or no value of its kind; nothing is set then.
         """
         self._check_names(called, state)
-        values = [(attribute, _load(kind, called, name, state[name])) for attribute, name, kind in self._attributes]
+        values: list[tuple[str, Any]] = []
+        for attribute, name, (what, accepts, _, load, _) in self._attributes:
+            value: Any = state[name]
+            if not accepts(value):
+                raise StateError(called, name, value, what)
+            values.append((attribute, value if load is _same else load(value)))
         parts = {name: _load(kind, called, name, state[name]) for name, kind in self._parts.items()}
         for attribute, value in values:
             setattr(owner, attribute, value)

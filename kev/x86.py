@@ -7,6 +7,7 @@ from typing import Final
 
 # RFLAGS (vol. 1, "EFLAGS register").
 RFLAGS_CF: Final = 1 << 0
+RFLAGS_ZF: Final = 1 << 6
 RFLAGS_RESERVED_1: Final = 1 << 1
 """Always set."""
 RFLAGS_ARITHMETIC: Final = 0x8D5
@@ -28,12 +29,16 @@ CR0_PG: Final = 1 << 31
 # CR4 (ibid.).
 CR4_LEGACY: Final = 0x7FF
 """VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR and OSXMMEXCPT."""
+CR4_DE: Final = 1 << 3
 CR4_PSE: Final = 1 << 4
 CR4_PAE: Final = 1 << 5
 CR4_UMIP: Final = 1 << 11
 CR4_FSGSBASE: Final = 1 << 16
 CR4_SMEP: Final = 1 << 20
 CR4_SMAP: Final = 1 << 21
+
+XCR0_RESET: Final = 1
+"""x87 (vol. 1, "Managing state using the XSAVE feature set")."""
 
 # EFER (vol. 3, "Extended feature enable register"; the last two: AMD64 APM vol. 2, "Extended feature enable register").
 EFER_SCE: Final = 1 << 0
@@ -47,7 +52,10 @@ EFER_FFXSR: Final = 1 << 14
 DR6_RESET: Final = 0xFFFF0FF0
 DR6_BS: Final = 1 << 14
 """A single step."""
+DR6_BD: Final = 1 << 13
+"""An access to a debug register while DR7.GD was set."""
 DR7_RESET: Final = 0x400
+DR7_GD: Final = 1 << 13
 DR7_ENABLES: Final = 0xFF
 """L0, G0 to L3, G3."""
 

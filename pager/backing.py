@@ -47,6 +47,10 @@ class Backing(ABC):
         """Where in a file that is which `page` is filled from; nowhere by default."""
         return []
 
+    def origin(self, page: int) -> str:
+        """Where the bytes of `page` come from, in words."""
+        return "memory that no file fills"
+
     @abstractmethod
     def _contents(self) -> object:
         """What distinguishes it from others of its kind for the same pages."""
@@ -94,6 +98,9 @@ class FilePages(Backing):
     def _offsets(self, page: int) -> list[int]:
         return [page + self.displacement]
 
+    def origin(self, page: int) -> str:
+        return f"offset {page + self.displacement:#x} of {self.source.name}"
+
     def _contents(self) -> object:
         return self.source, self.displacement
 
@@ -137,6 +144,9 @@ class ComposedPage(Backing):
 
     def _offsets(self, page: int) -> list[int]:
         return [piece.offset for piece in self.pieces]
+
+    def origin(self, page: int) -> str:
+        return " and ".join(f"offset {piece.offset:#x} of {piece.source.name}" for piece in self.pieces)
 
     def _contents(self) -> object:
         return self.pieces

@@ -46,6 +46,8 @@ class Segment(NamedTuple):
     """How large it is in memory; what the file does not have is zeros."""
     flags: int = 0
     """ELF's p_flags: 1 execute, 2 write, 4 read."""
+    rom: bool = False
+    """It is a ROM's, and lies where there need be no RAM."""
 
     @property
     def file_end(self) -> Gpa:
@@ -141,6 +143,11 @@ class KernelImage:
     def end(self) -> Gpa:
         """The guest-physical address behind the last byte of all segments."""
         return max(segment.end for segment in self.segments)
+
+    @property
+    def end_in_ram(self) -> Gpa:
+        """The same of the segments that lie in RAM; 0 if none does."""
+        return max((segment.end for segment in self.segments if not segment.rom), default=Gpa(0))
 
     @cached_property
     def symbols(self) -> "SymbolTable":

@@ -13,7 +13,7 @@ nor between finding a load unfinished and waiting for it.
 
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
 from kev.errors import KevError
@@ -32,9 +32,12 @@ from kev.pager.originals import Originals
 from kev.pager.pages import PageEvent, PageState, PageStates
 from kev.pager.protocols import LoadObserver, NestedTable, Point, ReadAhead, Rendezvous, SchedulingPoints
 from kev.pager.ram import ram_regions
-from kev.pager.source import PageSource, SynchronousSource
+from kev.pager.source import AsynchronousSource, PageSource, SynchronousSource
 from kev.pager.statistics import PagerStatistics
 from kev.subscribers import Subscribers
+
+if TYPE_CHECKING:
+    from kev.pager.saved import SavedMemory
 
 MBI_GPA: Final = Gpa(0)
 """Where KeOS looks for the Multiboot2 information."""
@@ -80,6 +83,10 @@ class _Nowhere:
 _NOWHERE: Final = _Nowhere()
 
 
+def _nothing_is_put_off(_page: int) -> None:
+    """Pages are mapped when they are Present."""
+
+
 def trio_rendezvous() -> Rendezvous:
     import trio
 
@@ -106,9 +113,11 @@ class KernelVmPager:
         self.source: Final = image.source if source is None else source
         self.memory: Final = memory
         self.table: Final = table
-        self.ram: Final = ram_regions(ram_kib, image.end)
+        self.ram: Final = ram_regions(ram_kib, image.end_in_ram)
         """The guest-physical addresses of RAM."""
         self.loaders: Final = LoaderMap()
+        self.saved: SavedMemory | None = None
+        """The snapshot that this goes on from."""
         self.pages: Final = PageStates()
         self.frames: Final = FrameMap(memory)
         self.statistics: Final = PagerStatistics()
@@ -121,8 +130,11 @@ class KernelVmPager:
         self._read_ahead: ReadAhead | None = None
         self._rendezvous = rendezvous
         self._loads: Final[dict[int, Load]] = {}
+        self._keeps_pages = False
+        self._map_protected: Callable[[int, int], None] | None = None
+        self._bring: Callable[[int], object] = _nothing_is_put_off
         self._mmio_pages: Final[dict[int, Hpa]] = {}
-        self._originals: Final = Originals()
+        self.originals: Final = Originals()
         for segment in image.segments:
             self.load_phdr(segment, self.source)
         for region in self.ram:
@@ -137,6 +149,11 @@ class KernelVmPager:
     def entry(self) -> Gpa:
         """The guest-physical address of the kernel's first instruction."""
         return self.image.entry
+
+    @property
+    def waits(self) -> bool:
+        """Loads may have to be awaited."""
+        return isinstance(self.source, AsynchronousSource) or (self.saved is not None and self.saved.waits)
 
     def observe(self, observer: LoadObserver) -> None:
         """Tells `observer` of every load from now on, besides those who are told already."""
@@ -162,6 +179,22 @@ class KernelVmPager:
         """From now on, no more pages are Loading or Present at once: who needs another gets PageLimitReached."""
         self._limit = pages
 
+    def keep_pages(self) -> None:
+        """From now on no page is evicted: somebody keeps what pages held, and would have to be asked."""
+        self._keeps_pages = True
+
+    def put_off_mapping(self, map_protected: Callable[[int, int], None], bring: Callable[[int], object]) -> None:
+        """Pages are mapped by `map_protected` from now on, given their guest- and host-physical addresses.
+
+        Somebody maps pages that are Present when the guest touches them; `bring` is called for those that others ask for.
+        """
+        self._map_protected, self._bring = map_protected, bring
+
+    @property
+    def is_loading(self) -> bool:
+        """A load is under way."""
+        return bool(self._loads)
+
     def load_phdr(self, segment: Segment, source: PageSource) -> None:
         """Registers the loaders of a segment's pages. Before the guest runs: pages that are loaded already do not change."""
         self.loaders.add_segment(segment, source)
@@ -170,6 +203,32 @@ class KernelVmPager:
         """Registers a loader for the page at `gpa`, in place of the one it has. PagerError if it is not Absent."""
         self._check_absent(gpa)
         self.loaders.replace(gpa, loader)
+
+    def restore(self, saved: "SavedMemory") -> None:
+        """From now on, every page holds what it did when it was saved; what was not is as before.
+
+        To be called when everything else is registered: pages with loaders of their own are among those that were saved. PagerError
+        if a page is not Absent; devices' pages are not counted.
+        """
+        for state in (PageState.LOADING, PageState.PRESENT):
+            for run in self.pages.runs(state):
+                for page in run:
+                    if page not in self._mmio_pages:
+                        self._check_absent(Gpa(page))
+        self.loaders.restore(saved)
+        self.saved = saved
+
+    def is_mmio_page(self, gpa: int) -> bool:
+        """Whether the page at `gpa` is one of `map_mmio_page`."""
+        return gpa & _PAGE in self._mmio_pages
+
+    async def occupied(self) -> list[range]:
+        """The pages that hold more than the zeros of RAM; of a snapshot, those that were Present when it was saved."""
+        if self.saved is None:
+            return self.loaders.occupied()
+        from kev.pager.saved import runs_of
+
+        return [run for chunk in self.saved.chunks() for run in runs_of(chunk, await self.saved.present(chunk))]
 
     def map_mmio_page(self, gpa: Gpa, page: Hpa) -> None:
         """Maps a device's page for reading and executing: reads do not exit, writes raise `ReadOnlyPage` in `try_lazy_paging`.
@@ -265,9 +324,12 @@ class KernelVmPager:
     async def evict(self, gpa: Gpa) -> bool:
         """Makes the page at `gpa` Absent and returns its frame's memory; False if it is not Present, or a device's.
 
-        If the guest changed the page, its contents are what it will be loaded from; else its loader stays.
+        If the guest changed the page, its contents are what it will be loaded from; else its loader stays. PagerError if somebody
+        keeps what pages held.
         """
         page = gpa & _PAGE
+        if self._keeps_pages:
+            raise PagerError(f"page {page:#x} cannot be evicted: what it holds is kept for a machine that goes back")
         await self._reach(Point.LOCK, page)
         if self.pages[page] is not _PRESENT or page in self._mmio_pages:
             return False
@@ -293,6 +355,7 @@ class KernelVmPager:
         page = gpa & _PAGE
         if self.pages[page] is not _PRESENT:
             return None
+        self._bring(page)
         mmio_page = self._mmio_pages.get(page)
         return self.frames.assign(gpa) if mmio_page is None else Hpa(mmio_page | gpa & PAGE_MASK)
 
@@ -434,7 +497,7 @@ class KernelVmPager:
             if not await filled:
                 raise self._failed(page)
             for loaded in load.pages:
-                self._originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
+                self.originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
 
     def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
         """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""
@@ -444,8 +507,9 @@ class KernelVmPager:
             if filled is False:
                 raise self._failed(page)
             return filled
-        if not backing.repeatable:
-            self._originals.remember(page, self.memory.page(hpa))
+        if not backing.repeatable or self.waits:
+            for offset in range(0, count * PAGE_SIZE, PAGE_SIZE):
+                self.originals.remember(page + offset, self.memory.page(Hpa(hpa + offset)))
         return True
 
     def _failed(self, page: int) -> PageLoadError:
@@ -453,7 +517,11 @@ class KernelVmPager:
 
     def _publish(self, page: int, count: int = 1) -> None:
         hpa = self.frames.assign(page)
-        if count == 1:
+        if self._map_protected is not None:
+            for offset in range(0, count * PAGE_SIZE, PAGE_SIZE):
+                self._map_protected(page + offset, hpa + offset)
+            self.pages.advance_run(page, count, _PUBLISH)
+        elif count == 1:
             self.table.map_page(page, hpa, _RWX)
             self.pages.advance(page, _PUBLISH)
         else:
@@ -507,7 +575,7 @@ class KernelVmPager:
 
     def _save_changes(self, page: int) -> None:
         frame = self.memory.page(self.frames.assign(page))
-        if self._originals.has_changed(page, frame, self._backing(page)):
+        if self.originals.has_changed(page, frame, self._backing(page)):
             self.loaders.replace(Gpa(page), contents(bytes(frame)))
 
     def _empty_frames(self, page: int, count: int = 1) -> None:

@@ -7,12 +7,16 @@ filled alike, and the closure for one page is made when somebody asks for it.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Awaitable, Iterator, Mapping
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, page_ceil, page_floor
 from kev.pager.backing import Backing, ComposedPage, FilePages, OwnPage, PageLoader, Piece, Zeros
+from kev.pager.frames import SLAB_SHIFT
 from kev.pager.image import Segment
 from kev.pager.source import PageSource
+
+if TYPE_CHECKING:
+    from kev.pager.saved import SavedMemory, SavedRange
 
 
 def contents(data: bytes) -> PageLoader:
@@ -75,9 +79,11 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
     A page that several segments share gets the bytes of all of them. Should they overlap, those of the segment added last win.
     """
 
-    __slots__ = ("_backings", "_own", "_own_pages", "_placed", "_stale", "_starts")
+    __slots__ = ("_backings", "_own", "_own_pages", "_placed", "_saved", "_saved_ranges", "_stale", "_starts")
 
     def __init__(self) -> None:
+        self._saved: SavedMemory | None = None
+        self._saved_ranges: Final[dict[int, list[SavedRange]]] = {}
         self._placed: Final[list[_Placed]] = []
         self._own: Final[dict[int, OwnPage]] = {}
         self._own_pages: Final[list[int]] = []
@@ -107,10 +113,26 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
         own = self._own.get(page)
         if own is not None:
             return own
+        if self._saved is not None and self._saved.holds(page >> SLAB_SHIFT):
+            return self._find_saved(page)
         if self._stale:
             self._build()
         index = bisect_right(self._starts, page) - 1
         return self._backings[index] if index >= 0 and page < self._backings[index].end else None
+
+    def restore(self, saved: "SavedMemory") -> None:
+        """Puts the pages of a snapshot in front of all that there is. Pages with loaders of their own are among them."""
+        self._own.clear()
+        self._own_pages.clear()
+        self._saved = saved
+
+    @property
+    def own_pages(self) -> list[int]:
+        """The pages with a loader of their own, ascending."""
+        return list(self._own_pages)
+
+    def has_own(self, page: int) -> bool:
+        return page in self._own
 
     def segments(self, page: Gpa) -> tuple[Segment, ...]:
         """The segments that reach into `page`."""
@@ -140,6 +162,33 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
         runs = [range(backing.start, backing.end, PAGE_SIZE) for backing in self._ranges() if backing.segments]
         runs += [range(page, page + PAGE_SIZE, PAGE_SIZE) for page in self._own_pages if not self.segments(Gpa(page))]
         return sorted(runs, key=lambda run: run.start)
+
+    def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
+        """Fills pages in a row with what they would hold if none had a loader of its own and there were no snapshot."""
+        done = 0
+        while done < len(frame):
+            backing = self._find_range(page + done)
+            if backing is None:
+                return False
+            length = min(backing.end - page - done, len(frame) - done) if backing.contiguous else PAGE_SIZE
+            filled = backing.fill(page + done, frame[done : done + length])
+            done += length
+            if not isinstance(filled, bool):
+                return self._await_and_fill_rest(filled, page + done, frame[done:])
+            if not filled:
+                return False
+        return True
+
+    async def _await_and_fill_rest(self, pending: Awaitable[bool], page: int, frame: memoryview) -> bool:
+        if not await pending:
+            return False
+        filled = self.fill(page, frame)
+        return filled if isinstance(filled, bool) else await filled
+
+    def origin(self, page: int) -> str:
+        """Where the bytes of `page` come from if there is no snapshot, in words."""
+        backing = self._find_range(page)
+        return "nowhere" if backing is None else backing.origin(page)
 
     @property
     def image_pages(self) -> int:
@@ -171,6 +220,32 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
         backings = self._ranges()
         index = bisect_right(self._starts, page) - 1
         return backings[index] if index >= 0 and page < backings[index].end else None
+
+    def _find_saved(self, page: int) -> "SavedRange | None":
+        chunk = page >> SLAB_SHIFT
+        ranges = self._saved_ranges.get(chunk)
+        if ranges is None:
+            ranges = self._saved_ranges[chunk] = list(self._make_saved(chunk))
+        return next((found for found in ranges if found.start <= page < found.end), None)
+
+    def _make_saved(self, chunk: int) -> "Iterator[SavedRange]":
+        """The pages of a chunk that exist, in runs without a gap."""
+        from kev.pager.saved import SavedRange
+
+        assert self._saved is not None
+        end, limit = chunk << SLAB_SHIFT, chunk + 1 << SLAB_SHIFT
+        start, segments = end, dict[Segment, None]()
+        for backing in self._ranges():
+            if backing.end <= chunk << SLAB_SHIFT or backing.start >= limit:
+                continue
+            if backing.start > end:
+                if end > start:
+                    yield SavedRange(start, end, tuple(segments), self._saved, self)
+                start, segments = backing.start, {}
+            segments.update(dict.fromkeys(backing.segments))
+            end = min(backing.end, limit)
+        if end > start:
+            yield SavedRange(start, end, tuple(segments), self._saved, self)
 
     def _ranges(self) -> list[Backing]:
         if self._stale:

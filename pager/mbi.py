@@ -14,6 +14,7 @@ _MEMORY_MAP: Final = struct.Struct("<II")
 _MEMORY_MAP_ENTRY: Final = struct.Struct("<QQII")
 _ENTRY_VERSION: Final = 0
 _RSDP_1_SIZE: Final = 20
+_NO_PARTITION: Final = 0xFFFF_FFFF
 
 
 class TagType(IntEnum):
@@ -24,6 +25,7 @@ class TagType(IntEnum):
     BOOT_LOADER_NAME = 2
     MODULE = 3
     BASIC_MEMORY = 4
+    BOOT_DEVICE = 5
     MEMORY_MAP = 6
     FRAMEBUFFER = 8
     ELF_SECTIONS = 9
@@ -92,9 +94,16 @@ class MbiWriter:
         entries = (_MEMORY_MAP_ENTRY.pack(region.base, region.length, region.type, 0) for region in regions)
         return self._add(TagType.MEMORY_MAP, _MEMORY_MAP.pack(_MEMORY_MAP_ENTRY.size, _ENTRY_VERSION) + b"".join(entries))
 
-    def framebuffer(self, description: bytes) -> Self:
-        """The display: address, pitch, width, height, bits per pixel and type, as the specification packs them."""
-        return self._add(TagType.FRAMEBUFFER, description + bytes(2))
+    def boot_device(self, number: int) -> Self:
+        """The disk that the kernel comes from, by the BIOS's number; no partition of it."""
+        return self._add(TagType.BOOT_DEVICE, struct.pack("<III", number, _NO_PARTITION, _NO_PARTITION))
+
+    def framebuffer(self, description: bytes, colours: bytes = b"") -> Self:
+        """The display: address, pitch, width, height, bits per pixel and type, as the specification packs them.
+
+        `colours`: position and size of red, green and blue in a pixel.
+        """
+        return self._add(TagType.FRAMEBUFFER, description + bytes(2) + colours)
 
     def elf_sections(self, count: int, entry_size: int, names: int, headers: bytes) -> Self:
         """The kernel's section headers: their number, the size of each, and the index of the one with their names."""

@@ -19,6 +19,11 @@ class Originals:
         """Notes that `page` was loaded with the contents of `frame`."""
         self._fingerprints[page] = _fingerprint(frame)
 
+    def is_as_noted(self, page: int, frame: memoryview) -> bool | None:
+        """Whether `frame` is what was noted of `page`; None if nothing was."""
+        fingerprint = self._fingerprints.get(page)
+        return None if fingerprint is None else fingerprint == _fingerprint(frame)
+
     def has_changed(self, page: int, frame: memoryview, backing: Backing) -> bool:
         """Whether `frame` differs from what `backing` made of `page`. What was noted of the page is forgotten."""
         fingerprint = self._fingerprints.pop(page, None)

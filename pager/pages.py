@@ -5,9 +5,9 @@ There is no way from Absent to Present: nobody runs on a page that was not fille
 one claim succeeds, so that a loader runs once however many vCPUs want the page. What waiting there is, `kev.pager.kernel` adds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE
 
@@ -15,6 +15,11 @@ _CHUNK_SHIFT: Final = 21
 _CHUNK_SIZE: Final = 1 << _CHUNK_SHIFT
 _CHUNK_PAGES: Final = _CHUNK_SIZE >> PAGE_SHIFT
 _ABSENT: Final = b"\0"
+_NOTHING: Final = bytes(_CHUNK_PAGES)
+_LOADING_IS_ABSENT: Final = bytes.maketrans(b"\1", b"\0")
+
+SavedStates: TypeAlias = Mapping[int, bytes]
+"""The states of all pages at one moment: see `PageStates.save`."""
 
 
 class PageState(IntEnum):
@@ -127,9 +132,49 @@ class PageStates:
         if end > start:
             yield range(start, end, PAGE_SIZE)
 
+    def save(self) -> SavedStates:
+        """All states as they are now, but that nothing is Loading: what was, is Absent."""
+        return {number: bytes(chunk).translate(_LOADING_IS_ABSENT) for number, chunk in self._chunks.items()}
+
+    def load(self, saved: SavedStates) -> None:
+        """Makes all states what they were. Whatever that means for the pages themselves has been done."""
+        for number, chunk in self._chunks.items():
+            chunk[:] = saved.get(number, _NOTHING)
+        for number in saved.keys() - self._chunks.keys():
+            self._chunks[number] = bytearray(saved[number])
+
+    def differing(self, saved: SavedStates) -> Iterator[int]:
+        """The pages that are Present now, but not in `saved`, or the other way round. None may be Loading."""
+        for number in self._chunks.keys() | saved.keys():
+            now, then = self._chunks.get(number, _NOTHING), saved.get(number, _NOTHING)
+            if now == then:
+                continue
+            difference = (int.from_bytes(now, "little") ^ int.from_bytes(then, "little")).to_bytes(_CHUNK_PAGES, "little")
+            index = difference.find(PageState.PRESENT)
+            while index >= 0:
+                yield (number << _CHUNK_SHIFT) + (index << PAGE_SHIFT)
+                index = difference.find(PageState.PRESENT, index + 1)
+
     def _new_chunk(self, page: int) -> bytearray:
         chunk = self._chunks[page >> _CHUNK_SHIFT] = bytearray(_CHUNK_PAGES)
         return chunk
+
+
+def state_in(saved: SavedStates, page: int) -> PageState:
+    """What a page was."""
+    chunk = saved.get(page >> _CHUNK_SHIFT)
+    return PageState.ABSENT if chunk is None else _STATES[chunk[page >> PAGE_SHIFT & _CHUNK_PAGES - 1]]
+
+
+def with_present(saved: SavedStates, pages: Iterable[int]) -> SavedStates:
+    """The same states, but that `pages` are Present."""
+    chunks: dict[int, bytearray] = {}
+    for page in pages:
+        number = page >> _CHUNK_SHIFT
+        if number not in chunks:
+            chunks[number] = bytearray(saved.get(number, _NOTHING))
+        chunks[number][page >> PAGE_SHIFT & _CHUNK_PAGES - 1] = PageState.PRESENT
+    return {**saved, **{number: bytes(chunk) for number, chunk in chunks.items()}} if chunks else saved
 
 
 _STATES: Final = tuple(PageState)

@@ -57,7 +57,7 @@ class Eager(PagingPolicy):
 
     async def before_run(self) -> None:
         assert self._pager is not None
-        occupied = self._pager.loaders.occupied()
+        occupied = await self._pager.occupied()
         total, done = sum(map(len, occupied)), 0
         for pages in occupied:
             for slab in _slabs(pages):

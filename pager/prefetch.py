@@ -15,7 +15,6 @@ from kev.pager.backing import Zeros
 from kev.pager.kernel import KernelVmPager
 from kev.pager.pages import PageState
 from kev.pager.policy import PagingPolicy
-from kev.pager.source import AsynchronousSource
 from kev.pager.working_set import WorkingSet
 
 _MOST_AHEAD: Final = 32
@@ -35,6 +34,7 @@ class Prefetch(PagingPolicy):
     def __init__(self, working_set: WorkingSet) -> None:
         self._set: Final = working_set
         self._order: Final = {page: index for index, page in enumerate(working_set.pages)}
+        self._waiting: Iterator[range] = iter(())
         self._ahead = 1
         self._missed = 0
         self._failed = 0
@@ -44,7 +44,7 @@ class Prefetch(PagingPolicy):
         self._set.check_image(pager.image)
         self._pager = pager
         self._runs: list[range] = []
-        if isinstance(pager.source, AsynchronousSource):
+        if pager.waits:
             self._runs = plan(pager, self._set, _GAP)
             self._run_of = {page: run for run in self._runs for page in run}
             self._waiting = iter(self._runs)

@@ -9,6 +9,7 @@ from typing import Final, Protocol, Self
 
 from kev.addressing import KIB
 from kev.errors import KevError
+from kev.state import SNAPSHOT_MAGIC
 
 _LOOK_EVERY: Final = 0.001  # seconds
 
@@ -129,8 +130,11 @@ class FileSource:
 
     __slots__ = ("_descriptor", "_looked", "_stamp", "name", "size")
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Opens `path` for reading. SourceError if that is not possible, or if it is neither a regular file nor a block device."""
+    def __init__(self, path: str | os.PathLike[str], *, watched: bool = True) -> None:
+        """Opens `path` for reading. SourceError if that is not possible, or if it is neither a regular file nor a block device.
+
+        Not `watched`, it may be changed while it is in use: it is a disk that a guest writes.
+        """
         self.name: Final = os.fspath(path)
         try:
             # Without O_NONBLOCK a FIFO would wait for its writer here.
@@ -147,7 +151,7 @@ class FileSource:
             self.close()
             raise SourceError(f"{self.name}: has no size: {error.strerror}") from error
         self._looked = 0.0
-        self._stamp: Final = self._changed_at() if stat.S_ISREG(mode) else None
+        self._stamp: Final = self.modified if watched and stat.S_ISREG(mode) else None
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int:
         """SourceError if it cannot be read, or if the file was changed since it was opened: that is seen within a millisecond."""
@@ -156,13 +160,15 @@ class FileSource:
             now = monotonic()
             if now - self._looked > _LOOK_EVERY and self._stamp is not None:
                 self._looked = now
-                if self._changed_at() != self._stamp:
+                if self.modified != self._stamp:
                     raise SourceError(f"{self.name}: was changed while it was in use, so that old and new bytes would be mixed")
             return count
         except OSError as error:
             raise SourceError(f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {error.strerror}") from error
 
-    def _changed_at(self) -> int:
+    @property
+    def modified(self) -> int:
+        """When the file was last written to, in nanoseconds since 1970."""
         return os.fstat(self._descriptor).st_mtime_ns
 
     def close(self) -> None:
@@ -175,6 +181,12 @@ class FileSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def is_snapshot(source: SynchronousSource) -> bool:
+    """Whether a machine was saved in a source."""
+    head = bytearray(min(len(SNAPSHOT_MAGIC), source.size))
+    return bool(head) and bool(read_exactly(source, 0, memoryview(head))) and head == SNAPSHOT_MAGIC
 
 
 def read_exactly(source: PageSource, offset: int, buffer: memoryview) -> bool | Awaitable[bool]:

@@ -1,5 +1,8 @@
 """What a pager counts."""
 
+from operator import attrgetter
+from typing import Final
+
 
 class PagerStatistics:
     """What has happened so far, in pages."""
@@ -16,7 +19,17 @@ class PagerStatistics:
         self.spurious = 0
         """Violations on pages that were Present already."""
 
+    def save(self) -> tuple[int, ...]:
+        return _read(self)
+
+    def load(self, saved: tuple[int, ...]) -> None:
+        for name, value in zip(self.__slots__, saved, strict=True):
+            setattr(self, name, value)
+
     @property
     def present(self) -> int:
         """Loaded, and not evicted since."""
         return self.loads - self.evictions
+
+
+_read: Final = attrgetter(*PagerStatistics.__slots__)

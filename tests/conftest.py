@@ -1,11 +1,26 @@
-"""Settings of all property tests: no deadlines, since how long an example takes is the machine's business.
+"""Settings of all property tests, and a folder for what is waited for until it is on the disk.
+
+There are no deadlines, since how long an example takes is the machine's business.
 
 In CI the examples are the same every time: what chance finds is found, and mended, where somebody is looking.
 """
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("kev", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("kev")
+
+_IN_MEMORY = "/dev/shm"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder in memory, where there is one."""
+    with tempfile.TemporaryDirectory(dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None) as name:
+        yield Path(name)

@@ -18,7 +18,11 @@ from kev.cli.main import kev
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-NAMED = [file for file in DOCUMENTS if file.name in ("architecture.md", "CONTRIBUTING.md") or file.parent.name == "decisions"]
+NAMED = [
+    file
+    for file in DOCUMENTS
+    if file.name in ("architecture.md", "CONTRIBUTING.md", "security.md") or file.parent.name == "decisions"
+]
 
 _CODE = re.compile(r"```.*?```", re.DOTALL)
 _REFERENCE = re.compile(r"`([\w./-]+\.py):\s+([\w.]+)`")
@@ -111,6 +115,20 @@ def test_readme_describes_every_option_of_kev_run() -> None:
     assert not [switch for switch in switches if f"`{switch}`" not in readme and f"`{switch} " not in readme]
 
 
+def test_every_promise_of_security_names_a_test() -> None:
+    text = (
+        (ROOT / "docs" / "security.md")
+        .read_text(encoding="utf-8")
+        .partition("## What is promised")[2]
+        .partition("## Named limits")[0]
+    )
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| promise |")]
+    assert len(rows) > 20
+    untested = [row for row in rows if not all(name.startswith("test_") for _, name in _REFERENCE.findall(row))]
+    assert not untested
+    assert all(_REFERENCE.search(row) for row in rows)
+
+
 # Examples
 
 
@@ -158,18 +176,23 @@ def test_every_example_is_a_command_line_that_there_is(example: Example, monkeyp
     assert result.exit_code == 0 or (example.in_sentence and _INCOMPLETE.search(result.output)), result.output
 
 
-_CHEAP = re.compile(r"kev inspect gKeOS|kev run|kev run smp --smp 2 --seed 7|kev race replay kev1-.*")
+_CHEAP = re.compile(r"kev inspect gKeOS|kev run|kev run smp --smp 2 --seed 7|kev run .*booted.snap|kev race replay kev1-.*")
 _RUN = [example for example in examples() if example.output and _CHEAP.fullmatch(example.line)]
 """Examples that are run, and compared with what is shown."""
+_MADE = {example.words[-1]: example.line for example in _RUN if "--snapshot-at" in example.words}
+"""The examples that make the files which others read."""
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d[\d,.]*")
 
 
 def test_there_are_examples_to_run() -> None:
-    assert len(_RUN) == 4
+    assert len(_RUN) == 6
 
 
 @pytest.mark.parametrize("example", _RUN, ids=shown)
-def test_an_example_prints_what_the_document_shows(example: Example) -> None:
+def test_an_example_prints_what_the_document_shows(example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if example.words[-1] in _MADE and (made := _MADE[example.words[-1]]) != example.line:
+        CliRunner().invoke(kev, shlex.split(made)[1:], prog_name="kev")
     result = CliRunner().invoke(kev, example.words, prog_name="kev")
     assert result.exit_code == ("race replay" in example.line), result.output
     printed = {_loosely(line) for line in result.output.splitlines()}
@@ -180,3 +203,10 @@ def test_an_example_prints_what_the_document_shows(example: Example) -> None:
 def _loosely(line: str) -> str:
     """Numbers and spaces differ from run to run, and from build to build."""
     return " ".join(_NUMBER.sub("#", line).split())
+
+
+def test_the_python_examples_about_snapshots_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for example in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "snapshots.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(example, "docs/snapshots.md", "exec"), {})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["echo.snap", "later.snap"]

@@ -113,6 +113,6 @@ def test_a_device_that_the_guest_touches_brings_none_with_it_that_is_touched_les
     assert not modules & {"kev.dev.clocks.pit8254", "kev.dev.clocks.rtc", "kev.dev.storage.ide", "kev.dev.chipset.keyboard"}
 
 
-@pytest.mark.parametrize("protocol", ["multiboot1", "pvh", "real_mode"])
+@pytest.mark.parametrize("protocol", ["multiboot1", "pvh", "linux", "real_mode"])
 def test_boot_protocols_that_the_image_is_not_made_for_are_not_imported(protocol: str) -> None:
     assert f"kev.boot.{protocol}" not in imported(KEV, "run", "hypercalls")

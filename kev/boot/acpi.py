@@ -1,6 +1,7 @@
 """ACPI tables (ACPI Specification 6.5, chapter 5).
 
-They list the processors, the interrupt controllers and the virtio devices, and say how to switch the machine off.
+They list the processors, the interrupt controllers, what there is of an old PC, the PCI bus and the virtio devices, and say how to
+switch the machine off.
 """
 
 import struct
@@ -9,7 +10,7 @@ from typing import Final
 
 from kev.addressing import Gpa
 from kev.boot import aml
-from kev.boot.base import VirtioTransport
+from kev.boot.base import PciRoot, VirtioTransport
 from kev.boot.checksum import with_checksum
 from kev.dev.interrupts.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
 from kev.dev.interrupts.irq import SOURCE_OVERRIDES
@@ -17,6 +18,7 @@ from kev.dev.interrupts.local_apic.apic import BASE_ADDRESS as LOCAL_APIC_ADDRES
 
 PM1A_EVENT: Final = 0x600
 PM1A_CONTROL: Final = 0x604
+PM_TIMER: Final = 0x608
 """Ports. A write of SLP_EN with sleep type 0 to the control register switches the machine off."""
 
 _OEM: Final = b"KEV   "
@@ -51,7 +53,6 @@ _LATENCY_OF_ABSENT_STATE: Final = 0xFFFF
 _RTC_CENTURY: Final = 0x32
 _LEGACY_DEVICES: Final = 1 << 0
 _KEYBOARD_CONTROLLER: Final = 1 << 1
-_NO_MSI: Final = 1 << 3
 _WBINVD: Final = 1 << 0
 _C1: Final = 1 << 2
 _NO_POWER_BUTTON: Final = 1 << 4
@@ -59,11 +60,26 @@ _NO_SLEEP_BUTTON: Final = 1 << 5
 _NO_RTC_WAKE_STATUS: Final = 1 << 6
 _GENERIC_ADDRESS: Final = struct.Struct("<BBBBQ")
 _SYSTEM_IO: Final = 1
-_WORD_ACCESS: Final = 2
+_WORD_ACCESS, _DOUBLE_WORD_ACCESS = 2, 3
 
 _SOFT_OFF: Final = (aml.ZERO,) * 4
 """The sleep types of PM1a and PM1b control, and two reserved elements."""
 _DSDT_REVISION: Final = 2
+_LEGACY: Final = (
+    (b"KBD_", "PNP0303", aml.ports(0x60, 1) + aml.ports(0x64, 1) + aml.irq(1)),
+    (b"MOU_", "PNP0F13", aml.irq(12)),
+    (b"RTC_", "PNP0B00", aml.ports(0x70, 2) + aml.irq(8)),
+    (b"COM1", "PNP0501", aml.ports(0x3F8, 8) + aml.irq(4)),
+)
+"""What is on the ISA bus of every PC: name, hardware id and resources."""
+_PCI_ROOT: Final = "PNP0A03"
+_CONFIGURATION_PORTS: Final = range(0xCF8, 0xD00)
+_PCI_PORTS: Final = (range(_CONFIGURATION_PORTS.start), range(_CONFIGURATION_PORTS.stop, 0x10000))
+_VIDEO_MEMORY: Final = range(0xA0000, 0xC0000)
+_PCI_MEMORY: Final = range(0xE000_0000, 0xFEC0_0000)
+"""What the host bridge forwards: below the interrupt controllers, and beside the devices that are not on the bus."""
+_PCI_DEVICES: Final = 32
+_PIN_A: Final = 0
 _VIRTIO_MMIO: Final = "LNRO0005"
 """The hardware id by which drivers know virtio over MMIO."""
 
@@ -91,9 +107,9 @@ _CONFORMS_TO_BUS: Final = 0
 _LINT1: Final = 1
 
 
-def acpi_tables(base: Gpa, vcpus: int, virtio: Sequence[VirtioTransport] = ()) -> bytes:
+def acpi_tables(base: Gpa, vcpus: int, virtio: Sequence[VirtioTransport] = (), pci: PciRoot | None = None) -> bytes:
     """The RSDP, which lies at `base`, a multiple of 64, and all tables behind it."""
-    dsdt = _table(b"DSDT", _DSDT_REVISION, _definition_block(virtio))
+    dsdt = _table(b"DSDT", _DSDT_REVISION, _definition_block(virtio, pci))
     madt = -(-(_DSDT + len(dsdt)) // _ALIGNMENT) * _ALIGNMENT
     placed = {
         0: rsdp(base),
@@ -130,12 +146,38 @@ def _table(signature: bytes, revision: int, body: bytes) -> bytes:
     return with_checksum(header + body, _TABLE_CHECKSUM)
 
 
-def _definition_block(virtio: Sequence[VirtioTransport]) -> bytes:
+def _definition_block(virtio: Sequence[VirtioTransport], pci: PciRoot | None) -> bytes:
     """Name (\\_S5, Package (4) {0, 0, 0, 0}), and in \\_SB the devices."""
-    soft_off = aml.name(b"_S5_", aml.package(*_SOFT_OFF))
-    if not virtio:
-        return soft_off
-    return soft_off + aml.scope(b"\\_SB_", *map(_virtio_device, range(len(virtio)), virtio))
+    devices = [_legacy_device(*device) for device in _LEGACY]
+    if pci is not None:
+        devices.append(_pci_root(pci))
+    devices += map(_virtio_device, range(len(virtio)), virtio)
+    return aml.name(b"_S5_", aml.package(*_SOFT_OFF)) + aml.scope(b"\\_SB_", *devices)
+
+
+def _legacy_device(name: bytes, hardware_id: str, resources: bytes) -> bytes:
+    return aml.device(name, aml.name(b"_HID", aml.eisa_id(hardware_id)), aml.name(b"_CRS", aml.resources(resources)))
+
+
+def _pci_root(pci: PciRoot) -> bytes:
+    """Bus 0, with one interrupt for pin A of every device (section 6.2.13, "_PRT")."""
+    routes = (
+        aml.package(aml.integer(device << 16 | 0xFFFF), aml.integer(_PIN_A), aml.ZERO, aml.integer(pci.interrupt))
+        for device in range(_PCI_DEVICES)
+    )
+    resources = aml.resources(
+        aml.bus_numbers(range(1)),
+        aml.ports(_CONFIGURATION_PORTS.start, len(_CONFIGURATION_PORTS)),
+        *map(aml.port_space, _PCI_PORTS),
+        *map(aml.memory_space, (_VIDEO_MEMORY, _PCI_MEMORY)),
+    )
+    return aml.device(
+        b"PCI0",
+        aml.name(b"_HID", aml.eisa_id(_PCI_ROOT)),
+        aml.name(b"_UID", aml.ZERO),
+        aml.name(b"_CRS", resources),
+        aml.name(b"_PRT", aml.package(*routes)),
+    )
 
 
 def _virtio_device(number: int, transport: VirtioTransport) -> bytes:
@@ -156,18 +198,21 @@ def _fadt(base: Gpa) -> bytes:
         ("H", 46, _SCI),  # SCI_INT
         ("I", 56, PM1A_EVENT),  # PM1a_EVT_BLK
         ("I", 64, PM1A_CONTROL),  # PM1a_CNT_BLK
+        ("I", 76, PM_TIMER),  # PM_TMR_BLK
         ("B", 88, 4),  # PM1_EVT_LEN
         ("B", 89, 2),  # PM1_CNT_LEN
+        ("B", 91, 4),  # PM_TMR_LEN
         ("H", 96, _LATENCY_OF_ABSENT_STATE),  # P_LVL2_LAT
         ("H", 98, _LATENCY_OF_ABSENT_STATE),  # P_LVL3_LAT
         ("B", 108, _RTC_CENTURY),  # CENTURY
-        ("H", 109, _LEGACY_DEVICES | _KEYBOARD_CONTROLLER | _NO_MSI),  # IAPC_BOOT_ARCH
+        ("H", 109, _LEGACY_DEVICES | _KEYBOARD_CONTROLLER),  # IAPC_BOOT_ARCH
         ("I", 112, _WBINVD | _C1 | _NO_POWER_BUTTON | _NO_SLEEP_BUTTON | _NO_RTC_WAKE_STATUS),  # Flags
         ("Q", 140, base + _DSDT),  # X_DSDT
     ):
         struct.pack_into("<" + layout, table, offset, value)
     _GENERIC_ADDRESS.pack_into(table, 148, _SYSTEM_IO, 32, 0, _WORD_ACCESS, PM1A_EVENT)
     _GENERIC_ADDRESS.pack_into(table, 172, _SYSTEM_IO, 16, 0, _WORD_ACCESS, PM1A_CONTROL)
+    _GENERIC_ADDRESS.pack_into(table, 208, _SYSTEM_IO, 32, 0, _DOUBLE_WORD_ACCESS, PM_TIMER)
     return _table(b"FACP", _FADT_REVISION, bytes(table[_TABLE_HEADER.size :]))
 
 

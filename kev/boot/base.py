@@ -1,15 +1,20 @@
 """What a boot protocol is: a way to load a kernel image, and to enter it."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
+from kev.dev.display.framebuffer import VideoMode
 from kev.engine.base import EntryState
 from kev.errors import KevError
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import PageSource, SynchronousSource
 from kev.version import __version__
+
+if TYPE_CHECKING:
+    from kev.bios.drives import BootDrive
 
 
 class BootError(KevError):
@@ -38,6 +43,13 @@ class VirtioTransport(NamedTuple):
     """The I/O APIC's input."""
 
 
+class PciRoot(NamedTuple):
+    """PCI bus 0."""
+
+    interrupt: int
+    """The I/O APIC's input that pin A of all devices leads to."""
+
+
 class BootOptions(NamedTuple):
     """What a kernel is told when it is entered."""
 
@@ -46,7 +58,13 @@ class BootOptions(NamedTuple):
     vcpus: int = 1
     """How many processors the tables of the firmware list."""
     virtio: tuple[VirtioTransport, ...] = ()
-    """The virtio devices that they list."""
+    """The virtio devices over MMIO that they list."""
+    pci: PciRoot | None = None
+    """The PCI bus, if there is something on it."""
+    hard_disks: int = 0
+    """How many INT 13h knows."""
+    random: Callable[[int], bytes] | None = None
+    """Makes so many random bytes, for a kernel that asks its boot loader for some; None if it is to have none."""
     boot_loader_name: str = f"kev {__version__}"
 
 
@@ -59,8 +77,18 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    video_mode: VideoMode | None = None
+    """What the kernel draws into; None if there is but text."""
+    mode: int = 32
+    """16 for real mode, 32 for protected mode without paging, or 64 for long mode: how the kernel is entered."""
+    has_bios: ClassVar[bool] = True
+    """Whether there is a BIOS that real-mode code can call, as there was for the boot loader."""
+    expects_chipset: ClassVar[bool] = False
+    """Whether the image looks for a PC's chipset on the PCI bus."""
     boot_disk: SynchronousSource | None = None
     """The disk that the image is a part of, if there is more on it: the first one of the machine's IDE channel."""
+    booted: "BootDrive | None" = None
+    """The BIOS's drive that the image is on."""
 
     def __init__(self, image: KernelImage) -> None:
         self.image = image
@@ -68,8 +96,11 @@ class BootProtocol(ABC):
 
     @classmethod
     @abstractmethod
-    def detect(cls, file: KernelFile) -> bool:
-        """Whether `file` is made for this protocol. A damaged one may be: `open` says what is wrong with it."""
+    def detect(cls, file: KernelFile) -> str | None:
+        """What says that `file` is made for this protocol, such as "a boot sector"; None if nothing does.
+
+        A damaged image may be: `open` says what is wrong with it.
+        """
 
     @classmethod
     @abstractmethod

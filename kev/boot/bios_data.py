@@ -1,40 +1,90 @@
-"""What a PC's BIOS leaves in its data areas, as far as kernels read it without calling the BIOS."""
+"""What a PC's BIOS is in memory: its interrupt vectors, its data areas and its ROM, made when a guest looks for them."""
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from kev.addressing import KIB, Gpa
 from kev.boot.generated import place_generated, reaches_into
 from kev.boot.memory_map import EBDA, lower_memory_kib
-from kev.dev.display.screen import COLUMNS
+from kev.dev.display.screen import COLUMNS, ROWS
 from kev.pager.kernel import KernelVmPager
 
-_PORTS: Final = Gpa(0x400)
-"""COM1's; at 0x408, LPT1's; at 0x40e, the real-mode segment of the EBDA; at 0x410, the equipment; at 0x413, KiB of base memory."""
+_VECTORS: Final = range(0x400)
+_DATA_AREA: Final = range(0x400, 0x500)
+_ROM: Final = range(0xFE000, 0x100000)
+"""`kev.bios.rom.ROM`, whose module is imported when a guest looks there."""
+
+# Offsets in the data area (IBM PC/AT technical reference, "BIOS data area").
+_PORTS: Final = 0x00
+"""COM1's; at 0x08, LPT1's; at 0x0e, the real-mode segment of the EBDA; at 0x10, the equipment; at 0x13, KiB of base memory."""
 _WORDS: Final = struct.Struct("<H6xH4xHHxH")
 _COM1: Final = 0x3F8
 _LPT1: Final = 0x378
 _EQUIPMENT: Final = 0x4222
 """A floating-point unit, a colour screen of 80 columns, one serial port, one printer; no floppy disk and no mouse."""
 
-_VIDEO_MODE: Final = Gpa(0x449)
-"""At 0x44a, its columns; at 0x463, the CRT controller's first port."""
-_VIDEO: Final = struct.Struct("<BH23xH")
+_NEXT_KEY: Final = 0x1A
+"""Head and tail of the keys that wait."""
+_KEYS: Final = range(0x1E, 0x3E)
+"""Where they wait."""
+_KEY_OFFSETS: Final = struct.Struct("<HH")
+
+_VIDEO_MODE: Final = 0x49
+"""At 0x4a, its columns; at 0x4c, bytes of a page; at 0x60, the cursor's last and first line; at 0x63, the CRT controller's port."""
+_VIDEO: Final = struct.Struct("<BHH18xHxH")
 _TEXT_MODE: Final = 3
+_PAGE_OF_TEXT: Final = 0x1000
+_CURSOR: Final = 0x0607
 _CRT_CONTROLLER: Final = 0x3D4
 
+_HARD_DISKS: Final = 0x75
+_KEY_BOUNDS: Final = 0x80
+_LAST_ROW: Final = 0x84
+"""At 0x85, the lines of a character; at 0x87, 256 KiB of video memory; at 0x88, switches of an enhanced colour display."""
+_CHARACTERS: Final = struct.Struct("<BHBB")
+_CHARACTER_LINES: Final = 16
+_VIDEO_MEMORY: Final = 0x60
+_DISPLAY_SWITCHES: Final = 0x09
+_KEYBOARD_STATE: Final = 0x96
+_101_KEYS: Final = 0x10
 
-def install_bios_data(pager: KernelVmPager) -> None:
-    """Registers what is in the BIOS data area, and the first byte of the extended one, which is its size in KiB.
 
-    What the kernel's own image occupies is left to it.
+def install_bios_data(pager: KernelVmPager, hard_disks: int = 0) -> None:
+    """Registers the interrupt vectors, the BIOS data area, the ROM, and the first byte of the extended data area, its size in KiB.
+
+    INT 13h knows so many `hard_disks`. What the kernel's own image occupies is left to it.
     """
-    _install(pager, _PORTS, _WORDS.pack(_COM1, _LPT1, EBDA.start >> 4, _EQUIPMENT, lower_memory_kib(pager.ram)))
-    _install(pager, _VIDEO_MODE, _VIDEO.pack(_TEXT_MODE, COLUMNS, _CRT_CONTROLLER))
-    _install(pager, Gpa(EBDA.start), bytes([len(EBDA) // KIB]))
+    _install(pager, _VECTORS, _vector_table)
+    _install(pager, _DATA_AREA, lambda: _data_area(lower_memory_kib(pager.ram), hard_disks))
+    _install(pager, range(EBDA.start, EBDA.start + 1), lambda: bytes([len(EBDA) // KIB]))
+    _install(pager, _ROM, _rom)
 
 
-def _install(pager: KernelVmPager, gpa: Gpa, data: bytes) -> None:
-    addresses = range(gpa, gpa + len(data))
+def _data_area(base_memory_kib: int, hard_disks: int) -> bytes:
+    area = bytearray(len(_DATA_AREA))
+    _WORDS.pack_into(area, _PORTS, _COM1, _LPT1, EBDA.start >> 4, _EQUIPMENT, base_memory_kib)
+    _KEY_OFFSETS.pack_into(area, _NEXT_KEY, _KEYS.start, _KEYS.start)
+    _VIDEO.pack_into(area, _VIDEO_MODE, _TEXT_MODE, COLUMNS, _PAGE_OF_TEXT, _CURSOR, _CRT_CONTROLLER)
+    area[_HARD_DISKS] = hard_disks
+    _KEY_OFFSETS.pack_into(area, _KEY_BOUNDS, _KEYS.start, _KEYS.stop)
+    _CHARACTERS.pack_into(area, _LAST_ROW, ROWS - 1, _CHARACTER_LINES, _VIDEO_MEMORY, _DISPLAY_SWITCHES)
+    area[_KEYBOARD_STATE] = _101_KEYS
+    return bytes(area)
+
+
+def _vector_table() -> bytes:
+    from kev.bios.rom import vector_table
+
+    return vector_table()
+
+
+def _rom() -> bytes:
+    from kev.bios.rom import contents
+
+    return contents()
+
+
+def _install(pager: KernelVmPager, addresses: range, generate: Callable[[], bytes]) -> None:
     if not any(reaches_into(segment, addresses) for segment in pager.image.segments):
-        place_generated(pager, gpa, len(data), lambda: data)
+        place_generated(pager, Gpa(addresses.start), len(addresses), generate)

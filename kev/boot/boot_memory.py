@@ -1,9 +1,10 @@
 """Where a boot loader's additions to a kernel go: modules, and the information that tells of them."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
-from kev.addressing import MIB, Gpa, Gva, page_ceil
+from kev.addressing import MIB, Gpa, Gva, page_ceil, page_floor
 from kev.boot.base import BootError, Module
 from kev.boot.generated import place_generated, reaches_into
 from kev.pager.image import Segment
@@ -30,18 +31,39 @@ class BootMemory:
     def __init__(self, pager: KernelVmPager) -> None:
         self._pager: Final = pager
         self._next = page_ceil(max(pager.image.end, MIB))
-        self._limit: Final = pager.ram[0].stop
+        self._limit: int = pager.ram[0].stop
 
     def place_modules(self, modules: Sequence[Module]) -> list[PlacedModule]:
         """One behind the other, each at a page of its own above the image. BootError, by name, if one does not fit."""
         return [self._place_module(module) for module in modules]
 
+    def place_high(self, modules: Sequence[Module], highest: int) -> range:
+        """Places `modules` one behind the other, each at a multiple of 4, in the highest pages with no byte above `highest`.
+
+        Returns where they lie: an empty range if there is nothing. BootError if they do not fit.
+        """
+        offsets = [0, *accumulate(module.source.size + -module.source.size % 4 for module in modules)]
+        size = offsets[-1]
+        if not size:
+            return range(0)
+        start = page_floor(min(self._limit, highest + 1) - size)
+        if start < self._next:
+            raise BootError(f"module {modules[0].name!r}: the {size:#x} bytes of all modules {self._no_room}")
+        for module, offset in zip(modules, offsets, strict=False):
+            self._register(start + offset, module.source, 0, module.source.size)
+        self._limit = start
+        return range(start, start + size)
+
     def place_part(self, source: PageSource, offset: int, size: int) -> Gpa | None:
         """Places `size` bytes of `source`, from `offset` on, at a page of their own; None if they do not fit."""
         start = self._take(size)
-        if start is not None and size:
-            self._pager.load_phdr(Segment(start, Gva(start), offset, size, size), source)
+        if start is not None:
+            self._register(start, source, offset, size)
         return start
+
+    def _register(self, start: int, source: PageSource, offset: int, size: int) -> None:
+        if size:
+            self._pager.load_phdr(Segment(Gpa(start), Gva(start), offset, size, size), source)
 
     @property
     def stack(self) -> Gpa:

@@ -1,20 +1,20 @@
-"""Finds out which boot protocol an image is made for."""
+"""Finds out which boot protocol an image is made for, and says why."""
 
 import struct
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Final
+from typing import Final, NamedTuple
 
 from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
-from kev.errors import KevError
 from kev.pager.ram import MMIO_HOLE
 from kev.pager.source import SynchronousSource
+from kev.state import SNAPSHOT_MAGIC
 
-_FOR_ANY_ELF: Final = "keos"
-_FOREIGN_ELF: Final = (
-    "it has no Multiboot header and no PVH note: is it made for another loader, such as Limine or the bootloader crate?"
+_FOR_DISKS: Final = ("el_torito", "real_mode")
+_NO_PROTOCOL: Final = (
+    "neither an ELF file, nor a file with a Multiboot header, nor a Linux kernel, nor a boot sector: cannot be booted"
 )
 
 _DEVICES: Final[Mapping[str, range]] = {
@@ -23,21 +23,44 @@ _DEVICES: Final[Mapping[str, range]] = {
 }
 """Guest-physical addresses at which nothing can be loaded."""
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
+_COMPRESSED: Final = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"\xfd7zXZ\0": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\x04\x22\x4d\x18": ("lz4", "unlz4"),
+    b"\x02\x21\x4c\x18": ("lz4", "unlz4"),
+}
+"""By its first bytes: what it was compressed with, and what undoes that."""
 _ISO_9660_OFFSET: Final = 0x8001
 _ISO_9660_MAGIC: Final = b"CD001"
+_EXTRACT: Final = "extract the kernel from it, and boot that"
 _MZ_MAGIC: Final = b"MZ"
 _PE_OFFSET: Final = struct.Struct("<60xI")
 _PE_MAGIC: Final = b"PE\0\0"
+_KNOWN_BY_ADDRESS: Final = "keos"
+"""Of such a kernel nothing has to be read but headers."""
+_CODE: Final = 256
+"""How much is looked at of the code at an entry, in bytes."""
+
+
+class Detection(NamedTuple):
+    """Which protocol an image is booted by, and why."""
+
+    protocol: type[BootProtocol]
+    reason: str
+    """What was seen that decided, or that somebody has chosen."""
+    warnings: tuple[str, ...] = ()
+    """What looks wrong, a line each, without the name of the image."""
 
 
 def open_kernel(source: SynchronousSource, protocol: str | None = None) -> BootProtocol:
-    """The image in `source` as the protocol of this name understands it, or else the first one that it is made for.
+    """The image in `source` as the protocol of this name understands it, or else the one that it is made for.
 
-    An ELF image that no protocol claims is entered as KeOS is. BootError if nothing fits; ImageError if the image is damaged.
+    BootError if nothing fits; ImageError if the image is damaged.
     """
     file = KernelFile(source)
-    return load((protocol_named(protocol) if protocol is not None else detect(file)), file)
+    return load(find_protocol(file, protocol).protocol, file)
 
 
 def load(protocol: type[BootProtocol], file: KernelFile) -> BootProtocol:
@@ -53,37 +76,85 @@ def load(protocol: type[BootProtocol], file: KernelFile) -> BootProtocol:
     return kernel
 
 
-def detect(file: KernelFile) -> type[BootProtocol]:
-    """The protocol that an image is made for. BootError if it is made for none."""
-    for protocol in _protocols():
-        if protocol.detect(file):
-            return protocol
+def open_detected(source: SynchronousSource, protocol: str | None = None) -> tuple[BootProtocol, Detection]:
+    """The same, and why; its warnings are complete."""
+    file = KernelFile(source)
+    detection = find_protocol(file, protocol)
+    kernel = load(detection.protocol, file)
+    return kernel, with_entry_checked(file, kernel, detection)
+
+
+def find_protocol(file: KernelFile, protocol: str | None = None) -> Detection:
+    """The protocol of this name, or the one that an image is made for. BootError if there is none."""
+    return detect(file) if protocol is None else Detection(protocol_named(protocol), "it was chosen")
+
+
+def detect(file: KernelFile) -> Detection:
+    """The protocol that an image is made for: the first of `PROTOCOLS` for which something speaks. BootError if there is none.
+
+    An ELF image for which nothing speaks, and nothing against it, is entered as KeOS is.
+    """
+    for name, reason in findings(file):
+        return Detection(protocol_named(name), reason)
     if file.is_elf:
-        return _for_any_elf(file)
+        from kev.boot.unmarked_elf import detect_unmarked
+
+        protocol, reason, warning = detect_unmarked(file)
+        return Detection(protocol_named(protocol), reason, (warning,))
     raise BootError(f"{file.name}: {_describe(file)}")
 
 
-def _for_any_elf(file: KernelFile) -> type[BootProtocol]:
-    protocol = protocol_named(_FOR_ANY_ELF)
-    if file.is_elf64:
-        try:
-            protocol.open(file)
-        except KevError as error:
-            raise BootError(f"{error}; {_FOREIGN_ELF}") from error
-    return protocol
+def disk_protocol(source: SynchronousSource) -> str:
+    """The protocol that a disk is booted by, whatever else may be on it. BootError if a BIOS could not boot it."""
+    file = KernelFile(source)
+    for name in _FOR_DISKS:
+        if protocol_named(name).detect(file) is not None:
+            return name
+    raise BootError(f"disk {file.name}: cannot be booted: it has no boot sector and no El Torito boot record")
+
+
+def findings(file: KernelFile) -> Iterator[tuple[str, str]]:
+    """What speaks for a protocol: its name, and what was seen, in the order in which the protocols are tried."""
+    for name in PROTOCOLS:
+        seen = protocol_named(name).detect(file)
+        if seen is not None:
+            yield name, seen
+
+
+def with_entry_checked(file: KernelFile, kernel: BootProtocol, detection: Detection) -> Detection:
+    """`detection` with a warning more if the code at an ELF file's entry is not for the mode that it is entered in."""
+    if not file.is_elf or (kernel.name == _KNOWN_BY_ADDRESS and kernel.detect(file)):
+        return detection
+    from kev.boot.entry_code import code_bits
+
+    bits = code_bits(file.loaded_at(kernel.image, kernel.image.entry, _CODE))
+    if bits is None or bits == kernel.mode:
+        return detection
+    warning = (
+        f"the {kernel.name} boot protocol enters it in {kernel.mode}-bit mode, "
+        f"but the code at its entry {kernel.image.entry:#x} is {bits}-bit code"
+    )
+    return detection._replace(warnings=(*detection.warnings, warning))
+
+
+def _is_iso(file: KernelFile) -> bool:
+    return file.bytes_at(_ISO_9660_OFFSET, len(_ISO_9660_MAGIC)) == _ISO_9660_MAGIC
 
 
 def _describe(file: KernelFile) -> str:
     """What a file is that cannot be booted, and what to do with it."""
-    if file.head.startswith(_GZIP_MAGIC):
-        return "compressed by gzip: gunzip it first"
-    if file.bytes_at(_ISO_9660_OFFSET, len(_ISO_9660_MAGIC)) == _ISO_9660_MAGIC:
-        return "an ISO 9660 image: extract the kernel from it, and boot that"
+    if file.head.startswith(SNAPSHOT_MAGIC):
+        return "a snapshot, not an image: `kev run` and `kev.start` go on from it"
+    for magic, (program, remedy) in _COMPRESSED.items():
+        if file.head.startswith(magic):
+            return f"compressed by {program}: {remedy} it first"
+    if _is_iso(file):
+        return f"an ISO 9660 image: {_EXTRACT}"
     if file.head.startswith(_MZ_MAGIC) and len(file.head) >= _PE_OFFSET.size:
         (offset,) = _PE_OFFSET.unpack_from(file.head)
         if file.bytes_at(offset, len(_PE_MAGIC)) == _PE_MAGIC:
             return "a PE file, such as an EFI application: there is no UEFI to run it; boot the kernel that it loads"
-    return "neither an ELF file, nor a file with a Multiboot header, nor a boot sector: cannot be booted"
+    return _NO_PROTOCOL
 
 
 def protocol_named(name: str) -> type[BootProtocol]:
@@ -93,7 +164,3 @@ def protocol_named(name: str) -> type[BootProtocol]:
     # A run needs one of them, and most runs the first.
     protocol: type[BootProtocol] = getattr(import_module(f"kev.boot.{name}"), PROTOCOLS[name])
     return protocol
-
-
-def _protocols() -> Iterator[type[BootProtocol]]:
-    return map(protocol_named, PROTOCOLS)

@@ -12,12 +12,21 @@ class ElfLayout(NamedTuple):
     header: struct.Struct
     """Behind e_ident: e_phoff, e_shoff, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx."""
     program_header: struct.Struct
-    """p_type, p_offset, p_filesz."""
+    """p_type, p_offset, p_filesz, p_align."""
     section_header: struct.Struct
     """sh_type, sh_addr, sh_offset, sh_size."""
     section_address: struct.Struct
     section_address_offset: int
     """Where sh_addr is in a section header, in bytes."""
+
+
+class ProgramHeader(NamedTuple):
+    """Of any type. In bytes."""
+
+    type: int
+    offset: int
+    file_size: int
+    alignment: int
 
 
 class ElfTables(NamedTuple):
@@ -35,16 +44,23 @@ class ElfTables(NamedTuple):
 
 _E_IDENT_SIZE: Final = 16
 _ELF32: Final = ElfLayout(
-    struct.Struct("<12xII6xHHHHH"), struct.Struct("<II8xI12x"), struct.Struct("<4xI4xIII16x"), struct.Struct("<I"), 12
+    struct.Struct("<12xII6xHHHHH"), struct.Struct("<II8xI8xI"), struct.Struct("<4xI4xIII16x"), struct.Struct("<I"), 12
 )
 _ELF64: Final = ElfLayout(
-    struct.Struct("<16xQQ6xHHHHH"), struct.Struct("<I4xQ16xQ16x"), struct.Struct("<4xI8xQQQ24x"), struct.Struct("<Q"), 16
+    struct.Struct("<16xQQ6xHHHHH"), struct.Struct("<I4xQ16xQ8xQ"), struct.Struct("<4xI8xQQQ24x"), struct.Struct("<Q"), 16
 )
-_LAYOUTS: Final = {32: _ELF32, 64: _ELF64}
 
 
 def read_tables(file: KernelFile) -> tuple[ElfLayout, ElfTables]:
     """Of an ELF file. ImageError if it is damaged."""
-    layout = _LAYOUTS[file.elf.bits]
+    layout = _ELF64 if file.is_elf64 else _ELF32
     header = file.read(_E_IDENT_SIZE, layout.header.size, "the ELF header")
     return layout, ElfTables(*layout.header.unpack(header))
+
+
+def read_program_headers(file: KernelFile) -> list[ProgramHeader]:
+    """Of an ELF file. ImageError if it is damaged."""
+    layout, tables = read_tables(file)
+    size = tables.program_header_count * layout.program_header.size
+    table = file.read(tables.program_headers, size, "the program header table")
+    return [ProgramHeader(*fields) for fields in layout.program_header.iter_unpack(table)]

@@ -1,8 +1,10 @@
 """The section headers of a kernel, and its sections that are not loaded with it: symbols and debug information."""
 
+import struct
 from collections.abc import Iterator
 from typing import Final
 
+from kev.addressing import KIB
 from kev.boot.boot_memory import BootMemory
 from kev.boot.elf_layout import ElfLayout, ElfTables, read_tables
 from kev.boot.kernel_file import KernelFile
@@ -10,6 +12,9 @@ from kev.pager.errors import ImageError
 
 _SHT_NULL: Final = 0
 _SHT_NOBITS: Final = 8
+_NAME: Final = struct.Struct("<I")
+"""sh_name, with which every header begins."""
+_MOST_NAMES: Final = 64 * KIB
 
 
 class SectionHeaders:
@@ -34,11 +39,30 @@ class SectionHeaders:
                 self._layout.section_address.pack_into(table, header + self._layout.section_address_offset, address)
         return bytes(table)
 
+    def read_names(self) -> frozenset[str]:
+        """The names of all sections, as far as they can be read. ImageError if where they are is damaged."""
+        start = self.names * self.entry_size
+        if start + self.entry_size > len(self._table):
+            return frozenset()
+        _, _, offset, size = self._layout.section_header.unpack_from(self._table, start)
+        names = self._file.read(offset, min(size, _MOST_NAMES), "the names of its sections")
+        pointers = (_NAME.unpack_from(self._table, index * self.entry_size)[0] for index in range(self.count))
+        return frozenset(names[pointer:].partition(b"\0")[0].decode("ascii", "replace") for pointer in pointers)
+
     def unplaced(self) -> Iterator[tuple[int, int, int]]:
         """Of each section without an address: where its header is in the table, and its offset and size in the file."""
         for index, (kind, address, offset, size) in enumerate(self._layout.section_header.iter_unpack(self._table)):
             if size and not address and kind not in (_SHT_NULL, _SHT_NOBITS):
                 yield index * self.entry_size, offset, size
+
+
+def section_names(file: KernelFile) -> frozenset[str]:
+    """The names of an ELF file's sections; none where they, or their headers, are not there or damaged."""
+    try:
+        headers = read_section_headers(file)
+        return headers.read_names() if headers is not None else frozenset()
+    except ImageError:
+        return frozenset()
 
 
 def read_section_headers(file: KernelFile) -> SectionHeaders | None:

@@ -8,9 +8,10 @@ from kev.boot.base import BootOptions
 from kev.boot.generated import place_generated, reaches_into
 from kev.pager.kernel import KernelVmPager
 
-ACPI_TABLES: Final = range(0xE0000, 0xE2000)
+ACPI_TABLES: Final = range(0xF2000, 0xF4000)
 MP_TABLE: Final = range(0xF0000, 0xF2000)
-"""Where kernels begin to look for them: ACPI Specification 6.5, section 5.2.5.1; MultiProcessor Specification 1.4, chapter 4.
+"""Where kernels look for them, and the memory map says that firmware is: ACPI Specification 6.5, section 5.2.5.1; MultiProcessor
+Specification 1.4, chapter 4.
 
 As large as the tables of 255 processors.
 """
@@ -30,7 +31,7 @@ def _install(pager: KernelVmPager, addresses: range, generate: Callable[[], byte
 def _acpi_tables(options: BootOptions) -> bytes:
     from kev.boot.acpi import acpi_tables
 
-    return acpi_tables(Gpa(ACPI_TABLES.start), options.vcpus, options.virtio)
+    return acpi_tables(Gpa(ACPI_TABLES.start), options.vcpus, options.virtio, options.pci)
 
 
 def _mp_table(vcpus: int) -> bytes:

@@ -8,7 +8,7 @@ import attrs
 
 from kev.addressing import KIB, PAGE_SHIFT, page_ceil, page_floor
 from kev.boot.base import BootProtocol
-from kev.boot.detection import detect, load, protocol_named
+from kev.boot.detection import Detection, find_protocol, findings, load, protocol_named, with_entry_checked
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
@@ -44,6 +44,14 @@ class Inspection:
     """Of the file, in bytes."""
     protocol: str | None
     """The boot protocol that it is made for; None if there is none."""
+    mode: int | None
+    """16, 32 or 64: how many bits the mode has that it is entered in; None if it cannot be launched."""
+    reason: str | None
+    """What decided for the protocol."""
+    seen: tuple[str, ...]
+    """What else speaks for a protocol, that protocol's name in front."""
+    warnings: tuple[str, ...]
+    """What looks wrong."""
     error: KevError | None
     """Why it cannot be launched; None if it can."""
     image: KernelImage | None
@@ -61,15 +69,29 @@ def inspect(source: SynchronousSource, boot: str | None = None) -> Inspection:
     SourceError if they cannot be read; whatever else is wrong with them is in the result.
     """
     file = KernelFile(source)
-    protocol: type[BootProtocol] | None = None
+    detection: Detection | None = None
     try:
-        protocol = detect(file) if boot is None else protocol_named(boot)
-        image = load(protocol, file).image
+        detection = find_protocol(file, boot)
+        kernel = load(detection.protocol, file)
     except KevError as error:
-        name = protocol.name if protocol is not None else None
-        return Inspection(name=file.name, size=source.size, protocol=name, error=error, image=_elf_image(file), refused=())
-    refused = tuple(_refusals(file, protocol, image))
-    return Inspection(name=file.name, size=source.size, protocol=protocol.name, error=None, image=image, refused=refused)
+        return _inspection(file, detection, None, error)
+    return _inspection(file, with_entry_checked(file, kernel, detection), kernel, None)
+
+
+def _inspection(file: KernelFile, detection: Detection | None, kernel: BootProtocol | None, error: KevError | None) -> Inspection:
+    name = None if detection is None else detection.protocol.name
+    return Inspection(
+        name=file.name,
+        size=file.source.size,
+        protocol=name,
+        mode=None if kernel is None else kernel.mode,
+        reason=None if detection is None else detection.reason,
+        seen=tuple(f"{other}: {seen}" for other, seen in findings(file) if detection is None or seen != detection.reason),
+        warnings=() if detection is None else detection.warnings,
+        error=error,
+        image=_elf_image(file) if kernel is None else kernel.image,
+        refused=() if kernel is None else tuple(_refusals(file, type(kernel), kernel.image)),
+    )
 
 
 def count_pages(segments: Iterable[Segment]) -> PageCounts:
@@ -93,7 +115,8 @@ def _elf_image(file: KernelFile) -> KernelImage | None:
 
 
 def _refusals(file: KernelFile, protocol: type[BootProtocol], image: KernelImage) -> Iterator[Refusal]:
-    least = image.end if image.end <= MMIO_HOLE.start else image.end - len(MMIO_HOLE)
+    end = image.end_in_ram
+    least = end if end <= MMIO_HOLE.start else end - len(MMIO_HOLE)
     yield Refusal(f"--memory below {page_ceil(least) // KIB}K", f"the image ends at {image.end:#x}")
     if not protocol.passes_modules:
         yield Refusal("--module", f"the {protocol.name} boot protocol passes no modules")

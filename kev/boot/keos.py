@@ -32,16 +32,18 @@ class Keos(BootProtocol):
 
     name = "keos"
     passes_modules = False
+    has_bios = False
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
+    def detect(cls, file: KernelFile) -> str | None:
         if not file.is_elf:
-            return False
+            return None
         try:
             image = file.elf
         except ImageError:
-            return False
-        return image.virtual_entry - image.entry == VIRTUAL_BASE
+            return None
+        is_keos = image.virtual_entry - image.entry == VIRTUAL_BASE
+        return f"its entry is mapped at {VIRTUAL_BASE:#x} above its physical address" if is_keos else None
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:

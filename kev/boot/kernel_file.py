@@ -16,6 +16,7 @@ _HEAD: Final = 32 * KIB
 """Headers of boot protocols lie in here."""
 _ELF_MAGIC: Final = b"\x7fELF"
 _ELF_CLASS_64: Final = b"\2"
+_E_MACHINE: Final = 18
 
 
 class KernelFile:
@@ -43,6 +44,11 @@ class KernelFile:
         return self.is_elf and self.bytes_at(len(_ELF_MAGIC), 1) == _ELF_CLASS_64
 
     @property
+    def machine(self) -> int:
+        """An ELF file's e_machine; 0 if the file ends before."""
+        return int.from_bytes(self.bytes_at(_E_MACHINE, 2), "little")
+
+    @property
     def boot_signature(self) -> bytes:
         """The last two bytes of the first sector."""
         return self.head[SECTOR_SIZE - len(BOOT_SIGNATURE) : SECTOR_SIZE]
@@ -68,6 +74,14 @@ class KernelFile:
         data = bytearray(length)
         read_exactly(self.source, offset, memoryview(data))
         return bytes(data)
+
+    def loaded_at(self, image: KernelImage, gpa: int, length: int) -> bytes:
+        """What `image`, which is this file's, has at a guest-physical address: up to `length` bytes, what the file has of them."""
+        for segment in image.segments:
+            if segment.paddr <= gpa < segment.file_end:
+                offset = segment.offset + gpa - segment.paddr
+                return self.read(offset, min(length, segment.file_end - gpa), "the code at its entry")
+        return b""
 
     def find_header(self, magic: int, words: int, *, alignment: int, limit: int) -> int | None:
         """The offset of the first header that begins with `magic`, whose first `words` 32-bit words add up to 0.

@@ -3,22 +3,25 @@
 from collections.abc import Sequence
 from typing import Final
 
-from kev.addressing import KIB, MIB
+from kev.addressing import GIB, KIB, MIB
 from kev.pager.mbi import MemoryRegion, RegionType
-from kev.pager.ram import MMIO_HOLE
 
 EBDA: Final = range(0x9FC00, 0xA0000)
 """The extended BIOS data area: the last KiB of base memory."""
+FIRMWARE: Final = range(0xF0000, MIB)
+"""The part of the firmware below 1 MiB, with the tables that it leaves."""
+_FIRMWARE_ROM: Final = range(4 * GIB - 256 * KIB, 4 * GIB)
 
 
 def memory_map(ram: Sequence[range]) -> list[MemoryRegion]:
     """Every usable and every reserved region of a machine with this RAM, in order.
 
-    Reserved are what a PC keeps for its firmware and video memory below 1 MiB, and the hole for devices below 4 GiB.
+    Reserved is what a PC keeps for its firmware, as SeaBIOS reports it: in base memory, below 1 MiB, and below 4 GiB. Video memory,
+    ROMs of adapters and the hole for devices are neither RAM nor reserved.
     """
     below, *above = ram
     usable = (range(min(below.stop, EBDA.start)), range(MIB, below.stop), *above)
-    reserved = (range(EBDA.start, MIB), MMIO_HOLE)
+    reserved = (EBDA, FIRMWARE, _FIRMWARE_ROM)
     regions = [MemoryRegion(region.start, len(region)) for region in usable if region]
     regions += [MemoryRegion(region.start, len(region), RegionType.RESERVED) for region in reserved]
     return sorted(regions, key=lambda region: region.base)

@@ -7,13 +7,13 @@ from kev.boot.acpi import rsdp, rsdp_1
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
 from kev.boot.boot_memory import BootMemory
+from kev.boot.display import colour_fields, prepare_display
 from kev.boot.elf_sections import SectionHeaders, read_section_headers
 from kev.boot.entry import MULTIBOOT2_MAGIC, protected_mode
 from kev.boot.firmware_tables import ACPI_TABLES, install_tables
 from kev.boot.kernel_file import KernelFile, with_physical_entry
 from kev.boot.memory_map import lower_memory_kib, memory_map, upper_memory_kib
-from kev.boot.multiboot2_header import Multiboot2Header, Relocation, find_header, read_header
-from kev.boot.text_mode import TEXT_MODE
+from kev.boot.multiboot2_header import HEADER_MAGIC, Multiboot2Header, Relocation, find_header, read_header
 from kev.engine.base import EntryState
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
@@ -22,14 +22,17 @@ from kev.pager.mbi import MbiWriter
 _CODE_SELECTOR: Final = 0x10
 _DATA_SELECTOR: Final = 0x18
 """The specification leaves them open; these are GRUB's, and KeV's."""
+_FIRST_HARD_DISK: Final = 0x80
+"""As the BIOS counts."""
 
 
 class Multiboot2(BootProtocol):
     """EAX holds the magic number, EBX points to the information, ESP to a stack as GRUB's does.
 
-    What is given: command line (empty or not), boot loader name, modules, memory, memory map, the ACPI RSDP of both versions, ELF
-    section headers if the image has some and is loaded by its ELF headers, the load base if it could be moved. It never is. To a
-    kernel that asks for a display, in whichever mode, text mode.
+    What is given is what GRUB gives: load base, command line (empty or not), boot loader name, modules, memory, memory map, the
+    boot device (the first hard disk, whether there is one or not), the display, the ACPI RSDP of both versions, and ELF section
+    headers if the image has some and is loaded by its ELF headers. A kernel is never moved. The display is a framebuffer for one
+    that has a framebuffer tag, else text mode.
     """
 
     name = "multiboot2"
@@ -37,12 +40,14 @@ class Multiboot2(BootProtocol):
     def __init__(self, image: KernelImage, sections: SectionHeaders | None, header: Multiboot2Header) -> None:
         super().__init__(image)
         self._sections = sections
-        self._relocation = header.relocation
-        self._display = header.display
+        self.video_mode = header.video_mode
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
-        return find_header(file) is not None and not file.is_boot_disk
+    def detect(cls, file: KernelFile) -> str | None:
+        offset = find_header(file)
+        if offset is None or file.is_boot_disk:
+            return None
+        return f"a Multiboot2 header ({HEADER_MAGIC:#x}) at offset {offset:#x}"
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:
@@ -71,19 +76,18 @@ class Multiboot2(BootProtocol):
 
     def _information(self, pager: KernelVmPager, options: BootOptions, memory: BootMemory) -> bytes:
         tables = Gpa(ACPI_TABLES.start)
-        writer = MbiWriter().command_line(options.command_line).boot_loader_name(options.boot_loader_name)
+        writer = (
+            MbiWriter().load_base(self.image.start).command_line(options.command_line).boot_loader_name(options.boot_loader_name)
+        )
         for module in memory.place_modules(options.modules):
             writer.module(module.start, module.end, module.text)
         writer.basic_memory(lower_memory_kib(pager.ram), upper_memory_kib(pager.ram)).memory_map(memory_map(pager.ram))
         if self._sections is not None:
             headers = self._sections.place(memory)
             writer.elf_sections(self._sections.count, self._sections.entry_size, self._sections.names, headers)
-        if self._display:
-            writer.framebuffer(TEXT_MODE)
-        writer.rsdp(rsdp_1(tables)).rsdp(rsdp(tables))
-        if self._relocation is not None:
-            writer.load_base(self.image.start)
-        return writer.finish()
+        writer.boot_device(_FIRST_HARD_DISK)
+        writer.framebuffer(prepare_display(pager, self.video_mode), colour_fields(self.video_mode))
+        return writer.rsdp(rsdp_1(tables)).rsdp(rsdp(tables)).finish()
 
 
 def _load(file: KernelFile, header: Multiboot2Header) -> KernelImage:

@@ -9,7 +9,7 @@ from kev.addressing import KIB
 from kev.boot.base import BootError
 from kev.boot.kernel_file import KernelFile
 from kev.boot.load_addresses import LoadAddresses
-from kev.pager.mbi import TagType
+from kev.dev.display.framebuffer import VideoMode
 
 HEADER_MAGIC: Final = 0xE852_50D6
 SEARCHED: Final = 32 * KIB
@@ -22,6 +22,7 @@ _TAG: Final = struct.Struct("<HHI")
 _OPTIONAL: Final = 1 << 0
 _ADDRESSES: Final = struct.Struct("<IIII")
 _WORD: Final = struct.Struct("<I")
+_FRAMEBUFFER: Final = struct.Struct("<III")
 _RELOCATABLE: Final = struct.Struct("<IIII")
 _FROM_BEGINNING: Final = 0xFFFF_FFFF
 _CONSOLE_REQUIRED: Final = 1 << 0
@@ -64,8 +65,10 @@ class Multiboot2Header(NamedTuple):
     entry: int | None = None
     """Where execution starts, instead of where ELF's header says."""
     relocation: Relocation | None = None
-    display: bool = False
-    """It wants to know of one."""
+    video_mode: VideoMode | None = None
+    """It wants to draw, instead of writing text."""
+    needs_graphics: bool = False
+    """It cannot do without."""
 
 
 class _Tag(NamedTuple):
@@ -106,6 +109,8 @@ def read_header(file: KernelFile) -> Multiboot2Header:
     header = Multiboot2Header(offset)
     for tag in _tags(file, offset + _HEADER.size, offset + length):
         header = _READERS.get(tag.type, _refuse)(file, header, tag)
+    if header.needs_graphics and header.video_mode is None:
+        raise BootError(f"{file.name}: its Multiboot2 header requires tag 4 (console flags), which cannot be given")
     if header.addresses is not None and header.entry is None:
         raise BootError(f"{file.name}: its Multiboot2 header has an address tag, but no entry address tag")
     return header
@@ -150,12 +155,12 @@ def _request_information(file: KernelFile, header: Multiboot2Header, tag: _Tag) 
     for kind in kinds:
         if tag.required and kind not in _INFORMATION:
             raise BootError(f"{file.name}: its Multiboot2 header requires information of type {kind}, which is not defined")
-    return _ask_for_display(file, header, tag) if TagType.FRAMEBUFFER in kinds else header
+    return header
 
 
-def _ask_for_display(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
-    """In which mode is but a preference."""
-    return header._replace(display=True)
+def _read_framebuffer(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
+    """Which mode is but a preference."""
+    return header._replace(video_mode=VideoMode.wanted(*_fields(file, tag, _FRAMEBUFFER)))
 
 
 def _read_addresses(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
@@ -177,9 +182,8 @@ def _read_entry(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multib
 
 def _read_console_flags(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
     (flags,) = _fields(file, tag, _WORD)
-    if flags & _TEXT_MODE_SUPPORTED:
-        return _ask_for_display(file, header, tag)
-    return _refuse(file, header, tag) if flags & _CONSOLE_REQUIRED else header
+    needs_graphics = flags & _CONSOLE_REQUIRED and not flags & _TEXT_MODE_SUPPORTED
+    return header._replace(needs_graphics=True) if needs_graphics and tag.required else header
 
 
 def _read_relocation(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Multiboot2Header:
@@ -192,7 +196,7 @@ _READERS: Final[Mapping[int, Callable[[KernelFile, Multiboot2Header, _Tag], Mult
     HeaderTagType.ADDRESS: _read_addresses,
     HeaderTagType.ENTRY_ADDRESS: _read_entry,
     HeaderTagType.CONSOLE_FLAGS: _read_console_flags,
-    HeaderTagType.FRAMEBUFFER: _ask_for_display,
+    HeaderTagType.FRAMEBUFFER: _read_framebuffer,
     HeaderTagType.MODULE_ALIGNMENT: _ignore,
     HeaderTagType.EFI_BOOT_SERVICES: _ignore,
     HeaderTagType.EFI_I386_ENTRY_ADDRESS: _ignore,

@@ -7,6 +7,10 @@ PROTOCOLS: Final = {
     "multiboot2": "Multiboot2",
     "multiboot1": "Multiboot1",
     "pvh": "Pvh",
+    "linux16": "Linux16",
+    "linux": "Linux",
+    "el_torito": "ElTorito",
     "real_mode": "RealMode",
+    "firmware": "Firmware",
 }
 """The names of all boot protocols and of the classes in their modules, in the order in which images are tried."""

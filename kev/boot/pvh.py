@@ -7,7 +7,7 @@ from kev.addressing import Gpa
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
 from kev.boot.boot_memory import BootMemory, PlacedModule
-from kev.boot.elf_notes import read_notes
+from kev.boot.elf_notes import Notes, read_notes
 from kev.boot.entry import protected_mode
 from kev.boot.firmware_tables import ACPI_TABLES, install_tables
 from kev.boot.information import InformationWriter
@@ -41,18 +41,21 @@ class Pvh(BootProtocol):
     name = "pvh"
 
     @classmethod
-    def detect(cls, file: KernelFile) -> bool:
+    def detect(cls, file: KernelFile) -> str | None:
         try:
-            return file.is_elf and _find_entry(file) is not None
+            found = file.is_elf and _find_entry(read_notes(file)) is not None
         except ImageError:
-            return False
+            return None
+        return f"a note of {_NOTE_NAME.decode()} of type {_PHYS32_ENTRY}, which holds the PVH entry" if found else None
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:
         """BootError if there is no such note."""
-        entry = _find_entry(file)
+        notes = read_notes(file)
+        entry = _find_entry(notes)
         if entry is None:
-            raise BootError(f"{file.name}: no ELF note {_NOTE_NAME.decode()} of type {_PHYS32_ENTRY}, which holds the PVH entry")
+            missing = f"no ELF note {_NOTE_NAME.decode()} of type {_PHYS32_ENTRY}, which holds the PVH entry"
+            raise BootError("; ".join([f"{file.name}: {missing}", *notes.damage]))
         return cls(with_physical_entry(file.elf, entry, "the PVH entry"))
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
@@ -64,8 +67,8 @@ class Pvh(BootProtocol):
         return protected_mode(self.image.entry, code=_CODE_SELECTOR, data=_DATA_SELECTOR, cr0=_CR0, rbx=information)
 
 
-def _find_entry(file: KernelFile) -> int | None:
-    for note in read_notes(file):
+def _find_entry(notes: Notes) -> int | None:
+    for note in notes.notes:
         if note.name == _NOTE_NAME and note.type == _PHYS32_ENTRY and len(note.description) in _ENTRY_SIZES:
             return int.from_bytes(note.description, "little")
     return None

@@ -28,6 +28,7 @@ def _option(option: Option) -> Callable[[C], C]:
         if not option.denial:
             return click.option(long, option.name, is_flag=True, flag_value=True, default=None, help=option.help)
         return click.option(f"{long}/{option.denial}", option.name, is_flag=True, default=None, help=option.help)
+    many, metavar = option.arity is Arity.MANY, option.metavar or None
     return click.option(
-        *option.switches, option.name, multiple=option.arity is Arity.MANY, metavar=option.metavar or None, help=option.help
+        *option.switches, option.name, nargs=option.values, multiple=many, type=str, metavar=metavar, help=option.help
     )

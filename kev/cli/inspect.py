@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kev.abi.selection import default_abi
 from kev.boot.inspection import Inspection, inspect
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.errors import KevError, printable
-from kev.guests.images import open_image_or_url
+from kev.machine.starting import start_of
 from kev.pager.image import KernelImage, Segment
 from kev.pager.mbi import MemoryRegion, RegionType
-from kev.pager.source import AsynchronousSource
+from kev.pager.source import AsynchronousSource, SynchronousSource, is_snapshot
 from kev.postmortem.core_file import is_core, read_core
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
     from kev.machine.inspection import MachineInspection
 
+_MODES = {16: "real mode", 32: "32-bit protected mode, without paging", 64: "64-bit mode, with paging"}
 _COLUMNS = ("virtual address", "physical address", "file offset", "in the file", "in memory", "flags")
 
 
@@ -32,16 +34,21 @@ def command(as_json: bool, **given: Any) -> None:
 
     IMAGE is a file, or the name of a guest on the root file system (by default gKeOS). The exit code is 2 if it cannot be launched.
     Of a core file, as `kev run --dump` writes it, this says how the run ended, where the vCPUs are, and which memory there is.
+    Of a snapshot, it says what was saved, and which files it needs.
     """
-    spec = described(given)
-    with open_image_or_url(spec.image) as (opened, guest):
-        source = opened.blocking if isinstance(opened, AsynchronousSource) else opened
+    spec = described(given, may_start_disk=True)
+    with start_of(spec, None) as start:
+        source = start.source.blocking if isinstance(start.source, AsynchronousSource) else start.source
         if is_core(source):
             core = read_core(source)
             click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())
             return
-        inspection = inspect(source, spec.boot)
-        resolved = spec.resolved(None if guest is None else guest.spec)
+        if is_snapshot(source):
+            click.echo(_snapshot(source, as_json))
+            return
+        inspection = inspect(source, start.protocol or spec.boot)
+        resolved = spec.resolved(None if start.guest is None else start.guest.spec)
+    abi = resolved.abi or (None if inspection.protocol is None else default_abi(inspection.protocol))
     machine, error = None, inspection.error
     if error is None:
         from kev.machine.inspection import inspect_machine
@@ -51,19 +58,35 @@ def command(as_json: bool, **given: Any) -> None:
         except KevError as refusal:
             error = refusal
     if as_json:
-        click.echo(json.dumps(_as_json(inspection, error) | {"machine": resolved.to_dict()} | _machine_as_json(machine), indent=2))
+        click.echo(
+            json.dumps(_as_json(inspection, abi, error) | {"machine": resolved.to_dict()} | _machine_as_json(machine), indent=2)
+        )
     else:
-        click.echo("\n".join([_as_text(inspection), *_spec_as_text(resolved), *_machine_as_text(machine)]))
+        click.echo("\n".join([_as_text(inspection, abi), *_spec_as_text(resolved), *_machine_as_text(machine)]))
     if error is not None:
         raise error
 
 
-def _as_json(inspection: Inspection, error: KevError | None) -> dict[str, Any]:
+def _snapshot(source: SynchronousSource, as_json: bool) -> str:
+    from kev.snapshot.inspection import inspect_snapshot, inspection_text
+
+    found = inspect_snapshot(source)
+    if as_json:
+        return json.dumps(found, indent=2)
+    return "\n".join([inspection_text(found), *_spec_as_text(MachineSpec.of(found["machine"]))])
+
+
+def _as_json(inspection: Inspection, abi: str | None, error: KevError | None) -> dict[str, Any]:
     kernel = inspection.image
     return {
         "image": inspection.name,
         "size": inspection.size,
         "protocol": inspection.protocol,
+        "mode": inspection.mode,
+        "reason": inspection.reason,
+        "seen": list(inspection.seen),
+        "abi": abi,
+        "warnings": list(inspection.warnings),
         "usable": error is None,
         "error": None if error is None else str(error),
         "entry": None if kernel is None else {"virtual": kernel.virtual_entry, "physical": kernel.entry},
@@ -136,8 +159,16 @@ def _segment_as_json(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _as_text(inspection: Inspection) -> str:
+def _as_text(inspection: Inspection, abi: str | None) -> str:
     lines = [f"{printable(inspection.name)}: {inspection.size:,} bytes", f"boot protocol: {inspection.protocol or 'none'}"]
+    if inspection.reason is not None:
+        lines.append(f"  because: {inspection.reason}")
+    lines += [f"  also seen: {seen}" for seen in inspection.seen]
+    if inspection.mode is not None:
+        lines.append(f"entered in: {_MODES[inspection.mode]}")
+    if abi is not None:
+        lines.append(f"abi: {abi}")
+    lines += [f"warning: {warning}" for warning in inspection.warnings]
     if inspection.image is not None:
         lines += _kernel_as_text(inspection.image)
         lines.append(f"pages: {inspection.pages.all:,} in all, {inspection.pages.shared:,} of them shared by segments")

@@ -1,7 +1,9 @@
 """What `kev run` does, once its command line is read."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
@@ -16,6 +18,7 @@ from kev.spec.machine_spec import MachineSpec
 if TYPE_CHECKING:
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
+    from kev.machine.snapshot_at import SnapshotAt
     from kev.pager.policy import PagingPolicy
 
 STANDARD_OUTPUT: Final = "-"
@@ -24,7 +27,17 @@ RUN_OPTIONS: Final = (
     PRINT_SPEC,
     Option("report", ("--report",), "Write the run's figures; - is standard output, behind what the guest prints.", "FILE.json"),
     Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
+    Option("screenshot", ("--screenshot",), "Write a picture of what the guest shows at the end.", "FILE.png"),
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
+    Option("restore", ("--restore",), "Go on from a snapshot, which may be a URL. IMAGE may be one as well.", "FILE"),
+    Option(
+        "snapshot_at",
+        ("--snapshot-at",),
+        "Write a snapshot when the run comes to output:TEXT, symbol:NAME[+OFFSET], instructions:N or hypercall[:NUMBER]; "
+        "or, with key, whenever Ctrl-A s is typed.",
+        "CONDITION FILE",
+        values=2,
+    ),
     Option("logs", ("--log",), "Write a log of the guest to stderr: cr3, every write to CR3.", "NAME", arity=Arity.MANY),
     Option("trace_exits", ("--trace-exits",), "Write a line for every exit to stderr.", arity=Arity.FLAG),
     Option("gdb", ("--gdb",), "Let gdb or lldb in, there. With --seed, they may go back in time.", "[HOST:]PORT|unix:PATH"),
@@ -55,7 +68,7 @@ def run(given: Mapping[str, Any]) -> int:
 
 
 def _run(given: Mapping[str, Any]) -> int:
-    spec = described(given)
+    spec = described(given if given["restore"] is None else _restoring(given), may_start_disk=True)
     if given["print_spec"]:
         return _print(spec)
     report, trace = given["report"], given["trace"]
@@ -67,47 +80,87 @@ def _run(given: Mapping[str, Any]) -> int:
         from kev import log
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
-    _check_writable(None if report == STANDARD_OUTPUT else report, trace, given["dump"])
-    dump = _CoreDump(given["dump"])
-    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, dump)
+    _check_writable(None if report == STANDARD_OUTPUT else report, trace, given["dump"], given["screenshot"])
+    files, snapshot = _FilesOfTheEnd(given["dump"], given["screenshot"]), _snapshot_at(given)
+    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, files, snapshot)
     _write_files(outcome, report, trace)
     _conclude(outcome)
-    dump.conclude()
+    files.conclude()
+    if snapshot is not None and snapshot.problem is not None:
+        raise snapshot.problem
     return outcome.exit_code
 
 
-class _CoreDump:
-    """Dumps a machine whose guest has not ended itself. If that fails, it is said when everything else is."""
+class _FilesOfTheEnd:
+    """Dumps a machine whose guest has not ended itself, and takes a picture of any. If that fails, it is said at the very end."""
 
-    def __init__(self, file: str | None) -> None:
-        self._file = file
-        self._error: KevError | None = None
+    def __init__(self, dump: str | None, screenshot: str | None) -> None:
+        self._dump = dump
+        self._screenshot = screenshot
+        self._errors: list[KevError] = []
 
     def __call__(self, machine: "Machine") -> None:
         ending = machine.ending
-        if self._file is None or ending is None or ending.kind is EndingKind.EXITED:
-            return
+        if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
+            self._try(lambda file: machine.dump(file), self._dump)
+        if self._screenshot is not None:
+            from kev.observe.output import write_bytes
+
+            self._try(lambda file: write_bytes(file, machine.screenshot()), self._screenshot)
+
+    def _try(self, write: "Callable[[str], None]", file: str) -> None:
         try:
-            machine.dump(self._file)
+            write(file)
         except KevError as error:
-            self._error = error
+            self._errors.append(error)
 
     def conclude(self) -> None:
-        """Raises what the dump failed with, if it did."""
-        if self._error is not None:
-            raise self._error
+        """Raises the first error, if there was one."""
+        if self._errors:
+            raise self._errors[0]
+
+
+def _restoring(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with the snapshot as its image. KevError if there is another, or if it is no snapshot."""
+    from kev.guests.images import open_image_or_url
+    from kev.pager.source import AsynchronousSource, is_snapshot
+    from kev.snapshot.errors import SnapshotError
+
+    name = given["restore"]
+    if given["image"] is not None:
+        raise SpecError(f"--restore: {name!r} is what is launched: {given['image']!r} cannot be, too")
+    if "://" not in name and os.sep not in name:
+        name = os.path.join(os.curdir, name)  # and no guest's
+    with open_image_or_url(name) as (source, _):
+        if not is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source):
+            raise SnapshotError(f"--restore: {given['restore']!r}: is no snapshot")
+    return {**given, "image": name}
+
+
+def _snapshot_at(given: Mapping[str, Any]) -> "SnapshotAt | None":
+    if given["snapshot_at"] is None:
+        return None
+    if given["gdb"] is not None:
+        raise SpecError("--snapshot-at: not with --gdb, whose stops are the debugger's")
+    from kev.machine.snapshot_at import SnapshotAt
+
+    return SnapshotAt(*given["snapshot_at"])
 
 
 def _print(spec: MachineSpec) -> int:
     from kev.guests.spec_files import resolved
+    from kev.machine.snapshots import of_snapshot
 
-    StandardOutput().write(resolved(spec).to_toml().encode())
+    StandardOutput().write(resolved(of_snapshot(spec)).to_toml().encode())
     return 0
 
 
-def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "RunReport":
+def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd, snapshot: "SnapshotAt | None") -> "RunReport":
     if given["gdb"] is None:
         from kev.machine.api import launch
+
+        if snapshot is not None:
+            launch = partial(launch, snapshot_at=snapshot)
     else:
         launch = _debugged(given["gdb"], wait=bool(given["wait"]))
     output = StandardOutput()
@@ -122,12 +175,13 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
         logs=given["logs"] or (),
         log=_write_log,
         trace_exits=_write_line if given["trace_exits"] else None,
+        warn=_write_warning,
         input_descriptor=_standard_input(),
         interrupt_ends=True,
         at_start=begin,
-        at_end=dump,
+        at_end=at_end,
     )
-    if report.first_output_ms is None and report.screen:
+    if report.screen_is_news:
         # What only a screen would have shown.
         output.write(f"{report.screen}\n".encode())
     if output.error is not None:
@@ -139,8 +193,6 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], dump: _CoreDump) -> "Ru
 
 def _debugged(address: str, *, wait: bool) -> "Callable[..., RunReport]":
     """A `launch` that lets debuggers in."""
-    from functools import partial
-
     from kev.gdb.launch import debug
 
     def tell(place: str) -> None:
@@ -200,6 +252,10 @@ def _write_line(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+def _write_warning(line: str) -> None:
+    _write_line(f"kev: warning: {line}")
+
+
 def _conclude(outcome: "RunReport") -> None:
     """The closing lines on stderr."""
     if outcome.ending.kind is not EndingKind.EXITED:
@@ -211,5 +267,12 @@ def _conclude(outcome: "RunReport") -> None:
         f"kev: loaded {outcome.pages_loaded:,} of {outcome.ram_pages:,} pages ({outcome.image_pages:,} in the image){first}, "
         f"ended after {outcome.run_ms:.0f} ms\n"
     )
+    if outcome.unanswered is not None:
+        accesses, pages, ranges = outcome.unanswered.values()
+        lowest = ranges[0].partition("-")[0]
+        sys.stderr.write(
+            f"kev: {accesses:,} accesses to {pages:,} pages without memory or a device, the lowest at {lowest}: "
+            "they read ones, and wrote nothing; --strict-memory ends the run there\n"
+        )
     if "missed" in outcome.paging:
         sys.stderr.write(f"kev: {outcome.paging['missed']:,} of them were not in the recorded working set\n")

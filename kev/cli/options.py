@@ -1,6 +1,7 @@
 """The options of commands that take a guest, as a table: click's are made of it, and `kev run` is read by it without click."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from kev.guests.images import DEFAULT_IMAGE
@@ -21,6 +22,8 @@ class Option(NamedTuple):
     arity: Arity = Arity.ONE
     denial: str = ""
     """What denies a flag, if anything does."""
+    values: int = 1
+    """How many words follow it."""
 
     @classmethod
     def of(cls, field: Field) -> "Option":
@@ -43,8 +46,11 @@ def machine_options(*, without: Collection[str] = ()) -> list[Option]:
     return [*(Option.of(field) for field in FIELDS if field.name not in without), SPEC_FILE]
 
 
-def described(given: Mapping[str, Any]) -> MachineSpec:
-    """The machine that a command line describes: `given` has the values of `machine_options`, and `image`. SpecError."""
+def described(given: Mapping[str, Any], *, may_start_disk: bool = False) -> MachineSpec:
+    """The machine that a command line describes: `given` has the values of `machine_options`, and `image`. SpecError.
+
+    `may_start_disk`: without an image, but with a disk or a firmware, there is no image; else the default one takes its place.
+    """
     names = {"image", *(field.name for field in FIELDS)}
     spec = MachineSpec.from_options({name: value for name, value in given.items() if name in names})
     if given["spec"] is not None:
@@ -53,7 +59,9 @@ def described(given: Mapping[str, Any]) -> MachineSpec:
         spec = spec.over(read_spec(given["spec"]))
     if spec.image.endswith(".toml") and given["spec"] is None:
         raise SpecError(f"IMAGE: {spec.image!r}: a description of a machine is no image: say --spec {spec.image}")
-    return spec if spec.image else spec.replace(image=DEFAULT_IMAGE)
+    if spec.image or (may_start_disk and (spec.disks or spec.firmware is not None)):
+        return spec
+    return spec.replace(image=DEFAULT_IMAGE)
 
 
 def choice(option: str, value: str, known: Sequence[str]) -> str:
@@ -91,12 +99,20 @@ def parse(words: Sequence[str], options: Sequence[Option], argument: str) -> dic
                 return None
             values[option.name] = flag
             continue
-        if value is None:
-            value = next(rest, None)
-            if value is None:
-                return None
-        values[option.name] = (*values[option.name], value) if option.arity is Arity.MANY else value
+        given = _following(value, rest, option.values)
+        if given is None:
+            return None
+        values[option.name] = (*values[option.name], given) if option.arity is Arity.MANY else given
     return values if all(_take(values, argument, word) for word in rest) else None
+
+
+def _following(value: str | None, rest: Iterator[str], count: int) -> str | tuple[str, ...] | None:
+    """The values of an option: one that is written together with it, if any, and words behind. None if there are too few."""
+    words = [] if value is None else [value]
+    words += islice(rest, count - len(words))
+    if len(words) < count:
+        return None
+    return words[0] if count == 1 else tuple(words)
 
 
 def _take(values: dict[str, Any], argument: str, word: str) -> bool:

@@ -92,6 +92,17 @@ class Devices:
         self.buses.ports.attach_later(kind, lambda: self._build(later, kind))
         return True
 
+    def build(self, name: str) -> Device:
+        """The device called so, one of those that are built later; it is built if it was not. LookupError if there is none."""
+        while name not in self._names and self.import_next():
+            pass
+        for later in self._later:
+            if later.kind is not None and later.kind.name == name:
+                self.buses.ports.build_at(later.kind.ports[0].start)
+                assert later.device is not None
+                return later.device
+        raise LookupError(f"no device called {name!r} is built later")
+
     def _build(self, later: _Later, kind: SeldomUsed) -> _Built:
         later.device = device = kind.built_for(self._machine)
         return device
@@ -140,7 +151,7 @@ class Devices:
                 raise StateError("machine", f"device {name!r}", states[name], "left out: this machine has none of that name")
         for later in self._later:
             if later.kind is not None and later.kind.name in states:
-                self.buses.ports.build_at(later.kind.ports[0].start)
+                self.build(later.kind.name)
 
 
 # Not `isinstance`: protocols take microseconds for it.

@@ -4,12 +4,12 @@ An engine executes guest code in slices. A slice ends with an exit; most exits a
 function, without leaving the CPU, and the guest goes on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from kev.addressing import Gpa, Hpa
 from kev.engine.registers import DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
-from kev.exits import Access, Exit, GuestException, Reply
+from kev.exits import Access, EptViolation, Exit, GuestException, Reply
 
 
 class EntryState(NamedTuple):
@@ -20,8 +20,12 @@ class EntryState(NamedTuple):
     data: SegmentRegister
     """DS, ES, SS, FS and GS."""
     cr0: int
-    """Real mode 0x30, 32-bit protected mode 0x31."""
+    """Real mode 0x30, 32-bit protected mode 0x31, long mode 0x80000031."""
+    cr3: int = 0
+    cr4: int = 0
+    efer: int = 0
     idt_limit: int = 0
+    gdt_base: int = 0
     gdt_limit: int = 0
     rax: int = 0
     rbx: int = 0
@@ -63,6 +67,8 @@ class VcpuState(Protocol):
     """CR8 is the interrupt controller's."""
     efer: int
     """EFER, as the guest sees it."""
+    xcr0: int
+    """XCR0: 1, unless the guest may set CR4.OSXSAVE."""
 
     dr0: int
     dr1: int
@@ -117,9 +123,8 @@ class VcpuState(Protocol):
     def history(self) -> Sequence[RaisedEvent]:
         """The last `kev.engine.registers.HISTORY_LENGTH` exceptions and interrupts, the latest last."""
 
-    @property
-    def instructions(self) -> int:
-        """Instructions retired since the start, where slices are counted; else 0."""
+    instructions: int
+    """Instructions retired since the start, where slices are counted; else 0."""
 
 
 State = TypeVar("State", bound=VcpuState)
@@ -192,13 +197,41 @@ class Engine(Protocol[State]):
         """Delivers an exception before the vCPU's next instruction."""
 
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
-        """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
+        """A host-physical range, whose accesses become MMIO exits for the guest's range at `gpa`. No instruction is fetched there.
+
+        It is mapped by `kev.page_tables.table.PageTable.map_device_page`. A fetch is an EptViolation of a page that is present.
+        """
 
     def invalidate(self, gpa: Gpa) -> None:
         """The nested mapping of a page was removed or narrowed, or its frame refilled: forget what was cached of it."""
 
     def written(self, hpa: int) -> None:
         """A device has written to the page of host-physical memory that holds `hpa`: what was its code is no longer."""
+
+    def answer_quietly(self, answer: Callable[[EptViolation], bool]) -> None:
+        """Asks `answer` first about every violation, from now on. If it says True, the access is made again, and was no exit.
+
+        For whoever keeps pages from being written, or puts off filling them, without the guest or its observers noticing.
+        """
+
+    def forget_mappings(self) -> None:
+        """Nested mappings were removed or narrowed, anywhere: forget what was cached of them."""
+
+    def refilled(self, frames: Collection[int]) -> None:
+        """`forget_mappings`; and the pages of host-physical memory at these addresses hold something else than before.
+
+        Between slices only. What was their code is no longer; what was that of other pages still is.
+        """
+
+    def save_vcpu(self, vcpu: State) -> object:
+        """All of a vCPU between two slices, as the engine itself keeps it: quicker than reading what `VcpuState` has."""
+
+    def load_vcpu(self, vcpu: State, saved: object) -> None:
+        """Makes a vCPU what it was, or what that of another engine was whose machine was built in the same way."""
+
+    @property
+    def is_spoiled(self) -> bool:
+        """A guest has left behind what cannot be taken back: no other should run here."""
 
     def seed_random_numbers(self, seed: int) -> None:
         """RDRAND and RDSEED give numbers that follow from `seed` from now on, to each vCPU its own; else they are the host's."""

@@ -118,7 +118,6 @@ class History:
         self._idle = 0
         self._current: Turn | None = None
         self._postponed: Turn | None = None
-        self._length = 0
 
     # Now.
 
@@ -182,8 +181,10 @@ class History:
             turn = self._current = self._next_turn(runnable)
         if turn.budget.instructions is None:
             return Decision(turn.vcpu, Budget(instructions=1) if turn.vcpu == self.stepping else turn.budget)
-        self._length = self._until_cut(turn)
-        return Decision(turn.vcpu, Budget(instructions=self._length))
+        return Decision(turn.vcpu, Budget(instructions=self._until_cut(turn)))
+
+    def cut(self, rest: Decision) -> None:
+        """Nothing: `note` is told, and knows more."""
 
     def insist(self, vcpu: int, budget: Budget) -> None:
         """The next turn is of `vcpu`; another's that was cut goes on later. Does nothing in the past, which cannot be changed."""
@@ -205,10 +206,6 @@ class History:
         else:
             self._current = None
             self.turns.truncate(self._turns_over)
-
-    def was_cut(self, retired: int) -> bool:
-        """Whether a turn of which so many instructions have retired has come to where `next` has cut it."""
-        return retired >= self._length
 
     def note(self, retired: int, *, over: bool) -> None:
         """The turn that `next` has decided on last has retired so many more instructions. `over`: it does not go on."""

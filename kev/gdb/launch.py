@@ -32,6 +32,7 @@ def debug(
     logs: Sequence[str] = (),
     log: Callable[[bytes], object] = lambda _: None,
     trace_exits: Callable[[str], object] | None = None,
+    warn: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     at_start: "Callable[[Machine], object] | None" = None,
@@ -53,7 +54,7 @@ def debug(
     def opener(repeating: bool) -> Iterator["Machine"]:
         # What is repeated is the same whenever its pages are loaded.
         lazy = wanted._replace(spec=wanted.spec.replace(paging="lazy"), policy=None)
-        with opened(lazy if repeating else wanted, logs) as machine:
+        with opened(lazy if repeating else wanted, logs, None if repeating else warn) as machine:
             machine.vm.log.subscribe(lines.from_the_beginning())
             if exits is not None:
                 machine.observe(ExitTrace(exits.from_the_beginning()))

@@ -106,7 +106,8 @@ class Past:
         The instruction that faulted counts, too, though it is executed again; an interrupt is noticed after it was taken.
         """
         history, retired = self._target.player.history, event.instructions
-        moment = history.moment_of(vcpu, max(retired - (_NOTICED_WITHIN if event.rip is None else 1), 0))
+        since = retired - self._target.player.retired_before[vcpu]
+        moment = history.moment_of(vcpu, max(since - (_NOTICED_WITHIN if event.rip is None else 1), 0))
         if moment is None:
             return None
         await self.go_to(moment)

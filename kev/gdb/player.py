@@ -11,12 +11,10 @@ from typing import Final, TypeAlias
 
 import trio
 
-from kev.dev.serial.uart16550 import SerialPort
 from kev.exits import PreemptionTimer
 from kev.gdb.history import History, Moment
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
-from kev.machine.schedule import FreeScheduler, SeededScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step
 from kev.subscribers import Subscribers
 
@@ -40,10 +38,11 @@ class Player:
         self._printed = 0
         self._files = ExitStack()
         self.machine = self._open(repeating=False)
-        seed = self.machine.seed
-        self.reversible: Final = seed is not None
+        self.reversible: Final = self.machine.seed is not None
         """The run can be repeated."""
-        self.history: Final = History(FreeScheduler() if seed is None else SeededScheduler(seed), kept=self.reversible)
+        self.history: Final = History(self.machine.scheduler, kept=self.reversible)
+        self.retired_before: Final = tuple(vcpu.state.instructions for vcpu in self.machine.vm.vcpus)
+        """How many instructions each vCPU had retired at the beginning: none, but of a machine that goes on from a snapshot."""
         self._expects_input = False
         self._happened = 0
         self._activity = trio.Event()
@@ -56,8 +55,11 @@ class Player:
     async def begin(self) -> None:
         """Does what comes before the first instruction, so that the vCPU can be looked at."""
         await self.machine.policy.before_run()
-        self.machine.vm.start_up()
-        self.machine.vm.clock.stop()
+        vm = self.machine.vm
+        for vcpu in vm.vcpus:
+            await vm.load_page(vcpu)  # it may have been saved while it waited for one
+        vm.start_up()
+        vm.clock.stop()
 
     async def advance(self) -> Step:
         """One step of the machine, and what has to be waited for before the next."""
@@ -74,7 +76,7 @@ class Player:
         elif history.current is not None:
             turn = history.current
             executed = vm.vcpus[turn.vcpu].state.instructions - retired[turn.vcpu]
-            history.note(executed, over=self._is_over(step, executed))
+            history.note(executed, over=self._is_over(step))
         if isinstance(step, NeedsPage):
             await vm.load_page(vm.vcpus[step.vcpu])
         vm.clock.stop()
@@ -108,7 +110,7 @@ class Player:
         self._note(act)
 
     def receive(self, data: bytes) -> None:
-        """Input for COM1."""
+        """Input for the guest."""
         if self.machine.ending is not None:
             return
 
@@ -122,13 +124,8 @@ class Player:
     @property
     def backlog(self) -> int:
         """Bytes of input that the guest has not taken."""
-        return self._com1.backlog
-
-    @property
-    def _com1(self) -> SerialPort:
-        com1 = self.machine.vm.com1
-        assert com1 is not None
-        return com1
+        assert self.machine.vm.input_line is not None
+        return self.machine.vm.input_line.backlog
 
     def expect_input(self, expected: bool) -> None:
         """Says whether input may still come."""
@@ -154,8 +151,8 @@ class Player:
         machine = self._files.enter_context(self._opener(repeating))
         self._printed = 0
         machine.vm.console.output.subscribe(self._show)
-        assert machine.vm.com1 is not None
-        machine.vm.com1.taken.subscribe(self.taken)
+        assert machine.vm.input_line is not None
+        machine.vm.input_line.taken.subscribe(self.taken)
         return machine
 
     def _show(self, data: bytes) -> None:
@@ -166,12 +163,12 @@ class Player:
         if new:
             self._output(new)
 
-    def _is_over(self, step: Step, executed: int) -> bool:
-        """Whether a turn would have ended here if it had not been cut."""
+    def _is_over(self, step: Step) -> bool:
+        """Whether a turn would have ended here if it had not been cut: see `Vm.step`."""
         vm = self.machine.vm
         if isinstance(step, Ended):
             return True
-        if isinstance(step, Ran) and not (isinstance(step.exit, PreemptionTimer) and self.history.was_cut(executed)):
+        if isinstance(step, Ran) and not isinstance(step.exit, PreemptionTimer):
             return True
         deadline = vm.timers.next_deadline()
         return deadline is not None and deadline <= vm.clock.now()

@@ -4,32 +4,37 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
-from kev.dev.storage.drive import Drive
 from kev.engine.factory import engine_named
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
-from kev.guests.images import open_image_or_url, open_root_file_system
+from kev.guests.images import open_root_file_system
 from kev.machine.builder import MachineOptions
+from kev.machine.disk_files import open_drive
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.opening import opening_within
 from kev.machine.paging import paging_policy
+from kev.machine.starting import Start, blocking, start_of
 from kev.pager.policy import PagingPolicy
-from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource
+from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource, is_snapshot
 from kev.spec.errors import SpecError, refusal
-from kev.spec.files import DiskFile, ModuleFile
+from kev.spec.files import ModuleFile
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from kev.machine.family import Built
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
+    from kev.machine.snapshot_at import SnapshotAt
+    from kev.machine.snapshots import SavedMachine
     from kev.observe.timeline import Timeline
     from kev.spec.wishes import Wishes
 
@@ -50,17 +55,21 @@ def launch(
     logs: Sequence[str] = (),
     log: Callable[[bytes], object] | None = None,
     trace_exits: Callable[[str], object] | None = None,
+    warn: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
     at_start: "Callable[[Machine], object] | None" = None,
     at_end: "Callable[[Machine], object] | None" = None,
+    snapshot_at: "SnapshotAt | None" = None,
     **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
     """Launches a kernel, loading each of its pages when it is first touched, and runs it to its end.
 
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
-    (an object with `name`, `size` and `read_into`). `wishes` are the keywords of `kev.MachineSpec`, and say what the machine is
-    like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is made for:
+    (an object with `name`, `size` and `read_into`); if that is a snapshot, the machine that was saved goes on. A description
+    without an image, but with disks, is started from the first. `wishes` are the keywords of `kev.MachineSpec`, and say what the
+    machine is like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is
+    made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
     - `modules`: files, or pairs of a file and its text. `disks`: files, or tuples of a file, then "svirtb", "virtio", "virtio-pci"
@@ -71,13 +80,16 @@ def launch(
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds; `max_pages`, before more pages
       are loaded; `max_output`, when more bytes are printed. `retry`: how often what the image's source cannot give is asked for
       again. `timeline`: puts every violation and load into the report.
-    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`: ports without a device end the run.
+    - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
+    - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
+      addresses without memory or a device, end the run instead of reading all ones.
 
     `output` is given what the guest prints, as it comes; without it, the report has it, up to `max_output`. `logs` names what is
-    logged of the guest ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit.
-    Input for COM1 is read from `input_descriptor`. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a
-    KeyboardInterrupt when the machine is closed. `at_start` is given the machine before its first instruction. `at_end` is given it
-    when the run has ended, before it is closed: the last chance to look into it.
+    logged of the guest ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit,
+    `warn` one for whatever looks wrong with how the image is booted, before it runs. Input is read from `input_descriptor`: for
+    COM1, or with `keyboard` for the keyboard. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt
+    when the machine is closed. `at_start` is given the machine before its first instruction. `at_end` is given it when the run has
+    ended, before it is closed: the last chance to look into it. `snapshot_at` writes a snapshot on the way.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -90,7 +102,7 @@ def launch(
     timeout = wanted.spec.timeout
     with ExitStack() as stack:
         with opening_within(timeout if interrupt_ends else None):
-            machine = stack.enter_context(opened(wanted, logs))
+            machine = stack.enter_context(opened(wanted, logs, warn))
         if timeout is not None:
             machine.set_time_limit(timeout - (time.perf_counter() - began))
         if output is None:
@@ -105,6 +117,8 @@ def launch(
             machine.observe(ExitTrace(trace_exits))
         if at_start is not None:
             at_start(machine)
+        if snapshot_at is not None:
+            snapshot_at.arm(machine)
         return run(
             machine,
             timeout=timeout,
@@ -139,9 +153,10 @@ def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
     else:
         policy = None
     if isinstance(image, MachineSpec):
-        if not image.image:
-            raise SpecError("image: the description names none")
-        return WantedMachine(MachineSpec.of(wishes).over(image), None, policy)
+        spec = MachineSpec.of(wishes).over(image)
+        if not (spec.image or spec.disks or spec.firmware):
+            raise SpecError("image: the description names none, and no disk or firmware to start instead")
+        return WantedMachine(spec, None, policy)
     if isinstance(image, str | os.PathLike):
         return WantedMachine(MachineSpec.of({**wishes, "image": image}), None, policy)
     return WantedMachine(MachineSpec.of(wishes), _checked_source(image), policy)
@@ -159,42 +174,34 @@ def _checked_source(image: Any) -> _Source:
 
 
 @contextmanager
-def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine"]:
+def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str], object] | None = None) -> Iterator["Machine"]:
     """A machine that is ready to run, with the files it is made from open; it is closed at the end. KevError.
 
-    `logs` names what is logged of its guest.
+    `logs` names what is logged of its guest; `warn` is given what looks wrong, as in `launch`.
     """
     with ExitStack() as files:
-        source, guest = files.enter_context(_image(wanted))
-        spec = wanted.spec.resolved(None if guest is None else guest.spec)
-        assert spec.memory is not None
-        assert spec.vcpus is not None
+        start = files.enter_context(start_of(wanted.spec, wanted.source))
+        slowed = partial(_slowed, wanted.spec.source_latency)
+        spec, saved = wanted.spec, None
+        if start.may_be_snapshot and is_snapshot(blocking(start.source)):
+            from kev.machine.snapshots import restored
+
+            spec, source, guest, saved = files.enter_context(restored(spec, start.source, slowed))
+            start = Start(source, guest, spec.disks)
+        spec = spec.resolved(None if start.guest is None else start.guest.spec)
         assert spec.paging is not None
-        if spec.source_latency is not None:
-            source = _slowed(source, spec.source_latency)
-        if spec.retry is not None:
-            source = _retried(source, spec.retry)
-        machine = prepare(
-            source,
-            memory=spec.memory,
-            options=MachineOptions(
-                vcpus=spec.vcpus,
-                lenient_msr=bool(spec.lenient_msr),
-                strict_ports=bool(spec.strict_ports),
-                drives=_drives(spec.disks, files) or drives_of(guest),
-            ),
-            boot=BootOptions(
-                command_line=spec.command_line or "",
-                modules=tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(guest))),
-            ),
-            protocol=spec.boot,
-            abi=spec.abi,
+        modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(start.guest)))
+        boot = BootOptions(command_line=spec.command_line or "", modules=modules)
+        build = partial(_built, spec, start._replace(source=_retried(slowed(start.source), spec.retry)), boot, saved)
+        machine = build(
+            files,
             logs=logs,
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
-            seed=spec.seed,
-            engines=_ENGINES,
+            warn=warn,
         )
+        machine.build_alike = partial(_built_alike, build, machine.vm.boot_time)
+        machine.spec = spec if spec.image and spec.firmware is None else None
         machine.name_places()
         if spec.max_pages is not None:
             machine.vm.pager.limit(spec.max_pages)
@@ -204,8 +211,40 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = ()) -> Iterator["Machine
         yield machine
 
 
-def _image(wanted: WantedMachine) -> AbstractContextManager[tuple[_Source, Guest | None]]:
-    return open_image_or_url(wanted.spec.image) if wanted.source is None else nullcontext((wanted.source, None))
+def _built(
+    spec: MachineSpec,
+    start: Start,
+    boot: BootOptions,
+    saved: "SavedMachine | None",
+    files: ExitStack,
+    boot_time: int | None = None,
+    **others: Any,
+) -> "Machine":
+    """A machine as `spec`, which is resolved, describes it; its disks are opened, and closed with `files`."""
+    assert spec.memory is not None
+    assert spec.vcpus is not None
+    return prepare(
+        start.source,
+        memory=spec.memory,
+        options=MachineOptions(
+            vcpus=spec.vcpus,
+            lenient_msr=bool(spec.lenient_msr),
+            strict_ports=bool(spec.strict_ports),
+            strict_memory=bool(spec.strict_memory),
+            keyboard=bool(spec.keyboard),
+            drives=tuple(map(files.enter_context, map(open_drive, start.disks))) or drives_of(start.guest),
+            boot_disk=None if start.open_boot_disk is None else files.enter_context(start.open_boot_disk()),
+            boots_from_drives=start.boots_from_drives,
+            boot_time=boot_time,
+        ),
+        boot=boot,
+        protocol=start.protocol or spec.boot,
+        abi=spec.abi,
+        seed=spec.seed,
+        engines=_ENGINES,
+        saved=saved,
+        **others,
+    )
 
 
 def _limit_output(machine: "Machine", size: int) -> None:
@@ -214,7 +253,17 @@ def _limit_output(machine: "Machine", size: int) -> None:
     machine.vm.console.limit(size)
 
 
-def _slowed(source: _Source, latency: str) -> AsynchronousSource:
+def _built_alike(build: Callable[..., "Machine"], boot_time: int) -> "Built":
+    """Another machine that is as new, for what is forked. It loads pages as they are touched."""
+    from kev.machine.family import Built
+
+    with ExitStack() as files:
+        return Built(build(files, boot_time=boot_time).vm, files.pop_all().close)
+
+
+def _slowed(latency: str | None, source: _Source) -> _Source:
+    if latency is None:
+        return source
     from kev.pager.slow_source import SlowSource
     from kev.spec.source_latency import parse_source_latency
 
@@ -223,7 +272,9 @@ def _slowed(source: _Source, latency: str) -> AsynchronousSource:
     return SlowSource(source, parse_source_latency(latency))
 
 
-def _retried(source: _Source, times: int) -> AsynchronousSource:
+def _retried(source: _Source, times: int | None) -> _Source:
+    if times is None:
+        return source
     from kev.pager.retrying_source import RetryingSource
 
     return RetryingSource(source, times)
@@ -233,14 +284,6 @@ def _new_timeline() -> "Timeline":
     from kev.observe.timeline import Timeline
 
     return Timeline()
-
-
-def _drives(disks: Sequence[DiskFile], files: ExitStack) -> tuple[Drive, ...]:
-    if not disks:
-        return ()
-    from kev.machine.disk_files import open_drive
-
-    return tuple(files.enter_context(open_drive(disk)) for disk in disks)
 
 
 @contextmanager

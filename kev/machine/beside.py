@@ -6,7 +6,8 @@ from typing import TypeAlias
 import trio
 
 from kev.machine.ending import Ending
-from kev.machine.terminal import InputForwarder, InputLine
+from kev.machine.input_line import InputLine
+from kev.machine.terminal import InputForwarder
 
 End: TypeAlias = Callable[[Ending], None]
 """Ends the run."""
@@ -25,7 +26,12 @@ async def watch_for_timeout(end: End, seconds: float, left: float | None = None)
 
 
 async def forward_input(
-    descriptor: int, line: InputLine, end: End, expect_input: Callable[[bool], None], job_control: bool
+    descriptor: int,
+    line: InputLine,
+    end: End,
+    expect_input: Callable[[bool], None],
+    job_control: bool,
+    save: Callable[[], None] | None = None,
 ) -> None:
     """Input is expected until there is no more, or the user has left, which ends the run; see `InputForwarder`."""
 
@@ -33,6 +39,6 @@ async def forward_input(
         end(Ending.left())
 
     try:
-        await InputForwarder(descriptor, line, leave, expect_input, job_control=job_control).run()
+        await InputForwarder(descriptor, line, leave, expect_input, job_control=job_control, save=save).run()
     finally:
         expect_input(False)

@@ -69,6 +69,15 @@ class BlockingMachine:
         """Ends the run, if it has not ended."""
         self._await(self._machine.stop)
 
+    def fork(self, count: int = 1) -> list["BlockingMachine"]:
+        """So many machines that are what this one is now, paused: see `Machine.fork`."""
+        forks = self._await(lambda: self._machine.fork(count))
+        return [BlockingMachine(fork, self._token, fork.close) for fork in forks]
+
+    def close(self) -> None:
+        """Gives back what the machine holds: the report and the output are all that is left. One that runs is ended."""
+        self._call(self._machine.close)
+
     def wait(self) -> "RunReport":
         """Returns when the run has ended."""
         return self._await(self._machine.wait)
@@ -124,6 +133,16 @@ class BlockingMachine:
     def dump(self, file: str | os.PathLike[str]) -> None:
         """Writes an ELF core file of the guest."""
         self._call(lambda: self._machine.dump(file))
+
+    def snapshot(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        parent: str | os.PathLike[str] | None = None,
+        compress: bool = False,
+    ) -> None:
+        """Writes the machine to a file that a machine can go on from."""
+        self._await(lambda: self._machine.snapshot(file, parent=parent, compress=compress))
 
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""

@@ -1,7 +1,7 @@
 """Puts a machine together: a PC as far as the guests need one."""
 
 import time
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kev.abi.base import GuestAbi, Services
 from kev.addressing import Gpa
@@ -19,6 +19,7 @@ from kev.dev.surroundings import Surroundings
 from kev.engine.base import EntryState
 from kev.engine.factory import GuestAddressSpace
 from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
+from kev.machine.bios import BiosController
 from kev.machine.console import Console
 from kev.machine.disks import Disks
 from kev.machine.errors import MachineError
@@ -35,6 +36,9 @@ from kev.vmexit.msr import MsrController
 from kev.vmexit.pio import PortController
 from kev.vmexit.violation import ViolationController
 
+if TYPE_CHECKING:
+    from kev.bios.drives import BootDrive
+
 MAX_VCPUS: Final = 64
 
 
@@ -48,10 +52,22 @@ class MachineOptions(NamedTuple):
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
     """An access to a port without a device ends the run, instead of reading all ones."""
+    strict_memory: bool = False
+    """An access to an address without memory or a device ends the run, instead of reading all ones."""
+    keyboard: bool = False
+    """Input is typed on the keyboard, not on COM1's line."""
     drives: tuple[Drive, ...] = ()
     """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
     """The IDE channel's first disk, from which the guest was booted."""
+    boots_from_drives: bool = False
+    """The guest is booted from `boot_disk`, or else from the first of `drives`, and not from a copy of its image."""
+    has_bios: bool = False
+    """Real-mode code can call a BIOS, whose ROM is in memory."""
+    booted: "BootDrive | None" = None
+    """The BIOS's drive from which the guest was booted; its disk is the first of all."""
+    pci_chipset: bool = False
+    """There are a host bridge and an IDE controller on the PCI bus, as firmware expects them."""
     boot_time: int | None = None
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
@@ -78,8 +94,13 @@ class VmBuilder:
         self._counters = TimeStampCounters(options.vcpus, self._clock)
         self._controllers = InterruptControllers(self._counters, self._clock, self._timers, self._interrupts)
         self._interrupts.connect(self._controllers.local_apics)
-        self._buses = Buses(PortBus(strict=options.strict_ports), MsrBus(lenient=options.lenient_msr), MmioBus(), PciBus())
-        self._memory = PagedMemory(pager, self._buses.mmio, space.table.translate, self._engine.written)
+        self._buses = Buses(
+            PortBus(strict=options.strict_ports),
+            MsrBus(lenient=options.lenient_msr),
+            MmioBus(strict=options.strict_memory),
+            PciBus(),
+        )
+        self._memory = PagedMemory(pager, self._buses.mmio, space.table, self._engine.written)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped.subscribe(self._engine.invalidate)
 
@@ -98,13 +119,18 @@ class VmBuilder:
             memory=self._memory,
             controllers=self._controllers,
             buses=self._buses,
+            boot_time=int(time.time()) if self._options.boot_time is None else self._options.boot_time,
+            windows=self._violations,
         )
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
-        vm.com1 = attach_platform(devices, machine, self._controllers)
-        disks.attach(devices, machine, self._controllers, self._map_readable)
+        vm.disks_in_place = disks.in_place
+        vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
+        disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
         self._connect(vm, self._attach_abi(devices, machine))
+        if self._options.has_bios:
+            vm.handle(Vmcall, self._bios(vm, machine, disks).handle)
         vm.devices = devices
         return vm
 
@@ -115,7 +141,7 @@ class VmBuilder:
             ram=self._pager.ram,
             clock=self._clock,
             timers=self._timers,
-            boot_time=int(time.time()) if options.boot_time is None else options.boot_time,
+            boot_time=vm.boot_time,
             memory=self._memory,
             line=self._controllers.line,
             console=self._console,
@@ -123,6 +149,9 @@ class VmBuilder:
             end=vm.exit,
             ide_disks=disks.ide,
         )
+
+    def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:
+        return BiosController(vm, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))
 
     def _attach_abi(self, devices: Devices, machine: Surroundings) -> GuestAbi:
         services = Services(

@@ -1,9 +1,9 @@
 """The disks of a machine, each behind the device that the guest has a driver for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from kev.addressing import Gpa
+from kev.addressing import PAGE_SIZE, Gpa
 from kev.dev.block_device import BlockBackend
 from kev.dev.devices import Devices
 from kev.dev.interrupts.irq import InterruptControllers
@@ -12,13 +12,22 @@ from kev.dev.storage.drive import Drive, DriveKind
 from kev.dev.surroundings import Surroundings
 from kev.errors import KevError
 
+if TYPE_CHECKING:
+    from kev.dev.pci.function import PciFunction
+
 VIRTIO_BLOCK_GPA: Final = Gpa(0xD000_0000)
 VIRTIO_BLOCK_IRQ: Final = 10
 FIRST_PCI_DISK: Final = 4
 """The number of the PCI device that the first disk is; the others follow."""
 _PCI_MEMORY: Final = Gpa(0xFE00_0000)
 """Where the memory of the first disk is; that of the others follows."""
-_PCI_IRQ: Final = 11
+_PCI_VECTORS: Final = Gpa(0xFE10_0000)
+_PCI_PORTS: Final = 0xC100
+_PORTS_EACH: Final = 0x40
+_BUS_MASTER_PORTS: Final = 0xC000
+_PIIX3: Final = 1
+"""The number of the PCI device that the ISA bridge and the IDE controller are."""
+PCI_IRQ: Final = 11
 
 
 class DriveError(KevError):
@@ -30,6 +39,7 @@ _MOST: Final[Mapping[DriveKind, int]] = {
     DriveKind.VIRTIO: 1,
     DriveKind.VIRTIO_PCI: DEVICES - FIRST_PCI_DISK,
     DriveKind.IDE: 2,
+    DriveKind.IDE_MASTER: 1,
 }
 """How many disks there can be behind a device of each kind."""
 
@@ -41,16 +51,30 @@ class Disks:
         """`boot_disk` is the IDE channel's first disk. DriveError if there are more of a kind than there can be."""
         self._behind: Final = {kind: [drive.backend for drive in drives if drive.kind is kind] for kind in DriveKind}
         self._boot_disk: Final = boot_disk
+        self.numbered: Final = [*filter(None, (boot_disk,)), *(drive.backend for drive in drives)]
+        """All disks in the order in which a BIOS counts them: that which was booted from first, the others as they were given."""
         for kind, disks in self._behind.items():
-            most = _MOST[kind] - (kind is DriveKind.IDE and boot_disk is not None)
+            most = _MOST[kind] - (kind is DriveKind.IDE and self._first_ide is not None)
             if len(disks) > most:
                 raise DriveError(f"{len(disks)} disks behind {kind.value}: there can be {most}")
+        if boot_disk is not None and self._behind[DriveKind.IDE_MASTER]:
+            raise DriveError(f"a disk behind {DriveKind.IDE_MASTER.value}: the guest was booted from the one that is there")
+
+    @property
+    def _first_ide(self) -> BlockBackend | None:
+        return next(iter(self._behind[DriveKind.IDE_MASTER]), self._boot_disk)
+
+    @property
+    def in_place(self) -> Sequence[str]:
+        """The names of those that are written to where they come from."""
+        disks = [*filter(None, (self._boot_disk,)), *(disk for kind in DriveKind for disk in self._behind[kind])]
+        return [getattr(disk, "name", "without a name") for disk in disks if disk.writable and not hasattr(disk, "save")]
 
     @property
     def ide(self) -> Sequence[BlockBackend | None]:
         """Those of the primary IDE channel, from the first on."""
         disks = self._behind[DriveKind.IDE]
-        return disks if len(disks) == 2 else (self._boot_disk, *disks)
+        return disks if len(disks) == 2 else (self._first_ide, *disks)
 
     def attach(
         self,
@@ -58,8 +82,11 @@ class Disks:
         machine: Surroundings,
         controllers: InterruptControllers,
         map_readable: Callable[[Gpa], memoryview],
+        *,
+        chipset: bool = False,
     ) -> None:
-        """Attaches what the disks are behind, but for IDE, which is there with and without disks.
+        """Attaches what the disks are behind. IDE channels are there without disks, too, and behind PCI only with one, or if
+        a whole `chipset` is wanted.
 
         `map_readable` gives a device a page of memory, which the guest reads at the address without an exit.
         """
@@ -71,6 +98,11 @@ class Disks:
                 devices.attach(DiskContents(disks))
         _attach_svirtb(devices, machine, self._behind[DriveKind.SVIRTB], map_readable)
         _attach_virtio(devices, machine, self._behind[DriveKind.VIRTIO])
+        has_ide = chipset or any(self.ide)
+        if has_ide or self._behind[DriveKind.VIRTIO_PCI]:
+            _attach_bridge(devices, controllers)
+        if has_ide:
+            _attach_ide(devices, machine)
         _attach_virtio_pci(devices, machine, self._behind[DriveKind.VIRTIO_PCI], controllers)
 
 
@@ -97,29 +129,57 @@ def _attach_virtio(devices: Devices, machine: Surroundings, disks: Sequence[Bloc
         devices.attach(VirtioMmio(VIRTIO_BLOCK_GPA, VirtioBlock(disk), machine.memory, line))
 
 
+def _attach_bridge(devices: Devices, controllers: InterruptControllers) -> None:
+    """The host bridge that a guest expects on a PCI bus."""
+    from kev.dev.pci.host_bridge import host_bridge
+
+    controllers.pic.set_level_triggered(PCI_IRQ)
+    _attach_function(devices, host_bridge(), 0)
+
+
+def _attach_ide(devices: Devices, machine: Surroundings) -> None:
+    from kev.dev.pci.function import PciFunction, PciIdentity
+    from kev.dev.storage.ide import IdeChannel
+    from kev.dev.storage.ide_dma import ide_function
+
+    channel = devices.build(IdeChannel.name)
+    assert isinstance(channel, IdeChannel)
+    bridge = PciIdentity(0x8086, 0x7000, 0x06_0100, has_several_functions=True)
+    _attach_function(devices, PciFunction(f"ISA bridge at PCI 00:{_PIIX3:02x}.0", bridge), _PIIX3)
+    function, channel.dma = ide_function(
+        f"IDE at PCI 00:{_PIIX3:02x}.1", channel, machine.memory, devices.buses.ports, _BUS_MASTER_PORTS
+    )
+    _attach_function(devices, function, _PIIX3, number=1)
+
+
 def _attach_virtio_pci(
     devices: Devices, machine: Surroundings, disks: Sequence[BlockBackend], controllers: InterruptControllers
 ) -> None:
-    """With the host bridge that a guest expects there. All of them interrupt with one IRQ."""
+    """All of them interrupt with one IRQ, unless by messages."""
     if not disks:
         return
-    from kev.dev.pci.function import InterruptPin, PciFunction, PciIdentity
+    from kev.dev.pci.function import InterruptPin
     from kev.dev.storage.virtio.block import VirtioBlock
-    from kev.dev.storage.virtio.pci import MEMORY_SIZE, virtio_pci_function
+    from kev.dev.storage.virtio.pci import MEMORY_SIZE, VirtioPciPlaces, virtio_pci_function
 
-    pci, mmio = devices.buses.pci, devices.buses.mmio
-    controllers.pic.set_level_triggered(_PCI_IRQ)
-    functions = {0: PciFunction("host bridge at PCI 00:00.0", PciIdentity(0x8086, 0x1237, 0x06_0000, revision=2))}
     for index, disk in enumerate(disks):
         number = FIRST_PCI_DISK + index
-        functions[number] = virtio_pci_function(
+        function = virtio_pci_function(
             f"virtio-blk at PCI 00:{number:02x}.0",
             VirtioBlock(disk),
             machine.memory,
-            mmio,
-            Gpa(_PCI_MEMORY + MEMORY_SIZE * index),
-            InterruptPin(_PCI_IRQ, machine.line(_PCI_IRQ)),
+            devices.buses,
+            VirtioPciPlaces(
+                memory=Gpa(_PCI_MEMORY + MEMORY_SIZE * index),
+                vectors=Gpa(_PCI_VECTORS + PAGE_SIZE * index),
+                ports=_PCI_PORTS + _PORTS_EACH * index,
+            ),
+            InterruptPin(PCI_IRQ, machine.line(PCI_IRQ)),
+            controllers.local_apics.deliver,
         )
-    for number, function in functions.items():
-        pci.attach(number, function)
-        devices.attach(function)
+        _attach_function(devices, function, number)
+
+
+def _attach_function(devices: Devices, function: "PciFunction", device: int, number: int = 0) -> None:
+    devices.buses.pci.attach(device, function, number)
+    devices.attach(function)

@@ -6,14 +6,14 @@ from kev.machine.beside import forward_input, watch_for_timeout
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
-from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
+from kev.machine.schedule import TurnScheduler
 from kev.machine.ungrouped import ungrouped
 
 
 async def drive(
     machine: Machine,
     *,
-    scheduler: Scheduler | None = None,
+    scheduler: TurnScheduler | None = None,
     timeout: float | None = None,
     input_descriptor: int | None = None,
     job_control: bool = False,
@@ -23,13 +23,11 @@ async def drive(
 ) -> None:
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
-    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1; `job_control`: this is the main
-    thread, which gets the signals of the terminal. `policy_has_run`: what the paging policy does before a run is done. `paused`: it
-    waits to be resumed first. Started when the machine can be talked to.
+    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1 or to the keyboard; `job_control`:
+    this is the main thread, which gets the signals of the terminal. `policy_has_run`: what the paging policy does before a run is
+    done. `paused`: it waits to be resumed first. Started when the machine can be talked to.
     """
-    if scheduler is None:
-        scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
-    runtime = machine.runtime = Runtime(machine.vm, scheduler)
+    runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
         with ungrouped():
             async with trio.open_nursery() as beside:
@@ -56,10 +54,10 @@ async def drive(
 
 async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, job_control: bool) -> None:
     vm = machine.vm
-    assert vm.com1 is not None
+    assert vm.input_line is not None
 
     def expect_input(expected: bool) -> None:
         vm.expects_input = expected
         runtime.note_activity()
 
-    await forward_input(descriptor, vm.com1, machine.end, expect_input, job_control)
+    await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key)

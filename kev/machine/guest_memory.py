@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, page_offset
+from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, page_offset
 from kev.dev.base import DeviceError, MmioDevice, PageAbsent
 from kev.dev.buses.mmio import MmioBus
 from kev.exits import Access, EptViolation
 from kev.page_tables.guest import GuestFault, PagingRegisters, translate
+from kev.page_tables.table import PageTable
 from kev.pager.errors import NoSuchPage
 from kev.pager.kernel import KernelVmPager
 
@@ -15,20 +16,24 @@ from kev.pager.kernel import KernelVmPager
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_devices", "_pager", "_translate", "_view", "_written")
+    __slots__ = ("_device_pages", "_devices", "_end", "_pager", "_translate", "_view", "_written", "before_write", "table")
 
-    def __init__(
-        self, pager: KernelVmPager, devices: MmioBus, translate: Callable[[int], Hpa | None], written: Callable[[int], None]
-    ) -> None:
-        """`translate` is what the nested page table says of an address.
+    def __init__(self, pager: KernelVmPager, devices: MmioBus, table: PageTable, written: Callable[[int], None]) -> None:
+        """`table` is the nested page table.
 
         `written` is called behind every write, once a page, with a host-physical address in it.
         """
         self._pager: Final = pager
         self._devices: Final = devices
-        self._translate: Final = translate
+        self._device_pages: Final = devices.devices
+        self.table: Final = table
+        self._translate: Final = table.translate
+        self._end: Final = pager.memory.size
+        """Behind all memory: what is mapped to windows lies there."""
         self._view: Final = pager.memory.view
         self._written: Final = written
+        self.before_write: Callable[[Gpa], None] | None = None
+        """Told of every page that is about to be written, by an address in it, if somebody keeps what pages held."""
 
     def device_at(self, gpa: Gpa) -> MmioDevice | None:
         """The device behind the page that holds `gpa`, if there is one."""
@@ -38,18 +43,34 @@ class PagedMemory:
 
     def read(self, gpa: Gpa, length: int) -> bytes:
         hpa = self._translate(gpa)
-        if hpa is not None and (gpa & PAGE_MASK) + length <= PAGE_SIZE and gpa >> PAGE_SHIFT not in self._devices.devices:
+        if (
+            hpa is not None
+            and hpa < self._end
+            and (gpa & PAGE_MASK) + length <= PAGE_SIZE
+            and gpa >> PAGE_SHIFT not in self._device_pages
+        ):
             return bytes(self._view[hpa : hpa + length])
         return b"".join(self._view[start:end] for start, end in self._spans(gpa, length, Access.READ))
 
     def write(self, gpa: Gpa, data: bytes) -> None:
         hpa, length = self._translate(gpa), len(data)
-        if hpa is not None and (gpa & PAGE_MASK) + length <= PAGE_SIZE and gpa >> PAGE_SHIFT not in self._devices.devices:
+        if (
+            hpa is not None
+            and hpa < self._end
+            and (gpa & PAGE_MASK) + length <= PAGE_SIZE
+            and gpa >> PAGE_SHIFT not in self._device_pages
+        ):
+            if self.before_write is not None:
+                self.before_write(gpa)
             self._view[hpa : hpa + length] = data
             self._written(hpa)
             return
         done = 0
-        for start, end in list(self._spans(gpa, len(data), Access.WRITE)):
+        spans = list(self._spans(gpa, len(data), Access.WRITE))
+        if self.before_write is not None:
+            for page in range(gpa & ~PAGE_MASK, gpa + length, PAGE_SIZE):
+                self.before_write(Gpa(page))
+        for start, end in spans:
             self._view[start:end] = data[done : done + end - start]
             self._written(start)
             done += end - start

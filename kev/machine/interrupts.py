@@ -37,7 +37,7 @@ class Interrupts:
     """
 
     def __init__(self, engine: Engine[Any], vcpus: Sequence[Vcpu], *, hurried: bool = False) -> None:
-        """`hurried`: a vCPU that interrupts another one lets go of the CPU, since it may be waiting for what the other does."""
+        """`hurried`: a vCPU that sends something to another lets go of the CPU, since it may be waiting for what that one does."""
         self._engine = engine
         self._hurried = hurried
         self._vcpus = vcpus
@@ -46,6 +46,8 @@ class Interrupts:
         """The vector that each vCPU is offered, until the controllers know that it was taken."""
         self.runnable: Final[Subscribers[[]]] = Subscribers()
         """Are told that a vCPU can go on that could not."""
+        self.urgent: Final[Subscribers[[int]]] = Subscribers()
+        """Are told, if `hurried`, of the vCPU that should run next: another one has sent it something."""
         self.taken: Final[Subscribers[[Vcpu, int]]] = Subscribers()
         """Are told of a vector that a vCPU has taken."""
         self.executing: int | None = None
@@ -65,6 +67,13 @@ class Interrupts:
             self._controllers.acknowledge(vcpu.index, taken)
             for tell in self.taken.callbacks:
                 tell(vcpu, taken)
+
+    def loaded(self, vcpu: Vcpu) -> None:
+        """The vCPU, and the controllers before it, have become others: what was offered to it does not count."""
+        self.offered[vcpu.index] = None
+        self._engine.interrupt_taken(vcpu.state)
+        self._engine.raise_interrupt(vcpu.state, None)
+        self.interrupt_changed(vcpu.index)
 
     def interrupt_changed(self, vcpu: int) -> None:
         """Offers the vCPU what is pending now, and wakes it from HLT."""
@@ -102,10 +111,12 @@ class Interrupts:
         target.startup = startup_state(vector)
         target.activity = ActivityState.ACTIVE
         self.runnable()
+        self._hurry(vcpu)
 
     def _hurry(self, vcpu: int) -> None:
         if self._hurried and self.executing is not None and self.executing != vcpu:
             self._engine.yield_soon()
+            self.urgent(vcpu)
 
     def _wake(self, vcpu: Vcpu) -> None:
         if vcpu.activity is ActivityState.HLT:

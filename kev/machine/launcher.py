@@ -1,5 +1,6 @@
 """Launches a guest: from an image to a report."""
 
+import os
 import signal
 import threading
 import time
@@ -11,18 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 from kev import log
 from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
-from kev.boot.base import BootOptions, VirtioTransport
-from kev.boot.detection import open_kernel
+from kev.boot.base import BootOptions, PciRoot, VirtioTransport
+from kev.boot.detection import open_detected
 from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.builder import MachineOptions, VmBuilder
-from kev.machine.disks import VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
+from kev.machine.disks import PCI_IRQ, VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.ending import Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
-from kev.machine.schedule import FreeScheduler, Scheduler, SeededScheduler
-from kev.machine.step import Ran
-from kev.machine.vm import Vm
+from kev.machine.step import Ran, Stopped
 from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
 from kev.pager.ram import MMIO_HOLE
@@ -31,6 +30,7 @@ from kev.pager.source import AsynchronousSource, SynchronousSource
 if TYPE_CHECKING:
     from kev.dev.block_device import BlockBackend
     from kev.machine.run_report import RunReport
+    from kev.machine.snapshots import SavedMachine
     from kev.observe.timeline import Timeline
 
 DEFAULT_MEMORY: Final = 256 << 20
@@ -56,33 +56,57 @@ def prepare(
     timeline: "Timeline | None" = None,
     seed: int | None = None,
     output: Callable[[bytes], object] | None = None,
+    warn: Callable[[str], object] | None = None,
     engines: EngineFactory | None = None,
+    saved: "SavedMachine | None" = None,
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
-    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints. The machine's
-    engine is one of `engines`, by default one of its own. KevError for whatever is wrong with the image or the wishes.
+    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints, `warn` a line
+    for whatever looks wrong with how the image is booted. The machine's engine is one of `engines`, by default one of its own.
+    `saved` is what was saved of a machine like it, and goes on. KevError for whatever is wrong with the image or the wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
     if seed is not None:
         options = options._replace(virtual_time=True, boot_time=0)
+    if saved is not None:
+        options = options._replace(boot_time=saved.boot_time)
     policy = policy or PagingPolicy()
     ram_kib = min(memory, _MOST_RAM) >> 10
-    kernel = open_kernel(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
+    kernel, detection = open_detected(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     guest_abi = abi_named(abi or default_abi(kernel.name))
-    if kernel.boot_disk is not None:
+    log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
+    for warning in detection.warnings:
+        log.warning("boot", image=source.name, warning=warning)
+        if warn is not None:
+            warn(f"{source.name}: {warning}")
+    options = options._replace(has_bios=kernel.has_bios, booted=kernel.booted, pci_chipset=kernel.expects_chipset)
+    if kernel.boot_disk is not None and not options.boots_from_drives:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     parsed = time.perf_counter()
     space = (engines or engine_named()).reserve(ram_kib)
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
-    entry = kernel.prepare(pager, (boot or BootOptions())._replace(vcpus=options.vcpus, virtio=_virtio(options)))
+    told = (boot or BootOptions())._replace(
+        vcpus=options.vcpus,
+        virtio=_virtio(options),
+        pci=_pci(options),
+        hard_disks=_hard_disks(options),
+        random=None if options.virtual_time else os.urandom,
+    )
+    entry = kernel.prepare(pager, told)
+    if saved is not None:
+        pager.restore(saved.memory)
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
+    if kernel.video_mode is not None:
+        from kev.dev.display.framebuffer import Framebuffer
+
+        vm.framebuffer = Framebuffer(pager, kernel.video_mode)
     if output is not None:
         vm.console.output.subscribe(output)
     if logs or guest_abi.logs:
@@ -100,7 +124,10 @@ def prepare(
     if isinstance(source, AsynchronousSource):
         source.hurry(_PATIENCE_FOR_NAMES)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
-    return Machine(vm, source.name, times, policy, timeline, seed)
+    machine = Machine(vm, source.name, times, policy, timeline, seed)
+    if saved is not None:
+        saved.load(machine)
+    return machine
 
 
 def _disk(source: SynchronousSource) -> "BlockBackend":
@@ -109,8 +136,19 @@ def _disk(source: SynchronousSource) -> "BlockBackend":
     return SourceDisk(source)
 
 
+def _hard_disks(options: MachineOptions) -> int:
+    disks = len(options.drives) + (options.boot_disk is not None)
+    return disks if options.booted is None or options.booted.is_hard_disk else disks - 1
+
+
 def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:
     return (_VIRTIO_BLOCK,) if any(drive.kind is DriveKind.VIRTIO for drive in options.drives) else ()
+
+
+def _pci(options: MachineOptions) -> PciRoot | None:
+    on_bus = (DriveKind.VIRTIO_PCI, DriveKind.IDE, DriveKind.IDE_MASTER)
+    there = options.boot_disk is not None or any(drive.kind in on_bus for drive in options.drives)
+    return PciRoot(PCI_IRQ) if there else None
 
 
 def run(
@@ -152,11 +190,10 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
 
 def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, job_control: bool) -> None:
     vm = machine.vm
-    started = not isinstance(vm.pager.source, AsynchronousSource) and machine.seed is None
-    scheduler = FreeScheduler() if machine.seed is None else SeededScheduler(machine.seed)
+    started = not vm.pager.waits and machine.seed is None
     if started:
         _run_without_waiting(machine.load_ahead())
-        _run_head_start(vm, scheduler)
+        _run_head_start(machine)
         if vm.ending is not None:
             return
     # The imports take longer than what a guest waits for when it measures time.
@@ -170,7 +207,6 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
         partial(
             drive,
             machine,
-            scheduler=scheduler,
             timeout=timeout,
             input_descriptor=input_descriptor,
             job_control=job_control,
@@ -179,11 +215,13 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     )
 
 
-def _run_head_start(vm: Vm, scheduler: Scheduler) -> None:
+def _run_head_start(machine: Machine) -> None:
     """Most of what a short run needs is over before the runtime, which takes longer to import, would have been there."""
     end = time.perf_counter() + _HEAD_START
-    while isinstance(vm.step(scheduler), Ran) and time.perf_counter() < end:
-        pass
+    while time.perf_counter() < end:
+        step = machine.vm.step(machine.scheduler)
+        if not isinstance(step, Ran) and not (isinstance(step, Stopped) and machine.note_stop()):
+            return
 
 
 def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -6,7 +6,7 @@ coroutine of trio; `kev.machine.blocking` has the same for everybody else.
 
 import time
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from kev.addressing import Gpa, Gva
 from kev.dev.base import PageAbsent
@@ -16,30 +16,47 @@ from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.output import Output, Pattern, compiled
+from kev.machine.schedule import FreeScheduler, RunScheduler, SeededScheduler
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm, VmObserver
 from kev.pager.errors import PageLimitReached
 from kev.pager.image import PHYSICAL_ADDRESS_LIMIT
 from kev.pager.policy import PagingPolicy
+from kev.subscribers import Subscribers
 
 if TYPE_CHECKING:
     import os
     import re
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from kev.machine.dying import PostMortem
+    from kev.machine.family import Built, Rest
     from kev.machine.run_report import RunReport
     from kev.machine.runtime import Runtime
     from kev.observe.timeline import Timeline
     from kev.pager.pages import PageState
     from kev.pager.symbols import Symbol
     from kev.postmortem.death import Death
+    from kev.spec.machine_spec import MachineSpec
 
 T = TypeVar("T")
 
 
 class ExpectError(MachineError):
     """What was expected of a guest's output did not come: the run ended, or it took too long. Names the text and the last line."""
+
+
+class Relatives(Protocol):
+    """A machine that was started, and its forks: see `kev.machine.forked`."""
+
+    def point(self, first: Vm, scheduler: RunScheduler) -> "Rest":
+        """What the first machine is now."""
+
+    def fork(self, parent: "Machine", rest: "Rest", count: int) -> "list[Machine]":
+        """So many machines that are what `parent` is now, which is `rest`."""
+
+    def close_first(self, close: "Callable[[], None]") -> None:
+        """Calls `close`, which gives back the first machine's memory, as soon as no fork needs that."""
 
 
 class MachineState(Enum):
@@ -59,19 +76,21 @@ class Machine:
 
     def __init__(
         self,
-        vm: Vm,
+        vm: Vm | None,
         image: str,
         times: LaunchTimes,
         policy: PagingPolicy,
         timeline: "Timeline | None" = None,
         seed: int | None = None,
     ) -> None:
-        self.vm: Final = vm
-        """Its parts."""
+        self._vm = vm
         self.image: Final = image
         """What the image is called in messages."""
+        self.spec: MachineSpec | None = None
+        """What it was made as, if that is written down: what a snapshot of it says."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
+        self.scheduler: Final[RunScheduler] = FreeScheduler() if seed is None else SeededScheduler(seed)
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""
@@ -82,6 +101,10 @@ class Machine:
         self.token: Any = None
         """Of the trio program that drives it."""
         self._deadline: float | None = None
+        self.stopped: Final[Subscribers[[]]] = Subscribers()
+        """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
+        self.save_key: Callable[[], None] | None = None
+        """What Ctrl-A s does on the terminal, if it is given before the run; else the guest gets it."""
         self.times: Final = times
         self._timeline: Final = timeline
         self._ended: float | None = None
@@ -89,12 +112,27 @@ class Machine:
         self._death: Death | None = None
         self._post_mortem: PostMortem | None = None
         self._screen = ""
+        self._screen_is_news = False
         self._closed = False
         self._news: Any = None
         self._accesses: Final[set[Any]] = set()
-        """The cancel scopes of reads and writes that wait for pages."""
+        """The cancel scopes of reads, writes and snapshots that wait for pages."""
+        self._saving: Any = None
+        """While a snapshot is written for which the machine stands still."""
         self._no_accesses: Any = None
-        vm.console.output.subscribe(self._note_news)
+        self.build_alike: Callable[[], Built] | None = None
+        """Builds another machine that is as this one was when it was new."""
+        self.relatives: Relatives | None = None
+        """What its forks need, if it can have any."""
+        if vm is not None:
+            vm.console.output.subscribe(self._note_news)
+            vm.interrupts.urgent.subscribe(self.scheduler.prefer)
+
+    @property
+    def vm(self) -> Vm:
+        """Its parts."""
+        assert self._vm is not None
+        return self._vm
 
     # Its life.
 
@@ -111,6 +149,33 @@ class Machine:
         """How the run ended; None while it has not."""
         return self._ending or self.vm.ending
 
+    async def fork(self, count: int = 1) -> "list[Machine]":
+        """So many machines that are what this one is now, and go on from here on their own. This one goes on, too, if it does.
+
+        They are paused: `resume` lets one run. A machine that is paused or has ended holds no emulated CPU, and of its memory only
+        what it has written since: all others are this machine's. What one does, no other sees. Their `output` is what they print.
+        They load pages as they touch them, whatever the paging policy was, and no timeout is theirs.
+
+        They live in the block that the first machine was started in, and end with it; `close` gives back what one of them holds.
+
+        MachineError if the run has ended, if it was not started by `kev.start`, or if a disk of the machine is written in place.
+        """
+        if count < 0:
+            raise MachineError(f"{count} forks: the fewest are 0")
+        self._check_open("nothing left to fork")
+        if self.state is MachineState.ENDED:
+            raise MachineError(f"{self.image}: the run has ended: there is nothing to fork")
+        if self.relatives is None:
+            raise MachineError(f"{self.image}: only a machine that was started by `kev.start` can be forked")
+        return self.relatives.fork(self, self._rest(), count) if count else []
+
+    def _rest(self) -> "Rest":
+        """What it is now."""
+        assert self.relatives is not None
+        for name in self.vm.disks_in_place:
+            raise MachineError(f"{self.image}: cannot be forked: disk {name} is written in place, and the forks would share it")
+        return self.relatives.point(self.vm, self.scheduler)
+
     def keep_output(self) -> None:
         """From now on, `output` has what the guest prints."""
         self.vm.console.output.subscribe(self.output.append)
@@ -124,10 +189,12 @@ class Machine:
 
     async def pause(self) -> None:
         """No vCPU runs from now on, and no time passes for the guest. MachineError if the run has ended."""
+        await self._until_saved()
         self._running().pause()
 
     async def resume(self) -> None:
         """Goes on after `pause`. MachineError if the run has ended."""
+        await self._until_saved()
         self._running().resume()
 
     async def stop(self) -> None:
@@ -166,6 +233,22 @@ class Machine:
             await self._wait_for_news()
         return self.report()
 
+    def stop_soon(self) -> None:
+        """Makes the machine come to `Stopped` as soon as can be."""
+        self.vm.stop_soon()
+        self._note_activity()
+
+    def note_stop(self) -> bool:
+        """The machine has come to `Stopped`. False if nobody has waited for that. Called by whoever drives it."""
+        if not self.stopped:
+            return False
+        self.vm.clock.stop()
+        try:
+            self.stopped()
+        finally:
+            self.vm.clock.go_on()
+        return True
+
     def note_end(self) -> None:
         """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""
         if self._ending is not None:
@@ -174,6 +257,7 @@ class Machine:
             self._ended = self.vm.ended
             self._ending = self._told(self.vm.ending)
             self._screen = self.vm.screen.text
+            self._screen_is_news = self._screen_would_be_news
             self.vm.console.close()
         finally:
             self._note_news()
@@ -201,8 +285,14 @@ class Machine:
         finally:
             if self._post_mortem is not None:
                 self._post_mortem.forget_memory()
-            self.vm.engine.close()
-            self.vm.pager.close()
+            if self.relatives is None:
+                self._give_memory_back()
+            else:
+                self.relatives.close_first(self._give_memory_back)
+
+    def _give_memory_back(self) -> None:
+        self.vm.engine.close()
+        self.vm.pager.close()
 
     # Talking to its guest.
 
@@ -243,13 +333,13 @@ class Machine:
         return data or self.output.since(position)
 
     def send(self, data: str | bytes) -> None:
-        """Types `data` on COM1's line. MachineError if the run has ended, or if `data` is neither text nor bytes."""
+        """Types `data` on COM1's line, or on the keyboard. MachineError if the run has ended, or if it is no text and no bytes."""
         if not isinstance(data, str | bytes | bytearray | memoryview):
             raise MachineError(f"data: {data!r} cannot be typed: it must be text or bytes")
         if self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: {data!r} cannot be sent: the run has ended")
-        assert self.vm.com1 is not None
-        self.vm.com1.receive(data.encode(errors="surrogateescape") if isinstance(data, str) else bytes(data))
+        assert self.vm.input_line is not None
+        self.vm.input_line.receive(data.encode(errors="surrogateescape") if isinstance(data, str) else bytes(data))
         self._note_activity()
 
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
@@ -333,6 +423,11 @@ class Machine:
             self.vm.start_up()
         return self.post_mortem.lines()
 
+    @property
+    def names_places(self) -> bool:
+        """See `name_places`."""
+        return self.vm.place_of is not None
+
     def name_places(self) -> None:
         """Messages name the places of vCPUs from now on, and a guest that dies leaves a report of that."""
         self.vm.place_of = lambda vcpu: self.post_mortem.place(vcpu).text
@@ -357,6 +452,52 @@ class Machine:
         self.vm.start_up()
         self.post_mortem.dump(file, self.ending or Ending.running())
 
+    async def snapshot(
+        self,
+        file: "str | os.PathLike[str]",
+        *,
+        parent: "str | os.PathLike[str] | None" = None,
+        compress: bool = False,
+    ) -> None:
+        """Writes the machine to a file that a machine can go on from: `kev.start(file)`. It stands still meanwhile.
+
+        `parent` names another snapshot: what it has of the machine's pages is left out, and it is needed from now on. `compress`:
+        pages are compressed by zstd. The file is there as a whole or not at all, and on the disk when this returns. SnapshotError
+        if it cannot be written; MachineError if the run has ended.
+        """
+        import trio
+
+        from kev.machine.snapshots import write_snapshot
+
+        await self._until_saved()
+        self._check_open("nothing to save")
+        if self.state is MachineState.ENDED:
+            raise MachineError(f"{self.image}: the run has ended: nothing could go on from a snapshot of it")
+        running = self.runtime if self.state is not MachineState.PAUSED else None
+        self._saving = saved = trio.Event()
+        if running is not None:
+            running.pause()
+        try:
+            writer = await self._awaited("nothing to save", write_snapshot(self, file, parent, compress))
+        finally:
+            if running is not None:
+                running.resume()
+            self._saving = None
+            saved.set()
+        with writer:
+            await trio.to_thread.run_sync(writer.commit)
+
+    def screenshot(self) -> bytes:
+        """What the guest shows, as a PNG file: its framebuffer, if it has drawn on one, else its text screen.
+
+        MachineError if the machine is closed.
+        """
+        self._check_open("no memory left to show")
+        from kev.dev.display.picture import take_picture
+        from kev.observe.png import png
+
+        return png(*take_picture(self.vm.screen, self.vm.framebuffer))
+
     def report(self) -> "RunReport":
         """The figures of the run: when it has ended, or so far."""
         from kev.machine.run_report import RunReport
@@ -372,12 +513,18 @@ class Machine:
             page_waits=vm.page_waits,
             paging={"policy": self.policy.name, **self.policy.figures()},
             exits={kind.__name__: count for kind, count in vm.exits.items() if count},
-            phases=self.times.phases(vm.first_instruction, vm.console.first_output, self._ended or time.perf_counter()),
+            phases=self.times.phases(vm.first_instruction, vm.console.first_byte, self._ended or time.perf_counter()),
             output=bytes(self.output),
             screen=self._screen if self._ended is not None else vm.screen.text,
+            screen_is_news=self._screen_is_news if self._ended is not None else self._screen_would_be_news,
+            unanswered=None if (nothing := vm.buses.mmio.unanswered) is None else nothing.describe(),
             timeline=None if timeline is None else self._described(timeline),
             death=self._death,
         )
+
+    @property
+    def _screen_would_be_news(self) -> bool:
+        return self.vm.console.first_output is None and self.vm.screen.is_news
 
     def _described(self, timeline: "Timeline") -> dict[str, Any]:
         from kev.observe.timeline_json import describe
@@ -406,18 +553,26 @@ class Machine:
 
     async def _load(self, gpa: Gpa) -> None:
         """Returns when the page is there, or the machine is about to be closed."""
+        await self._awaited("no memory left", self.vm.pager.load_page(gpa))
+
+    async def _awaited(self, lacking: str, access: "Awaitable[T]") -> T:
+        """What `access` comes to, which waits for pages. MachineError if the machine is about to be closed before."""
         import trio
 
         with trio.CancelScope() as scope:
             self._accesses.add(scope)
             try:
-                await self.vm.pager.load_page(gpa)
+                return await access
             finally:
                 self._accesses.remove(scope)
                 if self._no_accesses is not None and not self._accesses:
                     self._no_accesses.set()
-        if scope.cancelled_caught:
-            raise self._closed_error("no memory left")
+        raise self._closed_error(lacking)
+
+    async def _until_saved(self) -> None:
+        """Returns when no snapshot is being written for which the machine stands still: at once, if none is."""
+        while self._saving is not None:
+            await self._saving.wait()
 
     @property
     def _is_over(self) -> bool:

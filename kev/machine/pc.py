@@ -8,10 +8,11 @@ from kev.dev.devices import Devices
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.serial.uart16550 import SerialPort
 from kev.dev.surroundings import Surroundings
+from kev.machine.input_line import InputLine
 
 SELDOM_USED: Final = (
     "kev.dev.chipset.delay:DelayPorts",
-    "kev.dev.chipset.poweroff:AcpiPowerOff",
+    "kev.dev.chipset.poweroff:AcpiPowerManagement",
     "kev.dev.debug.debug_exit:DebugExit",
     "kev.dev.clocks.pit8254:Pit8254",
     "kev.dev.chipset.keyboard:KeyboardController",
@@ -32,8 +33,10 @@ An access that nobody answers imports from the front: those that guests look for
 """
 
 
-def attach_platform(devices: Devices, machine: Surroundings, controllers: InterruptControllers) -> SerialPort:
-    """Attaches what every machine has, but for `SELDOM_USED`; returns COM1, whose line is the console."""
+def attach_platform(
+    devices: Devices, machine: Surroundings, controllers: InterruptControllers, *, keyboard: bool = False
+) -> InputLine:
+    """Attaches what every machine has, but for `SELDOM_USED`; returns what takes input: COM1, or the keyboard if that is wanted."""
     counters = controllers.counters
     serial = SerialPort.built_for(machine)
     for device in (
@@ -47,4 +50,10 @@ def attach_platform(devices: Devices, machine: Surroundings, controllers: Interr
         serial,
     ):
         devices.attach(device)
-    return serial
+    if not keyboard:
+        return serial
+    from kev.dev.chipset.keyboard import KeyboardController
+
+    controller = devices.build(KeyboardController.name)
+    assert isinstance(controller, KeyboardController)
+    return controller

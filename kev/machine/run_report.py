@@ -7,7 +7,7 @@ from kev.machine.ending import EXIT_CODE_INTERRUPTED, Ending, EndingKind
 if TYPE_CHECKING:
     from kev.postmortem.death import Death
 
-_LEFT_OUT: Final = frozenset(("death", "ending", "output", "screen", "timeline"))
+_LEFT_OUT: Final = frozenset(("death", "ending", "output", "screen", "screen_is_news", "timeline"))
 
 
 class RunReport(NamedTuple):
@@ -33,6 +33,10 @@ class RunReport(NamedTuple):
     """What the guest printed, if nobody else was given it."""
     screen: str = ""
     """What stands in the memory of a VGA's text mode at the end (`kev.dev.display.screen`)."""
+    screen_is_news: bool = False
+    """The guest has written to the screen what it has printed nowhere, and nothing but what was on the screen, too."""
+    unanswered: dict[str, Any] | None = None
+    """`accesses` to addresses without memory or a device, how many `pages` those are, and their `ranges`; None without any."""
     timeline: dict[str, Any] | None = None
     """What happened to pages (`kev.observe.timeline_json`), if it was asked for."""
 

@@ -8,11 +8,12 @@ Time and schedule of a machine in virtual time must not depend on how long a loa
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
-from kev.machine.schedule import Scheduler
+from kev.machine.schedule import TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Stopped
 from kev.machine.ungrouped import ungrouped
 from kev.machine.vcpu import Vcpu
@@ -25,7 +26,9 @@ _NANOSECONDS: Final = 1_000_000_000
 class Runtime:
     """Runs one machine to its end."""
 
-    def __init__(self, vm: Vm, scheduler: Scheduler) -> None:
+    def __init__(self, vm: Vm, scheduler: TurnScheduler, note_stop: Callable[[], bool]) -> None:
+        """`note_stop` is told that the machine has come to `Stopped`; if it says False, the machine is paused."""
+        self._note_stop: Final = note_stop
         self._vm: Final = vm
         self._scheduler: Final = scheduler
         self._parked: Final[dict[int, trio.lowlevel.Task]] = {}
@@ -46,6 +49,7 @@ class Runtime:
         """Returns when the machine has ended."""
         forget = self._vm.interrupts.runnable.subscribe(self.note_activity)
         try:
+            await self._load_what_was_needed()
             with ungrouped():
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
@@ -53,6 +57,12 @@ class Runtime:
                         nursery.start_soon(self._run_vcpu, vcpu, name=f"vcpu{vcpu.index}")
         finally:
             forget()
+
+    async def _load_what_was_needed(self) -> None:
+        """In virtual time nobody else would: vCPUs of a machine that was saved while they waited for pages."""
+        if self._vm.virtual_time:
+            for vcpu in self._vm.vcpus:
+                await self._vm.load_page(vcpu)
 
     def note_activity(self) -> None:
         """Something happened that may make a vCPU runnable, or end the run."""
@@ -133,7 +143,7 @@ class Runtime:
                 await self._wait_for_activity(step.deadline)  # type: ignore[union-attr]
             elif kind is Ended:
                 await self._end()
-            elif kind is Stopped:
+            elif kind is Stopped and not self._note_stop():
                 self.pause()
             if self._loading or self._checkpoint_soon or time.perf_counter() - self._last_checkpoint > _CHECKPOINT_EVERY:
                 self._checkpoint_soon = False

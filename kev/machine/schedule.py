@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from kev.engine.base import Budget
+from kev.state import WORDS, Fields, State, StateError, bits, integers, optional, record
 
 ANYTHING: Final = -1
 """The accesses of a slice of which they are not known: all bits are set."""
@@ -27,38 +28,119 @@ class Scheduler(Protocol):
         """
 
 
-class FreeScheduler:
-    """Fair and fast: round robin by the host's clock."""
+class TurnScheduler(Scheduler, Protocol):
+    """One that lets a turn go on which was cut short by what is none of the guest's doing, so that this changes no schedule."""
 
-    __slots__ = ("_budget", "_last")
+    def cut(self, rest: Decision) -> None:
+        """What was decided last is not over: so much is left of it. Told by `Vm.step`, where instructions are counted."""
+
+
+class RunScheduler(TurnScheduler, Protocol):
+    """One that a run can be saved with."""
+
+    def prefer(self, vcpu: int) -> None:
+        """Another vCPU has sent it something."""
+
+    def save(self) -> State:
+        """All that its next decisions come from."""
+
+    def load(self, state: State) -> None:
+        """Goes on as the one that was saved would. StateError if none of this kind can be so."""
+
+
+_DECISION: Final = record(
+    lambda vcpu, instructions: Decision(vcpu, Budget(instructions=instructions)),
+    bits(16),
+    integers(1, (1 << 63) - 1),
+    values=lambda decision: (decision.vcpu, decision.budget.instructions),
+)
+_LAST: Final = integers(-1, (1 << 16) - 1)
+
+
+_SHORTEST_TURN: Final = 0.0001
+_MOST_OUT_OF_TURN: Final = 8
+
+
+class FreeScheduler:
+    """Fair and fast: round robin by the host's clock.
+
+    A vCPU that has been sent something by the one that runs goes next, and then the sender goes on. Turns are short at first behind
+    that, because each of the two may be waiting for what the other does, without saying so by PAUSE.
+    """
+
+    __slots__ = ("_full", "_interrupted", "_last", "_out_of_turn", "_seconds", "_urgent")
+
+    _FIELDS: Final = Fields({"_last": _LAST})
 
     def __init__(self, seconds: float = 0.005) -> None:
-        self._budget = Budget(seconds=seconds)
+        """`seconds` is how long a turn lasts otherwise."""
+        self._full: Final = seconds
+        self._seconds = seconds
         self._last = -1
+        self._urgent: int | None = None
+        self._interrupted = False
+        """The one whose turn it was gave the CPU to another, and comes again."""
+        self._out_of_turn = 0
+        """How many decisions have been made since the order was kept last."""
+
+    def prefer(self, vcpu: int) -> None:
+        """Another vCPU has sent it something."""
+        self._urgent = vcpu
+        self._seconds = _SHORTEST_TURN
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        urgent, self._urgent = self._urgent, None
+        seconds, self._seconds = self._seconds, min(2 * self._seconds, self._full)
+        if self._out_of_turn < _MOST_OUT_OF_TURN:
+            self._out_of_turn += 1
+            if urgent is not None and urgent in runnable:
+                self._interrupted = True
+                return Decision(urgent, Budget(seconds=seconds))
+            if self._interrupted and self._last in runnable:
+                self._interrupted = False
+                return Decision(self._last, Budget(seconds=seconds))
+        self._out_of_turn = 0
+        self._interrupted = False
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
-        return Decision(self._last, self._budget)
+        return Decision(self._last, Budget(seconds=seconds))
+
+    def cut(self, rest: Decision) -> None:
+        """Nothing: its turns end when the host's clock says so."""
+
+    def save(self) -> State:
+        return self._FIELDS.save(self)
+
+    def load(self, state: State) -> None:
+        self._FIELDS.load(self, "scheduler", state)
 
 
 class CountedScheduler:
     """Fair and repeatable: round robin in slices of a fixed number of instructions."""
 
-    __slots__ = ("_budget", "_last")
+    __slots__ = ("_budget", "_last", "_rest")
 
     def __init__(self, instructions: int = 20_000) -> None:
         self._budget = Budget(instructions=instructions)
         self._last = -1
+        self._rest: Decision | None = None
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        rest, self._rest = self._rest, None
+        if rest is not None and rest.vcpu in runnable:
+            return rest
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
         return Decision(self._last, self._budget)
+
+    def cut(self, rest: Decision) -> None:
+        self._rest = rest
 
 
 class SeededScheduler:
     """Random and repeatable: any vCPU that can run, for a random number of instructions."""
 
-    __slots__ = ("_longest", "_random")
+    __slots__ = ("_longest", "_random", "_rest")
+
+    _FIELDS: Final = Fields({"_rest": optional(_DECISION)}, generator=WORDS)
 
     def __init__(self, seed: int, longest: int = 20_000) -> None:
         """`longest` is the most instructions of a slice."""
@@ -66,6 +148,27 @@ class SeededScheduler:
 
         self._random = Random(seed)
         self._longest = longest
+        self._rest: Decision | None = None
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        rest, self._rest = self._rest, None
+        if rest is not None and rest.vcpu in runnable:
+            return rest
         return Decision(self._random.choice(runnable), Budget(instructions=self._random.randint(1, self._longest)))
+
+    def prefer(self, vcpu: int) -> None:
+        """Nothing: the schedule is the seed's."""
+
+    def cut(self, rest: Decision) -> None:
+        self._rest = rest
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, generator=list(self._random.getstate()[1]))
+
+    def load(self, state: State) -> None:
+        numbers = self._FIELDS.load(self, "scheduler", state)["generator"]
+        version, _, gauss = self._random.getstate()
+        try:
+            self._random.setstate((version, tuple(numbers), gauss))
+        except ValueError as error:
+            raise StateError("scheduler", "generator", numbers, "the state of a Mersenne twister") from error

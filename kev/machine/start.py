@@ -69,17 +69,23 @@ async def running(image: Image, wishes: Mapping[str, Any], *, paused: bool = Fal
     import trio
 
     from kev.machine.driving import drive
+    from kev.machine.forked import Forks
     from kev.machine.ungrouped import ungrouped
 
     wanted = wanted_machine(image, wishes)
     with opened(wanted) as machine:
         machine.keep_output()
         machine.vm.expects_input = True
+        forks: Forks | None = None
         try:
             with ungrouped():
                 async with trio.open_nursery() as nursery:
+                    assert machine.build_alike is not None
+                    forks = machine.relatives = Forks(nursery, machine.build_alike)
                     await nursery.start(partial(drive, machine, timeout=wanted.spec.timeout, paused=paused))
                     yield machine
                     nursery.cancel_scope.cancel()
         finally:
             await machine.end_accesses()
+            if forks is not None:
+                await forks.close()

@@ -23,10 +23,11 @@ class NeedsPage(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """A vCPU has met what a debugger asked for."""
+    """A vCPU has met what somebody wanted the machine to stop at: a debugger, or `Vm.stop_at` and `Vm.stop_soon`."""
 
     vcpu: int
     exit: Exit
+    """What ended the slice."""
 
 
 class Idle(NamedTuple):

@@ -1,33 +1,19 @@
-"""The console's input: the host's standard input as the line of COM1."""
+"""The console's input: the host's standard input as what COM1 or the keyboard takes."""
 
 import os
 import signal
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Container, Iterator
+from enum import Enum
+from typing import Any, Final
 
 import trio
 
-from kev.subscribers import Subscribers
+from kev.machine.input_line import InputLine
 
 _ESCAPE: Final = b"\x01"  # Ctrl-A
-_LEAVE: Final = b"x"
 _READ_SIZE: Final = 4096
 _LARGEST_BACKLOG: Final = 4096
 """While as many bytes wait for the guest, no more are read, but from a terminal: there the escape has to be seen."""
-
-
-class InputLine(Protocol):
-    """Where input goes: `kev.dev.serial.uart16550.SerialPort`, or what stands in front of one."""
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that the guest has not taken yet."""
-
-    @property
-    def taken(self) -> Subscribers[[]]:
-        """Are told when the guest has taken some of them."""
-
-    def receive(self, data: bytes) -> None: ...
 
 
 class TerminalMode:
@@ -73,16 +59,28 @@ def _in_foreground(descriptor: int) -> bool:
         return False  # it is the terminal of another session
 
 
+class Key(Enum):
+    """What Ctrl-A makes of the key that follows."""
+
+    LEAVE = b"x"
+    SAVE = b"s"
+
+
+_KEYS: Final = {key.value: key for key in Key}
+
+
 class EscapeFilter:
-    """Finds Ctrl-A x among what is typed. Ctrl-A twice is one Ctrl-A."""
+    """Finds Ctrl-A and a `Key` among what is typed. Ctrl-A twice is one Ctrl-A."""
 
-    __slots__ = ("_escaped",)
+    __slots__ = ("_escaped", "_keys")
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Container[Key]) -> None:
+        """Others than `keys` are the guest's, and the Ctrl-A before them, too."""
+        self._keys: Final = keys
         self._escaped = False
 
-    def feed(self, data: bytes) -> tuple[bytes, bool]:
-        """What the guest gets of `data`, and whether the user wants to leave."""
+    def feed(self, data: bytes) -> Iterator[bytes | Key]:
+        """What the guest gets of `data`, and the keys in between."""
         passed = bytearray()
         for value in data:
             byte = bytes([value])
@@ -92,14 +90,20 @@ class EscapeFilter:
                     passed += byte
                 continue
             self._escaped = False
-            if byte == _LEAVE:
-                return bytes(passed), True
-            passed += byte if byte == _ESCAPE else _ESCAPE + byte
-        return bytes(passed), False
+            key = _KEYS.get(byte)
+            if key is not None and key in self._keys:
+                if passed:
+                    yield bytes(passed)
+                    passed.clear()
+                yield key
+            else:
+                passed += byte if byte == _ESCAPE else _ESCAPE + byte
+        if passed:
+            yield bytes(passed)
 
 
 class InputForwarder:
-    """Passes input on to a serial port, until its end or Ctrl-A x. Only a terminal has this escape."""
+    """Passes input on to the guest, until its end or Ctrl-A x. Only a terminal has this escape."""
 
     def __init__(
         self,
@@ -109,14 +113,18 @@ class InputForwarder:
         expect_input: Callable[[bool], None],
         *,
         job_control: bool,
+        save: Callable[[], None] | None = None,
     ) -> None:
-        """`leave` is called for Ctrl-A x. `job_control`: this is the main thread, which gets the signals of the terminal.
+        """`leave` is called for Ctrl-A x, and `save` for Ctrl-A s.
+
+        `job_control`: this is the main thread, which gets the signals of the terminal.
 
         `expect_input` is told whether more may come without the guest's doing: not while it has to read first what is there.
         """
         self._descriptor: Final = descriptor
         self._port: Final = port
         self._leave: Final = leave
+        self._save: Final = save
         self._expect_input: Final = expect_input
         self._mode: Final = TerminalMode(descriptor)
         self._job_control: Final = job_control and self._mode.is_terminal
@@ -135,7 +143,7 @@ class InputForwarder:
             self._mode.leave()
 
     async def _forward(self) -> None:
-        keys = EscapeFilter() if self._mode.is_terminal else None
+        keys = EscapeFilter({Key.LEAVE} if self._save is None else set(Key)) if self._mode.is_terminal else None
         self._expect_input(True)
         while True:
             if keys is None and self._port.backlog >= _LARGEST_BACKLOG:
@@ -143,14 +151,14 @@ class InputForwarder:
             data = await self._read()
             if not data:
                 return
-            wants_to_leave = False
-            if keys is not None:
-                data, wants_to_leave = keys.feed(data)
-            if data:
-                self._port.receive(data)
-            if wants_to_leave:
-                self._leave()
-                return
+            for typed in (data,) if keys is None else keys.feed(data):
+                if isinstance(typed, bytes):
+                    self._port.receive(typed)
+                elif typed is Key.LEAVE:
+                    self._leave()
+                    return
+                elif self._save is not None:
+                    self._save()
 
     async def _read(self) -> bytes:
         while True:

@@ -5,16 +5,16 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 """
 
 import time
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
+from kev.dev.display.framebuffer import Framebuffer
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
-from kev.dev.serial.uart16550 import SerialPort
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
@@ -35,13 +35,19 @@ from kev.exits import (
 from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
+from kev.machine.input_line import InputLine
 from kev.machine.interrupts import Interrupts
-from kev.machine.schedule import Scheduler
+from kev.machine.schedule import Decision, TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.errors import PageLimitReached
 from kev.pager.kernel import KernelVmPager
 from kev.subscribers import Subscribers
+from kev.vmexit.violation import ViolationController
+
+if TYPE_CHECKING:
+    from kev.pager.borrowed_memory import BorrowedMemory
+    from kev.pager.write_tracker import WriteTracker
 
 Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
 """Finishes one kind of exit, or returns None to end the slice."""
@@ -75,6 +81,18 @@ _STOPS: Final = (Breakpoint, Watchpoint)
 _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
 
 
+class Figures(NamedTuple):
+    """What is known of a run so far."""
+
+    exits: dict[type, int]
+    page_waits: int
+    first_instruction: float | None
+    first_output: float | None
+    ending: Ending | None
+    culprit: int | None
+    ended: float | None
+
+
 class Vm:
     """One machine. `kev.machine.builder` puts it together."""
 
@@ -91,7 +109,14 @@ class Vm:
         memory: PagedMemory,
         controllers: InterruptControllers,
         buses: Buses,
+        boot_time: int,
+        windows: ViolationController,
     ) -> None:
+        """`boot_time` is what the real-time clock shows when the machine is switched on, in seconds since 1970.
+
+        `windows` maps the pages of devices.
+        """
+        self.boot_time: Final = boot_time
         self.pager: Final = pager
         self.engine: Final = engine
         self.vcpus: Final = vcpus
@@ -102,7 +127,10 @@ class Vm:
         self.memory: Final = memory
         self.controllers: Final = controllers
         self.buses: Final = buses
+        self.windows: Final = windows
         self.screen: Final = TextScreen(pager)
+        self.framebuffer: Framebuffer | None = None
+        """What the guest draws into, if it wanted that."""
         self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         """How often each kind of exit was taken."""
         self.ending: Ending | None = None
@@ -118,17 +146,24 @@ class Vm:
         """Told of every HLT with interrupts off."""
         self.devices: Devices
         """All of them, when the machine is built."""
-        self.com1: SerialPort | None = None
-        """Where input goes."""
+        self.disks_in_place: Sequence[str] = ()
+        """The names of disks that are not kept in memory: what is written to them is there for everybody."""
+        self.input_line: InputLine | None = None
+        """Where input goes: COM1, or the keyboard."""
         self.expects_input = False
         """Input may still come and raise an interrupt."""
         self.first_instruction: float | None = None
         """When guest code ran first, by `time.perf_counter`."""
         self.page_waits = 0
         """How often a vCPU gave up the CPU to wait for a page."""
+        self.stop_at: int | None = None
+        """How many instructions all vCPUs have retired together when the machine is to stop, once. They are counted until then."""
+        self._stops_soon = False
+        self._memory_points: WriteTracker | None = None
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
         self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
         self._observers: Final[list[VmObserver]] = []
+        self._forget_interrupts: Callable[[], None]
         timers.earlier.subscribe(self._shorten_slice)
         console.much.subscribe(self.let_others_run)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
@@ -145,14 +180,49 @@ class Vm:
     def observe(self, observer: VmObserver) -> None:
         """Tells `observer` what happens from now on, besides those who are told already."""
         if not self._observers:
-            self.interrupts.taken.subscribe(self._note_interrupt)
+            self._forget_interrupts = self.interrupts.taken.subscribe(self._note_interrupt)
         self._observers.append(observer)
+
+    def forget_observers(self) -> None:
+        """Nobody is told any more."""
+        if self._observers:
+            self._observers.clear()
+            self._forget_interrupts()
 
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
         if self.ending is None:
             self.ended = self.ended or time.perf_counter()
             self.ending = ending
+
+    def stop_soon(self) -> None:
+        """The step that is under way, or the next, comes to `Stopped`: right after the exit that is being serviced, if one is."""
+        self._stops_soon = True
+        if self.interrupts.executing is not None:
+            self.engine.yield_soon()
+
+    @property
+    def instructions(self) -> int:
+        """Those that all vCPUs have retired together, where they are counted."""
+        return sum(vcpu.state.instructions for vcpu in self.vcpus)
+
+    def figures(self) -> Figures:
+        return Figures(
+            dict(self.exits),
+            self.page_waits,
+            self.first_instruction,
+            self.console.first_output,
+            self.ending,
+            self.culprit,
+            self.ended,
+        )
+
+    def go_on_from(self, figures: Figures) -> None:
+        """The run is what it was then, and nobody wants it to stop."""
+        exits, self.page_waits, self.first_instruction, self.console.first_output, self.ending, self.culprit, self.ended = figures
+        self.exits.update(dict.fromkeys(self.exits, 0) | exits)
+        self.stop_at = None
+        self._stops_soon = False
 
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
@@ -168,6 +238,25 @@ class Vm:
         if self.interrupts.executing is not None:
             self.engine.yield_soon()
 
+    @property
+    def memory_points(self) -> "WriteTracker":
+        """What memory held at moments that somebody comes back to."""
+        if self._memory_points is None:
+            from kev.pager.write_tracker import WriteTracker
+
+            tracker = self._memory_points = WriteTracker(self.pager, self.memory.table, self.engine)
+            self.memory.before_write = tracker.before_write
+        return self._memory_points
+
+    def borrow_memory(self, lender: "WriteTracker") -> "BorrowedMemory":
+        """Lets the pages of this machine, which has not run, be those of another that was built alike."""
+        from kev.pager.borrowed_memory import BorrowedMemory
+
+        memory = BorrowedMemory(self.pager, self.memory.table, self.engine, lender)
+        self._memory_points = memory
+        self.memory.before_write = memory.before_write
+        return memory
+
     # Running.
 
     @property
@@ -175,21 +264,44 @@ class Vm:
         """Time is derived from instructions."""
         return self._virtual is not None
 
-    def step(self, scheduler: Scheduler) -> Step:
-        """Lets the vCPU that `scheduler` chooses run for a slice; says what that came to, or why nobody can run."""
+    def step(self, scheduler: TurnScheduler) -> Step:
+        """Lets the vCPU that `scheduler` chooses run for a slice; says what that came to, or why nobody can run.
+
+        Where instructions are counted, a turn goes on that a page, a stop or the engine itself has cut short: how pages come, and
+        who looks on, makes no difference to the schedule.
+        """
         if self.ending is not None:
             return Ended(self.ending)
         self.timers.run_due()
         runnable = [vcpu.index for vcpu in self.vcpus if vcpu.activity is _ACTIVE and vcpu.needs is None]
         if not runnable:
-            return self.idle()
+            return Stopped(self.vcpus[0].index, Hlt()) if self._has_to_stop() else self.idle()
         decision = scheduler.next(runnable)
-        return self.run(self.vcpus[decision.vcpu], decision.budget)
+        vcpu, (instructions, _, _) = self.vcpus[decision.vcpu], decision.budget
+        if instructions is None:
+            return self.run(vcpu, decision.budget)
+        end = vcpu.state.instructions + instructions
+        step = self.run(vcpu, decision.budget)
+        left = end - vcpu.state.instructions
+        if left > 0 and self._was_cut(step):
+            scheduler.cut(Decision(vcpu.index, Budget(instructions=left)))
+        return step
+
+    def _was_cut(self, step: Step) -> bool:
+        """Nothing that the guest has done ended the slice, nor a timer."""
+        if isinstance(step, NeedsPage):
+            return True
+        if not isinstance(step, Ran | Stopped) or not isinstance(step.exit, PreemptionTimer | Breakpoint | Watchpoint):
+            return False
+        deadline = self.timers.next_deadline()
+        return deadline is None or deadline > self.clock.now()
 
     def run(self, vcpu: Vcpu, budget: Budget) -> Step:
         """Runs one vCPU, which must be runnable, until an exit that is not finished on the spot. A guest that dies ends the run."""
         if self.first_instruction is None:
             self.first_instruction = time.perf_counter()
+        if self.stop_at is not None:
+            budget = budget._replace(instructions=self._until_stop(self.stop_at, budget.instructions))
         try:
             exit = self._run(vcpu, budget)
         except KevError as error:
@@ -201,9 +313,20 @@ class Vm:
             vcpu.needs = exit.gpa
         if vcpu.needs is not None:
             return NeedsPage(vcpu.index, vcpu.needs)
-        if isinstance(exit, _STOPS):
+        if isinstance(exit, _STOPS) or self._has_to_stop():
             return Stopped(vcpu.index, exit)
         return Ran(vcpu.index, exit)
+
+    def _until_stop(self, end: int, instructions: int | None) -> int:
+        left = max(end - self.instructions, 1)
+        return left if instructions is None else min(left, instructions)
+
+    def _has_to_stop(self) -> bool:
+        if self.stop_at is not None and self.instructions >= self.stop_at:
+            self.stop_at = None
+            return True
+        stops, self._stops_soon = self._stops_soon, False
+        return stops
 
     def idle(self) -> Step:
         """What there is to wait for when nobody can run. If nothing is, the run ends. In virtual time a timer is due at once."""
@@ -259,10 +382,10 @@ class Vm:
         if deadline is None:
             return budget
         remaining = max(deadline - self.clock.now(), 1)
-        if budget.instructions is not None:
+        if self._virtual is not None and budget.instructions is not None:
             return Budget(instructions=remaining) if remaining < budget.instructions else budget
         seconds = remaining / _NANOSECONDS
-        return Budget(seconds=seconds) if budget.seconds is None or seconds < budget.seconds else budget
+        return budget._replace(seconds=seconds) if budget.seconds is None or seconds < budget.seconds else budget
 
     def _shorten_slice(self, deadline: int) -> None:
         """A device has set a timer that is due before the slice would end."""

@@ -41,6 +41,11 @@ def json_text(value: Any, *, compact: bool = False) -> str:
 
 
 def write_text(file: str | os.PathLike[str], text: str) -> None:
+    """Writes `text` as `write_bytes` does."""
+    write_bytes(file, text.encode("utf-8"))
+
+
+def write_bytes(file: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file beside `file` and renames it, so that nobody sees half of it.
 
     What a symbolic link leads to is replaced, and not the link; a device or a FIFO is written to.
@@ -48,20 +53,20 @@ def write_text(file: str | os.PathLike[str], text: str) -> None:
     path = os.path.realpath(file)
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "w", encoding="utf-8") as device:
-                device.write(text)
+            with open(path, "wb") as device:
+                device.write(data)
         else:
-            _replace(path, text)
+            _replace(path, data)
     except OSError as error:
         raise OutputError(f"{os.fspath(file)}: cannot be written: {error.strerror}") from error
 
 
-def _replace(path: str, text: str) -> None:
+def _replace(path: str, data: bytes) -> None:
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8") as draft:
-            draft.write(text)
+        with open(temporary, "wb") as draft:
+            draft.write(data)
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from kev.addressing import Gpa, Hpa
-from kev.page_tables.format import ADDRESS_MASK, ENTRY_NAMES, LEVELS, is_leaf, level_shift
+from kev.page_tables.format import ADDRESS_MASK, ENTRY_NAMES, LEVELS, is_leaf, level_shift, unprotected
 from kev.page_tables.mapping import MappedRange, Permissions
 from kev.page_tables.table import PageTable
 
@@ -122,7 +122,7 @@ class _Auditor:
 
     def _table_problems(self, entry: int, location: int) -> Iterator[str]:
         table = entry & ADDRESS_MASK
-        if self._format.permission_bits(entry) != Permissions.RWX:
+        if self._format.permission_bits(unprotected(entry)) != Permissions.RWX:
             yield "it permits less than everything, for every page below it"
         if not 0 < table < self._memory.size:
             yield f"its table at {table:#x} is outside host memory of {self._memory.size:#x} bytes"

@@ -18,6 +18,10 @@ PHYSICAL_ADDRESS_BITS: Final = 52
 ADDRESS_MASK: Final = (1 << PHYSICAL_ADDRESS_BITS) - (1 << 12)
 LARGE_PAGE: Final = 1 << 7
 """At levels 2 and 3: the entry maps a page instead of pointing to a table."""
+WRITABLE: Final = 1 << 1
+"""Both formats' permission to write."""
+WRITE_TAKEN: Final = 1 << 11
+"""An ignored bit of both formats: the entry permits writing but for a write protection (`PageTable.protect_writes`)."""
 ENTRY_NAMES: Final = ("", "PTE", "PDE", "PDPTE", "PML4E")
 """What the manuals call an entry, by level."""
 
@@ -35,6 +39,11 @@ def bits(high: int, low: int) -> int:
 def is_leaf(entry: int, level: int) -> bool:
     """Whether a present entry maps a page, rather than pointing to a table."""
     return level == 1 or (level < LEVELS and bool(entry & LARGE_PAGE))
+
+
+def unprotected(entry: int) -> int:
+    """An entry without the write protection that it may have."""
+    return entry ^ (WRITABLE | WRITE_TAKEN) if entry & WRITE_TAKEN else entry
 
 
 class EntryFormat(ABC):

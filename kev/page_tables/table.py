@@ -17,14 +17,20 @@ from kev.page_tables.format import (
     LARGE_PAGE,
     LEVELS,
     PHYSICAL_ADDRESS_BITS,
+    WRITABLE,
+    WRITE_TAKEN,
     EntryFormat,
     is_leaf,
     level_shift,
+    unprotected,
 )
 from kev.page_tables.mapping import MappedRange, Mapping, MemoryType, PageSize, Permissions
 
 _INDEX: Final = 511
 _EMPTY_TABLE: Final = bytes(PAGE_SIZE)
+_ALL_WRITABLE: Final = int.from_bytes(WRITABLE.to_bytes(8, "little") * 512, "little")
+"""A table whose entries have this bit alone, as one number."""
+_TAKEN_SHIFT: Final = WRITE_TAKEN.bit_length() - WRITABLE.bit_length()
 
 
 class Leaf(NamedTuple):
@@ -40,7 +46,18 @@ class Leaf(NamedTuple):
 class PageTable:
     """Maps guest-physical pages to host-physical ones. Addresses that are not page-aligned are refused (`UnalignedAddress`)."""
 
-    __slots__ = ("_address_mask", "_leaf_tables", "_page_flags", "_present", "_words", "format", "memory", "root", "tables")
+    __slots__ = (
+        "_address_mask",
+        "_device_flags",
+        "_leaf_tables",
+        "_page_flags",
+        "_present",
+        "_words",
+        "format",
+        "memory",
+        "root",
+        "tables",
+    )
 
     def __init__(self, memory: HostMemory, format: EntryFormat) -> None:
         """An empty table in `memory`, of one page."""
@@ -53,6 +70,7 @@ class PageTable:
         self._words: Final = memory.words
         self._present: Final = format.present
         self._page_flags = tuple(_page_flags(format, permissions) for permissions in range(8))
+        self._device_flags: Final = format.leaf_flags(Permissions.RWX, MemoryType.UC, PageSize.SIZE_4K)
         self._address_mask = ADDRESS_MASK
         self._leaf_tables: Final[dict[int, int]] = {}  # gpa >> 21 -> word index of the level 1 table
 
@@ -82,6 +100,16 @@ class PageTable:
                 raise self._already_mapped(gpa + offset * PAGE_SIZE)
         first = hpa | flags
         self._words[index : index + count] = memoryview(array("Q", range(first, first + count * PAGE_SIZE, PAGE_SIZE)))
+
+    def map_device_page(self, gpa: int, hpa: int) -> None:
+        """Maps one 4 KiB page of uncacheable registers, in place of what is mapped there. All is permitted of it.
+
+        The caller vouches that both addresses are page-aligned and in range.
+        """
+        table = self._leaf_tables.get(gpa >> 21)
+        if table is None:
+            table = self._leaf_table(gpa)
+        self._words[table + (gpa >> 12 & 511)] = hpa | self._device_flags
 
     def map(
         self,
@@ -126,10 +154,50 @@ class PageTable:
         usual = flags[everything]
         assert usual is not None
         for gpa, entry, level, _ in list(self.leaves()):
-            if level == 1 and entry & ~ADDRESS_MASK & ~self.format.accessed_dirty == usual:
-                self._words[self._entry_index(gpa, level)] |= bits
+            if level == 1 and unprotected(entry) & ~ADDRESS_MASK & ~self.format.accessed_dirty == usual:
+                index = self.leaf_index(gpa)
+                assert index is not None
+                self._words[index] |= bits
         flags[everything] = usual | bits
         self._page_flags = tuple(flags)
+
+    def protect_writes(self) -> None:
+        """Takes the permission to write from everything that is mapped now; `permit_writes` gives it back, page by page.
+
+        Written are the entries of the root only: what a table permits and what its entries permit both count, and an entry that is
+        used hands its protection down. What is mapped from now on is not protected. The engine must forget all that it cached.
+        """
+        self._take_write(self.root)
+        self._leaf_tables.clear()
+
+    def permit_writes(self, gpa: int) -> bool:
+        """Gives the 4 KiB page at `gpa` back the permission that `protect_writes` has taken; False if it has not.
+
+        A large page around it is split. What the engine cached permits less, so that it need not forget anything.
+        """
+        entries = self._walk(gpa)
+        if not entries or not entries[-1] & (WRITABLE | WRITE_TAKEN) or not any(entry & WRITE_TAKEN for entry in entries):
+            return False
+        index = self._path(gpa, PageSize.SIZE_4K)[-1]
+        self._words[index] = unprotected(self._words[index])
+        return True
+
+    def map_protected_page(self, gpa: int, hpa: int) -> None:
+        """`map_page` with all permissions, of which `protect_writes` has taken one already."""
+        self.map_page(gpa, hpa)
+        index = self._leaf_tables[gpa >> 21] + (gpa >> 12 & _INDEX)
+        self._words[index] ^= WRITABLE | WRITE_TAKEN
+
+    def unmap_page(self, gpa: int) -> bool:
+        """Removes a 4 KiB page, and leaves its tables where they are; False if there is none.
+
+        The quick form of `unmap`, for pages that will come again.
+        """
+        index = self.leaf_index(gpa)
+        if index is None:
+            return False
+        self._words[index] = 0
+        return True
 
     def unmap(self, gpa: Gpa, size: PageSize = PageSize.SIZE_4K) -> Mapping:
         """Removes one page, and the tables that this empties; returns what it was. A larger page around it is split first.
@@ -177,7 +245,7 @@ class PageTable:
 
     def remap_page(self, gpa: Gpa, hpa: Hpa, permissions: int) -> None:
         """`remap` for one 4 KiB page of write-back memory: quick where its table is known. Raises as `remap`."""
-        index, flags = self.leaf_index(gpa), self._page_flags[permissions]
+        index, flags = self.leaf_index(gpa) if gpa >> 21 in self._leaf_tables else None, self._page_flags[permissions]
         if index is None or flags is None or gpa & (PAGE_SIZE - 1) or hpa & (PAGE_SIZE - 1):
             self.remap(gpa, hpa, Permissions(permissions))
         else:
@@ -205,9 +273,10 @@ class PageTable:
         """Which of `memory.words` is the entry of the 4 KiB page at `gpa`; None if no such page is mapped."""
         table = self._leaf_tables.get(gpa >> 21)
         if table is None:
-            if self.translate(gpa) is None or gpa >> 21 not in self._leaf_tables:
+            entries = self._walk(gpa)
+            if len(entries) != LEVELS:
                 return None
-            table = self._leaf_tables[gpa >> 21]
+            table = (entries[-2] & ADDRESS_MASK) >> 3
         index = table + (gpa >> 12 & 511)
         return index if self._words[index] & self._present else None
 
@@ -265,8 +334,23 @@ class PageTable:
                 entry = words[index] = self._new_table()
             elif is_leaf(entry, upper):
                 raise self._already_mapped(gpa)
+            elif entry & WRITE_TAKEN:
+                self._hand_down(index)
             table = entry & ADDRESS_MASK
         return (table >> 3) + (gpa >> level_shift(level) & _INDEX)
+
+    def _hand_down(self, index: int) -> None:
+        """Gives the entry at `index` its permission to write back, and takes it from those of the table that it points to."""
+        entry = self._words[index]
+        self._take_write(entry & ADDRESS_MASK)
+        self._words[index] = unprotected(entry)
+
+    def _take_write(self, table: int) -> None:
+        """From every entry of one table that has it."""
+        page = self.memory.page(Hpa(table))
+        entries = int.from_bytes(page, "little")
+        writable = entries & _ALL_WRITABLE
+        page[:] = (entries ^ writable | writable << _TAKEN_SHIFT).to_bytes(PAGE_SIZE, "little")
 
     def _new_table(self) -> int:
         """An entry that points to an empty table."""
@@ -308,8 +392,11 @@ class PageTable:
         for level in range(LEVELS, size.level - 1, -1):
             index = (table >> 3) + (gpa >> level_shift(level) & _INDEX)
             path.append(index)
-            if level > size.level and is_leaf(words[index], level):
-                self._split(index, level)
+            if level > size.level:
+                if is_leaf(words[index], level):
+                    self._split(index, level)
+                elif words[index] & WRITE_TAKEN:
+                    self._hand_down(index)
             table = words[index] & ADDRESS_MASK
         return path
 
@@ -355,7 +442,7 @@ class PageTable:
         entries = self._walk(gpa)
         if not entries or int(access) & ~self._permission_bits(entries):
             return None
-        if len(entries) == LEVELS:
+        if len(entries) == LEVELS and not any(entry & WRITE_TAKEN for entry in entries[:-1]):
             self._leaf_tables[gpa >> 21] = (entries[-2] & ADDRESS_MASK) >> 3
         offset = (1 << level_shift(LEVELS + 1 - len(entries))) - 1
         return Hpa(entries[-1] & self._address_mask & ~offset | gpa & offset)

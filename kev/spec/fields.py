@@ -60,7 +60,7 @@ FIELDS: Final = (
     ),
     Field(
         "boot", values.boot, ("--boot",), metavar="PROTOCOL",
-        help="keos, multiboot2, multiboot1, pvh or real_mode.  [default: what the image is made for]",
+        help="keos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode or firmware.  [default: what the image says]",
     ),
     Field(
         "abi", values.abi, ("--abi",), metavar="ABI",
@@ -68,13 +68,17 @@ FIELDS: Final = (
     ),
     Field("command_line", values.text, ("--append", "--command-line"), metavar="TEXT", help="The kernel's command line."),
     Field(
-        "modules", values.modules, ("--module",), metavar="FILE[ TEXT]", arity=Arity.MANY,
+        "modules", values.modules, ("--module", "--initrd"), metavar="FILE[ TEXT]", arity=Arity.MANY,
         help='A boot module, with its command line; a name with spaces in it stands in double quotes: \'"my file" TEXT\'.',
     ),
     Field(
         "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}][,ro|overlay]", arity=Arity.MANY,
         help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several. With ro it cannot be written; "
         "with overlay, what is written lies in memory and the file stays as it is.  [default: svirtb]",
+    ),
+    Field(
+        "firmware", values.path, ("--firmware",), metavar="FILE",
+        help="Start this ROM, such as SeaBIOS, at the reset vector; IMAGE, if it is given, is a disk then.",
     ),
     Field(
         "paging", values.paging, ("--paging",), metavar="POLICY",
@@ -106,6 +110,14 @@ FIELDS: Final = (
     Field(
         "strict_ports", values.boolean, ("--strict-ports",), arity=Arity.FLAG,
         help="Ports without a device end the run instead of reading all ones.",
+    ),
+    Field(
+        "strict_memory", values.boolean, ("--strict-memory",), arity=Arity.FLAG,
+        help="Addresses without memory or a device end the run instead of reading all ones.",
+    ),
+    Field(
+        "keyboard", values.boolean, ("--keyboard",), arity=Arity.FLAG,
+        help="Standard input is typed on the keyboard instead of on COM1's line.",
     ),
 )  # fmt: skip
 """Of all fields but the image, in the order in which they are listed."""

@@ -32,6 +32,9 @@ class _Fields(NamedTuple):
     """The kernel's."""
     modules: tuple[ModuleFile, ...] = ()
     disks: tuple[DiskFile, ...] = ()
+    """Without an image, the first one is booted from."""
+    firmware: str | None = None
+    """A ROM, which is started instead of the image; that, if there is one, is the IDE channel's first disk."""
     paging: str | None = None
     """`lazy`, `eager`, `around=N`, `record=FILE` or `prefetch=FILE`: which pages are loaded besides those that are touched."""
     source_latency: str | None = None
@@ -52,6 +55,10 @@ class _Fields(NamedTuple):
     """Unknown MSRs read as 0 instead of raising #GP."""
     strict_ports: bool | None = None
     """Ports without a device end the run instead of reading all ones."""
+    strict_memory: bool | None = None
+    """Addresses without memory or a device end the run instead of reading all ones."""
+    keyboard: bool | None = None
+    """Input is typed on the keyboard instead of on COM1's line."""
 
 
 class MachineSpec(_Fields):
@@ -130,6 +137,7 @@ class MachineSpec(_Fields):
             image=image,
             modules=tuple(module._replace(path=_in_folder(folder, module.path)) for module in self.modules),
             disks=tuple(disk._replace(path=_in_folder(folder, disk.path)) for disk in self.disks),
+            firmware=None if self.firmware is None else _in_folder(folder, self.firmware),
             paging=f"{kind}={_in_folder(folder, file)}" if equals and kind != "around" else self.paging,
         )
 
@@ -191,6 +199,8 @@ DEFAULTS: Final = MachineSpec._of(
         "timeline": False,
         "lenient_msr": False,
         "strict_ports": False,
+        "strict_memory": False,
+        "keyboard": False,
     }
 )
 """The machine of a guest that says nothing about it."""

@@ -23,10 +23,14 @@ class MachineWishes(TypedDict, total=False):
     append: str | None
     modules: StrPath | Sequence[File] | None
     module: StrPath | Sequence[File] | None
+    initrd: StrPath | Sequence[File] | None
     disks: StrPath | Sequence[File] | None
     disk: StrPath | Sequence[File] | None
+    firmware: StrPath | None
     lenient_msr: bool | None
     strict_ports: bool | None
+    strict_memory: bool | None
+    keyboard: bool | None
 
 
 class Wishes(MachineWishes, total=False):

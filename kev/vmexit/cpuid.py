@@ -22,7 +22,6 @@ _ECX: Final = (
     | 1 << 19  # SSE4.1
     | 1 << 20  # SSE4.2
     | 1 << 21  # x2APIC
-    | 1 << 22  # MOVBE
     | 1 << 23  # POPCNT
     | 1 << 24  # TSC-deadline timer
     | 1 << 25  # AES

@@ -1,33 +1,37 @@
-"""EPT violations: a page is loaded, or a device's page is mapped."""
+"""EPT violations: a page is loaded, or a device's page is mapped, or one that nothing answers."""
 
 from typing import Final, Protocol
 
-from kev.addressing import PAGE_SIZE, Gpa, Hpa, page_floor
+from kev.addressing import MIB, PAGE_SIZE, Gpa, Hpa, page_floor
 from kev.dev.buses.mmio import MmioBus, UnhandledMmio
 from kev.engine.base import VcpuState
 from kev.exits import Access, EptViolation
 from kev.page_tables.mapping import Permissions
 from kev.page_tables.table import PageTable
+from kev.pager.errors import NoSuchPage
 from kev.pager.kernel import KernelVmPager
+
+_LARGE_WINDOW: Final = 16 * MIB
+"""A guest may look at many pages in a row that nothing answers: a window for each would cost more with every one there is."""
 
 
 class WindowEngine(Protocol):
     """What this controller asks of an engine."""
 
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
-        """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
+        """See `kev.engine.base.Engine.map_window`."""
 
     def invalidate(self, gpa: Gpa) -> None: ...
 
 
 class ViolationController:
-    """Loads pages and maps devices.
+    """Loads pages and maps devices, and where there is neither memory nor a device, windows too.
 
     A device's page is mapped to a window, in which every access exits as a load or a store. Where the device keeps its registers in
     a page of memory that the guest reads without an exit, the window takes the page's place for the length of one store.
     """
 
-    __slots__ = ("_devices", "_engine", "_pager", "_readable", "_table", "_windows")
+    __slots__ = ("_devices", "_engine", "_large_windows", "_mapped", "_pager", "_readable", "_table", "_windows")
 
     def __init__(self, pager: KernelVmPager, table: PageTable, devices: MmioBus, engine: WindowEngine) -> None:
         self._pager: Final = pager
@@ -35,6 +39,8 @@ class ViolationController:
         self._devices: Final = devices
         self._engine: Final = engine
         self._windows: Final[dict[int, Hpa]] = {}
+        self._large_windows: Final[dict[int, Hpa]] = {}
+        self._mapped: Final[set[int]] = set()  # the pages that lead to windows now
         self._readable: Final[dict[int, Hpa]] = {}
 
     def map_readable(self, gpa: Gpa, page: Hpa) -> None:
@@ -44,27 +50,68 @@ class ViolationController:
 
     def handle(self, _vcpu: VcpuState, exit: EptViolation) -> int | None:
         if self._devices.device_at(exit.gpa) is None:
-            return 0 if self._pager.try_lazy_paging(exit) else None
+            try:
+                return 0 if self._pager.try_lazy_paging(exit) else None
+            except NoSuchPage:
+                if not self._map_nothing(exit):
+                    raise
+                return 0
         page = page_floor(exit.gpa)
         if exit.access is Access.EXECUTE:
             raise UnhandledMmio(f"gpa {exit.gpa:#x}: the guest executes what is a device's page")
+        self._map(page)
         if page in self._readable:
-            self._table.remap_page(Gpa(page), self._window(page), Permissions.RW)
             self._engine.invalidate(Gpa(page))
-        else:
-            self._table.map_page(page, self._window(page), Permissions.RW)
         return 0
+
+    def _map_nothing(self, exit: EptViolation) -> bool:
+        """Maps a page that nothing answers, unless the machine is strict, or the guest fetches an instruction there."""
+        unanswered = self._devices.unanswered
+        if unanswered is None or exit.access is Access.EXECUTE:
+            return False
+        unanswered.begin(exit.gpa)
+        self._map(page_floor(exit.gpa))
+        return True
 
     def stored(self, gpa: Gpa) -> None:
         """A store to a device's page is done: if the page is a readable one, it is again."""
         page = page_floor(gpa)
-        frame = self._readable.get(page)
-        if frame is not None:
-            self._table.remap_page(Gpa(page), frame, Permissions.RX)
+        if page in self._readable:
+            self._unmap(page)
             self._engine.invalidate(Gpa(page))
 
+    @property
+    def mapped(self) -> frozenset[int]:
+        """The pages that lead to windows now, by their addresses."""
+        return frozenset(self._mapped)
+
+    def load(self, mapped: frozenset[int]) -> None:
+        """Lets exactly these pages lead to windows. The engine must forget what it cached."""
+        for page in self.mapped - mapped:
+            self._unmap(page)
+        for page in mapped - self._mapped:
+            self._map(page)
+
+    def _map(self, page: int) -> None:
+        self._table.map_device_page(page, self._window(page))
+        self._mapped.add(page)
+
+    def _unmap(self, page: int) -> None:
+        frame = self._readable.get(page)
+        if frame is None:
+            self._table.unmap_page(page)
+        else:
+            self._table.remap_page(Gpa(page), frame, Permissions.RX)
+        self._mapped.discard(page)
+
     def _window(self, page: int) -> Hpa:
-        window = self._windows.get(page)
+        if self._devices.device_at(Gpa(page)) is None:
+            start = page & -_LARGE_WINDOW
+            return Hpa(self._window_of(self._large_windows, start, _LARGE_WINDOW) + page - start)
+        return self._window_of(self._windows, page, PAGE_SIZE)
+
+    def _window_of(self, windows: dict[int, Hpa], start: int, length: int) -> Hpa:
+        window = windows.get(start)
         if window is None:
-            window = self._windows[page] = self._engine.map_window(Gpa(page), PAGE_SIZE)
+            window = windows[start] = self._engine.map_window(Gpa(start), length)
         return window

@@ -23,7 +23,7 @@ def test_the_abi_of_every_guest_follows_its_manifest_or_its_protocol(guest: Gues
 @pytest.mark.parametrize("guest", [guest for guest in guests() if not guest.abi], ids=lambda guest: guest.name)
 def test_a_guest_without_an_abi_in_its_manifest_gets_the_same_one_as_a_file(guest: Guest) -> None:
     with open_image(guest.name) as (source, _):
-        assert default_abi(detect(KernelFile(source)).name) == default_abi(guest.boot)
+        assert default_abi(detect(KernelFile(source)).protocol.name) == default_abi(guest.boot)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

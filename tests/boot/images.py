@@ -25,22 +25,56 @@ def elf(
     return build_elf([segment], base + paddr if entry is None else entry, bytes(CONTENTS - headers) + contents, bits).data
 
 
-def elf_with_note(note: bytes, *, bits: int = 64, contents: bytes = b"\xf4", entry: int = MIB) -> bytearray:
-    """The same with a second program header, of type PT_NOTE, for `note`, which follows the contents in the file."""
-    segments = [
-        Segment(Gpa(MIB), Gva(MIB), CONTENTS, len(contents), 0x2000, 5),
-        Segment(Gpa(0), Gva(0), CONTENTS + len(contents), len(note), len(note), 4),
-    ]
-    headers = HEADER_SIZE[bits] + 2 * PROGRAM_HEADER_SIZE[bits]
-    image = build_elf(segments, entry, bytes(CONTENTS - headers) + contents + note, bits)
-    return image.set("p_type", PT_NOTE, program_header=1).data
+def elf_with_note(
+    *notes: bytes, bits: int = 64, contents: bytes = b"\xf4", entry: int = MIB, alignment: int = 4, kind: int = PT_NOTE
+) -> bytearray:
+    """The same with a program header more for each of `notes`, of type PT_NOTE; they follow the contents in the file."""
+    segments = [Segment(Gpa(MIB), Gva(MIB), CONTENTS, len(contents), 0x2000, 5)]
+    offset = CONTENTS + len(contents)
+    for one in notes:
+        segments.append(Segment(Gpa(0), Gva(0), offset, len(one), len(one), 4))
+        offset += len(one)
+    headers = HEADER_SIZE[bits] + len(segments) * PROGRAM_HEADER_SIZE[bits]
+    image = build_elf(segments, entry, bytes(CONTENTS - headers) + contents + b"".join(notes), bits)
+    for index in range(1, len(segments)):
+        image.set("p_type", kind, program_header=index).set("p_align", alignment, program_header=index)
+    return image.data
 
 
-def note(name: bytes, kind: int, description: bytes) -> bytes:
-    def padded(data: bytes) -> bytes:
-        return data + bytes(-len(data) % 4)
+def note(name: bytes, kind: int, description: bytes, *, alignment: int = 4) -> bytes:
+    """Its description and its end are aligned from its beginning on."""
+    data = struct.pack("<III", len(name), len(description), kind) + name
+    data += bytes(-len(data) % alignment) + description
+    return data + bytes(-len(data) % alignment)
 
-    return struct.pack("<III", len(name), len(description), kind) + padded(name) + padded(description)
+
+def bzimage(
+    kernel: bytes = b"\xf4" * 0x300,
+    *,
+    version: int = 0x020F,
+    load_flags: int = 1,
+    x_load_flags: int = 1,
+    code32_start: int = MIB,
+    relocatable: int = 1,
+    alignment: int = 0x20_0000,
+    preferred: int = 0x100_0000,
+    init_size: int = 0x10_0000,
+    name: bytes = b"6.1.0-test (someone@somewhere) #1",
+    signature: bytes = b"",
+) -> bytearray:
+    """A Linux kernel of two setup sectors (Linux, Documentation/arch/x86/boot.rst)."""
+    image = bytearray(3 * 512)
+    image[0x1F1] = 2
+    image[0x1FE:0x206] = b"\x55\xaa\xeb\x6aHdrS"
+    kernel = kernel + bytes(-len(kernel) % 16)
+    for offset, layout, value in (
+        (0x1F4, "<I", len(kernel) // 16), (0x206, "<H", version), (0x20E, "<H", 0x300 if name else 0), (0x211, "<B", load_flags),
+        (0x214, "<I", code32_start), (0x22C, "<I", 0x7FFF_FFFF), (0x230, "<I", alignment), (0x234, "<B", relocatable),
+        (0x236, "<H", x_load_flags), (0x238, "<I", 255), (0x258, "<Q", preferred), (0x260, "<I", init_size),
+    ):  # fmt: skip
+        struct.pack_into(layout, image, offset, value)
+    image[0x500 : 0x500 + len(name)] = name
+    return image + kernel + signature
 
 
 def add_sections(image: bytearray, sections: Sequence[tuple[int, int, bytes]], bits: int = 32, names: int = 1) -> bytearray:

@@ -1,5 +1,6 @@
 """Guest memory as a boot protocol leaves it, read page by page as a guest would."""
 
+from collections.abc import Callable
 from typing import TypedDict, Unpack
 
 from kev.addressing import PAGE_SIZE, Gpa, page_floor, page_offset
@@ -29,6 +30,7 @@ class Options(TypedDict, total=False):
     modules: tuple[Module, ...]
     vcpus: int
     virtio: tuple[VirtioTransport, ...]
+    random: Callable[[int], bytes]
     boot_loader_name: str
 
 

@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from kev.addressing import Gpa
 from kev.boot.acpi import acpi_tables
-from kev.boot.base import VirtioTransport
-from kev.dev.chipset.poweroff import AcpiPowerOff
+from kev.boot.base import PciRoot, VirtioTransport
+from kev.clock import VirtualClock
+from kev.dev.chipset.poweroff import AcpiPowerManagement
 from kev.dev.interrupts.irq import SOURCE_OVERRIDES
 from tests.boot.images import elf, multiboot1_header
 from tests.boot.machine import Booted
 
-BASE = 0xE0000
+BASE = 0xF2000
 VIRTIO = VirtioTransport(range(0xD0000000, 0xD0001000), 10)
 
 
@@ -106,9 +107,27 @@ class Aml:
         self.expect(b"\x08_S5_\x12")
         return self.package().data
 
+    def devices(self) -> list["Aml"]:
+        """What is in each device of the scope \\_SB, from its name on, behind the soft-off package."""
+        self.soft_off()
+        self.expect(b"\x10")
+        scope = self.package()
+        assert not self
+        scope.expect(b"\\_SB_")
+        found = []
+        while scope:
+            scope.expect(b"\x5b\x82")
+            found.append(scope.package())
+        return found
 
-def tables(vcpus: int = 1, virtio: tuple[VirtioTransport, ...] = ()) -> Tables:
-    return Tables(acpi_tables(Gpa(BASE), vcpus, virtio))
+
+def tables(vcpus: int = 1, virtio: tuple[VirtioTransport, ...] = (), pci: PciRoot | None = None) -> Tables:
+    return Tables(acpi_tables(Gpa(BASE), vcpus, virtio, pci))
+
+
+def eisa_id(vendor: str, product: int) -> bytes:
+    letters = [ord(letter) - 0x40 for letter in vendor]
+    return struct.pack(">HH", letters[0] << 10 | letters[1] << 5 | letters[2], product)
 
 
 @given(st.integers(1, 400))
@@ -162,7 +181,7 @@ def test_a_guest_that_follows_the_tables_switches_the_machine_off() -> None:
     (port,) = struct.unpack_from("<I", found.fadt, 64)
     assert struct.unpack_from("<BBBBQ", found.fadt, 172) == (1, 16, 0, 2, port)
     ended: list[int] = []
-    device = AcpiPowerOff(ended.append)
+    device = AcpiPowerManagement(ended.append, VirtualClock())
     assert any(port in ports for ports in device.ports)
     device.write_port(port, 2, sleep_type << 10 | 1 << 13)
     assert ended == [0]
@@ -180,26 +199,62 @@ def test_a_kernel_finds_the_tables_in_the_bios_area(vcpus: int) -> None:
     assert kinds.count(0) == vcpus
 
 
-def test_without_devices_none_is_listed() -> None:
-    block = Aml(tables().dsdt[36:])
-    block.soft_off()
-    assert not block
+def test_what_every_pc_has_is_listed_with_its_ports_and_interrupts() -> None:
+    found = {}
+    for device in Aml(tables().dsdt[36:]).devices():
+        name = device.take(4).decode()
+        device.expect(b"\x08_HID\x0c")
+        identity = device.take(4)
+        device.expect(b"\x08_CRS")
+        found[name] = identity, device.buffer()
+        assert not device
+    end = b"\x79\0"
+    assert found == {
+        "KBD_": (eisa_id("PNP", 0x0303), bytes.fromhex("47 01 6000 6000 01 01 47 01 6400 6400 01 01 22 0200") + end),
+        "MOU_": (eisa_id("PNP", 0x0F13), bytes.fromhex("22 0010") + end),
+        "RTC_": (eisa_id("PNP", 0x0B00), bytes.fromhex("47 01 7000 7000 01 02 22 0001") + end),
+        "COM1": (eisa_id("PNP", 0x0501), bytes.fromhex("47 01 f803 f803 01 08 22 1000") + end),
+    }
+
+
+def test_the_pci_bus_is_listed_with_what_it_forwards_and_where_its_interrupts_go() -> None:
+    device = next(device for device in Aml(tables(pci=PciRoot(11)).dsdt[36:]).devices() if device.data.startswith(b"PCI0"))
+    device.expect(b"PCI0\x08_HID\x0c" + eisa_id("PNP", 0x0A03) + b"\x08_UID\0\x08_CRS")
+    resources = device.buffer()
+    ranges = [
+        struct.unpack_from("<5H", resources, at + 6) for at in range(len(resources)) if resources[at : at + 3] == b"\x88\x0d\0"
+    ]
+    assert [(low, high, length) for _, low, high, _, length in ranges] == [(0, 0, 1), (0, 0xCF7, 0xCF8), (0xD00, 0xFFFF, 0xF300)]
+    spaces = [
+        struct.unpack_from("<5I", resources, at + 6) for at in range(len(resources)) if resources[at : at + 3] == b"\x87\x17\0"
+    ]
+    assert [(low, high) for _, low, high, _, _ in spaces] == [(0xA0000, 0xBFFFF), (0xE0000000, 0xFEBFFFFF)]
+    assert bytes.fromhex("47 01 f80c f80c 01 08") in resources
+    device.expect(b"\x08_PRT\x12")
+    routes = device.package()
+    assert not device
+    assert routes.take(1) == bytes([32])
+    for number in range(32):
+        routes.expect(b"\x12")
+        address = b"\x0b\xff\xff" if number == 0 else b"\x0c" + struct.pack("<HH", 0xFFFF, number)
+        assert routes.package().data == b"\x04" + address + b"\0\0\x0a\x0b"
+    assert not routes
+
+
+def test_the_timer_is_where_the_machine_has_it() -> None:
+    fadt = tables().fadt
+    assert (struct.unpack_from("<I", fadt, 76), fadt[91]) == ((0x608,), 4)
+    assert struct.unpack_from("<BBBBQ", fadt, 208) == (1, 32, 0, 3, 0x608)
+    assert not struct.unpack_from("<I", fadt, 112)[0] & 1 << 8, "it has 24 bits"
 
 
 @given(st.lists(st.tuples(st.integers(1, 0xFFFFE), st.integers(5, 23)), min_size=1, max_size=12))
 def test_every_virtio_device_is_listed_with_its_registers_and_its_interrupt(places: list[tuple[int, int]]) -> None:
     devices = tuple(VirtioTransport(range(page << 12, (page + 1) << 12), interrupt) for page, interrupt in places)
     found = tables(2, devices)
-    block = Aml(found.dsdt[36:])
-    block.soft_off()
-    block.expect(b"\x10")
-    scope = block.package()
-    assert not block
-    scope.expect(b"\\_SB_")
     names = set()
-    for device in devices:
-        scope.expect(b"\x5b\x82")
-        contents = scope.package()
+    listed = Aml(found.dsdt[36:]).devices()[-len(devices) :]
+    for device, contents in zip(devices, listed, strict=True):
         path = contents.take(4)
         contents.expect(b"\x08_HID")
         assert contents.string() == "LNRO0005"
@@ -212,7 +267,6 @@ def test_every_virtio_device_is_listed_with_its_registers_and_its_interrupt(plac
         assert struct.unpack_from("<BHBII", resources) == (0x86, 9, 1, device.registers.start, 0x1000)
         assert struct.unpack_from("<BHBBI", resources, 12) == (0x89, 6, 1, 1, device.interrupt)
         assert resources[21:] == b"\x79\0"
-    assert not scope
     assert len(names) == len(devices)
     assert [entry for kind, entry in found.madt_entries() if kind == 0] == [struct.pack("<BBI", apic, apic, 1) for apic in (0, 1)]
 

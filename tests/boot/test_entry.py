@@ -44,9 +44,9 @@ def test_a_multiboot1_kernel_reads_its_command_line_and_its_module() -> None:
     assert output(kernel, command_line="c", modules=(Module("env", source(b"m")),)) == b"km"
 
 
-def test_a_multiboot2_kernel_reads_its_first_tag() -> None:
+def test_a_multiboot2_kernel_reads_the_command_line_behind_its_load_base() -> None:
     header = multiboot2_header()
-    text = put(b"\x8a\x43\x10")  # mov al, [ebx + 16]
+    text = put(b"\x8a\x43\x20")  # mov al, [ebx + 32]
     assert output(elf(header + text + POWER_OFF, entry=MIB + len(header)), command_line="2") == b"2"
 
 

@@ -49,13 +49,13 @@ def test_nothing_is_loaded_before_the_first_instruction() -> None:
 
 def test_the_tables_of_the_processors_are_there() -> None:
     booted = Booted(KERNEL, vcpus=4)
-    assert booted.read(0xE0000, 8) == b"RSD PTR "
+    assert booted.read(0xF2000, 8) == b"RSD PTR "
     assert booted.read(0xF0000, 4) == b"_MP_"
 
 
 def test_a_kernel_that_needs_page_0_is_refused() -> None:
     with refused(BootError, "kernel: it is loaded at 0x800, where the keos boot protocol has its information"):
-        Booted(elf(b"\xf4", paddr=0x800))
+        Booted(elf(b"\xf4", paddr=0x800), "keos")
 
 
 def test_modules_are_refused() -> None:

@@ -15,25 +15,26 @@ def regions(ram: int) -> list[tuple[int, int, int]]:
     return [(region.base, region.end, region.type) for region in memory_map(ram_regions(ram >> 10, 0))]  # type: ignore[arg-type]
 
 
-def test_a_small_machine_has_base_memory_and_memory_above_1_mib() -> None:
+def test_a_small_machine_has_the_regions_that_seabios_reports() -> None:
     assert regions(64 * MIB) == [
         (0, 0x9FC00, AVAILABLE),
-        (0x9FC00, MIB, RESERVED),
+        (0x9FC00, 0xA0000, RESERVED),
+        (0xF0000, MIB, RESERVED),
         (MIB, 64 * MIB, AVAILABLE),
-        (0xBFFDA000, 4 * GIB, RESERVED),
+        (0xFFFC0000, 4 * GIB, RESERVED),
     ]
 
 
 def test_a_large_machine_has_memory_on_both_sides_of_the_devices() -> None:
-    assert regions(4 * GIB)[2:] == [
+    assert regions(4 * GIB)[3:] == [
         (MIB, 0xBFFDA000, AVAILABLE),
-        (0xBFFDA000, 4 * GIB, RESERVED),
+        (0xFFFC0000, 4 * GIB, RESERVED),
         (4 * GIB, 5 * GIB + 0x26000, AVAILABLE),
     ]
 
 
 def test_a_tiny_machine_has_only_base_memory() -> None:
-    assert regions(256 << 10)[:2] == [(0, 256 << 10, AVAILABLE), (0x9FC00, MIB, RESERVED)]
+    assert regions(256 << 10)[:2] == [(0, 256 << 10, AVAILABLE), (0x9FC00, 0xA0000, RESERVED)]
 
 
 @given(st.integers(1, 1 << 30))

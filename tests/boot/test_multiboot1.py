@@ -99,9 +99,10 @@ def test_the_information_describes_the_machine() -> None:
     assert (information.lower, information.upper) == (639, 63 << 10)
     assert information.memory_map == [
         (0, 0x9FC00, 1),
-        (0x9FC00, MIB, 2),
+        (0x9FC00, 0xA0000, 2),
+        (0xF0000, MIB, 2),
         (MIB, 64 * MIB, 1),
-        (0xBFFDA000, 4 * GIB, 2),
+        (0xFFFC0000, 4 * GIB, 2),
     ]
     assert information.boot_loader_name == "loader 1"
     assert information.modules == []
@@ -178,11 +179,11 @@ def test_a_kernel_that_fills_base_memory_has_the_information_above() -> None:
 
 
 def test_the_firmwares_tables_give_way_to_a_kernel_that_lies_there() -> None:
-    contents = bytes(range(256)) * 64
+    contents = bytes(range(256)) * 60
     kernel = multiboot1_header(ADDRESSES_IN_HEADER, [0xEE000, 0xEE000, 0, 0, 0xEE000]) + contents
     booted = Booted(kernel)
     assert booted.read(0xEE000, len(kernel)) == kernel
-    assert booted.read(0xE0000, 8) == b"RSD PTR "
+    assert booted.read(0xF2000, 8) == b"RSD PTR "
 
 
 def test_a_module_that_does_not_fit_is_refused_by_name() -> None:
@@ -198,7 +199,7 @@ def test_a_module_that_does_not_fit_is_refused_by_name() -> None:
 def test_information_that_does_not_fit_is_refused() -> None:
     with refused(
         BootError,
-        "kernel: 0x2000e4 bytes of boot information do not fit: what is placed already reaches up to 0x102000, "
+        "kernel: 0x2000fc bytes of boot information do not fit: what is placed already reaches up to 0x102000, "
         "and RAM below the devices to 0x300000",
     ):
         Booted(KERNEL, ram=3 * MIB, command_line="x" * 2 * MIB, boot_loader_name="kev")

@@ -10,15 +10,16 @@ from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
 from kev.pager.errors import ImageError
 from tests.boot.images import CONTENTS, KEOS_BASE, MIB, add_sections, elf, multiboot2_header, source, tag2
-from tests.boot.machine import GIB, Booted
+from tests.boot.machine import Booted
 from tests.fs.errors import refused
 
 KERNEL = elf(multiboot2_header() + b"\xf4")
-COMMAND_LINE, LOADER_NAME, MODULE, BASIC_MEMORY, MEMORY_MAP, FRAMEBUFFER, SECTIONS, RSDP_1, RSDP_2, LOAD_BASE = (
+COMMAND_LINE, LOADER_NAME, MODULE, BASIC_MEMORY, BOOT_DEVICE, MEMORY_MAP, FRAMEBUFFER, SECTIONS, RSDP_1, RSDP_2, LOAD_BASE = (
     1,
     2,
     3,
     4,
+    5,
     6,
     8,
     9,
@@ -85,11 +86,18 @@ def test_a_kernel_gets_every_tag_that_makes_sense() -> None:
         MODULE,
         MODULE,
         BASIC_MEMORY,
+        BOOT_DEVICE,
         MEMORY_MAP,
+        FRAMEBUFFER,
         SECTIONS,
         RSDP_1,
         RSDP_2,
+        LOAD_BASE,
     ]
+
+
+def test_the_boot_device_is_the_first_hard_disk_and_no_partition_of_it() -> None:
+    assert only(Booted(KERNEL), BOOT_DEVICE).words() == (0x80, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 def test_strings_are_those_that_were_given() -> None:
@@ -109,9 +117,10 @@ def test_memory_is_described() -> None:
     assert tag.words()[:2] == (24, 0)
     assert list(struct.iter_unpack("<QQII", tag.data[8:])) == [
         (0, 0x9FC00, 1, 0),
-        (0x9FC00, MIB - 0x9FC00, 2, 0),
+        (0x9FC00, 0x400, 2, 0),
+        (0xF0000, 0x10000, 2, 0),
         (MIB, 63 * MIB, 1, 0),
-        (0xBFFDA000, 4 * GIB - 0xBFFDA000, 2, 0),
+        (0xFFFC0000, 0x40000, 2, 0),
     ]
 
 
@@ -137,7 +146,7 @@ def test_nothing_is_loaded_before_the_first_instruction() -> None:
 def test_the_rsdp_is_a_copy_of_the_one_in_memory() -> None:
     booted = Booted(KERNEL)
     new = only(booted, RSDP_2).data
-    assert new == booted.read(0xE0000, 36)
+    assert new == booted.read(0xF2000, 36)
     old = only(booted, RSDP_1).data
     assert (len(old), old[15], sum(old) % 256) == (20, 0, 0)
     assert old[16:20] == new[16:20]
@@ -193,11 +202,17 @@ class TestHeader:
         with refused(BootError, f"kernel: its Multiboot2 header requires tag {name}, which cannot be given"):
             Booted(elf(multiboot2_header(tag)))
 
-    @pytest.mark.parametrize("tag", [tag2(5, 1024, 768, 32), tag2(4, 0b11), tag2(4, 0b10), tag2(1, MEMORY_MAP, FRAMEBUFFER)])
-    def test_whoever_asks_for_a_display_gets_text_mode(self, tag: bytes) -> None:
+    @pytest.mark.parametrize("tag", [tag2(4, 0b11), tag2(4, 0b10), tag2(1, MEMORY_MAP, FRAMEBUFFER), tag2(6)])
+    def test_whoever_does_not_ask_for_a_framebuffer_gets_text_mode(self, tag: bytes) -> None:
         description = only(Booted(elf(multiboot2_header(tag))), FRAMEBUFFER).data
         assert struct.unpack("<QIIIBB", description[:22]) == (0xB8000, 160, 80, 25, 16, 2)
         assert description[22:] == bytes(2)
+
+    @pytest.mark.parametrize("tags", [(tag2(5, 800, 600, 24),), (tag2(4, 0b01), tag2(5, 800, 600, 24))])
+    def test_whoever_asks_for_a_framebuffer_gets_one(self, tags: tuple[bytes, ...]) -> None:
+        description = only(Booted(elf(multiboot2_header(*tags))), FRAMEBUFFER).data
+        assert struct.unpack("<QIIIBB", description[:22]) == (0xFD000000, 2400, 800, 600, 24, 1)
+        assert description[22:] == bytes(2) + bytes((16, 8, 8, 8, 0, 8))
 
     @pytest.mark.parametrize("tag", [tag2(7), tag2(8, MIB + 8), tag2(9, MIB + 8)])
     def test_what_is_meant_for_efi_firmware_is_ignored(self, tag: bytes) -> None:
@@ -218,7 +233,7 @@ class TestHeader:
         with refused(BootError, f"kernel: its Multiboot2 header requires information of type {kind}, which is not defined"):
             Booted(elf(multiboot2_header(tag2(1, MEMORY_MAP, kind))))
 
-    @pytest.mark.parametrize("kind", [5, 12, 16])
+    @pytest.mark.parametrize("kind", [7, 12, 16])
     def test_information_that_this_machine_does_not_have_can_be_required(self, kind: int) -> None:
         booted = Booted(elf(multiboot2_header(tag2(1, MEMORY_MAP, kind))))
         assert kind not in [tag.type for tag in parse(booted)]

@@ -2,13 +2,15 @@ import struct
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kev.boot.base import BootError, Module
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
 from kev.pager.errors import ImageError
 from tests.boot.images import MIB, elf_with_note, note, source
-from tests.boot.machine import GIB, Booted
+from tests.boot.machine import Booted
 from tests.fs.errors import refused
 
 ENTRY = MIB + 0x40
@@ -66,9 +68,15 @@ def test_the_start_information_describes_the_machine() -> None:
     information = parse(Booted(kernel(), ram=64 * MIB, command_line="console=ttyS0"))
     assert information == StartInformation(
         command_line="console=ttyS0",
-        rsdp=0xE0000,
+        rsdp=0xF2000,
         modules=[],
-        memory_map=[(0, 0x9FC00, 1), (0x9FC00, 0x60400, 2), (MIB, 63 * MIB, 1), (0xBFFDA000, 4 * GIB - 0xBFFDA000, 2)],
+        memory_map=[
+            (0, 0x9FC00, 1),
+            (0x9FC00, 0x400, 2),
+            (0xF0000, 0x10000, 2),
+            (MIB, 63 * MIB, 1),
+            (0xFFFC0000, 0x40000, 2),
+        ],
     )
 
 
@@ -102,7 +110,42 @@ def test_an_entry_outside_the_image_is_refused() -> None:
         Booted(kernel((0x900000).to_bytes(4, "little")))
 
 
-def test_a_note_that_is_longer_than_its_segment_is_refused() -> None:
-    damaged = elf_with_note(struct.pack("<3I", 4, 1000, PHYS32_ENTRY) + b"Xen\0")
-    with refused(ImageError, "kernel: a note of 1000 bytes reaches behind the end of its segment of 16"):
-        Booted(damaged, "pvh")
+DAMAGED = struct.pack("<3I", 4, 1000, PHYS32_ENTRY) + b"Xen\0"
+GOOD = note(b"Xen\0", PHYS32_ENTRY, ENTRY.to_bytes(4, "little"))
+
+
+def test_a_note_that_is_longer_than_its_segment_is_named_where_the_entry_is_missing() -> None:
+    missing = "kernel: no ELF note Xen of type 18, which holds the PVH entry"
+    with refused(BootError, f"{missing}; a note reaches behind the end of its segment, to offset 1016 of 16"):
+        Booted(elf_with_note(DAMAGED), "pvh")
+
+
+@pytest.mark.parametrize("notes", [(DAMAGED, GOOD), (GOOD, DAMAGED), (DAMAGED + GOOD,), (GOOD + DAMAGED,)])
+def test_a_damaged_note_costs_itself_alone(notes: tuple[bytes, ...]) -> None:
+    booted = Booted(elf_with_note(*notes))
+    assert booted.protocol.name == "pvh"
+    assert booted.entry.rip == ENTRY
+
+
+@given(
+    before=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=17)), max_size=3),
+    alignment=st.sampled_from([4, 8]),
+    size=st.sampled_from([4, 8]),
+    bits=st.sampled_from([32, 64]),
+)
+def test_notes_are_found_behind_others_by_either_alignment(
+    before: list[tuple[bytes, bytes]], alignment: int, size: int, bits: int
+) -> None:
+    others = b"".join(note(name + b"\0", 18, description, alignment=alignment) for name, description in before)
+    entry = note(b"Xen\0", 18, ENTRY.to_bytes(size, "little"), alignment=alignment)
+    assert Booted(elf_with_note(others + entry, bits=bits, alignment=alignment)).entry.rip == ENTRY
+
+
+def test_notes_that_are_padded_to_4_bytes_are_found_in_a_segment_aligned_to_8() -> None:
+    """As GNU ld leaves them where it puts notes of both kinds into one segment."""
+    assert Booted(elf_with_note(note(b"Linux\0", 0x100, b"salt") + GOOD, alignment=8)).entry.rip == ENTRY
+
+
+@given(st.binary(max_size=64), st.sampled_from([0, 1, 4, 8, 16]))
+def test_a_segment_of_any_bytes_does_not_hide_the_next_one(data: bytes, alignment: int) -> None:
+    assert Booted(elf_with_note(data, GOOD, alignment=alignment)).protocol.name == "pvh"

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
-from tests.boot.images import elf, multiboot2_header, tag2
+from tests.boot.images import bzimage, elf, multiboot2_header, tag2
 
 
 def inspect(*arguments: str) -> Result:
@@ -47,6 +47,29 @@ def test_json_has_the_same_facts() -> None:
     assert {"--boot multiboot1", "--boot pvh"} < {refusal["options"] for refusal in report["refused"]}
 
 
+def test_it_is_said_what_was_seen_and_what_decided(tmp_path: Path) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(bzimage())
+    report = inspect_json(str(image))
+    assert (report["protocol"], report["mode"], report["abi"], report["warnings"]) == ("linux", 64, "kev", [])
+    assert report["reason"] == 'a Linux boot header (HdrS, protocol 2.15) of "6.1.0-test (someone@somewhere) #1"'
+    assert report["seen"] == ["real_mode: a boot sector: 55 aa at offset 0x1fe"]
+    assert inspect(str(image)).stdout.splitlines()[1:6] == [
+        "boot protocol: linux",
+        f"  because: {report['reason']}",
+        f"  also seen: {report['seen'][0]}",
+        "entered in: 64-bit mode, with paging",
+        "abi: kev",
+    ]
+
+
+def test_a_warning_is_shown(tmp_path: Path) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(elf(b"\xf4"))
+    (warning,) = inspect_json(str(image))["warnings"]
+    assert f"warning: {warning}" in inspect(str(image)).stdout.splitlines()
+
+
 def test_segments_are_listed_with_addresses_sizes_and_flags(tmp_path: Path) -> None:
     image = tmp_path / "kernel"
     image.write_bytes(elf(b"\xf4" * 0x123, base=0x4000_0000))
@@ -60,7 +83,9 @@ def test_segments_are_listed_with_addresses_sizes_and_flags(tmp_path: Path) -> N
             "flags": "rwx",
         }
     ]
-    assert inspect(str(image)).stdout.splitlines()[4:6] == [
+    lines = inspect(str(image)).stdout.splitlines()
+    start = lines.index("segments:") + 1
+    assert lines[start : start + 2] == [
         "  virtual address  physical address  file offset  in the file  in memory  flags",
         "       0x40100000          0x100000       0x1000        0x123     0x2000    rwx",
     ]
@@ -85,7 +110,7 @@ def test_a_file_that_is_no_kernel_is_unusable(tmp_path: Path, option: tuple[str,
     file.write_text("hello")
     result = inspect(str(file), *option)
     assert result.exit_code == 2
-    assert "neither an ELF file, nor a file with a Multiboot header, nor a boot sector" in result.stderr
+    assert "neither an ELF file, nor a file with a Multiboot header, nor a Linux kernel, nor a boot sector" in result.stderr
 
 
 def test_an_image_that_is_not_there_is_an_error() -> None:

@@ -57,6 +57,25 @@ def test_the_exit_code_is_the_guests() -> None:
     assert result.stdout == "printed by a hypercall\n"
 
 
+def test_what_looks_wrong_with_how_an_image_is_booted_is_said_before_it_runs(tmp_path: Path) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(elf(b"\xf4", base=MIB))
+    result = run(str(image))
+    assert result.stderr.startswith(
+        f"kev: warning: {image}: it has no Multiboot header, no PVH note and nothing of Linux: "
+        "it is entered as KeOS is, in 32-bit mode at 0x100000; --boot says otherwise\n"
+    )
+    assert "warning" not in run(str(image), "--boot", "keos").stderr
+
+
+def test_what_decided_how_an_image_is_booted_is_an_event_of_the_log() -> None:
+    command = [sys.executable, "-m", "kev", "run", "mb1", "--log-level", "info"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    event = result.stderr.splitlines()[0]
+    for field in ("image=mb1", "protocol=multiboot1", "because='it was chosen'", "mode=32", "abi=kev"):
+        assert field in event
+
+
 def test_a_halt_with_interrupts_off_ends_the_run() -> None:
     result = run("halt")
     assert result.exit_code == 3

@@ -55,9 +55,10 @@ class Processors:
 
 
 class Board:
-    def __init__(self, vcpus: int = 1, enabled: bool = True) -> None:
+    def __init__(self, vcpus: int = 1, enabled: bool = True, *, in_x2apic_mode: bool = False) -> None:
         """`enabled`: every local APIC is software-enabled, spurious vector 255."""
         self.vcpus = vcpus
+        self._in_x2apic_mode = in_x2apic_mode
         self.clock = VirtualClock()
         self.timers = TimerQueue(self.clock)
         self.counters = TimeStampCounters(vcpus, self.clock)
@@ -66,6 +67,8 @@ class Board:
         self.apics = self.controllers.local_apics
         self.io_apic = self.controllers.io_apic
         self.pic = self.controllers.pic
+        for vcpu in range(vcpus if in_x2apic_mode else 0):
+            self.wrmsr(IA32_APIC_BASE, LOCAL_APIC | ENABLE | X2APIC, vcpu)
         for vcpu in range(vcpus if enabled else 0):
             self.write(SPURIOUS, 0x1FF, vcpu)
 
@@ -78,11 +81,22 @@ class Board:
         self.clock.advance_to(end)
 
     def read(self, offset: int, vcpu: int = 0) -> int:
-        """The xAPIC's register."""
+        """The register at an xAPIC offset, through the page or the MSR of the mode."""
+        if self._in_x2apic_mode:
+            value = self.rdmsr(x2apic(offset), vcpu)
+            assert isinstance(value, int)
+            return value
         return self.apics.read_mmio(vcpu, offset, 4)
 
     def write(self, offset: int, value: int, vcpu: int = 0) -> None:
-        self.apics.write_mmio(vcpu, offset, 4, value)
+        if self._in_x2apic_mode:
+            assert self.wrmsr(x2apic(offset), value, vcpu) is None
+        else:
+            self.apics.write_mmio(vcpu, offset, 4, value)
+
+    def send_to_itself(self, vector: int, vcpu: int = 0) -> None:
+        """A fixed interrupt, by the shorthand "self"."""
+        self.write(COMMAND, 1 << 18 | vector, vcpu)
 
     def rdmsr(self, index: int, vcpu: int = 0) -> int | GuestException:
         return self.apics.read_msr(vcpu, index)

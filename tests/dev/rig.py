@@ -148,10 +148,12 @@ class Rig:
         return vector
 
     def _receive(self, data: bytes) -> None:
+        """Input goes to the first device that takes any."""
         for device in self.devices:
             receive = getattr(device, "receive", None)
             if receive is not None:
                 receive(data)
+                return
 
     def _wait(self, nanoseconds: int) -> None:
         """Lets time pass, with every timer on its own deadline."""

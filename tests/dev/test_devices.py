@@ -150,7 +150,13 @@ def test_a_wrong_field_is_refused_by_device_field_and_value() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "count", "most"),
-    [(DriveKind.SVIRTB, 2, 1), (DriveKind.VIRTIO, 2, 1), (DriveKind.VIRTIO_PCI, 29, 28), (DriveKind.IDE, 3, 2)],
+    [
+        (DriveKind.SVIRTB, 2, 1),
+        (DriveKind.VIRTIO, 2, 1),
+        (DriveKind.VIRTIO_PCI, 29, 28),
+        (DriveKind.IDE, 3, 2),
+        (DriveKind.IDE_MASTER, 2, 1),
+    ],
 )
 def test_more_disks_than_a_device_can_have_are_refused(kind: DriveKind, count: int, most: int) -> None:
     drives = [Drive(TestDisk().disk, kind)] * count
@@ -166,6 +172,17 @@ def test_a_boot_disk_takes_the_place_of_the_first_ide_disk() -> None:
     assert list(Disks([Drive(other, DriveKind.IDE)], boot).ide) == [boot, other]
     with pytest.raises(DriveError, match="2 disks behind ide: there can be 1"):
         Disks([Drive(other, DriveKind.IDE)] * 2, boot)
+
+
+def test_a_disk_can_be_the_first_of_the_ide_channel() -> None:
+    first, second = TestDisk().disk, TestDisk().disk
+    master, slave = Drive(first, DriveKind.IDE_MASTER), Drive(second, DriveKind.IDE)
+    assert list(Disks([master], None).ide) == [first]
+    assert list(Disks([slave, master], None).ide) == [first, second]
+    with pytest.raises(DriveError, match="2 disks behind ide: there can be 1"):
+        Disks([slave, slave, master], None)
+    with pytest.raises(DriveError, match="a disk behind ide-master: the guest was booted from the one that is there"):
+        Disks([master], TestDisk().disk)
 
 
 CONTENTS = bytes(range(256)) * 8

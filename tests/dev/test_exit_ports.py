@@ -2,8 +2,10 @@
 
 import pytest
 
+from kev.clock import VirtualClock
+from kev.dev.base import DeviceError
 from kev.dev.buses.ports import PortBus
-from kev.dev.chipset.poweroff import AcpiPowerOff, BochsShutdown
+from kev.dev.chipset.poweroff import AcpiPowerManagement, BochsShutdown
 from kev.dev.debug.debug_exit import DebugExit, exit_code
 
 
@@ -21,21 +23,29 @@ def shutdown_bytes(text: bytes) -> list[int]:
 def test_soft_off_ends_the_run_with_0(port: int, size: int) -> None:
     codes: list[int] = []
     bus = PortBus(strict=True)
-    bus.attach(AcpiPowerOff(codes.append))
-    bus.write(port, size, 0x2000)
+    bus.attach(AcpiPowerManagement(codes.append, VirtualClock()))
+    bus.write(port, size, 0x2001)
     assert codes == [0]
 
 
-@pytest.mark.parametrize(("size", "value"), [(2, 0x0001), (2, 0x3400), (4, 0), (1, 0x20)])
+@pytest.mark.parametrize("sleep_type", [1, 3, 7])
+def test_other_sleep_states_are_refused_by_name(sleep_type: int) -> None:
+    codes: list[int] = []
+    with pytest.raises(DeviceError, match=rf"the guest asks for ACPI sleep type {sleep_type} .*: there is no sleep state but"):
+        AcpiPowerManagement(codes.append, VirtualClock()).write_port(0x604, 2, 0x2000 | sleep_type << 10)
+    assert codes == []
+
+
+@pytest.mark.parametrize(("size", "value"), [(2, 0x0001), (2, 0x1400), (4, 0), (1, 0x20)])
 def test_other_power_management_writes_are_ignored(size: int, value: int) -> None:
     codes: list[int] = []
-    AcpiPowerOff(codes.append).write_port(0x604, size, value)
+    AcpiPowerManagement(codes.append, VirtualClock()).write_port(0x604, size, value)
     assert codes == []
 
 
 def test_the_enable_register_keeps_what_is_written_to_it() -> None:
     bus = PortBus(strict=True)
-    bus.attach(AcpiPowerOff(lambda code: None))
+    bus.attach(AcpiPowerManagement(lambda code: None, VirtualClock()))
     bus.write(0x602, 2, 0x0121)
     assert (bus.read(0x602, 2), bus.read(0x600, 4), bus.read(0x603, 1)) == (0x0121, 0x0121_0000, 1)
     bus.write(0x602, 1, 0x20)
@@ -44,6 +54,18 @@ def test_the_enable_register_keeps_what_is_written_to_it() -> None:
     bus.write(0x600, 4, 0x0400_FFFF)
     assert bus.read(0x600, 4) == 0x0400_0000
     assert bus.read(0x604, 2) == 0
+
+
+def test_the_timer_counts_24_bits_at_its_frequency() -> None:
+    bus, clock = PortBus(strict=True), VirtualClock()
+    bus.attach(AcpiPowerManagement(lambda code: None, clock))
+    assert bus.read(0x608, 4) == 0
+    clock.advance_to(1_000_000_000)
+    assert bus.read(0x608, 4) == 3_579_545
+    assert (bus.read(0x608, 1), bus.read(0x609, 1), bus.read(0x60A, 2)) == (0x99, 0x9E, 0x36)
+    clock.advance_to(5_000_000_000)
+    assert bus.read(0x608, 4) == 5 * 3_579_545 - (1 << 24)
+    bus.write(0x608, 4, 0x2000)
 
 
 def test_the_word_shutdown_ends_the_run_with_0() -> None:
@@ -60,12 +82,13 @@ def test_the_word_counts_after_a_false_start(text: bytes) -> None:
     assert shutdown_bytes(text) == [0]
 
 
+@pytest.mark.parametrize("port", [0xF4, 0x501])
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_debug_exit_reports_the_value_that_the_guest_wrote(size: int) -> None:
+def test_debug_exit_reports_the_value_that_the_guest_wrote(size: int, port: int) -> None:
     values: list[int] = []
     bus = PortBus(strict=True)
     bus.attach(DebugExit(values.append))
-    bus.write(0xF4, size, 0x21)
+    bus.write(port, size, 0x21)
     assert values == [0x21]
 
 

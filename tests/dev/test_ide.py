@@ -1,12 +1,17 @@
 """The IDE channel, driven as small kernels drive it."""
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kev.dev.base import PageAbsent
 from kev.dev.buses.ports import PortBus
+from kev.dev.pci.bus import PciBus
 from kev.dev.storage.ide import EmptyIdeChannel, IdeChannel
-from tests.dev.ram import BrokenFile, ReadOnlyFile, TestDisk
+from kev.dev.storage.ide_dma import ide_function
+from tests.dev.ram import BrokenFile, Ram, ReadOnlyFile, TestDisk
 
 READ, WRITE, READ_MULTIPLE, WRITE_MULTIPLE, SET_MULTIPLE = 0x20, 0x30, 0xC4, 0xC5, 0xC6
 IDENTIFY, FLUSH, VERIFY, DIAGNOSE, DIAGNOSE_UNKNOWN = 0xEC, 0xE7, 0x40, 0x90, 0x77
@@ -377,3 +382,159 @@ def test_a_channel_without_disks_has_no_status_and_no_signature() -> None:
             bus.write(registers + 7, 1, IDENTIFY)
             assert bus.read(registers, 2) == 0
             assert [bus.read(port, 1) for port in (*range(registers + 1, registers + 8), control)] == [0] * 8
+
+
+# DMA, behind PCI
+
+READ_DMA, WRITE_DMA = 0xC8, 0xCA
+BUS_MASTER = 0xC000
+START, TO_MEMORY = 1, 8
+ACTIVE, DMA_ERROR, DMA_INTERRUPT = 1, 2, 4
+TABLE, BUFFER = 0x1000, 0x8000
+
+
+class DmaChannel(Channel):
+    """The same behind the PCI function of a PIIX3, with RAM."""
+
+    def __init__(self, ram: Ram | None = None) -> None:
+        super().__init__()
+        self.bus = PortBus()
+        self.pci = PciBus()
+        self.ram = ram or Ram()
+        channel = IdeChannel([self.first.disk, self.second.disk], self._set_interrupt)
+        self.bus.attach(channel)
+        self.function, channel.dma = ide_function("IDE", channel, self.ram, self.bus, BUS_MASTER)
+        self.pci.attach(1, self.function)
+
+    def describe(self, *regions: tuple[int, int], end: bool = True) -> None:
+        """The table of descriptors: address and length of each."""
+        for index, (gpa, length) in enumerate(regions):
+            last = end and index == len(regions) - 1
+            self.ram.bytes[TABLE + 8 * index : TABLE + 8 * index + 8] = struct.pack("<IHH", gpa, length & 0xFFFF, last << 15)
+        self.bus.write(BUS_MASTER + 4, 4, TABLE)
+
+    def start(self, direction: int = TO_MEMORY) -> int:
+        """Starts the bus master; returns its status."""
+        self.bus.write(BUS_MASTER, 1, direction | START)
+        return self.dma_status
+
+    @property
+    def dma_status(self) -> int:
+        return self.bus.read(BUS_MASTER + 2, 1)
+
+    def configure(self, register: int, value: int, size: int) -> None:
+        self.pci.write_port(0xCF8, 4, 0x8000_0800 | register & ~3)
+        self.pci.write_port(0xCFC + (register & 3), size, value)
+
+    def configuration(self, register: int) -> int:
+        self.pci.write_port(0xCF8, 4, 0x8000_0800 | register)
+        return self.pci.read_port(0xCFC, 4)
+
+
+def test_a_controller_that_masters_the_bus_is_found() -> None:
+    channel = DmaChannel()
+    assert channel.configuration(0x00) == 0x7010_8086
+    assert channel.configuration(0x08) >> 8 == 0x01_0180
+    assert channel.configuration(0x20) == BUS_MASTER | 1
+    assert channel.configuration(0x40) == 0x8000_8000, "both channels are enabled"
+    channel.configure(0x40, 0xA307, 2)
+    assert channel.configuration(0x40) == 0x8000_A307
+    channel.command(IDENTIFY)
+    words = struct.unpack("<256H", channel.read_data(512))
+    assert words[49] & 1 << 8
+    assert words[53] & 1 << 1
+    assert words[63] == 0x0407
+
+
+def test_without_a_bus_master_there_is_no_dma(channel: Channel) -> None:
+    assert channel.command(READ_DMA) == READY | ERROR
+    assert channel.error == ABORTED
+    channel.command(IDENTIFY)
+    assert not struct.unpack("<256H", channel.read_data(512))[49] & 1 << 8
+
+
+@pytest.mark.parametrize("started_first", [False, True])
+def test_sectors_are_read_into_the_memory_that_the_table_lists(started_first: bool) -> None:
+    channel = DmaChannel()
+    channel.describe((BUFFER, 512), (BUFFER + 0x1000, 1024))
+    if started_first:
+        assert channel.start() == ACTIVE
+        channel.command(READ_DMA, lba=7, count=3)
+    else:
+        assert channel.command(READ_DMA, lba=7, count=3) == READY | REQUEST
+        assert not channel.interrupt
+        channel.start()
+    assert channel.dma_status == DMA_INTERRUPT
+    assert channel.interrupt
+    assert channel.acknowledge() == READY
+    assert bytes(channel.ram.bytes[BUFFER : BUFFER + 512]) == channel.first.sector(7)
+    rest = bytes(channel.ram.bytes[BUFFER + 0x1000 : BUFFER + 0x1400])
+    assert rest == channel.first.sector(8) + channel.first.sector(9)
+    channel.bus.write(BUS_MASTER, 1, 0)
+    channel.bus.write(BUS_MASTER + 2, 1, DMA_INTERRUPT)
+    assert channel.dma_status == 0
+
+
+def test_sectors_are_written_from_memory() -> None:
+    channel = DmaChannel()
+    data = bytes(range(256)) * 4
+    channel.ram.bytes[BUFFER : BUFFER + 1024] = data
+    channel.describe((BUFFER, 1024))
+    channel.command(WRITE_DMA, lba=3, count=2)
+    assert channel.start(direction=0) == DMA_INTERRUPT
+    assert channel.first.sector(3) + channel.first.sector(4) == data
+
+
+def test_a_count_of_0_is_64_kib() -> None:
+    channel = DmaChannel()
+    channel.describe((BUFFER, 0x10000))
+    channel.command(READ_DMA, lba=0, count=128)
+    assert channel.start() == DMA_INTERRUPT
+    assert bytes(channel.ram.bytes[BUFFER + 0xFE00 : BUFFER + 0x10000]) == channel.first.sector(127)
+
+
+@pytest.mark.parametrize("regions", [[(BUFFER, 512)], [(0x7000_0000, 1024)]], ids=["too short", "not memory"])
+def test_a_table_that_does_not_do_is_an_error(regions: list[tuple[int, int]]) -> None:
+    channel = DmaChannel()
+    channel.describe(*regions)
+    channel.command(READ_DMA, count=2)
+    assert channel.start() == DMA_ERROR | DMA_INTERRUPT
+    assert channel.acknowledge() == READY | ERROR
+    assert channel.error == ABORTED
+
+
+def test_dma_beyond_the_disk_is_refused_before_anything_moves() -> None:
+    channel = DmaChannel()
+    assert channel.command(READ_DMA, lba=600) == READY | ERROR
+    assert channel.error == NOT_FOUND
+    assert channel.start() == ACTIVE | DMA_INTERRUPT
+
+
+def test_nothing_moves_while_the_function_is_no_bus_master() -> None:
+    channel = DmaChannel()
+    channel.configure(0x04, 1, 2)
+    channel.describe((BUFFER, 512))
+    channel.command(READ_DMA)
+    assert channel.start() == ACTIVE
+    assert not channel.interrupt
+
+
+@pytest.mark.parametrize("started_first", [False, True])
+def test_a_page_that_is_absent_is_awaited_and_the_access_repeated(started_first: bool) -> None:
+    channel = DmaChannel(Ram())
+    channel.describe((BUFFER, 512), (BUFFER + 0x1000, 512))
+    channel.ram.absent = {BUFFER + 0x1000}
+    if started_first:
+        channel.start()
+        with pytest.raises(PageAbsent):
+            channel.command(READ_DMA, lba=1, count=2)
+        channel.ram.absent.clear()
+        channel.bus.write(0x1F7, 1, READ_DMA)
+    else:
+        channel.command(READ_DMA, lba=1, count=2)
+        with pytest.raises(PageAbsent):
+            channel.start()
+        channel.ram.absent.clear()
+        channel.start()
+    assert channel.dma_status == DMA_INTERRUPT
+    assert bytes(channel.ram.bytes[BUFFER + 0x1000 : BUFFER + 0x1200]) == channel.first.sector(2)

@@ -3,7 +3,7 @@
 import pytest
 
 from kev.dev.interrupts.irq import InterruptControllers
-from tests.dev.board import IA32_APIC_BASE, LOCAL_APIC, LVT_LINT0, SPURIOUS, Board, x2apic
+from tests.dev.board import ENABLE, IA32_APIC_BASE, LOCAL_APIC, LVT_LINT0, SPURIOUS, X2APIC, Board, x2apic
 
 EXTINT = 0x700
 MASKED = 1 << 16
@@ -102,7 +102,7 @@ def test_a_disabled_local_apic_lets_the_8259_through(how: str) -> None:
 def test_an_8259_interrupt_asks_no_priority_and_needs_no_local_end_of_interrupt() -> None:
     board = board_with_pic()
     board.write(0x80, 0xFF)
-    board.wrmsr(x2apic(0x3F0), 0xF1)
+    board.send_to_itself(0xF1)
     board.controllers.line(4)(True)
     assert board.take() == 0x24
     assert board.read(0x110) == 0
@@ -113,7 +113,7 @@ def test_an_8259_interrupt_asks_no_priority_and_needs_no_local_end_of_interrupt(
 
 def test_the_same_vector_from_both_sides_is_served_by_the_8259_first() -> None:
     board = board_with_pic()
-    board.wrmsr(x2apic(0x3F0), 0x24)
+    board.send_to_itself(0x24)
     board.controllers.line(4)(True)
     assert (board.take(), board.read(0x110)) == (0x24, 0)
     assert (board.take(), board.read(0x110)) == (0x24, 1 << 4)
@@ -183,6 +183,7 @@ def test_a_processor_may_acknowledge_while_it_is_told() -> None:
     processor, board = TakesAtOnce(), Board()
     controllers = processor.controllers = InterruptControllers(board.counters, board.clock, board.timers, processor)
     apics = controllers.local_apics
+    apics.write_msr(0, IA32_APIC_BASE, LOCAL_APIC | ENABLE | X2APIC)
     for vector in (0x51, 0x61, 0x41):
         apics.write_msr(0, x2apic(0x3F0), vector)
     controllers.line(4)(True)

@@ -64,10 +64,10 @@ def test_they_are_an_msr_and_an_mmio_device() -> None:
 
 
 def test_id_and_version_are_the_same_in_both_modes() -> None:
-    board = Board(vcpus=4)
-    assert board.read(0x20, vcpu=3) == 3 << 24
-    assert board.rdmsr(x2apic(0x20), vcpu=3) == 3
-    assert board.read(0x30) == board.rdmsr(x2apic(0x30)) == 0x50014
+    xapic, x2apic = Board(vcpus=4), Board(vcpus=4, in_x2apic_mode=True)
+    assert xapic.read(0x20, vcpu=3) == 3 << 24
+    assert x2apic.read(0x20, vcpu=3) == 3
+    assert xapic.read(0x30) == x2apic.read(0x30) == 0x50014
 
 
 def test_only_vcpu_0_is_the_bootstrap_processor() -> None:
@@ -76,8 +76,12 @@ def test_only_vcpu_0_is_the_bootstrap_processor() -> None:
     assert board.rdmsr(IA32_APIC_BASE, 1) == LOCAL_APIC | ENABLE
 
 
-def test_x2apic_msrs_answer_without_having_been_enabled() -> None:
+def test_x2apic_msrs_raise_gp_until_x2apic_mode_is_enabled() -> None:
     board = Board()
+    for index in range(0x800, 0x900):
+        assert board.rdmsr(index) is GENERAL_PROTECTION
+        assert board.wrmsr(index, 0) is GENERAL_PROTECTION
+    assert board.wrmsr(IA32_APIC_BASE, LOCAL_APIC | ENABLE | X2APIC) is None
     assert board.wrmsr(x2apic(TASK_PRIORITY), 0x20) is None
     assert board.rdmsr(x2apic(TASK_PRIORITY)) == 0x20
 
@@ -139,17 +143,17 @@ def test_disabling_and_enabling_resets_the_registers() -> None:
 
 @pytest.mark.parametrize("offset", [0x20, 0x30, 0xA0, 0xD0, 0x100, 0x180, 0x200, 0x390])
 def test_writing_a_read_only_msr_raises_gp(offset: int) -> None:
-    assert Board().wrmsr(x2apic(offset), 0) is GENERAL_PROTECTION
+    assert Board(in_x2apic_mode=True).wrmsr(x2apic(offset), 0) is GENERAL_PROTECTION
 
 
 @pytest.mark.parametrize("index", [EOI, SELF_IPI])
 def test_reading_a_write_only_msr_raises_gp(index: int) -> None:
-    assert Board().rdmsr(index) is GENERAL_PROTECTION
+    assert Board(in_x2apic_mode=True).rdmsr(index) is GENERAL_PROTECTION
 
 
 @pytest.mark.parametrize("index", [0x800, 0x809, 0x80C, 0x80E, 0x82F, 0x831, 0x840, 0x8FF])
 def test_msrs_without_a_register_raise_gp(index: int) -> None:
-    board = Board()
+    board = Board(in_x2apic_mode=True)
     assert board.rdmsr(index) is GENERAL_PROTECTION
     assert board.wrmsr(index, 0) is GENERAL_PROTECTION
 
@@ -169,7 +173,7 @@ def test_msrs_without_a_register_raise_gp(index: int) -> None:
     ],
 )
 def test_reserved_bits_of_an_msr_raise_gp(index: int, value: int) -> None:
-    assert Board().wrmsr(index, value) is GENERAL_PROTECTION
+    assert Board(in_x2apic_mode=True).wrmsr(index, value) is GENERAL_PROTECTION
 
 
 # Accesses to the page
@@ -210,21 +214,21 @@ def test_a_register_that_does_not_exist_is_an_error_that_interrupts() -> None:
 
 def test_an_interrupt_goes_from_requested_to_in_service_to_done() -> None:
     board = Board()
-    board.wrmsr(SELF_IPI, 0x51)
+    board.send_to_itself(0x51)
     assert requested(board) == {0x51}
     assert board.take() == 0x51
     assert (requested(board), vectors(board, 0x100)) == (set(), {0x51})
-    assert board.wrmsr(EOI, 0) is None
+    board.end_of_interrupt()
     assert vectors(board, 0x100) == set()
 
 
 def test_only_a_higher_class_interrupts_a_handler() -> None:
     board = Board()
-    board.wrmsr(SELF_IPI, 0x51)
+    board.send_to_itself(0x51)
     board.take()
-    board.wrmsr(SELF_IPI, 0x5F)
+    board.send_to_itself(0x5F)
     assert board.apics.pending(0) is None
-    board.wrmsr(SELF_IPI, 0x60)
+    board.send_to_itself(0x60)
     assert board.take() == 0x60
     board.end_of_interrupt()
     assert board.apics.pending(0) is None
@@ -235,7 +239,7 @@ def test_only_a_higher_class_interrupts_a_handler() -> None:
 def test_the_task_priority_holds_its_class_and_lower_ones_back() -> None:
     board = Board()
     board.write(TASK_PRIORITY, 0x55)
-    board.wrmsr(SELF_IPI, 0x5F)
+    board.send_to_itself(0x5F)
     assert board.apics.pending(0) is None
     board.write(TASK_PRIORITY, 0x4F)
     assert board.apics.pending(0) == 0x5F
@@ -258,16 +262,16 @@ def test_the_arbitration_priority_weighs_task_service_and_requests(
     task: int, in_service: int, requested: int, arbitration: int
 ) -> None:
     board = Board()
-    board.wrmsr(SELF_IPI, in_service)
+    board.send_to_itself(in_service)
     board.take()
-    board.wrmsr(SELF_IPI, requested)
+    board.send_to_itself(requested)
     board.write(TASK_PRIORITY, task)
     assert board.read(0x90) == arbitration
 
 
 def test_an_end_of_interrupt_with_nothing_in_service_is_harmless() -> None:
     board = Board()
-    board.wrmsr(SELF_IPI, 0x51)
+    board.send_to_itself(0x51)
     board.end_of_interrupt()
     assert board.take() == 0x51
 
@@ -275,12 +279,12 @@ def test_an_end_of_interrupt_with_nothing_in_service_is_harmless() -> None:
 def test_the_machine_hears_of_every_change_and_of_nothing_else() -> None:
     board = Board()
     told = board.processors.told
-    board.wrmsr(SELF_IPI, 0x51)
+    board.send_to_itself(0x51)
     assert len(told("interrupt")) == 1
-    board.wrmsr(SELF_IPI, 0x51)
-    board.wrmsr(SELF_IPI, 0x41)
+    board.send_to_itself(0x51)
+    board.send_to_itself(0x41)
     assert len(told("interrupt")) == 1
-    board.wrmsr(SELF_IPI, 0x61)
+    board.send_to_itself(0x61)
     assert len(told("interrupt")) == 2
     board.take()
     assert len(told("interrupt")) == 3
@@ -306,7 +310,7 @@ def test_what_is_pending_follows_the_manuals_rule(steps: list[tuple[str, int]]) 
     priority = 0
     for step, value in steps:
         if step == "request":
-            board.wrmsr(SELF_IPI, value)
+            board.send_to_itself(value)
             irr.add(value)
         elif step == "priority":
             board.write(TASK_PRIORITY, value)
@@ -332,14 +336,15 @@ def test_an_ipi_reaches_the_processor_it_names() -> None:
     board = Board(vcpus=3)
     send(board, 0x51, destination=2)
     assert board.pending() == [None, None, 0x51]
+    board = Board(vcpus=3, in_x2apic_mode=True)
     board.wrmsr(ICR, 1 << 32 | 0x52)
-    assert board.pending() == [None, 0x52, 0x51]
+    assert board.pending() == [None, 0x52, None]
 
 
 @pytest.mark.parametrize(("shorthand", "expected"), [(1, {1}), (2, {0, 1, 2}), (3, {0, 2})])
 def test_shorthands_go_to_self_all_and_all_others(shorthand: int, expected: set[int]) -> None:
     for through_msr in (False, True):
-        board = Board(vcpus=3)
+        board = Board(vcpus=3, in_x2apic_mode=through_msr)
         if through_msr:
             board.wrmsr(ICR, shorthand << 18 | 0x51, vcpu=1)
         else:
@@ -351,6 +356,7 @@ def test_a_broadcast_destination_reaches_everyone() -> None:
     board = Board(vcpus=3)
     send(board, 0x51, destination=0xFF)
     assert board.pending() == [0x51] * 3
+    board = Board(vcpus=3, in_x2apic_mode=True)
     board.wrmsr(ICR, 0xFFFF_FFFF << 32 | 0x61)
     assert board.pending() == [0x61] * 3
 
@@ -360,6 +366,7 @@ def test_the_command_register_reads_back_idle() -> None:
     send(board, 0x1051, destination=1)
     assert board.read(COMMAND) == 0x51
     assert board.read(COMMAND_HIGH) == 1 << 24
+    board = Board(vcpus=2, in_x2apic_mode=True)
     board.wrmsr(ICR, 1 << 32 | 0x52)
     assert board.rdmsr(ICR) == 1 << 32 | 0x52
 
@@ -382,7 +389,7 @@ def test_a_cluster_destination_is_a_cluster_and_a_set_of_its_members() -> None:
 
 
 def test_an_x2apic_logical_destination_is_derived_from_the_id() -> None:
-    board = Board(vcpus=20)
+    board = Board(vcpus=20, in_x2apic_mode=True)
     assert board.rdmsr(x2apic(LOGICAL_DESTINATION), vcpu=18) == 1 << 16 | 1 << 2
     board.wrmsr(ICR, (1 << 16 | 0b1100) << 32 | LOGICAL | 0x51)
     assert {vcpu for vcpu, vector in enumerate(board.pending()) if vector} == {18, 19}
@@ -415,8 +422,8 @@ def test_a_disabled_apic_takes_nothing() -> None:
 
 def test_init_and_startup_reach_the_processor_with_the_vector() -> None:
     board = Board(vcpus=2)
-    board.wrmsr(ICR, 1 << 32 | INIT | ASSERT)
-    board.wrmsr(ICR, 1 << 32 | STARTUP | ASSERT | 0x08)
+    send(board, INIT | ASSERT, destination=1)
+    send(board, STARTUP | ASSERT | 0x08, destination=1)
     assert board.processors.told("init") == [(1, None)]
     assert board.processors.told("startup") == [(1, 0x08)]
 
@@ -442,7 +449,7 @@ def test_init_resets_the_registers_of_its_destination() -> None:
 def test_a_vector_below_16_is_an_error_of_the_sender() -> None:
     board = Board(vcpus=2)
     send(board, 0x0F, destination=1)
-    board.wrmsr(SELF_IPI, 3)
+    board.send_to_itself(3)
     board.write(ERROR_STATUS, 0)
     assert board.read(ERROR_STATUS) == 0x20
     assert requested(board, vcpu=1) == set()
@@ -486,3 +493,23 @@ def test_only_defined_bits_of_an_lvt_entry_stick() -> None:
     board.write(LVT_LINT0, 0xFFFF_FFFF)
     board.write(LVT_ERROR, 0xFFFF_FFFF)
     assert [board.read(offset) for offset in (LVT_TIMER, LVT_LINT0, LVT_ERROR)] == [0x7_00FF, 0x1_A7FF, 0x1_00FF]
+
+
+# The x2APIC's registers (SDM vol. 3, "x2APIC register address space")
+
+READ_ONLY = {0x20, 0x30, 0xA0, 0xD0, *range(0x100, 0x280, 0x10), 0x390}
+WRITE_ONLY = {0xB0, 0x3F0}
+BOTH = {0x80, 0xF0, 0x280, 0x300, *range(0x320, 0x380, 0x10), 0x380, 0x3E0}
+
+
+@pytest.mark.parametrize("offset", range(0, 0x1000, 0x10))
+def test_an_x2apic_register_can_be_read_and_written_as_the_manual_says(offset: int) -> None:
+    board, index = Board(in_x2apic_mode=True), x2apic(offset)
+    found = board.rdmsr(index)
+    assert (found is not GENERAL_PROTECTION) == (offset in READ_ONLY | BOTH)
+    if isinstance(found, int):
+        assert found >> 32 == 0
+    assert (board.wrmsr(index, found if offset in BOTH and isinstance(found, int) else 0) is None) == (offset in WRITE_ONLY | BOTH)
+    if offset != COMMAND:
+        assert board.wrmsr(index, 0xFFFF_FFFF_FFFF_FFFF) is GENERAL_PROTECTION
+        assert board.wrmsr(index, 1 << 32) is GENERAL_PROTECTION

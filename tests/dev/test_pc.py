@@ -1,5 +1,7 @@
 """The machine that the devices make up."""
 
+import pytest
+
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
@@ -61,7 +63,7 @@ def test_every_port_of_every_device_answers() -> None:
         "system control": (0x92,),
         "pc-testdev": (*range(0xE0, 0xE9), 0xEA, 0xEB, *range(0x2000, 0x2018)),
         "debug console": (0xE9,),
-        "debug exit": (0xF4,),
+        "debug exit": (0xF4, 0x501, 0x502),
         "secondary IDE channel": (*range(0x170, 0x178), 0x376),
         "parallel port": (0x378, 0x379, 0x37A),
         "CRT controller": (0x3D4, 0x3D5, 0x3DA),
@@ -106,13 +108,48 @@ def test_what_is_written_to_the_debug_console_is_printed() -> None:
     assert pc.output == b"one\ntwo"
 
 
-def test_lines_that_go_to_com1_and_to_the_debug_console_at_once_stay_whole() -> None:
+COM1, DEBUG_CONSOLE = 0x3F8, 0xE9
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("ports", [(COM1, DEBUG_CONSOLE), (DEBUG_CONSOLE, COM1)], ids=["COM1 first", "debug console first"])
+@pytest.mark.parametrize("by", ["byte", "line", "text"])
+def test_what_goes_to_com1_and_to_the_debug_console_is_printed_once(by: str, ports: tuple[int, int], flushed: bool) -> None:
     pc = Pc()
-    for byte in b"one\ntwo\n":
-        pc.write(0x3F8, 1, byte)
-        pc.write(0xE9, 1, byte)
-        pc.console.flush()
-    assert pc.output == b"one\none\ntwo\ntwo\n"
+    text = b"one\n\ntwo\nthree\n"
+    pieces = {"byte": [bytes([byte]) for byte in text], "line": text.splitlines(keepends=True), "text": [text]}[by]
+    for piece in pieces:
+        for port in ports:
+            for byte in piece:
+                if port == COM1 and byte == 0x0A:
+                    pc.write(port, 1, 0x0D)
+                pc.write(port, 1, byte)
+                if flushed:
+                    pc.console.flush()
+    pc.console.close()
+    assert pc.output.replace(b"\r", b"") == text
+
+
+def test_lines_of_either_device_are_printed_whole_and_in_order() -> None:
+    pc = Pc()
+    for first, second in ((b"one 1\n", b"one 2\n"), (b"two\n", b"two\n"), (b"three\n", b"3\n")):
+        for byte in first:
+            pc.write(COM1, 1, byte)
+            pc.console.flush()
+        for byte in second:
+            pc.write(DEBUG_CONSOLE, 1, byte)
+            pc.console.flush()
+    assert pc.output == b"one 1\none 2\ntwo\nthree\n3\n"
+
+
+def test_a_prompt_behind_a_debug_line_is_printed_at_once() -> None:
+    pc = Pc()
+    for byte in b"prompt> is coming\n":
+        pc.write(DEBUG_CONSOLE, 1, byte)
+    for byte in b"> ":
+        pc.write(COM1, 1, byte)
+    pc.console.flush()
+    assert pc.output == b"prompt> is coming\n> "
 
 
 def test_a_debug_line_that_never_ends_is_printed_in_parts() -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from kev.clock import TimerQueue, VirtualClock
 from kev.dev.buses.ports import PortBus
 from kev.dev.chipset.fw_cfg import FirmwareConfiguration
 from kev.dev.chipset.keyboard import KeyboardController
+from kev.dev.chipset.keys import strokes
 from kev.dev.chipset.parallel import ParallelPort
 from kev.dev.chipset.system_control import SystemControlPort
 from kev.dev.display.vga import CrtController
@@ -18,7 +20,9 @@ class Keyboard:
         self.interrupt = False
         self.mouse_interrupt = False
         self.edges = 0
-        self.controller = KeyboardController(self._set_interrupt, self._set_mouse_interrupt, self._reset)
+        self.clock = VirtualClock()
+        self.timers = TimerQueue(self.clock)
+        self.controller = KeyboardController(self.clock, self.timers, self._set_interrupt, self._set_mouse_interrupt, self._reset)
 
     def _reset(self) -> None:
         self.resets += 1
@@ -39,6 +43,18 @@ class Keyboard:
 
     def send(self, value: int) -> None:
         self.controller.write_port(0x60, 1, value)
+
+    def wait(self, milliseconds: int) -> None:
+        self.clock.advance_to(self.clock.now() + milliseconds * 1_000_000)
+        self.timers.run_due()
+
+    def keys(self, milliseconds: int = 100) -> list[int]:
+        """What comes while the guest polls for so long."""
+        found = []
+        for _ in range(milliseconds):
+            found += self.replies()
+            self.wait(1)
+        return found
 
     def replies(self) -> list[int]:
         replies = []
@@ -178,6 +194,111 @@ def test_a_keyboards_command_may_take_a_byte(keyboard: Keyboard, sent: list[int]
     assert keyboard.replies() == replies
 
 
+@pytest.mark.parametrize(("command", "byte"), [(0xA7, 0x65), (0xAD, 0x55)], ids=["mouse", "keyboard"])
+def test_a_port_is_disabled_and_enabled_again(keyboard: Keyboard, command: int, byte: int) -> None:
+    keyboard.command(command)
+    keyboard.command(0x20)
+    assert keyboard.replies() == [byte]
+    keyboard.command(command + 1)
+    keyboard.command(0x20)
+    assert keyboard.replies() == [0x45]
+
+
+def test_what_is_sent_to_a_device_enables_its_port(keyboard: Keyboard) -> None:
+    keyboard.command(0xA7)
+    keyboard.command(0xAD)
+    keyboard.command(0xD4)
+    keyboard.send(0xF4)
+    assert keyboard.replies() == [0xFA]
+    keyboard.send(0xF4)
+    assert keyboard.replies() == [0xFA]
+    keyboard.command(0x20)
+    assert keyboard.replies() == [0x45]
+
+
+@pytest.mark.parametrize(("command", "status"), [(0xD2, 0x01), (0xD3, 0x21)], ids=["keyboard", "mouse"])
+def test_the_controller_answers_for_either_device(keyboard: Keyboard, command: int, status: int) -> None:
+    keyboard.command(command)
+    keyboard.send(0x5A)
+    assert keyboard.status & 0x21 == status
+    assert keyboard.replies() == [0x5A]
+
+
+def test_the_scan_code_set_is_kept_until_a_reset(keyboard: Keyboard) -> None:
+    for byte in (0xF0, 0x01, 0xF0, 0x00, 0xFF, 0xF0, 0x00):
+        keyboard.send(byte)
+    assert keyboard.replies() == [0xFA, 0xFA, 0xFA, 0xFA, 0x01, 0xFA, 0xAA, 0xFA, 0xFA, 0x02]
+
+
+@pytest.mark.parametrize(
+    ("typed", "codes"),
+    [
+        (b"a", [0x1E, 0x9E]),
+        (b"A", [0x2A, 0x1E, 0x9E, 0xAA]),
+        (b"?", [0x2A, 0x35, 0xB5, 0xAA]),
+        (b"\n", [0x1C, 0x9C]),
+        (b"\x7f", [0x0E, 0x8E]),
+        (b"\x03", [0x1D, 0x2E, 0xAE, 0x9D]),
+        (b"\x1b", [0x01, 0x81]),
+        (b"\x1b[A", [0xE0, 0x48, 0xE0, 0xC8]),
+        (b"\xc3\x00", []),
+    ],
+    ids=repr,
+)
+def test_what_is_typed_presses_keys(keyboard: Keyboard, typed: bytes, codes: list[int]) -> None:
+    assert keyboard.status & 1 == 0
+    keyboard.controller.receive(typed)
+    assert keyboard.keys() == codes
+    assert keyboard.controller.backlog == 0
+
+
+def test_every_printable_character_has_a_key_of_its_own() -> None:
+    pressed = {tuple(strokes(bytes([character]))) for character in range(0x20, 0x7F)}
+    assert len(pressed) == 0x7F - 0x20
+    assert () not in pressed
+
+
+def test_untranslated_keys_come_in_set_2(keyboard: Keyboard) -> None:
+    keyboard.command(0x60)
+    keyboard.send(0x05)
+    keyboard.controller.receive(b"a\x1b[B")
+    assert keyboard.keys() == [0x1C, 0xF0, 0x1C, 0xE0, 0x72, 0xE0, 0xF0, 0x72]
+
+
+def test_a_key_interrupts_a_guest_that_never_looked_for_a_keyboard(keyboard: Keyboard) -> None:
+    keyboard.controller.receive(b"a")
+    keyboard.wait(10)
+    assert not keyboard.interrupt
+    keyboard.wait(1_000)
+    assert keyboard.interrupt
+    assert keyboard.controller.read_port(0x60, 1) == 0x1E
+
+
+def test_keys_do_not_come_between_a_command_and_its_answer(keyboard: Keyboard) -> None:
+    keyboard.controller.receive(b"a")
+    keyboard.send(0xF5)
+    assert keyboard.keys() == [0xFA]
+    keyboard.command(0xAD)
+    keyboard.send(0xF4)
+    assert keyboard.replies() == [0xFA]
+    keyboard.command(0xAD)
+    assert keyboard.keys() == []
+    keyboard.command(0xAE)
+    assert keyboard.keys() == [0x1E, 0x9E]
+
+
+def test_a_key_waits_until_the_one_before_was_read(keyboard: Keyboard) -> None:
+    told: list[int] = []
+    keyboard.controller.taken.subscribe(lambda: told.append(keyboard.controller.backlog))
+    assert keyboard.replies() == []
+    keyboard.controller.receive(b"ab")
+    keyboard.wait(50)
+    keyboard.wait(50)
+    assert (keyboard.controller.backlog, told) == (3, [3])
+    assert keyboard.keys() == [0x1E, 0x9E, 0x30, 0xB0]
+    assert told == [3, 2, 1, 0]
+
+
 def test_replies_that_nobody_reads_do_not_pile_up(keyboard: Keyboard) -> None:
     for _ in range(1000):
         keyboard.send(0xF2)
@@ -260,7 +381,8 @@ class Firmware:
         (0x03, (3 << 32).to_bytes(8, "little")),
         (0x05, b"\5\0"),
         (0x0F, b"\5\0"),
-        (0x19, b"\0\0\0\0"),
+        (0x19, b"\0\0\0\1\0\0\0\x08\0\x20\0\0" + b"etc/sercon-port".ljust(56, b"\0")),
+        (0x20, b"\xf8\3\0\0\0\0\0\0"),
         (0x7777, b"\0"),
     ],
 )

@@ -207,6 +207,27 @@ def test_the_periodic_interrupt_comes_at_the_selected_rate(rate: int, hertz: int
     assert cmos.edges[0] == -(-SECOND // hertz)
 
 
+class HastyClock:
+    """A millisecond passes whenever somebody looks."""
+
+    def __init__(self) -> None:
+        self.time = 0
+
+    def now(self) -> int:
+        self.time += SECOND // 1000
+        return self.time
+
+
+def test_an_interrupt_that_comes_while_the_last_one_is_acknowledged_has_an_edge_of_its_own() -> None:
+    clock, levels = HastyClock(), list[bool]()
+    device = Rtc(clock, TimerQueue(clock), levels.append, 0, MIB)
+    for port, value in ((0x70, B), (0x71, PERIODIC), (0x70, C)):
+        device.write_port(port, 1, value)
+    levels.clear()
+    assert device.read_port(0x71, 1) & PERIODIC
+    assert levels == [False, True]
+
+
 def test_rate_0_is_no_periodic_interrupt() -> None:
     cmos = Cmos()
     cmos.write(A, 0x20)

@@ -14,7 +14,7 @@ from kev.addressing import Gpa
 from kev.dev.base import Device
 from kev.dev.chipset.fw_cfg import FirmwareConfiguration
 from kev.dev.chipset.keyboard import KeyboardController
-from kev.dev.chipset.poweroff import AcpiPowerOff, BochsShutdown
+from kev.dev.chipset.poweroff import AcpiPowerManagement, BochsShutdown
 from kev.dev.chipset.processor import ProcessorMsrs
 from kev.dev.chipset.system_control import SystemControlPort
 from kev.dev.clocks.kvmclock import KvmClock
@@ -26,14 +26,15 @@ from kev.dev.display.vga import CrtController
 from kev.dev.pci.function import InterruptPin, PciFunction, PciIdentity
 from kev.dev.serial.uart16550 import SerialPort
 from kev.dev.storage.ide import IdeChannel
+from kev.dev.storage.ide_dma import ide_function
 from kev.dev.storage.svirtb import SimpleVirtioBlock
 from kev.dev.storage.virtio import VirtioBlock, VirtioMmio
-from kev.dev.storage.virtio.pci import virtio_pci_function
+from kev.dev.storage.virtio.pci import VirtioPciPlaces, virtio_pci_function
 from kev.machine.pc import SELDOM_USED
 from kev.state import State, StateError
 from tests.dev.rig import Access, Build, Moves, Rig, accesses, bytes_to, indexed, words
 
-VIRTIO, VIRTIO_PCI = 0xD000_0000, 0xFE00_0000
+VIRTIO, VIRTIO_PCI, VIRTIO_VECTORS, VIRTIO_PORTS = 0xD000_0000, 0xFE00_0000, 0xFE10_0000, 0xC100
 DESCRIPTORS, AVAILABLE, USED, HEADER, STATUS, DATA = 0x10000, 0x11000, 0x12000, 0x14000, 0x15000, 0x16000
 
 
@@ -48,10 +49,18 @@ def virtio_mmio(rig: Rig) -> Sequence[Device]:
 def virtio_pci(rig: Rig) -> Sequence[Device]:
     block, pin = VirtioBlock(rig.disks[0].disk), InterruptPin(11, rig.line(11))
     bridge = PciFunction("host bridge", PciIdentity(0x8086, 0x1237, 0x06_0000))
-    disk = virtio_pci_function("disk", block, rig.ram, rig.buses.mmio, Gpa(VIRTIO_PCI), pin)
+    places = VirtioPciPlaces(Gpa(VIRTIO_PCI), Gpa(VIRTIO_VECTORS), VIRTIO_PORTS)
+    disk = virtio_pci_function("disk", block, rig.ram, rig.buses, places, pin, lambda message: rig.events.append(message))
     for number, function in ((0, bridge), (4, disk)):
         rig.buses.pci.attach(number, function)
     return (rig.buses.pci, bridge, disk)
+
+
+def ide_pci(rig: Rig) -> Sequence[Device]:
+    channel = IdeChannel.built_for(rig.machine)
+    function, channel.dma = ide_function("IDE", channel, rig.ram, rig.buses.ports, BUS_MASTER_PORTS)
+    rig.buses.pci.attach(1, function)
+    return (rig.buses.pci, channel, function)
 
 
 def interrupt_controllers(rig: Rig) -> Sequence[Device]:
@@ -89,6 +98,22 @@ def writes_to(port: int, *values: int) -> list[Access]:
 
 def words_to(gpa: int, *pairs: tuple[int, int]) -> list[Access]:
     return [Access("mmio", gpa + register, 4, value) for register, value in pairs]
+
+
+BUS_MASTER_PORTS = 0xC000
+BUS_MASTER = st.builds(
+    lambda register, value: [Access("port", BUS_MASTER_PORTS + register[0], register[1], value)],
+    st.sampled_from(((0, 1), (2, 1), (4, 4), (8, 1))),
+    st.sampled_from((None, 0, 1, 8, 9, 0x66, DESCRIPTORS, STATUS)),
+)
+
+
+def legacy_start() -> list[Access]:
+    """A driver of before version 1.0 has set its queue up."""
+    return [
+        Access("port", VIRTIO_PORTS + offset, size, value)
+        for offset, size, value in ((18, 1, 3), (4, 4, 0), (14, 2, 0), (8, 4, DESCRIPTORS >> 12), (18, 1, 7), (16, 2, 0))
+    ]
 
 
 PIT = st.one_of(
@@ -156,8 +181,13 @@ PCI = st.builds(
         Access("port", 0xCF8, 4, 0x8000_2000 | register),
         Access("port", 0xCFC, 4, value),
     ],
-    st.sampled_from((0x04, 0x20, 0x3C)),
-    st.sampled_from((0xFE01_0000, 0xFE00_0000, 0x406, 0x006, 0x000, 7)),
+    st.sampled_from((0x04, 0x10, 0x14, 0x20, 0x3C, 0x40)),
+    st.sampled_from((0xFE01_0000, 0xFE00_0000, 0xD000, 0x407, 0x007, 0x000, 0x8001_0011)),
+)
+LEGACY = st.builds(
+    lambda field, value: [Access("port", VIRTIO_PORTS + field[0], field[1], value)],
+    st.sampled_from(((4, 4), (8, 4), (14, 2), (16, 2), (18, 1), (19, 1), (20, 2), (22, 2), (24, 4))),
+    st.sampled_from((None, 0, 1, 3, 7, 15, DESCRIPTORS >> 12)),
 )
 VIRTIO_REGISTERS = (0x14, 0x20, 0x24, 0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x80, 0x90, 0xA0)
 VIRTIO_VALUES = (0, 1, 3, 8, 11, 15, 16, DESCRIPTORS, AVAILABLE, USED)
@@ -205,10 +235,10 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
     "IDE, writing": Kind(
         lambda rig: [IdeChannel.built_for(rig.machine)], start=writes_to(0x1F6, 0xF0) + writes_to(0x1F2, 4) + writes_to(0x1F7, 0xC5)
     ),
-    "KeyboardController": Kind(lambda rig: [KeyboardController.built_for(rig.machine)], (0x20, 0xD0, 0xAA), KEYBOARD),
+    "KeyboardController": Kind(lambda rig: [KeyboardController.built_for(rig.machine)], (0x20, 0xD0, 0xAA), KEYBOARD, ("receive",)),
     "kvmclock": Kind(kvmclock, (0x8001, 0x9001, 0x9000), COUNTERS),
     "PcTestDevice": Kind(lambda rig: [PcTestDevice.built_for(rig.machine), PcTestMemory()]),
-    "AcpiPowerOff": Kind(lambda rig: [AcpiPowerOff.built_for(rig.machine)], (0x2000, 0x0121)),
+    "AcpiPowerManagement": Kind(lambda rig: [AcpiPowerManagement.built_for(rig.machine)], (0x2000, 0x0121)),
     "printer": Kind(lambda rig: [Printer(rig.ram, rig.output.write)], moves=words(0xCAFE_0000, (0, 8, 16), (0, 16, HEADER))),
     "Rtc": Kind(lambda rig: [Rtc.built_for(rig.machine)], moves=indexed(0x70, 0x71, RTC, RTC_VALUES)),
     "svirtb": Kind(svirtb, moves=words(SimpleVirtioBlock.gpa, range(0, 24, 4), (0, 1, 2, 8, DESCRIPTORS))),
@@ -222,7 +252,23 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
     "virtio over MMIO, ready": Kind(
         virtio_mmio, moves=words(VIRTIO, VIRTIO_REGISTERS, VIRTIO_VALUES), start=words_to(VIRTIO, *NEGOTIATED, (0x50, 0))
     ),
-    "virtio over PCI": Kind(virtio_pci, (0, 3, 11, 15), st.one_of(PCI, words(VIRTIO_PCI, range(0, 0x38, 4), VIRTIO_VALUES))),
+    "virtio over PCI": Kind(
+        virtio_pci,
+        (0, 3, 11, 15),
+        st.one_of(
+            PCI,
+            LEGACY,
+            words(VIRTIO_PCI, range(0, 0x38, 4), VIRTIO_VALUES),
+            words(VIRTIO_VECTORS, (0, 8, 12, 28), (0, 1, 0xFEE0_0000)),
+        ),
+    ),
+    "virtio over PCI, legacy": Kind(virtio_pci, (0, 1), st.one_of(PCI, LEGACY), start=legacy_start()),
+    "IDE behind PCI": Kind(ide_pci, moves=st.one_of(IDE_REGISTERS, BUS_MASTER)),
+    "IDE behind PCI, reading": Kind(
+        ide_pci,
+        moves=BUS_MASTER,
+        start=writes_to(0x1F6, 0xE0) + writes_to(0x1F2, 3) + writes_to(0x1F7, 0xC8),
+    ),
 }
 """Every device there is. Those of `SELDOM_USED` come by themselves; some are given more sense here, under the name of the class."""
 

@@ -5,7 +5,7 @@ import threading
 import attrs
 import pytest
 
-from kev.addressing import MIB, PAGE_SIZE, Gpa
+from kev.addressing import MIB, PAGE_SIZE, TIB, Gpa
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.factory import AmdvFactory
 from kev.engine.amdv.host import Host
@@ -111,7 +111,7 @@ class Bare:
         page = memory.allocate()
         memory.page(page)[: len(text)] = text
         table.map_page(Gpa(CODE), page)
-        assert engine.map_window(Gpa(0xFEE0_0000), PAGE_SIZE) == memory.size
+        assert engine.map_window(Gpa(0xFEE0_0000), PAGE_SIZE) == TIB - PAGE_SIZE
         vcpu = engine.create_vcpu(0)
         engine.reset(vcpu, PROTECTED_MODE)
         exit = engine.run(vcpu, Budget(seconds=3), lambda exit: None)

@@ -124,9 +124,9 @@ def test_registers_of_32_bits_are_shown_by_their_names(paged32: Path, tmp_path: 
 
 
 def test_code_of_16_bits_is_disassembled(tmp_path: Path) -> None:
-    run = debug("bootsector", ["x/2i $pc", "stepi", "info registers cs eip", "break *0x7c08", "continue"], folder=tmp_path)
+    run = debug("bootsector", ["break *0x7c00", "continue", "x/2i $pc", "break *0x7c08", "continue"], folder=tmp_path)
     assert "ljmp   $0x0,$0x7c05" in run.said
-    assert "Breakpoint 1, 0x00007c08" in run.said
+    assert "Breakpoint 2, 0x00007c08" in run.said
 
 
 def test_vcpus_are_threads(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from kev.machine.builder import MachineOptions
 from kev.machine.driving import drive
 from kev.machine.ending import Ending
 from kev.machine.launcher import prepare
-from kev.machine.schedule import Scheduler
+from kev.machine.schedule import TurnScheduler
 
 _ENOUGH_SECONDS = 120
 _BOOT_TIME = 1_700_000_000
@@ -23,7 +23,7 @@ class Run:
     output: str
 
 
-def run_guest(name: str, scheduler: Scheduler) -> Run:
+def run_guest(name: str, scheduler: TurnScheduler) -> Run:
     """Runs a guest of the root file system in virtual time."""
     output = bytearray()
     with open_image(name) as (source, guest):

@@ -26,9 +26,10 @@ MODULES = [
 MEMORY_MAP = [
     "memory map:",
     "  0x0000000000000000-0x000000000009fbff usable",
-    "  0x000000000009fc00-0x00000000000fffff reserved",
+    "  0x000000000009fc00-0x000000000009ffff reserved",
+    "  0x00000000000f0000-0x00000000000fffff reserved",
     "  0x0000000000100000-0x000000000fffffff usable",
-    "  0x00000000bffda000-0x00000000ffffffff reserved",
+    "  0x00000000fffc0000-0x00000000ffffffff reserved",
 ]
 
 
@@ -87,12 +88,15 @@ def test_mb1info_prints_what_multiboot_1_gives() -> None:
 
 def test_mb2info_prints_every_tag() -> None:
     assert lines("mb2info") == [
+        "loaded at 1024 KiB",
         'command line "colour=blue and more"',
         BOOT_LOADER,
         *MODULES,
         "memory: 639 KiB below 1 MiB, 261120 KiB above",
         *MEMORY_MAP,
         "6 ELF sections",
+        "boot device 128",
+        "screen of 80 x 25",
         "ACPI root pointer of revision 0, its checksum is right",
         "ACPI root pointer of revision 2, its checksum is right",
     ]
@@ -107,6 +111,35 @@ def test_pvh_prints_its_start_information() -> None:
     ]
 
 
+@pytest.mark.parametrize("guest", ["linux-bzimage", "linux-bzimage32", "linux-vmlinux"])
+def test_a_linux_kernel_finds_its_zero_page(guest: str) -> None:
+    output = lines(guest)
+    assert output[: len(MEMORY_MAP) + 3] == [
+        'command line "colour=violet and more"',
+        MODULES[1].replace("module.txt", "initrd"),
+        *MEMORY_MAP,
+        "setup data of type 9, 32 bytes",
+    ]
+    assert_all_checks_hold("\n".join(output))
+
+
+def test_a_repeatable_run_of_a_linux_kernel_has_no_random_bytes_of_the_host() -> None:
+    assert not [line for line in lines("linux-bzimage", "--seed", "1") if line.startswith("setup data")]
+
+
+def test_initrd_is_another_name_for_modules(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("one")
+    second.write_text("two\n")
+    assert 'module "initrd", 8 bytes: one\0two' in lines("linux-bzimage", "--initrd", str(first), "--initrd", str(second))
+
+
+def test_of_a_bzimage_the_pages_that_are_touched_are_loaded_and_no_others() -> None:
+    words = run("linux-bzimage").stderr.split()
+    loaded, image = int(words[2]), int(words[6].removeprefix("("))
+    assert loaded < image
+
+
 @pytest.mark.parametrize(("guest", "command_line"), [("mb1info", "mb1info quiet"), ("mb2info", "quiet"), ("pvh", "quiet")])
 def test_the_command_line_and_the_modules_can_be_replaced(guest: str, command_line: str, tmp_path: Path) -> None:
     module = tmp_path / "words"
@@ -118,6 +151,24 @@ def test_the_command_line_and_the_modules_can_be_replaced(guest: str, command_li
 
 def test_a_boot_sector_prints_in_real_mode() -> None:
     assert lines("bootsector") == ["Hello from a boot sector, in real mode."]
+
+
+def test_the_bios_is_called_from_a_disk_that_loads_itself() -> None:
+    assert lines("bios") == [
+        "Hello by INT 10h.",
+        "drive 00000080",
+        "sector: this is the last one",
+        "equipment 00004222, base memory 0000027f, extended memory 0000fc00",
+        "region 00000000 0009fc00 00000001",
+        "region 0009fc00 00000400 00000002",
+        "region 000f0000 00010000 00000002",
+        "region 00100000 0ff00000 00000001",
+        "region fffc0000 00040000 00000002",
+        "key 00001e61",
+        "a tick",
+        "a millisecond",
+        "INT 60h: carry",
+    ]
 
 
 @pytest.mark.parametrize(("guest", "kind"), DISK_GUESTS.items())

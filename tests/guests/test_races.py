@@ -17,6 +17,9 @@ class PriorityScheduler:
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         return Decision(runnable[-1], Budget(instructions=1))
 
+    def cut(self, rest: Decision) -> None:
+        """A single instruction has no rest."""
+
 
 RACES = pytest.mark.parametrize(
     ("guest", "lost"),

@@ -31,6 +31,7 @@ SPECS = st.builds(
     command_line=st.none() | TEXTS,
     modules=st.lists(MODULES, max_size=3),
     disks=st.lists(DISKS, max_size=3),
+    firmware=st.none() | PATHS,
     paging=st.none() | PAGING,
     source_latency=st.none() | st.sampled_from(["2ms", "1.5ms,100MB/s,jitter=1us,seed=7"]),
     seed=st.none() | st.integers(),
@@ -41,4 +42,6 @@ SPECS = st.builds(
     timeline=_FLAG,
     lenient_msr=_FLAG,
     strict_ports=_FLAG,
+    strict_memory=_FLAG,
+    keyboard=_FLAG,
 )

@@ -19,6 +19,7 @@ from tests.machine.modes import (
     PAGE_TABLES,
     PROTECTED,
     PROTECTED_USER,
+    REAL,
     TASK,
     TEXT,
     Mode,
@@ -347,3 +348,42 @@ def test_the_time_stamp_counter_is_gp_for_programs_while_tsd_is_set(mode: Mode, 
     with cpu_in(kernel, set_tsd + user_code(kernel), {TEXT + 0x100: code(instruction)}) as cpu:
         found = delivery(cpu, mode, cpu.run(), error_code=True)
         assert (found.vector, found.rip) == (13, TEXT + 0x100)
+
+
+# SMSW outside of 64-bit mode, and reads of CR0.
+
+
+@SLICES
+@pytest.mark.parametrize("umip", [False, True], ids=["", "UMIP"])
+@pytest.mark.parametrize(
+    ("mode", "text", "kept"),
+    [
+        (REAL, "66 bb ff ff ff ff 66 0f 01 e3 ; mov ebx, -1; smsw ebx", 0),
+        (REAL, "66 bb ff ff ff ff 0f 01 e3 ; mov ebx, -1; smsw bx", 0xFFFF_0000),
+        (PROTECTED, "bb ff ff ff ff 0f 01 e3 ; mov ebx, -1; smsw ebx", 0),
+        (PROTECTED, "bb ff ff ff ff 66 0f 01 e3 ; mov ebx, -1; smsw bx", 0xFFFF_0000),
+    ],
+    ids=["real, 32 bits", "real, 16 bits", "protected, 32 bits", "protected, 16 bits"],
+)
+def test_smsw_writes_as_much_of_a_register_as_its_operand_size_says(
+    mode: Mode, text: str, kept: int, umip: bool, slice_length: int | None
+) -> None:
+    enable = b"" if not umip else code("66 b8 00 08 00 00 0f 22 e0") if mode is REAL else ENABLE_UMIP
+    with cpu_in(mode, enable + code(text) + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        cr0 = cpu.vcpu.cr0
+        assert cpu.vcpu.rbx == (kept | cr0 & 0xFFFF if kept else cr0)
+
+
+@pytest.mark.parametrize("mode", [PROTECTED_USER], ids=lambda mode: mode.name)
+def test_programs_may_read_the_machine_status_word_unless_umip_is_set(mode: Mode) -> None:
+    with cpu_in(mode, code("0f 01 e3 ; smsw ebx") + VMCALL) as cpu:
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.rbx == cpu.vcpu.cr0
+
+
+@SLICES
+def test_cr0_reads_as_it_is_in_real_mode(slice_length: int | None) -> None:
+    with cpu_in(REAL, code("0f 20 c3 ; mov ebx, cr0") + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rbx == cpu.vcpu.cr0 == 0x30

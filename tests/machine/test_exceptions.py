@@ -96,6 +96,8 @@ PROVOCATIONS = (
         offset=2,
     ),
     Provocation("#UD: UD2", code("0f 0b"), 6, offset=0),
+    Provocation("#UD: MOVBE", code("0f 38 f0 07 ; movbe eax, [edi]"), 6, offset=0),
+    Provocation("#UD: MOVBE between registers", code("0f 38 f1 c0 ; movbe eax, eax"), 6, offset=0),
     Provocation("#UD: LOCK on a register", code("f0 01 c0 ; lock add eax, eax"), 6, offset=0),
     Provocation(
         "#NM: CR0.TS",
@@ -112,6 +114,19 @@ PROVOCATIONS = (
     Provocation("#GP: CLI", code("fa"), 13, USER, 0, 0),
     Provocation("#GP: HLT", code("f4"), 13, USER, 0, 0),
     Provocation("#GP: MOV from CR0", code("0f 20 c0"), 13, USER, 0, 0),
+    Provocation("#GP: RDPMC", code("31 c9 0f 33 ; xor ecx, ecx; rdpmc"), 13, PAGED, 0, 2),
+    *(
+        Provocation(
+            f"#GP: {name} of an address that is not canonical",
+            edi(DATA) + code(text),
+            13,
+            (LONG,),
+            0,
+            5,
+            struct.pack("<HQ", 0x7F, 1 << 47),
+        )
+        for name, text in (("LGDT", "0f 01 17 ; lgdt [rdi]"), ("LIDT", "0f 01 1f ; lidt [rdi]"))
+    ),
     Provocation(
         "#GP: an address that is not canonical",
         code("48 bf 00 00 00 00 00 00 01 00 8b 07 ; mov rdi, 1 << 48; mov eax, [rdi]"),
@@ -129,7 +144,7 @@ PROVOCATIONS = (
             0,
             12,
         )
-        for index in (0xC0000082, 0xC0000083, 0xC0000100, 0xC0000101, 0xC0000102)
+        for index in (0x175, 0x176, 0xC0000082, 0xC0000083, 0xC0000100, 0xC0000101, 0xC0000102)
     ),
     page_fault("a read of an absent page", READ, ABSENT_PAGE, 0, KERNEL_PAGED),
     page_fault("a write to an absent page", WRITE, ABSENT_PAGE, 2, KERNEL_PAGED),

@@ -26,7 +26,7 @@ class Machine:
         devices.attach(SimpleVirtioBlock(pager.memory.page(page), TestDisk().disk, Ram()))
         pager.map_mmio_page(SVIRTB_GPA, page)
         self.written: list[int] = []
-        self.memory = PagedMemory(pager, devices, table.translate, self.written.append)
+        self.memory = PagedMemory(pager, devices, table, self.written.append)
 
 
 def test_what_a_device_writes_is_read_across_pages() -> None:

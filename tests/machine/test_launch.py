@@ -27,7 +27,7 @@ from tests.machine.code import SPIN
 from tests.pager.elf import HEADER_SIZE, PROGRAM_HEADER_SIZE, ElfSymbol, add_symbols, build_elf
 
 GREETING = b"gKeOS, a KeOS-style guest kernel\n"
-ACPI_TABLES = Gpa(0xE0000)
+ACPI_TABLES = Gpa(0xF2000)
 HELLO = b"Hello guest os!\n"
 
 
@@ -99,6 +99,32 @@ def test_the_acpi_tables_list_a_disk_that_is_found_in_no_other_way(kind: DriveKi
     vm.pager.close()
 
 
+def test_the_pci_bus_is_there_and_in_the_acpi_tables_if_there_is_something_on_it() -> None:
+    kinds = {kind: _pci(kind) for kind in DriveKind}
+    bridge, ide, virtio = (0, "8086:1237"), [(1, "8086:7000"), (1, "8086:7010")], (4, "1af4:1001")
+    assert kinds == {
+        DriveKind.SVIRTB: ([], False),
+        DriveKind.VIRTIO: ([], False),
+        DriveKind.VIRTIO_PCI: ([bridge, virtio], True),
+        DriveKind.IDE: ([bridge, *ide], True),
+        DriveKind.IDE_MASTER: ([bridge, *ide], True),
+    }
+
+
+def _pci(kind: DriveKind) -> tuple[list[tuple[int, str]], bool]:
+    """What is on the bus, and whether the tables have it."""
+    options = MachineOptions(drives=(Drive(Disk(io.BytesIO(bytes(4096)), "disk"), kind),))
+    with open_image("gKeOS") as (source, _):
+        vm = prepare(source, options=options, output=bytes).vm
+    assert vm.pager.try_load_page(ACPI_TABLES)
+    frame = vm.pager.gpa2hpa(ACPI_TABLES)
+    assert frame is not None
+    found = vm.buses.pci.identities(), b"PCI0" in bytes(vm.pager.memory.page(frame))
+    vm.engine.close()
+    vm.pager.close()
+    return found
+
+
 @pytest.mark.parametrize(("guest", "kind"), [("block", "svirtb"), ("virtio", "virtio"), ("virtio-pci", "virtio-pci")])
 def test_a_guest_finds_a_disk_behind_the_device_that_was_asked_for(tmp_path: Path, guest: str, kind: str) -> None:
     path = tmp_path / "disk"
@@ -106,6 +132,15 @@ def test_a_guest_finds_a_disk_behind_the_device_that_was_asked_for(tmp_path: Pat
         create_image(file, "disk", {"message": io.BytesIO(bytes(4096))})
     report = kev.launch(guest, disks=[(path, kind)])
     assert report.exit_code == 0, report.output.decode()
+
+
+def test_svirtb_takes_a_disk_that_is_no_multiple_of_a_sector(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(1074))
+    with kev.start("spin", disks=[path]) as machine:
+        machine.stop()
+    with pytest.raises(kev.KevError, match="1074"):
+        kev.launch("spin", disks=[(path, "virtio")], timeout=0.1)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +173,7 @@ def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path
         ({"memory": 0}, "memory: 0: 0 bytes are too few: the least is 1M"),
         (
             {"disks": [("disk", "floppy")]},
-            "disks: disk: 'floppy': there is no such device for a disk: There are svirtb, virtio, virtio-pci, ide$",
+            "disks: disk: 'floppy': there is no such device for a disk: There are svirtb, virtio, virtio-pci, ide, ide-master$",
         ),
         (
             {"disks": [("no/such/disk", "ide")]},

@@ -40,3 +40,14 @@ def test_what_the_kernel_has_loaded_itself_is_gone_in_user_mode() -> None:
     with cpu_in(LONG, text, {USER_TEXT: code("8c e0 ; mov eax, fs") + VMCALL}) as cpu:
         assert cpu.run_slice(Budget(seconds=3)) == Vmcall()
         assert (cpu.vcpu.cpl, cpu.vcpu.rax & 0xFFFF) == (3, 0)
+
+
+def test_the_base_that_swapgs_brings_survives_the_way_to_user_mode() -> None:
+    text = (
+        code("b9 02 01 00 c0 ; mov ecx, KERNEL_GS_BASE\n b8") + struct.pack("<I", TLS) + code("31 d2 0f 30 ; xor edx, edx; wrmsr")
+        + code("0f 01 f8 ; swapgs") + pushes(USER_DATA, USER_STACK, 2, USER_CODE_64, USER_TEXT) + code("48 cf ; iretq")
+    )  # fmt: skip
+    user = code("65 8b 04 25 08 00 00 00 ; mov eax, gs:[8]") + VMCALL
+    with cpu_in(LONG, text, {USER_TEXT: user, TLS + 8: struct.pack("<I", 0x1234)}) as cpu:
+        assert cpu.run_slice(Budget(seconds=3)) == Vmcall()
+        assert (cpu.vcpu.cpl, cpu.vcpu.rax) == (3, 0x1234)

@@ -10,15 +10,15 @@ import trio.testing
 
 import kev
 from kev.machine.ending import EndingKind
-from kev.machine.terminal import InputForwarder
+from kev.machine.terminal import EscapeFilter, InputForwarder, Key
 from tests.dev.test_serial import Line
 
 MUCH = bytes(range(256)) * 1024
 """More than anything on the way holds."""
 BOUND = 16 << 10
 
-HALTS = b"\xfb\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
-"""A boot sector: sti; hlt; jmp to the hlt."""
+HALTS = b"\xb0\x30\xe6\x43\xfb\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
+"""A boot sector: mov al, 0x30; out 0x43, al, which stops the timer; sti; hlt; jmp to the hlt."""
 
 
 @pytest.fixture
@@ -98,3 +98,26 @@ def test_a_guest_that_halts_without_reading_its_input_has_halted_for_ever(much_i
     assert report.ending.kind is EndingKind.DIED
     assert "halted for ever" in report.ending.message
     assert position(much_input) <= BOUND
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ({Key.LEAVE, Key.SAVE}, [b"ab", Key.SAVE, b"\x01c", Key.SAVE, b"\x01d", Key.LEAVE]),
+        ({Key.LEAVE}, [b"ab\x01s\x01c\x01s\x01d", Key.LEAVE]),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 3, 100])
+def test_control_a_is_taken_out_of_what_is_typed_before_a_key_that_somebody_waits_for(
+    keys: set[Key], found: list[bytes | Key], piece: int
+) -> None:
+    typed = b"ab\x01s\x01c\x01s\x01\x01d\x01x"
+    taken = EscapeFilter(keys)
+    pieces = [part for start in range(0, len(typed), piece) for part in taken.feed(typed[start : start + piece])]
+    joined: list[bytes | Key] = []
+    for part in pieces:
+        if isinstance(part, bytes) and joined and isinstance(joined[-1], bytes):
+            joined[-1] += part
+        else:
+            joined.append(part)
+    assert joined == found

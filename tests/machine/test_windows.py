@@ -44,7 +44,7 @@ def run(text: str, slice_length: int | None, contents: Mapping[int, bytes] | Non
     device = Registers()
     setup = b"\xbf" + struct.pack("<I", DEVICE) + b"\xbe" + struct.pack("<I", RAM)
     with cpu_in(LONG, setup + code(text) + VMCALL, contents, answers=device.answers) as cpu:
-        cpu.table.map_page(Gpa(DEVICE), cpu.engine.map_window(Gpa(DEVICE), PAGE_SIZE), Permissions.RW)
+        cpu.table.map_device_page(DEVICE, cpu.engine.map_window(Gpa(DEVICE), PAGE_SIZE))
         assert cpu.run(slice_length) == Vmcall()
         assert cpu.vcpu.rip == TEXT + 10 + len(code(text))
     return cpu, device

@@ -71,6 +71,14 @@ def test_imports_are_measured_beside_the_first_output(tmp_path: Path) -> None:
     assert results["kev run mb1: start to first output"]["median"] > 0
 
 
+def test_forks_are_measured_beside_launches_and_leave_nothing_behind(tmp_path: Path) -> None:
+    results = measured(tmp_path, "fork")
+    assert results["launch of gKeOS, warm, to where it was forked"]["median"] > 0
+    assert targets(results)["fork of gKeOS to its next instruction"] == 0.8
+    left = [result["median"] for name, result in results.items() if name.endswith("added")]
+    assert left == [0, 0]
+
+
 def test_no_walk_is_longer_than_promised(tmp_path: Path) -> None:
     results = measured(tmp_path, "walks")
     assert {name.partition(":")[0] for name in results} == {"violation", "port write", "disk request"}

@@ -38,6 +38,14 @@ class Page:
     size: int
     permissions: Permissions
     memory_type: MemoryType
+    protected: bool = False
+    """It may be written but for the protection."""
+
+    @property
+    def seen(self) -> "Page":
+        """What the table says of it."""
+        permitted = self.permissions & ~Permissions.WRITE if self.protected else self.permissions
+        return Page(self.gpa, self.hpa, self.size, permitted, self.memory_type)
 
     def pieces(self, size: int) -> list["Page"]:
         return [attrs.evolve(self, gpa=self.gpa + offset, hpa=self.hpa + offset, size=size) for offset in range(0, self.size, size)]
@@ -96,7 +104,9 @@ class TableMachine(RuleBasedStateMachine):
         except NotPresent:
             assert not self.has(gpa, size)
         else:
-            assert self.take(gpa, size) == Page(removed.gpa, removed.hpa, removed.size, removed.permissions, removed.memory_type)
+            assert self.take(gpa, size).seen == Page(
+                removed.gpa, removed.hpa, removed.size, removed.permissions, removed.memory_type
+            )
 
     @rule(page=PAGES, permissions=PERMISSIONS)
     def protect(self, page: tuple[int, PageSize], permissions: Permissions) -> None:
@@ -106,7 +116,7 @@ class TableMachine(RuleBasedStateMachine):
         except NotPresent:
             assert not self.has(gpa, size)
         else:
-            self.pages[gpa] = attrs.evolve(self.take(gpa, size), permissions=permissions)
+            self.pages[gpa] = attrs.evolve(self.take(gpa, size), permissions=permissions, protected=False)
 
     @rule(page=PAGES, hpa=FRAMES, permissions=PERMISSIONS)
     def remap(self, page: tuple[int, PageSize], hpa: int, permissions: Permissions) -> None:
@@ -119,10 +129,33 @@ class TableMachine(RuleBasedStateMachine):
             self.take(gpa, size)
             self.pages[gpa] = Page(gpa, hpa, size, permissions, MemoryType.WB)
 
+    @rule(gpa=st.sampled_from(SMALL), hpa=FRAMES)
+    def map_protected_page(self, gpa: int, hpa: int) -> None:
+        try:
+            self.table.map_protected_page(gpa, hpa)
+        except AlreadyMapped:
+            assert self.overlapping(gpa, PAGE_SIZE)
+        else:
+            assert not self.overlapping(gpa, PAGE_SIZE)
+            self.pages[gpa] = Page(gpa, hpa, PAGE_SIZE, Permissions.RWX, MemoryType.WB, protected=True)
+
+    @rule()
+    def protect_writes(self) -> None:
+        self.table.protect_writes()
+        for gpa, page in self.pages.items():
+            self.pages[gpa] = attrs.evolve(page, protected=Permissions.WRITE in page.permissions)
+
+    @rule(gpa=st.sampled_from(SMALL))
+    def permit_writes(self, gpa: int) -> None:
+        page = self.holding(gpa)
+        assert self.table.permit_writes(gpa + 5) == (page is not None and page.protected)
+        if page is not None and page.protected:
+            self.pages[gpa] = attrs.evolve(self.take(gpa, PAGE_SIZE), protected=False)
+
     @invariant()
     def the_table_holds_what_the_model_holds(self) -> None:
         found = [Page(each.gpa, each.hpa, each.size, each.permissions, each.memory_type) for each in self.table]
-        assert found == [self.pages[gpa] for gpa in sorted(self.pages)]
+        assert found == [self.pages[gpa].seen for gpa in sorted(self.pages)]
 
     @invariant()
     def every_lookup_agrees(self) -> None:
@@ -136,6 +169,8 @@ class TableMachine(RuleBasedStateMachine):
                 assert mapping is not None
                 assert (mapping.gpa, mapping.hpa, mapping.size) == (page.gpa, page.hpa, page.size)
                 assert self.table.translate(gpa + 5) == page.hpa + gpa + 5 - page.gpa
+                may_write = Permissions.WRITE in page.seen.permissions
+                assert (self.table.translate(gpa + 5, Permissions.WRITE) is not None) == may_write
 
     @invariant()
     def the_tables_are_well_formed_and_no_more_than_needed(self) -> None:

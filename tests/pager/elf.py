@@ -18,9 +18,9 @@ HEADER_FIELDS = {
 IDENT_FIELDS = {"EI_CLASS": (4, "B"), "EI_DATA": (5, "B"), "EI_VERSION": (6, "B")}
 PROGRAM_HEADER_FIELDS = {
     32: {"p_type": (0, "I"), "p_offset": (4, "I"), "p_vaddr": (8, "I"), "p_paddr": (12, "I"), "p_filesz": (16, "I"),
-         "p_memsz": (20, "I"), "p_flags": (24, "I")},
+         "p_memsz": (20, "I"), "p_flags": (24, "I"), "p_align": (28, "I")},
     64: {"p_type": (0, "I"), "p_flags": (4, "I"), "p_offset": (8, "Q"), "p_vaddr": (16, "Q"), "p_paddr": (24, "Q"),
-         "p_filesz": (32, "Q"), "p_memsz": (40, "Q")},
+         "p_filesz": (32, "Q"), "p_memsz": (40, "Q"), "p_align": (48, "Q")},
 }  # fmt: skip
 HEADER_SIZE = {32: 52, 64: 64}
 PROGRAM_HEADER_SIZE = {32: 32, 64: 56}

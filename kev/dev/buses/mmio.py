@@ -1,8 +1,9 @@
 """The guest-physical pages of a machine that devices stand behind."""
 
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
-from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, is_page_aligned
+from kev import log
+from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, is_page_aligned, page_floor
 from kev.dev.base import MmioDevice
 from kev.dev.buses.claims import Claims
 from kev.errors import KevError
@@ -21,16 +22,64 @@ class PageBackedDevice(MmioDevice, Protocol):
 
 
 class UnhandledMmio(KevError):
-    """An access to a guest-physical address that no device answers."""
+    """An access to a guest-physical address that no device answers, on a strict machine; or a fetch from a device's."""
+
+
+_RANGES_DESCRIBED: Final = 64
+
+
+class Unanswered:
+    """The accesses to guest-physical addresses without memory and without a device: reads give ones, writes go nowhere."""
+
+    __slots__ = ("accesses", "pages")
+
+    def __init__(self) -> None:
+        self.accesses = 0
+        """How many there were."""
+        self.pages: Final[dict[int, None]] = {}
+        """The addresses of the pages, in the order in which they were first accessed."""
+
+    def begin(self, gpa: Gpa) -> None:
+        """The guest accesses a page for the first time."""
+        page = page_floor(gpa)
+        if page not in self.pages:
+            self.pages[page] = None
+            log.info("nothing answers", gpa=f"{gpa:#x}")
+
+    def load(self, size: int) -> int:
+        self.accesses += 1
+        return (1 << 8 * size) - 1
+
+    def store(self) -> None:
+        self.accesses += 1
+
+    def describe(self) -> dict[str, Any] | None:
+        """The number of `accesses` and of `pages`, and the `ranges` of addresses that these are, the first 64; None if none was."""
+        if not self.pages:
+            return None
+        ranges: list[list[int]] = []
+        for page in sorted(self.pages):
+            if ranges and ranges[-1][1] == page:
+                ranges[-1][1] += PAGE_SIZE
+            else:
+                ranges.append([page, page + PAGE_SIZE])
+        first = ranges[:_RANGES_DESCRIBED]
+        return {"accesses": self.accesses, "pages": len(self.pages), "ranges": [f"{start:#x}-{end:#x}" for start, end in first]}
 
 
 class MmioBus:
-    """Finds the device behind a page in one lookup."""
+    """Finds the device behind a page in one lookup.
 
-    __slots__ = ("_claims", "devices")
+    An address that no device answers reads as all ones and ignores writes, as an empty bus does, unless the bus is strict.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_claims", "devices", "unanswered")
+
+    def __init__(self, strict: bool = False) -> None:
+        """`strict`: accesses that no device answers are an UnhandledMmio."""
         self._claims = Claims("gpa", unit=PAGE_SIZE)
+        self.unanswered: Final = None if strict else Unanswered()
+        """None if the bus is strict."""
         self.devices: Final[dict[int, MmioDevice]] = {}
         """By page number. Only `attach` and `detach` change it."""
 
@@ -61,14 +110,19 @@ class MmioBus:
         """A read of 1, 2, 4 or 8 bytes by vCPU number `vcpu`."""
         device = self.devices.get(gpa >> PAGE_SHIFT)
         if device is None:
-            raise UnhandledMmio(f"gpa {gpa:#x}: the guest reads {size} bytes, and no device answers")
+            if self.unanswered is None:
+                raise UnhandledMmio(f"gpa {gpa:#x}: the guest reads {size} bytes, and no device answers")
+            return self.unanswered.load(size)
         return device.read_mmio(vcpu, gpa - device.gpa, size)
 
     def store(self, vcpu: int, gpa: Gpa, size: int, value: int) -> None:
         """A write of 1, 2, 4 or 8 bytes by vCPU number `vcpu`."""
         device = self.devices.get(gpa >> PAGE_SHIFT)
         if device is None:
-            raise UnhandledMmio(f"gpa {gpa:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
+            if self.unanswered is None:
+                raise UnhandledMmio(f"gpa {gpa:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
+            self.unanswered.store()
+            return
         device.write_mmio(vcpu, gpa - device.gpa, size, value)
 
 

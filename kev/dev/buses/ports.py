@@ -7,7 +7,8 @@ from kev.dev.base import PortDevice
 from kev.dev.buses.claims import Claims
 from kev.errors import KevError
 
-_PORTS: Final = 0x10000
+PORTS: Final = 0x10000
+"""How many there are."""
 
 _Reader: TypeAlias = Callable[[int, int], int]
 _Writer: TypeAlias = Callable[[int, int, int], None]
@@ -64,6 +65,14 @@ class PortBus:
         keys = self._claim(device)
         self._connect(device, keys)
 
+    def detach(self, device: PortDevice) -> None:
+        """Takes a device away that is behind its ports."""
+        self._claims.release(_numbers(device.ports))
+        for key in _keys(device):
+            self._keys.remove(key)
+            del self._readers[key]
+            del self._writers[key]
+
     def attach_later(self, kind: PortDeviceKind, build: Callable[[], PortDevice]) -> None:
         """As `attach`, for the device of this kind that `build` makes when one of its ports is first accessed."""
         self._claim(kind)
@@ -92,7 +101,7 @@ class PortBus:
 
     def _find_device(self, port: int, size: int) -> bool:
         """Makes the devices that an access is the first to reach; says whether there were any."""
-        ports = [(port + i) % _PORTS for i in range(size)]
+        ports = [(port + i) % PORTS for i in range(size)]
         while port << 3 | size not in self._keys and not all(map(self._is_claimed, ports)) and self.find_more():
             pass
         unbuilt = [number for number in ports if number in self._unbuilt]
@@ -118,7 +127,7 @@ class PortBus:
         if self._find_device(port, size):
             return self.read(port, size)
         if size > 1 and self._reaches_device(port, size):
-            return sum(self.read((port + i) % _PORTS, 1) << 8 * i for i in range(size))
+            return sum(self.read((port + i) % PORTS, 1) << 8 * i for i in range(size))
         if self._strict:
             raise UnhandledPort(f"port {port:#x}: the guest reads {size} bytes, and no device answers")
         return (1 << 8 * size) - 1
@@ -132,12 +141,12 @@ class PortBus:
             self.write(port, size, value)
         elif size > 1 and self._reaches_device(port, size):
             for i in range(size):
-                self.write((port + i) % _PORTS, 1, value >> 8 * i & 0xFF)
+                self.write((port + i) % PORTS, 1, value >> 8 * i & 0xFF)
         elif self._strict:
             raise UnhandledPort(f"port {port:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
 
     def _reaches_device(self, port: int, size: int) -> bool:
-        return any((port + i) % _PORTS in self._claims for i in range(size))
+        return any((port + i) % PORTS in self._claims for i in range(size))
 
 
 def _nothing_more() -> bool:

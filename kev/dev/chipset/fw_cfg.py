@@ -1,6 +1,6 @@
 """QEMU's firmware configuration device (QEMU documentation, "QEMU Firmware Configuration (fw_cfg) Device"), without DMA.
 
-A guest without firmware asks it for the size of the machine.
+A guest without firmware asks it for the size of the machine. SeaBIOS also learns that its screen and keyboard are a serial line.
 """
 
 import struct
@@ -21,6 +21,12 @@ MAXIMUM_CPUS: Final = 0x0F
 FILE_DIRECTORY: Final = 0x19
 
 _TRADITIONAL_INTERFACE: Final = 1
+_FIRST_FILE: Final = 0x20
+_DIRECTORY: Final = struct.Struct(">I")
+_FILE: Final = struct.Struct(">IH2x56s")
+"""Size, selector and name."""
+_FILES: Final = {"etc/sercon-port": struct.pack("<Q", 0x3F8)}
+"""COM1 is SeaBIOS's console."""
 
 
 class FirmwareConfiguration(PlainDevice):
@@ -42,7 +48,8 @@ class FirmwareConfiguration(PlainDevice):
             RAM_SIZE: struct.pack("<Q", ram_size),
             CPUS: struct.pack("<H", vcpus),
             MAXIMUM_CPUS: struct.pack("<H", vcpus),
-            FILE_DIRECTORY: struct.pack(">I", 0),
+            FILE_DIRECTORY: _directory(),
+            **dict(enumerate(_FILES.values(), _FIRST_FILE)),
         }
         self.reset()
 
@@ -65,3 +72,8 @@ class FirmwareConfiguration(PlainDevice):
         if port == _SELECTOR and size > 1:
             self._selected = value & 0xFFFF
             self._offset = 0
+
+
+def _directory() -> bytes:
+    files = (_FILE.pack(len(data), number, name.encode()) for number, (name, data) in enumerate(_FILES.items(), _FIRST_FILE))
+    return _DIRECTORY.pack(len(_FILES)) + b"".join(files)

@@ -304,6 +304,8 @@ class Rtc:
         self._collect()
         value = self._flags | (_REQUEST if self._flags & self._b & _SOURCES else 0)
         self._flags = 0
+        # The line falls, though the next event may have come by now: an edge is what interrupts.
+        self._set_interrupt(False)
         self._update_interrupt()
         return value
 

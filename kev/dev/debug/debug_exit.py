@@ -1,4 +1,4 @@
-"""The port with which test kernels end the run and give a verdict: QEMU's "isa-debug-exit", at 0xf4."""
+"""The ports with which test kernels end the run and give a verdict: QEMU's "isa-debug-exit", by default at 0x501, often at 0xf4."""
 
 from collections.abc import Callable
 from typing import Final, Self
@@ -6,7 +6,7 @@ from typing import Final, Self
 from kev.dev.base import PlainDevice
 from kev.dev.surroundings import Surroundings
 
-_PORT: Final = 0xF4
+_PORTS: Final = (range(0xF4, 0xF5), range(0x501, 0x503))
 
 
 def exit_code(value: int) -> int:
@@ -22,7 +22,7 @@ class DebugExit(PlainDevice):
     """Any write ends the run; reads are 0."""
 
     name: Final = "debug exit"
-    ports: Final = (range(_PORT, _PORT + 1),)
+    ports: Final = _PORTS
     wide_ports: Final = ports
 
     __slots__ = ("_report",)

@@ -83,20 +83,24 @@ class PcTestMemory:
         self.reset()
 
     def reset(self) -> None:
-        self._bytes = bytearray(self.length)
+        self._bytes = bytearray()  # up to the last one that is not 0
 
     def save(self) -> State:
-        """Without the zeros at the end."""
-        return _MEMORY.save(self, contents=self._bytes.rstrip(b"\0"))
+        return _MEMORY.save(self, contents=self._bytes)
 
     def load(self, state: State) -> None:
         contents = _MEMORY.load(self, self.name, state)["contents"]
         if len(contents) > self.length:
             raise StateError(self.name, "contents", contents, f"at most {self.length} bytes")
-        self._bytes[:] = contents.ljust(self.length, b"\0")
+        self._bytes = contents.rstrip(b"\0")
 
     def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
         return int.from_bytes(self._bytes[offset : offset + size], "little")
 
     def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
-        self._bytes[offset : offset + size] = value.to_bytes(size, "little")
+        end = offset + size
+        if end > len(self._bytes):
+            self._bytes += bytes(end - len(self._bytes))
+        self._bytes[offset:end] = value.to_bytes(size, "little")
+        if end == len(self._bytes) and not self._bytes[-1]:
+            self._bytes = self._bytes.rstrip(b"\0")

@@ -15,6 +15,8 @@ _ADDRESS_BITS: Final = 0x80FF_FFFC
 """The enable bit, bus, device, function and register; the others read as 0."""
 _ENABLED: Final = 0x8000_0000
 _DEVICE_SHIFT: Final = 11
+_FUNCTION_SHIFT: Final = 8
+_FUNCTIONS: Final = 8
 _REGISTER_BITS: Final = 0xFF
 
 _ALL_ONES: Final = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF}
@@ -25,7 +27,7 @@ class PciConfiguration(Protocol):
     """The configuration space of one function: 64 registers of 32 bits."""
 
     def withdraw(self) -> None:
-        """Does not respond in memory, until the function is loaded or written to."""
+        """Does not respond in memory and at ports, until the function is loaded or written to."""
 
     def read(self, register: int) -> int:
         """The register at offset `register`, a multiple of 4."""
@@ -35,7 +37,7 @@ class PciConfiguration(Protocol):
 
 
 class PciBus(PlainDevice):
-    """Devices with one function each. Whatever else a guest selects is not there, and reads as all ones.
+    """Devices and their functions. Whatever else a guest selects is not there, and reads as all ones.
 
     The functions are devices of their own.
     """
@@ -49,26 +51,33 @@ class PciBus(PlainDevice):
     __slots__ = ("_address", "_functions")
 
     def __init__(self) -> None:
-        self.reset()
         self._functions: Final[dict[int, PciConfiguration]] = {}
         """By the address of register 0."""
+        self.reset()
 
     def reset(self) -> None:
+        """The functions, which are reset afterwards, do not respond until then: they may have changed places."""
         self._address = 0
+        self._withdraw()
 
     def load(self, state: State) -> None:
-        """The functions, which are loaded afterwards, do not respond in memory until then: they may have changed places."""
+        """The functions, which are loaded afterwards, do not respond until then: they may have changed places."""
         super().load(state)
+        self._withdraw()
+
+    def _withdraw(self) -> None:
         for function in self._functions.values():
             function.withdraw()
 
-    def attach(self, device: int, function: PciConfiguration) -> None:
-        """Puts `function` on the bus as function 0 of device number `device`, 0 to 31. DeviceConflict if there is one."""
+    def attach(self, device: int, function: PciConfiguration, number: int = 0) -> None:
+        """Puts `function` on the bus as that `number` (0 to 7) of device `device` (0 to 31). DeviceConflict if there is one."""
         if not 0 <= device < DEVICES:
             raise ValueError(f"PCI device {device}: there are 0 to {DEVICES - 1}")
-        address = _ENABLED | device << _DEVICE_SHIFT
+        if not 0 <= number < _FUNCTIONS:
+            raise ValueError(f"PCI device {device}, function {number}: there are 0 to {_FUNCTIONS - 1}")
+        address = _ENABLED | device << _DEVICE_SHIFT | number << _FUNCTION_SHIFT
         if address in self._functions:
-            raise DeviceConflict(f"PCI device {device} is wanted twice")
+            raise DeviceConflict(f"PCI device {device}, function {number}, is wanted twice")
         self._functions[address] = function
 
     def identities(self) -> list[tuple[int, str]]:

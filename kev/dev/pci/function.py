@@ -1,13 +1,13 @@
 """One function of a PCI device: its configuration space, with a header of type 0 (PCI Local Bus Specification 3.0, chapter 6)."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import attrs
 
 from kev.dev.base import InterruptLine
-from kev.state import PART, Fields, State, StateError, bits, listed, optional
+from kev.state import PART, Fields, State, StateError, bits, check_count, listed
 
 
 class ConfigurationRegister:
@@ -23,6 +23,7 @@ class ConfigurationRegister:
 class Command:
     """Bits of the command register (section 6.2.2)."""
 
+    PORTS: Final = 1 << 0
     MEMORY: Final = 1 << 1
     BUS_MASTER: Final = 1 << 2
     INTERRUPT_DISABLE: Final = 1 << 10
@@ -32,9 +33,14 @@ _STATUS_INTERRUPT: Final = 1 << 19
 _STATUS_CAPABILITIES: Final = 1 << 20
 
 _SIZE: Final = 0x100
-_IDENTITY: Final = struct.Struct("<HH4xB3s32xHH")
-_FIRST_CAPABILITY: Final = 0x40
+_IDENTITY: Final = struct.Struct("<HH4xB3s2xB29xHH")
+_SEVERAL_FUNCTIONS: Final = 0x80
+FIRST_CAPABILITY: Final = 0x40
+"""Where the first of a function's capabilities is."""
 _PIN_A: Final = 1
+_PORT_SPACE: Final = 1 << 0
+"""A base address register of this kind."""
+_WORD: Final = 0xFFFF_FFFF
 
 
 @attrs.frozen(slots=True)
@@ -48,10 +54,12 @@ class PciIdentity:
     revision: int = 0
     subsystem_vendor: int = 0
     subsystem: int = 0
+    has_several_functions: bool = False
+    """The device has others beside this one."""
 
 
-class PciMemory(Protocol):
-    """Memory space of a function, which is where its base address register says. It is reset, saved and loaded as a `Device` is."""
+class PciSpace(Protocol):
+    """Memory or ports of a function, where its base address register says. They are reset, saved and loaded as a `Device` is."""
 
     def reset(self) -> None: ...
 
@@ -70,13 +78,23 @@ class PciMemory(Protocol):
 
 @attrs.frozen(slots=True)
 class BaseAddress:
-    """A base address register for 32 bits of memory space, not prefetchable (section 6.2.5.1)."""
+    """A base address register for memory space of 32 bits, not prefetchable, or for ports (section 6.2.5.1)."""
 
     index: int
     """0 to 5."""
     address: int
     """What firmware has assigned."""
-    memory: PciMemory
+    space: PciSpace
+    is_ports: bool = False
+
+    @property
+    def register(self) -> int:
+        return ConfigurationRegister.BASE_ADDRESS + 4 * self.index
+
+    @property
+    def enable(self) -> int:
+        """The bit of the command register that makes it respond."""
+        return Command.PORTS if self.is_ports else Command.MEMORY
 
 
 @attrs.frozen(slots=True)
@@ -88,18 +106,44 @@ class InterruptPin:
     line: InterruptLine
 
 
-class PciFunction:
-    """A function as firmware leaves it: its memory has an address and it responds, as a bus master too.
+@attrs.frozen(slots=True)
+class WritableRegister:
+    """A register of the function's own, beyond the header."""
 
-    It is one `Device` with what is in its memory.
+    offset: int
+    """A multiple of 4."""
+    mask: int
+    """The bits that can be written."""
+    written: Callable[[int], None]
+    """Told of its value when that has changed, by whatever."""
+
+
+class PciFunction:
+    """A function as firmware leaves it: its memory and ports have addresses and it responds, as a bus master too.
+
+    It is one `Device` with what is in them.
     """
 
-    __slots__ = ("_base_address", "_interrupt", "_interrupting", "_left_by_firmware", "_registers", "_writable", "name")
+    __slots__ = (
+        "_base_addresses",
+        "_interrupt",
+        "_interrupting",
+        "_left_by_firmware",
+        "_own",
+        "_registers",
+        "_uses_messages",
+        "_writable",
+        "name",
+    )
 
-    _FIELDS: Final = Fields({"_registers": listed(bits(32), _SIZE // 4)}, memory=optional(PART))
+    _FIELDS: Final = Fields({"_registers": listed(bits(32), _SIZE // 4)}, spaces=listed(PART))
 
     def __init__(
-        self, name: str, identity: PciIdentity, capabilities: Sequence[bytes] = (), interrupt: InterruptPin | None = None
+        self,
+        name: str,
+        identity: PciIdentity,
+        capabilities: Sequence[bytes] = (),
+        interrupt: InterruptPin | None = None,
     ) -> None:
         """`capabilities`: each with the id first and a byte for the link that follows it. Their lengths are multiples of 4."""
         self.name: Final = name
@@ -111,6 +155,7 @@ class PciFunction:
             identity.device,
             identity.revision,
             identity.class_code.to_bytes(3, "little"),
+            _SEVERAL_FUNCTIONS if identity.has_several_functions else 0,
             identity.subsystem_vendor,
             identity.subsystem,
         )
@@ -121,7 +166,9 @@ class PciFunction:
         self._writable: Final = {ConfigurationRegister.COMMAND: Command.INTERRUPT_DISABLE, ConfigurationRegister.INTERRUPT: 0xFF}
         self._interrupt: Final = interrupt
         self._interrupting = False
-        self._base_address: BaseAddress | None = None
+        self._uses_messages = False
+        self._base_addresses: Final[list[BaseAddress]] = []
+        self._own: Final[dict[int, WritableRegister]] = {}
         if capabilities:
             self._registers[ConfigurationRegister.COMMAND >> 2] |= _STATUS_CAPABILITIES
         self._left_by_firmware = tuple(self._registers)
@@ -129,23 +176,24 @@ class PciFunction:
     def reset(self) -> None:
         self._registers = list(self._left_by_firmware)
         self._interrupting = False
-        if self._base_address is not None:
-            self._base_address.memory.reset()
+        self._tell()
+        for base_address in self._base_addresses:
+            base_address.space.reset()
         self._drive_interrupt()
-        self._place_memory()
+        self.withdraw()  # they may have changed places
+        self._place()
 
     def save(self) -> State:
-        memory = None if self._base_address is None else self._base_address.memory.save()
-        return self._FIELDS.save(self, memory=memory)
+        return self._FIELDS.save(self, spaces=[base_address.space.save() for base_address in self._base_addresses])
 
     def load(self, state: State) -> None:
-        memory = self._FIELDS.load(self, self.name, state)["memory"]
+        spaces = self._FIELDS.load(self, self.name, state)["spaces"]
         self._check_registers()
+        check_count(self.name, "spaces", spaces, len(self._base_addresses))
         self._interrupting = False  # what is behind it says so, if it is
-        if (memory is None) is not (self._base_address is None):
-            raise StateError(self.name, "memory", memory, "there if the function has memory, and only then")
-        if self._base_address is not None:
-            self._base_address.memory.load(self._memory_base(self._base_address), memory)
+        self._tell()
+        for base_address, saved in zip(self._base_addresses, spaces, strict=True):
+            base_address.space.load(self._base(base_address), saved)
         self._drive_interrupt()
 
     def _check_registers(self) -> None:
@@ -155,15 +203,23 @@ class PciFunction:
                 raise StateError(self.name, f"register {4 * index:#x}", value, f"{left:#x} but for what can be written")
 
     def map(self, base_address: BaseAddress) -> None:
-        """Gives the function its memory."""
-        register = ConfigurationRegister.BASE_ADDRESS + 4 * base_address.index
-        self._base_address = base_address
-        self._writable[register] = 0x1_0000_0000 - base_address.memory.length
-        self._writable[ConfigurationRegister.COMMAND] |= Command.MEMORY | Command.BUS_MASTER
-        self._registers[register >> 2] = base_address.address
-        self._registers[ConfigurationRegister.COMMAND >> 2] |= Command.MEMORY | Command.BUS_MASTER
+        """Gives the function memory or ports."""
+        enabled = base_address.enable | Command.BUS_MASTER
+        self._base_addresses.append(base_address)
+        self._writable[base_address.register] = _WORD & -base_address.space.length
+        self._writable[ConfigurationRegister.COMMAND] |= enabled
+        self._registers[base_address.register >> 2] = base_address.address | (_PORT_SPACE if base_address.is_ports else 0)
+        self._registers[ConfigurationRegister.COMMAND >> 2] |= enabled
         self._left_by_firmware = tuple(self._registers)
-        self._place_memory()
+        self._place()
+
+    def add_register(self, register: WritableRegister, value: int | None = None) -> None:
+        """Makes bits of a register writable, which firmware leaves as they are, or as `value`."""
+        self._own[register.offset] = register
+        self._writable[register.offset] = register.mask
+        if value is not None:
+            self._registers[register.offset >> 2] = value
+            self._left_by_firmware = tuple(self._registers)
 
     @property
     def is_bus_master(self) -> bool:
@@ -179,11 +235,16 @@ class PciFunction:
         self._interrupting = asserted
         self._drive_interrupt()
 
+    def use_messages(self, used: bool) -> None:
+        """The function interrupts by messages, and not by its pin, or no longer."""
+        self._uses_messages = used
+        self._drive_interrupt()
+
     # PciConfiguration
 
     def withdraw(self) -> None:
-        if self._base_address is not None:
-            self._base_address.memory.place(None)
+        for base_address in self._base_addresses:
+            base_address.space.place(None)
 
     def read(self, register: int) -> int:
         value = self._registers[register >> 2]
@@ -198,27 +259,34 @@ class PciFunction:
             return
         if register == ConfigurationRegister.COMMAND:
             self._drive_interrupt()
-            self._place_memory()
+            self._place()
+        elif register in self._own:
+            self._own[register].written(after)
         elif register < ConfigurationRegister.CAPABILITIES:
-            self._place_memory()
+            self._place()
 
-    def _place_memory(self) -> None:
-        if self._base_address is not None:
-            self._base_address.memory.place(self._memory_base(self._base_address))
+    def _tell(self) -> None:
+        for register in self._own.values():
+            register.written(self._registers[register.offset >> 2])
 
-    def _memory_base(self, base_address: BaseAddress) -> int | None:
-        """Where the function's memory is; None while it does not respond."""
-        address = self._registers[(ConfigurationRegister.BASE_ADDRESS >> 2) + base_address.index]
-        return address if self._command & Command.MEMORY else None
+    def _place(self) -> None:
+        for base_address in self._base_addresses:
+            base_address.space.place(self._base(base_address))
+
+    def _base(self, base_address: BaseAddress) -> int | None:
+        """Where memory or ports are; None while they do not respond."""
+        address = self._registers[base_address.register >> 2]
+        return address & -base_address.space.length if self._command & base_address.enable else None
 
     def _drive_interrupt(self) -> None:
         if self._interrupt is not None:
-            self._interrupt.line(self._interrupting and not self._command & Command.INTERRUPT_DISABLE)
+            silent = self._uses_messages or self._command & Command.INTERRUPT_DISABLE
+            self._interrupt.line(self._interrupting and not silent)
 
 
 def _link(space: bytearray, capabilities: Sequence[bytes]) -> None:
     """Puts a linked list of capabilities into a configuration space (section 6.7)."""
-    link, offset = int(ConfigurationRegister.CAPABILITIES), _FIRST_CAPABILITY
+    link, offset = int(ConfigurationRegister.CAPABILITIES), FIRST_CAPABILITY
     for capability in capabilities:
         space[link] = offset
         space[offset : offset + len(capability)] = capability

@@ -17,6 +17,8 @@ class DriveKind(Enum):
     """virtio-blk behind PCI, from device 00:04.0 on: where KeOS looks for its disks. There can be several."""
     IDE = "ide"
     """The primary channel: one disk is its second, where xv6 and JOS look for their file system; two are both, in order."""
+    IDE_MASTER = "ide-master"
+    """The primary channel's first disk, where other kernels look first."""
 
 
 class Drive(NamedTuple):

@@ -1,4 +1,4 @@
-"""The IDE channels, the primary one with up to two disks: programmed I/O with 28-bit addresses (ATA/ATAPI-6, INCITS 361-2002).
+"""The IDE channels, the primary one with up to two disks: 28-bit addresses, programmed I/O and DMA (ATA/ATAPI-6, INCITS 361-2002).
 
 Addresses may also be given by cylinder, head and sector, as before ATA-6 (ATA/ATAPI-5, NCITS 340-2000).
 
@@ -6,7 +6,7 @@ Commands take no time: a disk is never busy, and its data is there as soon as th
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from kev.dev.base import InterruptLine, PlainDevice
 from kev.dev.block_device import SECTOR_SIZE, BlockBackend
@@ -53,6 +53,16 @@ _DIAGNOSTIC_PASSED: Final = 1
 _ACTIVE: Final = 0xFF
 
 
+class DmaEngine(Protocol):
+    """What moves the data of DMA commands: `kev.dev.storage.ide_dma.BusMaster`."""
+
+    def transfer(self) -> None:
+        """The channel waits for data to be moved: that happens now, or when the driver starts it."""
+
+    def interrupted(self) -> None:
+        """The channel interrupts."""
+
+
 class _CommandFailed(Exception):
     """The command ends with this error register."""
 
@@ -89,6 +99,7 @@ class IdeChannel(PlainDevice):
     FIELDS = Fields(
         {
             "_active": optional(integers(0, 1)),
+            "_awaits_dma": FLAG,
             "_block": BYTES,
             "_block_sectors": integers(0, LARGEST_MULTIPLE),
             "_control": bits(8),
@@ -110,6 +121,7 @@ class IdeChannel(PlainDevice):
 
     __slots__ = (
         "_active",
+        "_awaits_dma",
         "_block",
         "_block_sectors",
         "_commands",
@@ -125,10 +137,13 @@ class IdeChannel(PlainDevice):
         "_position",
         "_registers",
         "_remaining",
+        "dma",
     )
 
     def __init__(self, disks: Sequence[BlockBackend | None], interrupt: InterruptLine) -> None:
         """`disks`: device 0 and device 1; None is a disk that is not there."""
+        self.dma: DmaEngine | None = None
+        """Without it, there are no DMA commands."""
         self._disks: Final = (*disks, None, None)[:2]
         self._interrupt = interrupt
         self._commands: Final[dict[int, Callable[[BlockBackend], None]]] = {
@@ -145,6 +160,10 @@ class IdeChannel(PlainDevice):
             0xC4: self._read_multiple,
             0xC5: self._write_multiple,
             0xC6: self._set_multiple,
+            0xC8: self._read_by_dma,
+            0xC9: self._read_by_dma,
+            0xCA: self._write_by_dma,
+            0xCB: self._write_by_dma,
             0xE0: self._flush_cache,  # STANDBY IMMEDIATE
             0xE1: self._do_nothing,  # IDLE IMMEDIATE
             0xE2: self._flush_cache,  # STANDBY
@@ -172,7 +191,7 @@ class IdeChannel(PlainDevice):
 
     def load(self, state: State) -> None:
         super().load(state)
-        if self._block and (self._active is None or self._disks[self._active] is None):
+        if (self._block or self._awaits_dma) and (self._active is None or self._disks[self._active] is None):
             raise StateError(self.name, "active", self._active, "the number of a disk, since there is a transfer")
         if self._position > len(self._block) or len(self._block) > LARGEST_MULTIPLE * SECTOR_SIZE:
             raise StateError(self.name, "block", bytes(self._block), f"{self._position} bytes or more, of 16 sectors at most")
@@ -223,7 +242,7 @@ class IdeChannel(PlainDevice):
 
     def _status(self) -> int:
         error = _STATUS_ERROR if self._error & ~_DIAGNOSTIC_PASSED else 0
-        return _STATUS_READY | error | (_STATUS_DATA_REQUEST if self._block else 0)
+        return _STATUS_READY | error | (_STATUS_DATA_REQUEST if self._block or self._awaits_dma else 0)
 
     def _write_control(self, value: int) -> None:
         self._control = value
@@ -233,7 +252,10 @@ class IdeChannel(PlainDevice):
 
     def _set_interrupt(self, pending: bool) -> None:
         self._interrupt_pending = pending
-        self._interrupt(pending and not self._control & _INTERRUPTS_OFF)
+        asserted = pending and not self._control & _INTERRUPTS_OFF
+        self._interrupt(asserted)
+        if asserted and self.dma is not None:
+            self.dma.interrupted()
 
     # Commands
 
@@ -251,8 +273,10 @@ class IdeChannel(PlainDevice):
             self._commands.get(command, self._abort)(disk)
         except _CommandFailed as failure:
             self._fail(failure.error)
-        # A disk that is about to be written asks for data, but does not interrupt for its first block.
-        self._set_interrupt(not (self._block and self._is_write))
+        # A disk that is about to be written asks for data, but does not interrupt for its first block, nor for DMA before its end.
+        self._set_interrupt(not (self._block and self._is_write or self._awaits_dma))
+        if self._awaits_dma and self.dma is not None:
+            self.dma.transfer()
 
     def _fail(self, error: int) -> None:
         self._end_transfer()
@@ -270,7 +294,9 @@ class IdeChannel(PlainDevice):
     def _identify(self, disk: BlockBackend) -> None:
         self._is_write = False
         self._block = bytearray(
-            identify_device(disk.size // SECTOR_SIZE, self._multiple[self._device], self._geometry[self._device])
+            identify_device(
+                disk.size // SECTOR_SIZE, self._multiple[self._device], self._geometry[self._device], dma=self.dma is not None
+            )
         )
 
     def _read_sectors(self, disk: BlockBackend) -> None:
@@ -351,7 +377,59 @@ class IdeChannel(PlainDevice):
             except KevError:
                 raise _CommandFailed(_ERROR_UNCORRECTABLE) from None
 
+    # DMA
+
+    def _read_by_dma(self, disk: BlockBackend) -> None:
+        self._await_dma(disk, is_write=False)
+
+    def _write_by_dma(self, disk: BlockBackend) -> None:
+        self._await_dma(disk, is_write=True)
+
+    def _await_dma(self, disk: BlockBackend, is_write: bool) -> None:
+        if self.dma is None or (is_write and not disk.writable):
+            raise _CommandFailed(_ERROR_ABORTED)
+        sectors = self._addressed_sectors(disk)
+        self._lba = sectors.start
+        self._remaining = len(sectors)
+        self._is_write = is_write
+        self._awaits_dma = True
+
+    @property
+    def dma_length(self) -> int:
+        """See `kev.dev.storage.ide_dma.DmaDisk`, as for the following."""
+        return self._remaining * SECTOR_SIZE if self._awaits_dma else 0
+
+    @property
+    def dma_writes(self) -> bool:
+        return self._is_write
+
+    def read_dma(self) -> bytes | None:
+        data = bytearray(self.dma_length)
+        try:
+            self._active_disk.read_into(self._lba * SECTOR_SIZE, memoryview(data))
+        except KevError:
+            return None
+        return bytes(data)
+
+    def finish_dma(self, data: bytes | None, *, failed: bool = False) -> None:
+        try:
+            if failed:
+                raise _CommandFailed(_ERROR_ABORTED)
+            if data is not None:
+                self._write(self._active_disk, data)
+            self._end_transfer()
+        except _CommandFailed as failure:
+            self._fail(failure.error)
+        self._set_interrupt(True)
+
+    @property
+    def _active_disk(self) -> BlockBackend:
+        disk = None if self._active is None else self._disks[self._active]
+        assert disk is not None, "only a command begins a transfer"
+        return disk
+
     def _end_transfer(self) -> None:
+        self._awaits_dma = False
         self._block = bytearray()
         """What is being transferred; empty if nothing is."""
         self._position = 0
@@ -381,12 +459,10 @@ class IdeChannel(PlainDevice):
 
     def _finish_block(self) -> None:
         """The guest has read or written the whole block: on to the next one, if there is one."""
-        block, is_write = self._block, self._is_write
-        disk = None if self._active is None else self._disks[self._active]
-        assert disk is not None, "only a command begins a transfer"
+        block, is_write, disk = self._block, self._is_write, self._active_disk
         try:
             if is_write:
-                self._write_block(disk)
+                self._write(disk, block)
             sectors = len(block) // SECTOR_SIZE
             self._lba += sectors
             self._remaining = max(0, self._remaining - sectors)
@@ -397,8 +473,8 @@ class IdeChannel(PlainDevice):
         if is_write or self._block or self._error:
             self._set_interrupt(True)
 
-    def _write_block(self, disk: BlockBackend) -> None:
+    def _write(self, disk: BlockBackend, data: bytes | bytearray) -> None:
         try:
-            disk.write(self._lba * SECTOR_SIZE, self._block)
+            disk.write(self._lba * SECTOR_SIZE, data)
         except KevError:
             raise _CommandFailed(_ERROR_ABORTED) from None

@@ -12,6 +12,11 @@ MOST_SECTORS: Final = (1 << 28) - 1
 
 _MOST_CYLINDERS: Final = 16383
 
+_DMA_SUPPORTED: Final = 1 << 8
+_TIMES_VALID: Final = 1 << 1
+_MULTIWORD_DMA: Final = 0x0407
+"""Modes 0 to 2, the last of which is selected."""
+_CYCLE_NANOSECONDS: Final = 120
 _LBA_SUPPORTED: Final = 1 << 9
 _CURRENT_GEOMETRY_VALID: Final = 1 << 0
 _MULTIPLE_VALID: Final = 1 << 8
@@ -34,8 +39,11 @@ class Geometry(NamedTuple):
 DEFAULT_GEOMETRY: Final = Geometry()
 
 
-def identify_device(sectors: int, multiple: int, current: Geometry) -> bytes:
-    """The 512 bytes for a disk of `sectors` sectors whose block count for the MULTIPLE commands is `multiple`, 0 if not set."""
+def identify_device(sectors: int, multiple: int, current: Geometry, *, dma: bool) -> bytes:
+    """The 512 bytes for a disk of `sectors` sectors whose block count for the MULTIPLE commands is `multiple`, 0 if not set.
+
+    With `dma`, it can multiword DMA, which is selected.
+    """
     reachable = min(sectors, MOST_SECTORS)
     cylinders = current.cylinders(reachable)
     capacity = cylinders * current.heads * current.sectors_per_track
@@ -45,8 +53,8 @@ def identify_device(sectors: int, multiple: int, current: Geometry) -> bytes:
         3: DEFAULT_GEOMETRY.heads,
         6: DEFAULT_GEOMETRY.sectors_per_track,
         47: 0x8000 | LARGEST_MULTIPLE,
-        49: _LBA_SUPPORTED,
-        53: _CURRENT_GEOMETRY_VALID,
+        49: _LBA_SUPPORTED | (_DMA_SUPPORTED if dma else 0),
+        53: _CURRENT_GEOMETRY_VALID | (_TIMES_VALID if dma else 0),
         54: cylinders,
         55: current.heads,
         56: current.sectors_per_track,
@@ -55,6 +63,8 @@ def identify_device(sectors: int, multiple: int, current: Geometry) -> bytes:
         59: _MULTIPLE_VALID | multiple if multiple else 0,
         60: reachable & 0xFFFF,
         61: reachable >> 16,
+        63: _MULTIWORD_DMA if dma else 0,
+        **(dict.fromkeys(range(65, 69), _CYCLE_NANOSECONDS) if dma else {}),
         80: _ATA_6,
         82: _POWER_MANAGEMENT,
         83: _WORD_VALID | _FLUSH_CACHE,

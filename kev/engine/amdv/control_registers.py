@@ -29,7 +29,7 @@ def write_cr0(exits: ExitContext, _vcpu: AmdvVcpu) -> None:
 
 def write_cr3(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     """While linear addresses are watched, or for whoever wants to see them."""
-    instruction = _current(exits, vcpu)
+    instruction = current_instruction(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None
     value = vcpu.quads[instruction.operand.register]
@@ -45,7 +45,7 @@ def write_cr3(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def write_cr4(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    instruction = _current(exits, vcpu)
+    instruction = current_instruction(exits, vcpu)
     if instruction is None or instruction.operand.register is None:
         exits.events.raise_exception(vcpu, INVALID_OPCODE)
         return
@@ -56,7 +56,7 @@ def write_cr4(exits: ExitContext, vcpu: AmdvVcpu) -> None:
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
     exits.uc.write_register(REG_CR4, value)
-    exits.intercepts.set_umip(bool(value & CR4_UMIP))
+    exits.intercepts.follow(vcpu)
     if value & CR4_SMEP:
         exits.code.watch()
     if exits.debug_stops is not None:
@@ -65,7 +65,7 @@ def write_cr4(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def write_cr8(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    instruction = _current(exits, vcpu)
+    instruction = current_instruction(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None
     value = vcpu.quads[instruction.operand.register]
@@ -74,7 +74,7 @@ def write_cr8(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def read_cr8(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    instruction = _current(exits, vcpu)
+    instruction = current_instruction(exits, vcpu)
     assert instruction is not None
     assert instruction.operand.register is not None
     reply = exits.reply_or_stop(vcpu, CrAccess(8, None))
@@ -84,8 +84,8 @@ def read_cr8(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def read_cr0(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    """MOV from CR0, and SMSW, while CR4.UMIP is set."""
-    instruction = _current(exits, vcpu)
+    """MOV from CR0, and SMSW, while CR4.UMIP is set or outside of IA-32e mode."""
+    instruction = current_instruction(exits, vcpu)
     if instruction is None or _key(instruction) == _SMSW:
         _store_system_register(exits, vcpu, instruction)
     else:
@@ -95,15 +95,14 @@ def read_cr0(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def read_descriptor_table(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    """SGDT, SIDT, SLDT and STR while CR4.UMIP is set."""
-    _store_system_register(exits, vcpu, _current(exits, vcpu))
+    """SGDT, SIDT, SLDT and STR while CR4.UMIP is set, which forbids them outside of CPL 0."""
+    _store_system_register(exits, vcpu, current_instruction(exits, vcpu))
 
 
 def _store_system_register(exits: ExitContext, vcpu: AmdvVcpu, instruction: "Instruction | None") -> None:
-    """What UMIP forbids outside of CPL 0."""
     if instruction is None:
         exits.events.raise_exception(vcpu, INVALID_OPCODE)
-    elif vcpu.cpl:
+    elif vcpu.cpl and vcpu.cr4 & CR4_UMIP:
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
     elif exits.store(vcpu, instruction.operand.linear, _stored(vcpu, instruction)):
         vcpu.skip(instruction.length)
@@ -130,7 +129,8 @@ def _key(instruction: "Instruction") -> tuple[int, int]:
     return instruction.opcode, instruction.extension & 7
 
 
-def _current(exits: ExitContext, vcpu: AmdvVcpu) -> "Instruction | None":
+def current_instruction(exits: ExitContext, vcpu: AmdvVcpu) -> "Instruction | None":
+    """The instruction at RIP, if it is a two-byte one with a ModRM byte."""
     from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, decode
 
     code = exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)

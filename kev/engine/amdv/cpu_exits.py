@@ -85,6 +85,8 @@ class CpuExits(ExitContext):
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
         elif number < _VMEXIT:
+            if number == DEBUG and self.debug_stops is not None:
+                self.debug_stops.note_data_breakpoints(vcpu)
             self.events.on_guest_exception(vcpu, number)
         elif number == _NESTED_PAGE_FAULT:
             self._on_nested_page_fault(vcpu)
@@ -101,7 +103,7 @@ class CpuExits(ExitContext):
         elif self.events.delivering is None:
             self.events.begin_nmi_again(vcpu)
         exit = EptViolation(Gpa(self._exit_info_2[0]), _ACCESS[error & 0x1F], bool(error & 1))
-        reply = self.slice.service(exit)
+        reply = self.slice.service(exit) if self.slice.quietly is None else self.slice.ask(exit)
         if reply is None:
             self.slice.stop(vcpu, exit)
             return

@@ -1,4 +1,4 @@
-"""Breakpoints and watchpoints: hooks of the emulated CPU that end a slice.
+"""Breakpoints and watchpoints, and the guest's own data breakpoints: hooks of the emulated CPU that end a slice.
 
 While there are any, code is counted: only such code can be left before its next instruction. Memory, page tables and debug
 registers stay the guest's own.
@@ -17,11 +17,14 @@ from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.libunicorn import WRITE, EmulatedCpu, Hook
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
-from kev.engine.amdv.vcpu import AmdvVcpu
-from kev.exits import Access, Breakpoint, Exit, PreemptionTimer, Watchpoint
+from kev.engine.amdv.vcpu import AmdvVcpu, Event
+from kev.exits import Access, Breakpoint, Exit, GuestException, PreemptionTimer, Watchpoint
+from kev.x86 import DEBUG
 
 _LARGEST_ACCESS: Final = 16
 _ENTRY: Final = 8
+_ALL_HITS: Final = 0xF
+"""B0 to B3 in DR6."""
 
 
 class _Watched(NamedTuple):
@@ -34,6 +37,8 @@ class _Watched(NamedTuple):
     access: Access
     accesses: range
     """Where accesses begin that may reach them."""
+    data_breakpoint: int | None
+    """The number of the guest's own breakpoint; None if it is the debugger that watches."""
 
 
 class DebugStops:
@@ -41,6 +46,7 @@ class DebugStops:
 
     __slots__ = (
         "_breakpoints",
+        "_data_hits",
         "_entries",
         "_hit",
         "_intercepts",
@@ -65,6 +71,8 @@ class DebugStops:
         """Host-physical addresses of the table entries that lead to what is watched."""
         self._watches: Final[list[Hook]] = []
         self._hit: Watchpoint | None = None
+        self._data_hits = 0
+        """The guest's data breakpoints that an access of this slice has met, as bits of DR6."""
         self._passed = 0
         """Instructions executed at the breakpoint that the slice began at: more than one if it repeats itself."""
 
@@ -88,24 +96,27 @@ class DebugStops:
     def begin(self, vcpu: AmdvVcpu) -> None:
         """A slice of `vcpu` is about to run."""
         self._hit = None
+        self._data_hits = 0
         self._passed = 0
         self.look_again(vcpu)
 
     def look_again(self, vcpu: AmdvVcpu) -> None:
         """What is watched may lie elsewhere now. For callbacks that no translated code waits for."""
-        if not self._watchpoints:
+        if not self._watchpoints and not vcpu.data_breakpoints and not self._watches:
             return
-        self._intercepts.watch_address_space(True)
+        self._intercepts.watch_address_space(bool(self._watchpoints or vcpu.data_breakpoints))
         watched: list[_Watched] = []
         entries: set[int] = set()
-        for addresses, access in self._watchpoints:
+        of_debugger = [(addresses, access, None) for addresses, access in self._watchpoints]
+        of_guest = [(addresses, access, number) for number, addresses, access in vcpu.data_breakpoints]
+        for addresses, access, number in (*of_debugger, *of_guest):
             for gva, length in _by_page(addresses):
                 frame, path = self._linear.frame_and_entries(vcpu, gva)
                 entries.update(path)
                 if frame is not None:
                     start = frame | page_offset(gva)
                     accesses = range(max(frame, start - _LARGEST_ACCESS + 1), start + length)
-                    watched.append(_Watched(range(start, start + length), gva, access, accesses))
+                    watched.append(_Watched(range(start, start + length), gva, access, accesses, number))
                 if page_offset(gva) >= _LARGEST_ACCESS:
                     continue
                 frame, path = self._linear.frame_and_entries(vcpu, page_floor(gva) - 1)
@@ -114,7 +125,7 @@ class DebugStops:
                     end = frame + PAGE_SIZE
                     start = end + page_offset(gva)
                     accesses = range(end - _LARGEST_ACCESS + 1, end)
-                    watched.append(_Watched(range(start, start + length), gva, access, accesses))
+                    watched.append(_Watched(range(start, start + length), gva, access, accesses, number))
         self._watch(tuple(watched), frozenset(entries))
 
     def about_to_change_paging(self) -> None:
@@ -127,6 +138,9 @@ class DebugStops:
         """What a slice that has ended with `exit` comes to."""
         executed = self._slice.executed
         if type(exit) is PreemptionTimer:
+            if self._data_hits and vcpu.event is None:
+                self.note_data_breakpoints(vcpu)
+                vcpu.event = Event(GuestException(DEBUG))
             if self._hit is not None:
                 exit = self._hit
             elif executed and vcpu.event is None and vcpu.unpushed is None:
@@ -138,6 +152,12 @@ class DebugStops:
         elif executed > self._passed:
             vcpu.breakpoint = None
         return exit
+
+    def note_data_breakpoints(self, vcpu: AmdvVcpu) -> None:
+        """A #DB is about to be raised: DR6 says which data breakpoints it is for."""
+        if self._data_hits:
+            vcpu.dr6 = vcpu.dr6 & ~_ALL_HITS | self._data_hits
+            self._data_hits = 0
 
     def _on_instruction(self, _uc: int, address: int, _size: int, _data: object) -> None:
         vcpu = self._slice.vcpu
@@ -159,19 +179,22 @@ class DebugStops:
     def _on_access(self, _uc: int, kind: int, address: int, size: int, _value: int, _data: object) -> None:
         address &= ~DATA_ALIAS
         access = Access.WRITE if kind == WRITE else Access.READ
-        if self._hit is None:
-            self._hit = self._hit_by(address, size, access)
-            if self._hit is not None:
-                self._slice.end_soon()
+        before = self._hit, self._data_hits
+        self._look_for_hits(address, size, access)
+        if before != (self._hit, self._data_hits):
+            self._slice.end_soon()
         if access is Access.WRITE and not self._entries.isdisjoint(range(address & -_ENTRY, address + size, _ENTRY)):
             self._slice.leave_behind(0)
 
-    def _hit_by(self, address: int, size: int, access: Access) -> Watchpoint | None:
+    def _look_for_hits(self, address: int, size: int, access: Access) -> None:
         for watched in self._watched:
             first = max(address, watched.hpa.start)
-            if address in watched.accesses and watched.access & access and first < min(address + size, watched.hpa.stop):
-                return Watchpoint(Gva(watched.gva + first - watched.hpa.start), size, access)
-        return None
+            if address not in watched.accesses or not watched.access & access or first >= min(address + size, watched.hpa.stop):
+                continue
+            if watched.data_breakpoint is not None:
+                self._data_hits |= 1 << watched.data_breakpoint
+            elif self._hit is None:
+                self._hit = Watchpoint(Gva(watched.gva + first - watched.hpa.start), size, access)
 
     def _watch(self, watched: tuple[_Watched, ...], entries: frozenset[int]) -> None:
         if watched == self._watched and entries == self._entries:

@@ -96,6 +96,14 @@ def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
     )
 
 
+def pushf(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int]:
+    """The length of PUSHF, which `code` is outside of 64-bit mode, and its operand size."""
+    stream = _Bytes(code)
+    prefixes, _ = _prefixes(stream)
+    default_32 = bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
+    return stream.position, _size(4 if default_32 else 2, _OPERAND_SIZE in prefixes)
+
+
 def int1_length(code: bytes) -> int:
     """The length of INT1 with its prefixes, if `code` begins with one. UndecodableInstruction if not."""
     stream = _Bytes(code)

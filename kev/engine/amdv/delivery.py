@@ -98,6 +98,10 @@ class EventDelivery:
         self._vmcb.inject(vector)
         self._to_host_mode(vcpu)
 
+    def forget_event(self) -> None:
+        """What the CPU was told to deliver next, it will not."""
+        self._vmcb.take_injection()
+
     def prepare_load(self, vcpu: AmdvVcpu) -> None:
         """Makes the next run begin with `vcpu`'s own state, loaded anew, and stop before its first instruction."""
         self._vmcb.take_injection()

@@ -4,14 +4,15 @@ All vCPUs of a machine are contexts of one Unicorn instance, so that they share 
 atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit is a callback, and going on is returning from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from kev import x86
-from kev.addressing import Gpa, Hpa
+from kev.addressing import PAGE_MASK, TIB, Gpa, Hpa
 from kev.engine.amdv import fpu, layout, libunicorn
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
+from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.instructions import finish
@@ -20,13 +21,15 @@ from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.translated_code import TranslatedCode
-from kev.engine.amdv.vcpu import AmdvVcpu, Event
+from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event, SavedVcpu
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, EntryState, Service
 from kev.engine.registers import FpuState
-from kev.exits import Access, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
+from kev.exits import Access, EptViolation, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
 from kev.page_tables.table import PageTable
 
+_WINDOWS_END: Final = TIB
+"""Where the CPU's physical address space ends: windows of devices grow down from there."""
 _UNLIMITED: Final = 1 << 62
 """Instructions of a slice that is counted for other reasons than to limit it."""
 
@@ -41,11 +44,13 @@ class AmdvEngine:
         """
         memory = host.memory
         self._host = host
+        self._table = table
         self._release = release
         self._closed = False
         self._spoiled = False
         """The guest has left in the host what cannot be taken back."""
-        self._window = memory.size
+        self._window = _WINDOWS_END
+        """The lowest host-physical address of a window."""
         self._vcpus: list[AmdvVcpu] = []
         self._breakpoints: frozenset[int] = frozenset()
         self._watchpoints: tuple[tuple[range, Access], ...] = ()
@@ -53,9 +58,11 @@ class AmdvEngine:
         self._cpu = cpu
         vmcb = Vmcb(memory, table.root)
         self._delivery = EventDelivery(self._uc, cpu, memory, vmcb)
+        self._structures = (table.root, vmcb.address)
+        """What the registers of vCPUs refer to."""
         self._slice = Slice(self._uc, cpu, vmcb, host.timer)
         self.instructions_in_slice = self._slice.instructions
-        self._linear = LinearMemory(memory, table, self._slice.ask)
+        self._linear = LinearMemory(memory, table, self._slice.ask, self._slice.is_answered_quietly)
         self._intercepts = Intercepts(cpu, vmcb)
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
         self._code = TranslatedCode(host, table, self._linear, self._slice)
@@ -71,14 +78,17 @@ class AmdvEngine:
 
     def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
         vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
-        vcpu.nmi = vcpu.is_edited = False
+        vcpu.nmi = vcpu.is_edited = vcpu.shows_rf = False
         vcpu.breakpoint = None
+        vcpu.xcr0 = x86.XCR0_RESET
         self._spoiled |= vcpu.breakpoints_armed
         self._make_current(vcpu)
         self._delivery.prepare_entry(vcpu, entry)
         self._slice.exit = None
         self._events.delivering = None
         self._slice.emulate(vcpu, 0)
+        self._intercepts.follow(vcpu)
+        self._follow_data_breakpoints(vcpu)
 
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
         self._make_current(vcpu)
@@ -111,6 +121,9 @@ class AmdvEngine:
                 if stops is not None:
                     stops.look_again(vcpu)
                 slice.go_on(vcpu, with_event=events.delivering is not None)
+        except EngineError:
+            self._refuse_fetch(vcpu)
+            raise
         finally:
             slice.finish(vcpu)
             if handler is not None:
@@ -120,6 +133,15 @@ class AmdvEngine:
             slice.note_pending(vcpu)
         exit = violation or slice.exit or PreemptionTimer()
         return exit if stops is None else stops.outcome(vcpu, exit)
+
+    def _refuse_fetch(self, vcpu: AmdvVcpu) -> None:
+        """If it was a fetch from a window that the CPU could not carry out, the machine is told as of any fetch, and raises."""
+        place = vcpu.instruction_address
+        for address in (place, (place | PAGE_MASK) + 1):
+            gpa = self._linear.look_up(vcpu, address)
+            hpa = None if gpa is None else self._table.translate(gpa)
+            if gpa is not None and hpa is not None and hpa >= self._host.memory.size:
+                self._slice.service(EptViolation(gpa, Access.EXECUTE, present=True))
 
     def _stop_at_handler(self, vcpu: AmdvVcpu) -> Hook:
         """Ends the slice when the CPU has taken by itself what was requested."""
@@ -181,10 +203,49 @@ class AmdvEngine:
     def written(self, hpa: int) -> None:
         self._code.written(hpa)
 
+    def answer_quietly(self, answer: Callable[[EptViolation], bool]) -> None:
+        self._slice.quietly = answer
+
+    def forget_mappings(self) -> None:
+        self._linear.forget()
+        self._uc.flush_tlb()
+
+    def refilled(self, frames: Collection[int]) -> None:
+        self.forget_mappings()
+        self._code.refilled(frames)
+
+    def save_vcpu(self, vcpu: AmdvVcpu) -> SavedVcpu:
+        if vcpu is self._slice.vcpu:
+            self._uc.save(vcpu.context)
+        return vcpu.save(self._structures)
+
+    def load_vcpu(self, vcpu: AmdvVcpu, saved: object) -> None:
+        assert isinstance(saved, SavedVcpu)
+        if saved.structures != self._structures:
+            raise EngineError(
+                f"vCPU {vcpu.index}: its host has the structures of AMD-V at other addresses than the one that was saved"
+            )
+        if vcpu.breakpoints_armed:
+            self.write_debug_register(vcpu, 7, 0)
+        if vcpu is self._slice.vcpu:
+            self._slice.put_aside(vcpu)
+        # A guest that died has left behind what it died of.
+        self._delivery.forget_event()
+        self._events.first_vector = None if saved.event is None else saved.event[0].vector
+        vcpu.load(saved)
+        if saved.armed:
+            self.write_debug_register(vcpu, 7, saved.armed)
+
     def map_window(self, gpa: Gpa, length: int) -> Hpa:
-        """A host-physical range, mapped without execution, whose accesses become MMIO exits for the guest's range at `gpa`."""
-        start = self._window
-        self._window += length
+        """A host-physical range, whose accesses become MMIO exits for the guest's range at `gpa`. EngineError if there is no room.
+
+        It must be mapped with all permissions: the CPU does not survive a guest's page table in a page without execution. Nor does
+        it fetch instructions from a window.
+        """
+        start = self._window - length
+        if start < self._host.windows_start:
+            raise EngineError(f"gpa {gpa:#x}: the guest uses too many device pages")
+        self._window = start
         base = int(gpa)
 
         def load(_uc: int, offset: int, size: int, _data: object) -> int:
@@ -213,8 +274,9 @@ class AmdvEngine:
 
     def _stop_at(self, breakpoints: frozenset[int], watchpoints: tuple[tuple[range, Access], ...]) -> None:
         stops = self._exits.debug_stops
+        guests_own = any(vcpu.data_breakpoints for vcpu in self._vcpus)
         if stops is None:
-            if not breakpoints and not watchpoints:
+            if not breakpoints and not watchpoints and not guests_own:
                 return
             from kev.engine.amdv.debug_stops import DebugStops
 
@@ -222,7 +284,7 @@ class AmdvEngine:
         self._breakpoints, self._watchpoints = breakpoints, watchpoints
         stops.set_breakpoints(breakpoints)
         stops.set_watchpoints(watchpoints)
-        self._exits.debug_stops = stops if breakpoints or watchpoints else None
+        self._exits.debug_stops = stops if breakpoints or watchpoints or guests_own else None
 
     def pass_breakpoint(self, vcpu: AmdvVcpu) -> None:
         vcpu.breakpoint = vcpu.instruction_address
@@ -238,6 +300,22 @@ class AmdvEngine:
         else:
             quads[first + number] = value
         self._uc.write_dr7(self._cpu.address, dr7)
+        # That may have told the CPU that there is no I/O breakpoint: `kev.engine.amdv.port_trap` needs it to look.
+        vcpu.words[layout.HFLAGS >> 2] |= HFLAGS_IO_BREAKPOINTS
+        self._follow_data_breakpoints(vcpu)
+
+    def _follow_data_breakpoints(self, vcpu: AmdvVcpu) -> None:
+        """The debug registers of the current vCPU may have changed."""
+        if not vcpu.breakpoints_armed and not vcpu.data_breakpoints:
+            return
+        from kev.engine.amdv.debug_registers import data_breakpoints
+
+        found = data_breakpoints(vcpu)
+        if found != vcpu.data_breakpoints:
+            vcpu.data_breakpoints = found
+            self._stop_at(self._breakpoints, self._watchpoints)
+            if self._exits.debug_stops is not None:
+                self._exits.debug_stops.look_again(vcpu)
 
     def write_fpu(self, vcpu: AmdvVcpu, state: FpuState) -> None:
         self._make_current(vcpu)
@@ -253,6 +331,10 @@ class AmdvEngine:
         """The guest-physical address behind `gva`, or None if the guest's tables or their pages are not there."""
         return self._linear.look_up(vcpu, gva)
 
+    @property
+    def is_spoiled(self) -> bool:
+        return self._spoiled or self._slice.failed
+
     def close(self) -> None:
         """The guest is over. Its vCPUs' registers can still be read, and nothing else."""
         if self._closed:
@@ -265,7 +347,7 @@ class AmdvEngine:
         if self._slice.vcpu is not None:
             self._slice.put_aside(self._slice.vcpu)
         self._uc.disconnect()
-        if self._spoiled or self._slice.failed or any(vcpu.breakpoints_armed for vcpu in self._vcpus):
+        if self.is_spoiled or any(vcpu.breakpoints_armed for vcpu in self._vcpus):
             self._host.close()
         else:
             self._release(self._host)
@@ -281,9 +363,9 @@ class AmdvEngine:
         self._slice.emulate(vcpu, 0)
         vcpu.write_events(events)
         vcpu.interrupt, vcpu.interrupt_taken = interrupt, taken
-        self._intercepts.set_umip(bool(vcpu.cr4 & x86.CR4_UMIP))
+        self._intercepts.follow(vcpu)
 
     def _make_current(self, vcpu: AmdvVcpu) -> None:
         if vcpu is not self._slice.vcpu:
             self._slice.switch_to(vcpu)
-            self._intercepts.switch(bool(vcpu.cr4 & x86.CR4_UMIP))
+            self._intercepts.switch(vcpu)

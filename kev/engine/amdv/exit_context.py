@@ -1,7 +1,9 @@
 """What handlers of exits work with."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from kev.addressing import Gpa
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
 from kev.engine.amdv.intercepts import Intercepts
@@ -10,7 +12,7 @@ from kev.engine.amdv.linear import AwaitedPage, LinearMemory
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import AmdvVcpu
-from kev.exits import Exit, GuestException, Reply
+from kev.exits import Exit, GuestException, MmioRead, Reply
 from kev.page_tables.guest import GuestFault
 from kev.x86 import CR4_FSGSBASE, CR4_LEGACY, CR4_SMAP, CR4_SMEP, CR4_UMIP
 
@@ -61,6 +63,25 @@ class ExitContext:
             return None
         return reply
 
+    def load(self, vcpu: AmdvVcpu, linear: int, length: int) -> bytes | None:
+        """Reads memory for an emulated instruction; None if a page fault is on its way, or the slice has ended."""
+        try:
+            return self.linear.read(vcpu, linear, length)
+        except GuestFault as fault:
+            self.events.raise_exception(vcpu, fault.exception)
+        except AwaitedPage as awaited:
+            gpa = awaited.violation.gpa
+            if self.linear.is_device(gpa):
+                return b"".join(self._load_from_device(gpa, length))
+            self._restart_later(vcpu, awaited)
+        return None
+
+    def _load_from_device(self, gpa: Gpa, length: int) -> Iterator[bytes]:
+        """A selector or limit of 2 bytes, and what follows it."""
+        for offset, size in ((0, 2), (2, length - 2)):
+            if size:
+                yield self.answer(MmioRead(Gpa(gpa + offset), size)).to_bytes(size, "little")
+
     def store(self, vcpu: AmdvVcpu, linear: int, data: bytes) -> bool:
         """Writes to guest memory for an emulated instruction; False if a page fault is on its way, or the slice has ended."""
         try:
@@ -69,6 +90,11 @@ class ExitContext:
             self.events.raise_exception(vcpu, fault.exception)
             return False
         except AwaitedPage as awaited:
-            self.slice.stop(vcpu, awaited.violation)
+            self._restart_later(vcpu, awaited)
             return False
         return True
+
+    def _restart_later(self, vcpu: AmdvVcpu, awaited: AwaitedPage) -> None:
+        """An emulated instruction begins again when the page is there, and counts once."""
+        self.slice.do_not_count()
+        self.slice.stop(vcpu, awaited.violation)

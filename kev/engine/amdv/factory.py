@@ -45,7 +45,7 @@ class AmdvFactory:
         largest_memory=(_PHYSICAL_LIMIT - _DEVICES) // (_TABLES_SHARE + 1) * _TABLES_SHARE,
         exact_counts=True,
         several_vcpus_at_once=False,
-        forks=False,
+        forks=True,
         breakpoints=True,
         watchpoints=True,
         single_step=True,

@@ -15,6 +15,10 @@ DATA_ALIAS: Final = 1 << 39
 """With this bit, a physical address may lead to the same memory by another way: `Host.data_alias`."""
 
 
+_CPUID_1_ECX_MOVBE: Final = 1 << 22
+"""Taken back, because this CPU accesses memory even if MOVBE names registers only. Without it, MOVBE raises #UD."""
+
+
 class Processor(NamedTuple):
     cpu: EmulatedCpu
     state: CpuMemory
@@ -37,6 +41,7 @@ class Host:
         cpu.map_memory(0, self.memory.size, self.memory.address)
         state = layout.locate(cpu)
         fpu.write(cpu, state.quads, FpuState())
+        layout.cpuid_1_ecx(state.address).value &= ~_CPUID_1_ECX_MOVBE
         return Processor(cpu, state, Context(cpu))
 
     @cached_property
@@ -46,6 +51,12 @@ class Host:
             return 0
         self.processor.cpu.map_memory(DATA_ALIAS, self.memory.size, self.memory.address)
         return DATA_ALIAS
+
+    @property
+    def windows_start(self) -> int:
+        """Where physical memory ends, the second way to it included: windows of devices lie behind."""
+        size = self.memory.size
+        return size if size > DATA_ALIAS - GIB else DATA_ALIAS + size
 
     def reset(self) -> None:
         """Makes it as good as new: what a guest has left in memory, registers, translations and pending events is gone.

@@ -15,9 +15,11 @@ from kev.engine.amdv.control_registers import (
     write_cr4,
     write_cr8,
 )
+from kev.engine.amdv.debug_registers import read_debug_register, write_debug_register
+from kev.engine.amdv.descriptor_tables import load_descriptor_table, load_local_table, load_task_register
 from kev.engine.amdv.exit_context import ExitContext
-from kev.engine.amdv.linear import LinearMemory
-from kev.engine.amdv.vcpu import FS, GS, USER_SEGMENT, AmdvVcpu
+from kev.engine.amdv.linear import SS_DEFAULT_SIZE_32, LinearMemory
+from kev.engine.amdv.vcpu import FS, GS, SS, USER_SEGMENT, AmdvVcpu
 from kev.exits import (
     GENERAL_PROTECTION,
     INVALID_OPCODE,
@@ -37,6 +39,7 @@ from kev.exits import (
 _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
 _SEGMENT_BASES: Final = {x86.MSR_FS_BASE: FS, x86.MSR_GS_BASE: GS}
+_SEGMENTS_OF_BASES: Final = {**_SEGMENT_BASES, x86.MSR_KERNEL_GS_BASE: GS}  # which SWAPGS makes the base of GS
 _EFER_WRITABLE: Final = x86.EFER_SCE | x86.EFER_LME | x86.EFER_NXE | x86.EFER_FFXSR
 
 
@@ -107,6 +110,7 @@ def _efer(exits: ExitContext, vcpu: AmdvVcpu, value: int | None) -> None:
         return
     vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE | vcpu.efer & x86.EFER_LMA | x86.EFER_SVME
     exits.uc.flush_tlb()
+    exits.intercepts.follow(vcpu)
     if value & x86.EFER_NXE:
         exits.code.watch()
     vcpu.skip(2)
@@ -117,12 +121,12 @@ def _write_address(exits: ExitContext, vcpu: AmdvVcpu, index: int, value: int) -
     if not is_canonical(value):
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
-    if index in _SEGMENT_BASES:
-        number = _SEGMENT_BASES[index]
-        selector, _, limit, flags = vcpu.raw_segment(number)
+    number = _SEGMENTS_OF_BASES.get(index)
+    if number is not None:
+        selector, base, limit, flags = vcpu.raw_segment(number)
         # The emulated CPU clears the base when IRET leads to CPL 3, unless the segment may be used there.
-        vcpu.set_raw_segment(number, selector, value, limit, flags | USER_SEGMENT)
-    else:
+        vcpu.set_raw_segment(number, selector, value if index in _SEGMENT_BASES else base, limit, flags | USER_SEGMENT)
+    if index not in _SEGMENT_BASES:
         vcpu.write_msr(index, value)
     vcpu.skip(2)
 
@@ -141,6 +145,27 @@ def _finish_rdtsc(linear: LinearMemory, vcpu: AmdvVcpu, value: int) -> None:
     else:
         vcpu.rcx = vcpu.quads[layout.TSC_AUX >> 3] & _MASK32
         vcpu.skip(3)
+
+
+def pushf(exits: ExitContext, vcpu: AmdvVcpu) -> None:
+    """PUSHF in real mode. Where a vCPU that has left it executes one, that is the last that exits."""
+    if vcpu.protected_mode:
+        vcpu.shows_rf = True
+        exits.intercepts.follow(vcpu)
+        exits.slice.do_not_count()
+        return
+    from kev.engine.amdv.decode import LONGEST_INSTRUCTION
+    from kev.engine.amdv.decode import pushf as decode_pushf
+
+    length, size = decode_pushf(vcpu, exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION))
+    flags = vcpu.rflags & ~(x86.RFLAGS_RF | x86.RFLAGS_VM)
+    mask = 0xFFFF_FFFF if vcpu.raw_segment(SS)[3] & SS_DEFAULT_SIZE_32 else 0xFFFF
+    stack_pointer = vcpu.rsp - size & mask
+    stored = flags & (1 << 8 * size) - 1
+    if exits.store(vcpu, vcpu.raw_segment(SS)[1] + stack_pointer, stored.to_bytes(size, "little")):
+        vcpu.rsp = vcpu.rsp & ~mask | stack_pointer
+        vcpu.words[layout.RFLAGS >> 2] &= ~x86.RFLAGS_RF
+        vcpu.skip(length)
 
 
 def hlt(exits: ExitContext, vcpu: AmdvVcpu) -> None:
@@ -165,6 +190,11 @@ def shutdown(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     exits.slice.stop(vcpu, TripleFault(exits.events.first_vector))
 
 
+def rdpmc(exits: ExitContext, vcpu: AmdvVcpu) -> None:
+    """There are no performance-monitoring counters, so ECX names none that there is (Intel SDM vol. 2, "RDPMC")."""
+    exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
+
+
 def undefined(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     """An instruction that this machine's CPUID does not announce."""
     exits.events.raise_exception(vcpu, INVALID_OPCODE)
@@ -177,15 +207,23 @@ INTERCEPTED: Final[dict[int, Callable[[ExitContext, AmdvVcpu], None]]] = {
     vmcb.CR3_WRITE: write_cr3,
     vmcb.CR4_WRITE: write_cr4,
     vmcb.CR8_WRITE: write_cr8,
+    vmcb.PUSHF: pushf,
     vmcb.CPUID: cpuid,
     vmcb.MSR: msr,
     vmcb.HLT: hlt,
     vmcb.PAUSE: pause,
+    vmcb.IDTR_WRITE: load_descriptor_table,
+    vmcb.GDTR_WRITE: load_descriptor_table,
+    vmcb.LDTR_WRITE: load_local_table,
+    vmcb.TR_WRITE: load_task_register,
     vmcb.RDTSC: rdtsc,
+    vmcb.RDPMC: rdpmc,
     vmcb.VMMCALL: vmcall,
     vmcb.SHUTDOWN: shutdown,
     vmcb.MONITOR: undefined,
     vmcb.MWAIT: undefined,
+    **dict.fromkeys(vmcb.DEBUG_REGISTER_READS, read_debug_register),
+    **dict.fromkeys(vmcb.DEBUG_REGISTER_WRITES, write_debug_register),
     **dict.fromkeys(vmcb.SVM_INSTRUCTIONS, undefined),
     **dict.fromkeys(vmcb.DESCRIPTOR_TABLE_READS, read_descriptor_table),
 }

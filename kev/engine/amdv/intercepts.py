@@ -4,11 +4,23 @@ from typing import Final
 
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.layout import CpuMemory
-from kev.engine.amdv.vmcb import Vmcb
+from kev.engine.amdv.libunicorn import LOADS_DR7
+from kev.engine.amdv.vcpu import AmdvVcpu
+from kev.engine.amdv.vmcb import Vmcb, intercept_bits
+from kev.x86 import CR4_UMIP, DR7_GD, EFER_LME
+
+_CR4: Final = (layout.CONTROL_REGISTERS >> 3) + 4
+_EFER: Final = layout.EFER >> 3
+_DR7: Final = (layout.DEBUG_REGISTERS >> 3) + 7
 
 _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
     vmcb.INTR,
+    vmcb.IDTR_WRITE,
+    vmcb.GDTR_WRITE,
+    vmcb.LDTR_WRITE,
+    vmcb.TR_WRITE,
     vmcb.RDTSC,
+    vmcb.RDPMC,
     vmcb.CPUID,
     vmcb.HLT,
     vmcb.MSR,
@@ -25,12 +37,25 @@ _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
 class Intercepts:
     """What exits from the next instruction on."""
 
-    __slots__ = ("_cpu", "_intercepted", "_paging_changes", "_several_vcpus", "_umip", "_vmcb", "logs_cr3", "watches_address_space")
+    __slots__ = (
+        "_bits",
+        "_cpu",
+        "_intercepted",
+        "_modes",
+        "_paging_changes",
+        "_several_vcpus",
+        "_vmcb",
+        "logs_cr3",
+        "watches_address_space",
+    )
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
         self._cpu: Final = cpu
         self._vmcb: Final = vmcb
-        self._umip = False
+        self._modes: tuple[int, int, int, bool] = (0, 0, 0, False)
+        """Of the current vCPU: CR4.UMIP, EFER.LME, DR7.GD, and whether PUSHF is the CPU's own."""
+        self._bits: Final[dict[tuple[tuple[int, ...], tuple[bool, ...]], tuple[int, int]]] = {}
+        """For vCPUs in different modes that take turns: what `_codes` came to."""
         self._several_vcpus = False
         self.logs_cr3 = False
         """Writes to CR3 exit for whoever wants to see them."""
@@ -39,17 +64,24 @@ class Intercepts:
         self._paging_changes = False
         self._write()
 
-    def set_umip(self, enabled: bool) -> None:
-        """CR4.UMIP of the current vCPU is `enabled`: SGDT and its like have to exit, or not."""
-        if enabled != self._umip:
-            self._umip = enabled
-            self._write()
+    def follow(self, vcpu: AmdvVcpu) -> bool:
+        """CR4, DR7 or EFER of the current vCPU may have changed. Whether that makes a difference.
 
-    def switch(self, umip: bool) -> None:
-        """Another vCPU is current, with this CR4.UMIP: what the CPU goes by is of when that vCPU was put aside."""
-        if umip != self._umip:
-            self.set_umip(umip)
-        else:
+        While CR4.UMIP is set, SGDT and its like exit, and while DR7.GD is, reads of debug registers. Reads of CR0 exit
+        outside of IA-32e mode, where kernels read it seldom, because the emulated CPU takes every SMSW there for one of 16 bits.
+        PUSHF exits as long as the vCPU may be in real mode.
+        """
+        quads = vcpu.quads
+        modes = quads[_CR4] & CR4_UMIP, quads[_EFER] & EFER_LME, quads[_DR7] & DR7_GD, vcpu.shows_rf
+        if modes == self._modes:
+            return False
+        self._modes = modes
+        self._write()
+        return True
+
+    def switch(self, vcpu: AmdvVcpu) -> None:
+        """Another vCPU is current: what the CPU goes by is of when that one was put aside."""
+        if not self.follow(vcpu):
             self._copy()
 
     def expect_several_vcpus(self) -> None:
@@ -75,17 +107,34 @@ class Intercepts:
         self._write()
 
     def _write(self) -> None:
+        wishes = self._several_vcpus, self.logs_cr3, self.watches_address_space, self._paging_changes
+        bits = self._bits.get((self._modes, wishes))
+        if bits is None:
+            bits = self._bits[self._modes, wishes] = intercept_bits(self._codes())
+        self._vmcb.intercept(bits)
+        self._intercepted = bits
+        self._copy()
+
+    def _codes(self) -> frozenset[int]:
+        umip, long_mode, general_detect, shows_rf = self._modes
         codes = _ALWAYS
+        if LOADS_DR7:
+            codes |= vmcb.DEBUG_REGISTER_WRITES
         if self._several_vcpus:
             codes |= {vmcb.PAUSE}
-        if self._umip:
+        if umip:
             codes |= vmcb.FORBIDDEN_BY_UMIP
+        if general_detect and LOADS_DR7:
+            codes |= vmcb.DEBUG_REGISTER_READS
+        if not shows_rf:
+            codes |= {vmcb.PUSHF}
+        if not long_mode:
+            codes |= {vmcb.CR0_READ}
         if self.logs_cr3 or self.watches_address_space:
             codes |= {vmcb.CR3_WRITE}
         if self.watches_address_space and not self._paging_changes:
             codes |= {vmcb.CR0_WRITE}
-        self._intercepted = self._vmcb.intercept(codes)
-        self._copy()
+        return codes
 
     def _copy(self) -> None:
         """Until the next VMRUN, the CPU goes by its own copy."""

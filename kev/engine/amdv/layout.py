@@ -50,6 +50,7 @@ CSTAR: Final = 4848
 FMASK: Final = 4856
 KERNEL_GS_BASE: Final = 4864
 TSC_AUX: Final = 4896
+XCR0: Final = 4904
 PAT: Final = 5280
 ERROR_CODE: Final = 5384
 EXCEPTION_IS_INT: Final = 5388

@@ -8,10 +8,11 @@ import ctypes
 import os
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
+from kev.addressing import PAGE_SIZE
 from kev.errors import KevError
 
 _ARCH_X86: Final = 4
@@ -76,6 +77,9 @@ except OSError as error:
     raise UnicornMissing(f"libunicorn cannot be loaded: {error}") from error
 _long: Final = ctypes.CDLL(_quick._name, handle=_quick._handle)
 
+LOADS_DR7: Final = hasattr(_quick, "cpu_x86_update_dr7_x86_64")
+"""Unicorn's interface has no function that loads DR7, but most of its builds export QEMU's."""
+
 _HANDLE: Final = ctypes.c_void_p
 _INT: Final = ctypes.c_int
 _UINT32: Final = ctypes.c_uint32
@@ -106,6 +110,20 @@ _context_alloc: Final = _function(_quick, "uc_context_alloc", _HANDLE, _POINTER)
 _context_free: Final = _function(_quick, "uc_context_free", _POINTER)
 _context_save: Final = _function(_quick, "uc_context_save", _HANDLE, _POINTER)
 _context_restore: Final = _function(_quick, "uc_context_restore", _HANDLE, _POINTER)
+
+
+def _exported(name: str, result: type | None, *parameters: type) -> Callable[..., Any] | None:
+    """A function of QEMU's, which Unicorn does not document; None if this build does not export it."""
+    function = getattr(_quick, name, None)
+    if function is not None:
+        function.restype, function.argtypes = result, parameters
+    return function
+
+
+_ram_address: Final = _exported("qemu_ram_addr_from_host_x86_64", _UINT64, _HANDLE, _POINTER)
+_forget_range: Final = _exported("tb_invalidate_phys_range_x86_64", None, _HANDLE, _UINT64, _UINT64)
+_CAN_FORGET_PAGES: Final = sys.platform == "linux" and _ram_address is not None and _forget_range is not None
+"""Elsewhere translated code must not be changed but by Unicorn itself, which knows how it is protected."""
 
 _EVERYWHERE: Final = (1, 0)
 
@@ -226,6 +244,22 @@ class EmulatedCpu:
         """Forgets every translated instruction."""
         _check(_control(self.handle, _CTL_WRITE | _CTL_TB_FLUSH))
 
+    def forget_code_of(self, memory: int, pages: Iterable[int]) -> None:
+        """Forgets the translated instructions of the 4 KiB pages at `pages` in the memory that this process has at `memory`.
+
+        Unicorn's own interface takes what the current tables of the guest map; most of its builds export QEMU's. With others,
+        every translated instruction is forgotten.
+        """
+        if not _CAN_FORGET_PAGES:
+            self.flush_code()
+            return
+        assert _ram_address is not None
+        assert _forget_range is not None
+        handle = self.handle
+        first = _ram_address(handle, memory)
+        for page in pages:
+            _forget_range(handle, first + page, first + page + PAGE_SIZE)
+
     # Hooks.
 
     def on_interrupt(self, callback: Callable[..., None]) -> None:
@@ -324,13 +358,11 @@ class EmulatedCpu:
     def write_dr7(self, state: int, value: int) -> None:
         """Loads DR7 of the CPU whose state is at `state`, and arms and disarms the breakpoints that it enables.
 
-        Unicorn's interface has no such thing, but most of its builds export QEMU's. EmulationError if this one does not.
+        EmulationError unless `LOADS_DR7`.
         """
-        try:
-            update = _quick.cpu_x86_update_dr7_x86_64
-        except AttributeError as error:
-            raise EmulationError("this build of libunicorn cannot load DR7 from outside of the guest") from error
-        update(_POINTER(state), _UINT64(value))
+        if not LOADS_DR7:
+            raise EmulationError("this build of libunicorn cannot load DR7 from outside of the guest")
+        _quick.cpu_x86_update_dr7_x86_64(_POINTER(state), _UINT64(value))
 
     def save(self, context: Context) -> None:
         _check(_context_save(self.handle, context.address))

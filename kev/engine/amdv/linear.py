@@ -5,12 +5,13 @@ from typing import Final, NamedTuple
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, page_offset
 from kev.engine.amdv.vcpu import IDTR, SS, AmdvVcpu
-from kev.exits import Access, EptViolation, Exit, Reply
+from kev.exits import Access, EptViolation, Reply
 from kev.host_memory import HostMemory
 from kev.page_tables.guest import GuestFault, translate
 from kev.page_tables.table import PageTable
 
-_SS_DEFAULT_SIZE_32: Final = 1 << 22  # the B flag, in a descriptor's second word
+SS_DEFAULT_SIZE_32: Final = 1 << 22
+"""The B flag, in a descriptor's second word."""
 _GATE_16_BIT: Final = frozenset({6, 7})  # types of 286 interrupt and trap gates
 _MOST_WALKS: Final = 256
 
@@ -47,13 +48,20 @@ class LinearMemory:
     has changed: that takes a tenth of the time. Changes of the nested tables come with `forget`.
     """
 
-    __slots__ = ("_ask", "_entries", "_loads", "_memory", "_table", "_walks", "stored")
+    __slots__ = ("_ask", "_entries", "_is_answered_quietly", "_loads", "_memory", "_table", "_walks", "stored")
 
-    def __init__(self, memory: HostMemory, table: PageTable, ask: Callable[[Exit], Reply | None]) -> None:
-        """`ask` is told of pages that are not mapped, as the CPU would tell."""
+    def __init__(
+        self,
+        memory: HostMemory,
+        table: PageTable,
+        ask: Callable[[EptViolation], Reply | None],
+        is_answered_quietly: Callable[[EptViolation], bool],
+    ) -> None:
+        """`ask` is told of pages that are not mapped, as the CPU would tell; if no page may be loaded, `is_answered_quietly` is."""
         self._memory = memory
         self._table = table
         self._ask = ask
+        self._is_answered_quietly = is_answered_quietly
         self._loads = True
         self.stored: Callable[[int], None] = _nobody_cares
         """Called behind every write, with its host-physical address."""
@@ -65,10 +73,10 @@ class LinearMemory:
         self._walks.clear()
 
     def look_up(self, vcpu: AmdvVcpu, gva: int) -> Gpa | None:
-        """The guest-physical address behind `gva`, permissions aside; None if the guest maps nothing there."""
+        """The guest-physical address behind `gva`, permissions aside; None if the guest's tables or their pages are not there."""
         try:
             return translate(self._read_entry, vcpu, gva)
-        except GuestFault:
+        except (GuestFault, AwaitedPage):
             return None
 
     def frame(self, vcpu: AmdvVcpu, gva: int) -> int | None:
@@ -107,6 +115,11 @@ class LinearMemory:
         """The bytes at `gva`. GuestFault if the guest maps nothing there, AwaitedPage if a page has to be awaited."""
         return b"".join(self._memory.view[hpa : hpa + size] for hpa, size in self._pieces(vcpu, gva, length, for_write=False))
 
+    def is_device(self, gpa: int) -> bool:
+        """A device stands behind `gpa`, and its page has been mapped."""
+        hpa = self._table.translate(gpa)
+        return hpa is not None and hpa >= self._memory.size
+
     def gate_privilege_level(self, vcpu: AmdvVcpu, vector: int) -> int | None:
         """The DPL of a vector's gate in the IDT; None in real mode, or if there is no such gate. AwaitedPage."""
         gate = self._gate(vcpu, vector)
@@ -123,7 +136,7 @@ class LinearMemory:
         if vcpu.long_mode:
             base, mask = 0, 0xFFFF_FFFF_FFFF_FFFF
         else:
-            mask = 0xFFFF_FFFF if flags & _SS_DEFAULT_SIZE_32 else 0xFFFF
+            mask = 0xFFFF_FFFF if flags & SS_DEFAULT_SIZE_32 else 0xFFFF
         stack_pointer = vcpu.rsp - width & mask
         self.write(vcpu, base + stack_pointer, error_code.to_bytes(width, "little"))
         vcpu.rsp = vcpu.rsp & ~mask | stack_pointer
@@ -191,7 +204,7 @@ class LinearMemory:
         hpa = self._table.translate(gpa, access)
         if hpa is None:
             violation = EptViolation(Gpa(gpa), access)
-            if not self._loads or self._ask(violation) is None:
+            if not (self._ask(violation) is not None if self._loads else self._is_answered_quietly(violation)):
                 raise AwaitedPage(violation)
             hpa = self._table.translate(gpa, access)
         if hpa is None or hpa >= self._memory.size:

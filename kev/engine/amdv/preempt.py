@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-_LONGEST_SLEEP: Final = 0.002  # seconds; a deadline set while the thread sleeps is met this late at worst
-
+_LONGEST_SLEEP: Final = 0.002  # seconds: the next slice has most likely begun by then, and need not wake the thread
 _BETWEEN_CALLS: Final = 0.0005
+_NEVER: Final = float("inf")
 
 
 class PreemptionThread:
@@ -16,12 +16,17 @@ class PreemptionThread:
     Guest code runs without the interpreter's lock, so a thread of this process can look at the clock meanwhile.
     """
 
-    __slots__ = ("_armed", "_busy", "_closed", "_thread")
+    __slots__ = ("_alarm", "_alarmed", "_armed", "_closed", "_thread", "_wakes")
 
     def __init__(self) -> None:
         self._armed: tuple[float, Callable[[], None]] | None = None
         """The deadline, and what ends the slice: read at once, lest the slice of another guest be ended."""
-        self._busy = threading.Event()
+        self._wakes = _NEVER
+        """When the thread will look at the deadline by itself."""
+        self._alarm: Final = threading.Lock()
+        self._alarm.acquire()
+        self._alarmed = False
+        """The lock was released, to wake the thread."""
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -30,12 +35,10 @@ class PreemptionThread:
 
         It must be harmless when the slice has just ended by itself.
         """
-        self._armed = (time.monotonic() + seconds, preempt)
-        if not self._busy.is_set():
-            self._busy.set()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="kev-preemption", daemon=True)
-                self._thread.start()
+        deadline = time.monotonic() + seconds
+        self._armed = (deadline, preempt)
+        if deadline < self._wakes:
+            self._wake()
 
     def advance(self, seconds: float, preempt: Callable[[], None]) -> None:
         """The running slice ends in `seconds`, if it would not end earlier."""
@@ -49,9 +52,17 @@ class PreemptionThread:
 
     def close(self) -> None:
         self._closed = True
-        self._busy.set()
         if self._thread is not None:
+            self._wake()
             self._thread.join()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="kev-preemption", daemon=True)
+            self._thread.start()
+        elif not self._alarmed:
+            self._alarmed = True
+            self._alarm.release()
 
     def _watch(self) -> None:
         idle = 0
@@ -59,20 +70,20 @@ class PreemptionThread:
             armed = self._armed
             if armed is None:
                 idle += 1
-                if idle > 100:
-                    self._park()
-                    idle = 0
-                time.sleep(_LONGEST_SLEEP)
+                # An idle machine costs nothing.
+                self._sleep(_LONGEST_SLEEP if idle <= 100 else _NEVER)
                 continue
             idle = 0
             deadline, preempt = armed
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 preempt()
-            time.sleep(min(max(remaining, _BETWEEN_CALLS), _LONGEST_SLEEP))
+                remaining = _BETWEEN_CALLS
+            self._sleep(min(remaining, _LONGEST_SLEEP))
 
-    def _park(self) -> None:
-        """Sleeps without waking up until the next slice is armed: an idle machine costs nothing."""
-        self._busy.clear()
-        if self._armed is None and not self._closed:
-            self._busy.wait()
+    def _sleep(self, seconds: float) -> None:
+        """Returns at the latest then, or when `_wake` was called since the last return."""
+        self._wakes = time.monotonic() + seconds
+        if self._alarm.acquire(timeout=-1 if seconds == _NEVER else seconds):
+            self._alarmed = False
+        self._wakes = _NEVER

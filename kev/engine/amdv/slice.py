@@ -1,5 +1,6 @@
 """A slice: what a vCPU executes between two exits that end it, and the requests by which it is made to look up."""
 
+from collections.abc import Callable
 from typing import Final
 
 from kev import x86
@@ -11,7 +12,7 @@ from kev.engine.amdv.preempt import PreemptionThread
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, Service
-from kev.exits import Exit, Reply
+from kev.exits import EptViolation, Exit, Reply
 
 
 def _no_service(_exit: Exit) -> None:
@@ -35,6 +36,7 @@ class Slice:
         "failed",
         "holds_interrupts",
         "preempted",
+        "quietly",
         "service",
         "stops_at_events",
         "vcpu",
@@ -49,6 +51,8 @@ class Slice:
         self.vcpu: AmdvVcpu | None = None
         """The current vCPU: its registers are in the CPU."""
         self.service: Service = _no_service
+        self.quietly: Callable[[EptViolation], bool] | None = None
+        """Answers violations that are no exits: see `Engine.answer_quietly`."""
         self.exit: Exit | None = None
         """What has ended the slice."""
         self.failed = False
@@ -152,9 +156,12 @@ class Slice:
         self.exit = exit
         self._uc.stop()
 
-    def ask(self, exit: Exit) -> Reply | None:
-        """What the slice's service replies."""
-        return self.service(exit)
+    def ask(self, violation: EptViolation) -> Reply | None:
+        """What the slice's service replies, if nobody answers quietly."""
+        return 0 if self.is_answered_quietly(violation) else self.service(violation)
+
+    def is_answered_quietly(self, violation: EptViolation) -> bool:
+        return self.quietly is not None and self.quietly(violation)
 
     # Its length.
 

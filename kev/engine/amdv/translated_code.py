@@ -9,6 +9,7 @@ space a second time, where it is not; pages lie there until they are executed. A
 others.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, Gpa, page_floor
@@ -109,6 +110,12 @@ class TranslatedCode:
         """A page is no longer there. When it comes again, its frame may be filled otherwise."""
         if not self._watching or page_floor(gpa) in self._pages:
             self._forget_soon()
+
+    def refilled(self, frames: Collection[int]) -> None:
+        """Others have filled these pages, between two slices: what was translated from them is forgotten."""
+        self._uc.forget_code_of(self._memory.address, frames)
+        # Who executes them now has to be noticed anew: they may be mapped where stores are not looked at.
+        self._frames.difference_update(frames)
 
     def _forget_soon(self) -> None:
         """After the instruction that is being executed. Its block may still be needed, so nothing can be forgotten now."""

@@ -2,14 +2,15 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeAlias
+from operator import attrgetter
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from kev import x86
 from kev.engine.amdv import fpu, layout
 from kev.engine.amdv.flags import CC_OP_EFLAGS
 from kev.engine.amdv.libunicorn import Context
 from kev.engine.registers import HISTORY_LENGTH, SEGMENTS, DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
-from kev.exits import GuestException
+from kev.exits import Access, GuestException
 
 _RaisedEvent: TypeAlias = tuple[int, int | None, int | None, int | None, int]
 """The fields of a `RaisedEvent`, which takes longer to make."""
@@ -103,6 +104,50 @@ class Event:
         """It is in the vCPU's history."""
 
 
+class SavedVcpu(NamedTuple):
+    """A vCPU between two slices."""
+
+    structures: tuple[int, ...]
+    """Where its host had what the registers refer to."""
+    registers: bytes
+    """The CPU state."""
+    armed: int
+    """DR7, if it enables a breakpoint; else 0."""
+    fields: tuple[object, ...]
+    """The values of `_FIELDS`."""
+    event: tuple[GuestException, int, bool] | None
+    """The exception, instruction length and `noted` of the event to be delivered."""
+    history: tuple[_RaisedEvent, ...]
+
+
+_FIELDS: Final = (
+    "instructions",
+    "unpushed",
+    "interrupt",
+    "interrupt_taken",
+    "nmi",
+    "is_edited",
+    "breakpoint",
+    "shows_rf",
+    "random_numbers",
+)
+_read_fields: Final = attrgetter(*_FIELDS)
+_DR7: Final = (layout.DEBUG_REGISTERS >> 3) + 7
+_BREAKPOINTS: Final = slice((layout.DEBUG_REGISTERS >> 3) + 8, layout.OLD_EXCEPTION >> 3)
+"""Pointers of the CPU's to the breakpoints that are armed."""
+_NO_BREAKPOINTS: Final = memoryview(bytes(layout.OLD_EXCEPTION - layout.DEBUG_REGISTERS - 64)).cast("Q")
+
+
+class DataBreakpoint(NamedTuple):
+    """One that the guest has in its debug registers."""
+
+    number: int
+    """Of its register, DR0 to DR3."""
+    addresses: range
+    """Linear."""
+    access: Access
+
+
 class RegisterAccess(Protocol):
     """Reaches the registers that only the CPU can read or write: it makes the vCPU its current one for that."""
 
@@ -138,6 +183,7 @@ class AmdvVcpu:
     cr2 = _StateRegister(layout.CONTROL_REGISTERS + 16)
     cr3 = _DerivedFrom(layout.CONTROL_REGISTERS + 24)
     cr4 = _DerivedFrom(layout.CONTROL_REGISTERS + 32)
+    xcr0 = _StateRegister(layout.XCR0)
     dr0 = _DebugRegister(0)
     dr1 = _DebugRegister(1)
     dr2 = _DebugRegister(2)
@@ -150,6 +196,7 @@ class AmdvVcpu:
         self.context: Final = context
         self._access = access
         self._saved = layout.view(context.address + _CONTEXT_HEADER, layout.SIZE)
+        self._saved_quads = self._saved.cast("Q")
         self.instructions = 0
         self.event: Event | None = None
         """What has to be delivered before the next instruction."""
@@ -163,6 +210,10 @@ class AmdvVcpu:
         """Somebody has written what the CPU derives other things from: it has to load the state anew."""
         self.breakpoint: int | None = None
         """The linear address of the breakpoint that the next run begins behind."""
+        self.data_breakpoints: tuple[DataBreakpoint, ...] = ()
+        """Those that its DR7 enables, which the engine looks after."""
+        self.shows_rf = False
+        """It has executed PUSHF in another mode than real mode, which pushes RF if IRET has set it in the same block."""
         self.random_numbers = 0
         """How many it has been given by RDRAND and RDSEED, where they come from a seed."""
         self._history: Final[deque[_RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
@@ -176,6 +227,36 @@ class AmdvVcpu:
     def detach(self) -> None:
         """The registers are in the saved context from now on."""
         self.attach(self._saved.cast("Q"), self._saved.cast("I"))
+
+    def save(self, structures: tuple[int, ...]) -> SavedVcpu:
+        """What is in the saved context, which must be up to date, and the rest."""
+        event = self.event
+        dr7 = self._saved_quads[_DR7]
+        return SavedVcpu(
+            structures,
+            self._saved.tobytes(),
+            dr7 if dr7 & x86.DR7_ENABLES else 0,
+            _read_fields(self),
+            None if event is None else (event.exception, event.instruction_length, event.noted),
+            tuple(self._history),
+        )
+
+    def load(self, saved: SavedVcpu) -> None:
+        """Makes it what was saved, but for armed breakpoints. It must not be the current vCPU."""
+        self._saved[:] = saved.registers
+        if saved.armed:
+            self._saved_quads[_DR7] &= ~x86.DR7_ENABLES
+            self._saved_quads[_BREAKPOINTS] = _NO_BREAKPOINTS
+        for name, value in zip(_FIELDS, saved.fields, strict=True):
+            setattr(self, name, value)
+        self.event = None
+        if saved.event is not None:
+            exception, instruction_length, noted = saved.event
+            self.event = Event(exception, instruction_length)
+            self.event.noted = noted
+        if saved.history != tuple(self._history):
+            self._history.clear()
+            self._history.extend(saved.history)
 
     # Control and debug registers.
 

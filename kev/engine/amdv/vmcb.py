@@ -16,12 +16,20 @@ CR0_WRITE: Final = 0x10
 CR3_WRITE: Final = 0x13
 CR4_WRITE: Final = 0x14
 CR8_WRITE: Final = 0x18
+DR0_READ: Final = 0x20
+DR0_WRITE: Final = 0x30
 INTR: Final = 0x60
 IDTR_READ: Final = 0x66
 GDTR_READ: Final = 0x67
 LDTR_READ: Final = 0x68
 TR_READ: Final = 0x69
+IDTR_WRITE: Final = 0x6A
+GDTR_WRITE: Final = 0x6B
+LDTR_WRITE: Final = 0x6C
+TR_WRITE: Final = 0x6D
 RDTSC: Final = 0x6E
+RDPMC: Final = 0x6F
+PUSHF: Final = 0x70
 CPUID: Final = 0x72
 PAUSE: Final = 0x77
 HLT: Final = 0x78
@@ -46,6 +54,9 @@ DESCRIPTOR_TABLE_READS: Final = frozenset({IDTR_READ, GDTR_READ, LDTR_READ, TR_R
 """SIDT, SGDT, SLDT and STR."""
 FORBIDDEN_BY_UMIP: Final = DESCRIPTOR_TABLE_READS | {CR0_READ}
 """Intercepted while CR4.UMIP is set. SMSW is a read of CR0."""
+DEBUG_REGISTER_READS: Final = frozenset(range(DR0_READ, DR0_READ + 8))
+DEBUG_REGISTER_WRITES: Final = frozenset(range(DR0_WRITE, DR0_WRITE + 8))
+
 # Control area.
 _INTERCEPT_REGISTERS: Final = 0x00  # reads and writes of control and debug registers: bit n is exit code n
 _INTERCEPTS: Final = 0x0C
@@ -77,13 +88,28 @@ _READ, _WRITE = 1, 2  # an MSR's bits in the permission map
 # The CPU keeps these itself; everything else exits. Intercepting them is not only slower: reading an intercepted MSR from outside
 # of emulation ends the process.
 _PASSED_THROUGH: Final = (*MSRS, x86.MSR_FS_BASE, x86.MSR_GS_BASE)
-CANONICAL_ADDRESSES: Final = frozenset({x86.MSR_LSTAR, x86.MSR_CSTAR, x86.MSR_FS_BASE, x86.MSR_GS_BASE, x86.MSR_KERNEL_GS_BASE})
+CANONICAL_ADDRESSES: Final = frozenset(
+    {
+        x86.MSR_SYSENTER_ESP,
+        x86.MSR_SYSENTER_EIP,
+        x86.MSR_LSTAR,
+        x86.MSR_CSTAR,
+        x86.MSR_FS_BASE,
+        x86.MSR_GS_BASE,
+        x86.MSR_KERNEL_GS_BASE,
+    }
+)
 """Those of them that the CPU would let the guest write anything to: writes exit."""
 
 
 def attributes(access: int) -> int:
     """A segment's access rights in the VMCB's 12-bit format, from Intel's, which leaves a gap."""
     return access & 0xFF | access >> 4 & 0xF00
+
+
+def intercept_bits(codes: frozenset[int]) -> tuple[int, int]:
+    """The bits of exit codes below 0x40 (accesses to control and debug registers) and from 0x60 on, as the CPU keeps them."""
+    return sum(1 << code for code in codes if code < 0x40), sum(1 << code - INTR for code in codes if code >= INTR)
 
 
 class Vmcb:
@@ -119,16 +145,11 @@ class Vmcb:
             passed = _READ if msr in CANONICAL_ADDRESSES else _READ | _WRITE
             view[address + bit // 8] &= ~(passed << bit % 8) & 0xFF
 
-    def intercept(self, codes: frozenset[int]) -> tuple[int, int]:
-        """Which exits VMRUN arms from now on.
-
-        Returns the bits of codes below 0x40 (accesses to control and debug registers) and from 0x60 on, as the CPU keeps them.
-        """
-        registers = sum(1 << code for code in codes if code < 0x40)
-        others = sum(1 << code - INTR for code in codes if code >= INTR)
+    def intercept(self, bits: tuple[int, int]) -> None:
+        """Which exits VMRUN arms from now on: `intercept_bits`."""
+        registers, others = bits
         self._pack(_INTERCEPT_REGISTERS, "Q", registers)
         self._pack(_INTERCEPTS, "Q", others)
-        return registers, others
 
     def inject(self, vector: int) -> None:
         """Makes the next VMRUN deliver `vector` as an external interrupt: no error code, whatever the guest's IF."""
@@ -159,10 +180,11 @@ class Vmcb:
         for offset in (_ES, _SS, _DS, _FS, _GS):
             self._write_segment(offset, entry.data)
         self._write_segment(_CS, entry.cs)
-        self._pack(_GDTR, "HHIQ", 0, 0, entry.gdt_limit, 0)
+        self._pack(_GDTR, "HHIQ", 0, 0, entry.gdt_limit, entry.gdt_base)
         self._pack(_IDTR, "HHIQ", 0, 0, entry.idt_limit, 0)
-        self._pack(_EFER, "Q", x86.EFER_SVME)
-        self._pack(_CR4, "QQQQQQQ", 0, 0, entry.cr0, x86.DR7_RESET, x86.DR6_RESET, x86.RFLAGS_RESERVED_1, entry.rip)
+        self._pack(_EFER, "Q", entry.efer | x86.EFER_SVME)
+        registers = (entry.cr4, entry.cr3, entry.cr0, x86.DR7_RESET, x86.DR6_RESET, x86.RFLAGS_RESERVED_1, entry.rip)
+        self._pack(_CR4, "QQQQQQQ", *registers)
         self._pack(_RSP, "Q", entry.rsp)
         self._pack(_RAX, "Q", entry.rax)
         self._pack(_CR2, "Q", 0)

@@ -17,6 +17,7 @@ from kev.spec.machine_spec import DEFAULTS, MachineSpec
 
 _REQUIRED: Final = ("smp", "memory", "exit", "crc")
 _REFUSED: Final = {
+    "firmware": "a token does not say what is in a ROM",
     "paging": "pages come one by one, when the schedule lets them",
     "source_latency": "a page takes as long as the schedule says",
     "seed": "the schedule is chosen by the strategy, which has a seed of its own",
@@ -24,6 +25,7 @@ _REFUSED: Final = {
     "max_pages": "a run ends when its number of instructions says that it has no end",
     "max_output": "a run ends when its number of instructions says that it has no end",
     "retry": "no load fails",
+    "keyboard": "nobody types",
     "timeline": "a failure is told step by step instead",
 }
 """Fields of a description that say nothing about a raced machine, and why."""

@@ -161,6 +161,7 @@ def guest_machine(spec: MachineSpec, output: bytearray, limit: int) -> Iterator[
         virtual_time=True,
         lenient_msr=bool(spec.lenient_msr),
         strict_ports=bool(spec.strict_ports),
+        strict_memory=bool(spec.strict_memory),
         drives=files.drives(),
         boot_time=0,
     )

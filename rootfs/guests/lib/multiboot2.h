@@ -10,7 +10,9 @@
 #define MULTIBOOT2_TAG_BOOT_LOADER 2
 #define MULTIBOOT2_TAG_MODULE 3
 #define MULTIBOOT2_TAG_MEMORY 4
+#define MULTIBOOT2_TAG_BOOT_DEVICE 5
 #define MULTIBOOT2_TAG_MEMORY_MAP 6
+#define MULTIBOOT2_TAG_FRAMEBUFFER 8
 #define MULTIBOOT2_TAG_ELF_SECTIONS 9
 #define MULTIBOOT2_TAG_ACPI_OLD 14
 #define MULTIBOOT2_TAG_ACPI_NEW 15
@@ -55,6 +57,23 @@ struct multiboot2_module {
 struct multiboot2_memory {
 	struct multiboot2_tag tag;
 	uint32_t lower, upper;
+};
+
+struct multiboot2_boot_device {
+	struct multiboot2_tag tag;
+	uint32_t drive, partition, subpartition;
+};
+
+/* In characters if it is a text screen. */
+struct multiboot2_framebuffer {
+	struct multiboot2_tag tag;
+	uint64_t address;
+	uint32_t pitch, width, height;
+};
+
+struct multiboot2_load_base {
+	struct multiboot2_tag tag;
+	uint32_t address;
 };
 
 struct multiboot2_region {

@@ -48,6 +48,7 @@ static void print_tag(const struct multiboot2_tag *tag)
 	const char *text = (const char *)(tag + 1);
 	const struct multiboot2_module *module = (const struct multiboot2_module *)tag;
 	const struct multiboot2_memory *memory = (const struct multiboot2_memory *)tag;
+	const struct multiboot2_framebuffer *screen = (const struct multiboot2_framebuffer *)tag;
 
 	switch (tag->type) {
 	case MULTIBOOT2_TAG_COMMAND_LINE:
@@ -65,6 +66,16 @@ static void print_tag(const struct multiboot2_tag *tag)
 		break;
 	case MULTIBOOT2_TAG_MEMORY_MAP:
 		print_memory_map((const struct multiboot2_memory_map *)tag);
+		break;
+	case MULTIBOOT2_TAG_BOOT_DEVICE:
+		print_number("boot device ", ((const struct multiboot2_boot_device *)tag)->drive, "\n");
+		break;
+	case MULTIBOOT2_TAG_FRAMEBUFFER:
+		print_number("screen of ", screen->width, "");
+		print_number(" x ", screen->height, "\n");
+		break;
+	case MULTIBOOT2_TAG_LOAD_BASE:
+		print_number("loaded at ", ((const struct multiboot2_load_base *)tag)->address >> 10, " KiB\n");
 		break;
 	case MULTIBOOT2_TAG_ELF_SECTIONS:
 		print_number("", ((const struct multiboot2_elf_sections *)tag)->count, " ELF sections\n");

@@ -48,7 +48,7 @@ _ALL_ONES: Final = 0xFFFF_FFFF_FFFF_FFFF
 class LocalApics:
     """An `MsrDevice` (x2APIC, IA32_APIC_BASE, IA32_TSC_DEADLINE) and an `MmioDevice` (xAPIC at 0xfee00000).
 
-    The x2APIC's MSRs answer in xAPIC mode too: kernels for KeV never enable x2APIC. The xAPIC's page answers in xAPIC mode only.
+    The x2APIC's MSRs answer in x2APIC mode only, the xAPIC's page in xAPIC mode only.
 
     For the machine there are `pending`, which `ProcessorSignals.interrupt_changed` asks it to look at, and `acknowledge`, which it
     calls when the processor has taken the vector.
@@ -194,7 +194,7 @@ class LocalApics:
         if index == IA32_APIC_BASE:
             return apic.base
         register = X2APIC_REGISTERS.get(index)
-        if register is None or not apic.base & BASE_ENABLE:
+        if register is None or not apic.base & BASE_X2APIC:
             return GENERAL_PROTECTION
         return register.read(apic)
 
@@ -205,7 +205,7 @@ class LocalApics:
             return None
         if index == IA32_APIC_BASE:
             return self._write_base(apic, value)
-        if not apic.base & BASE_ENABLE:
+        if not apic.base & BASE_X2APIC:
             return GENERAL_PROTECTION
         return self._write_x2apic(apic, index, value)
 

@@ -1,12 +1,12 @@
 """What a virtio device is behind any transport: status, features, queues and interrupts (VIRTIO 1.2, chapters 2 and 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from kev import log
 from kev.dev.base import DeviceError, GuestMemory, InterruptLine
 from kev.dev.storage.virtio.queue import DescriptorChain, SplitQueue
-from kev.state import PART, Fields, State, bits, check_count, listed
+from kev.state import FLAG, PART, Fields, State, bits, check_count, listed
 
 FEATURE_VERSION_1: Final = 1 << 32
 
@@ -27,6 +27,10 @@ INTERRUPT_CONFIGURATION_CHANGE: Final = 1 << 1
 
 _WRITABLE_STATUS: Final = Status.ACKNOWLEDGE | Status.DRIVER | Status.DRIVER_OK | Status.FEATURES_OK | Status.FAILED
 _ALL_ONES: Final = 0xFFFF_FFFF
+
+
+def _sends_no_messages(_queue: int | None) -> bool:
+    return False
 
 
 class VirtioDevice(Protocol):
@@ -70,11 +74,13 @@ class VirtioCore:
         "_interrupt",
         "_memory",
         "_place",
+        "_signal",
         "device",
         "device_features_select",
         "driver_features",
         "driver_features_select",
         "interrupt_status",
+        "is_legacy",
         "queue_select",
         "queues",
         "status",
@@ -88,17 +94,30 @@ class VirtioCore:
             "driver_features": bits(64),
             "queue_select": bits(32),
             "interrupt_status": bits(2),
+            "is_legacy": FLAG,
         },
         queues=listed(PART),
     )
 
-    def __init__(self, place: str, device: VirtioDevice, memory: GuestMemory, interrupt: InterruptLine) -> None:
-        """`place` is where the device is, for the log."""
+    def __init__(
+        self,
+        place: str,
+        device: VirtioDevice,
+        memory: GuestMemory,
+        interrupt: InterruptLine,
+        signal: Callable[[int | None], bool] = _sends_no_messages,
+    ) -> None:
+        """`place` is where the device is, for the log.
+
+        `signal` sends the message for a queue's used buffers, or with None for a change of the configuration. False if there are no
+        messages: then `interrupt` does it.
+        """
         self.device: Final = device
         self.queues: Final = tuple(SplitQueue(memory, size) for size in device.queue_sizes)
         self._place: Final = place
         self._memory: Final = memory
         self._interrupt: Final = interrupt
+        self._signal: Final = signal
         self._features: Final = device.features | FEATURE_VERSION_1
         self.reset()
 
@@ -110,6 +129,8 @@ class VirtioCore:
         self.driver_features = 0
         self.queue_select = 0
         self.interrupt_status = 0
+        self.is_legacy = False
+        """The driver is one of before version 1.0, and uses the interface of then."""
         for queue in self.queues:
             queue.reset()
         self._interrupt(False)
@@ -153,8 +174,14 @@ class VirtioCore:
         self.status = status
 
     def _features_agreed(self) -> bool:
-        """The driver takes nothing that was not offered, and is no legacy driver."""
-        return not self.driver_features & ~self._features and bool(self.driver_features & FEATURE_VERSION_1)
+        """The driver takes nothing that was not offered, and is a legacy driver by the legacy interface only."""
+        is_modern = bool(self.driver_features & FEATURE_VERSION_1)
+        return not self.driver_features & ~self._features and is_modern is not self.is_legacy
+
+    @property
+    def features(self) -> int:
+        """All that are on offer."""
+        return self._features
 
     @property
     def selected_queue(self) -> SplitQueue | None:
@@ -175,21 +202,22 @@ class VirtioCore:
         live = self.status & (Status.DRIVER_OK | Status.NEEDS_RESET) == Status.DRIVER_OK
         if live and index < len(self.queues) and self.queues[index].ready:
             try:
-                self._serve(self.queues[index])
+                self._serve(index)
             except DeviceError as error:
                 self._need_reset(error)
 
-    def _serve(self, queue: SplitQueue) -> None:
+    def _serve(self, index: int) -> None:
         """Serves what is available. PageAbsent may end it between two requests: what was served stays served.
 
         Requests can write to the rings and so make new ones, without end: more than the queue can hold wait for a notification.
         """
+        queue = self.queues[index]
         for _ in range(queue.size):
             chain = queue.next_chain()
             if chain is None:
                 return
             written = self.device.serve(chain, self._memory)
-            if queue.complete(chain, written) and not self.interrupt_status & INTERRUPT_USED_BUFFER:
+            if queue.complete(chain, written) and not self._signal(index) and not self.interrupt_status & INTERRUPT_USED_BUFFER:
                 self._set_interrupt_status(self.interrupt_status | INTERRUPT_USED_BUFFER)
 
     def acknowledge_interrupts(self, reasons: int) -> None:
@@ -199,7 +227,7 @@ class VirtioCore:
     def _need_reset(self, error: DeviceError) -> None:
         log.warning("virtio device needs a reset", place=self._place, reason=str(error))
         self.status |= Status.NEEDS_RESET
-        if self.status & Status.DRIVER_OK:
+        if self.status & Status.DRIVER_OK and not self._signal(None):
             self._set_interrupt_status(self.interrupt_status | INTERRUPT_CONFIGURATION_CHANGE)
 
     def _set_interrupt_status(self, status: int) -> None:

@@ -1,23 +1,26 @@
-"""Virtio over PCI: what a driver finds in the memory space of a function (VIRTIO 1.1, section 4.1).
+"""Virtio over PCI: what a driver finds in the memory space of a function, and in its ports (VIRTIO 1.2, section 4.1).
 
-The function has the ids of a transitional device, as QEMU's virtio-blk-pci has. Of the two interfaces of such a device, this is the
-one of version 1.0 and later, in memory; there is no legacy interface in I/O space. There are no MSI-X vectors: a driver polls, or
-takes the interrupt of pin A.
+The function is a transitional device, as QEMU's virtio-blk-pci is: drivers of version 1.0 and later use the interface in memory,
+older ones that in I/O space (section 4.1.4.10, "Legacy Interfaces"). Interrupts are messages (MSI-X), or else that of pin A.
 """
 
 import struct
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
-from kev.addressing import PAGE_SIZE, Gpa
+from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
 from kev.dev.base import GuestMemory, InterruptLine
 from kev.dev.buses.mmio import MmioBus
-from kev.dev.pci.function import BaseAddress, InterruptPin, PciFunction, PciIdentity
+from kev.dev.buses.ports import PortBus
+from kev.dev.interrupts.local_apic.message import InterruptMessage
+from kev.dev.pci.function import FIRST_CAPABILITY, BaseAddress, InterruptPin, PciFunction, PciIdentity
 from kev.dev.pci.memory import PciWindow
+from kev.dev.pci.msix import Msix, msix_capability
+from kev.dev.pci.ports import PciPorts
 from kev.dev.storage.virtio.core import VirtioCore, VirtioDevice
 from kev.dev.storage.virtio.queue import SplitQueue, with_half
-from kev.state import State
+from kev.state import PART, Fields, State, bits, check_count, listed
 
 VENDOR: Final = 0x1AF4
 MEMORY_SIZE: Final = 4 * PAGE_SIZE
@@ -38,8 +41,8 @@ class Structure:
     DEVICE: Final = 4
 
 
-_BASE_ADDRESS: Final = 4
-"""Which of the base address registers is used; the legacy interface would have the first."""
+_PORTS_ADDRESS, _VECTORS_ADDRESS, _BASE_ADDRESS = 0, 1, 4
+"""The base address registers of the legacy interface, of the vectors' table, and of the structures."""
 _PLACES: Final = {
     Structure.COMMON: 0 * PAGE_SIZE,
     Structure.INTERRUPT_STATUS: 1 * PAGE_SIZE,
@@ -57,12 +60,14 @@ _NOTIFICATION_CAPABILITY: Final = struct.Struct("<I")
 class Field:
     """Offsets in the common configuration (section 4.1.4.3)."""
 
+    CONFIGURATION_VECTOR: Final = 0x10
     DEVICE_FEATURES_SELECT: Final = 0x00
     DRIVER_FEATURES_SELECT: Final = 0x08
     DRIVER_FEATURES: Final = 0x0C
     STATUS: Final = 0x14
     QUEUE_SELECT: Final = 0x16
     QUEUE_SIZE: Final = 0x18
+    QUEUE_VECTOR: Final = 0x1A
     QUEUE_ENABLE: Final = 0x1C
     QUEUE_DESCRIPTORS: Final = 0x20
     QUEUE_DRIVER: Final = 0x28
@@ -74,9 +79,11 @@ _SIZES: Final = {
     Field.DEVICE_FEATURES_SELECT: 4,
     Field.DRIVER_FEATURES_SELECT: 4,
     Field.DRIVER_FEATURES: 4,
+    Field.CONFIGURATION_VECTOR: 2,
     Field.STATUS: 1,
     Field.QUEUE_SELECT: 2,
     Field.QUEUE_SIZE: 2,
+    Field.QUEUE_VECTOR: 2,
     Field.QUEUE_ENABLE: 2,
     **dict.fromkeys(range(Field.QUEUE_DESCRIPTORS, _COMMON.size, 4), 4),
 }
@@ -86,13 +93,43 @@ _ALL_INTERRUPTS: Final = 0xFF
 _LOW_HALF: Final = 0xFFFF_FFFF
 
 
+class VirtioPciPlaces(NamedTuple):
+    """What firmware has assigned to a function."""
+
+    memory: Gpa
+    vectors: Gpa
+    ports: int
+
+
+class PciBuses(Protocol):
+    """Where its memory and its ports are attached."""
+
+    @property
+    def mmio(self) -> MmioBus: ...
+
+    @property
+    def ports(self) -> PortBus: ...
+
+
 def virtio_pci_function(
-    name: str, device: VirtioDevice, memory: GuestMemory, bus: MmioBus, address: Gpa, interrupt: InterruptPin
+    name: str,
+    device: VirtioDevice,
+    memory: GuestMemory,
+    buses: PciBuses,
+    places: VirtioPciPlaces,
+    interrupt: InterruptPin,
+    send: Callable[[InterruptMessage], object],
 ) -> PciFunction:
-    """A function for `device`, whose memory is on `bus`, at `address` until the guest moves it."""
-    function = PciFunction(name, _IDENTITIES[device.device_id], tuple(map(_capability, sorted(_PLACES))), interrupt)
-    registers = VirtioPci(name, device, memory, function.set_interrupt, lambda: function.is_bus_master)
-    function.map(BaseAddress(_BASE_ADDRESS, address, PciWindow(name, bus, registers)))
+    """A function for `device`, whose memory and ports are at `places` until the guest moves them. `send` delivers interrupts."""
+    vectors = len(device.queue_sizes) + 1
+    capabilities = (msix_capability(vectors, _VECTORS_ADDRESS), *map(_capability, sorted(_PLACES)))
+    function = PciFunction(name, _IDENTITIES[device.device_id], capabilities, interrupt)
+    msix = Msix(vectors, function, FIRST_CAPABILITY, send)
+    registers = VirtioPci(name, device, memory, function.set_interrupt, lambda: function.is_bus_master, msix)
+    function.map(BaseAddress(_BASE_ADDRESS, places.memory, PciWindow(name, buses.mmio, registers)))
+    function.map(BaseAddress(_VECTORS_ADDRESS, places.vectors, PciWindow(f"{name}, vectors", buses.mmio, msix)))
+    legacy = PciPorts(f"{name}, legacy interface", buses.ports, LegacyPorts(registers))
+    function.map(BaseAddress(_PORTS_ADDRESS, places.ports, legacy, is_ports=True))
     return function
 
 
@@ -107,7 +144,7 @@ class VirtioPci:
 
     length: Final = MEMORY_SIZE
 
-    __slots__ = ("_core", "_may_access_memory")
+    __slots__ = ("_configuration_vector", "_may_access_memory", "_msix", "_queue_vectors", "core")
 
     def __init__(
         self,
@@ -116,19 +153,82 @@ class VirtioPci:
         memory: GuestMemory,
         interrupt: InterruptLine,
         may_access_memory: Callable[[], bool],
+        msix: Msix,
     ) -> None:
         """While it may not access memory, notifications are lost."""
-        self._core: Final = VirtioCore(name, device, memory, interrupt)
+        self._forget_vectors(len(device.queue_sizes))
+        self._msix: Final = msix
+        self.core: Final = VirtioCore(name, device, memory, interrupt, self._signal)
         self._may_access_memory: Final = may_access_memory
 
+    _FIELDS: Final = Fields({"_configuration_vector": bits(16), "_queue_vectors": listed(bits(16))}, core=PART)
+
     def reset(self) -> None:
-        self._core.reset()
+        self._forget_vectors(len(self.core.queues))
+        self.core.reset()
 
     def save(self) -> State:
-        return self._core.save()
+        return self._FIELDS.save(self, core=self.core.save())
 
     def load(self, called: str, state: State) -> None:
-        self._core.load(called, state)
+        core = self._FIELDS.load(self, called, state)["core"]
+        check_count(called, "queue_vectors", self._queue_vectors, len(self.core.queues))
+        self.core.load(called, core)
+
+    def _forget_vectors(self, queues: int) -> None:
+        self._configuration_vector = _NO_VECTOR
+        self._queue_vectors = [_NO_VECTOR] * queues
+
+    @property
+    def uses_messages(self) -> bool:
+        """The driver has enabled MSI-X."""
+        return self._msix.enabled
+
+    def _signal(self, queue: int | None) -> bool:
+        if not self._msix.enabled:
+            return False
+        self._msix.signal(self._configuration_vector if queue is None else self._queue_vectors[queue])
+        return True
+
+    # What both interfaces have
+
+    def write_status(self, value: int) -> None:
+        if value == 0:
+            self._forget_vectors(len(self.core.queues))
+        self.core.write_status(value)
+
+    def notify(self, queue: int) -> None:
+        if self._may_access_memory():
+            self.core.notify(queue)
+
+    def take_interrupt_status(self) -> int:
+        """To read it is to acknowledge it (section 4.1.4.5)."""
+        status = self.core.interrupt_status
+        self.core.acknowledge_interrupts(_ALL_INTERRUPTS)
+        return status
+
+    @property
+    def configuration_vector(self) -> int:
+        return self._configuration_vector
+
+    @configuration_vector.setter
+    def configuration_vector(self, vector: int) -> None:
+        self._configuration_vector = self._checked(vector)
+
+    @property
+    def queue_vector(self) -> int:
+        """That of the selected queue."""
+        select = self.core.queue_select
+        return self._queue_vectors[select] if select < len(self._queue_vectors) else _NO_VECTOR
+
+    @queue_vector.setter
+    def queue_vector(self, vector: int) -> None:
+        if self.core.queue_select < len(self._queue_vectors):
+            self._queue_vectors[self.core.queue_select] = self._checked(vector)
+
+    def _checked(self, vector: int) -> int:
+        """A driver learns that it cannot have a vector by reading what it has written."""
+        return vector if vector < self._msix.vectors else _NO_VECTOR
 
     # Reads
 
@@ -138,22 +238,22 @@ class VirtioPci:
         if place == _PLACES[Structure.COMMON]:
             found = self._common_configuration()
         elif place == _PLACES[Structure.DEVICE]:
-            found = self._core.device.configuration
+            found = self.core.device.configuration
         elif offset == _PLACES[Structure.INTERRUPT_STATUS]:
-            return self._take_interrupt_status()
+            return self.take_interrupt_status()
         else:
             return 0
         return int.from_bytes(found[start : start + size], "little")
 
     def _common_configuration(self) -> bytes:
-        core, queue = self._core, self._core.selected_queue
-        selected = (0,) * 7 if queue is None else _describe(queue, core.queue_select)
+        core, queue = self.core, self.core.selected_queue
+        selected = (0,) * 7 if queue is None else _describe(queue, self.queue_vector, core.queue_select)
         return _COMMON.pack(
             core.device_features_select,
             core.selected_device_features,
             core.driver_features_select,
             core.selected_driver_features,
-            _NO_VECTOR,
+            self._configuration_vector,
             len(core.queues),
             core.status,
             0,  # The configuration does not change.
@@ -161,19 +261,12 @@ class VirtioPci:
             *selected,
         )
 
-    def _take_interrupt_status(self) -> int:
-        """To read it is to acknowledge it (section 4.1.4.5)."""
-        status = self._core.interrupt_status
-        self._core.acknowledge_interrupts(_ALL_INTERRUPTS)
-        return status
-
     # Writes
 
     def write(self, offset: int, size: int, value: int) -> None:
         place = offset - offset % PAGE_SIZE
         if place == _PLACES[Structure.NOTIFICATION]:
-            if self._may_access_memory():
-                self._core.notify(value & 0xFFFF)
+            self.notify(value & 0xFFFF)
         elif place == _PLACES[Structure.COMMON]:
             field = offset - place
             if size == 8:
@@ -186,7 +279,7 @@ class VirtioPci:
         # Drivers must not access a field in any other size.
         if _SIZES.get(field) != size:
             return
-        core = self._core
+        core = self.core
         match field:
             case Field.DEVICE_FEATURES_SELECT:
                 core.device_features_select = value
@@ -195,7 +288,11 @@ class VirtioPci:
             case Field.DRIVER_FEATURES:
                 core.accept_features(value)
             case Field.STATUS:
-                core.write_status(value)
+                self.write_status(value)
+            case Field.CONFIGURATION_VECTOR:
+                self.configuration_vector = value
+            case Field.QUEUE_VECTOR:
+                self.queue_vector = value
             case Field.QUEUE_SELECT:
                 core.queue_select = value
             case _:
@@ -208,7 +305,7 @@ class VirtioPci:
             queue.size = value
         elif field == Field.QUEUE_ENABLE:
             if value == 1:
-                self._core.start_queue(queue)
+                self.core.start_queue(queue)
         elif field & ~4 == Field.QUEUE_DESCRIPTORS:
             queue.descriptors = with_half(queue.descriptors, field, value)
         elif field & ~4 == Field.QUEUE_DRIVER:
@@ -217,6 +314,111 @@ class VirtioPci:
             queue.used = with_half(queue.used, field, value)
 
 
-def _describe(queue: SplitQueue, index: int) -> tuple[int, ...]:
+def _describe(queue: SplitQueue, vector: int, index: int) -> tuple[int, ...]:
     """The fields about a queue, from its size on."""
-    return queue.size, _NO_VECTOR, int(queue.ready), index, queue.descriptors, queue.available, queue.used
+    return queue.size, vector, int(queue.ready), index, queue.descriptors, queue.available, queue.used
+
+
+class LegacyField:
+    """Offsets of the legacy interface; the last two are there while MSI-X is enabled, and the device's configuration follows."""
+
+    DEVICE_FEATURES: Final = 0x00
+    DRIVER_FEATURES: Final = 0x04
+    QUEUE_ADDRESS: Final = 0x08
+    QUEUE_SIZE: Final = 0x0C
+    QUEUE_SELECT: Final = 0x0E
+    QUEUE_NOTIFY: Final = 0x10
+    STATUS: Final = 0x12
+    INTERRUPT_STATUS: Final = 0x13
+    CONFIGURATION_VECTOR: Final = 0x14
+    QUEUE_VECTOR: Final = 0x16
+
+
+_LEGACY_HEADER: Final = struct.Struct("<3I3HBB")
+_LEGACY_VECTORS: Final = struct.Struct("<2H")
+_LEGACY_SIZES: Final = {
+    LegacyField.DRIVER_FEATURES: 4,
+    LegacyField.QUEUE_ADDRESS: 4,
+    LegacyField.QUEUE_SELECT: 2,
+    LegacyField.QUEUE_NOTIFY: 2,
+    LegacyField.STATUS: 1,
+    LegacyField.CONFIGURATION_VECTOR: 2,
+    LegacyField.QUEUE_VECTOR: 2,
+}
+
+
+_NO_FIELDS: Final = Fields({})
+
+
+class LegacyPorts:
+    """The interface of before version 1.0: another way to the same device, without a state of its own."""
+
+    length: Final = 64
+
+    __slots__ = ("_device",)
+
+    def __init__(self, device: VirtioPci) -> None:
+        self._device: Final = device
+
+    def reset(self) -> None:
+        pass
+
+    def save(self) -> State:
+        return {}
+
+    def load(self, called: str, state: State) -> None:
+        _NO_FIELDS.load(self, called, state)
+
+    def read(self, offset: int, size: int) -> int:
+        if offset == LegacyField.INTERRUPT_STATUS and size == 1:
+            return self._device.take_interrupt_status()
+        return int.from_bytes(self._contents()[offset : offset + size], "little")
+
+    def _contents(self) -> bytes:
+        device, core, queue = self._device, self._device.core, self._device.core.selected_queue
+        header = _LEGACY_HEADER.pack(
+            core.features & _LOW_HALF,
+            core.driver_features & _LOW_HALF,
+            0 if queue is None or not queue.ready else queue.descriptors >> PAGE_SHIFT & _LOW_HALF,
+            0 if queue is None else queue.largest,
+            core.queue_select & 0xFFFF,
+            0,
+            core.status,
+            core.interrupt_status,
+        )
+        vectors = _LEGACY_VECTORS.pack(device.configuration_vector, device.queue_vector) if device.uses_messages else b""
+        return header + vectors + core.device.configuration
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        # Drivers must not access a field in any other size.
+        if _LEGACY_SIZES.get(offset) != size:
+            return
+        device, core = self._device, self._device.core
+        match offset:
+            case LegacyField.DRIVER_FEATURES:
+                core.is_legacy = True
+                core.driver_features = value
+            case LegacyField.QUEUE_ADDRESS:
+                self._place_queue(value)
+            case LegacyField.QUEUE_SELECT:
+                core.queue_select = value
+            case LegacyField.QUEUE_NOTIFY:
+                device.notify(value)
+            case LegacyField.STATUS:
+                core.is_legacy = True
+                device.write_status(value)
+            case LegacyField.CONFIGURATION_VECTOR if device.uses_messages:
+                device.configuration_vector = value
+            case LegacyField.QUEUE_VECTOR if device.uses_messages:
+                device.queue_vector = value
+
+    def _place_queue(self, page: int) -> None:
+        """The queue's parts follow each other, the last one from the next page on (section 2.7.2, "Legacy Interfaces")."""
+        core, queue = self._device.core, self._device.core.selected_queue
+        if queue is None:
+            return
+        queue.reset()
+        if page:
+            core.is_legacy = True
+            queue.lay_out(Gpa(page << PAGE_SHIFT))
+            core.start_queue(queue)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from kev.addressing import Gpa
+from kev.addressing import Gpa, page_ceil
 from kev.dev.base import DeviceError, GuestMemory
 from kev.state import FLAG, Fields, State, StateError, bits
 
@@ -17,6 +17,9 @@ _AVAILABLE_NO_INTERRUPT: Final = 1 << 0
 _INDEX_OFFSET: Final = 2
 _RING_OFFSET: Final = 4
 _USED_ELEMENT: Final = struct.Struct("<II")
+
+_EVENT_SIZE: Final = 2
+"""Behind either ring."""
 
 _INDICES: Final = 0x10000
 _LOW_HALF: Final = 0xFFFF_FFFF
@@ -86,6 +89,14 @@ class SplitQueue:
                 self._check()
             except QueueError as error:
                 raise StateError(called, "ready", True, f"False: {error}") from error
+
+    def lay_out(self, base: Gpa) -> None:
+        """Its parts, of the largest size, one behind the other, the last from a page boundary on, as before version 1.0."""
+        self.size = self.largest
+        self.descriptors = base
+        self.available = Gpa(base + _DESCRIPTOR.size * self.size)
+        behind = self.available + _RING_OFFSET + 2 * self.size + _EVENT_SIZE
+        self.used = Gpa(page_ceil(behind))
 
     def start(self) -> None:
         """Makes the queue ready. QueueError if its size or the alignment of its parts is wrong."""

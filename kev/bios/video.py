@@ -1,0 +1,258 @@
+"""INT 10h: the screen in text mode 3, 80 columns by 25 rows (IBM PC/AT technical reference; IBM VGA technical reference)."""
+
+from collections.abc import Callable
+from typing import Final
+
+from kev.addressing import Gpa
+from kev.bios.call import BiosCall, NotServed, Service
+from kev.bios.data_area import Address, DataArea
+from kev.bios.teleprinter import Teleprinter
+from kev.dev.base import GuestMemory
+from kev.dev.buses.ports import PortBus
+from kev.dev.display.screen import BYTES_PER_ROW, COLUMNS, ROWS, TEXT_MEMORY, as_shown
+
+_PAGES: Final = 8
+_TEXT_MODE: Final = 3
+_TEXT_MODES: Final = (0, 1, 2, 3, 7)
+"""Those that are shown as mode 3."""
+_KEEPS_MEMORY: Final = 0x80
+_GREY_ON_BLACK: Final = 0x07
+_BLANK: Final = bytes((0x20, _GREY_ON_BLACK))
+
+_BEL: Final = 0x07
+_BS: Final = 0x08
+_LF: Final = 0x0A
+_CR: Final = 0x0D
+
+_CRT_INDEX: Final = 0x3D4
+_CRT_DATA: Final = 0x3D5
+_CURSOR_HIGH: Final = 0x0E
+_CURSOR_LOW: Final = 0x0F
+
+_VGA_COLOUR: Final = 8
+"""INT 10h, AX = 1A00h: an analog colour display."""
+_CHARACTER_HEIGHT: Final = 16
+_COLOUR_AND_256_KIB: Final = 0x0003
+"""INT 10h, AH = 12h, BL = 10h: colour, and all of the memory."""
+
+
+class Video:
+    """The screen is guest memory, and the cursor's place is in the BIOS data area. What is shown is printed on the console, too."""
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        data: DataArea,
+        ports: PortBus,
+        printed: bytearray,
+        print_bytes: Callable[[bytes], object],
+    ) -> None:
+        """`printed` is made the cells that have been written, which are printed, too."""
+        self._memory: Final = memory
+        self._data: Final = data
+        self._ports: Final = ports
+        self._printed: Final = printed
+        printed[:] = bytes(ROWS * BYTES_PER_ROW)
+        self._teleprinter: Final = Teleprinter(print_bytes, self._row_shown)
+        self.functions: Final[dict[int, Service]] = {
+            0x00: self._set_mode,
+            0x01: self._set_cursor_shape,
+            0x02: self._set_cursor,
+            0x03: self._read_cursor,
+            0x05: self._do_nothing,  # select the page: there is one
+            0x06: self._scroll_up,
+            0x07: self._scroll_down,
+            0x08: self._read_character,
+            0x09: self._write_characters,
+            0x0A: self._write_characters,
+            0x0B: self._do_nothing,  # border and palette
+            0x0E: self._teletype,
+            0x0F: self._read_mode,
+            0x10: self._do_nothing,  # palette
+            0x11: self._fonts,
+            0x12: self._alternate_select,
+            0x13: self._write_string,
+            0x1A: self._display_combination,
+            0x4F: self._vesa,
+        }
+        """By AH."""
+
+    # The screen
+
+    def _set_mode(self, call: BiosCall) -> None:
+        mode = call.al & ~_KEEPS_MEMORY
+        if mode not in _TEXT_MODES:
+            raise NotServed(f"video mode {mode:02x}h")
+        if not call.al & _KEEPS_MEMORY:
+            self._write_cells(0, 0, _BLANK * (ROWS * COLUMNS))
+            self._teleprinter.clear()
+        self._data.write(Address.VIDEO_MODE, _TEXT_MODE)
+        self._move_cursor(0, 0, 0)
+        call.al = 0x30
+
+    def _read_mode(self, call: BiosCall) -> None:
+        call.al = self._data.read(Address.VIDEO_MODE)
+        call.ah, call.bh = COLUMNS, 0
+
+    def _scroll_up(self, call: BiosCall) -> None:
+        self._scroll_window(call, up=True)
+
+    def _scroll_down(self, call: BiosCall) -> None:
+        self._scroll_window(call, up=False)
+
+    def _scroll_window(self, call: BiosCall, *, up: bool) -> None:
+        top, left = call.ch, call.cl
+        bottom, right = min(call.dh, ROWS - 1), min(call.dl, COLUMNS - 1)
+        if top > bottom or left > right:
+            return
+        height, width = bottom - top + 1, right - left + 1
+        lines = call.al if 0 < call.al <= height else height
+        rows = [self._read_cells(row, left, width) for row in range(top, bottom + 1)]
+        blank = [bytes((0x20, call.bh)) * width] * lines
+        kept = rows[lines:] if up else rows[: height - lines]
+        for row, cells in enumerate(kept + blank if up else blank + kept, top):
+            self._write_cells(row, left, cells)
+        if width == COLUMNS and height >= ROWS - 1:
+            if lines == height:
+                self._teleprinter.clear()
+            elif up:
+                self._teleprinter.scroll(lines)
+
+    # The cursor
+
+    def _set_cursor_shape(self, call: BiosCall) -> None:
+        self._data.write(Address.CURSOR_SHAPE, call.cx, 2)
+
+    def _set_cursor(self, call: BiosCall) -> None:
+        if call.bh < _PAGES:
+            self._move_cursor(call.bh, call.dh, call.dl)
+
+    def _read_cursor(self, call: BiosCall) -> None:
+        row, column = self._cursor(call.bh)
+        shape = self._data.read(Address.CURSOR_SHAPE, 2)
+        call.dh, call.dl, call.cx, call.ax = row, column, shape, 0
+
+    def _cursor(self, page: int = 0) -> tuple[int, int]:
+        return divmod(self._data.read(Address.CURSOR + 2 * (page % _PAGES), 2), 0x100)
+
+    def _move_cursor(self, page: int, row: int, column: int) -> None:
+        self._data.write(Address.CURSOR + 2 * page, row << 8 | column, 2)
+        if page == 0:
+            place = row * COLUMNS + column & 0xFFFF
+            for index, byte in ((_CURSOR_HIGH, place >> 8), (_CURSOR_LOW, place & 0xFF)):
+                self._ports.write(_CRT_INDEX, 1, index)
+                self._ports.write(_CRT_DATA, 1, byte)
+
+    # Characters
+
+    def _read_character(self, call: BiosCall) -> None:
+        row, column = self._cursor()
+        character, attribute = self._read_cells(min(row, ROWS - 1), column % COLUMNS, 1)
+        call.al, call.ah = character, attribute
+
+    def _write_characters(self, call: BiosCall) -> None:
+        """AH = 09h, with the attribute in BL, or 0Ah; the cursor stays."""
+        row, column = self._cursor()
+        if call.bh or row >= ROWS or column >= COLUMNS:
+            return
+        count = min(call.cx, (ROWS - row) * COLUMNS - column)
+        if call.ah == 0x09:
+            cells = bytes((call.al, call.bl)) * count
+        else:
+            attributes = self._read_cells(row, column, count)[1::2]
+            cells = b"".join(bytes((call.al, attribute)) for attribute in attributes)
+        self._write_cells(row, column, cells)
+        self._teleprinter.fill(row, column, as_shown(bytes((call.al,)) * min(count, COLUMNS - column)))
+
+    def _teletype(self, call: BiosCall) -> None:
+        self._type(call.al, None)
+
+    def _type(self, byte: int, attribute: int | None) -> None:
+        """Puts a character where the cursor is, or does what a control character says."""
+        row, column = self._cursor()
+        if byte == _BEL:
+            return
+        if byte == _BS:
+            self._move_cursor(0, row, max(column - 1, 0))
+        elif byte == _CR:
+            self._move_cursor(0, row, 0)
+        elif byte == _LF:
+            self._go_down(row, column)
+        else:
+            self._put(min(row, ROWS - 1), min(column, COLUMNS - 1), byte, attribute)
+
+    def _put(self, row: int, column: int, byte: int, attribute: int | None) -> None:
+        if attribute is None:
+            attribute = self._read_cells(row, column, 1)[1] or _GREY_ON_BLACK
+        self._write_cells(row, column, bytes((byte, attribute)))
+        self._teleprinter.type(row, column, as_shown(bytes((byte,))))
+        if column + 1 < COLUMNS:
+            self._move_cursor(0, row, column + 1)
+        else:
+            self._go_down(row, 0)
+
+    def _go_down(self, row: int, column: int) -> None:
+        """One row down, in the same column; the last row makes room."""
+        self._teleprinter.end_line(row)
+        if row < ROWS - 1:
+            self._move_cursor(0, row + 1, column)
+            return
+        rest = self._read_cells(1, 0, (ROWS - 1) * COLUMNS)
+        self._write_cells(0, 0, rest + _BLANK * COLUMNS)
+        self._teleprinter.scroll(1)
+        self._move_cursor(0, ROWS - 1, column)
+
+    def _write_string(self, call: BiosCall) -> None:
+        """AL bit 0: the cursor moves; bit 1: attributes are in the string."""
+        with_attributes, moves = bool(call.al & 2), bool(call.al & 1)
+        data = call.read("es", call.bp, call.cx * (2 if with_attributes else 1))
+        before = self._cursor()
+        self._move_cursor(0, call.dh, call.dl)
+        if with_attributes:
+            for byte, attribute in zip(data[::2], data[1::2], strict=True):
+                self._type(byte, attribute)
+        else:
+            for byte in data:
+                self._type(byte, call.bl)
+        if not moves:
+            self._move_cursor(0, *before)
+
+    # What there is
+
+    def _do_nothing(self, call: BiosCall) -> None:
+        pass
+
+    def _fonts(self, call: BiosCall) -> None:
+        if call.al == 0x30:
+            raise NotServed("fonts")
+
+    def _alternate_select(self, call: BiosCall) -> None:
+        if call.bl == 0x10:
+            call.bx, call.cx = _COLOUR_AND_256_KIB, 0
+        call.al = 0x12
+
+    def _display_combination(self, call: BiosCall) -> None:
+        if call.al == 0:
+            call.bx = _VGA_COLOUR
+        call.al = 0x1A
+
+    def _vesa(self, call: BiosCall) -> None:
+        """There is none: AL stays other than 4Fh."""
+        call.ax = 0x0100
+
+    # Memory
+
+    def _read_cells(self, row: int, column: int, count: int) -> bytes:
+        return self._memory.read(_cell(row, column), 2 * count)
+
+    def _write_cells(self, row: int, column: int, cells: bytes) -> None:
+        self._memory.write(_cell(row, column), cells)
+        start = _cell(row, column) - TEXT_MEMORY.start
+        self._printed[start : start + len(cells)] = cells
+
+    def _row_shown(self, row: int, columns: int) -> str:
+        return as_shown(self._read_cells(min(row, ROWS - 1), 0, min(columns, COLUMNS))[::2])
+
+
+def _cell(row: int, column: int) -> Gpa:
+    return Gpa(TEXT_MEMORY.start + row * BYTES_PER_ROW + 2 * column)

@@ -1,0 +1,107 @@
+"""A linear framebuffer: memory that a kernel draws into, one pixel behind the other.
+
+It is guest memory like RAM, whose pages are loaded, as zeros, when they are touched.
+"""
+
+from typing import Final, NamedTuple
+
+from kev.addressing import MIB, PAGE_SIZE, Gpa, page_ceil
+from kev.pager.kernel import KernelVmPager
+
+FRAMEBUFFER: Final = range(0xFD00_0000, 0xFE00_0000)
+"""Guest-physical addresses: where QEMU's display has it."""
+_SMALLEST: Final = 160
+"""Pixels in a row or column that make sense; a text mode's columns are fewer."""
+_CHANNELS: Final = {
+    16: ((11, 5), (5, 6), (0, 5)),
+    24: ((16, 8), (8, 8), (0, 8)),
+    32: ((16, 8), (8, 8), (0, 8)),
+}
+"""By bits per pixel, the lowest bit and the number of bits of red, green and blue."""
+_DEFAULT_DEPTH: Final = 32
+
+
+class VideoMode(NamedTuple):
+    """What a framebuffer shows."""
+
+    width: int = 1024
+    height: int = 768
+    depth: int = _DEFAULT_DEPTH
+    """Bits per pixel: 16, 24 or 32."""
+
+    @classmethod
+    def wanted(cls, width: int, height: int, depth: int) -> "VideoMode":
+        """What is nearest to a wish of a kernel, in which 0 means that it has none."""
+        if depth not in _CHANNELS:
+            depth = _DEFAULT_DEPTH
+        mode = cls(width, height, depth)
+        fits = min(width, height) >= _SMALLEST and mode.size <= len(FRAMEBUFFER)
+        return mode if fits else cls(depth=depth)
+
+    @property
+    def pitch(self) -> int:
+        """Bytes from one row to the next."""
+        return self.width * self.depth // 8
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.pitch * self.height
+
+    @property
+    def channels(self) -> tuple[tuple[int, int], ...]:
+        """The lowest bit and the number of bits of red, green and blue in a pixel."""
+        return _CHANNELS[self.depth]
+
+
+assert VideoMode().size <= len(FRAMEBUFFER) == 16 * MIB
+
+
+class Framebuffer:
+    """The pixels. Nothing is loaded to look at them: what the guest never touched is black."""
+
+    __slots__ = ("_pager", "mode")
+
+    def __init__(self, pager: KernelVmPager, mode: VideoMode) -> None:
+        self._pager: Final = pager
+        self.mode: Final = mode
+
+    def pixels(self) -> bytes:
+        """Red, green and blue of every pixel, a byte each, row by row."""
+        mode, step = self.mode, self.mode.depth // 8
+        memory = b"".join(map(self._page, self._pages))[: mode.size]
+        if step == 2:
+            return _expand(memory, mode)
+        picture = bytearray(3 * mode.width * mode.height)
+        for channel, (low, _) in enumerate(mode.channels):
+            picture[channel::3] = memory[low // 8 :: step]
+        return bytes(picture)
+
+    @property
+    def is_drawn_on(self) -> bool:
+        """The guest has touched it."""
+        return any(self._pager.gpa2hpa(Gpa(page)) is not None for page in self._pages)
+
+    @property
+    def _pages(self) -> range:
+        return range(FRAMEBUFFER.start, page_ceil(FRAMEBUFFER.start + self.mode.size), PAGE_SIZE)
+
+    def _page(self, gpa: int) -> bytes:
+        hpa = self._pager.gpa2hpa(Gpa(gpa))
+        return bytes(PAGE_SIZE) if hpa is None else bytes(self._pager.memory.page(hpa))
+
+
+def _expand(memory: bytes, mode: VideoMode) -> bytes:
+    """Pixels of 16 bits as 3 bytes, the brightest of which is 255."""
+    words = memoryview(memory).cast("H")
+    picture = bytearray(3 * len(words))
+    for channel, (low, width) in enumerate(mode.channels):
+        most = (1 << width) - 1
+        shades = bytes(round(255 * level / most) for level in range(most + 1))
+        picture[channel::3] = bytes(shades[word >> low & most] for word in words)
+    return bytes(picture)
+
+
+def install_framebuffer(pager: KernelVmPager, mode: VideoMode) -> None:
+    """Registers its pages, before the guest runs."""
+    pager.loaders.add_ram(Gpa(FRAMEBUFFER.start), Gpa(page_ceil(FRAMEBUFFER.start + mode.size)))

@@ -1,0 +1,47 @@
+"""What a guest shows, as pixels: its framebuffer, or else its text screen (colours: IBM VGA technical reference)."""
+
+from typing import Final, NamedTuple
+
+from kev.dev.display.framebuffer import Framebuffer
+from kev.dev.display.glyphs import HEIGHT, WIDTH, glyph
+from kev.dev.display.screen import COLUMNS, ROWS, TextScreen
+
+_LEVELS: Final = (0x00, 0xAA)
+_BRIGHT: Final = (0x55, 0xFF)
+_BROWN: Final = 6
+
+
+class Picture(NamedTuple):
+    """Pixels, row by row: red, green and blue, a byte each."""
+
+    width: int
+    height: int
+    pixels: bytes
+
+
+def _colour(number: int) -> bytes:
+    """One of the sixteen: blue, green and red are its lowest bits, in this order, and bit 3 makes it bright."""
+    levels = _BRIGHT if number & 8 else _LEVELS
+    red, green, blue = (levels[number >> bit & 1] for bit in (2, 1, 0))
+    return bytes((red, green // 2 if number == _BROWN else green, blue))
+
+
+_COLOURS: Final = tuple(map(_colour, range(16)))
+
+
+def take_picture(screen: TextScreen, framebuffer: Framebuffer | None) -> Picture:
+    """Of the framebuffer, if the guest has one and has touched it; else of the text screen."""
+    if framebuffer is not None and framebuffer.is_drawn_on:
+        return Picture(framebuffer.mode.width, framebuffer.mode.height, framebuffer.pixels())
+    rows = [_text_row(screen.cells(row), line) for row in range(ROWS) for line in range(HEIGHT)]
+    return Picture(COLUMNS * WIDTH, ROWS * HEIGHT, b"".join(rows))
+
+
+def _text_row(cells: bytes, line: int) -> bytes:
+    """One row of pixels through a row of characters, each with its colours."""
+    pixels = bytearray()
+    for code, colours in zip(cells[::2], cells[1::2], strict=True):
+        row, ink, paper = glyph(code)[line], _COLOURS[colours & 0xF], _COLOURS[colours >> 4 & 7]
+        for column in range(WIDTH):
+            pixels += ink if row & 0x80 >> column else paper
+    return bytes(pixels)

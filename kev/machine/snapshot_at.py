@@ -1,0 +1,64 @@
+"""A snapshot where a run comes to a condition: the run goes on behind it."""
+
+import os
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from kev.errors import KevError
+from kev.machine.conditions import Condition, ConditionError, KeyPressed, condition
+from kev.machine.snapshots import write_snapshot
+from kev.observe.output import check_writable
+from kev.snapshot.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from kev.machine.machine import Machine
+
+T = TypeVar("T")
+
+
+class SnapshotAt:
+    """Writes a snapshot of one machine when a condition is met: once, or for the condition `key` as often as that is."""
+
+    def __init__(self, text: str, file: str | os.PathLike[str]) -> None:
+        """`text` is one of `kev.machine.conditions.FORMS`. ConditionError; OutputError if `file` cannot be written."""
+        self._condition: Final[Condition] = condition(text)
+        self._file: Final = os.fspath(file)
+        self._written = 0
+        self._failure: KevError | None = None
+        check_writable(file)
+
+    def arm(self, machine: "Machine") -> None:
+        """To be called once, before the run. ConditionError if the machine can never meet the condition."""
+        disarm = self._condition.arm(machine)
+        stays = isinstance(self._condition, KeyPressed)
+
+        def write() -> None:
+            if not stays:
+                forget()
+                disarm()
+            try:
+                with _at_once(write_snapshot(machine, self._file, None, False), self._file) as writer:
+                    writer.commit()
+                self._written += 1
+            except KevError as error:
+                self._failure = error
+
+        forget: Callable[[], None] = machine.stopped.subscribe(write)
+
+    @property
+    def problem(self) -> KevError | None:
+        """When the run is over: why there is no snapshot. A key need not have been pressed."""
+        if self._failure is None and not self._written and not isinstance(self._condition, KeyPressed):
+            return ConditionError(f"{self._file}: there is no snapshot: the run has ended before {self._condition}")
+        return self._failure
+
+
+def _at_once(coroutine: Coroutine[Any, Any, T], file: str) -> T:
+    """What a coroutine returns that finds nothing to wait for. SnapshotError if it does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    coroutine.close()
+    raise SnapshotError(f"{file}: pages have to be awaited for it, for which a run does not stand still: copy what it goes on from")

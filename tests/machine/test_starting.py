@@ -1,0 +1,122 @@
+"""What a machine is started from, besides an image: a disk, or a firmware."""
+
+from pathlib import Path
+
+import pytest
+
+import kev
+from kev.boot.base import BootError
+from kev.machine.errors import MachineError
+from kev.spec.errors import SpecError
+from tests.bios.calls import interrupt, text
+from tests.fs.errors import refused
+from tests.machine.code import code
+
+POWER_OFF = code("ba 04 06 b8 00 20 ef ; mov dx, 0x604; mov ax, 0x2000; out dx, ax")
+WRITE_SECTOR_2 = interrupt(0x13, eax=0x0301, ebx=0x7C00, ecx=0x0002, edx=0x80)
+SECOND_DISK = interrupt(0x13, eax=0x0201, ebx=0x9000, ecx=0x0001, edx=0x81) + code("be 00 90 ac b4 0e cd 10 ; print [0x9000]")
+
+
+def sector(*parts: bytes) -> bytes:
+    return b"".join(parts).ljust(510, b"\0") + b"\x55\xaa"
+
+
+def disk(tmp_path: Path, contents: bytes, name: str = "disk.img") -> Path:
+    file = tmp_path / name
+    file.write_bytes(contents)
+    return file
+
+
+@pytest.mark.parametrize("device", ["", ",ide", ",virtio-pci", ",virtio"])
+def test_without_an_image_the_first_disk_is_booted(tmp_path: Path, device: str) -> None:
+    file = disk(tmp_path, sector(text("booted"), POWER_OFF))
+    report = kev.launch(kev.MachineSpec(disks=[f"{file}{device}"]), timeout=30)
+    assert (report.output, report.exit_code) == (b"booted", 0)
+
+
+@pytest.mark.parametrize("device", ["ide", "virtio-pci"])
+def test_what_the_guest_writes_to_the_disk_stays(tmp_path: Path, device: str) -> None:
+    file = disk(tmp_path, sector(WRITE_SECTOR_2, POWER_OFF) + bytes(1024))
+    kev.launch(kev.MachineSpec(disks=[f"{file},{device}"]), timeout=30)
+    contents = file.read_bytes()
+    assert contents[512:1024] == contents[:512]
+
+
+def test_the_image_of_a_disk_stays_as_it_is(tmp_path: Path) -> None:
+    contents = sector(WRITE_SECTOR_2, POWER_OFF) + bytes(1024)
+    file = disk(tmp_path, contents)
+    kev.launch(file, timeout=30)
+    assert file.read_bytes() == contents
+
+
+@pytest.mark.parametrize(("boot_device", "device"), [("ide", "ide"), ("ide", "svirtb"), ("virtio-pci", "ide")])
+def test_other_disks_are_numbered_behind_it(tmp_path: Path, boot_device: str, device: str) -> None:
+    file = disk(tmp_path, sector(SECOND_DISK, POWER_OFF))
+    other = disk(tmp_path, b"!".ljust(512), "other.img")
+    report = kev.launch(kev.MachineSpec(disks=[f"{file},{boot_device}", f"{other},{device}"]), timeout=30)
+    assert report.output == b"!"
+
+
+def test_a_disk_that_no_bios_could_boot_is_refused(tmp_path: Path) -> None:
+    file = disk(tmp_path, bytes(512))
+    with refused(BootError, f"disk {file}: cannot be booted: it has no boot sector and no El Torito boot record"):
+        kev.launch(kev.MachineSpec(disks=[file]))
+
+
+def test_a_description_without_anything_to_start_is_refused() -> None:
+    with refused(SpecError, "image: the description names none, and no disk or firmware to start instead"):
+        kev.launch(kev.MachineSpec())
+
+
+def rom(tmp_path: Path, start: bytes) -> Path:
+    """A ROM that begins with `start`, and goes there from the reset vector."""
+    contents = start.ljust(0xFFF0, b"\0") + code("e9 0d 00 ; to the beginning of the segment").ljust(16, b"\0")
+    return disk(tmp_path, contents, "rom.bin")
+
+
+HELLO = code("b0 21 e6 e9 ; mov al, '!'; out 0xe9, al")
+
+
+def test_a_firmware_is_started_at_the_reset_vector(tmp_path: Path) -> None:
+    report = kev.launch(kev.MachineSpec(firmware=rom(tmp_path, HELLO + POWER_OFF)), timeout=30)
+    assert (report.output, report.exit_code, report.image_pages) == (b"!", 0, 32)
+
+
+def test_the_image_beside_a_firmware_is_its_disk(tmp_path: Path) -> None:
+    """Reads the first byte of sector 0 by programmed I/O."""
+    read = code(
+        """
+        ba f6 01 b0 e0 ee       ; out 0x1f6, 0xe0
+        ba f2 01 b0 01 ee       ; one sector
+        ba f3 01 30 c0 ee       ; number 0
+        ba f7 01 b0 20 ee       ; READ SECTORS
+        ba f0 01 ed e6 e9       ; in ax, 0x1f0; out 0xe9, al
+        """
+    )
+    file = disk(tmp_path, b"D".ljust(512))
+    report = kev.launch(file, firmware=rom(tmp_path, read + POWER_OFF), timeout=30)
+    assert report.output == b"D"
+
+
+def test_a_firmware_finds_a_host_bridge_and_an_ide_controller(tmp_path: Path) -> None:
+    identity = code("66 b8") + b"%s" + code("66 ba f8 0c 00 00 66 ef 66 ba fc 0c 00 00 66 ed")
+    out = code("b9 04 00 e6 e9 66 c1 e8 08 e2 f8 ; each byte of eax to port 0xe9")
+    asks = b"".join(identity.replace(b"%s", address.to_bytes(4, "little")) + out for address in (0x8000_0000, 0x8000_0908))
+    report = kev.launch(kev.MachineSpec(firmware=rom(tmp_path, asks + POWER_OFF)), timeout=30)
+    assert report.output is not None
+    assert (report.output[:4], report.output[-2:]) == (b"\x86\x80\x37\x12", b"\x01\x01")
+
+
+def test_a_boot_protocol_beside_a_firmware_is_refused(tmp_path: Path) -> None:
+    with refused(SpecError, "boot: 'pvh': with a firmware, what else is booted is the firmware's choice"):
+        kev.launch(kev.MachineSpec(firmware=rom(tmp_path, HELLO), boot="pvh"))
+
+
+def test_a_firmware_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(kev.KevError, match=r"nowhere\.bin"):
+        kev.launch(kev.MachineSpec(firmware=tmp_path / "nowhere.bin"))
+
+
+def test_a_disk_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    with pytest.raises((MachineError, kev.KevError), match="nowhere"):
+        kev.launch(kev.MachineSpec(disks=[tmp_path / "nowhere.img"]))

@@ -1,0 +1,98 @@
+"""Whose turn it is when time is the host's."""
+
+from functools import partial
+
+import trio
+
+from kev.dev.interrupts.local_apic import DeliveryMode
+from kev.exits import Exit, Wrmsr
+from kev.guests.images import open_image
+from kev.machine.builder import MachineOptions
+from kev.machine.driving import drive
+from kev.machine.ending import Ending
+from kev.machine.launcher import prepare
+from kev.machine.schedule import FreeScheduler
+from kev.machine.vcpu import Vcpu
+from kev.machine.vm import VmObserver
+
+FULL = 0.005
+X2APIC_COMMAND = 0x830
+
+
+def turns(scheduler: FreeScheduler, count: int, runnable: tuple[int, ...] = (0, 1, 2)) -> list[int]:
+    return [scheduler.next(runnable).vcpu for _ in range(count)]
+
+
+def test_everybody_gets_a_turn_of_the_same_length() -> None:
+    scheduler = FreeScheduler(FULL)
+    decisions = [scheduler.next((0, 2, 5)) for _ in range(7)]
+    assert [decision.vcpu for decision in decisions] == [0, 2, 5, 0, 2, 5, 0]
+    assert {decision.budget.seconds for decision in decisions} == {FULL}
+
+
+def test_who_was_sent_something_goes_next_and_the_sender_behind_it() -> None:
+    scheduler = FreeScheduler(FULL)
+    assert turns(scheduler, 1) == [0]
+    scheduler.prefer(2)
+    assert turns(scheduler, 5) == [2, 0, 1, 2, 0]
+
+
+def test_turns_are_short_behind_that_and_grow_to_their_full_length() -> None:
+    scheduler = FreeScheduler(FULL)
+    scheduler.next((0, 1))
+    scheduler.prefer(1)
+    lengths = [scheduler.next((0, 1)).budget.seconds or 0 for _ in range(9)]
+    assert lengths[0] < 0.001
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == FULL
+
+
+def test_who_cannot_run_is_not_waited_for() -> None:
+    scheduler = FreeScheduler(FULL)
+    turns(scheduler, 1)
+    scheduler.prefer(1)
+    assert turns(scheduler, 2, (0, 2)) == [2, 0]
+    scheduler.prefer(2)
+    assert turns(scheduler, 1) == [2]
+    assert turns(scheduler, 2, (1, 2)) == [1, 2]
+
+
+def test_two_that_send_to_each_other_all_the_time_leave_the_others_their_turns() -> None:
+    scheduler = FreeScheduler(FULL)
+    seen = turns(scheduler, 1)
+    for _ in range(200):
+        scheduler.prefer(1 - seen[-1] if seen[-1] < 2 else 0)
+        seen += turns(scheduler, 1, (0, 1, 2, 3))
+    assert seen.count(2) >= 5
+    assert seen.count(3) >= 5
+
+
+class Turns(VmObserver):
+    """Who ran in which order, and who was sent a start-up IPI through the x2APIC."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int]] = []
+
+    def exit_began(self, vcpu: Vcpu, exit: Exit) -> None:
+        if isinstance(exit, Wrmsr) and exit.index == X2APIC_COMMAND and exit.value >> 8 & 7 == DeliveryMode.STARTUP:
+            self.events.append(("started", exit.value >> 32))
+
+    def slice_ended(self, vcpu: Vcpu, exit: Exit) -> None:
+        self.events.append(("ran", vcpu.index))
+
+
+def test_a_processor_that_was_sent_its_start_up_ipi_runs_next() -> None:
+    observer = Turns()
+    with open_image("smp") as (source, guest):
+        assert guest is not None
+        machine = prepare(source, memory=guest.memory_mib << 20, options=MachineOptions(vcpus=4), output=lambda _: None)
+        machine.vm.observe(observer)
+        try:
+            trio.run(partial(drive, machine, timeout=60))
+        finally:
+            machine.close()
+    assert machine.vm.ending == Ending.exited(0)
+    started = [index for index, (event, _) in enumerate(observer.events) if event == "started"]
+    assert len(started) >= 3
+    for index in started:
+        assert observer.events[index + 1 : index + 3] == [("ran", 0), ("ran", observer.events[index][1])]
