@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.cli.sizes import Size
+from kev.guests.images import open_image_or_url
 from kev.observe.output import check_writable, write_json
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from kev.measure.targets import Target
 
 C = TypeVar("C", bound=Callable[..., Any])
+_LONGEST_LATENCY = 1e6
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -36,6 +39,21 @@ def _results(function: C) -> C:
     return function
 
 
+class _Latency(click.ParamType[float]):
+    """Milliseconds."""
+
+    name = "latency"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            latency = float(value)
+        except ValueError:
+            latency = nan
+        if not 0 <= latency <= _LONGEST_LATENCY:
+            self.fail(f"{value!r} is not 0 to {_LONGEST_LATENCY:g} milliseconds", param, ctx)
+        return latency
+
+
 @click.group
 def command() -> None:
     """Measure how soon guests boot, or go on from snapshots, and compare measurements."""
@@ -47,7 +65,7 @@ def command() -> None:
 @_results
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 16M 256M 4G]")
 @click.option("--ram", "memories", multiple=True, type=Size(), metavar="SIZE", help="Size of RAM.  [default: 64M 1G 16G 1T]")
-@click.option("--latency", "latencies", multiple=True, type=float, metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
+@click.option("--latency", "latencies", multiple=True, type=_Latency(), metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
 @click.option("--only", multiple=True, metavar="SCENARIO", help="launch, image, memory, source or violation.  [default: all]")
 def boot(
     rounds: int,
@@ -76,6 +94,9 @@ def boot(
         "machine": described(given) if _is_described(given) else None,
     }
     options = BootBenchOptions(**{name: value for name, value in chosen.items() if value})
+    if options.machine is not None:
+        with open_image_or_url(options.machine.image):
+            """It is there: better said before the first round."""
     with _folder() as folder:
         result = _measure(list(boot_cases(options, folder)), rounds, {})
     _show(result, list(boot_targets(result)), json_file, picture, "kev.measure.chart")
@@ -90,7 +111,7 @@ def boot(
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 256M 4G]")
 @click.option("--ram", "memories", multiple=True, type=Size(), metavar="SIZE", help="Size of RAM.  [default: 64M 16G 1T]")
 @click.option("--touched", multiple=True, type=Size(), metavar="SIZE", help="RAM that was touched.  [default: 64M 1G 64G]")
-@click.option("--latency", "latencies", multiple=True, type=float, metavar="MS", help="Of the source.  [default: 0 and 2 ms]")
+@click.option("--latency", "latencies", multiple=True, type=_Latency(), metavar="MS", help="Of the source.  [default: 0 and 2 ms]")
 @click.option("--only", multiple=True, metavar="SCENARIO", help="ways, source, image, memory or touched.  [default: all]")
 def restore(
     guests: tuple[str, ...],
@@ -144,9 +165,10 @@ def compare(old: Path, new: Path, everything: bool) -> None:
     A difference counts if the 95 % intervals of the medians have nothing in common.
     """
     from kev.measure.compare import changes, only_in
+    from kev.measure.result import BenchResult
     from kev.measure.table import change_text
 
-    before, after = _read(old), _read(new)
+    before, after = BenchResult.read(str(old)), BenchResult.read(str(new))
     found = list(changes(before, after))
     significant = [change for change in found if change.significant]
     for change in found if everything else significant:
@@ -206,13 +228,3 @@ def _show(result: "BenchResult", targets: "Sequence[Target]", json_file: Path | 
         import_module(chart).draw(result, picture)
     if not all(target.met for target in targets):
         sys.exit(1)
-
-
-def _read(file: Path) -> "BenchResult":
-    from kev.measure.errors import BenchError
-    from kev.measure.result import BenchResult
-
-    try:
-        return BenchResult.from_json(file.read_bytes(), str(file))
-    except OSError as error:
-        raise BenchError(f"{file}: cannot be read: {error.strerror}") from error

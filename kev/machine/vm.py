@@ -40,6 +40,7 @@ from kev.machine.interrupts import Interrupts
 from kev.machine.schedule import Decision, TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
+from kev.pager.errors import PageLimitReached
 from kev.pager.kernel import KernelVmPager
 from kev.subscribers import Subscribers
 from kev.vmexit.violation import ViolationController
@@ -167,6 +168,7 @@ class Vm:
         self._observers: Final[list[VmObserver]] = []
         self._forget_interrupts: Callable[[], None]
         timers.earlier.subscribe(self._shorten_slice)
+        console.much.subscribe(self.let_others_run)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
         self._take_shortcuts()
 
@@ -244,7 +246,15 @@ class Vm:
 
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
-        self.end(Ending.exited(exit_code))
+        self.cut_short(Ending.exited(exit_code))
+
+    def cut_short(self, ending: Ending) -> None:
+        """Ends the run with the exit being serviced, if one is."""
+        self.end(ending)
+        self.let_others_run()
+
+    def let_others_run(self) -> None:
+        """The slice, if there is one, ends after the exit being serviced."""
         if self.interrupts.executing is not None:
             self.engine.yield_soon()
 
@@ -315,7 +325,7 @@ class Vm:
         try:
             exit = self._run(vcpu, budget)
         except KevError as error:
-            self._die(vcpu, str(error))
+            self._fail(vcpu, error)
         self.console.flush()
         if self.ending is not None:
             return Ended(self.ending)
@@ -488,7 +498,7 @@ class Vm:
             try:
                 await self.pager.load_page(gpa)
             except KevError as error:
-                self._die(vcpu, str(error))
+                self._fail(vcpu, error)
             for observer in self._observers:
                 observer.resumed(vcpu)
             if self.ending is None:
@@ -503,7 +513,7 @@ class Vm:
         try:
             reply = self._services[vcpu.index](exit)
         except KevError as error:
-            self._die(vcpu, str(error))
+            self._fail(vcpu, error)
             return
         if reply is not None and not isinstance(exit, _RESTARTED_BY_THE_MACHINE):
             self.engine.complete(vcpu.state, exit, reply)
@@ -519,6 +529,12 @@ class Vm:
         """The place a vCPU is at, for messages."""
         place = "" if self.place_of is None else self.place_of(vcpu)
         return f"vCPU {vcpu.index} at RIP {vcpu.state.rip:#x}{f' in {place}' if place else ''}"
+
+    def _fail(self, vcpu: Vcpu, error: KevError) -> None:
+        if isinstance(error, PageLimitReached):
+            self.end(Ending.limited(str(error)))
+        else:
+            self._die(vcpu, str(error))
 
     def _die(self, vcpu: Vcpu, why: str) -> None:
         """The guest has done what cannot be carried out."""
