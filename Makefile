@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml hatch_build.py $(shell find rootfs kev/fs/ -type f -not -name '*.pyc')
+SOURCES := pyproject.toml hatch_build.py $(shell find rootfs native kev/fs/ -type f -not -name '*.pyc')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 SECONDS := 60
 PYTEST := $(BIN)/pytest --numprocesses=auto --dist=worksteal

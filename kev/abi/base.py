@@ -18,6 +18,9 @@ from kev.engine.base import VcpuState
 from kev.errors import KevError
 from kev.exits import CpuidResult, Reply, Vmcall
 
+MARK: Final = 0x6B65_7600
+"""The number of KeV's hypercall that says where a guest begins with what race tests are about: "kev" and 0."""
+
 
 class HypercallError(KevError):
     """A hypercall that ends the run, because it does not exist in this ABI or cannot be carried out."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kev.abi.base import HypercallError
+from kev.abi.base import MARK, HypercallError
 from kev.abi.kvm import Kvm
 from kev.addressing import Gva
 from kev.engine.base import VcpuState
@@ -17,7 +17,8 @@ _PRINT: Final = 1
 class Keos(Kvm):
     """VMCALL with the number in RAX and the arguments in RDI and RSI, from any CPL; RAX stays as it is.
 
-    0 ends the run with exit code RDI; 1 prints RSI bytes at guest-virtual address RDI. All other numbers are KVM's.
+    0 ends the run with exit code RDI; 1 prints RSI bytes at guest-virtual address RDI. `MARK` says that what race tests are about
+    begins, and does nothing in other runs. All other numbers are KVM's.
     """
 
     name = "keos"
@@ -28,6 +29,8 @@ class Keos(Kvm):
             return self._print(state, exit)
         if number == _EXIT:
             return self._exit(state, exit)
+        if number & 0xFFFF_FFFF == MARK:
+            return number
         return super().hypercall(state, exit)
 
     def _exit(self, state: VcpuState, exit: Vmcall) -> int | None:

@@ -98,9 +98,12 @@ class _FilesOfTheEnd:
         self._dump = dump
         self._screenshot = screenshot
         self._errors: list[KevError] = []
+        self.unseen = False
+        """The guest has drawn something that nobody has a picture of."""
 
     def __call__(self, machine: "Machine") -> None:
-        ending = machine.ending
+        ending, framebuffer = machine.ending, machine.vm.framebuffer
+        self.unseen = self._screenshot is None and framebuffer is not None and framebuffer.is_drawn_on
         if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
             self._try(lambda file: machine.dump(file), self._dump)
         if self._screenshot is not None:
@@ -184,6 +187,8 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd,
     if report.screen_is_news:
         # What only a screen would have shown.
         output.write(f"{report.screen}\n".encode())
+    if report.first_output_ms is None and at_end.unseen:
+        _write_line("kev: the guest has drawn on its framebuffer: --screenshot FILE.png makes a picture of it")
     if output.error is not None:
         raise output.error
     if output.dropped:

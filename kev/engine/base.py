@@ -136,6 +136,11 @@ Service: TypeAlias = Callable[[Exit], Reply | None]
 """
 
 
+AccessObserver: TypeAlias = Callable[["VcpuState", int, Hpa, int, Access, int], None]
+"""Is told of an access before it is made: the vCPU, the linear address of the instruction, the host-physical address, how many
+bytes, whether it is a read or a write, and what is written."""
+
+
 class Budget(NamedTuple):
     """How long a slice may last. At least one of the two bounds is set."""
 
@@ -153,6 +158,20 @@ SINGLE_STEP: Final = Budget(instructions=1, stops_at_events=True)
 A fault counts as its instruction; a string instruction that repeats itself, as one for each time, and one for finding that it was
 the last.
 """
+
+
+class Iterations(Protocol):
+    """Iterations of INS or OUTS that are made in one exit, the first of which is the exit's own."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of all."""
+
+    def load(self) -> int:
+        """All that OUTS sends, the first iteration's bytes lowest. They are done, when the exit is."""
+
+    def store(self, value: int) -> int:
+        """Stores all that INS gets, and returns the exit's reply."""
 
 
 class Engine(Protocol[State]):
@@ -178,6 +197,30 @@ class Engine(Protocol[State]):
 
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
+
+    def take_shortcuts(self, exits: dict[type, int] | None) -> None:
+        """From now on, slices that are not counted may answer exits without `service`, as far as the following say how.
+
+        `count_shortcuts` adds them to `exits`, by kind. None: every exit is told.
+        """
+
+    def count_shortcuts(self) -> None: ...
+
+    def set_time_stamp_counter(self, vcpu: State, offset: int) -> None:
+        """An `Rdtsc` of this vCPU gets `time.perf_counter_ns()` plus `offset`, modulo 2**64."""
+
+    def keep_load(self, vcpu: State, gpa: Gpa, value: int) -> None:
+        """An `MmioRead` of 4 bytes by this vCPU at `gpa`, a multiple of 4, gets `value` until `forget_loads`."""
+
+    def forget_loads(self, vcpu: State) -> None:
+        """What `keep_load` has said of this vCPU no longer holds."""
+
+    def find_iterations(self, port: int, size: int, length: int, *, stores: bool) -> Iterations | None:
+        """Called from `service` for an `IoIn`, or, if not `stores`, an `IoOut`: the iterations of INS or OUTS that begin with it.
+
+        They have `length` bytes together at most. None if the instruction is another one or accesses `port` otherwise, if it has
+        one iteration left, or if shortcuts are not taken.
+        """
 
     def shorten(self, budget: Budget) -> None:
         """Called from `service`: the slice that is running ends after so much more, unless it would have ended earlier."""
@@ -256,5 +299,11 @@ class Engine(Protocol[State]):
         What counts is the memory that lies there at the time, by whatever address it is accessed. What the hypervisor and devices
         write does not count, nor what the CPU reads and writes in page tables, nor fetches of instructions.
         """
+
+    def trace_accesses(self, observer: AccessObserver) -> None:
+        """Tells `observer` of every access that an instruction makes to memory, in counted slices, until the end. Takes long."""
+
+    def translate(self, vcpu: State, gva: int) -> Gpa | None:
+        """The guest-physical address behind a linear one; None if the guest's page tables do not lead to one."""
 
     def close(self) -> None: ...

@@ -143,6 +143,8 @@ class WantedMachine(NamedTuple):
     """The image's bytes, if they are not those of what `spec` names."""
     policy: PagingPolicy | None
     """The paging policy, if it is not the one that `spec` names. It serves one run."""
+    read_through: Callable[[_Source], _Source] | None = None
+    """Makes of a source what image and snapshots are read from, before that is made slow."""
 
 
 def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
@@ -181,7 +183,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
     """
     with ExitStack() as files:
         start = files.enter_context(start_of(wanted.spec, wanted.source))
-        slowed = partial(_slowed, wanted.spec.source_latency)
+        slowed = partial(_slowed, wanted)
         spec, saved = wanted.spec, None
         if start.may_be_snapshot and is_snapshot(blocking(start.source)):
             from kev.machine.snapshots import restored
@@ -261,7 +263,11 @@ def _built_alike(build: Callable[..., "Machine"], boot_time: int) -> "Built":
         return Built(build(files, boot_time=boot_time).vm, files.pop_all().close)
 
 
-def _slowed(latency: str | None, source: _Source) -> _Source:
+def _slowed(wanted: WantedMachine, source: _Source) -> _Source:
+    """What pages are read from."""
+    if wanted.read_through is not None:
+        source = wanted.read_through(source)
+    latency = wanted.spec.source_latency
     if latency is None:
         return source
     from kev.pager.slow_source import SlowSource

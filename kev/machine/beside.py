@@ -1,5 +1,6 @@
 """What goes on beside a run, in trio: signals and a time limit end it, and input reaches it."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -23,6 +24,24 @@ async def watch_for_timeout(end: End, seconds: float, left: float | None = None)
     """`left` of the seconds are left, by default all."""
     await trio.sleep(seconds if left is None else left)
     end(Ending.timed_out(seconds))
+
+
+async def read_to_end(descriptor: int, limit: int) -> bytes:
+    """All there is to read, or the first `limit` bytes."""
+    data = bytearray()
+    while len(data) < limit:
+        try:
+            await trio.lowlevel.wait_readable(descriptor)
+        except OSError:
+            await trio.lowlevel.checkpoint()  # a regular file cannot be waited for, and is always ready
+        try:
+            part = os.read(descriptor, limit - len(data))
+        except OSError:
+            break
+        if not part:
+            break
+        data += part
+    return bytes(data)
 
 
 async def forward_input(

@@ -23,6 +23,7 @@ from kev.machine.bios import BiosController
 from kev.machine.console import Console
 from kev.machine.disks import Disks
 from kev.machine.errors import MachineError
+from kev.machine.exit_costs import CURRENT, EXIT_COSTS
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
 from kev.machine.pc import SELDOM_USED, attach_platform
@@ -48,6 +49,10 @@ class MachineOptions(NamedTuple):
     vcpus: int = 1
     virtual_time: bool = False
     """Time is derived from instructions executed, and repeatable; else it is the host's."""
+    exit_costs: int = CURRENT
+    """In virtual time: which of the tables `kev.machine.exit_costs.EXIT_COSTS` says what exits take."""
+    random_seed: int = 0
+    """In virtual time: what RDRAND and RDSEED draw from."""
     lenient_msr: bool = False
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
@@ -85,7 +90,7 @@ class VmBuilder:
         self._console = Console()
         self._engine = space.make_engine()
         if options.virtual_time:
-            self._engine.seed_random_numbers(0)
+            self._engine.seed_random_numbers(options.random_seed)
         in_slice = self._engine.instructions_in_slice
         self._clock: WallClock | VirtualClock = VirtualClock(in_slice) if options.virtual_time else WallClock()
         self._timers = TimerQueue(self._clock)
@@ -122,6 +127,8 @@ class VmBuilder:
             boot_time=int(time.time()) if self._options.boot_time is None else self._options.boot_time,
             windows=self._violations,
         )
+        if self._options.virtual_time:
+            vm.charge(EXIT_COSTS[self._options.exit_costs])
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED)
@@ -198,3 +205,22 @@ class VmBuilder:
         vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, abi.hypercall)
+        self._prepare_shortcuts()
+
+    def _prepare_shortcuts(self) -> None:
+        """Tells the engine what it may answer without asking, in host time."""
+        engine, clock, counters, apics = self._engine, self._clock, self._counters, self._controllers.local_apics
+        if isinstance(clock, VirtualClock):
+            return
+        states = [vcpu.state for vcpu in self._vcpus]
+
+        def set_counters() -> None:
+            for state, offset in zip(states, counters.offsets, strict=True):
+                engine.set_time_stamp_counter(state, clock.offset + offset)
+
+        set_counters()
+        clock.moved.subscribe(set_counters)
+        counters.moved.subscribe(set_counters)
+        apics.steady_read.subscribe(lambda vcpu, gpa, value: engine.keep_load(states[vcpu], gpa, value))
+        apics.steady_changed.subscribe(lambda vcpu: engine.forget_loads(states[vcpu]))
+        self._buses.ports.find_iterations = engine.find_iterations

@@ -1,13 +1,22 @@
 """Drives a machine in trio, with what belongs to a run: a time limit, input, and the paging policy beside it."""
 
+import os
+from typing import Final
+
 import trio
 
-from kev.machine.beside import forward_input, watch_for_timeout
+from kev import log
+from kev.machine.beside import forward_input, read_to_end, watch_for_timeout
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
 from kev.machine.schedule import TurnScheduler
 from kev.machine.ungrouped import ungrouped
+
+_INPUT_SECONDS: Final = 2
+"""How long the end of the input is waited for, in runs with a seed."""
+_LARGEST_INPUT: Final = 1 << 20
+"""Bytes of input in a run with a seed: what comes behind them is not there."""
 
 
 async def drive(
@@ -23,9 +32,10 @@ async def drive(
 ) -> None:
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
-    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1 or to the keyboard; `job_control`:
-    this is the main thread, which gets the signals of the terminal. `policy_has_run`: what the paging policy does before a run is
-    done. `paused`: it waits to be resumed first. Started when the machine can be talked to.
+    `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1 or to the keyboard; with a seed,
+    all of it is there before the guest begins, unless a person types it. `job_control`: this is the main thread, which gets the
+    signals of the terminal. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed
+    first. Started when the machine can be talked to.
     """
     runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
@@ -33,10 +43,13 @@ async def drive(
             async with trio.open_nursery() as beside:
                 if timeout is not None:
                     beside.start_soon(watch_for_timeout, machine.end, timeout, machine.time_left)
-                if input_descriptor is not None:
-                    beside.start_soon(_forward_input, machine, runtime, input_descriptor, job_control)
                 machine.cancel = beside.cancel_scope.cancel
                 machine.token = trio.lowlevel.current_trio_token()
+                machine.start_beside = beside.start_soon
+                if input_descriptor is not None and machine.seed is not None and not os.isatty(input_descriptor):
+                    await _take_all_input(machine, input_descriptor)
+                elif input_descriptor is not None:
+                    beside.start_soon(_forward_input, machine, runtime, input_descriptor, job_control)
                 if paused:
                     runtime.pause()
                 task_status.started()
@@ -46,10 +59,21 @@ async def drive(
                 await runtime.run()
                 beside.cancel_scope.cancel()
     finally:
-        machine.runtime = machine.cancel = machine.token = None
+        machine.runtime = machine.cancel = machine.token = machine.start_beside = None
         if machine.vm.ending is None:
             machine.vm.end(Ending.stopped())
         machine.note_end()
+
+
+async def _take_all_input(machine: Machine, descriptor: int) -> None:
+    """What the guest reads must not depend on when the host writes it."""
+    assert machine.vm.input_line is not None
+    with trio.move_on_after(_INPUT_SECONDS):
+        machine.vm.input_line.receive(await read_to_end(descriptor, _LARGEST_INPUT))
+        return
+    log.warning(
+        "there is no input in this run: with a seed it must have come to its end before the guest begins", seconds=_INPUT_SECONDS
+    )
 
 
 async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, job_control: bool) -> None:

@@ -64,15 +64,16 @@ def prepare(
 
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
-    touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it
-    chooses the schedule, and time is derived from instructions. `output` is given what the guest prints, `warn` a line
-    for whatever looks wrong with how the image is booted. The machine's engine is one of `engines`, by default one of its own.
-    `saved` is what was saved of a machine like it, and goes on. KevError for whatever is wrong with the image or the wishes.
+    touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it chooses
+    the schedule and what RDRAND draws, and time is derived from instructions and exits. `output` is given what the guest prints,
+    `warn` a line for whatever looks wrong with how the image is booted. The machine's engine is one of `engines`, by default one of
+    its own. `saved` is what was saved of a machine like it, and goes on. KevError for whatever is wrong with the image or the
+    wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
     if seed is not None:
-        options = options._replace(virtual_time=True, boot_time=0)
+        options = options._replace(virtual_time=True, random_seed=seed, boot_time=0)
     if saved is not None:
         options = options._replace(boot_time=saved.boot_time)
     policy = policy or PagingPolicy()

@@ -6,6 +6,7 @@ coroutine of trio; `kev.machine.blocking` has the same for everybody else.
 
 import time
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from kev.addressing import Gpa, Gva
@@ -98,6 +99,8 @@ class Machine:
         """While it runs in trio."""
         self.cancel: Callable[[], None] | None = None
         """Makes whoever drives it stop waiting."""
+        self.start_beside: Callable[[Callable[[], Awaitable[object]]], None] | None = None
+        """While it runs in trio: starts a task that ends with the run."""
         self.token: Any = None
         """Of the trio program that drives it."""
         self._deadline: float | None = None
@@ -246,8 +249,21 @@ class Machine:
         try:
             self.stopped()
         finally:
-            self.vm.clock.go_on()
+            if self.runtime is None or not self.runtime.paused:
+                self.vm.clock.go_on()
         return True
+
+    def stand_still(self, task: "Callable[[], Awaitable[object]]") -> None:
+        """The machine, which has come to `Stopped` in trio, is paused until `task` has finished. Called by who is told of that."""
+        assert self.start_beside is not None
+        assert self.runtime is not None
+
+        async def go_on_behind(runtime: "Runtime") -> None:
+            await task()
+            runtime.resume()
+
+        self.runtime.pause()
+        self.start_beside(partial(go_on_behind, self.runtime))
 
     def note_end(self) -> None:
         """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""

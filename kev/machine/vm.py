@@ -5,7 +5,7 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.addressing import Gpa
@@ -76,6 +76,7 @@ class VmObserver:
 
 
 _NANOSECONDS: Final = 1_000_000_000
+_UNLIMITED: Final = 1 << 62
 _ACTIVE: Final = ActivityState.ACTIVE
 _STOPS: Final = (Breakpoint, Watchpoint)
 _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
@@ -131,8 +132,7 @@ class Vm:
         self.screen: Final = TextScreen(pager)
         self.framebuffer: Framebuffer | None = None
         """What the guest draws into, if it wanted that."""
-        self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
-        """How often each kind of exit was taken."""
+        self._exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         self.ending: Ending | None = None
         self.culprit: int | None = None
         """The vCPU that did what ended the run; None if none did."""
@@ -161,17 +161,21 @@ class Vm:
         self._stops_soon = False
         self._memory_points: WriteTracker | None = None
         self._virtual: Final = clock if isinstance(clock, VirtualClock) else None
+        self._costs: Final[dict[type, int]] = {}
+        self._margin = 0
+        """Nanoseconds that may be charged in this slice before it has to be looked whether it ends by a timer."""
         self._controllers: Final[dict[type, Controller]] = {Pause: _end_slice}
         self._observers: Final[list[VmObserver]] = []
         self._forget_interrupts: Callable[[], None]
         timers.earlier.subscribe(self._shorten_slice)
         console.much.subscribe(self.let_others_run)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
+        self._take_shortcuts()
 
     def handle(self, kind: type, controller: Controller) -> None:
         """Makes `controller` finish every exit of this kind."""
         self._controllers[kind] = controller
-        self.exits.setdefault(kind, 0)
+        self._exits.setdefault(kind, 0)
 
     def controller(self, kind: type) -> Controller:
         """What finishes the exits of this kind."""
@@ -182,12 +186,28 @@ class Vm:
         if not self._observers:
             self._forget_interrupts = self.interrupts.taken.subscribe(self._note_interrupt)
         self._observers.append(observer)
+        self._take_shortcuts()
+
+    def charge(self, costs: Mapping[type, int]) -> None:
+        """In virtual time, every exit of these kinds takes so many nanoseconds from now on, besides those of its instruction."""
+        self._costs.update(costs)
 
     def forget_observers(self) -> None:
         """Nobody is told any more."""
         if self._observers:
             self._observers.clear()
             self._forget_interrupts()
+            self._take_shortcuts()
+
+    def _take_shortcuts(self) -> None:
+        """Exits that nobody wants to see need not be told, but in virtual time, where all have to be the same always."""
+        self.engine.take_shortcuts(None if self._observers or self._virtual is not None else self._exits)
+
+    @property
+    def exits(self) -> dict[type, int]:
+        """How often each kind of exit was taken."""
+        self.engine.count_shortcuts()
+        return self._exits
 
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
@@ -220,7 +240,7 @@ class Vm:
     def go_on_from(self, figures: Figures) -> None:
         """The run is what it was then, and nobody wants it to stop."""
         exits, self.page_waits, self.first_instruction, self.console.first_output, self.ending, self.culprit, self.ended = figures
-        self.exits.update(dict.fromkeys(self.exits, 0) | exits)
+        self.exits.update(dict.fromkeys(self._exits, 0) | exits)
         self.stop_at = None
         self._stops_soon = False
 
@@ -358,12 +378,14 @@ class Vm:
         for observer in self._observers:
             observer.slice_ended(vcpu, exit)
         if isinstance(exit, Hlt):
-            self.exits[Hlt] += 1
+            self._exits[Hlt] += 1
+            if self._virtual is not None:
+                self._virtual.advance(self._costs.get(Hlt, 0))
             self._halt(vcpu)
         elif isinstance(exit, PreemptionTimer):
-            self.exits[PreemptionTimer] += 1
+            self._exits[PreemptionTimer] += 1
         elif isinstance(exit, TripleFault):
-            self.exits[TripleFault] += 1
+            self._exits[TripleFault] += 1
             self._die(vcpu, _describe_triple_fault(vcpu.state, exit))
         return exit
 
@@ -380,18 +402,34 @@ class Vm:
     def _until_next_timer(self, budget: Budget) -> Budget:
         deadline = self.timers.next_deadline()
         if deadline is None:
+            self._margin = _UNLIMITED
             return budget
         remaining = max(deadline - self.clock.now(), 1)
         if self._virtual is not None and budget.instructions is not None:
+            self._margin = max(remaining - budget.instructions, 0)
             return Budget(instructions=remaining) if remaining < budget.instructions else budget
         seconds = remaining / _NANOSECONDS
         return budget._replace(seconds=seconds) if budget.seconds is None or seconds < budget.seconds else budget
 
     def _shorten_slice(self, deadline: int) -> None:
         """A device has set a timer that is due before the slice would end."""
-        remaining = max(deadline - self.clock.now(), 1)
-        virtual = self._virtual is not None
-        self.engine.shorten(Budget(instructions=remaining) if virtual else Budget(seconds=remaining / _NANOSECONDS))
+        remaining = deadline - self.clock.now()
+        if self._virtual is None:
+            self.engine.shorten(Budget(seconds=max(remaining, 1) / _NANOSECONDS))
+        else:
+            # However the run is cut into slices, a timer that is due comes before the next instruction.
+            self._margin = 0
+            self.engine.shorten(Budget(instructions=max(remaining, 0)))
+
+    def _charge(self, cost: int) -> None:
+        """The exit being serviced takes its time: the next timer may be due earlier in the slice."""
+        assert self._virtual is not None
+        self._virtual.advance(cost)
+        self._margin -= cost
+        if self._margin < 0:
+            deadline = self.timers.next_deadline()
+            if deadline is not None:
+                self._shorten_slice(deadline)
 
     def _halt(self, vcpu: Vcpu) -> None:
         vcpu.activity = ActivityState.HLT
@@ -403,12 +441,16 @@ class Vm:
 
     def _service_of(self, vcpu: Vcpu) -> Service:
         index, state = vcpu.index, vcpu.state
-        controllers, exits, observers = self._controllers, self.exits, self._observers
+        controllers, exits, observers = self._controllers, self._exits, self._observers
         interrupts, offered = self.interrupts, self.interrupts.offered
+        costs = self._costs
 
         def service(exit: Exit) -> Reply | None:
             kind = type(exit)
             exits[kind] += 1
+            if kind in costs and interrupts.executing is not None:
+                # Not when an exit that was put off is repeated: how long its page took is not the guest's time.
+                self._charge(costs[kind])
             if offered[index] is not None:
                 # Whatever looks at the interrupt controllers must know which vector the vCPU has taken meanwhile.
                 interrupts.synchronize(vcpu)

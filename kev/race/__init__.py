@@ -1,8 +1,6 @@
 """Race tests: explore the interleavings of vCPUs, shrink a failure, replay it."""
 
-from kev.race.testing import RaceDetected, check, check_guest, races
-from kev.race.trace.program import Action, Page, Program, Verb, cancel, evict, fetch, prefetch, read, write
-from kev.race.trace.vcpu import Cancelled, TraceVcpu
+TYPE_CHECKING = False
 
 __all__ = [
     "Action",
@@ -22,3 +20,24 @@ __all__ = [
     "read",
     "write",
 ]
+
+if TYPE_CHECKING:
+    from kev.race.testing import RaceDetected, check, check_guest, races
+    from kev.race.trace.program import Action, Page, Program, Verb, cancel, evict, fetch, prefetch, read, write
+    from kev.race.trace.vcpu import Cancelled, TraceVcpu
+else:
+    _MODULES = {
+        **dict.fromkeys(("RaceDetected", "check", "check_guest", "races"), "kev.race.testing"),
+        **dict.fromkeys(("Cancelled", "TraceVcpu"), "kev.race.trace.vcpu"),
+    }
+
+    def __getattr__(name: str) -> object:
+        """Imports what is asked for: a token is read, or refused, without all that could be explored."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(_MODULES.get(name, "kev.race.trace.program")), name)
+
+    def __dir__() -> list[str]:
+        return __all__

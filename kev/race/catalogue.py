@@ -1,6 +1,5 @@
 """A catalogue of pagers that are broken on purpose: what a race test must be able to find."""
 
-import importlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from kev.race.errors import RaceError
 from kev.race.trace.machine import PagerFactory
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
+from kev.race.working_directory import import_module
 
 DEFAULT: Final = "tests.race.mutants"
 """The module of kev's own catalogue, in a checkout."""
@@ -46,7 +46,7 @@ class Catalogue:
     def load(cls, module: str = DEFAULT) -> "Catalogue":
         """The catalogue that `module` calls `MUTANTS`, imported as if from the working directory. CatalogueError."""
         try:
-            found = importlib.import_module(module)
+            found = import_module(module)
         except ModuleNotFoundError as error:
             raise CatalogueError(f"catalogue {module}: cannot be imported from {Path.cwd()}: {error}") from error
         mutants = getattr(found, "MUTANTS", None)

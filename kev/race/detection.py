@@ -1,14 +1,16 @@
-"""Looks for races in a subject, from trying what failed before to a failure that is small enough to read."""
+"""Looks for races in a subject, from trying what failed before to failures that are small enough to read."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import attrs
 
-from kev.race.explore import Exploration, Found, Progress, explore
+from kev.race.explore import Exploration, Finds, Found, Progress, explore
 from kev.race.jobs import explore_shared
 from kev.race.shrink import Shrunk, shrink
+from kev.race.stopping import Stopped, signals_noted
 from kev.race.store import FailureStore
 from kev.race.strategy.base import Strategy
 from kev.race.subject import Subject
@@ -18,15 +20,50 @@ S = TypeVar("S", bound=Subject)
 
 
 @attrs.frozen(slots=True)
+class Detected(Generic[S]):
+    """A failure of one kind."""
+
+    finds: Finds
+    token: Token
+    """Of the first run that failed in this way."""
+    file: Path
+    """Where the failure is kept."""
+    shrunk: Shrunk[S] | None = None
+    """None if runs cannot be relied upon, or if a signal came before."""
+
+    @property
+    def shrunk_token(self) -> Token | None:
+        return None if self.shrunk is None else Token(self.shrunk.subject.identity, self.shrunk.schedule)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found, shrunk = self.finds.first, self.shrunk
+        failure: dict[str, Any] = {"run": found.run, "oracle": found.failure.oracle, "message": found.failure.message}
+        failure |= {"times": self.finds.times, "step": found.failure.step, "switches": found.schedule.switches}
+        failure["token"] = str(self.token)
+        if shrunk is not None:
+            failure["shrunk"] = {
+                "message": shrunk.failure.message,
+                "switches": shrunk.schedule.switches,
+                "steps": shrunk.schedule.steps,
+                "vcpus": shrunk.subject.vcpus,
+                "subject": str(shrunk.subject.identity),
+                "token": str(self.shrunk_token),
+            }
+        return failure
+
+
+@attrs.frozen(slots=True)
 class Detection(Generic[S]):
     """What looking for races came to."""
 
     exploration: Exploration
-    token: Token | None = None
-    """Of the run that failed."""
-    shrunk: Shrunk[S] | None = None
-    file: Path | None = None
-    """Where the failure is kept."""
+    failures: Sequence[Detected[S]] = ()
+    """One of each kind that was found, in the order of their runs."""
+
+    @property
+    def first(self) -> Detected[S] | None:
+        return self.failures[0] if self.failures else None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -40,53 +77,53 @@ class Detection(Generic[S]):
             "coverage": exploration.coverage,
             "longest": exploration.longest,
             "complete": exploration.complete,
+            "stopped": None if exploration.stopped is None else signal.Signals(exploration.stopped).name,
             "seconds": round(exploration.seconds, 3),
             "nondeterminism": None if exploration.nondeterminism is None else exploration.nondeterminism.message,
-            "failure": self._failure(),
+            "failure": None if self.first is None else self.first.as_dict(),
+            "failures": [failure.as_dict() for failure in self.failures],
         }
-
-    def _failure(self) -> dict[str, Any] | None:
-        found, shrunk = self.exploration.found, self.shrunk
-        if found is None:
-            return None
-        failure: dict[str, Any] = {"run": found.run, "oracle": found.failure.oracle, "message": found.failure.message}
-        failure |= {"step": found.failure.step, "switches": found.schedule.switches, "token": str(self.token)}
-        if shrunk is not None:
-            failure["shrunk"] = {
-                "message": shrunk.failure.message,
-                "switches": shrunk.schedule.switches,
-                "steps": shrunk.schedule.steps,
-                "vcpus": shrunk.subject.vcpus,
-                "subject": str(shrunk.subject.identity),
-                "token": str(self.shrunk_token),
-            }
-        return failure
-
-    @property
-    def shrunk_token(self) -> Token | None:
-        return None if self.shrunk is None else Token(self.shrunk.subject.identity, self.shrunk.schedule)
 
 
 def detect(
     subject: S,
     strategy: Strategy,
-    runs: int,
+    runs: int | None,
     *,
+    seconds: float | None = None,
+    keep_going: bool = False,
     jobs: int = 1,
     store: FailureStore,
     progress: Progress | None = None,
     on_found: Callable[[Found, Token], None] | None = None,
 ) -> Detection[S]:
-    """Explores a subject; keeps and shrinks the first failure. `on_found` hears of it before it is shrunk."""
-    exploration = explore(subject, strategy, 0, known=store.schedules(subject.identity))
-    if not exploration.over:
-        exploration = explore_shared(subject, strategy, runs, jobs, progress)
-    found = exploration.found
-    if found is None:
-        return Detection(exploration)
-    token = Token(subject.identity, found.schedule)
-    if on_found is not None:
-        on_found(found, token)
-    file = store.keep(token, found.failure)
-    shrunk = None if exploration.nondeterminism else shrink(subject, found.schedule, found.failure)
-    return Detection(exploration, token, shrunk, file)
+    """Explores a subject for `runs` runs or `seconds`; keeps and shrinks the first failure, or with `keep_going` one of each kind.
+
+    `on_found` hears of it before it is shrunk. SIGINT ends it, and what was found until then is the result.
+    """
+    with signals_noted():
+        exploration = explore(subject, strategy, 0, known=store.schedules(subject.identity), keep_going=keep_going)
+        if not exploration.over:
+            known = exploration
+            exploration = explore_shared(subject, strategy, runs, jobs, progress, seconds=seconds, keep_going=keep_going)
+            for kind, finds in known.kinds.items():
+                exploration.kinds.setdefault(kind, finds)
+            exploration.found = known.found or exploration.found
+        failures = []
+        for finds in sorted(exploration.kinds.values(), key=lambda finds: finds.first.run):
+            token = Token(subject.identity, finds.first.schedule)
+            if on_found is not None:
+                on_found(finds.first, token)
+            file = store.keep(token, finds.first.failure)
+            failures.append(Detected(finds, token, file, _shrunk(subject, exploration, finds.first)))
+        return Detection(exploration, failures)
+
+
+def _shrunk(subject: S, exploration: Exploration, found: Found) -> Shrunk[S] | None:
+    if exploration.nondeterminism is not None or exploration.stopped is not None:
+        return None
+    try:
+        return shrink(subject, found.schedule, found.failure)
+    except Stopped as stopped:
+        exploration.stopped = stopped.signal
+        return None

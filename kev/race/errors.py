@@ -17,3 +17,11 @@ class TokenError(RaceError):
 
 class CannotReplay(RaceError):
     """A schedule asks for a vCPU that cannot run at that moment: it was recorded with another program, or another version."""
+
+
+class ScheduleOver(CannotReplay):
+    """A schedule has been followed to its end, but the run has not ended."""
+
+
+class NothingToShrink(RaceError):
+    """A run ends well."""

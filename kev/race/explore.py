@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Final, TypeAlias
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from kev.race.errors import CannotReplay
 from kev.race.outcome import Failure, Outcome
 from kev.race.schedule import Schedule
+from kev.race.stopping import Stopped, check
 from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.subject import Subject
@@ -38,6 +40,15 @@ class Nondeterminism:
 
 
 @attrs.define(slots=True)
+class Finds:
+    """A kind of failure."""
+
+    first: Found
+    times: int = 0
+    """In how many runs it was seen."""
+
+
+@attrs.define(slots=True)
 class Exploration:
     """What was tried, and what was found."""
 
@@ -45,6 +56,8 @@ class Exploration:
     """What the strategy says of itself."""
     sampled: bool = False
     """Its runs are drawn at random."""
+    keep_going: bool = False
+    """A failure does not end it."""
     runs: int = 0
     redundant: int = 0
     """Runs given up because others show the same; not among `runs`."""
@@ -53,6 +66,11 @@ class Exploration:
     complete: bool = False
     """There is nothing left to try."""
     found: Found | None = None
+    """The first."""
+    kinds: "dict[tuple[str, str], Finds]" = attrs.field(factory=dict)
+    """All that were found, by rule and kind."""
+    stopped: int | None = None
+    """The signal that has ended it."""
     nondeterminism: Nondeterminism | None = None
     seconds: float = 0.0
     schedules: set[int] = attrs.field(factory=set, repr=False)
@@ -63,7 +81,8 @@ class Exploration:
     @property
     def over(self) -> bool:
         """There is no use in going on."""
-        return self.complete or self.found is not None or self.nondeterminism is not None
+        failed = self.found is not None and not self.keep_going
+        return self.complete or failed or self.nondeterminism is not None or self.stopped is not None
 
     @property
     def coverage(self) -> float | None:
@@ -83,8 +102,16 @@ class Exploration:
         interleaving = outcome.interleaving
         self.interleavings[interleaving] = self.interleavings.get(interleaving, 0) + 1
 
+    def note_failure(self, found: Found) -> None:
+        self.found = self.found or found
+        key = found.failure.oracle, found.failure.kind
+        self.kinds.setdefault(key, Finds(found)).times += 1
+
     def add(self, other: "Exploration") -> None:
         """Takes in what runs after these have shown."""
+        for key, finds in other.kinds.items():
+            self.kinds.setdefault(key, Finds(finds.first)).times += finds.times
+        self.stopped = self.stopped or other.stopped
         self.strategy, self.sampled = other.strategy, other.sampled
         self.runs += other.runs
         self.redundant += other.redundant
@@ -102,29 +129,38 @@ Progress: TypeAlias = Callable[[Exploration], None]
 def explore(
     subject: Subject,
     strategy: Strategy,
-    runs: int,
+    runs: int | None,
     *,
     first: int = 0,
     known: Iterable[Schedule] = (),
     progress: Progress | None = None,
+    seconds: float | None = None,
+    keep_going: bool = False,
 ) -> Exploration:
-    """Makes up to `runs` runs, from number `first` on, and stops at the first that does something wrong.
+    """Makes `runs` runs, or as many as there are in `seconds`, from number `first` on.
 
-    `known` are schedules that showed something once: they are tried first, as far as they can still be followed. `progress` is
-    called after every run.
+    It stops at the first that does something wrong, unless `keep_going`, and when there is nothing left to try. `known` are
+    schedules that showed something once: they are tried first, as far as they can still be followed. `progress` is called after
+    every run. A signal that `kev.race.stopping` has noted ends it, too.
     """
     began = time.perf_counter()
-    exploration = Exploration(sampled=strategy.sampled)
-    for schedule in known:
-        _try_again(subject, schedule, exploration)
-    strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
-    for run in range(first, first + runs):
-        if exploration.over:
-            break
-        _explore_once(subject, strategy, run, exploration)
-        exploration.seconds = time.perf_counter() - began
-        if progress is not None:
-            progress(exploration)
+    exploration = Exploration(sampled=strategy.sampled, keep_going=keep_going)
+    try:
+        for schedule in known:
+            _try_again(subject, schedule, exploration)
+        strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
+        for run in count(first):
+            exploration.seconds = time.perf_counter() - began
+            enough = exploration.runs == runs or (seconds is not None and exploration.seconds >= seconds)
+            if exploration.over or enough:
+                break
+            check()
+            _explore_once(subject, strategy, run, exploration)
+            if progress is not None:
+                exploration.seconds = time.perf_counter() - began
+                progress(exploration)
+    except Stopped as stopped:
+        exploration.stopped = stopped.signal
     exploration.strategy = strategy.describe()
     exploration.seconds = time.perf_counter() - began
     return exploration
@@ -156,7 +192,7 @@ def _explore_once(subject: Subject, strategy: Strategy, run: int, exploration: E
 
 def _note_failure(subject: Subject, run: int, outcome: Outcome, exploration: Exploration) -> None:
     assert outcome.failure is not None
-    exploration.found = exploration.found or Found(run, outcome.failure, outcome.schedule)
+    exploration.note_failure(Found(run, outcome.failure, outcome.schedule))
     exploration.nondeterminism = _repeat(subject, run, outcome)
 
 

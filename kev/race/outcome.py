@@ -21,6 +21,12 @@ class Failure:
     """What happened, in words: who, which page, at which step."""
     step: int
     """From 0. In a guest: the instructions until then."""
+    kind: str = ""
+    """What distinguishes this bug from others that break the same rule: equal however the run came to it."""
+
+    def is_like(self, other: "Failure") -> bool:
+        """The same rule was broken, and in the same way."""
+        return (self.oracle, self.kind) == (other.oracle, other.kind)
 
 
 class Turn(NamedTuple):
@@ -29,7 +35,9 @@ class Turn(NamedTuple):
     vcpu: int
     steps: int
     runnable: Sequence[int]
-    """Who could have been chosen, this vCPU included."""
+    """Who could have gone on, this vCPU included."""
+    offered: Sequence[int]
+    """Who could have been chosen at its beginning: without those who let others go first."""
 
 
 class Outcome(ABC):
@@ -39,6 +47,8 @@ class Outcome(ABC):
 
     turns: Sequence[Turn] = ()
     """For how long each vCPU went on, where steps are too many to be told one by one."""
+    begins = 0
+    """The step with which what is explored begins: nobody is preempted before."""
 
     def __init__(self, failure: Failure | None, steps: int) -> None:
         self.failure: Final = failure

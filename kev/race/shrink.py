@@ -8,6 +8,7 @@ import attrs
 
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule, Stretch
+from kev.race.stopping import check
 from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.exhaustive import Exhaustive
 from kev.race.strategy.replay import RoughScheduler
@@ -37,7 +38,7 @@ class Shrunk(Generic[S]):
 
 
 def shrink(subject: S, schedule: Schedule, failure: Failure) -> Shrunk[S]:
-    """The smallest case of this failure that leaving things out leads to: the same oracle has to complain.
+    """The smallest case of this failure that leaving things out leads to: it has to be of the same kind.
 
     Locally minimal: the failure is gone whatever single segment of the schedule, action, vCPU or page is left out of the result.
     """
@@ -120,8 +121,9 @@ def _with_half_a_segment_less(segments: Sequence[Stretch]) -> Iterator[Schedule]
 
 def _follow(subject: S, schedule: Schedule, failure: Failure) -> Shrunk[S] | None:
     """The same failure, if `subject` has it under about this schedule."""
+    check()
     outcome = subject.replay(RoughScheduler(schedule))
-    if outcome.failure is None or outcome.failure.oracle != failure.oracle:
+    if outcome.failure is None or not outcome.failure.is_like(failure):
         return None
     return Shrunk(subject, outcome.schedule, outcome.failure)
 
@@ -134,6 +136,7 @@ def _search(subject: S, failure: Failure) -> Shrunk[S] | None:
         strategy, runs = SeededRandom(), _LONG_SEARCH
         strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
     for run in range(runs):
+        check()
         scheduler = strategy.scheduler(run)
         if scheduler is None:
             break
@@ -141,6 +144,6 @@ def _search(subject: S, failure: Failure) -> Shrunk[S] | None:
             outcome = subject.run(scheduler)
         except Redundant:
             continue
-        if outcome.failure is not None and outcome.failure.oracle == failure.oracle:
+        if outcome.failure is not None and outcome.failure.is_like(failure):
             return Shrunk(subject, outcome.schedule, outcome.failure)
     return None

@@ -1,6 +1,5 @@
 """Finds what a token, or a command line, is about."""
 
-import importlib
 import os
 import re
 from typing import Final
@@ -10,43 +9,63 @@ from kev.race.catalogue import DEFAULT, Catalogue, CatalogueError
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.subject import GuestSubject
 from kev.race.subject import Identity, Subject
+from kev.race.token import Token
 from kev.race.trace.machine import PagerFactory
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
+from kev.race.working_directory import import_module
 from kev.spec.errors import nearest_of
 from kev.spec.machine_spec import MachineSpec
 
 _PROGRAM: Final = re.compile(r"\s*[rwfepc]\d")
 
 
-def find_subject(identity: Identity) -> Subject:
-    """The subject that a token was made of. TokenError if this process cannot run it; RaceError, ImageNotFound."""
+def find_subject(token: Token, pager: str | None = None) -> Subject:
+    """The subject that a token was made of.
+
+    A token is data, which may come from anybody: if it is about a pager other than kev's own, that is imported only if the user
+    has named it, too, as `pager`. TokenError if this process cannot run it, or if its schedule wants a vCPU that there is not;
+    RaceError, ImageNotFound.
+    """
+    subject = _find_subject(token.identity, pager)
+    for vcpu, _ in token.schedule.segments:
+        if vcpu >= subject.vcpus:
+            raise TokenError(f"the token's schedule wants vCPU {vcpu}, but there are {subject.vcpus}")
+    return subject
+
+
+def _find_subject(identity: Identity, pager: str | None) -> Subject:
     if identity.kind == "guest":
         return GuestSubject.identified(identity)
     if identity.kind != "trace":
         raise TokenError(f"a token of kind {identity.kind!r} cannot be replayed here")
     program = Program.parse(identity.details)
-    return TraceSubject(program, _find_pager(identity.target)) if identity.target else TraceSubject(program)
+    if not identity.target:
+        return TraceSubject(program)
+    if identity.target != pager:
+        raise TokenError(f"the token is about the pager {identity.target!r}, which is imported only if you name it by --pager")
+    return TraceSubject(program, _find_pager(pager))
 
 
 def _find_pager(path: str) -> PagerFactory:
     """What `module:name` refers to."""
     module, _, name = path.partition(":")
     try:
-        factory: PagerFactory = getattr(importlib.import_module(module), name)
+        factory: PagerFactory = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise CatalogueError(f"the token is about the pager {path}, which cannot be imported from here: {error}") from error
     return factory
 
 
-def subject_called(target: MachineSpec, catalogue: str = DEFAULT) -> Subject:
+def subject_called(target: MachineSpec, catalogue: str = DEFAULT, random_seed: int = 0) -> Subject:
     """What a command line calls `target.image`: a trace program, a guest, or a broken pager of the module `catalogue`.
 
-    The rest of `target` says what a guest's machine is like. CatalogueError if there is nothing of that name; RaceError.
+    The rest of `target` says what a guest's machine is like, `random_seed` what its RDRAND draws from. CatalogueError if there is
+    nothing of that name; RaceError.
     """
     name = target.image
     if not _PROGRAM.match(name) and (os.path.isfile(name) or find_guest(name) is not None):
-        return GuestSubject.find(target)
+        return GuestSubject.find(target, random_seed)
     subject = TraceSubject(Program.parse(name)) if _PROGRAM.match(name) else _broken_pager(name, catalogue)
     if target != MachineSpec(name):
         raise RaceError(f"{name} is not a guest: there is no machine to choose")

@@ -8,12 +8,14 @@ The body of a race test is a coroutine function that every vCPU runs, with itsel
         await vcpu.evict(0)
 
 It runs under one schedule after the other, and all oracles watch. What `assert` it contains is one more. pytest sees an ordinary
-function: fixtures are passed on, and it makes no difference whether pytest-trio is installed, since nothing but the vCPU's methods
-may be awaited. What vCPUs have to tell each other goes through `vcpu.shared`, which is empty at the beginning of every run.
+function, or method: fixtures are passed on, and it makes no difference whether pytest-trio, pytest-asyncio or anyio would run a
+coroutine function, since nothing but the vCPU's methods may be awaited. What vCPUs have to tell each other goes through
+`vcpu.shared`, which is empty at the beginning of every run.
 """
 
 import inspect
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -25,7 +27,9 @@ from kev.pager.kernel import KernelVmPager
 from kev.race.detection import Detection, detect
 from kev.race.errors import RaceError
 from kev.race.outcome import Outcome, SteppedOutcome
+from kev.race.replay_variable import REPLAY
 from kev.race.schedule import Schedule
+from kev.race.stopping import Stopped
 from kev.race.store import FailureStore
 from kev.race.stories.story import Story
 from kev.race.stories.words import in_words
@@ -40,21 +44,23 @@ from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.subject import TraceSubject
 from kev.race.trace.vcpu import TraceVcpu
-from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from kev.spec.wishes import MachineWishes, StrPath
-
-REPLAY: Final = "KEV_RACE_REPLAY"
-"""The environment variable with the token that a test is to be replayed with."""
+    from kev.machine.api import Image
+    from kev.spec.wishes import MachineWishes
 
 Body: TypeAlias = Callable[..., Any]
 
 
 class RaceDetected(AssertionError):
     """A race test failed: the message tells how, and how to see it again."""
+
+    def __init__(self, message: str, token: Token | None = None) -> None:
+        super().__init__(message)
+        self.kev_race_token: Final = None if token is None else str(token)
+        """What `kev race replay` takes. The pytest plugin puts it into the report, as a property of that name."""
 
 
 def races(
@@ -83,9 +89,10 @@ def races(
             raise RaceError(f"{body.__qualname__}: a race test is a coroutine function with a parameter `vcpu`")
 
         @wraps(body)
-        def test(**fixtures: Any) -> None:
+        def test(*arguments: Any, **fixtures: Any) -> None:
             __tracebackhide__ = True
-            subject = BodySubject(body, fixtures, vcpus, kinds, pager)
+            given = outside.bind(*arguments, **fixtures).arguments  # a method's object among them
+            subject = BodySubject(body, given, vcpus, kinds, pager)
             token = _token_to_replay(subject)
             if token is not None:
                 _replay(subject, token.schedule)
@@ -93,7 +100,10 @@ def races(
                 _require(detect(subject, make_strategy(strategy, seed, depth, preemptions), runs, store=FailureStore()))
 
         visible = [parameter for name, parameter in signature.parameters.items() if name != "vcpu"]
-        test.__signature__ = signature.replace(parameters=visible)  # type: ignore[attr-defined]
+        outside = signature.replace(parameters=visible)
+        test.__signature__ = outside  # type: ignore[attr-defined]
+        test.kev_race = True  # type: ignore[attr-defined]
+        test._trio_test_runner_wrapped = True  # type: ignore[attr-defined]
         return test
 
     return decorate
@@ -105,19 +115,36 @@ def check(program: Program, *, strategy: str = "pct", runs: int = 100, seed: int
 
 
 def check_guest(
-    image: "StrPath | MachineSpec", *, strategy: str = "random", runs: int = 500, seed: int = 0, **wishes: "Unpack[MachineWishes]"
+    image: "Image",
+    *,
+    strategy: str = "random",
+    runs: int | None = 500,
+    seconds: float | None = None,
+    seed: int = 0,
+    depth: int = 3,
+    preemptions: int | None = 2,
+    jobs: int = 1,
+    **wishes: "Unpack[MachineWishes]",
 ) -> None:
-    """Explores a guest, a file or a name on the root file system, that must end with the exit code that a free run ends with.
+    """Explores a guest that must end with the exit code that a free run ends with, for so many runs, or so many seconds.
 
-    `wishes` are the keywords of `kev.MachineSpec` that describe its machine; what is not said is as the guest wants it. `seed` is
-    what random choices come from. RaceDetected if a run fails, RaceError if two runs with the same schedule differ, or if the guest
-    cannot be raced; SpecError for a wish that cannot be.
+    `image` and `wishes` are what `kev.launch` takes: a file, a guest's name, a description or a source of bytes, and the keywords
+    that describe its machine; what is not said is as the guest wants it. `seed` is what random choices come from, RDRAND's among
+    them; `depth` is for PCT, `preemptions` for the exhaustive strategy; `jobs` is how many processes run guests. RaceDetected if a
+    run fails, RaceError if two runs with the same schedule differ, if the guest cannot be raced, or if a wish makes no sense in a
+    race; SpecError for a wish that cannot be.
     """
     __tracebackhide__ = True
+    from kev.machine.api import wanted_machine
+    from kev.race.guest.files import kept_image
     from kev.race.guest.subject import GuestSubject
 
-    spec = MachineSpec.of(wishes).over(image) if isinstance(image, MachineSpec) else MachineSpec.of({**wishes, "image": image})
-    _require(detect(GuestSubject.find(spec), make_strategy(strategy, seed), runs, store=FailureStore()))
+    wanted = wanted_machine(image, wishes)
+    store = FailureStore()
+    spec = wanted.spec if wanted.source is None else wanted.spec.replace(image=kept_image(wanted.source, store.folder))
+    subject = GuestSubject.find(spec, seed)
+    chosen = make_strategy(strategy, seed, depth, preemptions)
+    _require(detect(subject, chosen, runs, seconds=seconds, jobs=jobs, store=store))
 
 
 @attrs.frozen(slots=True)
@@ -171,18 +198,24 @@ def _replay(subject: Subject, schedule: Schedule) -> None:
     __tracebackhide__ = True
     outcome = subject.replay(ReplayScheduler(schedule))
     if outcome.failure is not None:
-        raise RaceDetected("\n" + in_words(subject.tell(schedule)))
+        raise RaceDetected("\n" + in_words(subject.tell(schedule)), Token(subject.identity, schedule))
 
 
 def _require(detection: Detection[Any]) -> None:
     """Nothing was found."""
     __tracebackhide__ = True
-    exploration, shrunk = detection.exploration, detection.shrunk
+    exploration, first = detection.exploration, detection.first
     if exploration.nondeterminism is not None:
         raise RaceError(f"run {exploration.nondeterminism.run} is not deterministic: {exploration.nondeterminism.message}")
-    if shrunk is None:
+    if exploration.stopped is not None:
+        raise Stopped(exploration.stopped)
+    if first is None or first.shrunk is None:
         return
     assert exploration.found is not None
+    shrunk, token = first.shrunk, first.shrunk_token
     story = in_words(shrunk.subject.tell(shrunk.schedule))
     where = "a failure that was kept" if exploration.found.run < 0 else f"run {exploration.found.run} ({exploration.strategy})"
-    raise RaceDetected(f"{shrunk.failure.message}\n\n{where}\n\n{story}\nkev race replay {detection.shrunk_token}")
+    target = shlex.quote(shrunk.subject.identity.target)
+    named = {"test": f" --test {target}", "trace": f" --pager {target}"}.get(shrunk.subject.identity.kind, "")
+    named = named if shrunk.subject.identity.target else ""
+    raise RaceDetected(f"{shrunk.failure.message}\n\n{where}\n\n{story}\nkev race replay {token}{named}", token)

@@ -1,15 +1,14 @@
 """A failure in one word: what was run, and the schedule under which it fails.
 
 A token is `kev1-` and the base64 (RFC 4648, the alphabet for URLs, without padding) of: a byte of flags (1: the rest up to the
-checksum is deflated); the kind, the target and the details, each a length and so many bytes of UTF-8; the number of segments, and
-the vCPU and steps of each; four bytes of CRC-32 of everything before, little-endian. Numbers are varints: seven bits a byte, least
-significant first, the highest bit set in all bytes but the last.
+checksum is deflated, and at most 4 MiB when it is inflated); the kind, the target and the details, each a length and so many bytes
+of UTF-8; the number of segments, and the vCPU and steps of each; four bytes of CRC-32 of everything before, little-endian. Numbers
+are varints: seven bits a byte, least significant first, the highest bit set in all bytes but the last.
 """
 
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, Self
 
 import attrs
@@ -20,7 +19,10 @@ from kev.race.subject import Identity
 
 _PREFIX: Final = "kev1-"
 _DEFLATED: Final = 1
+_LARGEST_SHIFT: Final = 63
 _CRC: Final = 4
+_LARGEST: Final = 4 << 20
+"""Bytes of a token, inflated; characters of one in a file."""
 LONG: Final = 2_000
 """Characters that a command line is better spared: a longer token belongs into a file."""
 
@@ -45,12 +47,14 @@ class Token:
         shown = text if len(text) <= 40 else text[:37] + "..."
         if not text.startswith(_PREFIX):
             raise TokenError(f"{shown!r} is not a token: one begins with {_PREFIX}")
+        if len(text) > _LARGEST:
+            raise TokenError(f"token {shown}: it has {len(text)} characters; the limit is {_LARGEST}")
         try:
             data = urlsafe_b64decode(text[len(_PREFIX) :] + "=" * (-(len(text) - len(_PREFIX)) % 4))
-            if zlib.crc32(data[:-_CRC]) != int.from_bytes(data[-_CRC:], "little") or len(data) <= _CRC:
+            if len(data) <= _CRC or zlib.crc32(data[:-_CRC]) != int.from_bytes(data[-_CRC:], "little"):
                 raise TokenError(f"token {shown}: its checksum is wrong: it was not copied whole")
             body = data[1:-_CRC]
-            return cls(*_decode(zlib.decompress(body, -zlib.MAX_WBITS) if data[0] & _DEFLATED else body))
+            return cls(*_decode(_inflate(body) if data[0] & _DEFLATED else body))
         except (ValueError, IndexError, zlib.error) as error:
             raise TokenError(f"token {shown}: it cannot be read: {error}") from error
 
@@ -60,7 +64,9 @@ class Token:
         if argument.startswith(_PREFIX):
             return cls.parse(argument)
         try:
-            return cls.parse(Path(argument).read_text(encoding="utf-8").strip())
+            with open(argument, encoding="utf-8") as file:
+                text = file.read(_LARGEST + 1)
+            return cls.parse(text.strip())
         except (OSError, UnicodeDecodeError) as error:
             raise TokenError(f"{argument} is neither a token, which begins with {_PREFIX}, nor a file that holds one") from error
 
@@ -68,6 +74,15 @@ class Token:
 def _deflate(body: bytes) -> bytes:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     return compressor.compress(body) + compressor.flush()
+
+
+def _inflate(body: bytes) -> bytes:
+    """ValueError if it comes to more than a token may have: a few bytes can be made to."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflater.decompress(body, _LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"it has more than {_LARGEST} bytes")
+    return data
 
 
 def _encode(token: Token) -> Iterator[bytes]:
@@ -105,6 +120,8 @@ class _Reader:
         while True:
             byte = self._data[self._position]
             self._position += 1
+            if shift > _LARGEST_SHIFT:
+                raise ValueError("a number has more than 64 bits")
             result |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:

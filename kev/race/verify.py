@@ -1,7 +1,7 @@
 """Proves race testing itself: every mutant of a catalogue is caught, and the pager that is not broken survives."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, product
 from random import Random
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from kev.race.catalogue import Catalogue
 from kev.race.explore import Exploration, explore
 from kev.race.jobs import in_processes
 from kev.race.shrink import Shrunk, shrink
+from kev.race.stopping import Stopped
 from kev.race.strategy import make_strategy
 from kev.race.token import Token
 from kev.race.trace.generate import random_program
@@ -25,8 +26,8 @@ _SEEDED: Final = ("pct", "random")
 _STRATEGIES: Final = (*_SEEDED, "exhaustive")
 _GENERATED: Final = 200
 """Programs from the seed that the healthy pager runs besides those of the mutants."""
-_SHARE: Final = 20
-"""Programs that a process is given at a time."""
+_SHARE: Final = 200
+"""Runs that a process is given at a time."""
 
 
 @attrs.frozen(slots=True)
@@ -100,6 +101,8 @@ class HealthyReport:
     """Of computing, in all processes together."""
     failures: list[str] = attrs.field(factory=list)
     nondeterminism: list[str] = attrs.field(factory=list)
+    stopped: int | None = None
+    """The signal that has ended it."""
 
     @property
     def survived(self) -> bool:
@@ -107,6 +110,7 @@ class HealthyReport:
 
     def note(self, subject: TraceSubject, exploration: Exploration) -> None:
         """One program under one strategy."""
+        self.stopped = self.stopped or exploration.stopped
         self.runs += exploration.runs
         self.schedules += len(exploration.schedules)
         self.interleavings += len(exploration.interleavings)
@@ -125,6 +129,7 @@ class HealthyReport:
         self.seconds += other.seconds
         self.failures += other.failures
         self.nondeterminism += other.nondeterminism
+        self.stopped = self.stopped or other.stopped
 
     def as_dict(self) -> dict[str, Any]:
         per_second = round(self.runs / self.seconds) if self.runs else 0
@@ -141,13 +146,23 @@ def check_healthy(
 ) -> HealthyReport:
     """Runs kev's own pager `runs` times: the given programs, and others from the seed, by PCT and at random."""
     everything = [*programs, *generated_programs(seed, _GENERATED)]
-    each = -(-runs // (len(everything) * len(_SEEDED)))
+    each, more = divmod(runs, len(everything) * len(_SEEDED))
     total = HealthyReport(runs)
-    batches = [(everything[start : start + _SHARE], each, seed) for start in range(0, len(everything), _SHARE)]
-    for part in in_processes(_check_healthy, batches, jobs):
-        total.add(part)
-        if progress is not None:
-            progress(total)
+    batches = [
+        (program, strategy, first, min(_SHARE, end - first), seed)
+        for index, (program, strategy) in enumerate(product(everything, _SEEDED))
+        for end in (each + (index < more),)
+        for first in range(0, end, _SHARE)
+    ]
+    try:
+        for part in in_processes(_check_healthy, batches, jobs):
+            total.add(part)
+            if progress is not None:
+                progress(total)
+            if total.stopped is not None:
+                break
+    except Stopped as stopped:
+        total.stopped = stopped.signal
     return total
 
 
@@ -171,12 +186,9 @@ def _catch(subject: TraceSubject, strategy: str, seed: int) -> Catch:
     return Catch(strategy, exploration.runs + exploration.redundant, shrunk)
 
 
-def _check_healthy(task: tuple[Sequence[Program], int, int]) -> HealthyReport:
-    programs, runs, seed = task
-    report = HealthyReport(0)
-    for program in programs:
-        report.programs += 1
-        subject = TraceSubject(program)
-        for strategy in _SEEDED:
-            report.note(subject, explore(subject, make_strategy(strategy, seed), runs))
+def _check_healthy(task: tuple[Program, str, int, int, int]) -> HealthyReport:
+    program, strategy, first, runs, seed = task
+    subject = TraceSubject(program)
+    report = HealthyReport(0, programs=int(not first and strategy == _SEEDED[0]))
+    report.note(subject, explore(subject, make_strategy(strategy, seed), runs, first=first))
     return report

@@ -12,14 +12,18 @@ def test_the_shell_answers(guest):
 Nothing of the hypervisor is imported before a test asks for the fixture.
 """
 
+import os
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from kev.testing.guests import Guests
 
+_RACE_STATE: Final = "KEV_RACE_STATE"
+"""`kev.race.store.FOLDER`, without importing it: failures of race tests are kept in pytest's cache, unless the user says where."""
+_EVENT_LOOPS: Final = ("anyio", "asyncio", "trio")
 _GUESTS = pytest.StashKey["Guests"]()
 
 
@@ -28,9 +32,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.has_plugin("cacheprovider"):
+        os.environ.setdefault(_RACE_STATE, str(config.rootpath / os.path.expandvars(config.getini("cache_dir")) / "kev-race"))
     config.addinivalue_line(
         "markers", "guest(image, **wishes): the fixture `guest` is this machine, with the keywords of kev.start, started already."
     )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A race test is an ordinary function, also where a mark would have an event loop run it."""
+    if getattr(getattr(item, "obj", None), "kev_race", False):
+        item.own_markers[:] = [mark for mark in item.own_markers if mark.name not in _EVENT_LOOPS]
 
 
 @pytest.fixture
@@ -56,6 +68,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    token = getattr(call.excinfo and call.excinfo.value, "kev_race_token", None)
+    if token is not None and report.when == "call":
+        for properties in (item.user_properties, report.user_properties):
+            properties.append(("kev_race_token", token))
     guests = item.stash.get(_GUESTS, None)
     if guests is not None and report.when == "call" and report.failed:
         report.sections.extend(guests.sections())

@@ -9,6 +9,7 @@ from kev.addressing import Gpa
 from kev.engine.base import Budget
 from kev.guests.images import open_image
 from kev.machine.builder import MachineOptions
+from kev.machine.exit_costs import CURRENT, EXIT_COSTS
 from kev.machine.launcher import prepare
 from kev.machine.vm import Vm
 
@@ -18,6 +19,8 @@ class Run:
     instructions: int
     time: int
     output: bytes
+    charged: int
+    """Nanoseconds of its exits."""
 
 
 def run(slice_length: int, before: Callable[[Vm], None] = lambda vm: None) -> Run:
@@ -28,7 +31,8 @@ def run(slice_length: int, before: Callable[[Vm], None] = lambda vm: None) -> Ru
         while vm.ending is None:
             vm.run(vm.vcpus[0], Budget(instructions=slice_length))
         vm.engine.close()
-    return Run(vm.vcpus[0].state.instructions, vm.clock.now(), bytes(output))
+    charged = sum(cost * vm.exits[kind] for kind, cost in EXIT_COSTS[CURRENT].items())
+    return Run(vm.vcpus[0].state.instructions, vm.clock.now(), bytes(output), charged)
 
 
 def load_all(vm: Vm) -> None:
@@ -52,5 +56,6 @@ def test_an_eagerly_loaded_guest_executes_as_many_instructions(reference: Run) -
     assert run(1_000_000, load_all) == reference
 
 
-def test_virtual_time_is_a_nanosecond_an_instruction(reference: Run) -> None:
-    assert reference.time == reference.instructions
+def test_virtual_time_is_a_nanosecond_an_instruction_and_what_exits_take(reference: Run) -> None:
+    assert reference.charged
+    assert reference.time == reference.instructions + reference.charged

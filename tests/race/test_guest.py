@@ -1,8 +1,10 @@
 """Races of whole guests: real code, switched at exact instructions."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import find, given
@@ -12,7 +14,7 @@ from kev.fs.mkfs import create_image
 from kev.guests.images import open_image
 from kev.machine.builder import MachineOptions
 from kev.machine.launcher import prepare
-from kev.machine.schedule import FreeScheduler
+from kev.machine.schedule import FreeScheduler, SeededScheduler
 from kev.pager.source import read_exactly
 from kev.race import RaceDetected, check_guest
 from kev.race.errors import RaceError, TokenError
@@ -23,16 +25,19 @@ from kev.race.guest.machine import GuestMachine
 from kev.race.guest.source import MemorySource, ScheduledSource
 from kev.race.guest.subject import CannotRace, GuestSubject
 from kev.race.jobs import explore_shared
+from kev.race.schedule import Schedule
 from kev.race.shrink import shrink
 from kev.race.stories.picture import as_svg
 from kev.race.stories.words import in_words
 from kev.race.strategy import Exhaustive, SeededRandom, make_strategy
 from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
-from kev.race.strategy.replay import ReplayScheduler
+from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
+from kev.race.subject import Identity
 from kev.spec.fields import FIELDS
 from kev.spec.machine_spec import DEFAULTS, MachineSpec
 from tests.machine.specs import SPECS
+from tests.race import small_guests as small
 
 pytestmark = pytest.mark.slow
 
@@ -157,6 +162,43 @@ def test_a_token_of_another_image_is_refused(tmp_path: Path) -> None:
         GuestSubject.identified(identity)
 
 
+def test_a_token_does_not_depend_on_debug_information(tmp_path: Path) -> None:
+    file = tmp_path / "kernel"
+    data = bytearray(image_of("lost-update"))
+    file.write_bytes(data)
+    subject = GuestSubject.find(MachineSpec(str(file), vcpus=2))
+    identity = subject.identity
+    name = data.index(b"main.c")
+    data[name : name + 6] = b"niam.c"
+    file.write_bytes(data)
+    read_files.cache_clear()
+    assert GuestSubject.identified(identity) == subject
+    assert subject.identity == identity
+
+
+def test_a_token_from_when_exits_took_no_time_replays_with_that() -> None:
+    details = RaceDetails.parse("lost-update", f"smp=2 memory=268435456 exit=0 crc={crc32(image_of('lost-update')):08x}")
+    subject = GuestSubject.identified(Identity("guest", "lost-update", str(details)))
+    assert (details.exit_costs, subject.exit_costs) == (0, 0)
+    assert subject.identity != GuestSubject.find(MachineSpec("lost-update", vcpus=2)).identity
+
+
+def test_a_guest_says_where_what_is_explored_begins(tmp_path: Path) -> None:
+    image = small.guest([small.increment(0), small.mark, small.increment(1)], [small.increment(0), small.increment(1)])
+    subject = small.subject(tmp_path, image)
+    endings = set()
+    for seed in range(100):
+        outcome = subject.run(SeededScheduler(seed, 8))
+        endings.add(outcome.failure.kind if outcome.failure is not None else str(subject.exit_code))
+    assert endings == {str(2 | 2 << 2), str(2 | 1 << 2)}  # the first increment is never lost
+
+
+def test_random_numbers_follow_from_the_seed_of_the_exploration(tmp_path: Path) -> None:
+    image = small.guest([small.random(0)], [])
+    codes = {GuestSubject.find(small.subject(tmp_path, image).spec, seed).exit_code for seed in range(12)}
+    assert codes == {0, 1, 2, 3}
+
+
 def test_a_token_of_another_disk_is_refused_by_its_name(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(1024))
@@ -193,7 +235,7 @@ def test_a_token_s_details_are_read_as_they_are_written(spec: MachineSpec, exit_
         strict_ports=spec.strict_ports or None,
         strict_memory=spec.strict_memory or None,
     )
-    details = RaceDetails(raced, exit_code, checksum, tuple(range(len(raced.disks))))
+    details = RaceDetails(raced, exit_code, checksum, tuple(range(len(raced.disks))), random_seed=checksum)
     assert RaceDetails.parse(raced.image, str(details)) == details
 
 
@@ -214,7 +256,7 @@ def test_every_field_of_a_description_is_in_a_token_or_refused(name: str) -> Non
 def test_what_tokens_have_said_so_far_is_read() -> None:
     details = RaceDetails.parse("kernel", "smp=2 memory=33554432 exit=1 crc=0ac6efff boot=pvh 'append=a b' 'module=m its text'")
     spec = MachineSpec("kernel", vcpus=2, memory="32M", boot="pvh", command_line="a b", modules=[("m", "its text")])
-    assert details == RaceDetails(spec, 1, 0x0AC6EFFF)
+    assert details == RaceDetails(spec, 1, 0x0AC6EFFF, exit_costs=0)
 
 
 @pytest.mark.parametrize("words", ["", "smp=2", "smp=x memory=1 exit=0 crc=0", "smp=99 memory=1048576 exit=0 crc=0", "'"])
@@ -283,3 +325,49 @@ def test_a_run_without_an_end_says_where_everybody_is() -> None:
     assert machine.failure is not None
     assert machine.failure.oracle == "endless run"
     assert "vCPU 0 at RIP 0x1000" in machine.failure.message
+
+
+HANGS = {
+    "two locks in two orders": (
+        [small.acquire(2), small.acquire(3), small.release(3), small.release(2)],
+        [small.acquire(3), small.acquire(2), small.release(2), small.release(3)],
+        [small.acquire(2), small.acquire(3), small.release(3), small.release(2)],
+        r"vCPU 0 at RIP \S+ waits for 0xa003, which is 0x1 and was last changed by vCPU 1 at step \d+ in 0x900\w; "
+        r"vCPU 1 at RIP \S+ waits for 0xa002, which is 0x1 and was last changed by vCPU 0 at step \d+ in 0x80\w\w",
+    ),
+    "a lost wake-up": (
+        [small.store(2, 1), small.wake(1)],
+        [small.sleep_until(2, 1)],
+        [small.wait_until(2, 1)],
+        r"vCPU 0 at RIP \S+ waits for 0xa00f, which is 0x0 and was never changed; vCPU 1 at RIP \S+ is halted with interrupts off",
+    ),
+}
+"""What the first processor does, the second, what it would do if it were right, and what is said."""
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_a_run_without_an_end_is_told_by_who_waits_for_what(name: str, tmp_path: Path) -> None:
+    first, second, corrected, waits = HANGS[name]
+    subject = small.subject(tmp_path, small.guest(first, second))
+    failure = found(subject)
+    assert failure.failure.oracle == "endless run"
+    shrunk = shrink(subject, failure.schedule, failure.failure)
+    assert shrunk.failure.is_like(failure.failure)
+    assert shrunk.schedule.steps < 100
+    told = subject.tell(shrunk.schedule).failure
+    assert told is not None
+    assert re.search(waits, told.message), told.message
+    # What was shrunk is the bug, not starvation: who does it right survives the same schedule.
+    (tmp_path / "twin").mkdir()
+    twin = small.subject(tmp_path / "twin", small.guest(first, corrected))
+    assert twin.replay(RoughScheduler(shrunk.schedule)).failure is None
+
+
+def test_a_guest_that_is_only_kept_waiting_has_an_end(tmp_path: Path) -> None:
+    """One processor spins for longer than any run may take, since the schedule lets no other one go on."""
+    subject = small.subject(tmp_path, small.guest([small.wait_until(2, 1)], [small.store(2, 1)]))
+    begin = subject.run(UnpreemptedScheduler()).schedule.segments[0].steps
+    starved = Schedule.of([(0, begin + 1_000_000), (1, 1)])
+    outcome = subject.replay(RoughScheduler(starved))
+    assert outcome.failure is None
+    assert outcome.steps > 200_000

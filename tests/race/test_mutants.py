@@ -3,7 +3,9 @@
 import pytest
 
 from kev.race.catalogue import Catalogue, CatalogueError, Mutant
+from kev.race.errors import TokenError
 from kev.race.explore import explore
+from kev.race.schedule import Schedule
 from kev.race.shrink import shrink
 from kev.race.strategy import make_strategy
 from kev.race.strategy.replay import ReplayScheduler
@@ -45,14 +47,14 @@ def test_a_token_finds_the_mutant_again(mutant: Mutant) -> None:
     found = explore(mutant.subject, make_strategy("random"), MUTANT_RUNS).found
     assert found is not None
     token = Token.parse(str(Token(mutant.subject.identity, found.schedule)))
-    assert find_subject(token.identity).run(ReplayScheduler(token.schedule)).failure == found.failure
+    assert find_subject(token, token.identity.target).run(ReplayScheduler(token.schedule)).failure == found.failure
 
 
 def test_the_healthy_pager_survives() -> None:
     report = check_healthy([mutant.program for mutant in MUTANTS], runs=2_000, seed=1, jobs=1)
     assert (report.failures, report.nondeterminism) == ([], [])
     assert report.survived
-    assert report.runs >= 2_000
+    assert report.runs == 2_000
 
 
 def test_a_catalogue_that_cannot_be_imported_is_refused_by_name() -> None:
@@ -66,4 +68,14 @@ def test_a_catalogue_that_cannot_be_imported_is_refused_by_name() -> None:
 
 def test_a_pager_that_cannot_be_imported_is_refused_by_name() -> None:
     with pytest.raises(CatalogueError, match=r"pager no\.such:Pager, which cannot be imported"):
-        find_subject(Identity("trace", "no.such:Pager", "r0"))
+        find_subject(Token(Identity("trace", "no.such:Pager", "r0"), Schedule(())), "no.such:Pager")
+
+
+def test_a_pager_that_only_a_token_names_is_not_imported() -> None:
+    token = Token(Identity("trace", "tests.race.mutants.nothing:Pager", "r0"), Schedule(()))
+    with pytest.raises(
+        TokenError, match=r"^the token is about the pager 'tests.race.mutants.nothing:Pager', which is imported only if"
+    ):
+        find_subject(token)
+    with pytest.raises(TokenError):
+        find_subject(token, "tests.race.mutants.other:Pager")

@@ -52,4 +52,6 @@ def test_a_failure_is_found_again_at_once(tmp_path: Path) -> None:
     again = detect(race, SeededRandom(6), 1_000, store=store)
     assert first.exploration.runs > 0
     assert again.exploration.runs == 0
-    assert again.token == first.token
+    assert first.first is not None
+    assert again.first is not None
+    assert again.first.token == first.first.token

@@ -9,7 +9,7 @@ import pytest
 
 from kev.race import Page, RaceDetected, TraceVcpu, races
 from kev.race.errors import RaceError
-from kev.race.testing import REPLAY
+from kev.race.replay_variable import REPLAY
 
 FAILING = """\
 import kev.race
@@ -105,7 +105,7 @@ def test_an_unknown_strategy_is_refused_by_name() -> None:
 def test_a_failure_prints_the_one_command_that_replays_it(tmp_path: Path) -> None:
     file = tmp_path / "test_pager.py"
     file.write_text(FAILING)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "KEV_RACE_STATE": str(tmp_path / "state")}
     environment.pop(REPLAY, None)
     kev = [sys.executable, "-m", "kev"]
 
@@ -116,9 +116,14 @@ def test_a_failure_prints_the_one_command_that_replays_it(tmp_path: Path) -> Non
     assert failed.returncode == 1
     assert "unfilled page" in failed.stdout.lower()
     command = next(line.split("kev race replay ")[1] for line in failed.stdout.splitlines() if "kev race replay " in line)
+    refused = subprocess.run(
+        [*kev, "race", "replay", command.split()[0]], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "which is run only if you name it by --test" in refused.stderr
     replayed = subprocess.run(
-        [*kev, "race", "replay", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [*kev, "race", "replay", *command.split()], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert replayed.returncode == 1
     assert "UNFILLED PAGE: vCPU" in replayed.stdout
-    assert list((tmp_path / ".kev" / "race").glob("*.json"))
+    assert list((tmp_path / "state").glob("*.json"))

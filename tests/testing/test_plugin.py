@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -51,6 +52,50 @@ def test_a_marked_test_finds_its_machine_started(run) -> None:  # type: ignore[n
                 assert guest.vcpus == 2
     """)
     result.assert_outcomes(passed=2)
+
+
+RACES = """
+    import pytest
+    from kev.race import races
+
+    @pytest.fixture
+    def page():
+        return 1
+
+    @pytest.mark.trio
+    @races(runs=20)
+    async def test_marked(vcpu, page):
+        await vcpu.read(page)
+
+    @races(runs=20)
+    @pytest.mark.trio
+    async def test_marked_before(vcpu):
+        await vcpu.read(0)
+
+    class TestMethods:
+        @pytest.mark.parametrize("count", [1, 2])
+        @races(runs=20)
+        async def test_method(self, vcpu, count, page):
+            assert isinstance(self, TestMethods)
+            await vcpu.prefetch(0, count)
+
+    @races(runs=20)
+    async def test_fails(vcpu):
+        assert False, "as it should"
+"""
+
+
+@pytest.mark.parametrize("mode", ["true", "false"])
+def test_race_tests_are_ordinary_tests_whatever_they_are_marked(run, mode: str) -> None:  # type: ignore[no-untyped-def]
+    result = run(RACES, "-o", f"trio_mode={mode}", "-W", "error")
+    result.assert_outcomes(passed=4, failed=1)
+
+
+def test_a_race_s_token_is_a_property_of_the_test_s_report(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-untyped-def]
+    run(RACES, "--junitxml=report.xml", "-k", "fails")
+    tree = ET.parse(pytester.path / "report.xml")
+    values = [element.get("value", "") for element in tree.iter("property") if element.get("name") == "kev_race_token"]
+    assert [value[:5] for value in values] == ["kev1-"]
 
 
 def test_a_failure_shows_console_places_and_last_exits(run) -> None:  # type: ignore[no-untyped-def]

@@ -1,7 +1,5 @@
 """`kev race`: looks for races, and shows them. Its commands are imported when they are called."""
 
-import os
-import sys
 from typing import Final
 
 import click
@@ -30,5 +28,3 @@ def command() -> None:
 
     `kev race GUEST --smp 4` is short for `kev race explore GUEST --smp 4`.
     """
-    # Pagers under test are imported from the working directory, as `python -m` would.
-    sys.path.insert(0, os.getcwd())

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from kev.cli.race.printing import EXIT_CODE_FAILED, counted
+from kev.cli.race.printing import EXIT_CODE_FAILED, counted, say_stopped
 from kev.cli.race.progress import ProgressLine
 from kev.race.catalogue import Catalogue
+from kev.race.stopping import Stopped
 from kev.race.verify import HealthyReport, MutantReport, check_healthy, check_mutants
 
 
@@ -16,9 +17,15 @@ def check_catalogue(module: str, runs: int, seed: int, jobs: int, *, as_json: bo
     catalogue = Catalogue.load(module)
     line = ProgressLine()
     mutants = []
-    for mutant in check_mutants(catalogue, seed, jobs):
-        mutants.append(mutant)
-        line.note(f"{len(mutants)} of {len(catalogue.mutants)} broken pagers, {mutant.name}")
+    try:
+        for mutant in check_mutants(catalogue, seed, jobs):
+            mutants.append(mutant)
+            line.note(f"{len(mutants)} of {len(catalogue.mutants)} broken pagers, {mutant.name}")
+    except Stopped as stopped:
+        line.clear()
+        for mutant in mutants:
+            click.echo(_describe_mutant(mutant), err=as_json)
+        return say_stopped(stopped.signal, f"{len(mutants)} of {len(catalogue.mutants)} broken pagers were tried")
     healthy = check_healthy([mutant.program for mutant in catalogue.mutants], runs, seed, jobs, line.survived)
     line.clear()
     ok = healthy.survived and all(mutant.caught for mutant in mutants)
@@ -28,7 +35,7 @@ def check_catalogue(module: str, runs: int, seed: int, jobs: int, *, as_json: bo
         for mutant in mutants:
             click.echo(_describe_mutant(mutant))
         click.echo(_describe_healthy(healthy))
-    return 0 if ok else EXIT_CODE_FAILED
+    return _exit_code(healthy, ok=ok)
 
 
 def check_pager(runs: int, seed: int, jobs: int, *, as_json: bool) -> int:
@@ -37,7 +44,13 @@ def check_pager(runs: int, seed: int, jobs: int, *, as_json: bool) -> int:
     healthy = check_healthy((), runs, seed, jobs, line.survived)
     line.clear()
     click.echo(json.dumps(healthy.as_dict(), indent=2) if as_json else _describe_healthy(healthy))
-    return 0 if healthy.survived else EXIT_CODE_FAILED
+    return _exit_code(healthy, ok=healthy.survived)
+
+
+def _exit_code(healthy: HealthyReport, *, ok: bool) -> int:
+    if healthy.stopped is not None:
+        return say_stopped(healthy.stopped, f"{healthy.runs:,} of {healthy.wanted:,} runs were made")
+    return 0 if ok else EXIT_CODE_FAILED
 
 
 def _as_dict(ok: bool, seed: int, mutants: list[MutantReport], healthy: HealthyReport) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`kev race explore`: tries schedule after schedule."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,21 +9,26 @@ import click
 
 from kev.cli.click_options import add_options
 from kev.cli.completion import complete_image
+from kev.cli.durations import Duration
 from kev.cli.options import described, machine_options
 from kev.cli.race.catalogue import check_catalogue, check_pager
-from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, counted, picture_file, print_story
+from kev.cli.race.printing import EXIT_CODE_FAILED, SIGNALS, command_line, counted, picture_file, print_story, say_stopped
 from kev.cli.race.progress import ProgressLine, summary
+from kev.cli.race.tokens import state_option
 from kev.observe.output import check_writable
 from kev.race.catalogue import DEFAULT
-from kev.race.detection import Detection, detect
+from kev.race.detection import Detected, Detection, detect
 from kev.race.errors import RaceError
 from kev.race.explore import Found
+from kev.race.stopping import Stopped, signals_noted
 from kev.race.store import FailureStore
 from kev.race.strategy import NAMES, make_strategy
 from kev.race.targets import subject_called
 from kev.race.token import Token
 
 _UNBOUNDED = "none"
+_RUNS: Final = 1_000
+_PAGER_RUNS: Final = 100_000
 _GUEST_OPTIONS: Final = [option._replace(help=f"Guests: {option.help}") for option in machine_options(without=("seed", "timeline"))]
 """All that describe a machine, but for what the strategy has of its own."""
 
@@ -43,9 +49,9 @@ class _Preemptions(click.ParamType[int | None]):
 @click.option("--all", "everything", is_flag=True, help="The whole catalogue of broken pagers, and kev's own, which must survive.")
 @add_options(_GUEST_OPTIONS)
 @click.option("--strategy", type=click.Choice(NAMES), help="How schedules are chosen.  [default: pct; random for guests]")
-@click.option(
-    "--runs", type=click.IntRange(min=1), metavar="N", help="At most so many runs.  [default: 1,000; kev's pager 100,000]"
-)
+@click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Make so many runs.  [default: 1,000; kev's pager 100,000]")
+@click.option("--time", "seconds", type=Duration(), metavar="TIME", help="Make runs for so long: 90s, 10m, 1.5h.")
+@click.option("--keep-going", is_flag=True, help="Do not stop at the first failure: tell one of each kind, and how often it came.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="What random choices come from.")
 @click.option(
     "--depth", type=click.IntRange(min=1), default=3, show_default=True, help="pct: how many ordered events the bug needs."
@@ -54,6 +60,7 @@ class _Preemptions(click.ParamType[int | None]):
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Use so many processes.")
 @click.option("--catalogue", metavar="MODULE", default=DEFAULT, show_default=True, help="Where the broken pagers are.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw a failure into this file.")
+@state_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def command(
@@ -63,12 +70,15 @@ def command(
     everything: bool,
     strategy: str | None,
     runs: int | None,
+    seconds: float | None,
+    keep_going: bool,
     seed: int,
     depth: int,
     preemptions: int | None,
     jobs: int,
     catalogue: str,
     svg: Path | None,
+    state: Path | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -77,55 +87,77 @@ def command(
     TARGET is a guest that ends by itself: a file, or a name on the root file system. vCPUs are switched at exact instructions. Or
     TARGET is a program for the pager, such as 'r0w1/r0/e0', or the name of a broken pager of the catalogue. Without it, kev's own
     pager runs programs made from the seed. The exit code is 1 if a failure was found; with --all, if a broken pager was not
-    caught, or if kev's own failed.
+    caught, or if kev's own failed. Ctrl-C ends it, and what was tried until then is told.
     """
-    if everything:
-        context.exit(check_catalogue(catalogue, runs or 100_000, seed, jobs, as_json=as_json))
-    if target is None and given["spec"] is None:
-        if any(value not in (None, ()) for value in given.values()):
-            raise RaceError("a machine is described, but no guest is named: kev race explore GUEST")
-        context.exit(check_pager(runs or 100_000, seed, jobs, as_json=as_json))
-    if svg is not None:
-        check_writable(svg)
-    spec = described({"image": target, **given})
-    subject = subject_called(spec, catalogue)
-    strategy = strategy or ("pct" if subject.longest_turn == 1 else "random")
-    line = ProgressLine()
+    with signals_noted(SIGNALS):
+        if everything or (target is None and given["spec"] is None):
+            if not everything and any(value not in (None, ()) for value in given.values()):
+                raise RaceError("a machine is described, but no guest is named: kev race explore GUEST")
+            if seconds is not None or keep_going:
+                raise RaceError("--time and --keep-going are for one subject: name a guest, or a program")
+            check = partial(check_catalogue, catalogue) if everything else check_pager
+            context.exit(check(runs or _PAGER_RUNS, seed, jobs, as_json=as_json))
+        if svg is not None:
+            check_writable(svg)
+        spec = described({"image": target, **given})
+        store = FailureStore(state)
+        line = ProgressLine()
 
-    def announce(found: Found, token: Token) -> None:
-        line.clear()
-        when = "again" if found.run < 0 else f"in run {found.run} (seed {seed})"
-        click.echo(f"{found.failure.oracle} {when}: {found.failure.message}", err=as_json)
-        click.echo(f"  {command_line('replay', token)}", err=as_json)
+        def announce(found: Found, token: Token) -> None:
+            line.clear()
+            when = "again" if found.run < 0 else f"in run {found.run} (seed {seed})"
+            click.echo(f"{found.failure.oracle} {when}: {found.failure.message}", err=as_json)
+            click.echo(f"  {command_line('replay', token, store)}", err=as_json)
 
-    detection = detect(
-        subject,
-        make_strategy(strategy, seed, depth, preemptions),
-        runs or 1_000,
-        jobs=jobs,
-        store=FailureStore(),
-        progress=line.explored,
-        on_found=announce,
-    )
-    line.clear()
-    if as_json:
-        click.echo(json.dumps({"target": spec.image, "seed": seed, **detection.as_dict()}, indent=2))
-    else:
-        _conclude(detection, svg)
-    if detection.exploration.found is not None or detection.exploration.nondeterminism is not None:
+        try:
+            subject = subject_called(spec, catalogue, seed)
+            detection = detect(
+                subject,
+                make_strategy(strategy or ("pct" if subject.longest_turn == 1 else "random"), seed, depth, preemptions),
+                runs or (None if seconds is not None else _RUNS),
+                seconds=seconds,
+                keep_going=keep_going,
+                jobs=jobs,
+                store=store,
+                progress=line.explored,
+                on_found=announce,
+            )
+            line.clear()
+            if as_json:
+                click.echo(json.dumps({"target": spec.image, "seed": seed, **detection.as_dict()}, indent=2))
+            else:
+                _conclude(detection, svg, store)
+        except Stopped as stopped:
+            line.clear()
+            context.exit(say_stopped(stopped.signal, "before there was anything to tell"))
+    exploration = detection.exploration
+    if exploration.stopped is not None:
+        context.exit(say_stopped(exploration.stopped, summary(exploration)))
+    if exploration.found is not None or exploration.nondeterminism is not None:
         context.exit(EXIT_CODE_FAILED)
 
 
-def _conclude(detection: Detection[Any], svg: Path | None) -> None:
-    exploration, shrunk, token = detection.exploration, detection.shrunk, detection.shrunk_token
+def _conclude(detection: Detection[Any], svg: Path | None, store: FailureStore) -> None:
+    exploration = detection.exploration
     if exploration.runs:
         click.echo(summary(exploration))
         click.echo(exploration.strategy)
     if exploration.nondeterminism is not None:
         click.echo(f"not deterministic: run {exploration.nondeterminism.run}: {exploration.nondeterminism.message}")
+    if exploration.keep_going:
+        click.echo(f"{counted(len(detection.failures), 'distinct failure', 'distinct failures')}")
+    for failure in detection.failures:
+        _tell(failure, svg if failure is detection.first else None, store, often=exploration.keep_going)
+
+
+def _tell(failure: Detected[Any], svg: Path | None, store: FailureStore, *, often: bool) -> None:
+    shrunk, token = failure.shrunk, failure.shrunk_token
+    if often:
+        times = counted(failure.finds.times, "run", "runs")
+        click.echo(f"\n{failure.finds.first.failure.oracle}, in {times}: {failure.finds.first.failure.message}")
     if shrunk is None or token is None:
         return
     switches = counted(shrunk.schedule.switches, "switch", "switches")
     click.echo(f"\nshrunk to {switches} and {counted(shrunk.subject.vcpus, 'vCPU', 'vCPUs')}:")
-    click.echo(f"  {command_line('replay', token)}\n")
-    print_story(shrunk.subject.tell(shrunk.schedule), svg or picture_file(detection.file))
+    click.echo(f"  {command_line('replay', token, store)}\n")
+    print_story(shrunk.subject.tell(shrunk.schedule), svg or picture_file(failure.file))

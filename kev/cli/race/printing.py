@@ -1,18 +1,22 @@
 """What the commands of `kev race` print of a failure."""
 
+import shlex
+import signal
 from pathlib import Path
 from typing import Final
 
 import click
 
 from kev.observe.output import write_text
-from kev.race.store import DEFAULT
+from kev.race.store import FailureStore
 from kev.race.stories.picture import as_svg
 from kev.race.stories.story import Story
 from kev.race.stories.words import in_words
 from kev.race.token import LONG, Token
 
 EXIT_CODE_FAILED: Final = 1
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""They end what looks for races, with what was found until then."""
 
 
 def counted(number: int, noun: str, plural: str) -> str:
@@ -20,15 +24,13 @@ def counted(number: int, noun: str, plural: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
-def command_line(verb: str, token: Token) -> str:
+def command_line(verb: str, token: Token, store: FailureStore) -> str:
     """The command that takes up a failure. A token too long for a command line goes into a file."""
     text = str(token)
     if len(text) > LONG:
-        file = DEFAULT / f"{text[-16:]}.token"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, text + "\n")
-        text = str(file)
-    return f"kev race {verb} {text}"
+        text = shlex.quote(str(store.keep_token(token)))
+    pager = f" --pager {shlex.quote(token.identity.target)}" if token.identity.kind == "trace" and token.identity.target else ""
+    return f"kev race {verb} {text}{pager}"
 
 
 def picture_file(kept: Path | None) -> Path | None:
@@ -41,3 +43,9 @@ def print_story(story: Story, picture: Path | None) -> None:
     if picture is not None:
         write_text(picture, as_svg(story))
         click.echo(f"picture: {picture}")
+
+
+def say_stopped(number: int, tried: str) -> int:
+    """Says on stderr what a signal has ended; returns the exit code, as shells have it."""
+    click.echo(f"kev: stopped by {signal.Signals(number).name}: {tried}", err=True)
+    return 128 + number

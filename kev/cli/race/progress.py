@@ -53,7 +53,8 @@ def summary(exploration: Exploration) -> str:
     """What was tried so far, in a line."""
     rate = exploration.runs / exploration.seconds if exploration.seconds else 0
     covered = "" if not exploration.coverage else f" ({exploration.coverage:.0%} of what is likely)"
-    failures = "a failure" if exploration.found is not None else "no failure"
+    kinds = len(exploration.kinds)
+    failures = "no failure" if not kinds else "a failure" if kinds == 1 else f"{kinds} distinct failures"
     runs = counted(exploration.runs, "run", "runs")
     schedules = counted(len(exploration.schedules), "distinct schedule", "distinct schedules")
     interleavings = counted(len(exploration.interleavings), "interleaving", "interleavings")

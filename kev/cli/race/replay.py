@@ -1,45 +1,46 @@
 """`kev race replay`: the same run once more."""
 
-import os
-import subprocess
-import sys
-import time
+from typing import Final
 
 import click
 
-from kev.cli.race.printing import EXIT_CODE_FAILED, counted
-from kev.race.strategy.replay import ReplayScheduler
-from kev.race.targets import find_subject
-from kev.race.testing import REPLAY
-from kev.race.token import Token
+from kev.cli.race.tokens import pager_option
+
+_EXIT_CODE_FAILED: Final = 1
 
 
 @click.command
 @click.argument("token")
 @click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, help="Repeat it, and compare.")
+@pager_option
+@click.option("--test", metavar="NODEID", help="The test of pytest that the token is about: it is run.")
 @click.pass_context
-def command(context: click.Context, token: str, times: int) -> None:
+def command(context: click.Context, token: str, times: int, pager: str | None, test: str | None) -> None:
     """Make the run of TOKEN, which may be a file that holds one, once more to the letter.
 
-    The exit code is 1 if it fails, as it did when the token was made, and 0 if it ends well. Tokens of pytest's race tests run that
-    test.
+    The exit code is 1 if it fails, as it did when the token was made, and 0 if it ends well. A token is data: the pager or the test
+    that it is about is executed only if you name it, too.
     """
+    from kev.race.token import Token
+
     wanted = Token.read(token)
     if wanted.identity.kind == "test":
-        context.exit(_run_test(wanted))
-    subject = find_subject(wanted.identity)
-    began = time.perf_counter()
-    outcomes = [subject.replay(ReplayScheduler(wanted.schedule)) for _ in range(times)]
-    took = (time.perf_counter() - began) / times
-    first = outcomes[0]
-    same = sum(outcome.history == first.history for outcome in outcomes)
-    click.echo("it ends well" if first.failure is None else f"{first.failure.oracle}: {first.failure.message}")
-    length = f"{first.steps:,} steps, {counted(wanted.schedule.switches, 'switch', 'switches')}, {took * 1e3:.1f} ms"
-    click.echo(f"{length}; the same {same} times out of {times}")
-    if first.failure is not None or same < times:
-        context.exit(EXIT_CODE_FAILED)
+        context.exit(_run_test(wanted.identity.target, str(wanted), test))
+    from kev.cli.race.replaying import replay
+
+    if not replay(wanted, times, pager):
+        context.exit(_EXIT_CODE_FAILED)
 
 
-def _run_test(token: Token) -> int:
-    environment = {**os.environ, REPLAY: str(token)}
-    return subprocess.run([sys.executable, "-m", "pytest", token.identity.target], env=environment, check=False).returncode
+def _run_test(target: str, token: str, named: str | None) -> int:
+    import os
+    import subprocess
+    import sys
+
+    from kev.race.errors import TokenError
+    from kev.race.replay_variable import REPLAY
+
+    if named != target:
+        raise TokenError(f"the token is about the test {target!r}, which is run only if you name it by --test")
+    command = [sys.executable, "-m", "pytest", "--", target]
+    return subprocess.run(command, env={**os.environ, REPLAY: token}, check=False).returncode

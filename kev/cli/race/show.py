@@ -4,18 +4,25 @@ from pathlib import Path
 
 import click
 
-from kev.cli.race.printing import print_story
-from kev.observe.output import check_writable
-from kev.race.targets import find_subject
-from kev.race.token import Token
+from kev.cli.race.tokens import pager_option
 
 
 @click.command
 @click.argument("token")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw it, too.")
-def command(token: str, svg: Path | None) -> None:
+@pager_option
+def command(token: str, svg: Path | None, pager: str | None) -> None:
     """Tell the run of TOKEN step by step."""
+    from kev.race.token import Token
+
     wanted = Token.read(token)
+    from kev.cli.race.printing import print_story
+    from kev.observe.output import check_writable
+    from kev.race.strategy.replay import ReplayScheduler
+    from kev.race.targets import find_subject
+
     if svg is not None:
         check_writable(svg)
-    print_story(find_subject(wanted.identity).tell(wanted.schedule), svg)
+    subject = find_subject(wanted, pager)
+    subject.replay(ReplayScheduler(wanted.schedule))  # a schedule that cannot be followed has no story
+    print_story(subject.tell(wanted.schedule), svg)

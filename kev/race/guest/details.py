@@ -1,21 +1,26 @@
 """What a token says about the machine that a guest is raced on.
 
 It is words as a shell has them, `NAME=VALUE`: `smp`, `memory` in bytes, `exit` for the exit code that is right, and `crc` for the
-CRC-32 of the image and the modules; and, where they differ from what the guest gets by itself, `boot`, `abi`, `append` for the
-command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in front, and every other field that a
-raced machine can have.
+CRC-32 of the image and the modules; `costs` for the version of the table that says what exits take, without which they take
+nothing; `random` for what RDRAND draws from, if it is not 0; and, where they differ from what the guest gets by itself, `boot`,
+`abi`, `append` for the command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in front, and
+every other field that a raced machine can have. There are no other words, and but for `module` and `disk` each is there once.
 """
 
 import shlex
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, Self
 
+from kev.machine.exit_costs import CURRENT
 from kev.race.errors import RaceError, TokenError
 from kev.spec.errors import SpecError
 from kev.spec.fields import FIELDS, Arity, Field
 from kev.spec.machine_spec import DEFAULTS, MachineSpec
 
 _REQUIRED: Final = ("smp", "memory", "exit", "crc")
+_COSTS: Final = "costs"
+_RANDOM: Final = "random"
+_REPEATED: Final = ("module", "disk")
 _REFUSED: Final = {
     "firmware": "a token does not say what is in a ROM",
     "paging": "pages come one by one, when the schedule lets them",
@@ -47,9 +52,13 @@ class RaceDetails(NamedTuple):
     exit_code: int
     """What the guest should end with."""
     checksum: int
-    """CRC-32 of the image and its modules."""
+    """CRC-32 of what is loaded of the image, and of its modules."""
     disks: tuple[int, ...] = ()
     """CRC-32 of every disk that the description names."""
+    exit_costs: int = CURRENT
+    """Which of `kev.machine.exit_costs.EXIT_COSTS` says what exits take."""
+    random_seed: int = 0
+    """What RDRAND and RDSEED draw from."""
 
     def __str__(self) -> str:
         return shlex.join(self._words())
@@ -60,6 +69,7 @@ class RaceDetails(NamedTuple):
         try:
             words = [word.partition("=") for word in _split(details)]
             values = {key: value for key, _, value in words}
+            _check_words([key for key, _, _ in words])
             disks = [value.partition(" ") for key, _, value in words if key == "disk"]
             wishes: dict[str, Any] = {
                 key: values[key] == "1" if field.arity is Arity.FLAG else values[key]
@@ -70,7 +80,13 @@ class RaceDetails(NamedTuple):
             wishes["disks"] = [disk for _, _, disk in disks]
             vcpus, memory, exit_code = (int(values[key]) for key in _REQUIRED[:3])
             spec = MachineSpec(image, smp=vcpus, memory=memory, **wishes).over(MachineSpec(command_line=""))
-            return cls(spec, exit_code, int(values["crc"], 16), tuple(int(crc, 16) for crc, _, _ in disks))
+            checksums = tuple(int(crc, 16) for crc, _, _ in disks)
+            costs, random = (int(values.get(key, "0")) for key in (_COSTS, _RANDOM))
+            if not 0 <= costs <= CURRENT:
+                raise ValueError(
+                    f"what exits take is in table {costs}, which a later version of kev has: this one has 0 to {CURRENT}"
+                )
+            return cls(spec, exit_code, int(values["crc"], 16), checksums, costs, random)
         except (KeyError, ValueError, SpecError) as error:
             raise TokenError(f"guest {image}: a token does not describe a machine by {details!r}: {error}") from error
 
@@ -80,6 +96,10 @@ class RaceDetails(NamedTuple):
         yield f"memory={spec.memory}"
         yield f"exit={self.exit_code}"
         yield f"crc={self.checksum:08x}"
+        if self.exit_costs:
+            yield f"{_COSTS}={self.exit_costs}"
+        if self.random_seed:
+            yield f"{_RANDOM}={self.random_seed}"
         for key, field in _OPTIONAL.items():
             value = getattr(spec, field.name)
             if value not in (None, getattr(DEFAULTS, field.name)):
@@ -88,6 +108,15 @@ class RaceDetails(NamedTuple):
             yield f"module={module}"
         for checksum, disk in zip(self.disks, spec.disks, strict=True):
             yield f"disk={checksum:08x} {disk}"
+
+
+def _check_words(keys: list[str]) -> None:
+    """ValueError for a word that there is not, and for one that is there twice."""
+    for key in keys:
+        if key not in _REQUIRED and key not in _OPTIONAL and key not in (_COSTS, _RANDOM, *_REPEATED):
+            raise ValueError(f"this version of kev knows no {key!r}")
+        if key not in _REPEATED and keys.count(key) > 1:
+            raise ValueError(f"{key!r} is there {keys.count(key)} times")
 
 
 def _split(details: str) -> list[str]:

@@ -2,19 +2,22 @@
 
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
 from kev.boot.base import Module
+from kev.boot.detection import open_kernel
 from kev.dev.storage.drive import Drive, DriveKind
 from kev.dev.storage.overlay_disk import OverlayDisk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
 from kev.machine.errors import MachineError
-from kev.pager.source import FileSource, SynchronousSource, read_exactly
+from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_exactly
 from kev.race.guest.source import MemorySource
 from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
@@ -39,7 +42,9 @@ class GuestFiles(NamedTuple):
     modules: tuple[Module, ...]
     disks: tuple[DiskContents, ...]
     checksum: int
-    """CRC-32 of the image and the modules, one after the other."""
+    """CRC-32 of what is loaded of the image and where, and of the modules: not of debug information."""
+    whole_checksum: int
+    """CRC-32 of the whole image and of the modules, one after the other: what tokens had once."""
 
     def drives(self) -> tuple[Drive, ...]:
         """The disks of one run: what it writes goes with it."""
@@ -59,11 +64,33 @@ def read_files(spec: MachineSpec) -> GuestFiles:
     with open_image(spec.image) as (source, guest):
         image = _in_memory(source)
     modules = tuple(_read_modules(spec, guest))
-    checksum = crc32(image.data)
+    checksum, whole = _loaded_checksum(image, spec.boot), crc32(image.data)
     for _, contents, _ in modules:
-        checksum = crc32(contents.data, checksum)
+        checksum, whole = crc32(contents.data, checksum), crc32(contents.data, whole)
     disks = tuple(map(_read_disk, spec.disks))
-    return GuestFiles(guest, image, tuple(Module(*module) for module in modules), disks, checksum)
+    return GuestFiles(guest, image, tuple(Module(*module) for module in modules), disks, checksum, whole)
+
+
+def _loaded_checksum(image: MemorySource, protocol: str | None) -> int:
+    """Of the entry, and of the addresses and the bytes of every segment. ImageError."""
+    kernel = open_kernel(image, protocol).image
+    checksum = crc32(struct.pack("<Q", kernel.entry))
+    for segment in kernel.segments:
+        checksum = crc32(struct.pack("<QQQ", segment.paddr, segment.vaddr, segment.memsz), checksum)
+        checksum = crc32(image.data[segment.offset : segment.offset + segment.filesz], checksum)
+    return checksum
+
+
+def kept_image(source: SynchronousSource | AsynchronousSource, folder: Path) -> str:
+    """A file with the bytes of a source, which a token can name. MachineError, SourceError."""
+    image = _in_memory(source.blocking if isinstance(source, AsynchronousSource) else source)
+    file = folder / f"{crc32(image.data):08x}.image"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(image.data)
+    except OSError as error:
+        raise MachineError(f"{source.name}: cannot be kept in {file}: {error.strerror}") from error
+    return str(file)
 
 
 def _read_modules(spec: MachineSpec, guest: Guest | None) -> Iterator[tuple[str, MemorySource, str]]:

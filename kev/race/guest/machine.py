@@ -3,29 +3,44 @@
 A tick of a vCPU is an instruction, an exit that has to wait for a page, or a step of the pager from one scheduling point to the
 next: waiting is in the schedule, too, and pages come when it lets them. Nothing but the schedule distinguishes one run from
 another: time is derived from instructions.
+
+A vCPU that executes PAUSE, or takes 20,000 steps in a row, lets others go first: it can be chosen again when another one has got
+something done, that is, when that one's steps in a row have ended in another way. Then, and at every step of a vCPU that has not
+just let others go first, everybody who can run can be chosen.
 """
 
 from bisect import insort
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
+from kev.abi.base import MARK
 from kev.addressing import Gpa, page_floor
 from kev.engine.base import Budget, VcpuState
-from kev.exits import EptViolation, Pause
-from kev.machine.schedule import ANYTHING, Scheduler
+from kev.exits import EptViolation, Pause, Vmcall
+from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.machine.step import NeedsPage, Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Controller, Vm
 from kev.pager.pages import PageState
+from kev.race.errors import ScheduleOver
+from kev.race.guest.fairness import FairTurns
 from kev.race.guest.loads import LoadRules
 from kev.race.guest.source import MemorySource
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
 from kev.race.points import reach
+from kev.race.stopping import check
+from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.free import UnpreemptedScheduler
+from kev.race.strategy.replay import RoughScheduler
 
+_BEGUN: Final = (ActivityState.ACTIVE, ActivityState.HLT)
+ENDLESS: Final = "endless run"
 PATIENCE: Final = 20_000
-"""Instructions in a row after which a vCPU is taken to be waiting for another in a loop."""
-_PATIENT: Final = Budget(instructions=PATIENCE)
+"""Steps in a row after which a vCPU is taken to be waiting for another in a loop."""
+_ALONE: Final = Budget(instructions=UNLIMITED)
+_LONGEST_CHANCE: Final = 50_000_000
+"""Steps in which a guest has to end that takes turns fairly, if its runs may be longer than that."""
 
 
 class Witness(Protocol):
@@ -37,60 +52,115 @@ class Witness(Protocol):
     def went_on(self, ticks: int, step: Step | None) -> None:
         """It has taken `ticks`; `step` is what its slice came to, None in the pager."""
 
+    def schedule_over(self) -> None:
+        """From now on, vCPUs take turns fairly."""
+
+
+class _FromMark:
+    """Lets a scheduler decide when the guest has said that what is to be explored begins."""
+
+    def __init__(self, machine: "GuestMachine", inner: Scheduler) -> None:
+        self._machine: Final = machine
+        self._inner: Final = inner
+        self._before: Final = UnpreemptedScheduler()
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        machine = self._machine
+        if not machine.begins:
+            return self._before.next(runnable)
+        return self._inner.next(runnable, executed if machine.ticks > machine.begins else 0, accesses)
+
 
 class GuestMachine:
     """A machine that a schedule drives. It runs once."""
 
-    def __init__(self, vm: Vm, image: MemorySource, limit: int) -> None:
-        """`vm` must be new, in virtual time, and run `image`. A run of more than `limit` ticks has no end."""
+    def __init__(self, vm: Vm, image: MemorySource, limit: int, patience: int = PATIENCE) -> None:
+        """`vm` must be new, in virtual time, and run `image`.
+
+        A vCPU that has taken `patience` ticks in a row lets others go first. After `limit` ticks, as after the end of a schedule,
+        vCPUs take turns fairly; a run that does not end then has no end.
+        """
         self.vm: Final = vm
         self.turns: Final[list[Turn]] = []
         """One after the other; several in a row may be of the same vCPU."""
         self.ticks = 0
+        self.fair: FairTurns | None = None
+        """Who goes on when the schedule is over."""
+        self.scheduled = 0
+        """How many turns there were until then."""
+        self.begins = 0
+        """The tick at which the guest has said that what is to be explored begins."""
+        self._marked = False
         self.failure: Failure | None = None
         self.witness: Witness | None = None
+        self.waits: Callable[[], str] | None = None
+        """Says who waits for what, where somebody knows: else it is said where everybody is."""
         self._limit: Final = limit
+        self._patience: Final = patience
         self._loads: Final[dict[int, Coroutine[Any, None, None]]] = {}
         """Of vCPUs that are in the pager, what they do there."""
+        self._pauses: Final[set[int]] = set()
+        """RIP behind every PAUSE that was executed in fair turns."""
         self._blocked: Final[list[int]] = []
         self._others_changed = False
         """Another vCPU became runnable in this turn."""
-        self._resting: set[int] = set()
-        """vCPUs that spin: others come first."""
+        self._resting: Final[set[int]] = set()
+        """vCPUs that let others go first."""
+        self._last = -1
+        """The vCPU that took the last step."""
+        self._in_a_row = 0
+        """Steps that it took in a row."""
         self._rules: Final = LoadRules(vm.pager, image, self)
         vm.pager.observe(self._rules)
         vm.pager.schedule_by(reach, lambda: Meeting(self))
         vm.handle(EptViolation, self._without_short_cut(vm.controller(EptViolation)))
+        vm.handle(Vmcall, self._noting_mark(vm.controller(Vmcall)))
         # A vCPU that another has started or woken may be meant to go on at once.
         vm.interrupts.runnable.subscribe(self._note_runnable)
 
-    def run(self, scheduler: Scheduler, *, fair: bool) -> None:
-        """Runs until the guest has ended, or cannot go on. `fair`: who spins rests until somebody else got something done."""
+    def run(self, scheduler: Scheduler, *, fair: bool, marks: bool = False) -> None:
+        """Runs until the guest has ended, or cannot go on. `fair`: `scheduler` does not choose who lets others go first.
+
+        `marks`: until the guest says that what is to be explored begins, each vCPU goes on for as long as it can. Where a schedule
+        that `scheduler` follows is over, vCPUs take turns fairly.
+        """
         vm, vcpus = self.vm, self.vm.vcpus
         ticks = 0
+        if marks:
+            scheduler = _FromMark(self, scheduler)
         while vm.ending is None and self.failure is None:
+            check()
             vm.timers.run_due()
             runnable = self._runnable()
             if not runnable:
                 self._idle()
                 continue
             alone = len(runnable) == 1
-            offered = self._awake(runnable) if fair and self._resting and not alone else runnable
-            chosen = scheduler.next(offered, ticks, ANYTHING)
-            ticks = self._take_turn(vcpus[chosen.vcpu], _PATIENT if alone else chosen.budget)
-            self._note(Turn(chosen.vcpu, ticks, offered))
+            offered = self._candidates(runnable) if fair and self._resting and not alone else runnable
+            chosen = self._choose(scheduler, runnable, offered, ticks)
+            if chosen is None:
+                continue
+            self._begin(chosen.vcpu)
+            ticks = self._take_turn(vcpus[chosen.vcpu], _ALONE if alone else chosen.budget)
+            self._note(Turn(chosen.vcpu, ticks, runnable, offered))
         if self.failure is None and not self._loads:
             self._rules.finish()
+
+    @property
+    def schedule(self) -> Sequence[Turn]:
+        """What leads to this run's end: all turns, or of a run without an end those before vCPUs took turns fairly."""
+        endless = self.failure is not None and self.failure.oracle == ENDLESS
+        return self.turns[: self.scheduled] if endless else self.turns
 
     def wake(self, vcpu: int) -> None:
         """A vCPU that waited for a page can go on."""
         self._blocked.remove(vcpu)
         self._others_changed = True
 
-    def fail(self, oracle: str, message: str) -> None:
+    def fail(self, oracle: str, message: str, kind: str = "") -> None:
         """Something was done wrong. The first failure counts, and the run ends with the turn."""
         if self.failure is None:
-            self.failure = Failure(oracle, message, self.ticks)
+            self.failure = Failure(oracle, message, self.ticks, kind)
 
     def close(self) -> None:
         for load in self._loads.values():
@@ -110,18 +180,67 @@ class GuestMachine:
             if (vcpu.activity is ActivityState.ACTIVE or vcpu.index in self._loads) and vcpu.index not in blocked
         ]
 
-    def _awake(self, runnable: list[int]) -> list[int]:
-        """Without those who spin; if all do, without the one who did last."""
-        if self._resting.issuperset(runnable):
-            self._resting = {self.turns[-1].vcpu}
-        return [vcpu for vcpu in runnable if vcpu not in self._resting]
+    def _candidates(self, runnable: list[int]) -> list[int]:
+        """Without those who let others go first; if all do, without the one who did last."""
+        resting = self._resting
+        if self._last in runnable and self._last not in resting:
+            return runnable  # its steps in a row may end here, and then it has got something done
+        if self._last not in resting:
+            resting.clear()
+        elif resting.issuperset(runnable):
+            resting.intersection_update((self._last,))
+        return [vcpu for vcpu in runnable if vcpu not in resting] or runnable
+
+    def _choose(self, scheduler: Scheduler, runnable: list[int], offered: list[int], ticks: int) -> Decision | None:
+        """Who goes on; None if that has to be looked at anew."""
+        if self.fair is not None:
+            if self.fair.over:
+                self._fail_endless(self.fair)
+                return None
+            return self.fair.next(runnable)
+        try:
+            chosen = scheduler.next(offered, ticks, ANYTHING)
+        except ScheduleOver:
+            pass
+        else:
+            if self.ticks <= self._limit and not (isinstance(scheduler, RoughScheduler) and scheduler.over):
+                return chosen
+        self.fair = FairTurns(self.vm, min(self._limit, _LONGEST_CHANCE))
+        self.scheduled = len(self.turns)
+        if self.witness is not None:
+            self.witness.schedule_over()
+        return None
+
+    def _begin(self, vcpu: int) -> None:
+        """`vcpu` takes the next step."""
+        if vcpu != self._last:
+            if self._last not in self._resting:
+                self._resting.clear()
+            self._last = vcpu
+            self._in_a_row = 0
+        self._resting.discard(vcpu)
 
     def _note(self, turn: Turn) -> None:
         self.ticks += turn.steps
         self.turns.append(turn)
-        if self.ticks > self._limit:
-            places = ", ".join(self.vm.where(vcpu) for vcpu in self.vm.vcpus if vcpu.activity is ActivityState.ACTIVE)
-            self.fail("endless run", f"the guest has not ended after {self.ticks:,} instructions: {places}")
+        if self._marked and not self.begins:
+            self.begins = self.ticks
+        if self.fair is not None:
+            self.fair.went_on(turn.steps)
+
+    def _fail_endless(self, fair: FairTurns) -> None:
+        begun = [vcpu for vcpu in self.vm.vcpus if vcpu.activity in _BEGUN]
+        places = ", ".join(self.vm.where(vcpu) for vcpu in begun) if self.waits is None else self.waits()
+        if fair.repeated:
+            what = f"the same state comes again and again when vCPUs take turns fairly after step {self.ticks - fair.steps:,}"
+        else:
+            what = f"the guest has not ended after {self.ticks:,} steps, the last {fair.steps:,} of them in fair turns"
+        self.fail(ENDLESS, f"{what}: {places}", self._kind_of_standstill())
+
+    def _kind_of_standstill(self) -> str:
+        """Whether vCPUs spin or are halted, and where they execute PAUSE."""
+        activities = {vcpu.activity.name.lower() for vcpu in self.vm.vcpus}
+        return " ".join((*sorted(activities), *(f"{address:#x}" for address in sorted(self._pauses))))
 
     def _idle(self) -> None:
         """Nobody can run: time passes until the next timer, if anything can come of that."""
@@ -139,7 +258,7 @@ class GuestMachine:
 
         The turn is over earlier when the vCPU has to wait, spins, or makes another one runnable.
         """
-        limit = min(budget.instructions or PATIENCE, PATIENCE)
+        limit = min(budget.instructions or UNLIMITED, self._patience - self._in_a_row)
         taken = 0
         self._others_changed = False
         if self.witness is not None:
@@ -154,8 +273,10 @@ class GuestMachine:
                     break
         except Exception as error:
             self.fail("unexpected error", f"{self.vm.where(vcpu)}: {type(error).__name__}: {error}")
-        if taken >= PATIENCE:
+        self._in_a_row += max(taken, 1)
+        if self._in_a_row >= self._patience:
             self._resting.add(vcpu.index)
+            self._in_a_row = 0
         return max(taken, 1)
 
     def _go_on(self, vcpu: Vcpu, limit: int) -> tuple[int, Step | None]:
@@ -177,8 +298,8 @@ class GuestMachine:
         ticks = max(state.instructions - before, 1)
         if isinstance(step, Ran) and isinstance(step.exit, Pause):
             self._resting.add(vcpu.index)
-        else:
-            self._resting.clear()
+            if self.fair is not None:
+                self._pauses.add(state.rip)
         if isinstance(step, NeedsPage):
             ticks = state.instructions - before + 1
             load = self._loads[vcpu.index] = self.vm.load_page(vcpu)
@@ -186,7 +307,6 @@ class GuestMachine:
         return ticks, step
 
     def _go_on_loading(self, vcpu: Vcpu, load: Coroutine[Any, None, None]) -> tuple[int, None]:
-        self._resting.clear()
         self._resume(vcpu, load)
         return 1, None
 
@@ -200,6 +320,15 @@ class GuestMachine:
         if isinstance(at, Meeting):
             at.waiting.append(vcpu.index)
             insort(self._blocked, vcpu.index)
+
+    def _noting_mark(self, controller: Controller) -> Controller:
+        def handle(vcpu: VcpuState, exit: Vmcall) -> Any:
+            if vcpu.rax & 0xFFFF_FFFF == MARK and not self._marked:
+                self._marked = self._others_changed = True
+                self.vm.engine.yield_soon()
+            return controller(vcpu, exit)
+
+        return handle
 
     def _without_short_cut(self, controller: Controller) -> Controller:
         """Every page is loaded by `load_page`, with its scheduling points."""

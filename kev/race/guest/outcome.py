@@ -1,6 +1,7 @@
 """How one run of a guest ended."""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 from zlib import crc32
 
@@ -11,11 +12,14 @@ from kev.race.schedule import Schedule
 class GuestOutcome(Outcome):
     """A run of which it is known for how long each vCPU went on."""
 
-    __slots__ = ("_schedule", "_state", "turns")
+    __slots__ = ("_schedule", "_state", "begins", "turns")
 
-    def __init__(self, failure: Failure | None, turns: Sequence[Turn], instructions: Iterable[int], output: bytes) -> None:
-        """`instructions` of each vCPU, and what the guest printed."""
+    def __init__(
+        self, failure: Failure | None, turns: Sequence[Turn], instructions: Iterable[int], output: bytes, begins: int = 0
+    ) -> None:
+        """`instructions` of each vCPU, and what the guest printed; `begins` is the step with which what is explored begins."""
         self.turns = turns
+        self.begins = begins
         self._schedule: Final = Schedule.of((turn.vcpu, turn.steps) for turn in turns)
         super().__init__(failure, self._schedule.steps)
         self._state: Final = (*instructions, crc32(output))
@@ -23,7 +27,8 @@ class GuestOutcome(Outcome):
     @property
     def contested_steps(self) -> int:
         """Those in which another vCPU could have run instead."""
-        return sum(turn.steps for turn in self.turns if len(turn.runnable) > 1)
+        ends = accumulate(turn.steps for turn in self.turns)
+        return sum(turn.steps for turn, end in zip(self.turns, ends, strict=True) if len(turn.runnable) > 1 and end > self.begins)
 
     @property
     def schedule(self) -> Schedule:

@@ -12,13 +12,16 @@ from kev.postmortem.places import Place, Places
 from kev.race.outcome import Failure
 from kev.race.stories.story import Kind, Moment, Story
 
+_TOLD_ROUNDS: Final = 2
+"""Of turns that a run without an end goes on with, so many of each vCPU are told."""
+
 
 class TurnRecorder:
     """A `kev.race.guest.machine.Witness`, and a `kev.pager.protocols.LoadObserver`: collects a moment for each turn of a vCPU."""
 
     def __init__(self, vm: Vm) -> None:
         self._vm: Final = vm
-        self._places: Final = Places(vm.pager.image)
+        self.places: Final = Places(vm.pager.image)
         self._moments: Final[list[Moment]] = []
         self._number = 0
         self._ticks = 0
@@ -27,6 +30,8 @@ class TurnRecorder:
         self._awaited: Gpa | None = None
         self._vcpu: Vcpu | None = None
         self._stopped_by: Exit | None = None
+        self._fair_turns: int | None = None
+        """Since the schedule is over."""
         vm.pager.observe(self)
 
     def place_of(self, vcpu: Vcpu) -> str:
@@ -37,6 +42,12 @@ class TurnRecorder:
         if vcpu is not self._vcpu:
             self._finish_turn()
             self._vcpu = vcpu
+            if self._fair_turns is not None:
+                self._fair_turns += 1
+
+    def schedule_over(self) -> None:
+        self._finish_turn()
+        self._fair_turns = 0
 
     def went_on(self, ticks: int, step: Step | None) -> None:
         self._stopped_by = step.exit if isinstance(step, Ran) else None
@@ -60,7 +71,7 @@ class TurnRecorder:
 
     def _finish_turn(self) -> None:
         vcpu = self._vcpu
-        if vcpu is None:
+        if vcpu is None or (self._fair_turns or 0) > _TOLD_ROUNDS * len(self._vm.vcpus):
             return
         waiting = frozenset(other.index for other in self._vm.vcpus if other.activity is not ActivityState.ACTIVE)
         self._moments.append(Moment(self._number, vcpu.index, self._describe(vcpu), self._kind(), waiting=waiting))
@@ -82,7 +93,7 @@ class TurnRecorder:
         return ", ".join(parts)
 
     def _place(self, vcpu: Vcpu) -> Place:
-        return self._places.at(vcpu.state.cs.base + vcpu.state.rip)
+        return self.places.at(vcpu.state.cs.base + vcpu.state.rip)
 
     def _kind(self) -> Kind:
         if isinstance(self._stopped_by, Hlt | Pause) or self._awaited is not None:

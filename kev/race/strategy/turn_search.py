@@ -61,7 +61,7 @@ class TurnSearch:
 
     def learn(self, outcome: Outcome) -> None:
         """Where others could have come in, in the run that was made last."""
-        fixed = sum(steps for _, steps in self._prefix)
+        fixed = max(sum(steps for _, steps in self._prefix), outcome.begins)
         self._add(self._preemptions, _other_successors(outcome.turns, fixed))
         if self._bound is None or self._preemptions < self._bound:
             self._add(self._preemptions + 1, _preemptions(outcome.turns, fixed))
@@ -78,7 +78,7 @@ def _preemptions(turns: Sequence[Turn], fixed: int) -> Iterator[_Prefix]:
         turn = turns[index]
         goes_on = index + 1 < len(turns) and turns[index + 1].vcpu == turn.vcpu
         for steps in range(max(fixed - begin, 1), turn.steps + goes_on):
-            for other in turns[index + (steps == turn.steps)].runnable:
+            for other in turn.runnable if steps < turn.steps else turns[index + 1].offered:
                 if other != turn.vcpu:
                     yield (*_prefix(turns[:index]), (turn.vcpu, steps), (other, 1))
 
@@ -87,7 +87,7 @@ def _other_successors(turns: Sequence[Turn], fixed: int) -> Iterator[_Prefix]:
     """Where a vCPU could not go on after the first `fixed` steps, somebody else than the one that followed."""
     for index, begin in _beginnings(turns):
         if begin >= fixed and (index == 0 or turns[index - 1].vcpu != turns[index].vcpu):
-            for other in turns[index].runnable:
+            for other in turns[index].offered:
                 if other != turns[index].vcpu:
                     yield (*_prefix(turns[:index]), (other, 1))
 

@@ -59,23 +59,6 @@ struct multiboot2_memory {
 	uint32_t lower, upper;
 };
 
-struct multiboot2_boot_device {
-	struct multiboot2_tag tag;
-	uint32_t drive, partition, subpartition;
-};
-
-/* In characters if it is a text screen. */
-struct multiboot2_framebuffer {
-	struct multiboot2_tag tag;
-	uint64_t address;
-	uint32_t pitch, width, height;
-};
-
-struct multiboot2_load_base {
-	struct multiboot2_tag tag;
-	uint32_t address;
-};
-
 struct multiboot2_region {
 	uint64_t base, length;
 	uint32_t type, reserved;
@@ -84,6 +67,25 @@ struct multiboot2_region {
 struct multiboot2_memory_map {
 	struct multiboot2_tag tag;
 	uint32_t entry_size, entry_version;
+};
+
+/* `bios_number` is the BIOS's. */
+struct multiboot2_boot_device {
+	struct multiboot2_tag tag;
+	uint32_t bios_number, partition, part_of_partition;
+};
+
+/* In pixels, or for text in characters; `pitch` is in bytes. */
+struct multiboot2_framebuffer {
+	struct multiboot2_tag tag;
+	uint64_t address;
+	uint32_t pitch, width, height;
+	uint8_t bits, type;
+};
+
+struct multiboot2_load_base {
+	struct multiboot2_tag tag;
+	uint32_t address;
 };
 
 struct multiboot2_elf_sections {

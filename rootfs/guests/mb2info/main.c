@@ -43,12 +43,22 @@ static void print_acpi_root(const struct acpi_root *root)
 	print("its checksum is right\n");
 }
 
+static void print_framebuffer(const struct multiboot2_framebuffer *display)
+{
+	print("display at 0x");
+	print_hex(display->address, 8);
+	print_number(": ", display->width, " by ");
+	print_number("", display->height, " of ");
+	print_number("", display->bits, " bits, ");
+	print_number("", display->pitch, " bytes a row, ");
+	print_number("type ", display->type, "\n");
+}
+
 static void print_tag(const struct multiboot2_tag *tag)
 {
 	const char *text = (const char *)(tag + 1);
 	const struct multiboot2_module *module = (const struct multiboot2_module *)tag;
 	const struct multiboot2_memory *memory = (const struct multiboot2_memory *)tag;
-	const struct multiboot2_framebuffer *screen = (const struct multiboot2_framebuffer *)tag;
 
 	switch (tag->type) {
 	case MULTIBOOT2_TAG_COMMAND_LINE:
@@ -64,18 +74,21 @@ static void print_tag(const struct multiboot2_tag *tag)
 		print_number("memory: ", memory->lower, " KiB below 1 MiB, ");
 		print_number("", memory->upper, " KiB above\n");
 		break;
+	case MULTIBOOT2_TAG_BOOT_DEVICE:
+		print("boot device 0x");
+		print_hex(((const struct multiboot2_boot_device *)tag)->bios_number, 2);
+		print("\n");
+		break;
 	case MULTIBOOT2_TAG_MEMORY_MAP:
 		print_memory_map((const struct multiboot2_memory_map *)tag);
 		break;
-	case MULTIBOOT2_TAG_BOOT_DEVICE:
-		print_number("boot device ", ((const struct multiboot2_boot_device *)tag)->drive, "\n");
-		break;
 	case MULTIBOOT2_TAG_FRAMEBUFFER:
-		print_number("screen of ", screen->width, "");
-		print_number(" x ", screen->height, "\n");
+		print_framebuffer((const struct multiboot2_framebuffer *)tag);
 		break;
 	case MULTIBOOT2_TAG_LOAD_BASE:
-		print_number("loaded at ", ((const struct multiboot2_load_base *)tag)->address >> 10, " KiB\n");
+		print("load base 0x");
+		print_hex(((const struct multiboot2_load_base *)tag)->address, 8);
+		print("\n");
 		break;
 	case MULTIBOOT2_TAG_ELF_SECTIONS:
 		print_number("", ((const struct multiboot2_elf_sections *)tag)->count, " ELF sections\n");

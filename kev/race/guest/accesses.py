@@ -1,0 +1,130 @@
+"""Who waits for what: the accesses of a run, so that a standstill can be told by the variables that nobody changes any more."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from kev.addressing import PAGE_SHIFT, Gpa, Hpa, page_floor, page_offset
+from kev.engine.base import VcpuState
+from kev.exits import Access
+from kev.machine.vcpu import ActivityState, Vcpu
+from kev.pager.pages import PageState
+from kev.postmortem.places import Place, Places
+from kev.race.guest.machine import GuestMachine
+
+_UNIT: Final = 1
+"""Changes are kept for so many bytes together."""
+_MOST_VARIABLES: Final = 3
+"""That one vCPU is said to wait for."""
+
+
+class Change(NamedTuple):
+    """A store that has changed memory."""
+
+    vcpu: int
+    address: int
+    """Of the instruction, linear."""
+    step: int
+
+
+class Waits:
+    """Watches a machine that is about to run, and says in the end what each of its vCPUs waits for.
+
+    What a vCPU waits for is what it reads in fair turns that have led to nothing so far, and does not change itself: not the
+    variables that only it has changed, if it reads others as well.
+    """
+
+    def __init__(self, machine: GuestMachine, places: Places) -> None:
+        self._machine: Final = machine
+        self._vm: Final = machine.vm
+        self._places: Final = places
+        self._pages: Final[dict[int, int]] = {}
+        """The guest-physical page of each host-physical one."""
+        self._changes: Final[dict[int, Change]] = {}
+        """The last of each unit of memory, by its guest-physical address."""
+        self._read: Final[list[dict[tuple[int, int], int]]] = [{} for _ in self._vm.vcpus]
+        """What each vCPU reads in fair turns: address and size, and the instruction."""
+        self._changed: Final[list[set[int]]] = [set() for _ in self._vm.vcpus]
+        """The units that each vCPU changes in fair turns."""
+        self._vm.engine.trace_accesses(self._accessed)
+        machine.waits = self.describe
+
+    def describe(self) -> str:
+        """A clause for every vCPU that has begun."""
+        return "; ".join(filter(None, map(self._describe, self._vm.vcpus)))
+
+    def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
+        gpa = self._gpa(hpa)
+        if gpa is None:
+            return
+        vcpu = state.index
+        fair = self._machine.fair is not None and self._machine.fair.settled
+        if access is Access.READ:
+            if fair:
+                self._read[vcpu].setdefault((gpa, size), address)
+            return
+        before = self._vm.pager.memory.view[hpa : hpa + size]
+        if int.from_bytes(before, "little") == value:
+            return
+        change = Change(vcpu, address, self._machine.ticks + self._vm.engine.instructions_in_slice())
+        for unit in _units(gpa, size):
+            self._changes[unit] = change
+            if fair:
+                self._changed[vcpu].add(unit)
+
+    def _gpa(self, hpa: int) -> int | None:
+        page = self._pages.get(hpa >> PAGE_SHIFT)
+        if page is None:
+            pager = self._vm.pager
+            for run in pager.pages.runs(PageState.PRESENT):
+                for present in run:
+                    frame = pager.gpa2hpa(Gpa(present))
+                    if frame is not None:
+                        self._pages[frame >> PAGE_SHIFT] = present
+            page = self._pages.get(hpa >> PAGE_SHIFT)
+        return None if page is None else page | page_offset(hpa)
+
+    def _describe(self, vcpu: Vcpu) -> str:
+        if vcpu.activity is ActivityState.HLT:
+            interrupts = "on" if vcpu.state.interrupts_enabled else "off"
+            return f"{self._vm.where(vcpu)} is halted with interrupts {interrupts}"
+        if vcpu.activity is not ActivityState.ACTIVE:
+            return ""
+        variables = [self._describe_variable(*variable) for variable in self._awaited(vcpu)]
+        waits = f" waits for {', and '.join(variables)}" if variables else " spins"
+        return f"{self._vm.where(vcpu)}{waits}"
+
+    def _awaited(self, vcpu: Vcpu) -> list[tuple[int, int]]:
+        """Addresses and sizes of what it may wait for, what others have changed first."""
+        index = vcpu.index
+        stack = self._vm.engine.translate(vcpu.state, vcpu.state.rsp)
+        ranked = []
+        for (gpa, size), address in self._read[index].items():
+            if self._changed[index].isdisjoint(_units(gpa, size)):
+                change = self._changes.get(gpa & -_UNIT)
+                own = change is not None and change.vcpu == index
+                on_stack = stack is not None and page_floor(gpa) == page_floor(stack)
+                ranked.append((own, on_stack, change is None, address, gpa, size))
+        ranked.sort()
+        foreign = [entry for entry in ranked if not entry[0] and not entry[1]]
+        return [(gpa, size) for *_, gpa, size in (foreign or ranked)[:_MOST_VARIABLES]]
+
+    def _describe_variable(self, gpa: int, size: int) -> str:
+        hpa = self._vm.pager.gpa2hpa(Gpa(gpa))
+        value = 0 if hpa is None else int.from_bytes(self._vm.pager.memory.view[hpa : hpa + size], "little")
+        change = self._changes.get(gpa & -_UNIT)
+        if change is None:
+            by = "was never changed"
+        else:
+            by = f"was last changed by vCPU {change.vcpu} at step {change.step:,} in {self._places.at(change.address)}"
+        return f"{variable_name(self._places.at(gpa, gpa))}, which is {value:#x} and {by}"
+
+
+def variable_name(place: Place) -> str:
+    """`counter at 0x104000`, `lock+0x4 at 0x104004`."""
+    if place.function is None:
+        return f"{place.address:#x}"
+    return f"{place.function}{f'+{place.offset:#x}' if place.offset else ''} at {place.address:#x}"
+
+
+def _units(gpa: int, size: int) -> Iterator[int]:
+    return iter(range(gpa & -_UNIT, gpa + size, _UNIT))

@@ -1,0 +1,101 @@
+"""What comes after a schedule: turns in which nobody is kept from going on, until the guest ends or nothing changes any more."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from kev.engine.base import Budget
+from kev.exits import Hlt, Pause, PreemptionTimer
+from kev.machine.digest import all_registers, general_registers, memory_checksum
+from kev.machine.schedule import Decision
+from kev.machine.vm import Vm
+from kev.race.strategy.base import UNLIMITED
+
+_LONGEST: Final = 1_000
+"""Instructions of a turn of random length."""
+_RANDOM_ROUNDS: Final = 8
+"""Rounds of such turns, at the least."""
+_NOTHING_DONE: Final = frozenset({Hlt, Pause, PreemptionTimer})
+"""Exits that change nothing but the vCPU's own state."""
+_TURN: Final = Budget(instructions=UNLIMITED)
+
+
+class FairTurns:
+    """First everybody in turn, until the same state comes again; then as many steps again in turns of random length.
+
+    The same state is: the same registers and memory, while nobody has asked anything of a device or a clock, and no timer is set.
+    What follows from it is the same again, so that with everybody in turn the run has no end. Turns of random length are for runs
+    whose vCPUs hinder each other just because they take turns so evenly.
+    """
+
+    def __init__(self, vm: Vm, limit: int) -> None:
+        """Without the same state, everybody is in turn for `limit` steps."""
+        self._vm: Final = vm
+        self._limit: Final = limit
+        self._random: Final = Random(0)
+        self._last = -1
+        self._steps = 0
+        self._even_steps: int | None = None
+        """Of the first part, when it is over."""
+        self._round: list[int] = []
+        self._random_rounds = 0
+        self.repeated = False
+        """The same state has come again."""
+        self._rounds = 0
+        self._compare_until = 1
+        self._seen: tuple[object, ...] | None = None
+        self._seen_whole: tuple[object, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """The guest had its chance."""
+        return self._even_steps is not None and self._steps >= 2 * self._even_steps and self._random_rounds > _RANDOM_ROUNDS
+
+    @property
+    def settled(self) -> bool:
+        """With everybody in turn, the guest has not ended."""
+        return self._even_steps is not None
+
+    @property
+    def steps(self) -> int:
+        return self._steps
+
+    def next(self, runnable: Sequence[int]) -> Decision:
+        if self._even_steps is not None:
+            return Decision(self._next_by_chance(runnable), Budget(instructions=self._random.randint(1, _LONGEST)))
+        following = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
+        if following <= self._last:
+            self._end_round()
+        self._last = following
+        return Decision(following, _TURN)
+
+    def _next_by_chance(self, runnable: Sequence[int]) -> int:
+        """Everybody once in each round, in any order."""
+        self._round = [vcpu for vcpu in self._round if vcpu in runnable]
+        if not self._round:
+            self._round = self._random.sample(list(runnable), len(runnable))
+            self._random_rounds += 1
+        return self._round.pop()
+
+    def went_on(self, steps: int) -> None:
+        """The vCPU that was chosen has taken so many steps."""
+        self._steps += steps
+        if self._even_steps is None and (self.repeated or self._steps >= self._limit):
+            self._even_steps = self._steps
+
+    def _end_round(self) -> None:
+        """Compares with a state that is moved on after 1, 2, 4, ... rounds (R. P. Brent: "An improved Monte Carlo factorization
+        algorithm", BIT 20, 1980)."""
+        vm = self._vm
+        state = (*map(general_registers, vm.vcpus),)
+        if state == self._seen and self._whole_state() == self._seen_whole and vm.timers.next_deadline() is None:
+            self.repeated = True
+        self._rounds += 1
+        if self._rounds >= self._compare_until:
+            self._compare_until *= 2
+            self._seen, self._seen_whole = state, self._whole_state()
+
+    def _whole_state(self) -> tuple[object, ...]:
+        vm = self._vm
+        exits = tuple(count for kind, count in vm.exits.items() if kind not in _NOTHING_DONE)
+        return (*map(all_registers, vm.vcpus), *vm.interrupts.offered, memory_checksum(vm), exits)
