@@ -66,7 +66,7 @@ def open_kernel(source: SynchronousSource, protocol: str | None = None) -> BootP
 def load(protocol: type[BootProtocol], file: KernelFile) -> BootProtocol:
     """The image as `protocol` understands it. BootError if a segment of it lies where devices are, too."""
     kernel = protocol.open(file)
-    for segment in kernel.image.segments:
+    for segment in kernel.image.segments if kernel.lies_in_ram else ():
         for what, place in _DEVICES.items():
             if segment.paddr < place.stop and place.start < segment.end:
                 raise BootError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kev.cli.click_options import add_options
+from kev.cli.click_options import add_options, image_argument
 from kev.cli.options import described, machine_options
 from kev.cli.sizes import Size
 from kev.guests.images import open_image_or_url
@@ -60,7 +60,7 @@ def command() -> None:
 
 
 @command.command
-@click.argument("image", required=False)
+@image_argument
 @add_options(machine_options(without=("timeline",)))
 @_results
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 16M 256M 4G]")

@@ -8,7 +8,7 @@ import click
 
 from kev.abi.selection import default_abi
 from kev.boot.inspection import Inspection, inspect
-from kev.cli.click_options import add_options
+from kev.cli.click_options import add_options, image_argument
 from kev.cli.options import described, machine_options
 from kev.errors import KevError, printable
 from kev.machine.starting import start_of
@@ -26,7 +26,7 @@ _COLUMNS = ("virtual address", "physical address", "file offset", "in the file",
 
 
 @click.command
-@click.argument("image", required=False)
+@image_argument
 @add_options(machine_options())
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 def command(as_json: bool, **given: Any) -> None:

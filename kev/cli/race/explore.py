@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from kev.cli.click_options import add_options
+from kev.cli.completion import complete_image
 from kev.cli.durations import Duration
 from kev.cli.options import described, machine_options
 from kev.cli.race.catalogue import check_catalogue, check_pager
@@ -44,7 +45,7 @@ class _Preemptions(click.ParamType[int | None]):
 
 
 @click.command
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=complete_image)
 @click.option("--all", "everything", is_flag=True, help="The whole catalogue of broken pagers, and kev's own, which must survive.")
 @add_options(_GUEST_OPTIONS)
 @click.option("--strategy", type=click.Choice(NAMES), help="How schedules are chosen.  [default: pct; random for guests]")
