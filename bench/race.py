@@ -9,7 +9,9 @@ from bench.measurement import Measurement, Result, repeat
 from kev.addressing import MIB
 from kev.machine.schedule import CountedScheduler, Scheduler, SeededScheduler
 from kev.race.explore import explore
-from kev.race.guest.subject import GuestSubject, guest_machine
+from kev.race.guest.prepared import Start
+from kev.race.guest.start import guest_machine
+from kev.race.guest.subject import GuestSubject
 from kev.race.schedule import Schedule
 from kev.race.strategy import make_strategy
 from kev.race.strategy.free import UnpreemptedScheduler
@@ -74,7 +76,7 @@ def _schedules_per_second(strategy: str) -> float:
 
 def _switches_per_second(scheduler: Scheduler) -> float:
     """Of a guest whose vCPUs do nothing but count."""
-    with guest_machine(_BUSY, bytearray(), _BUSY_INSTRUCTIONS) as machine:
+    with guest_machine(Start(_BUSY), _BUSY_INSTRUCTIONS) as machine:
         began = time.perf_counter()
         machine.run(scheduler, fair=True)
         seconds = time.perf_counter() - began
