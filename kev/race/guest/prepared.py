@@ -153,7 +153,7 @@ def _run_until(machine: Machine, start: Start) -> None:
     while not isinstance(vm.step(scheduler), Stopped):
         check()
         if vm.ending is not None:
-            raise CannotRace(f"{start.spec.image} has ended before {start.after}: {vm.ending.message}")
+            raise CannotRace(f"{start.spec.image} has ended before {start.after} ({vm.ending})")
         if vm.instructions > LONGEST_FREE_RUN:
             raise CannotRace(f"{start.spec.image} has executed {vm.instructions:,} instructions, but not come to {start.after}")
     disarm()

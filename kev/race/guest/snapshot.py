@@ -55,7 +55,7 @@ def opened_snapshot(file: str, wanted: MachineSpec) -> Iterator[OpenedSnapshot]:
     """The machine in `file`, until the end of the block.
 
     SnapshotError if a file of it is not what it was, or if `wanted` has what the snapshot has differently; RaceError if it is no
-    snapshot, if it is one of another image than `wanted` names, or if the machine has a disk that is a file.
+    snapshot, if `wanted` names neither it nor its image, or if the machine has a disk that is a file.
     """
     with FileSource(file) as source:
         if not is_snapshot(source):
@@ -63,7 +63,7 @@ def opened_snapshot(file: str, wanted: MachineSpec) -> Iterator[OpenedSnapshot]:
         # The schedule that was saved does not go on: with a seed another one begins.
         with restored(wanted.replace(seed=0), source, lambda part: part) as found:
             spec = found.spec.replace(seed=None)
-            if wanted.image and not _is_same(wanted.image, spec.image):
+            if not any(_is_same(wanted.image, image) for image in ("", file, spec.image)):
                 raise RaceError(f"{file}: is a snapshot of {spec.image}, not of {wanted.image}")
             for disk in spec.disks:
                 raise RaceError(f"{file}: disk {disk.path} is a file: in a race, disks are those that a snapshot has in itself")

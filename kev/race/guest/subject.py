@@ -73,7 +73,7 @@ class GuestSubject:
         """
         raceable(wanted)
         if snapshot is None and is_snapshot_file(wanted.image):
-            wanted, snapshot = wanted.replace(image=""), wanted.image
+            snapshot = wanted.image
         reference = None
         if snapshot is not None:
             with opened_snapshot(snapshot, wanted) as opened:
