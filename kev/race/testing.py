@@ -135,8 +135,8 @@ def check_guest(
     them; `depth` is for PCT, `preemptions` for the exhaustive strategy; `jobs` is how many processes run guests. `image` may be a
     snapshot, and `from_snapshot` is one of `image` that every run goes on from. `after` is where runs begin: a condition
     ("output:TEXT", "symbol:NAME+OFFSET", "instructions:N", "hypercall:NUMBER"), or a symbol of the image, or else a text of the
-    output. RaceDetected if a run fails, RaceError if two runs with the same schedule differ, if the guest cannot be raced, or if a wish makes no sense in a
-    race; SpecError for a wish that cannot be.
+    output. RaceDetected if a run fails, RaceError if two runs with the same schedule differ, if the guest cannot be raced, or if a
+    wish makes no sense in a race; SpecError for a wish that cannot be; SnapshotError.
     """
     __tracebackhide__ = True
     from kev.machine.api import wanted_machine

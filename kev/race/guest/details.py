@@ -5,7 +5,8 @@ CRC-32 of the image and the modules; `costs` for the version of the table that s
 nothing; `random` for what RDRAND draws from, if it is not 0; `snapshot` for the id and the file of the snapshot that runs go on
 from, and `after` for the condition that is met before they begin; and, where they differ from what the guest gets by itself,
 `boot`, `abi`, `append` for the command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in
-front, and every other field that a raced machine can have. There are no other words, and but for `module` and `disk` each is there once.
+front, and every other field that a raced machine can have. There are no other words, and but for `module` and `disk` each is there
+once.
 """
 
 import shlex

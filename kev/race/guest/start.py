@@ -44,7 +44,7 @@ def guest_machine(start: Start, limit: int, *, patience: int = PATIENCE, apart: 
             yield run
         finally:
             run.leave()
-            if run.is_broken and start in _kept:
+            if run.is_broken:
                 _forget(start)
 
 
@@ -72,11 +72,9 @@ def _launched(start: Start) -> Iterator[PreparedMachine]:
 def _gone_back(start: Start) -> Iterator[PreparedMachine]:
     try:
         yield _point(start).begin()
-    except Exception:
-        raise
-    except BaseException:
-        # Guest code may have been interrupted anywhere.
-        _forget(start)
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            _forget(start)  # guest code may have been interrupted anywhere
         raise
 
 
@@ -91,4 +89,6 @@ def _point(start: Start) -> _Rewound:
 
 
 def _forget(start: Start) -> None:
-    _kept.pop(start).machine.close()
+    point = _kept.pop(start, None)
+    if point is not None:
+        point.machine.close()
