@@ -10,7 +10,19 @@ import click
 from bench import host, tables
 from bench.measurement import Result
 
-_BENCHMARKS: Final = ("violations", "launch", "memory", "speed", "exits", "race", "imports", "walks", "fork", "snapshots")
+_BENCHMARKS: Final = (
+    "violations",
+    "launch",
+    "memory",
+    "speed",
+    "exits",
+    "race",
+    "imports",
+    "walks",
+    "fork",
+    "snapshots",
+    "shortcuts",
+)
 """Modules of this package. Each has a `TITLE`, and `measure(quick)` returns its results."""
 
 

@@ -33,6 +33,9 @@ _REFUSED: Final = {
     "source_latency": "a page takes as long as the schedule says",
     "seed": "the schedule is chosen by the strategy, which has a seed of its own",
     "timeout": "a run without an end is found by its number of instructions; --runs says how many runs there are",
+    "max_pages": "a run ends when its number of instructions says that it has no end",
+    "max_output": "a run ends when its number of instructions says that it has no end",
+    "retry": "no load fails",
     "keyboard": "nobody types",
     "timeline": "a failure is told step by step instead",
 }
