@@ -189,13 +189,17 @@ def test_a_snapshot_with_one_vcpu_is_refused(tmp_path: Path) -> None:
         GuestSubject.find(MachineSpec(str(file)))
 
 
-def test_a_snapshot_whose_disk_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_disks_of_a_snapshot_are_overlays(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(64 << 10))
-    file = tmp_path / "disk.snap"
-    kev.launch("lost-update", vcpus=2, seed=1, disks=[(disk, "virtio-pci")], snapshot_at=SnapshotAt("symbol:work", file))
-    with pytest.raises(RaceError, match=rf"disk\.snap: disk {disk} is a file"):
-        GuestSubject.find(MachineSpec(str(file)))
+    for access in ("", ",overlay"):
+        file = tmp_path / f"disk{access}.snap"
+        disks = [f"{disk},virtio-pci{access}"]
+        kev.launch("lost-update", vcpus=2, seed=1, disks=disks, snapshot_at=SnapshotAt("symbol:work", file))
+    exploration = explore(GuestSubject.find(MachineSpec(str(file))), SeededRandom(1), 100)
+    assert (exploration.nondeterminism, exploration.found is None) == (None, False)
+    with pytest.raises(RaceError, match=rf"disk\.snap: disk {disk}: runs that begin with a snapshot need disks with ,overlay$"):
+        GuestSubject.find(MachineSpec(str(tmp_path / "disk.snap")))
 
 
 def test_a_test_of_pytest_says_where_runs_begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

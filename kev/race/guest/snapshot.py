@@ -55,7 +55,7 @@ def opened_snapshot(file: str, wanted: MachineSpec) -> Iterator[OpenedSnapshot]:
     """The machine in `file`, until the end of the block.
 
     SnapshotError if a file of it is not what it was, or if `wanted` has what the snapshot has differently; RaceError if it is no
-    snapshot, if `wanted` names neither it nor its image, or if the machine has a disk that is a file.
+    snapshot, if `wanted` names neither it nor its image, or if the machine has a disk that is no overlay.
     """
     with FileSource(file) as source:
         if not is_snapshot(source):
@@ -66,7 +66,8 @@ def opened_snapshot(file: str, wanted: MachineSpec) -> Iterator[OpenedSnapshot]:
             if not any(_is_same(wanted.image, image) for image in ("", file, spec.image)):
                 raise RaceError(f"{file}: is a snapshot of {spec.image}, not of {wanted.image}")
             for disk in spec.disks:
-                raise RaceError(f"{file}: disk {disk.path} is a file: in a race, disks are those that a snapshot has in itself")
+                if disk.access != "overlay":
+                    raise RaceError(f"{file}: disk {disk.path}: runs that begin with a snapshot need disks with ,overlay")
             yield OpenedSnapshot(spec, found.saved, SnapshotReference(file, found.saved.memory.id.hex()))
 
 
