@@ -105,10 +105,10 @@ def test_the_description_of_a_snapshot_is_printed_and_can_be_given_back(folder: 
     assert whole.endswith(out)
 
 
-def test_a_race_says_what_a_snapshot_is_for(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_race_goes_on_with_the_machine_of_a_snapshot(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     snapshot, _ = saved(folder, capfd)
-    result = CliRunner().invoke(cli, ["race", str(snapshot), "--smp", "4"])
-    assert "a snapshot, not an image: `kev run` and `kev.start` go on from it" in result.output
+    result = CliRunner().invoke(cli, ["race", str(snapshot), "--smp", "3"])
+    assert "vcpus is 4 in the snapshot, and stays so: it cannot be 3" in result.output
 
 
 def test_a_snapshot_is_inspected(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ from kev.engine.base import Budget
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.race.guest.machine import ENDLESS, GuestMachine
 from kev.race.guest.outcome import GuestOutcome
-from kev.race.guest.subject import guest_machine
+from kev.race.guest.prepared import Start
+from kev.race.guest.start import guest_machine
 from kev.race.schedule import Schedule
 from kev.race.strategy.base import Redundant
 from kev.race.strategy.step_search import StepSearch
@@ -86,7 +87,7 @@ SHAPES: Final = {
 
 def run_once(image: str, vcpus: int, scheduler: Scheduler) -> tuple[Run, GuestMachine]:
     spec = MachineSpec(image, vcpus=vcpus, memory="1M", command_line="")
-    with guest_machine(spec, bytearray(), _LIMIT, patience=_PATIENCE) as machine:
+    with guest_machine(Start(spec), _LIMIT, patience=_PATIENCE) as machine:
         machine.run(scheduler, fair=True)
     schedule = str(Schedule.of((turn.vcpu, turn.steps) for turn in machine.schedule))
     if machine.failure is not None:

@@ -22,7 +22,7 @@ from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.port_blocks import Block, PortBlocks
 from kev.engine.amdv.shortcuts import NATIVE, Shortcuts
-from kev.engine.amdv.slice import Slice
+from kev.engine.amdv.slice import UNLIMITED, Slice
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event, SavedVcpu
 from kev.engine.amdv.vmcb import Vmcb
@@ -33,8 +33,6 @@ from kev.page_tables.table import PageTable
 
 _WINDOWS_END: Final = TIB
 """Where the CPU's physical address space ends: windows of devices grow down from there."""
-_UNLIMITED: Final = 1 << 62
-"""Instructions of a slice that is counted for other reasons than to limit it."""
 
 
 class AmdvEngine:
@@ -99,7 +97,7 @@ class AmdvEngine:
         self._delivery.prepare_entry(vcpu, entry)
         self._slice.exit = None
         self._events.delivering = None
-        self._slice.emulate(vcpu, 0)
+        self._slice.enter_guest(vcpu)
         self._intercepts.follow(vcpu)
         self._follow_data_breakpoints(vcpu)
 
@@ -125,7 +123,7 @@ class AmdvEngine:
             if slice.exit is not None:
                 return slice.exit
         slice.request_pending(vcpu)
-        count = budget.instructions or (0 if stops is None else _UNLIMITED)
+        count = budget.instructions or (0 if stops is None else UNLIMITED)
         if vcpu.event is not None:
             events.deliver(vcpu, vcpu.event)
             count += bool(count)
@@ -407,7 +405,7 @@ class AmdvEngine:
         self._delivery.prepare_load(vcpu)
         self._slice.exit = None
         self._events.delivering = None
-        self._slice.emulate(vcpu, 0)
+        self._slice.enter_guest(vcpu)
         vcpu.write_events(events)
         vcpu.interrupt, vcpu.interrupt_taken = interrupt, taken
         self._intercepts.follow(vcpu)

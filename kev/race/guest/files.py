@@ -17,6 +17,7 @@ from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
 from kev.machine.errors import MachineError
+from kev.pager.image import KernelImage
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_exactly
 from kev.race.guest.source import MemorySource
 from kev.spec.files import DiskFile
@@ -69,6 +70,11 @@ def read_files(spec: MachineSpec) -> GuestFiles:
         checksum, whole = crc32(contents.data, checksum), crc32(contents.data, whole)
     disks = tuple(map(_read_disk, spec.disks))
     return GuestFiles(guest, image, tuple(Module(*module) for module in modules), disks, checksum, whole)
+
+
+def read_kernel(spec: MachineSpec) -> KernelImage:
+    """The image, with its symbols. ImageNotFound, ImageError."""
+    return open_kernel(read_files(spec).image, spec.boot).image
 
 
 def _loaded_checksum(image: MemorySource, protocol: str | None) -> int:
