@@ -83,8 +83,6 @@ def prepare(
     log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
     for warning in detection.warnings:
         log.warning("boot", image=source.name, warning=warning)
-        if warn is not None:
-            warn(f"{source.name}: {warning}")
     options = options._replace(has_bios=kernel.has_bios, booted=kernel.booted, pci_chipset=kernel.expects_chipset)
     if kernel.boot_disk is not None and not options.boots_from_drives:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
@@ -128,6 +126,9 @@ def prepare(
     machine = Machine(vm, source.name, times, policy, timeline, seed)
     if saved is not None:
         saved.load(machine)
+    if warn is not None:
+        for warning in detection.warnings:
+            warn(f"{source.name}: {warning}")
     return machine
 
 

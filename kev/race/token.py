@@ -13,9 +13,11 @@ from typing import Final, Self
 
 import attrs
 
+from kev.errors import KevError
 from kev.race.errors import TokenError
 from kev.race.schedule import Schedule, Stretch
 from kev.race.subject import Identity
+from kev.user_files import read_user_file
 
 _PREFIX: Final = "kev1-"
 _DEFLATED: Final = 1
@@ -25,6 +27,10 @@ _LARGEST: Final = 4 << 20
 """Bytes of a token, inflated; characters of one in a file."""
 LONG: Final = 2_000
 """Characters that a command line is better spared: a longer token belongs into a file."""
+
+
+class _NoFile(KevError):
+    """Nothing of that name can be read as a file."""
 
 
 @attrs.frozen(slots=True)
@@ -64,10 +70,8 @@ class Token:
         if argument.startswith(_PREFIX):
             return cls.parse(argument)
         try:
-            with open(argument, encoding="utf-8") as file:
-                text = file.read(_LARGEST + 1)
-            return cls.parse(text.strip())
-        except (OSError, UnicodeDecodeError) as error:
+            return cls.parse(read_user_file(argument, _LARGEST + 1, _NoFile).decode().strip())
+        except (_NoFile, UnicodeDecodeError) as error:
             raise TokenError(f"{argument} is neither a token, which begins with {_PREFIX}, nor a file that holds one") from error
 
 

@@ -29,6 +29,7 @@ from kev.race.token import Token
 _UNBOUNDED = "none"
 _RUNS: Final = 1_000
 _PAGER_RUNS: Final = 100_000
+_MOST_JOBS: Final = 256
 _GUEST_OPTIONS: Final = [option._replace(help=f"Guests: {option.help}") for option in machine_options(without=("seed", "timeline"))]
 """All that describe a machine, but for what the strategy has of its own."""
 
@@ -70,7 +71,9 @@ class _Preemptions(click.ParamType[int | None]):
     "--depth", type=click.IntRange(min=1), default=3, show_default=True, help="pct: how many ordered events the bug needs."
 )
 @click.option("--preemptions", type=_Preemptions(), default="2", show_default=True, help="exhaustive: the bound, or `none`.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Use so many processes.")
+@click.option(
+    "--jobs", type=click.IntRange(1, _MOST_JOBS), default=1, show_default=True, metavar="N", help="Use so many processes."
+)
 @click.option("--catalogue", metavar="MODULE", default=DEFAULT, show_default=True, help="Where the broken pagers are.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw a failure into this file.")
 @state_option
