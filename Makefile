@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml hatch_build.py $(shell find rootfs kev/fs/ -type f -not -name '*.pyc')
+SOURCES := pyproject.toml hatch_build.py $(shell find rootfs native kev/fs/ -type f -not -name '*.pyc')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+SECONDS := 60
 PYTEST := $(BIN)/pytest --numprocesses=auto --dist=worksteal
 
-.PHONY: run test quick lint bench clean
+.PHONY: run test quick lint fuzz bench clean
 run: $(VENV)/.installed
 	@echo "kev: launching the default guest, as $(BIN)/kev run does"
 	@$(BIN)/kev run
@@ -24,6 +25,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+fuzz: $(VENV)/.installed-test
+	@echo "kev: fuzzing each parser for $(SECONDS) seconds"
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench

@@ -2,7 +2,8 @@
 
 Every folder of rootfs/guests with a guest.toml is a guest. Its top-level keys are the fields of `kev.guests.catalogue.Guest`; the
 table [build] holds what the compiler needs (`Build`). The guests and the files of rootfs/files become kev/data/rootfs.img, a
-SIMPLEFS image; what `kev guests` lists becomes kev/data/guests.json.
+SIMPLEFS image; what `kev guests` lists becomes kev/data/guests.json. native/shortcuts.c becomes kev/data/shortcuts-MACHINE.so, for
+each machine that Linux may run on here: hosts without one do the same in Python.
 """
 
 import compileall
@@ -43,10 +44,25 @@ COMPILER_FLAGS = [
     "-Wl,--build-id=none",
     "-Wl,-z,max-page-size=4096",
 ]
+NATIVE_FLAGS = [
+    "-std=c17",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fPIC",
+    "-shared",
+    "-nostdlib",
+    "-g0",
+    "-s",
+    "-Wl,--build-id=none",
+]
+NATIVE_MACHINES = ("x86_64", "aarch64")
+"""As `uname -m` calls them."""
 
 
 class GuestBuildError(Exception):
-    """A guest cannot be built."""
+    """A guest, or what runs natively, cannot be built."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +125,19 @@ class Compiler:
         command += [*COMPILER_FLAGS, "-g" if build.lines else "-g0", *self._same_names_everywhere()]
         command += ["-I../lib", *build.flags, *([] if build.debug else ["-s"])]
         command += [f"-Wl,-T,{build.linker_script}", *build.sources, "-o", str(image)]
-        result = subprocess.run(
-            [sys.executable, "-m", "ziglang", *command], cwd=guest.folder, env=self._environment, capture_output=True, text=True
-        )
-        if result.returncode:
-            raise GuestBuildError(f"the guest {guest.name} does not compile:\n{result.stderr}")
+        self._run(command, guest.folder, f"the guest {guest.name}")
         return image
+
+    def compile_native(self, source: Path, machine: str, library: Path) -> None:
+        """A library of functions for Linux on `machine`. GuestBuildError as above."""
+        command = ["cc", "-target", f"{machine}-linux-none", *NATIVE_FLAGS, source.name, "-o", str(library)]
+        self._run(command, source.parent, source.name)
+
+    def _run(self, command: list[str], folder: Path, what: str) -> None:
+        command = [sys.executable, "-m", "ziglang", *command]
+        result = subprocess.run(command, cwd=folder, env=self._environment, capture_output=True, text=True)
+        if result.returncode:
+            raise GuestBuildError(f"{what} does not compile:\n{result.stderr}")
 
     def _same_names_everywhere(self) -> list[str]:
         """Flags without which an image's debug information has the names of the folders that it was built in.
@@ -131,9 +154,16 @@ class Compiler:
 def build_guests(root: Path) -> None:
     """Writes kev/data of the source tree `root`. GuestBuildError if a guest or the compiler stands in the way."""
     guests = [read_guest(file.parent) for file in sorted(root.glob("rootfs/guests/*/guest.toml"))]
-    images = Compiler(root).compile_all(guests)
+    compiler = Compiler(root)
+    images = compiler.compile_all(guests)
     data = root / "kev" / "data"
     data.mkdir(exist_ok=True)
+    for source in root.glob("native/*.c"):
+        for machine in NATIVE_MACHINES:
+            library = data / f"{source.stem}-{machine}.so"
+            new = library.with_suffix(".new")
+            compiler.compile_native(source, machine, new)
+            new.replace(library)
     pack(data / "rootfs.img", [*images, *sorted(root.glob("rootfs/files/*"))])
     manifests = sorted((guest.manifest for guest in guests), key=lambda manifest: str(manifest["name"]))
     replace(data / "guests.json", json.dumps(manifests, indent=2).encode())

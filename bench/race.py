@@ -1,15 +1,18 @@
 """How many schedules a race test tries in a second, and what exact switches and replays cost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from bench.measurement import Measurement, Result, repeat
 from kev.addressing import MIB
 from kev.machine.schedule import CountedScheduler, Scheduler, SeededScheduler
 from kev.race.explore import explore
-from kev.race.guest.subject import GuestSubject, guest_machine
+from kev.race.guest.prepared import Start
+from kev.race.guest.start import guest_machine
+from kev.race.guest.subject import GuestSubject
 from kev.race.schedule import Schedule
 from kev.race.strategy import make_strategy
 from kev.race.strategy.free import UnpreemptedScheduler
@@ -26,15 +29,24 @@ _STRATEGIES: Final = ("random", "pct", "exhaustive")
 _SCHEDULES: Final = 1_000
 _GUEST: Final = "lost-update"
 _GUEST_RUNS: Final = 50
+_POINT: Final = "symbol:work"
+"""Where the processors of that guest begin to do what they race with."""
+_POINT_RUNS: Final = 400
 _BUSY: Final = MachineSpec("parallel", vcpus=2, memory=64 * MIB)
 _BUSY_INSTRUCTIONS: Final = 1_000_000
 _TURN: Final = 100
 _TRACE_TARGET: Final = 5_000
 _SWITCH_TARGET: Final = 60_000
+_POINT_TARGET: Final = 3
+_SNAPSHOT_TARGET: Final = 200
 
 
-def measure(quick: bool) -> list[Result]:
+def measure(quick: bool, snapshot: str | None = None, after: str | None = None) -> list[Result]:
+    """`snapshot` is a file with a guest of several vCPUs that ends by itself, and is explored from where it meets `after`."""
     guest = GuestSubject.find(MachineSpec(_GUEST, vcpus=2))
+    points = {"launched": (guest, _GUEST_RUNS), "point": (GuestSubject.find(guest.spec, after=_POINT), _POINT_RUNS)}
+    if snapshot is not None:
+        points["snapshot"] = GuestSubject.find(MachineSpec(snapshot), after=after), _POINT_RUNS
     token = _failing_schedule(guest)
     actions: dict[str, Callable[[], float]] = {
         **{name: partial(_schedules_per_second, name) for name in _STRATEGIES},
@@ -46,7 +58,14 @@ def measure(quick: bool) -> list[Result]:
         "guest replay": lambda: _seconds_to_replay(guest, token, _GUEST_RUNS),
         "guest schedules": lambda: 1 / _seconds(lambda: guest.run(SeededScheduler(1, _TURN)), _GUEST_RUNS),
     }
-    samples = repeat(_ROUNDS, quick, lambda: {name: action() for name, action in actions.items()})
+
+    def measure_once() -> dict[str, float]:
+        times = {name: action() for name, action in actions.items()}
+        for name, (subject, runs) in points.items():
+            times[name], times[f"{name}, processor"] = _explored_per_second(subject, runs)
+        return times
+
+    samples = repeat(_ROUNDS, quick, measure_once)
     return [
         *(
             Measurement(f"schedules of 3 vCPUs and 4 pages, {name}", "runs/s", samples[name], floor=_TRACE_TARGET)
@@ -58,7 +77,30 @@ def measure(quick: bool) -> list[Result]:
         Measurement(f"schedules of a guest ({_GUEST})", "runs/s", samples["guest schedules"]),
         Measurement(f"replay of a guest's failure ({_GUEST})", "ms", [value * 1e3 for value in samples["guest replay"]]),
         Measurement("the same against a free run", "times", _ratios(samples, "guest")),
+        *_begun_measurements(samples, snapshot),
     ]
+
+
+def _begun_measurements(samples: dict[str, list[float]], snapshot: str | None) -> Iterator[Result]:
+    """Random exploration, by where runs begin."""
+    processor = "  the same by a second of the processor"
+    yield Measurement(f"{_GUEST} explored, launched for every schedule", "runs/s", samples["launched"])
+    yield Measurement(processor, "runs/s", samples["launched, processor"])
+    yield Measurement(f"{_GUEST} explored, going back to {_POINT}", "runs/s", samples["point"])
+    yield Measurement(processor, "runs/s", samples["point, processor"])
+    ratios = [point / launched for point, launched in zip(samples["point"], samples["launched"], strict=True)]
+    yield Measurement("  against launches", "times", ratios, floor=_POINT_TARGET)
+    if snapshot is not None:
+        yield Measurement(f"{Path(snapshot).name} explored", "runs/s", samples["snapshot"], floor=_SNAPSHOT_TARGET)
+        yield Measurement(processor, "runs/s", samples["snapshot, processor"])
+
+
+def _explored_per_second(subject: Subject, runs: int) -> tuple[float, float]:
+    """Schedules a second, by the clock and by what the processor has worked."""
+    worked = time.process_time()
+    exploration = explore(subject, make_strategy("random"), runs, keep_going=True)
+    worked = time.process_time() - worked
+    return exploration.runs / exploration.seconds, exploration.runs / worked
 
 
 def _ratios(samples: dict[str, list[float]], level: str) -> list[float]:
@@ -74,7 +116,7 @@ def _schedules_per_second(strategy: str) -> float:
 
 def _switches_per_second(scheduler: Scheduler) -> float:
     """Of a guest whose vCPUs do nothing but count."""
-    with guest_machine(_BUSY, bytearray(), _BUSY_INSTRUCTIONS) as machine:
+    with guest_machine(Start(_BUSY), _BUSY_INSTRUCTIONS) as machine:
         began = time.perf_counter()
         machine.run(scheduler, fair=True)
         seconds = time.perf_counter() - began

@@ -3,30 +3,34 @@
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from bench.machines import free_machines
 from bench.measurement import Measurement, Result, repeat
 from kev.addressing import GIB, MIB, PAGE_SIZE
-from kev.machine.step import Ran, Stopped
+from kev.measure.line import FirstInstruction
+from kev.measure.touched import write_touched
 from kev.pager.kernel import trio_rendezvous
 from kev.pager.source import FileSource
-from kev.snapshot.layout import CHUNK_SHIFT
 from kev.snapshot.reader import SnapshotFile
 from kev.snapshot.writer import SnapshotWriter
+from kev.spec.machine_spec import MachineSpec
 from tests.machine.restoring import End, OtherProcess, held, other_process, run, save, told
 
 TITLE: Final = "going on from a snapshot, to its first instruction; how often that ended otherwise, or half a snapshot was left"
 _ROUNDS: Final = 21
 _FLAT: Final = 1.1
+_TURNS: Final = 8
+"""How often a round measures each launch."""
+_PROCESSOR: Final = ", processor"
 _TOUCHED: Final = {"64 MiB": 64 * MIB, "1 GiB": GIB, "64 GiB": 64 * GIB}
 _RESTORES: Final = 1000
 _QUICK: Final = 20
@@ -59,79 +63,41 @@ class _Page(NamedTuple):
 def measure(quick: bool) -> list[Result]:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        samples = _go_on(folder, quick)
-        launches = {what: Measurement(what, "ms", values) for what, values in samples.items()}
-        touched = [measurement.median for what, measurement in launches.items() if "touched" in what]
         return [
-            *launches.values(),
-            Measurement("  the slowest by the fastest", "times", [max(touched) / min(touched)], _FLAT),
+            *_go_on(folder, quick),
             Measurement("saving it, until it is on the disk", "ms", [_save(folder) for _ in range(1 if quick else _ROUNDS)]),
             *_exactness(folder, _QUICK if quick else _RESTORES),
             *_kills(folder, _QUICK if quick else _KILLS),
         ]
 
 
-def _go_on(folder: Path, quick: bool) -> dict[str, list[float]]:
-    files = {}
-    for label, size in _TOUCHED.items():
-        if not quick or size <= GIB:
-            files[f"{label} touched"] = _write_touched(folder / label, size)
-    rounds = repeat(
-        _ROUNDS,
-        quick,
-        lambda: (
-            {"the guest launched instead": _first_instruction(_BOOT[0])}
-            | {what: _first_instruction(file) for what, file in files.items()}
-        ),
-    )
-    return {what: list(values) for what, values in rounds.items()}
-
-
-def _write_touched(file: Path, size: int) -> Path:
-    """A snapshot of a machine that has touched `size` bytes of its RAM: zeros, but for one page in 2 MiB."""
-    small = file.with_name("small")
+def _go_on(folder: Path, quick: bool) -> Iterator[Result]:
+    machines = {"the guest launched instead": MachineSpec(_BOOT[0], seed=_BOOT[1], memory="80G")}
+    small = folder / "small"
     with held(_BOOT[0], seed=_BOOT[1], memory="80G") as machine:
         machine.vm.stop_at = 20_000
         run(machine)
         save(machine, small)
-    with FileSource(small) as source:
-        saved = SnapshotFile(source, trio_rendezvous)
-        pages = {chunk: _pages(saved, chunk) for chunk in saved.chunks()}
-        filler = [_Page(0, b"x" * PAGE_SIZE), *(_Page(number, bytes(PAGE_SIZE)) for number in range(1, 512))]
-        first = (5 * GIB) >> CHUNK_SHIFT  # behind everything that the guest itself has
-        chunks = [*pages, *range(first, first + (size >> CHUNK_SHIFT))]
-        with SnapshotWriter(file, saved.machine(), saved.state(), chunks) as writer:
-            for chunk in chunks:
-                writer.add(chunk, pages.get(chunk, filler))
-            writer.finish()
-            writer.commit()
-    return file
+    for label, size in _TOUCHED.items():
+        if not quick or size <= GIB:
+            write_touched(small, folder / label, size)
+            machines[f"{label} touched"] = MachineSpec(folder / label)
+    samples = repeat(_ROUNDS, quick, lambda: _least_of_some({what: FirstInstruction(spec) for what, spec in machines.items()}))
+    yield from (Measurement(what, "ms", samples[what]) for what in machines)
+    for unit, name in (("", "  the slowest by the fastest"), (_PROCESSOR, "  the same in time of the processor")):
+        medians = [statistics.median(samples[what + unit]) for what in machines if "touched" in what]
+        yield Measurement(name, "times", [max(medians) / min(medians)], _FLAT)
 
 
-def _pages(saved: SnapshotFile, chunk: int) -> list[_Page]:
-    """Those that are stored, or zeros; the image has the others."""
-    entry = saved.known_entry(chunk)
-    assert entry is not None
-    found = []
-    for number in range(512):
-        contents = bytearray(PAGE_SIZE)
-        if entry.stored >> number & 1:
-            saved.read_run(entry, number, memoryview(contents))
-        if (entry.stored | entry.zero) >> number & 1:
-            found.append(_Page(number, bytes(contents)))
-    return found
-
-
-def _first_instruction(image: str | Path) -> float:
-    """Milliseconds from the call until the guest has executed an instruction."""
-    free_machines()
-    began = time.perf_counter()
-    with held(image, **({} if isinstance(image, Path) else {"seed": _BOOT[1], "memory": "80G"})) as machine:
-        machine.vm.stop_at = machine.vm.instructions + 1
-        step = machine.vm.step(machine.scheduler)
-        ended = time.perf_counter()
-        assert isinstance(step, Ran | Stopped), step
-    return (ended - began) * 1e3
+def _least_of_some(launches: Mapping[str, FirstInstruction]) -> dict[str, float]:
+    """Each several times, forwards and backwards in turn: what disturbs a launch makes it longer."""
+    least: dict[str, float] = {}
+    for turn in range(_TURNS):
+        for what, launch in list(launches.items())[:: -1 if turn % 2 else 1]:
+            metrics = launch.measure()
+            for name, metric in ((what, "first_instruction_ms"), (what + _PROCESSOR, "processor_ms")):
+                least[name] = min(least.get(name, metrics[metric]), metrics[metric])
+    return least
 
 
 def _save(folder: Path) -> float:

@@ -18,6 +18,10 @@ from kev.fs.file import COPY_SIZE, File
 MAX_NAME: Final = SECTOR_SIZE - 16
 """How long a file's name can be, in bytes of UTF-8."""
 
+MOST_FILES: Final = 1 << 16
+"""On a disk that is read."""
+_LOOKED_AT: Final = 16 << 20
+"""How many bytes of free space are looked at, whether they are zeros."""
 _MAGIC: Final = b"SIMPLEFS"
 _SUPERBLOCK: Final = struct.Struct("<8sQ")
 _HEADER: Final = struct.Struct(f"<QQ{MAX_NAME}s")
@@ -107,6 +111,8 @@ def _read_headers(disk: Disk) -> dict[str, FileEntry]:
         if entry.name in files:
             first = files[entry.name].sector
             raise _damaged(disk, sector, f"the name {entry.name!r} is already that of the file in sector {first}")
+        if len(files) == MOST_FILES:
+            raise _damaged(disk, sector, f"another file begins, and {MOST_FILES} are there already: no disk is read with more")
         files[entry.name] = entry
         sector = entry.end_sector
     return files
@@ -150,10 +156,14 @@ def _check_free_space(disk: Disk, sector: int, size: int, left: int) -> None:
 
 
 def _check_zeros(disk: Disk, header: int) -> None:
-    """Free space whose header does not say its size, as on a disk that was never formatted to its end, must hold nothing."""
+    """Free space whose header does not say its size, as on a disk that was never formatted to its end, must hold nothing.
+
+    Its beginning is looked at: a header that is none lies in a file's contents, which go on behind it.
+    """
     buffer = bytearray(COPY_SIZE)
     zeros = bytes(COPY_SIZE)
-    for offset in range((header + 1) * SECTOR_SIZE, disk.size, COPY_SIZE):
+    begin = (header + 1) * SECTOR_SIZE
+    for offset in range(begin, min(disk.size, begin + _LOOKED_AT), COPY_SIZE):
         disk.read_into(offset, memoryview(buffer)[: disk.size - offset])
         if buffer != zeros:
             raise _damaged(disk, header, "free space of 0 bytes, yet what follows is not empty")

@@ -2,37 +2,89 @@
 
 import gc
 import os
+import signal
 import sys
 
+TYPE_CHECKING = False  # typing's own would take longer to import
+if TYPE_CHECKING:
+    from types import FrameType
+
+_EXIT_CODE_MISTAKE = 2
 _EXIT_CODE_INTERRUPTED = 130
+_STANDARD_DESCRIPTORS = 3
 
 
 def main() -> None:
-    """Runs the command line. A user's error is one line on stderr and exit code 2; Ctrl-C, whenever it comes, ends it with 130."""
-    if sys.argv[1:] == ["--version"]:
-        from kev.version import __version__
+    """Runs the command line. A user's error is one line on stderr and exit code 2; Ctrl-C, whenever it comes, ends it with 130.
 
-        sys.stdout.write(f"kev {__version__}\n")
-        return
-    if sys.stderr is None:
-        # It is closed. What would be written there is dropped; no file that is opened later takes its place.
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    SIGTERM and SIGHUP end it with the exit code that a shell has for them, when all that is half-written is gone.
+    """
+    _keep_standard_descriptors()
     # By default the collector would run 50 times while modules are imported, and find nothing.
     gc.set_threshold(100_000)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as for a command that nohup started
+            signal.signal(number, _end_by_signal)
     try:
-        if sys.argv[1:2] == ["run"] and "_KEV_COMPLETE" not in os.environ:
-            from kev.cli.launch import main as run
-
-            # The parser of command lines takes as long to import as half of the hypervisor: it is asked only when it is needed.
-            exit_code = run(sys.argv[2:])
-            if exit_code is not None:
-                sys.exit(exit_code)
-        from kev.cli.main import kev
-
-        kev(prog_name="kev")
+        _run(sys.argv[1:])
     except KeyboardInterrupt:
+        _give_up()
         sys.stderr.write("kev: interrupted\n")
         sys.exit(_EXIT_CODE_INTERRUPTED)
+
+
+def _run(words: list[str]) -> None:
+    if words == ["--version"]:
+        from kev.version import __version__
+
+        _print(f"kev {__version__}\n")
+        return
+    if words[:1] == ["run"] and "_KEV_COMPLETE" not in os.environ:
+        from kev.cli.launch import main as run
+
+        # The parser of command lines takes as long to import as half of the hypervisor: it is asked only when it is needed.
+        exit_code = run(words[1:])
+        if exit_code is not None:
+            sys.exit(exit_code)
+    from kev.cli.main import kev
+
+    kev(prog_name="kev")
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up()
+        sys.stderr.write(f"kev: standard output cannot be written: {error.strerror}\n")
+        sys.exit(_EXIT_CODE_MISTAKE)
+
+
+def _keep_standard_descriptors() -> None:
+    """No file that is opened later takes the place of one that is closed. What would be written to stderr is dropped."""
+    descriptor = 0
+    while descriptor < _STANDARD_DESCRIPTORS:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        from kev.cli.standard_output import ClosedOutput
+
+        sys.stdout = ClosedOutput()
+
+
+def _end_by_signal(number: int, _frame: "FrameType | None") -> None:
+    _give_up()
+    sys.exit(128 + number)
+
+
+def _give_up() -> None:
+    """Whoever does not read standard output is not waited for."""
+    from kev.cli.standard_output import give_up_standard_output
+
+    give_up_standard_output()
 
 
 if __name__ == "__main__":

@@ -23,11 +23,18 @@ class Clock(Protocol):
 class WallClock:
     """Follows the host's monotonic clock."""
 
-    __slots__ = ("_start", "_stopped")
+    __slots__ = ("_start", "_stopped", "moved")
 
     def __init__(self) -> None:
         self._start = time.perf_counter_ns()
         self._stopped: int | None = None
+        self.moved: Final[Subscribers[[]]] = Subscribers()
+        """Are told when `offset` is another one than before."""
+
+    @property
+    def offset(self) -> int:
+        """What is to be added to `time.perf_counter_ns()`, while the clock goes."""
+        return -self._start
 
     def now(self) -> int:
         stopped = self._stopped
@@ -42,6 +49,7 @@ class WallClock:
         if self._stopped is not None:
             self._start += time.perf_counter_ns() - self._stopped
             self._stopped = None
+            self.moved()
 
     def save(self) -> State:
         return _CLOCK.save(self, now=self.now())
@@ -50,6 +58,7 @@ class WallClock:
         """Time goes on from when it was saved; StateError if that is no time."""
         now = _CLOCK.load(self, "clock", state)["now"]
         self._start = (time.perf_counter_ns() if self._stopped is None else self._stopped) - now
+        self.moved()
 
 
 class VirtualClock:

@@ -43,7 +43,7 @@ class EptViolation(NamedTuple):
 
 
 class IoIn(NamedTuple):
-    """IN, or one iteration of INS. Reply: the value, `size` bytes of it."""
+    """IN, or one iteration of INS, or more: see `Engine.find_iterations`. Reply: the value, `size` bytes of it."""
 
     port: int
     size: int
@@ -51,7 +51,7 @@ class IoIn(NamedTuple):
 
 
 class IoOut(NamedTuple):
-    """OUT, or one iteration of OUTS."""
+    """OUT, or one iteration of OUTS, or more."""
 
     port: int
     size: int

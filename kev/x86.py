@@ -29,6 +29,7 @@ CR0_PG: Final = 1 << 31
 # CR4 (ibid.).
 CR4_LEGACY: Final = 0x7FF
 """VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR and OSXMMEXCPT."""
+CR4_TSD: Final = 1 << 2
 CR4_DE: Final = 1 << 3
 CR4_PSE: Final = 1 << 4
 CR4_PAE: Final = 1 << 5

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, Final, NamedTuple, TypeAlias
 
+from kev.errors import KevError
 from kev.pager.image import Segment
 from kev.pager.source import PageSource, read_exactly
 
@@ -33,6 +34,18 @@ class Backing(ABC):
     @abstractmethod
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
         """What the `PageLoader` of `page` does to its frame; of several pages from `page` on where they are `contiguous`."""
+
+    def locate(self, page: int, error: KevError) -> None:
+        """Says in an error what of `page` could not be read: its segment, and where that is in the file."""
+        offsets = self._offsets(page)
+        if offsets and not error.context:
+            segments = ", ".join(f"{segment.paddr:#x}-{segment.end:#x}" for segment in self.segments)
+            places = ", ".join(f"{offset:#x}" for offset in offsets)
+            error.context = f"it is for the page at gpa {page:#x} of the segment at {segments}, file offset {places}"
+
+    def _offsets(self, page: int) -> list[int]:
+        """Where in a file that is which `page` is filled from; nowhere by default."""
+        return []
 
     def origin(self, page: int) -> str:
         """Where the bytes of `page` come from, in words."""
@@ -82,6 +95,9 @@ class FilePages(Backing):
     def fill(self, page: int, frame: memoryview) -> bool | Awaitable[bool]:
         return read_exactly(self.source, page + self.displacement, frame)
 
+    def _offsets(self, page: int) -> list[int]:
+        return [page + self.displacement]
+
     def origin(self, page: int) -> str:
         return f"offset {page + self.displacement:#x} of {self.source.name}"
 
@@ -125,6 +141,9 @@ class ComposedPage(Backing):
             if not isinstance(filled, bool):
                 await filled
         return True
+
+    def _offsets(self, page: int) -> list[int]:
+        return [piece.offset for piece in self.pieces]
 
     def origin(self, page: int) -> str:
         return " and ".join(f"offset {piece.offset:#x} of {piece.source.name}" for piece in self.pieces)

@@ -16,6 +16,10 @@ class PageLoadError(KevError):
     """The loader of a page says that it failed."""
 
 
+class PageLimitReached(KevError):
+    """A page is needed, and as many are loaded as may be. Names the limit."""
+
+
 class ReadOnlyPage(KevError):
     """The guest writes to a page that is mapped for reading and executing only: its device's business."""
 

@@ -1,13 +1,13 @@
-"""A source behind a URL: whatever fsspec reads, in ranges, with the ranges read last kept."""
+"""A source behind a URL: a web server, or whatever fsspec reads, in ranges, with the ranges read last kept."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from kev.addressing import KIB
 from kev.pager.protocols import Rendezvous
-from kev.pager.source import AsynchronousSource, SourceError
+from kev.pager.source import AsynchronousSource, SourceError, SynchronousSource
 
 _BLOCK: Final = 64 * KIB
 """What is read at least: a page comes with its neighbours, for which a request of their own would take as long."""
@@ -15,10 +15,19 @@ _KEPT_BLOCKS: Final = 256
 _PARALLEL_REQUESTS: Final = 16
 
 
+class RangeReader(SynchronousSource, Protocol):
+    """Reads ranges, and holds up the thread meanwhile."""
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes of [start, end). SourceError if they cannot be had. May be called in any thread."""
+
+    def close(self) -> None: ...
+
+
 class FsspecSource(AsynchronousSource):
     """The file behind a URL, such as `https://host/kernel`, `zip://kernel::archive.zip` or `memory://kernel`."""
 
-    def __init__(self, blocking: "BlockingFsspecSource") -> None:
+    def __init__(self, blocking: RangeReader) -> None:
         super().__init__(blocking)
         self._remote: Final = blocking
         self._blocks: Final[OrderedDict[int, bytes]] = OrderedDict()
@@ -28,7 +37,15 @@ class FsspecSource(AsynchronousSource):
     @classmethod
     def open(cls, url: str) -> Self:
         """SourceError if there is nothing behind `url`, or if what it takes to read it is not installed."""
+        if url.startswith(("http://", "https://")):
+            from kev.pager.http_reader import HttpReader
+
+            return cls(HttpReader(url))
         return cls(BlockingFsspecSource(url))
+
+    def close(self) -> None:
+        """Gives back what reading takes, such as connections."""
+        self._remote.close()
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
         length = max(min(len(buffer), self.size - offset), 0)
@@ -133,6 +150,9 @@ class BlockingFsspecSource:
                 "the file has changed, or its server does not read ranges"
             )
         return data
+
+    def close(self) -> None:
+        """The file system is fsspec's, which keeps it."""
 
     def _read_safely(self, start: int, end: int) -> bytes:
         if self._file_system.async_impl:

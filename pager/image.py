@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 PHYSICAL_ADDRESS_LIMIT: Final = 1 << 48
 """The first guest-physical address that a four-level nested page table cannot map."""
 
+MOST_SEGMENTS: Final = 1024
+"""Loadable segments of an image. Kernels have a handful."""
+
 _IDENT: Final = struct.Struct("<4sBBB9x")
 _ELFMAG: Final = b"\x7fELF"
 _ELFDATA2LSB: Final = 1
@@ -106,8 +109,9 @@ class KernelImage:
         layout = _check_ident(_read(source, 0, _IDENT.size, "e_ident"), source.name)
         header = _read(source, 0, _IDENT.size + layout.header.size, "the ELF header")
         entry, table = _check_header(layout, header, source)
-        segments = (_segment(layout, fields) for fields in layout.program_header.iter_unpack(table))
-        labelled = [(f"program header {index}", segment) for index, segment in enumerate(segments) if segment is not None]
+        loaded = ((index, fields) for index, fields in enumerate(layout.program_header.iter_unpack(table)) if fields[0] == _PT_LOAD)
+        segments = ((index, _segment(layout, fields)) for index, fields in loaded)
+        labelled = [(f"program header {index}", segment) for index, segment in segments if segment is not None]
         return cls._checked(source, labelled, entry, layout.bits)
 
     @classmethod
@@ -120,6 +124,8 @@ class KernelImage:
 
     @classmethod
     def _checked(cls, source: SynchronousSource, labelled: Sequence[tuple[str, Segment]], entry: int, bits: int) -> Self:
+        if len(labelled) > MOST_SEGMENTS:
+            raise ImageError(f"{source.name}: {len(labelled)} program headers have something to load: the most is {MOST_SEGMENTS}")
         for label, segment in labelled:
             _check_segment(f"{source.name}: {label}", segment, bits, source.size)
         segments = tuple(sorted((segment for _, segment in labelled), key=lambda segment: segment.paddr))
@@ -191,9 +197,9 @@ def _check_header(layout: _Layout, header: bytes, source: SynchronousSource) -> 
 
 
 def _segment(layout: _Layout, values: tuple[int, ...]) -> Segment | None:
-    """The segment of a program header, None if it has nothing to load."""
+    """The segment of a program header of type PT_LOAD, None if it has nothing to load."""
     fields = dict(zip(layout.fields, values, strict=True))
-    if fields["p_type"] != _PT_LOAD or not fields["p_memsz"]:
+    if not fields["p_memsz"]:
         return None
     return Segment(
         paddr=Gpa(fields["p_paddr"]),
@@ -216,7 +222,7 @@ def _check_segment(where: str, segment: Segment, bits: int, size: int) -> None:
         ("p_paddr", segment.paddr, min(1 << bits, PHYSICAL_ADDRESS_LIMIT)),
         ("p_vaddr", segment.vaddr, 1 << bits),
     ):
-        if address + segment.memsz > limit:
+        if address < 0 or address + segment.memsz > limit:
             raise ImageError(f"{where}: {field} {address:#x} + p_memsz {segment.memsz:#x} exceeds {limit:#x}")
 
 

@@ -22,7 +22,7 @@ from kev.host_memory import HostMemory
 from kev.page_tables.guest import PagingRegisters, translate
 from kev.page_tables.mapping import Permissions
 from kev.pager.backing import Backing, PageLoader
-from kev.pager.errors import NoSuchPage, PageLoadError, PagerError, ReadOnlyPage, Violation
+from kev.pager.errors import NoSuchPage, PageLimitReached, PageLoadError, PagerError, ReadOnlyPage, Violation
 from kev.pager.frames import FrameMap
 from kev.pager.image import KernelImage, Segment
 from kev.pager.loaders import LoaderMap, contents
@@ -123,6 +123,8 @@ class KernelVmPager:
         self.statistics: Final = PagerStatistics()
         self.unmapped: Final[Subscribers[[Gpa]]] = Subscribers()
         """Told of every page that was unmapped, before its contents are looked at: the engine's `invalidate`."""
+        self._limit: int | None = None
+        self._claimed = 0
         self._observer: LoadObserver | None = None
         self._points: SchedulingPoints | None = None
         self._read_ahead: ReadAhead | None = None
@@ -172,6 +174,10 @@ class KernelVmPager:
             raise PagerError(f"{self.image.source.name}: who goes on is decided already: one scheduler can do so")
         self._points = points
         self._rendezvous = rendezvous or self._rendezvous
+
+    def limit(self, pages: int) -> None:
+        """From now on, no more pages are Loading or Present at once: who needs another gets PageLimitReached."""
+        self._limit = pages
 
     def keep_pages(self) -> None:
         """From now on no page is evicted: somebody keeps what pages held, and would have to be asked."""
@@ -331,6 +337,7 @@ class KernelVmPager:
         self._save_changes(page)
         self._empty_frames(page)
         self.pages.advance(page, PageEvent.EVICT)
+        self._claimed -= 1
         self.statistics.evictions += 1
         return True
 
@@ -413,6 +420,8 @@ class KernelVmPager:
                 self._publish(page, count)
                 return True
         except BaseException as error:
+            if isinstance(error, KevError):
+                backing.locate(page, error)
             self._retract(page, _outcome(error), count)
             raise
         self._register(Load(page, count, backing, _run(page, count), filled))
@@ -453,6 +462,8 @@ class KernelVmPager:
             self._publish(load.page, load.count)
         except BaseException as error:
             # Cancellation, of whatever kind, is nobody's fault, so that those who wait do not get to see it.
+            if isinstance(error, KevError):
+                load.backing.locate(load.page, error)
             if isinstance(error, Exception) and load.count == 1:
                 load.error = error
             self._retract(load.page, _outcome(error), load.count)
@@ -464,6 +475,10 @@ class KernelVmPager:
             self._wake(load)
 
     def _claim(self, page: int, count: int = 1) -> None:
+        claimed = self._claimed + count
+        if self._limit is not None and claimed > self._limit:
+            raise PageLimitReached(f"{claimed:,} pages are needed, with that at {page:#x}: the limit is {self._limit:,}")
+        self._claimed = claimed
         if count == 1:
             self.pages.advance(page, _CLAIM)
         else:
@@ -518,6 +533,7 @@ class KernelVmPager:
 
     def _retract(self, page: int, event: PageEvent, count: int = 1) -> None:
         """A claim came to nothing: whatever the loader wrote is gone, and the pages are Absent."""
+        self._claimed -= count
         self._empty_frames(page, count)
         self.pages.advance_run(page, count, event)
         if event is PageEvent.FAIL:

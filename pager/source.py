@@ -4,11 +4,14 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
+from time import monotonic
 from typing import Final, Protocol, Self
 
 from kev.addressing import KIB
 from kev.errors import KevError
 from kev.state import SNAPSHOT_MAGIC
+
+_LOOK_EVERY: Final = 0.001  # seconds
 
 
 class SourceError(KevError):
@@ -46,12 +49,57 @@ class AsynchronousSource(ABC):
     def __init__(self, blocking: SynchronousSource) -> None:
         self.name: Final = blocking.name
         self.size: Final = blocking.size
-        self.blocking: Final[SynchronousSource] = HeadSource(blocking)
-        """The same bytes; a read holds up the thread until they are there."""
+        self._patient: Final = PatientSource(blocking)
+        self.blocking: Final[SynchronousSource] = HeadSource(self._patient)
+        """The same bytes; a read holds up the thread until they are there, or for too long."""
+
+    def hurry(self, seconds: float) -> None:
+        """From now on, a read through `blocking` may take so long and no longer."""
+        self._patient.patience = seconds
 
     @abstractmethod
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
         """As `PageSource` says; an int if the bytes are at hand."""
+
+
+class PatientSource:
+    """A source that is given up when a read takes too long. The read goes on in a thread of its own, and nobody looks at it."""
+
+    def __init__(self, inner: SynchronousSource, patience: float = 30.0) -> None:
+        self.name: Final = inner.name
+        self.size: Final = inner.size
+        self.patience = patience
+        """Seconds that a read may take."""
+        self._inner: Final = inner
+        self._given_up = False
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int:
+        """SourceError if it takes longer than `patience`, and from then on."""
+        import threading
+
+        if self._given_up:
+            raise SourceError(f"{self.name}: does not answer, and is not asked any more")
+        data, came = bytearray(len(buffer)), threading.Event()
+        result: list[int | BaseException] = []
+
+        def read() -> None:
+            try:
+                result.append(self._inner.read_into(offset, memoryview(data)))
+            except BaseException as error:
+                result.append(error)
+            came.set()
+
+        threading.Thread(target=read, name=f"kev read of {self.name}", daemon=True).start()
+        if not came.wait(self.patience):
+            self._given_up = True
+            raise SourceError(
+                f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: no answer within {self.patience:g} s"
+            )
+        (count,) = result
+        if isinstance(count, BaseException):
+            raise count
+        buffer[:] = data
+        return count
 
 
 class HeadSource:
@@ -80,10 +128,13 @@ class HeadSource:
 class FileSource:
     """A file of the host. A read is one `preadv`: the kernel copies from its page cache into the buffer, and nothing else does."""
 
-    __slots__ = ("_descriptor", "name", "size")
+    __slots__ = ("_descriptor", "_looked", "_stamp", "name", "size")
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Opens `path` for reading. SourceError if that is not possible, or if it is neither a regular file nor a block device."""
+    def __init__(self, path: str | os.PathLike[str], *, watched: bool = True) -> None:
+        """Opens `path` for reading. SourceError if that is not possible, or if it is neither a regular file nor a block device.
+
+        Not `watched`, it may be changed while it is in use: it is a disk that a guest writes.
+        """
         self.name: Final = os.fspath(path)
         try:
             # Without O_NONBLOCK a FIFO would wait for its writer here.
@@ -99,10 +150,19 @@ class FileSource:
         except OSError as error:
             self.close()
             raise SourceError(f"{self.name}: has no size: {error.strerror}") from error
+        self._looked = 0.0
+        self._stamp: Final = self.modified if watched and stat.S_ISREG(mode) else None
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int:
+        """SourceError if it cannot be read, or if the file was changed since it was opened: that is seen within a millisecond."""
         try:
-            return os.preadv(self._descriptor, (buffer,), offset)
+            count = os.preadv(self._descriptor, (buffer,), offset)
+            now = monotonic()
+            if now - self._looked > _LOOK_EVERY and self._stamp is not None:
+                self._looked = now
+                if self.modified != self._stamp:
+                    raise SourceError(f"{self.name}: was changed while it was in use, so that old and new bytes would be mixed")
+            return count
         except OSError as error:
             raise SourceError(f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {error.strerror}") from error
 
@@ -130,12 +190,17 @@ def is_snapshot(source: SynchronousSource) -> bool:
 
 
 def read_exactly(source: PageSource, offset: int, buffer: memoryview) -> bool | Awaitable[bool]:
-    """Fills all of `buffer`: True, or an awaitable of True. SourceError if the source ends before."""
-    count = source.read_into(offset, buffer)
-    if count == len(buffer):
-        return True
-    if isinstance(count, int):
-        return _read_rest(source, offset, buffer, count)
+    """Fills all of `buffer`: True, or an awaitable of True. SourceError if the source ends before, or whatever else it raises."""
+    try:
+        count = source.read_into(offset, buffer)
+        if count == len(buffer):
+            return True
+        if isinstance(count, int):
+            return _read_rest(source, offset, buffer, count)
+    except KevError:
+        raise
+    except Exception as error:
+        raise _broken(source, offset, buffer, error) from error
     return _await_rest(source, offset, buffer, 0, count)
 
 
@@ -150,17 +215,31 @@ def _read_rest(source: PageSource, offset: int, buffer: memoryview, count: int) 
 
 
 async def _await_rest(source: PageSource, offset: int, buffer: memoryview, done: int, pending: Awaitable[int]) -> bool:
-    done = _advanced(source, offset, buffer, done, await pending)
-    while done < len(buffer):
-        more = source.read_into(offset + done, buffer[done:])
-        done = _advanced(source, offset, buffer, done, more if isinstance(more, int) else await more)
+    try:
+        done = _advanced(source, offset, buffer, done, await pending)
+        while done < len(buffer):
+            more = source.read_into(offset + done, buffer[done:])
+            done = _advanced(source, offset, buffer, done, more if isinstance(more, int) else await more)
+    except KevError:
+        raise
+    except Exception as error:
+        raise _broken(source, offset, buffer, error) from error
     return True
 
 
 def _advanced(source: PageSource, offset: int, buffer: memoryview, done: int, count: int) -> int:
-    """How many bytes are there after `count` more. SourceError if there were none."""
+    """How many bytes are there after `count` more. SourceError if there were none, or if there cannot be so many."""
+    if not isinstance(count, int) or count > len(buffer) - done:
+        asked = f"{len(buffer) - done} bytes at offset {offset + done:#x}"
+        raise SourceError(f"{source.name}: asked for {asked}, it says that it has read {count!r}")
     if count <= 0:
         raise SourceError(
             f"{source.name}: ends {len(buffer) - done} bytes too early: {len(buffer)} bytes were expected at offset {offset:#x}"
         )
     return done + count
+
+
+def _broken(source: PageSource, offset: int, buffer: memoryview, error: Exception) -> SourceError:
+    """For what a source must not raise, but does."""
+    why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return SourceError(f"{source.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {why}")

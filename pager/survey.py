@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Iterator
 from typing import Final, NamedTuple
 
-from kev.addressing import PAGE_SHIFT, PAGE_SIZE
+from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
 from kev.errors import KevError
 from kev.pager.frames import SLAB_PAGES, SLAB_SHIFT
 from kev.pager.kernel import KernelVmPager
@@ -90,7 +90,9 @@ class Survey:
         while page < run.stop:
             offset, end = page - run.start, page + PAGE_SIZE
             if present & _bit(page):
-                view[offset : offset + PAGE_SIZE] = pager.memory.page(pager.frames.assign(page))
+                hpa = pager.gpa2hpa(Gpa(page))
+                assert hpa is not None
+                view[offset : offset + PAGE_SIZE] = pager.memory.page(hpa)
             else:
                 extent = pager.loaders.extent(page)
                 while end < min(run.stop, extent.stop) and not present & _bit(end):

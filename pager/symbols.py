@@ -1,19 +1,18 @@
 """The names of a kernel's addresses."""
 
-import io
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from operator import attrgetter, itemgetter
 from typing import Final, Self
 
 import attrs
 
 from kev.addressing import Gva
-from kev.errors import KevError
+from kev.errors import printable
 from kev.pager.errors import ImageError
-from kev.pager.source import SynchronousSource, read_exactly
-from kev.pager.stream import SourceStream
+from kev.pager.section_headers import SHT_SYMTAB, read_section_headers, string_at
+from kev.pager.source import SynchronousSource
 
 _ELF32_SYM: Final = struct.Struct("<3I2BH")
 _ELF32_ORDER: Final = itemgetter(0, 3, 5, 1, 2)
@@ -24,8 +23,8 @@ _NAMED_TYPES: Final = frozenset({0, 1, 2})
 """STT_NOTYPE, STT_OBJECT and STT_FUNC: what names code or data."""
 _NOT_ADDRESSES: Final = frozenset({0, 0xFFF1})
 """SHN_UNDEF and SHN_ABS."""
-_SMALLEST_SECTION_HEADER: Final = 40
-"""Bytes, in a 32-bit file."""
+MOST_SYMBOLS: Final = 1 << 19
+"""That are read of a file: twice as many as the largest kernels have."""
 _BY_ADDRESS: Final = attrgetter("address", "size")
 """Symbols of the same bytes stay in the order of the file, where global ones follow local ones (System V ABI, "Symbol Table")."""
 _NEAREST: Final = 32
@@ -52,12 +51,21 @@ class SymbolTable:
 
     @classmethod
     def from_elf(cls, source: SynchronousSource) -> Self:
-        """Reads the first section of type SHT_SYMTAB; empty if there is none. ImageError if it or the way to it is damaged."""
-        sections = _symbol_sections(source)
-        if sections is None:
+        """Reads the first section of type SHT_SYMTAB; empty if there is none. ImageError if it or the way to it is damaged.
+
+        Of a table with more than `MOST_SYMBOLS`, the first ones are read.
+        """
+        sections = read_section_headers(source)
+        found = next((header for header in sections.headers if header.type == SHT_SYMTAB), None)
+        if found is None:
             return cls(())
-        bits, symbols, names = sections
-        return cls(_parse(bits, symbols, names))
+        if found.link >= len(sections.headers):
+            raise ImageError(f"{source.name}: sh_link of the symbol table is {found.link}, of {len(sections.headers)} sections")
+        entry = _ELF32_SYM if sections.bits == 32 else _ELF64_SYM
+        if found.entry_size != entry.size:
+            raise ImageError(f"{source.name}: sh_entsize of the symbol table is {found.entry_size}, not {entry.size}")
+        symbols = sections.contents(found, MOST_SYMBOLS * entry.size)
+        return cls(_parse(sections.bits, symbols, sections.contents(sections.headers[found.link])))
 
     def at(self, address: int) -> tuple[Symbol, int] | None:
         """The symbol that `address` belongs to, and how many bytes it lies behind the symbol's beginning.
@@ -79,44 +87,9 @@ class SymbolTable:
         return iter(self._symbols)
 
 
-def _symbol_sections(source: SynchronousSource) -> tuple[int, bytes, bytes] | None:
-    """The ELF class in bits, the symbol table's bytes and those of its string table."""
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import SymbolTableSection
-
-    try:
-        elf = ELFFile(io.BufferedReader(SourceStream(source)))
-        count = elf.num_sections()
-        if count > source.size // _SMALLEST_SECTION_HEADER:
-            raise ImageError(f"{source.name}: {count} section headers do not fit into a file of {source.size:#x} bytes")
-        for section in elf.iter_sections("SHT_SYMTAB"):
-            if isinstance(section, SymbolTableSection):
-                return elf.elfclass, _contents(source, section.header), _contents(source, section.stringtable.header)
-    except KevError:
-        raise
-    # Whatever a damaged file makes pyelftools raise: its own errors, construct's, or a plain KeyError.
-    except Exception as error:
-        raise ImageError(f"{source.name}: the section headers are damaged: {error}") from error
-    return None
-
-
-def _contents(source: SynchronousSource, header: Mapping[str, int]) -> bytes:
-    offset, size = header["sh_offset"], header["sh_size"]
-    if offset + size > source.size:
-        raise ImageError(f"{source.name}: sh_offset {offset:#x} + sh_size {size:#x} exceeds the file's size {source.size:#x}")
-    data = bytearray(size)
-    read_exactly(source, offset, memoryview(data))
-    return bytes(data)
-
-
 def _parse(bits: int, table: bytes, names: bytes) -> Iterator[Symbol]:
     entry = _ELF32_SYM if bits == 32 else _ELF64_SYM
     for fields in entry.iter_unpack(table[: len(table) - len(table) % entry.size]):
         name, info, section, value, size = _ELF32_ORDER(fields) if bits == 32 else _ELF64_ORDER(fields)
-        if info & 0xF in _NAMED_TYPES and section not in _NOT_ADDRESSES and (text := _string(names, name)):
-            yield Symbol(Gva(value), size, text)
-
-
-def _string(names: bytes, offset: int) -> str:
-    end = names.find(b"\0", offset)
-    return names[offset : end if end >= 0 else None].decode("utf-8", "replace")
+        if info & 0xF in _NAMED_TYPES and section not in _NOT_ADDRESSES and (text := string_at(names, name)):
+            yield Symbol(Gva(value), size, printable(text))

@@ -6,19 +6,29 @@ divided by 4,096) in the order of their first touch.
 
 import json
 import struct
-from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import attrs
 
-from kev.addressing import PAGE_SHIFT, PAGE_SIZE
+from kev.addressing import MIB, PAGE_SHIFT, PAGE_SIZE
 from kev.errors import KevError
 from kev.pager.image import KernelImage
 from kev.pager.source import read_exactly
+from kev.user_files import read_user_file
+from kev.user_json import constant, integer, integers, parse_user_json, record, text
 
 FORMAT: Final = "kev working set 1"
 _SAMPLES: Final = 4
 _MAX_PAGE: Final = 1 << (48 - PAGE_SHIFT)
+LARGEST_FILE: Final = 16 * MIB
+"""In bytes: about two million pages."""
+_SHAPE: Final = record(
+    {
+        "format": constant(FORMAT),
+        "image": record({"name": text, "size": integer(), "digest": text}),
+        "pages": integers(0, _MAX_PAGE - 1),
+    }
+)
 
 
 class WorkingSetError(KevError):
@@ -72,16 +82,15 @@ class WorkingSet:
     @classmethod
     def from_json(cls, text: str | bytes, name: str) -> Self:
         """WorkingSetError, which calls the file `name`, if `text` is anything else."""
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise WorkingSetError(f"{name}: not a working set: {error}") from error
-        if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-            raise WorkingSetError(f"{name}: not a working set: its format is not {FORMAT!r}")
-        try:
-            return cls(_identity(fields["image"]), _addresses(fields["pages"]), name)
-        except (KeyError, TypeError) as error:
-            raise WorkingSetError(f"{name}: damaged: `image` and `pages` are not as they were written: {error}") from error
+        fields = parse_user_json(text, name, WorkingSetError, "a working set", _SHAPE)
+        image = fields["image"]
+        identity = ImageIdentity(image["name"], image["size"], image["digest"])
+        return cls(identity, tuple(number << PAGE_SHIFT for number in fields["pages"]), name)
+
+    @classmethod
+    def read(cls, file: str) -> Self:
+        """The one in a file. WorkingSetError if there is none, or if it is larger than `LARGEST_FILE`."""
+        return cls.from_json(read_user_file(file, LARGEST_FILE, WorkingSetError), file)
 
     def check_image(self, image: KernelImage) -> None:
         """WorkingSetError if the working set is not one of `image`."""
@@ -94,17 +103,3 @@ class WorkingSet:
 
 def _describe(identity: ImageIdentity) -> str:
     return f"{identity.name} of {identity.size:,} bytes, digest {identity.digest[:12]}"
-
-
-def _identity(fields: dict[str, Any]) -> ImageIdentity:
-    name, size, digest = fields["name"], fields["size"], fields["digest"]
-    if not isinstance(name, str) or not isinstance(size, int) or not isinstance(digest, str):
-        raise TypeError("image")
-    return ImageIdentity(name, size, digest)
-
-
-def _addresses(numbers: Sequence[int]) -> tuple[int, ...]:
-    for number in numbers:
-        if not isinstance(number, int) or not 0 <= number < _MAX_PAGE:
-            raise TypeError(f"{number!r} is not the number of a page")
-    return tuple(number << PAGE_SHIFT for number in numbers)

@@ -18,7 +18,11 @@ from kev.cli.main import kev
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-NAMED = [file for file in DOCUMENTS if file.name in ("architecture.md", "CONTRIBUTING.md") or file.parent.name == "decisions"]
+NAMED = [
+    file
+    for file in DOCUMENTS
+    if file.name in ("architecture.md", "CONTRIBUTING.md", "security.md") or file.parent.name == "decisions"
+]
 
 _CODE = re.compile(r"```.*?```", re.DOTALL)
 _REFERENCE = re.compile(r"`([\w./-]+\.py):\s+([\w.]+)`")
@@ -109,6 +113,20 @@ def test_readme_describes_every_option_of_kev_run() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     switches = [switch for option in RUN_OPTIONS for switch in option.switches]
     assert not [switch for switch in switches if f"`{switch}`" not in readme and f"`{switch} " not in readme]
+
+
+def test_every_promise_of_security_names_a_test() -> None:
+    text = (
+        (ROOT / "docs" / "security.md")
+        .read_text(encoding="utf-8")
+        .partition("## What is promised")[2]
+        .partition("## Named limits")[0]
+    )
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| promise |")]
+    assert len(rows) > 20
+    untested = [row for row in rows if not all(name.startswith("test_") for _, name in _REFERENCE.findall(row))]
+    assert not untested
+    assert all(_REFERENCE.search(row) for row in rows)
 
 
 # Examples

@@ -112,6 +112,14 @@ def test_a_build_leaves_the_disk_and_the_list_of_guests(folder: Path, compiler: 
     assert {file.name for file in (tmp_path / "kev" / "data").iterdir()} == {"rootfs.img", "guests.json"}
 
 
+def test_what_runs_natively_is_built_for_every_machine(folder: Path, compiler: Compiler, tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "native", tmp_path / "native")
+    (tmp_path / "kev").mkdir()
+    build_guests(tmp_path)
+    machines = {file.name: file.read_bytes()[18:20] for file in (tmp_path / "kev" / "data").glob("*.so")}
+    assert machines == {"shortcuts-x86_64.so": b"\x3e\0", "shortcuts-aarch64.so": b"\xb7\0"}  # of the ELF header
+
+
 @pytest.fixture
 def guest_sources(tmp_path: Path) -> Path:
     """A source tree of one guest that has all there is: C, assembly, headers of Zig's and ours, symbols and lines."""
@@ -175,4 +183,5 @@ def test_a_wheel_built_from_the_source_distribution_owns_nothing_but_kev_and_has
     sources = {f"kev/{file.relative_to(unpacked / 'kev')}" for file in unpacked.glob("kev/**/*.py")}
     assert {"kev/pager/kernel.py", "kev/fs/simplefs.py"} < sources
     assert typed | sources < set(names)
+    assert "kev/data/shortcuts-x86_64.so" in names
     assert root_image == Path(root_file_system()).read_bytes()

@@ -77,6 +77,8 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    lies_in_ram: ClassVar[bool] = True
+    """Whether the image is loaded into RAM: where devices are is none."""
     video_mode: VideoMode | None = None
     """What the kernel draws into; None if there is but text."""
     mode: int = 32

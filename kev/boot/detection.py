@@ -1,13 +1,14 @@
 """Finds out which boot protocol an image is made for, and says why."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Final, NamedTuple
 
 from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
+from kev.pager.ram import MMIO_HOLE
 from kev.pager.source import SynchronousSource
 from kev.state import SNAPSHOT_MAGIC
 
@@ -15,6 +16,12 @@ _FOR_DISKS: Final = ("el_torito", "real_mode")
 _NO_PROTOCOL: Final = (
     "neither an ELF file, nor a file with a Multiboot header, nor a Linux kernel, nor a boot sector: cannot be booted"
 )
+
+_DEVICES: Final[Mapping[str, range]] = {
+    "the memory of the VGA is": range(0xA0000, 0xC0000),
+    "devices are": MMIO_HOLE,
+}
+"""Guest-physical addresses at which nothing can be loaded."""
 
 _COMPRESSED: Final = {
     b"\x1f\x8b": ("gzip", "gunzip"),
@@ -53,14 +60,27 @@ def open_kernel(source: SynchronousSource, protocol: str | None = None) -> BootP
     BootError if nothing fits; ImageError if the image is damaged.
     """
     file = KernelFile(source)
-    return find_protocol(file, protocol).protocol.open(file)
+    return load(find_protocol(file, protocol).protocol, file)
+
+
+def load(protocol: type[BootProtocol], file: KernelFile) -> BootProtocol:
+    """The image as `protocol` understands it. BootError if a segment of it lies where devices are, too."""
+    kernel = protocol.open(file)
+    for segment in kernel.image.segments if kernel.lies_in_ram else ():
+        for what, place in _DEVICES.items():
+            if segment.paddr < place.stop and place.start < segment.end:
+                raise BootError(
+                    f"{file.name}: the segment at {segment.paddr:#x}-{segment.end:#x} reaches into "
+                    f"{place.start:#x}-{place.stop:#x}, where {what}"
+                )
+    return kernel
 
 
 def open_detected(source: SynchronousSource, protocol: str | None = None) -> tuple[BootProtocol, Detection]:
     """The same, and why; its warnings are complete."""
     file = KernelFile(source)
     detection = find_protocol(file, protocol)
-    kernel = detection.protocol.open(file)
+    kernel = load(detection.protocol, file)
     return kernel, with_entry_checked(file, kernel, detection)
 
 

@@ -10,7 +10,7 @@ from kev.boot.kernel_file import KernelFile
 
 _PT_NOTE: Final = 4
 _LONGEST: Final = 64 * KIB
-"""How much is looked at of a segment of notes, in bytes."""
+"""How much is looked at of all segments of notes together, in bytes."""
 _NOTE: Final = struct.Struct("<III")
 _WIDE: Final = 8
 _NARROW: Final = 4
@@ -32,12 +32,18 @@ class Notes(NamedTuple):
 
 
 def read_notes(file: KernelFile) -> Notes:
-    """The notes of every program header of type PT_NOTE: a damaged one is left out. ImageError if the headers are damaged."""
+    """The notes of the program headers of type PT_NOTE, as far as `_LONGEST` bytes reach: a damaged one is left out.
+
+    ImageError if the headers are damaged.
+    """
     notes: list[Note] = []
     damage: list[str] = []
+    left = _LONGEST
     for header in read_program_headers(file):
-        if header.type == _PT_NOTE:
-            for found in _read_segment(_contents(file, header), header.alignment):
+        if header.type == _PT_NOTE and left > 0:
+            contents = _contents(file, header, left)
+            left -= max(len(contents), _NOTE.size)
+            for found in _read_segment(contents, header.alignment):
                 if isinstance(found, Note):
                     notes.append(found)
                 else:
@@ -45,9 +51,9 @@ def read_notes(file: KernelFile) -> Notes:
     return Notes(tuple(notes), tuple(damage))
 
 
-def _contents(file: KernelFile, header: ProgramHeader) -> bytes:
-    """Of a segment, as much as the file has."""
-    size = min(header.file_size, _LONGEST, max(file.source.size - header.offset, 0))
+def _contents(file: KernelFile, header: ProgramHeader, most: int) -> bytes:
+    """Of a segment, as much as the file has, `most` bytes at most."""
+    size = min(header.file_size, most, max(file.source.size - header.offset, 0))
     return file.read(header.offset, size, "a segment of notes") if size else b""
 
 

@@ -32,6 +32,7 @@ class Firmware(BootProtocol):
     passes_command_line = False
     has_bios = False
     expects_chipset = True
+    lies_in_ram = False
     mode = 16
 
     @classmethod

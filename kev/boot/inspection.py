@@ -8,7 +8,7 @@ import attrs
 
 from kev.addressing import KIB, PAGE_SHIFT, page_ceil, page_floor
 from kev.boot.base import BootProtocol
-from kev.boot.detection import Detection, find_protocol, findings, protocol_named, with_entry_checked
+from kev.boot.detection import Detection, find_protocol, findings, load, protocol_named, with_entry_checked
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
@@ -72,7 +72,7 @@ def inspect(source: SynchronousSource, boot: str | None = None) -> Inspection:
     detection: Detection | None = None
     try:
         detection = find_protocol(file, boot)
-        kernel = detection.protocol.open(file)
+        kernel = load(detection.protocol, file)
     except KevError as error:
         return _inspection(file, detection, None, error)
     return _inspection(file, with_entry_checked(file, kernel, detection), kernel, None)
@@ -124,6 +124,6 @@ def _refusals(file: KernelFile, protocol: type[BootProtocol], image: KernelImage
         yield Refusal("--append", f"the {protocol.name} boot protocol passes no command line")
     for other in PROTOCOLS:
         try:
-            protocol_named(other).open(file)
+            load(protocol_named(other), file)
         except KevError as error:
             yield Refusal(f"--boot {other}", str(error))

@@ -25,7 +25,7 @@ class LoadAddresses(NamedTuple):
     def segment(self, file: KernelFile, header_offset: int) -> Segment:
         """What is loaded, where the header is at `header_offset` in the file. BootError if the addresses contradict each other."""
         offset = header_offset - (self.header - self.load)
-        if self.load > self.header or offset < 0:
+        if not 0 <= self.load <= self.header or offset < 0:
             raise BootError(
                 f"{file.name}: the load address {self.load:#x} does not fit the header, which is at {self.header:#x} "
                 f"and at offset {header_offset:#x} in the file"

@@ -167,6 +167,11 @@ def _read_addresses(file: KernelFile, header: Multiboot2Header, tag: _Tag) -> Mu
     header_address, load, load_end, bss_end = _fields(file, tag, _ADDRESSES)
     if load == _FROM_BEGINNING:
         load = header_address - header.offset
+        if load < 0:
+            raise BootError(
+                f"{file.name}: its Multiboot2 header is at offset {header.offset:#x}, and wants to be at {header_address:#x} "
+                "with all of the file loaded: its beginning would be below address 0"
+            )
     return header._replace(addresses=LoadAddresses(header_address, load, load_end, bss_end))
 
 

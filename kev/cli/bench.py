@@ -1,37 +1,72 @@
 """`kev bench`: measures, and compares what was measured."""
 
 import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kev.cli.click_options import add_options
+from kev.cli.click_options import add_options, image_argument
 from kev.cli.options import described, machine_options
 from kev.cli.sizes import Size
+from kev.guests.images import open_image_or_url
 from kev.observe.output import check_writable, write_json
 
 if TYPE_CHECKING:
+    from kev.measure.case import Case
     from kev.measure.result import BenchResult
+    from kev.measure.targets import Target
 
+C = TypeVar("C", bound=Callable[..., Any])
+_LONGEST_LATENCY = 1e6
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _results(function: C) -> C:
+    """The options of a benchmark that say how often, and where its results go."""
+    for option in (
+        click.option(
+            "--picture", "--png", "picture", type=_FILE, metavar="FILE",
+            help="Draw the medians: SVG in a FILE.svg, else PNG (needs `pip install kev-hypervisor[bench]`).",
+        ),
+        click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write all values."),
+        click.option("--rounds", type=click.IntRange(1), default=11, show_default=True, help="How often each case is measured."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+class _Latency(click.ParamType[float]):
+    """Milliseconds."""
+
+    name = "latency"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            latency = float(value)
+        except ValueError:
+            latency = nan
+        if not 0 <= latency <= _LONGEST_LATENCY:
+            self.fail(f"{value!r} is not 0 to {_LONGEST_LATENCY:g} milliseconds", param, ctx)
+        return latency
 
 
 @click.group
 def command() -> None:
-    """Measure how soon guests boot, and compare measurements."""
+    """Measure how soon guests boot, or go on from snapshots, and compare measurements."""
 
 
 @command.command
-@click.argument("image", required=False)
+@image_argument
 @add_options(machine_options(without=("timeline",)))
-@click.option("--rounds", type=click.IntRange(1), default=11, show_default=True, help="How often each case is measured.")
+@_results
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 16M 256M 4G]")
 @click.option("--ram", "memories", multiple=True, type=Size(), metavar="SIZE", help="Size of RAM.  [default: 64M 1G 16G 1T]")
-@click.option("--latency", "latencies", multiple=True, type=float, metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
+@click.option("--latency", "latencies", multiple=True, type=_Latency(), metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
 @click.option("--only", multiple=True, metavar="SCENARIO", help="launch, image, memory, source or violation.  [default: all]")
-@click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write all values.")
-@click.option("--png", "png_file", type=_FILE, metavar="FILE", help="Draw the medians (needs `pip install kev-hypervisor[bench]`).")
 def boot(
     rounds: int,
     images: tuple[int, ...],
@@ -39,7 +74,7 @@ def boot(
     latencies: tuple[float, ...],
     only: tuple[str, ...],
     json_file: Path | None,
-    png_file: Path | None,
+    picture: Path | None,
     **given: Any,
 ) -> None:
     """Measure the time from a launch to the guest's first output, by paging policy, image, RAM and source.
@@ -47,33 +82,77 @@ def boot(
     With IMAGE, which is a file or the name of a guest, or with a description, that machine is measured instead, by paging policy.
     QEMU is measured in the same rounds if it is installed. The exit code is 1 if kev misses what it promises.
     """
-    from kev.measure.boot import BootBenchOptions
-    from kev.measure.table import table
+    from kev.measure.boot import BootBenchOptions, boot_cases
     from kev.measure.targets import boot_targets
 
-    for file in (json_file, png_file):
-        if file is not None:
-            check_writable(file)
+    _check_files(json_file, picture)
     chosen: dict[str, Any] = {
         "image_sizes": images,
         "memory_sizes": memories,
-        "latencies": tuple(latency / 1e3 for latency in latencies),
+        "latencies": _seconds(latencies),
         "scenarios": only,
-        "machine": described(given) if any(value not in (None, ()) for value in given.values()) else None,
+        "machine": described(given) if _is_described(given) else None,
     }
     options = BootBenchOptions(**{name: value for name, value in chosen.items() if value})
-    result = _measure(options, rounds)
-    targets = list(boot_targets(result))
-    for line in table(result, targets):
-        click.echo(line)
-    if json_file is not None:
-        write_json(json_file, result.to_json())
-    if png_file is not None:
-        from kev.measure.chart import draw
+    if options.machine is not None:
+        with open_image_or_url(options.machine.image):
+            """It is there: better said before the first round."""
+    with _folder() as folder:
+        result = _measure(list(boot_cases(options, folder)), rounds, {})
+    _show(result, list(boot_targets(result)), json_file, picture, "kev.measure.chart")
 
-        draw(result, png_file)
-    if not all(target.met for target in targets):
-        sys.exit(1)
+
+@command.command
+@click.argument("guests", nargs=-1, metavar="[SNAPSHOT|GUEST]...")
+@add_options(machine_options(without=("timeline", "paging", "source_latency")))
+@_results
+@click.option("--at", metavar="CONDITION", help="Where a GUEST is saved and forked, as for `kev run --snapshot-at`.")
+@click.option("--until", metavar="TEXT", help="Measure to this output, and no further.  [default: to the first, and to the end]")
+@click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 256M 4G]")
+@click.option("--ram", "memories", multiple=True, type=Size(), metavar="SIZE", help="Size of RAM.  [default: 64M 16G 1T]")
+@click.option("--touched", multiple=True, type=Size(), metavar="SIZE", help="RAM that was touched.  [default: 64M 1G 64G]")
+@click.option("--latency", "latencies", multiple=True, type=_Latency(), metavar="MS", help="Of the source.  [default: 0 and 2 ms]")
+@click.option("--only", multiple=True, metavar="SCENARIO", help="ways, source, image, memory or touched.  [default: all]")
+def restore(
+    guests: tuple[str, ...],
+    rounds: int,
+    at: str | None,
+    until: str | None,
+    images: tuple[int, ...],
+    memories: tuple[int, ...],
+    touched: tuple[int, ...],
+    latencies: tuple[float, ...],
+    only: tuple[str, ...],
+    json_file: Path | None,
+    picture: Path | None,
+    **given: Any,
+) -> None:
+    """Measure how soon a machine that was saved goes on, beside booting it and forking it, by paging policy, source, image and RAM.
+
+    With a SNAPSHOT, or a GUEST, which is saved --at a condition, that machine is measured instead, by paging policy and latency.
+    QEMU's own snapshots are measured in the same rounds if it is installed. The exit code is 1 if kev misses what it promises.
+    """
+    from kev.measure.restore import RestoreBench, RestoreBenchOptions
+    from kev.measure.targets import restore_targets
+
+    _check_files(json_file, picture)
+    described_guests = guests or ((None,) if _is_described(given) else ())
+    chosen: dict[str, Any] = {
+        "image_sizes": images,
+        "memory_sizes": memories,
+        "touched_sizes": touched,
+        "latencies": _seconds(latencies),
+        "scenarios": only,
+        "machines": tuple(described({**given, "image": guest}) for guest in described_guests),
+        "at": at,
+        "until": until,
+    }
+    options = RestoreBenchOptions(**{name: value for name, value in chosen.items() if value})
+    with _folder() as folder:
+        bench = RestoreBench(options, folder)
+        cases = list(bench.cases())
+        result = _measure(cases, rounds, bench.notes)
+    _show(result, list(restore_targets(result)), json_file, picture, "kev.measure.restore_chart")
 
 
 @command.command
@@ -86,9 +165,10 @@ def compare(old: Path, new: Path, everything: bool) -> None:
     A difference counts if the 95 % intervals of the medians have nothing in common.
     """
     from kev.measure.compare import changes, only_in
+    from kev.measure.result import BenchResult
     from kev.measure.table import change_text
 
-    before, after = _read(old), _read(new)
+    before, after = BenchResult.read(str(old)), BenchResult.read(str(new))
     found = list(changes(before, after))
     significant = [change for change in found if change.significant]
     for change in found if everything else significant:
@@ -99,27 +179,52 @@ def compare(old: Path, new: Path, everything: bool) -> None:
     click.echo(f"{len(significant)} of {len(found)} figures changed beyond noise")
 
 
-def _measure(options: Any, rounds: int) -> "BenchResult":
+def _check_files(*files: Path | None) -> None:
+    for file in files:
+        if file is not None:
+            check_writable(file)
+
+
+def _seconds(latencies: Iterable[float]) -> tuple[float, ...]:
+    return tuple(latency / 1e3 for latency in latencies)
+
+
+def _is_described(given: Mapping[str, Any]) -> bool:
+    """Whether the command line says anything of a machine."""
+    return any(value not in (None, ()) for value in given.values())
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
     import tempfile
 
-    from kev.measure.boot import boot_cases
+    with tempfile.TemporaryDirectory(prefix="kev-bench-") as name:
+        yield Path(name)
+
+
+def _measure(cases: "Sequence[Case]", rounds: int, notes: Mapping[str, str]) -> "BenchResult":
+    """`notes` stand beside the versions of all programs."""
     from kev.measure.case import run_rounds
     from kev.measure.processes import version_of
     from kev.measure.result import BenchResult
 
-    with tempfile.TemporaryDirectory(prefix="kev-bench-") as folder:
-        cases = list(boot_cases(options, Path(folder)))
-        with click.progressbar(length=rounds, label="kev: measuring", file=sys.stderr) as bar:
-            values = run_rounds(cases, rounds, lambda done: bar.update(done - bar.pos))
-        peers = {case.parameters["what"]: version_of(case.command) for case in cases if case.parameters.get("what") == "QEMU"}
-        return BenchResult.of(cases, values, rounds, peers)
+    with click.progressbar(length=rounds, label="kev: measuring", file=sys.stderr) as bar:
+        values = run_rounds(cases, rounds, lambda done: bar.update(done - bar.pos))
+    peers = {case.parameters["what"]: version_of(case.command) for case in cases if case.parameters.get("what") == "QEMU"}
+    return BenchResult.of(cases, values, rounds, {**peers, **notes})
 
 
-def _read(file: Path) -> "BenchResult":
-    from kev.measure.errors import BenchError
-    from kev.measure.result import BenchResult
+def _show(result: "BenchResult", targets: "Sequence[Target]", json_file: Path | None, picture: Path | None, chart: str) -> None:
+    """Prints the table and writes the files; `chart` is the module that draws. Ends with 1 if a target is missed."""
+    from importlib import import_module
 
-    try:
-        return BenchResult.from_json(file.read_bytes(), str(file))
-    except OSError as error:
-        raise BenchError(f"{file}: cannot be read: {error.strerror}") from error
+    from kev.measure.table import table
+
+    for line in table(result, targets):
+        click.echo(line)
+    if json_file is not None:
+        write_json(json_file, result.to_json())
+    if picture is not None:
+        import_module(chart).draw(result, picture)
+    if not all(target.met for target in targets):
+        sys.exit(1)

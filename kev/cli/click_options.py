@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kev.cli.completion import complete_image, completion_of
 from kev.cli.options import Option
 from kev.spec.fields import Arity
 
@@ -22,6 +23,10 @@ def add_options(options: Sequence[Option]) -> Callable[[C], C]:
     return decorate
 
 
+image_argument = click.argument("image", required=False, shell_complete=complete_image)
+"""A file, the name of a guest, or a URL."""
+
+
 def _option(option: Option) -> Callable[[C], C]:
     if option.arity is Arity.FLAG:
         long = next(switch for switch in option.switches if switch.startswith("--"))
@@ -30,5 +35,12 @@ def _option(option: Option) -> Callable[[C], C]:
         return click.option(f"{long}/{option.denial}", option.name, is_flag=True, default=None, help=option.help)
     many, metavar = option.arity is Arity.MANY, option.metavar or None
     return click.option(
-        *option.switches, option.name, nargs=option.values, multiple=many, type=str, metavar=metavar, help=option.help
+        *option.switches,
+        option.name,
+        nargs=option.values,
+        multiple=many,
+        type=str,
+        metavar=metavar,
+        help=option.help,
+        shell_complete=completion_of(option.name),
     )

@@ -1,6 +1,7 @@
 """`kev fs`: makes, lists, reads and overwrites SIMPLEFS images."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import BinaryIO, Final, Literal
 import click
 
 from kev.cli.sizes import Size
-from kev.errors import KevError
+from kev.errors import KevError, printable
 from kev.fs.disk import Disk
 from kev.fs.file import COPY_SIZE
 from kev.fs.simplefs import FileEntry, SimpleFs
@@ -82,9 +83,15 @@ def put(image: Path, name: str, file: Path) -> None:
 
 def _open(path: Path, mode: Literal["rb", "r+b"] = "rb") -> BinaryIO:
     try:
-        return path.open(mode, buffering=0)
-    except OSError as error:
-        raise FsCommandError(f"{path}: {error.strerror}") from error
+        # Without O_NONBLOCK a FIFO would wait for its other end here.
+        descriptor = os.open(path, (os.O_RDWR if "+" in mode else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise FsCommandError(f"{path}: {getattr(error, 'strerror', error)}") from error
+    kind = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+        os.close(descriptor)
+        raise FsCommandError(f"{path}: is neither a regular file nor a block device")
+    return open(descriptor, mode, buffering=0)
 
 
 @contextmanager
@@ -101,8 +108,8 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
         with draft.open("x+b", buffering=0) as file:
             yield file
         draft.replace(target)
-    except OSError as error:
-        raise FsCommandError(f"{path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise FsCommandError(f"{path}: {getattr(error, 'strerror', error)}") from error
     finally:
         draft.unlink(missing_ok=True)
 
@@ -124,9 +131,5 @@ def _as_json(entries: list[FileEntry]) -> str:
 
 def _as_table(entries: list[FileEntry]) -> str:
     width = max((len(str(entry.size)) for entry in entries), default=0)
-    return "".join(f"{entry.size:{width}}  {_printable(entry.name)}\n" for entry in entries)
-
-
-def _printable(name: str) -> str:
-    """A disk may come from anywhere: its names must not reach the terminal as control sequences."""
-    return name if name.isprintable() else repr(name)
+    # A disk may come from anywhere: its names must not reach the terminal as control sequences.
+    return "".join(f"{entry.size:{width}}  {printable(entry.name)}\n" for entry in entries)

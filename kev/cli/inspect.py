@@ -8,9 +8,9 @@ import click
 
 from kev.abi.selection import default_abi
 from kev.boot.inspection import Inspection, inspect
-from kev.cli.click_options import add_options
+from kev.cli.click_options import add_options, image_argument
 from kev.cli.options import described, machine_options
-from kev.errors import KevError
+from kev.errors import KevError, printable
 from kev.machine.starting import start_of
 from kev.pager.image import KernelImage, Segment
 from kev.pager.mbi import MemoryRegion, RegionType
@@ -26,7 +26,7 @@ _COLUMNS = ("virtual address", "physical address", "file offset", "in the file",
 
 
 @click.command
-@click.argument("image", required=False)
+@image_argument
 @add_options(machine_options())
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 def command(as_json: bool, **given: Any) -> None:
@@ -160,7 +160,7 @@ def _segment_as_json(segment: Segment) -> dict[str, Any]:
 
 
 def _as_text(inspection: Inspection, abi: str | None) -> str:
-    lines = [f"{inspection.name}: {inspection.size:,} bytes", f"boot protocol: {inspection.protocol or 'none'}"]
+    lines = [f"{printable(inspection.name)}: {inspection.size:,} bytes", f"boot protocol: {inspection.protocol or 'none'}"]
     if inspection.reason is not None:
         lines.append(f"  because: {inspection.reason}")
     lines += [f"  also seen: {seen}" for seen in inspection.seen]

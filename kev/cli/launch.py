@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
 from kev.cli.standard_output import StandardOutput
-from kev.errors import KevError
-from kev.machine.ending import EXIT_CODE_MISTAKE, EndingKind
+from kev.errors import KevError, one_line
+from kev.machine.ending import EXIT_CODE_MISTAKE, EXIT_CODE_TIMED_OUT, EndingKind
+from kev.machine.opening import OpeningTimedOut
 from kev.spec.errors import SpecError
 from kev.spec.fields import Arity
 from kev.spec.machine_spec import MachineSpec
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from kev.machine.snapshot_at import SnapshotAt
     from kev.pager.policy import PagingPolicy
 
+STANDARD_OUTPUT: Final = "-"
 RUN_OPTIONS: Final = (
     *machine_options(),
     PRINT_SPEC,
-    Option("report", ("--report",), "Write the run's figures.", "FILE.json"),
+    Option("report", ("--report",), "Write the run's figures; - is standard output, behind what the guest prints.", "FILE.json"),
     Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
     Option("screenshot", ("--screenshot",), "Write a picture of what the guest shows at the end.", "FILE.png"),
     Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
@@ -58,6 +60,14 @@ def main(words: Sequence[str]) -> int | None:
 
 def run(given: Mapping[str, Any]) -> int:
     """Launches a guest: `given` has the values of `RUN_OPTIONS`, and `image`. The exit code. KevError."""
+    try:
+        return _run(given)
+    except OpeningTimedOut as error:
+        _write_line(f"kev: {one_line(str(error))}")
+        return EXIT_CODE_TIMED_OUT
+
+
+def _run(given: Mapping[str, Any]) -> int:
     spec = described(given if given["restore"] is None else _restoring(given), may_start_disk=True)
     if given["print_spec"]:
         return _print(spec)
@@ -70,7 +80,7 @@ def run(given: Mapping[str, Any]) -> int:
         from kev import log
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
-    _check_writable(report, trace, given["dump"], given["screenshot"])
+    _check_writable(None if report == STANDARD_OUTPUT else report, trace, given["dump"], given["screenshot"])
     files, snapshot = _FilesOfTheEnd(given["dump"], given["screenshot"]), _snapshot_at(given)
     outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, files, snapshot)
     _write_files(outcome, report, trace)
@@ -88,9 +98,12 @@ class _FilesOfTheEnd:
         self._dump = dump
         self._screenshot = screenshot
         self._errors: list[KevError] = []
+        self.unseen = False
+        """The guest has drawn something that nobody has a picture of."""
 
     def __call__(self, machine: "Machine") -> None:
-        ending = machine.ending
+        ending, framebuffer = machine.ending, machine.vm.framebuffer
+        self.unseen = self._screenshot is None and framebuffer is not None and framebuffer.is_drawn_on
         if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
             self._try(lambda file: machine.dump(file), self._dump)
         if self._screenshot is not None:
@@ -141,7 +154,7 @@ def _print(spec: MachineSpec) -> int:
     from kev.guests.spec_files import resolved
     from kev.machine.snapshots import of_snapshot
 
-    sys.stdout.write(resolved(of_snapshot(spec)).to_toml())
+    StandardOutput().write(resolved(of_snapshot(spec)).to_toml().encode())
     return 0
 
 
@@ -154,6 +167,10 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd,
     else:
         launch = _debugged(given["gdb"], wait=bool(given["wait"]))
     output = StandardOutput()
+
+    def begin(machine: "Machine") -> None:
+        output.is_over = lambda: machine.ending is not None or machine.time_left == 0
+
     report = launch(
         spec,
         paging=_shown_loading(spec),
@@ -164,13 +181,18 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd,
         warn=_write_warning,
         input_descriptor=_standard_input(),
         interrupt_ends=True,
+        at_start=begin,
         at_end=at_end,
     )
     if report.screen_is_news:
         # What only a screen would have shown.
         output.write(f"{report.screen}\n".encode())
+    if report.first_output_ms is None and at_end.unseen:
+        _write_line("kev: the guest has drawn on its framebuffer: --screenshot FILE.png makes a picture of it")
     if output.error is not None:
         raise output.error
+    if output.dropped:
+        _write_line(f"kev: {output.dropped:,} bytes of the guest's output were not read, and are lost")
     return report
 
 
@@ -204,7 +226,11 @@ def _check_writable(*files: str | None) -> None:
 
 
 def _write_files(outcome: "RunReport", report: str | None, trace: str | None) -> None:
-    if report is not None:
+    if report == STANDARD_OUTPUT:
+        from kev.observe.output import json_text
+
+        StandardOutput().write(json_text(outcome.as_dict(), compact=outcome.timeline is not None).encode())
+    elif report is not None:
         from kev.observe.output import write_json
 
         write_json(report, outcome.as_dict(), compact=outcome.timeline is not None)
@@ -238,7 +264,7 @@ def _write_warning(line: str) -> None:
 def _conclude(outcome: "RunReport") -> None:
     """The closing lines on stderr."""
     if outcome.ending.kind is not EndingKind.EXITED:
-        sys.stderr.write(f"kev: {outcome.ending.message}\n")
+        _write_line(f"kev: {one_line(outcome.ending.message)}")
     if outcome.death is not None and outcome.ending.kind is EndingKind.DIED:
         sys.stderr.write(outcome.death.as_text() + "\n")
     first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"

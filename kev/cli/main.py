@@ -8,7 +8,8 @@ from typing import Any, Final, NoReturn
 import click
 
 from kev.cli.lazy_group import LazyGroup
-from kev.errors import KevError
+from kev.cli.standard_output import give_up_standard_output
+from kev.errors import KevError, one_line
 from kev.machine.ending import EXIT_CODE_INTERRUPTED, EXIT_CODE_MISTAKE
 from kev.version import __version__
 
@@ -36,22 +37,40 @@ class _Kev(LazyGroup):
 
 @contextmanager
 def _mistakes_in_a_line() -> Iterator[None]:
-    """What a user has done wrong is one line on stderr, and exit code 2."""
+    """What a user has done wrong is one line on stderr, and exit code 2. So is output that cannot be written."""
     try:
-        yield
+        try:
+            yield
+        except (click.exceptions.Exit, SystemExit):
+            _flush()
+            raise
+        else:
+            _flush()
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as error:
         _end(" ".join(error.format_message().split()).removesuffix("."))
     except KevError as error:
         _end(str(error))
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        give_up_standard_output()
+        _end(f"standard output cannot be written: {error.strerror}")
     except KeyboardInterrupt:
+        give_up_standard_output()
         click.echo("kev: interrupted", err=True)
         sys.exit(EXIT_CODE_INTERRUPTED)
 
 
+def _flush() -> None:
+    """What is left of the output would fail at the end of the process without a word."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def _end(message: str) -> NoReturn:
-    click.echo(f"kev: {message}", err=True)
+    click.echo(f"kev: {one_line(message)}", err=True)
     sys.exit(EXIT_CODE_MISTAKE)
 
 

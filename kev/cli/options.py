@@ -57,6 +57,8 @@ def described(given: Mapping[str, Any], *, may_start_disk: bool = False) -> Mach
         from kev.guests.spec_files import read_spec
 
         spec = spec.over(read_spec(given["spec"]))
+    if spec.image.endswith(".toml") and given["spec"] is None:
+        raise SpecError(f"IMAGE: {spec.image!r}: a description of a machine is no image: say --spec {spec.image}")
     if spec.image or (may_start_disk and (spec.disks or spec.firmware is not None)):
         return spec
     return spec.replace(image=DEFAULT_IMAGE)

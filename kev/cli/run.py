@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from kev.cli.click_options import add_options
+from kev.cli.click_options import add_options, image_argument
 from kev.cli.launch import RUN_OPTIONS, run
 
 
 @click.command
-@click.argument("image", required=False)
+@image_argument
 @add_options(RUN_OPTIONS)
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:

@@ -1,9 +1,17 @@
-"""Standard output, on which a guest prints."""
+"""Standard output: what a guest prints, and what commands print."""
 
 import os
+import stat
 import sys
+from collections.abc import Callable
+from typing import Final
 
 from kev.errors import KevError
+
+_LOOK_EVERY: Final = 50
+"""Milliseconds between two looks whether there is still a reader to wait for."""
+_AT_ONCE: Final = 4096
+"""Bytes that a pipe or a terminal takes without waiting if it takes any: PIPE_BUF of Linux (pipe(7))."""
 
 
 class StandardOutputError(KevError):
@@ -11,51 +19,82 @@ class StandardOutputError(KevError):
 
 
 class StandardOutput:
-    """Writes all there is to write, however slowly it is read."""
+    """Writes all there is to write, however slowly it is read, for as long as `is_over` does not say that nobody wants it."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """`is_over` is asked while nobody reads: once it is true, what is left is dropped."""
         self.error: StandardOutputError | None = None
-        """Why nothing is written any more."""
+        """Why nothing can be written any more."""
+        self.dropped = 0
+        """Bytes that nobody has read in time."""
+        self.is_over = is_over
 
     def write(self, data: bytes) -> None:
-        """Returns when all of `data` is written. StandardOutputError if it cannot be, once; after that, nothing is written."""
+        """Returns when all of `data` is written, or dropped.
+
+        StandardOutputError if it cannot be written, once; after that, and after something was dropped, nothing is written.
+        """
         if self.error is not None:
             return
-        try:
-            _write(data)
-        except (AttributeError, OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is closed"
-            self.error = StandardOutputError(f"standard output cannot be written: {reason}")
-            _give_up()
-            raise self.error from error
-
-
-def _write(data: bytes) -> None:
-    stream = sys.stdout.buffer
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[stream.write(rest) :]
-        except BlockingIOError as error:
-            rest = rest[error.characters_written :]
-            _wait_for_reader()
-    while True:
-        try:
-            stream.flush()
-        except BlockingIOError:
-            _wait_for_reader()
-        else:
+        if self.dropped:
+            self.dropped += len(data)
             return
+        try:
+            self.dropped = self._write(data)
+        except (AttributeError, OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is closed"
+            self.error = StandardOutputError(f"standard output cannot be written: {reason}")
+            give_up_standard_output()
+            raise self.error from error
+        if self.dropped:
+            give_up_standard_output()
+
+    def _write(self, data: bytes) -> int:
+        """How many bytes were dropped."""
+        stream = sys.stdout.buffer
+        try:
+            descriptor = stream.fileno()
+        except OSError:  # it is not the operating system's
+            stream.write(data)
+            return 0
+        stream.flush()
+        kind = os.fstat(descriptor).st_mode
+        waits = stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(descriptor)
+        most = _AT_ONCE if waits else len(data)
+        rest = memoryview(data)
+        while rest:
+            if waits and not self._wait_for_reader(descriptor):
+                return len(rest)
+            try:
+                rest = rest[os.write(descriptor, rest[:most]) :]
+            except BlockingIOError:
+                if not self._wait_for_reader(descriptor):
+                    return len(rest)
+        return 0
+
+    def _wait_for_reader(self, descriptor: int) -> bool:
+        """Whether there is room now, or an error to be told of; or else the run is over."""
+        from select import POLLOUT, poll
+
+        writable = poll()
+        writable.register(descriptor, POLLOUT)
+        while not writable.poll(_LOOK_EVERY):
+            if self.is_over():
+                return False
+        return True
 
 
-def _wait_for_reader() -> None:
-    from select import select
+class ClosedOutput:
+    """Stands for a standard output that the process was started without: what is written is an error, and not lost."""
 
-    select([], [sys.stdout.fileno()], [])
+    def write(self, _text: str) -> int:
+        raise OSError(None, "it is closed")
+
+    def flush(self) -> None: ...
 
 
-def _give_up() -> None:
-    """What is still buffered goes nowhere: at the end of the process it would fail once more."""
+def give_up_standard_output() -> None:
+    """What is still buffered goes nowhere: at the end of the process it would fail, or wait, once more."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

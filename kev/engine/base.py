@@ -160,6 +160,20 @@ the last.
 """
 
 
+class Iterations(Protocol):
+    """Iterations of INS or OUTS that are made in one exit, the first of which is the exit's own."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of all."""
+
+    def load(self) -> int:
+        """All that OUTS sends, the first iteration's bytes lowest. They are done, when the exit is."""
+
+    def store(self, value: int) -> int:
+        """Stores all that INS gets, and returns the exit's reply."""
+
+
 class Engine(Protocol[State]):
     """One emulated machine: any number of vCPUs over one guest-physical memory."""
 
@@ -183,6 +197,30 @@ class Engine(Protocol[State]):
 
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
+
+    def take_shortcuts(self, exits: dict[type, int] | None) -> None:
+        """From now on, slices that are not counted may answer exits without `service`, as far as the following say how.
+
+        `count_shortcuts` adds them to `exits`, by kind. None: every exit is told.
+        """
+
+    def count_shortcuts(self) -> None: ...
+
+    def set_time_stamp_counter(self, vcpu: State, offset: int) -> None:
+        """An `Rdtsc` of this vCPU gets `time.perf_counter_ns()` plus `offset`, modulo 2**64."""
+
+    def keep_load(self, vcpu: State, gpa: Gpa, value: int) -> None:
+        """An `MmioRead` of 4 bytes by this vCPU at `gpa`, a multiple of 4, gets `value` until `forget_loads`."""
+
+    def forget_loads(self, vcpu: State) -> None:
+        """What `keep_load` has said of this vCPU no longer holds."""
+
+    def find_iterations(self, port: int, size: int, length: int, *, stores: bool) -> Iterations | None:
+        """Called from `service` for an `IoIn`, or, if not `stores`, an `IoOut`: the iterations of INS or OUTS that begin with it.
+
+        They have `length` bytes together at most. None if the instruction is another one or accesses `port` otherwise, if it has
+        one iteration left, or if shortcuts are not taken.
+        """
 
     def shorten(self, budget: Budget) -> None:
         """Called from `service`: the slice that is running ends after so much more, unless it would have ended earlier."""

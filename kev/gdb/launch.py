@@ -35,6 +35,7 @@ def debug(
     warn: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
+    at_start: "Callable[[Machine], object] | None" = None,
     at_end: "Callable[[Machine], object] | None" = None,
     **wishes: "Unpack[Wishes]",
 ) -> "RunReport":
@@ -57,6 +58,10 @@ def debug(
             machine.vm.log.subscribe(lines.from_the_beginning())
             if exits is not None:
                 machine.observe(ExitTrace(exits.from_the_beginning()))
+            if wanted.spec.timeout is not None and not repeating:
+                machine.set_time_limit(wanted.spec.timeout)
+            if at_start is not None:
+                at_start(machine)
             yield machine
 
     report = trio.run(

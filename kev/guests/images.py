@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Final
 
 from kev.errors import KevError
 from kev.fs.disk import Disk
 from kev.fs.simplefs import SimpleFs
-from kev.guests.catalogue import Guest, find_guest, root_file_system
+from kev.guests.catalogue import Guest, find_guest, guests, root_file_system
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
 
 DEFAULT_IMAGE: Final = "gKeOS"
@@ -24,7 +24,8 @@ def open_image_or_url(name: str) -> Iterator[tuple[SynchronousSource | Asynchron
     if "://" in name:
         from kev.pager.fsspec_source import FsspecSource
 
-        yield FsspecSource.open(name), None
+        with closing(FsspecSource.open(name)) as source:
+            yield source, None
     else:
         with open_image(name) as found:
             yield found
@@ -44,7 +45,14 @@ def open_image(name: str) -> Iterator[tuple[SynchronousSource, Guest | None]]:
         with FileSource(name) as source:
             yield source, None
     else:
-        raise ImageNotFound(f"{name}: there is no such file, and no such guest on the root file system (`kev guests` lists them)")
+        raise ImageNotFound(f"{name}: there is no such file, and no such guest on the root file system{_hint(name)}")
+
+
+def _hint(name: str) -> str:
+    from kev.spec.errors import nearest_of
+
+    nearest = nearest_of(name, [guest.name for guest in guests()])
+    return " (`kev guests` lists them)" if nearest is None else f": is it {nearest!r}? (`kev guests` lists all)"
 
 
 @contextmanager

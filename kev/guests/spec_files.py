@@ -1,20 +1,26 @@
 """Files that describe machines."""
 
 import os
+from typing import Final
 
+from kev.addressing import KIB
 from kev.guests.catalogue import find_guest
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
+from kev.user_files import read_user_file
+
+LARGEST_FILE: Final = 256 * KIB
+"""In bytes."""
 
 
 def read_spec(file: str | os.PathLike[str]) -> MachineSpec:
-    """The machine that a TOML file describes. Relative names of files in it are relative to its folder. SpecError."""
+    """The machine that a TOML file describes. Relative names of files in it are relative to its folder.
+
+    SpecError if it describes none, or is larger than `LARGEST_FILE`.
+    """
     name = os.fspath(file)
     try:
-        with open(name, encoding="utf-8") as opened:
-            text = opened.read()
-    except OSError as error:
-        raise SpecError(f"{name}: cannot be read: {error.strerror}") from error
+        text = read_user_file(name, LARGEST_FILE, SpecError).decode()
     except UnicodeDecodeError as error:
         raise SpecError(f"{name}: is not TOML, which is Unicode in UTF-8: {error.reason} at byte {error.start}") from None
     return MachineSpec.from_toml(text, name).in_folder(os.path.dirname(name), is_guest)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,10 +14,13 @@ from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_root_file_system
 from kev.machine.builder import MachineOptions
+from kev.machine.disk_files import open_drive
+from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
+from kev.machine.opening import opening_within
 from kev.machine.paging import paging_policy
-from kev.machine.starting import Start, blocking, open_drive, start_of
+from kev.machine.starting import Start, blocking, start_of
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource, is_snapshot
 from kev.spec.errors import SpecError, refusal
@@ -54,6 +58,7 @@ def launch(
     warn: Callable[[str], object] | None = None,
     input_descriptor: int | None = None,
     interrupt_ends: bool = False,
+    at_start: "Callable[[Machine], object] | None" = None,
     at_end: "Callable[[Machine], object] | None" = None,
     snapshot_at: "SnapshotAt | None" = None,
     **wishes: "Unpack[Wishes]",
@@ -67,22 +72,24 @@ def launch(
     made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
-    - `modules`: files, or pairs of a file and its text. `disks`: files, or pairs of a file and "svirtb", "virtio", "virtio-pci" or
-      "ide": at most one of each, but several of "virtio-pci" and two of "ide". A text is read as on the command line.
+    - `modules`: files, or pairs of a file and its text. `disks`: files, or tuples of a file, then "svirtb", "virtio", "virtio-pci"
+      or "ide" (at most one of each, but several of "virtio-pci" and two of "ide"), then perhaps "ro" for a disk that cannot be
+      written, or "overlay" for one whose file stays as it is. A text is read as on the command line.
     - `paging`: which pages are loaded besides those that are touched: "lazy", "eager", "around=16", "record=FILE", "prefetch=FILE",
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".
-    - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds. `timeline`: puts every violation
-      and load into the report.
+    - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds; `max_pages`, before more pages
+      are loaded; `max_output`, when more bytes are printed. `retry`: how often what the image's source cannot give is asked for
+      again. `timeline`: puts every violation and load into the report.
     - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
       addresses without memory or a device, end the run instead of reading all ones.
 
-    `output` is given what the guest prints, as it comes; without it, the report has it. `logs` names what is logged of the guest
-    ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit, `warn` one for
-    whatever looks wrong with how the image is booted, before it runs. Input is read from `input_descriptor`: for COM1, or with
-    `keyboard` for the keyboard. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt when the
-    machine is closed. `at_end` is given the machine when the run has ended, before it is closed: the last chance to look into it.
-    `snapshot_at` writes a snapshot on the way.
+    `output` is given what the guest prints, as it comes; without it, the report has it, up to `max_output`. `logs` names what is
+    logged of the guest ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit,
+    `warn` one for whatever looks wrong with how the image is booted, before it runs. Input is read from `input_descriptor`: for
+    COM1, or with `keyboard` for the keyboard. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt
+    when the machine is closed. `at_start` is given the machine before its first instruction. `at_end` is given it when the run has
+    ended, before it is closed: the last chance to look into it. `snapshot_at` writes a snapshot on the way.
 
     KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
 
@@ -90,8 +97,14 @@ def launch(
     Launching takes less once a guest has run in this process.
     """
     refuse_in_trio("`kev.launch`", "`async with kev.start(...)`")
+    began = time.perf_counter()
     wanted = wanted_machine(image, wishes)
-    with opened(wanted, logs, warn) as machine:
+    timeout = wanted.spec.timeout
+    with ExitStack() as stack:
+        with opening_within(timeout if interrupt_ends else None):
+            machine = stack.enter_context(opened(wanted, logs, warn))
+        if timeout is not None:
+            machine.set_time_limit(timeout - (time.perf_counter() - began))
         if output is None:
             machine.keep_output()
         else:
@@ -102,11 +115,13 @@ def launch(
             from kev.machine.event_log import ExitTrace
 
             machine.observe(ExitTrace(trace_exits))
+        if at_start is not None:
+            at_start(machine)
         if snapshot_at is not None:
             snapshot_at.arm(machine)
         return run(
             machine,
-            timeout=wanted.spec.timeout,
+            timeout=timeout,
             input_descriptor=input_descriptor,
             interrupt_ends=interrupt_ends,
             at_end=at_end,
@@ -128,6 +143,8 @@ class WantedMachine(NamedTuple):
     """The image's bytes, if they are not those of what `spec` names."""
     policy: PagingPolicy | None
     """The paging policy, if it is not the one that `spec` names. It serves one run."""
+    read_through: Callable[[_Source], _Source] | None = None
+    """Makes of a source what image and snapshots are read from, before that is made slow."""
 
 
 def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
@@ -166,7 +183,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
     """
     with ExitStack() as files:
         start = files.enter_context(start_of(wanted.spec, wanted.source))
-        slowed = partial(_slowed, wanted.spec.source_latency)
+        slowed = partial(_slowed, wanted)
         spec, saved = wanted.spec, None
         if start.may_be_snapshot and is_snapshot(blocking(start.source)):
             from kev.machine.snapshots import restored
@@ -177,7 +194,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
         assert spec.paging is not None
         modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(start.guest)))
         boot = BootOptions(command_line=spec.command_line or "", modules=modules)
-        build = partial(_built, spec, start._replace(source=slowed(start.source)), boot, saved)
+        build = partial(_built, spec, start._replace(source=_retried(slowed(start.source), spec.retry)), boot, saved)
         machine = build(
             files,
             logs=logs,
@@ -188,6 +205,10 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
         machine.build_alike = partial(_built_alike, build, machine.vm.boot_time)
         machine.spec = spec if spec.image and spec.firmware is None else None
         machine.name_places()
+        if spec.max_pages is not None:
+            machine.vm.pager.limit(spec.max_pages)
+        if spec.max_output is not None:
+            _limit_output(machine, spec.max_output)
         files.callback(machine.close)
         yield machine
 
@@ -228,6 +249,12 @@ def _built(
     )
 
 
+def _limit_output(machine: "Machine", size: int) -> None:
+    ending = Ending.limited(f"more than the {size:,} bytes were printed that may be")
+    machine.vm.console.exceeded.subscribe(lambda: machine.vm.cut_short(ending))
+    machine.vm.console.limit(size)
+
+
 def _built_alike(build: Callable[..., "Machine"], boot_time: int) -> "Built":
     """Another machine that is as new, for what is forked. It loads pages as they are touched."""
     from kev.machine.family import Built
@@ -236,7 +263,11 @@ def _built_alike(build: Callable[..., "Machine"], boot_time: int) -> "Built":
         return Built(build(files, boot_time=boot_time).vm, files.pop_all().close)
 
 
-def _slowed(latency: str | None, source: _Source) -> _Source:
+def _slowed(wanted: WantedMachine, source: _Source) -> _Source:
+    """What pages are read from."""
+    if wanted.read_through is not None:
+        source = wanted.read_through(source)
+    latency = wanted.spec.source_latency
     if latency is None:
         return source
     from kev.pager.slow_source import SlowSource
@@ -245,6 +276,14 @@ def _slowed(latency: str | None, source: _Source) -> _Source:
     if isinstance(source, AsynchronousSource):
         raise SourceError(f"{source.name}: cannot be made slower: it has a latency of its own")
     return SlowSource(source, parse_source_latency(latency))
+
+
+def _retried(source: _Source, times: int | None) -> _Source:
+    if times is None:
+        return source
+    from kev.pager.retrying_source import RetryingSource
+
+    return RetryingSource(source, times)
 
 
 def _new_timeline() -> "Timeline":
@@ -256,7 +295,14 @@ def _new_timeline() -> "Timeline":
 @contextmanager
 def _modules(files: Sequence[ModuleFile]) -> Iterator[list[Module]]:
     with ExitStack() as sources:
-        yield [Module(file.path, sources.enter_context(FileSource(file.path)), file.text) for file in files]
+        yield [Module(file.path, sources.enter_context(_module_source(file.path)), file.text) for file in files]
+
+
+def _module_source(path: str) -> FileSource:
+    try:
+        return FileSource(path)
+    except SourceError as error:
+        raise SourceError(f"module {error}") from error
 
 
 @contextmanager

@@ -20,8 +20,9 @@ async def watch_for_signals(end: End, signals: Sequence[int]) -> None:
             end(Ending.by_signal(number))
 
 
-async def watch_for_timeout(end: End, seconds: float) -> None:
-    await trio.sleep(seconds)
+async def watch_for_timeout(end: End, seconds: float, left: float | None = None) -> None:
+    """`left` of the seconds are left, by default all."""
+    await trio.sleep(seconds if left is None else left)
     end(Ending.timed_out(seconds))
 
 

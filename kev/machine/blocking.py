@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import trio
 
+from kev.errors import KevError
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.machine import Machine, MachineState
@@ -83,6 +84,7 @@ class BlockingMachine:
 
     def expect(self, pattern: Pattern, timeout: float | None = None) -> "re.Match[bytes]":
         """Returns when the guest has printed what `pattern` matches. ExpectError if the run ends before, or takes longer."""
+        __tracebackhide__ = True
         return self._await(lambda: self._machine.expect(pattern, timeout))
 
     def stream(self) -> Iterator[bytes]:
@@ -152,16 +154,22 @@ class BlockingMachine:
             self._token.run_sync_soon(self._leave)
 
     def _await(self, method: Callable[[], Awaitable[T]]) -> T:
+        __tracebackhide__ = True
         try:
             return trio.from_thread.run(method, trio_token=self._token)
         except (trio.RunFinishedError, trio.Cancelled):  # before, or meanwhile
             raise MachineError(f"{self._machine.image}: the machine is closed") from None
+        except KevError as error:
+            raise error.with_traceback(None) from error.__cause__  # how threads were crossed is of no interest
 
     def _call(self, method: Callable[[], T]) -> T:
+        __tracebackhide__ = True
         try:
             return trio.from_thread.run_sync(method, trio_token=self._token)
         except trio.RunFinishedError:
             return method()  # nobody else looks at it any more
+        except KevError as error:
+            raise error.with_traceback(None) from error.__cause__
 
 
 @contextmanager

@@ -205,3 +205,22 @@ class VmBuilder:
         vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, abi.hypercall)
+        self._prepare_shortcuts()
+
+    def _prepare_shortcuts(self) -> None:
+        """Tells the engine what it may answer without asking, in host time."""
+        engine, clock, counters, apics = self._engine, self._clock, self._counters, self._controllers.local_apics
+        if isinstance(clock, VirtualClock):
+            return
+        states = [vcpu.state for vcpu in self._vcpus]
+
+        def set_counters() -> None:
+            for state, offset in zip(states, counters.offsets, strict=True):
+                engine.set_time_stamp_counter(state, clock.offset + offset)
+
+        set_counters()
+        clock.moved.subscribe(set_counters)
+        counters.moved.subscribe(set_counters)
+        apics.steady_read.subscribe(lambda vcpu, gpa, value: engine.keep_load(states[vcpu], gpa, value))
+        apics.steady_changed.subscribe(lambda vcpu: engine.forget_loads(states[vcpu]))
+        self._buses.ports.find_iterations = engine.find_iterations

@@ -5,9 +5,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from kev.state import BYTES, FLAG, Fields, State, converted, listed
+from kev.state import BYTES, FLAG, Fields, State, bits, converted, listed
 from kev.subscribers import Subscribers
 
+_MUCH: Final = 256 << 10
+"""Bytes."""
 _LONGEST_DEBUG_LINE: Final = 4096
 """Bytes that are kept back while no line ends."""
 _LINES_COMPARED: Final = 16
@@ -33,11 +35,15 @@ class Console:
         "_came",
         "_debug_line",
         "_debug_lines",
+        "_left",
         "_line",
         "_lines",
         "_shown",
+        "_since",
+        "exceeded",
         "first_output",
         "first_shown",
+        "much",
         "output",
     )
 
@@ -49,12 +55,19 @@ class Console:
             "_lines": _LINES,
             "_debug_line": BYTES,
             "_debug_lines": _LINES,
+            "_since": bits(64),
         }
     )
 
     def __init__(self) -> None:
         self.output: Final[Subscribers[[bytes]]] = Subscribers()
         """Are given what the guest prints."""
+        self.much: Final[Subscribers[[]]] = Subscribers()
+        """Are told whenever it has printed so much that the host's time may have passed quicker than its own."""
+        self.exceeded: Final[Subscribers[[]]] = Subscribers()
+        """Are told when it has printed more than it may."""
+        self._left: int | None = None
+        self._since = 0
         self._buffer = bytearray()
         """What has not been passed on of COM1's line."""
         self._line = bytearray()
@@ -72,6 +85,10 @@ class Console:
         """What has not been passed on of text that is on the screen."""
         self.first_shown: float | None = None
         """When the first of those came."""
+
+    def limit(self, size: int) -> None:
+        """So many bytes more are passed on, and no others."""
+        self._left = size
 
     def put(self, byte: int) -> None:
         """A byte from COM1."""
@@ -94,7 +111,7 @@ class Console:
         if self.first_output is None:
             self.first_output = time.perf_counter()
         self._pass_on()
-        self.output(data)
+        self._give(data)
 
     def show(self, data: bytes) -> None:
         """Text that is on the screen, too. Like `put`, it is passed on a line at a time."""
@@ -153,7 +170,7 @@ class Console:
             return
         self._debug_lines.append(text)
         self._pass_on()
-        self.output(line)
+        self._give(line)
 
     def save(self) -> State:
         """What it has not passed on, and what it compares with."""
@@ -169,12 +186,30 @@ class Console:
         if self._buffer:
             data = bytes(self._buffer)
             self._buffer.clear()
+            self._give(data)
+
+    def _give(self, data: bytes) -> None:
+        if self._left is not None:
+            data = self._within_limit(data)
+        self._since += len(data)
+        if self._since >= _MUCH:
+            self._since = 0
+            self.much()
+        if data:
             self.output(data)
+
+    def _within_limit(self, data: bytes) -> bytes:
+        assert self._left is not None
+        if len(data) > self._left:
+            data = data[: self._left]
+            self.exceeded()
+        self._left -= len(data)
+        return data
 
     def _pass_on_shown(self) -> None:
         data = bytes(self._shown)
         self._shown.clear()
-        self.output(data)
+        self._give(data)
 
 
 def _text(line: bytes | bytearray) -> bytes:

@@ -1,13 +1,12 @@
-"""Drives a machine in trio, with what belongs to a run: signals, a time limit, input, and the paging policy beside it."""
+"""Drives a machine in trio, with what belongs to a run: a time limit, input, and the paging policy beside it."""
 
 import os
-from collections.abc import Sequence
 from typing import Final
 
 import trio
 
 from kev import log
-from kev.machine.beside import forward_input, read_to_end, watch_for_signals, watch_for_timeout
+from kev.machine.beside import forward_input, read_to_end, watch_for_timeout
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
@@ -26,7 +25,7 @@ async def drive(
     scheduler: TurnScheduler | None = None,
     timeout: float | None = None,
     input_descriptor: int | None = None,
-    signals: Sequence[int] = (),
+    job_control: bool = False,
     policy_has_run: bool = False,
     paused: bool = False,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -34,33 +33,33 @@ async def drive(
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
     `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1 or to the keyboard; with a seed,
-    all of it is there before the guest begins, unless a person types it. `signals` end the run; there can be some in the main
-    thread only. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed first. Started
-    when the machine can be talked to.
+    all of it is there before the guest begins, unless a person types it. `job_control`: this is the main thread, which gets the
+    signals of the terminal. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed
+    first. Started when the machine can be talked to.
     """
     runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
         with ungrouped():
             async with trio.open_nursery() as beside:
-                if signals:
-                    beside.start_soon(watch_for_signals, machine.end, signals)
                 if timeout is not None:
-                    beside.start_soon(watch_for_timeout, machine.end, timeout)
+                    beside.start_soon(watch_for_timeout, machine.end, timeout, machine.time_left)
+                machine.cancel = beside.cancel_scope.cancel
+                machine.token = trio.lowlevel.current_trio_token()
+                machine.start_beside = beside.start_soon
                 if input_descriptor is not None and machine.seed is not None and not os.isatty(input_descriptor):
                     await _take_all_input(machine, input_descriptor)
                 elif input_descriptor is not None:
-                    beside.start_soon(_forward_input, machine, runtime, input_descriptor, bool(signals))
-                machine.cancel = beside.cancel_scope.cancel
+                    beside.start_soon(_forward_input, machine, runtime, input_descriptor, job_control)
                 if paused:
                     runtime.pause()
                 task_status.started()
                 if not policy_has_run:
-                    await machine.policy.before_run()
+                    await machine.load_ahead()
                     beside.start_soon(machine.policy.beside_run)
                 await runtime.run()
                 beside.cancel_scope.cancel()
     finally:
-        machine.runtime = machine.cancel = None
+        machine.runtime = machine.cancel = machine.token = machine.start_beside = None
         if machine.vm.ending is None:
             machine.vm.end(Ending.stopped())
         machine.note_end()

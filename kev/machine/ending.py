@@ -15,6 +15,8 @@ class EndingKind(Enum):
     INTERRUPTED = "interrupted"
     """Ctrl-C."""
     TIMED_OUT = "timed out"
+    LIMITED = "limited"
+    """It came to a limit that its description sets."""
     STOPPED = "stopped"
     """Whoever holds the machine ended it."""
 
@@ -23,6 +25,7 @@ EXIT_CODE_MISTAKE = 2
 """Nothing was run: the command line or the image is at fault."""
 EXIT_CODE_DIED = 3
 EXIT_CODE_TIMED_OUT = 124
+"""Of every limit: of time, of pages, of output."""
 EXIT_CODE_INTERRUPTED = 130
 
 
@@ -74,3 +77,8 @@ class Ending(NamedTuple):
     @classmethod
     def timed_out(cls, seconds: float) -> Self:
         return cls(EndingKind.TIMED_OUT, EXIT_CODE_TIMED_OUT, f"timed out after {seconds:g} s")
+
+    @classmethod
+    def limited(cls, message: str) -> Self:
+        """`message` says which limit it came to."""
+        return cls(EndingKind.LIMITED, EXIT_CODE_TIMED_OUT, message)

@@ -75,6 +75,7 @@ class ForkedMachine(Machine):
         """It is to be closed when it has ended."""
         self._report: RunReport | None = None
         self._vcpu_count: Final = len(rest.moment.vcpus)
+        self.spec = parent.spec
         self._names_places: Final = parent.names_places
         forks.all.add(self)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, page_offset
+from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, page_offset
 from kev.dev.base import DeviceError, MmioDevice, PageAbsent
 from kev.dev.buses.mmio import MmioBus
 from kev.exits import Access, EptViolation
@@ -16,7 +16,7 @@ from kev.pager.kernel import KernelVmPager
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_devices", "_end", "_pager", "_translate", "_view", "_written", "before_write", "table")
+    __slots__ = ("_device_pages", "_devices", "_end", "_pager", "_translate", "_view", "_written", "before_write", "table")
 
     def __init__(self, pager: KernelVmPager, devices: MmioBus, table: PageTable, written: Callable[[int], None]) -> None:
         """`table` is the nested page table.
@@ -25,6 +25,7 @@ class PagedMemory:
         """
         self._pager: Final = pager
         self._devices: Final = devices
+        self._device_pages: Final = devices.devices
         self.table: Final = table
         self._translate: Final = table.translate
         self._end: Final = pager.memory.size
@@ -42,13 +43,23 @@ class PagedMemory:
 
     def read(self, gpa: Gpa, length: int) -> bytes:
         hpa = self._translate(gpa)
-        if hpa is not None and self._is_one_page_of_memory(gpa, hpa, length):
+        if (
+            hpa is not None
+            and hpa < self._end
+            and (gpa & PAGE_MASK) + length <= PAGE_SIZE
+            and gpa >> PAGE_SHIFT not in self._device_pages
+        ):
             return bytes(self._view[hpa : hpa + length])
         return b"".join(self._view[start:end] for start, end in self._spans(gpa, length, Access.READ))
 
     def write(self, gpa: Gpa, data: bytes) -> None:
         hpa, length = self._translate(gpa), len(data)
-        if hpa is not None and self._is_one_page_of_memory(gpa, hpa, length):
+        if (
+            hpa is not None
+            and hpa < self._end
+            and (gpa & PAGE_MASK) + length <= PAGE_SIZE
+            and gpa >> PAGE_SHIFT not in self._device_pages
+        ):
             if self.before_write is not None:
                 self.before_write(gpa)
             self._view[hpa : hpa + length] = data
@@ -63,10 +74,6 @@ class PagedMemory:
             self._view[start:end] = data[done : done + end - start]
             self._written(start)
             done += end - start
-
-    def _is_one_page_of_memory(self, gpa: Gpa, hpa: Hpa, length: int) -> bool:
-        in_page = (gpa & PAGE_MASK) + length <= PAGE_SIZE
-        return in_page and hpa < self._end and gpa >> PAGE_SHIFT not in self._devices.devices
 
     def read_virtual(self, registers: PagingRegisters, gva: Gva, length: int) -> bytes:
         """The bytes at a guest-virtual address, permissions aside. DeviceError where the guest maps nothing."""

@@ -24,6 +24,7 @@ from kev.machine.machine import Machine
 from kev.machine.step import Ran, Stopped
 from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
+from kev.pager.ram import MMIO_HOLE
 from kev.pager.source import AsynchronousSource, SynchronousSource
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 DEFAULT_MEMORY: Final = 256 << 20
 """Bytes of RAM of a guest that does not say what it wants."""
+_PATIENCE_FOR_NAMES: Final = 1.0
+"""Seconds that a source may take for what only names places: symbols and debug information."""
+_MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
+"""In bytes. What would lie behind the 40 bits of the CPU's physical addresses (`kev.vmexit.cpuid`), no guest could reach."""
 _HEAD_START: Final = 0.02  # seconds
 _VIRTIO_BLOCK: Final = VirtioTransport(range(VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_GPA + PAGE_SIZE), VIRTIO_BLOCK_IRQ)
 
@@ -72,7 +77,7 @@ def prepare(
     if saved is not None:
         options = options._replace(boot_time=saved.boot_time)
     policy = policy or PagingPolicy()
-    ram_kib = memory >> 10
+    ram_kib = min(memory, _MOST_RAM) >> 10
     kernel, detection = open_detected(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
     guest_abi = abi_named(abi or default_abi(kernel.name))
     log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
@@ -117,6 +122,8 @@ def prepare(
         from kev.machine.watching import watch
 
         watch(vm, timeline)
+    if isinstance(source, AsynchronousSource):
+        source.hurry(_PATIENCE_FOR_NAMES)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
     machine = Machine(vm, source.name, times, policy, timeline, seed)
     if saved is not None:
@@ -159,9 +166,11 @@ def run(
     as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
     """
     try:
+        if timeout is not None and machine.time_left is None:
+            machine.set_time_limit(timeout)
         signals = signals_that_end(interrupt_ends)
         with _signals_end(machine, signals):
-            _run(machine, timeout, input_descriptor, signals)
+            _run(machine, timeout, input_descriptor, bool(signals))
         machine.note_end()
         if at_end is not None:
             at_end(machine)
@@ -180,11 +189,11 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
     return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupt_ends else (signal.SIGINT,)
 
 
-def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, signals: Sequence[int]) -> None:
+def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, job_control: bool) -> None:
     vm = machine.vm
     started = not vm.pager.waits and machine.seed is None
     if started:
-        _run_without_waiting(machine.policy.before_run())
+        _run_without_waiting(machine.load_ahead())
         _run_head_start(machine)
         if vm.ending is not None:
             return
@@ -201,7 +210,7 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
             machine,
             timeout=timeout,
             input_descriptor=input_descriptor,
-            signals=signals,
+            job_control=job_control,
             policy_has_run=started,
         )
     )
@@ -227,8 +236,8 @@ def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
 
 @contextmanager
 def _signals_end(machine: Machine, signals: Sequence[int]) -> Iterator[None]:
-    """Makes signals end the run, also while there is no runtime yet to see them."""
-    before = {number: signal.signal(number, lambda number, _: machine.vm.end(Ending.by_signal(number))) for number in signals}
+    """Makes signals end the run, also where no runtime sees them: before it is there, and while a callback of the machine waits."""
+    before = {number: signal.signal(number, lambda number, _: machine.end_soon(Ending.by_signal(number))) for number in signals}
     try:
         yield
     finally:

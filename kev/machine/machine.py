@@ -6,6 +6,7 @@ coroutine of trio; `kev.machine.blocking` has the same for everybody else.
 
 import time
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from kev.addressing import Gpa, Gva
@@ -15,10 +16,12 @@ from kev.exits import EptViolation
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
 from kev.machine.launch_times import LaunchTimes
-from kev.machine.output import Output, Pattern
+from kev.machine.output import Output, Pattern, compiled
 from kev.machine.schedule import FreeScheduler, RunScheduler, SeededScheduler
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm, VmObserver
+from kev.pager.errors import PageLimitReached
+from kev.pager.image import PHYSICAL_ADDRESS_LIMIT
 from kev.pager.policy import PagingPolicy
 from kev.subscribers import Subscribers
 
@@ -96,6 +99,11 @@ class Machine:
         """While it runs in trio."""
         self.cancel: Callable[[], None] | None = None
         """Makes whoever drives it stop waiting."""
+        self.start_beside: Callable[[Callable[[], Awaitable[object]]], None] | None = None
+        """While it runs in trio: starts a task that ends with the run."""
+        self.token: Any = None
+        """Of the trio program that drives it."""
+        self._deadline: float | None = None
         self.stopped: Final[Subscribers[[]]] = Subscribers()
         """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
         self.save_key: Callable[[], None] | None = None
@@ -175,6 +183,13 @@ class Machine:
         """From now on, `output` has what the guest prints."""
         self.vm.console.output.subscribe(self.output.append)
 
+    async def load_ahead(self) -> None:
+        """What the paging policy loads before the first instruction. A limit ends the run."""
+        try:
+            await self.policy.before_run()
+        except PageLimitReached as limit:
+            self.vm.end(Ending.limited(str(limit)))
+
     async def pause(self) -> None:
         """No vCPU runs from now on, and no time passes for the guest. MachineError if the run has ended."""
         await self._until_saved()
@@ -196,6 +211,25 @@ class Machine:
         if self.cancel is not None:
             self.cancel()
 
+    def end_soon(self, ending: Ending) -> None:
+        """`end` from a signal's handler, whatever it has interrupted."""
+        self.vm.end(ending)
+        if self.token is not None:
+            self.token.run_sync_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        if self.cancel is not None:
+            self.cancel()
+
+    def set_time_limit(self, seconds: float) -> None:
+        """The run may take so long from now on, by the host's clock. Whoever drives the machine ends it then."""
+        self._deadline = time.perf_counter() + seconds
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds, 0 if the time is up; None if there is no limit."""
+        return None if self._deadline is None else max(self._deadline - time.perf_counter(), 0)
+
     async def wait(self) -> "RunReport":
         """Returns when the run has ended."""
         while not self._is_over:
@@ -215,8 +249,21 @@ class Machine:
         try:
             self.stopped()
         finally:
-            self.vm.clock.go_on()
+            if self.runtime is None or not self.runtime.paused:
+                self.vm.clock.go_on()
         return True
+
+    def stand_still(self, task: "Callable[[], Awaitable[object]]") -> None:
+        """The machine, which has come to `Stopped` in trio, is paused until `task` has finished. Called by who is told of that."""
+        assert self.start_beside is not None
+        assert self.runtime is not None
+
+        async def go_on_behind(runtime: "Runtime") -> None:
+            await task()
+            runtime.resume()
+
+        self.runtime.pause()
+        self.start_beside(partial(go_on_behind, self.runtime))
 
     def note_end(self) -> None:
         """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""
@@ -268,9 +315,15 @@ class Machine:
     async def expect(self, pattern: Pattern, timeout: float | None = None) -> "re.Match[bytes]":
         """Returns when the guest has printed what `pattern` matches, behind what was expected before.
 
-        `timeout` is in seconds. ExpectError if the run ends before, or takes longer. The output must be kept.
+        `timeout` is in seconds. ExpectError if the run ends before, or takes longer; MachineError if `pattern` or `timeout` cannot
+        be. The output must be kept.
         """
+        __tracebackhide__ = True
         import trio
+
+        compiled(pattern)
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+            raise MachineError(f"timeout: {timeout!r}: it must be seconds, 0 or more, or None for no limit")
 
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             while (found := self.output.find(pattern)) is None and not self._is_over:
@@ -296,11 +349,13 @@ class Machine:
         return data or self.output.since(position)
 
     def send(self, data: str | bytes) -> None:
-        """Types `data` on COM1's line, or on the keyboard. MachineError if the run has ended."""
+        """Types `data` on COM1's line, or on the keyboard. MachineError if the run has ended, or if it is no text and no bytes."""
+        if not isinstance(data, str | bytes | bytearray | memoryview):
+            raise MachineError(f"data: {data!r} cannot be typed: it must be text or bytes")
         if self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: {data!r} cannot be sent: the run has ended")
         assert self.vm.input_line is not None
-        self.vm.input_line.receive(data.encode() if isinstance(data, str) else data)
+        self.vm.input_line.receive(data.encode(errors="surrogateescape") if isinstance(data, str) else bytes(data))
         self._note_activity()
 
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
@@ -348,7 +403,9 @@ class Machine:
         raise MachineError(f"{self.image}: there is no symbol {name!r} among its {len(self.vm.pager.image.symbols)}")
 
     def page(self, gpa: int) -> "PageState":
-        """The state of the page that holds a guest-physical address."""
+        """The state of the page that holds a guest-physical address. MachineError if `gpa` is no such address."""
+        if not isinstance(gpa, int) or not 0 <= gpa < PHYSICAL_ADDRESS_LIMIT:
+            raise MachineError(f"gpa: {gpa!r} is no guest-physical address: there are 0 to {PHYSICAL_ADDRESS_LIMIT - 1:#x}")
         return self.vm.pager.pages[gpa & -4096]
 
     async def read(self, length: int, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> bytes:
@@ -494,7 +551,7 @@ class Machine:
         """How the run ended; if it was cut short, with the place of every vCPU. What is known of them is kept."""
         assert ending is not None
         died = ending.kind is EndingKind.DIED
-        cut_short = ending.kind in (EndingKind.TIMED_OUT, EndingKind.INTERRUPTED) and bool(ending.exit_code)
+        cut_short = ending.kind in (EndingKind.TIMED_OUT, EndingKind.LIMITED, EndingKind.INTERRUPTED) and bool(ending.exit_code)
         if self.vm.place_of is not None and (died or cut_short):
             self._death = self.post_mortem.death()
         return ending._replace(message=f"{ending.message}: {', '.join(self.places())}") if cut_short else ending

@@ -3,6 +3,8 @@
 import re
 from typing import Final, TypeAlias
 
+from kev.machine.errors import MachineError
+
 Pattern: TypeAlias = str | bytes | re.Pattern[bytes]
 """A text, or a regular expression over bytes."""
 
@@ -48,7 +50,13 @@ class Output:
 
 
 def compiled(pattern: Pattern) -> re.Pattern[bytes]:
-    """A regular expression for `pattern`."""
-    if isinstance(pattern, re.Pattern):
-        return pattern
-    return re.compile(re.escape(pattern.encode() if isinstance(pattern, str) else pattern))
+    """A regular expression for `pattern`. MachineError if it is none over bytes."""
+    if isinstance(pattern, str):
+        pattern = pattern.encode(errors="surrogateescape")
+    if isinstance(pattern, bytes | bytearray):
+        return re.compile(re.escape(bytes(pattern)))
+    if not isinstance(pattern, re.Pattern):
+        raise MachineError(f"pattern: {pattern!r} is neither text, nor bytes, nor a regular expression")
+    if not isinstance(pattern.pattern, bytes):
+        raise MachineError(f"pattern: {pattern.pattern!r} is a regular expression over text, not over bytes: re.compile(b'...')")
+    return pattern

@@ -3,13 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kev.errors import KevError
 from kev.pager.policy import Around, Eager, PagingPolicy
 from kev.spec.values import paging
-
-
-class PagingFileError(KevError):
-    """A recorded working set cannot be read."""
 
 
 @contextmanager
@@ -42,9 +37,4 @@ def _prefetch(name: str) -> PagingPolicy:
     from kev.pager.prefetch import Prefetch
     from kev.pager.working_set import WorkingSet
 
-    try:
-        with open(name, "rb") as file:
-            text = file.read()
-    except OSError as error:
-        raise PagingFileError(f"{name}: cannot be read: {error.strerror}") from error
-    return Prefetch(WorkingSet.from_json(text, name))
+    return Prefetch(WorkingSet.read(name))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kev.errors import KevError
@@ -36,14 +37,30 @@ class SnapshotAt:
             if not stays:
                 forget()
                 disarm()
-            try:
-                with _at_once(write_snapshot(machine, self._file, None, False), self._file) as writer:
-                    writer.commit()
-                self._written += 1
-            except KevError as error:
-                self._failure = error
+            if machine.vm.pager.waits:
+                machine.stand_still(partial(self._write_and_wait, machine))
+            else:
+                self._write_at_once(machine)
 
         forget: Callable[[], None] = machine.stopped.subscribe(write)
+
+    def _write_at_once(self, machine: "Machine") -> None:
+        """Where no source waits."""
+        try:
+            with _finished(write_snapshot(machine, self._file, None, False)) as writer:
+                writer.commit()
+            self._written += 1
+        except KevError as error:
+            self._failure = error
+
+    async def _write_and_wait(self, machine: "Machine") -> None:
+        before, self._failure = self._failure, SnapshotError(f"{self._file}: the run has ended while the snapshot was written")
+        try:
+            await machine.snapshot(self._file)
+            self._written += 1
+            self._failure = before
+        except KevError as error:
+            self._failure = error
 
     @property
     def problem(self) -> KevError | None:
@@ -53,12 +70,11 @@ class SnapshotAt:
         return self._failure
 
 
-def _at_once(coroutine: Coroutine[Any, Any, T], file: str) -> T:
-    """What a coroutine returns that finds nothing to wait for. SnapshotError if it does."""
+def _finished(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that has nothing to wait for."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         value: T = end.value
         return value
-    coroutine.close()
-    raise SnapshotError(f"{file}: pages have to be awaited for it, for which a run does not stand still: copy what it goes on from")
+    raise AssertionError(f"{coroutine} waits, though no source does")

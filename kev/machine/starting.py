@@ -6,11 +6,10 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from kev.dev.block_device import BlockBackend
-from kev.dev.storage.drive import Drive, DriveKind
-from kev.fs.disk import Disk
+from kev.dev.storage.drive import DriveKind
 from kev.guests.catalogue import Guest
 from kev.guests.images import open_image_or_url
-from kev.machine.errors import MachineError
+from kev.machine.disk_files import open_drive
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
 from kev.spec.errors import SpecError
 from kev.spec.files import DiskFile
@@ -86,27 +85,14 @@ def _start_disk(files: ExitStack, spec: MachineSpec) -> Start:
     from kev.boot.detection import disk_protocol
 
     first, *others = spec.disks
-    source = files.enter_context(FileSource(first.path))
+    source = files.enter_context(FileSource(first.path, watched=False))
     protocol = spec.boot or disk_protocol(source)
     if DriveKind(first.device) in _VIRTIO:
         return Start(source, None, spec.disks, protocol, boots_from_drives=True)
-    return Start(source, None, others, protocol, partial(_disk, first.path), boots_from_drives=True)
+    return Start(source, None, others, protocol, partial(_disk, first), boots_from_drives=True)
 
 
 @contextmanager
-def _disk(path: str) -> Iterator[BlockBackend]:
-    with open_drive(DiskFile(path, DriveKind.IDE.value)) as drive:
+def _disk(disk: DiskFile) -> Iterator[BlockBackend]:
+    with open_drive(disk._replace(device=DriveKind.IDE.value)) as drive:
         yield drive.backend
-
-
-@contextmanager
-def open_drive(disk: DiskFile) -> Iterator[Drive]:
-    """MachineError if the file cannot be opened for reading and writing."""
-    name = disk.path
-    with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(open(name, "r+b"))
-        except OSError as error:
-            raise MachineError(f"disk {name}: cannot be opened for reading and writing: {error.strerror}") from error
-        kind = DriveKind(disk.device)
-        yield Drive(Disk(opened, name, any_size=kind is DriveKind.SVIRTB), kind)

@@ -40,6 +40,7 @@ from kev.machine.interrupts import Interrupts
 from kev.machine.schedule import Decision, TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
+from kev.pager.errors import PageLimitReached
 from kev.pager.kernel import KernelVmPager
 from kev.subscribers import Subscribers
 from kev.vmexit.violation import ViolationController
@@ -131,8 +132,7 @@ class Vm:
         self.screen: Final = TextScreen(pager)
         self.framebuffer: Framebuffer | None = None
         """What the guest draws into, if it wanted that."""
-        self.exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
-        """How often each kind of exit was taken."""
+        self._exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         self.ending: Ending | None = None
         self.culprit: int | None = None
         """The vCPU that did what ended the run; None if none did."""
@@ -168,12 +168,14 @@ class Vm:
         self._observers: Final[list[VmObserver]] = []
         self._forget_interrupts: Callable[[], None]
         timers.earlier.subscribe(self._shorten_slice)
+        console.much.subscribe(self.let_others_run)
         self._services: Final = tuple(self._service_of(vcpu) for vcpu in vcpus)
+        self._take_shortcuts()
 
     def handle(self, kind: type, controller: Controller) -> None:
         """Makes `controller` finish every exit of this kind."""
         self._controllers[kind] = controller
-        self.exits.setdefault(kind, 0)
+        self._exits.setdefault(kind, 0)
 
     def controller(self, kind: type) -> Controller:
         """What finishes the exits of this kind."""
@@ -184,6 +186,7 @@ class Vm:
         if not self._observers:
             self._forget_interrupts = self.interrupts.taken.subscribe(self._note_interrupt)
         self._observers.append(observer)
+        self._take_shortcuts()
 
     def charge(self, costs: Mapping[type, int]) -> None:
         """In virtual time, every exit of these kinds takes so many nanoseconds from now on, besides those of its instruction."""
@@ -194,6 +197,17 @@ class Vm:
         if self._observers:
             self._observers.clear()
             self._forget_interrupts()
+            self._take_shortcuts()
+
+    def _take_shortcuts(self) -> None:
+        """Exits that nobody wants to see need not be told, but in virtual time, where all have to be the same always."""
+        self.engine.take_shortcuts(None if self._observers or self._virtual is not None else self._exits)
+
+    @property
+    def exits(self) -> dict[type, int]:
+        """How often each kind of exit was taken."""
+        self.engine.count_shortcuts()
+        return self._exits
 
     def end(self, ending: Ending) -> None:
         """Ends the run: the first reason counts."""
@@ -226,13 +240,21 @@ class Vm:
     def go_on_from(self, figures: Figures) -> None:
         """The run is what it was then, and nobody wants it to stop."""
         exits, self.page_waits, self.first_instruction, self.console.first_output, self.ending, self.culprit, self.ended = figures
-        self.exits.update(dict.fromkeys(self.exits, 0) | exits)
+        self.exits.update(dict.fromkeys(self._exits, 0) | exits)
         self.stop_at = None
         self._stops_soon = False
 
     def exit(self, exit_code: int) -> None:
         """What a guest asks for by hypercall or power-off port: the run ends with the exit being serviced."""
-        self.end(Ending.exited(exit_code))
+        self.cut_short(Ending.exited(exit_code))
+
+    def cut_short(self, ending: Ending) -> None:
+        """Ends the run with the exit being serviced, if one is."""
+        self.end(ending)
+        self.let_others_run()
+
+    def let_others_run(self) -> None:
+        """The slice, if there is one, ends after the exit being serviced."""
         if self.interrupts.executing is not None:
             self.engine.yield_soon()
 
@@ -303,7 +325,7 @@ class Vm:
         try:
             exit = self._run(vcpu, budget)
         except KevError as error:
-            self._die(vcpu, str(error))
+            self._fail(vcpu, error)
         self.console.flush()
         if self.ending is not None:
             return Ended(self.ending)
@@ -356,14 +378,14 @@ class Vm:
         for observer in self._observers:
             observer.slice_ended(vcpu, exit)
         if isinstance(exit, Hlt):
-            self.exits[Hlt] += 1
+            self._exits[Hlt] += 1
             if self._virtual is not None:
                 self._virtual.advance(self._costs.get(Hlt, 0))
             self._halt(vcpu)
         elif isinstance(exit, PreemptionTimer):
-            self.exits[PreemptionTimer] += 1
+            self._exits[PreemptionTimer] += 1
         elif isinstance(exit, TripleFault):
-            self.exits[TripleFault] += 1
+            self._exits[TripleFault] += 1
             self._die(vcpu, _describe_triple_fault(vcpu.state, exit))
         return exit
 
@@ -419,7 +441,7 @@ class Vm:
 
     def _service_of(self, vcpu: Vcpu) -> Service:
         index, state = vcpu.index, vcpu.state
-        controllers, exits, observers = self._controllers, self.exits, self._observers
+        controllers, exits, observers = self._controllers, self._exits, self._observers
         interrupts, offered = self.interrupts, self.interrupts.offered
         costs = self._costs
 
@@ -476,7 +498,7 @@ class Vm:
             try:
                 await self.pager.load_page(gpa)
             except KevError as error:
-                self._die(vcpu, str(error))
+                self._fail(vcpu, error)
             for observer in self._observers:
                 observer.resumed(vcpu)
             if self.ending is None:
@@ -491,7 +513,7 @@ class Vm:
         try:
             reply = self._services[vcpu.index](exit)
         except KevError as error:
-            self._die(vcpu, str(error))
+            self._fail(vcpu, error)
             return
         if reply is not None and not isinstance(exit, _RESTARTED_BY_THE_MACHINE):
             self.engine.complete(vcpu.state, exit, reply)
@@ -507,6 +529,12 @@ class Vm:
         """The place a vCPU is at, for messages."""
         place = "" if self.place_of is None else self.place_of(vcpu)
         return f"vCPU {vcpu.index} at RIP {vcpu.state.rip:#x}{f' in {place}' if place else ''}"
+
+    def _fail(self, vcpu: Vcpu, error: KevError) -> None:
+        if isinstance(error, PageLimitReached):
+            self.end(Ending.limited(str(error)))
+        else:
+            self._die(vcpu, str(error))
 
     def _die(self, vcpu: Vcpu, why: str) -> None:
         """The guest has done what cannot be carried out."""

@@ -1,5 +1,6 @@
 """What is measured, and how often."""
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -39,11 +40,17 @@ def run_rounds(cases: Sequence[Case], rounds: int, progress: Callable[[int], obj
     """
     values: list[dict[str, list[float]]] = [{} for _ in cases]
     _round(cases, repetitions=1)
-    for number in range(rounds):
-        for index, metrics in enumerate(_round(cases, _MOST_REPETITIONS)):
-            for metric, value in metrics.items():
-                values[index].setdefault(metric, []).append(value)
-        progress(number + 1)
+    # What is there by now stays: looking through it before each run would take longer than most runs.
+    gc.collect()
+    gc.freeze()
+    try:
+        for number in range(rounds):
+            for index, metrics in enumerate(_round(cases, _MOST_REPETITIONS)):
+                for metric, value in metrics.items():
+                    values[index].setdefault(metric, []).append(value)
+            progress(number + 1)
+    finally:
+        gc.unfreeze()
     return values
 
 

@@ -1,8 +1,8 @@
-"""A picture of the results of `kev bench boot`."""
+"""A picture of the results of `kev bench boot`, and what pictures of others are drawn with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kev.measure.errors import BenchError
 from kev.measure.result import BenchResult, CaseResult
@@ -11,14 +11,22 @@ from kev.measure.summary import Summary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS: Final = {"lazy": "#0072b2", "eager": "#d55e00", "around=16": "#009e73", "prefetch": "#cc79a7"}
+Panel: TypeAlias = Callable[["Axes", Sequence[CaseResult]], None]
+"""Draws the cases of one scenario."""
+
+COLOURS: Final = {"lazy": "#0072b2", "eager": "#d55e00", "around=16": "#009e73", "prefetch": "#cc79a7"}
 """By policy; distinguishable without seeing red and green."""
-_OTHER: Final = "#7f7f7f"
+OTHER: Final = "#7f7f7f"
 _FIRST: Final = "first_output_ms"
 
 
 def draw(result: BenchResult, file: Path) -> None:
-    """Writes a PNG with a panel for each scenario. BenchError if matplotlib is not installed."""
+    """Writes a picture with a panel for each scenario, as `draw_panels` does."""
+    draw_panels(result, file, "Boot latency", {"launch": _launch, "image": _image, "memory": _memory, "source": _source})
+
+
+def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str, Panel]) -> None:
+    """Writes a panel, or four, by scenario: SVG if the name ends with .svg, else PNG. BenchError if matplotlib is not installed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -26,30 +34,24 @@ def draw(result: BenchResult, file: Path) -> None:
         raise BenchError(f"{file}: a picture needs matplotlib: `pip install kev-hypervisor[bench]`") from error
     figure = Figure(figsize=(12, 8.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    panels: dict[str, Callable[[Axes, Sequence[CaseResult]], None]] = {
-        "launch": _launch, "image": _image, "memory": _memory, "source": _source,
-    }  # fmt: skip
-    for (scenario, panel), axes in zip(panels.items(), figure.subplots(2, 2).flat, strict=True):
+    side = 1 if len(panels) == 1 else 2
+    for (scenario, panel), axes in zip(panels.items(), figure.subplots(side, side, squeeze=False).flat, strict=True):
         cases = result.scenario(scenario)
         if cases:
             panel(axes, cases)
         else:
             axes.set_visible(False)
-    figure.suptitle(f"Boot latency of kev {result.environment['kev']}: medians of {result.rounds} rounds and their 95 % intervals")
-    figure.savefig(file)
+    figure.suptitle(f"{title} of kev {result.environment['kev']}: medians of {result.rounds} rounds and their 95 % intervals")
+    if file.suffix == ".svg":
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    else:
+        figure.savefig(file, format="png")
 
 
 def _launch(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     axes.set_title("gKeOS until the first byte of its banner", loc="left")
     names = [str(case.parameters["what"]) for case in cases]
-    summaries = [case.metrics[_FIRST] for case in cases]
-    colours = [_OTHER if name == "QEMU" else _COLOURS["lazy"] for name in names]
-    bars = axes.barh(names, [summary.median for summary in summaries], xerr=_errors(summaries), color=colours, capsize=3)
-    axes.bar_label(bars, [f"{summary.median:.3g} ms" for summary in summaries], padding=6)
-    axes.invert_yaxis()
-    axes.set_xlabel("milliseconds")
-    axes.margins(x=0.15)
-    _plain(axes)
+    ranked(axes, names, [case.metrics[_FIRST] for case in cases], [OTHER if name == "QEMU" else COLOURS["lazy"] for name in names])
 
 
 def _image(axes: "Axes", cases: Sequence[CaseResult]) -> None:
@@ -59,16 +61,16 @@ def _image(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     sizes = list(dict.fromkeys(case.parameters["image"] for case in cases))
     for policy in dict.fromkeys(case.parameters["policy"] for case in cases):
         found = [case for case in cases if case.parameters["policy"] == policy]
-        _line(axes, [sizes.index(case.parameters["image"]) for case in found], [case.metrics[_FIRST] for case in found], policy)
-    _by_size(axes, sizes)
+        line(axes, [sizes.index(case.parameters["image"]) for case in found], [case.metrics[_FIRST] for case in found], policy)
+    by_size(axes, sizes)
     axes.legend(frameon=False)
 
 
 def _memory(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     axes.set_title("First output by size of RAM", loc="left")
     sizes = [case.parameters["memory"] for case in cases]
-    _line(axes, range(len(sizes)), [case.metrics[_FIRST] for case in cases], "lazy")
-    _by_size(axes, sizes)
+    line(axes, range(len(sizes)), [case.metrics[_FIRST] for case in cases], "lazy")
+    by_size(axes, sizes)
     axes.set_yscale("linear")
     axes.set_ylim(bottom=0)
 
@@ -76,49 +78,70 @@ def _memory(axes: "Axes", cases: Sequence[CaseResult]) -> None:
 def _source(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     axes.set_title("gKeOS until its end, by latency of the source", loc="left")
     latencies = list(dict.fromkeys(case.parameters["latency"] for case in cases))
+    grouped(axes, cases, "latency", "end_ms")
+    axes.set_xticks(range(len(latencies)), [latency.replace("ms", " ms") for latency in latencies])
+
+
+def ranked(axes: "Axes", names: Sequence[str], summaries: Sequence[Summary], colours: Sequence[str]) -> None:
+    """A bar for each name, one below the other."""
+    bars = axes.barh(names, [summary.median for summary in summaries], xerr=errors(summaries), color=colours, capsize=3)
+    axes.bar_label(bars, [f"{summary.median:.3g} ms" for summary in summaries], padding=6)
+    axes.invert_yaxis()
+    axes.set_xlabel("milliseconds")
+    axes.margins(x=0.15)
+    plain(axes)
+
+
+def grouped(axes: "Axes", cases: Sequence[CaseResult], group: str, metric: str) -> None:
+    """Groups of cases by a parameter, at 0, 1, ...; in each, a bar for each policy, with its waits above it."""
+    groups = list(dict.fromkeys(case.parameters[group] for case in cases))
     policies = list(dict.fromkeys(case.parameters["policy"] for case in cases))
     width = 0.8 / max(len(policies), 1)
     for number, policy in enumerate(policies):
         found = [case for case in cases if case.parameters["policy"] == policy]
-        summaries = [case.metrics["end_ms"] for case in found]
-        places = [latencies.index(case.parameters["latency"]) + (number - (len(policies) - 1) / 2) * width for case in found]
+        summaries = [case.metrics[metric] for case in found]
+        places = [groups.index(case.parameters[group]) + (number - (len(policies) - 1) / 2) * width for case in found]
         medians = [summary.median for summary in summaries]
         bars = axes.bar(
-            places, medians, width * 0.92, yerr=_errors(summaries), label=policy, color=_COLOURS.get(policy, _OTHER), capsize=2
+            places, medians, width * 0.92, yerr=errors(summaries), label=policy, color=COLOURS.get(policy, OTHER), capsize=2
         )
         axes.bar_label(bars, [_waits(case) for case in found], padding=2, fontsize="small")
-    axes.set_xticks(range(len(latencies)), [latency.replace("ms", " ms") for latency in latencies])
+    axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel("milliseconds; above the bars, waits for a page")
     axes.set_yscale("log")
-    axes.margins(y=0.12)
-    axes.legend(frameon=False, ncols=2)
-    _plain(axes)
+    axes.margins(y=0.3)
+    axes.legend(frameon=False, ncols=3, loc="upper center")
+    plain(axes)
 
 
 def _waits(case: CaseResult) -> str:
     return f"{case.metrics['page_waits'].median:.0f}"
 
 
-def _line(axes: "Axes", places: Sequence[int], summaries: Sequence[Summary], policy: str) -> None:
+def line(axes: "Axes", places: Sequence[int], summaries: Sequence[Summary], policy: str) -> None:
+    """A curve in the colour of its policy."""
     medians = [summary.median for summary in summaries]
-    axes.errorbar(places, medians, _errors(summaries), label=policy, color=_COLOURS.get(policy, _OTHER), marker="o", capsize=3)
+    axes.errorbar(places, medians, errors(summaries), label=policy, color=COLOURS.get(policy, OTHER), marker="o", capsize=3)
 
 
-def _by_size(axes: "Axes", sizes: Sequence[str]) -> None:
+def by_size(axes: "Axes", sizes: Sequence[str]) -> None:
+    """The axes of curves over sizes, at 0, 1, ..."""
     axes.set_xticks(range(len(sizes)), [f"{size[:-1]} {size[-1:]}iB" for size in sizes])
     axes.set_ylabel("milliseconds")
     axes.set_yscale("log")
-    _plain(axes)
+    plain(axes)
 
 
-def _errors(summaries: Sequence[Summary]) -> list[list[float]]:
+def errors(summaries: Sequence[Summary]) -> list[list[float]]:
     """The distances to the ends of the intervals, as matplotlib wants them."""
     return [[summary.median - summary.low for summary in summaries], [summary.high - summary.median for summary in summaries]]
 
 
-def _plain(axes: Any) -> None:
+def plain(axes: Any) -> None:
+    """No more lines than are needed."""
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_yscale() == "log":
-        axes.yaxis.set_major_formatter("{x:g}")
+    for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
+        if scale == "log":
+            axis.set_major_formatter("{x:g}")
     axes.set_axisbelow(True)
     axes.grid(axis="x" if axes.get_xlabel() else "y", color="#e5e5e5")

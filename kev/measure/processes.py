@@ -16,8 +16,8 @@ BANNER = b"gKeOS, a KeOS-style guest kernel"
 _TIMEOUT = 60.0
 
 
-def measure_process(command: Sequence[str]) -> Metrics:
-    """Starts `command` and ends it when the banner begins. BenchError if it ends itself before."""
+def measure_process(command: Sequence[str], text: bytes = BANNER, metric: str = "first_output_ms") -> Metrics:
+    """Starts `command` and ends it when `text` begins: that is the one metric. BenchError if it ends itself before."""
     # Bytecode is kept, as it is where packages are installed and not edited.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
@@ -25,39 +25,39 @@ def measure_process(command: Sequence[str]) -> Metrics:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:
         try:
-            arrived = _await_banner(process)
+            arrived = _await_text(process, text)
         finally:
             process.kill()
-    return {"first_output_ms": (arrived - began) * 1e3}
+    return {metric: (arrived - began) * 1e3}
 
 
-def _await_banner(process: "subprocess.Popen[bytes]") -> float:
-    """When the first byte of the banner came; what comes before it may be a firmware's."""
+def _await_text(process: "subprocess.Popen[bytes]", text: bytes) -> float:
+    """When the first byte of `text` came."""
     assert process.stdout is not None
     assert process.stderr is not None
     output, began = b"", None
-    while BANNER not in output:
+    while text not in output:
         chunk = os.read(process.stdout.fileno(), 65536)
         if not chunk:
             error = process.stderr.read().decode(errors="replace").strip()
-            raise BenchError(f"{process.args!r} ended without the guest's banner: {error}")
+            raise BenchError(f"{process.args!r} ended without printing {text!r}: {error}")
         arrived = time.perf_counter()
         output += chunk
-        if began is None and _begins_banner(output):
+        if began is None and _has_begun(text, output):
             began = arrived
     assert began is not None
     return began
 
 
-def _begins_banner(output: bytes) -> bool:
-    """Whether the end of what was read so far is the banner, or as much of it as there is."""
-    return any(BANNER.startswith(output[start : start + len(BANNER)]) for start in range(len(output)))
+def _has_begun(text: bytes, output: bytes) -> bool:
+    """Whether `text` is in what was read so far, or its beginning at the end of that."""
+    return any(text.startswith(output[start : start + len(text)]) for start in range(len(output)))
 
 
-def kev_run() -> tuple[str, ...]:
-    """The command line of `kev run gKeOS`."""
+def kev_run(image: str = "gKeOS") -> tuple[str, ...]:
+    """The command line of `kev run IMAGE`."""
     script = Path(sys.executable).with_name("kev")
-    return (str(script), "run", "gKeOS") if script.exists() else (sys.executable, "-m", "kev", "run", "gKeOS")
+    return (str(script), "run", image) if script.exists() else (sys.executable, "-m", "kev", "run", image)
 
 
 def qemu_run(multiboot1_image: Path, memory: int) -> tuple[str, ...] | None:

@@ -4,7 +4,6 @@ The file is JSON: `format`, `environment`, `rounds`, and `cases`, each with `sce
 `metrics`: by name the values of all rounds, their median, and the ends of its 95 % interval.
 """
 
-import json
 import os
 import platform
 import sys
@@ -14,12 +13,35 @@ from typing import Any, Final, Self
 
 import attrs
 
+from kev.addressing import MIB
 from kev.measure.case import Case
 from kev.measure.errors import BenchError
 from kev.measure.summary import Summary, summarize
+from kev.user_files import read_user_file
+from kev.user_json import constant, each, integer, named, number, parse_user_json, record, scalar, text
 from kev.version import __version__
 
 FORMAT: Final = "kev bench 1"
+LARGEST_FILE: Final = 16 * MIB
+"""In bytes."""
+_LARGEST_VALUE: Final = 1e15
+_SHAPE: Final = record(
+    {
+        "format": constant(FORMAT),
+        "environment": named(text),
+        "rounds": integer(1),
+        "cases": each(
+            record(
+                {
+                    "scenario": text,
+                    "parameters": named(scalar),
+                    "metrics": named(record({"values": each(number(0, _LARGEST_VALUE), least=1)})),
+                    "command": each(text),
+                }
+            )
+        ),
+    }
+)
 
 
 @attrs.frozen(slots=True)
@@ -77,16 +99,13 @@ class BenchResult:
     @classmethod
     def from_json(cls, text: str | bytes, name: str) -> Self:
         """BenchError, which calls the file `name`, if `text` is anything else."""
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise BenchError(f"{name}: not a file of results: {error}") from error
-        if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-            raise BenchError(f"{name}: not a file of results: its format is not {FORMAT!r}")
-        try:
-            return cls(dict(fields["environment"]), int(fields["rounds"]), tuple(_case(case) for case in fields["cases"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BenchError(f"{name}: damaged: {error!r}") from error
+        fields = parse_user_json(text, name, BenchError, "a file of results", _SHAPE)
+        return cls(fields["environment"], fields["rounds"], tuple(map(_case, fields["cases"])))
+
+    @classmethod
+    def read(cls, file: str) -> Self:
+        """The one in a file. BenchError if there is none, or if it is larger than `LARGEST_FILE`."""
+        return cls.from_json(read_user_file(file, LARGEST_FILE, BenchError), file)
 
 
 def _case(fields: dict[str, Any]) -> CaseResult:

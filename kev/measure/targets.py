@@ -1,4 +1,4 @@
-"""What `kev` promises of its boot latency, as ratios of figures of one run.
+"""What `kev` promises of boots and of snapshots, as ratios of figures of one run.
 
 Where a promise leaves less room than medians are noisy, the least of all rounds counts: hardly any noise is in that.
 """
@@ -46,6 +46,23 @@ def boot_targets(result: BenchResult) -> Iterator[Target]:
     page, zero_fill = (result.median(metric, "violation") for metric in ("zero_page_us", "host_zero_fill_us"))
     if page is not None and zero_fill is not None:
         yield Target("a violation, beyond the host's zero-fill", page - zero_fill, 15, at_least=False, unit=" us")
+
+
+def restore_targets(result: BenchResult) -> Iterator[Target]:
+    """The promises of snapshots whose figures this run has."""
+    medians = [case.metrics["first_instruction_ms"].median for case in result.scenario("touched")]
+    if len(medians) > 1:
+        name = "first instruction, however much RAM was touched: slowest against fastest"
+        yield Target(name, max(medians) / min(medians), 1.1, at_least=False)
+    for metric, name, limit, at_least in (
+        ("line_ms", "last line from a source with 2 ms latency, prefetch sooner than lazy", 3.7, True),
+        ("violations", "violations until then, prefetch against lazy", 0.03, False),
+    ):
+        lazy, prefetch = (
+            result.median(metric, "source", what="restore", latency="2ms", policy=policy) for policy in ("lazy", "prefetch")
+        )
+        upper, lower = (lazy, prefetch) if at_least else (prefetch, lazy)
+        yield from _ratio(name, upper, lower, limit, at_least=at_least)
 
 
 def _prefetch(result: BenchResult) -> Iterator[Target]:

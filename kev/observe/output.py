@@ -30,10 +30,14 @@ def check_writable(file: str | os.PathLike[str]) -> None:
 
 def write_json(file: str | os.PathLike[str], value: Any, *, compact: bool = False) -> None:
     """Writes `value` as `write_text` does, for a person to read or, if it is long, `compact`."""
+    write_text(file, json_text(value, compact=compact))
+
+
+def json_text(value: Any, *, compact: bool = False) -> str:
+    """JSON for a person to read or, if it is long, `compact`."""
     import json
 
-    text = json.dumps(value, separators=(",", ":")) if compact else json.dumps(value, indent=2)
-    write_text(file, text + "\n")
+    return (json.dumps(value, separators=(",", ":")) if compact else json.dumps(value, indent=2)) + "\n"
 
 
 def write_text(file: str | os.PathLike[str], text: str) -> None:
@@ -64,7 +68,7 @@ def _replace(path: str, data: bytes) -> None:
         with open(temporary, "wb") as draft:
             draft.write(data)
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise

@@ -1,16 +1,17 @@
 """Reads core files, those that kev wrote and others."""
 
-import json
 import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 
+from kev.errors import one_line
 from kev.pager.source import SynchronousSource, read_exactly
 from kev.postmortem.core import ET_CORE, PN_XNUM, PT_LOAD, PT_NOTE, CoreError
 from kev.postmortem.core_layout import PHYSICAL_WINDOW
 from kev.postmortem.core_notes import KEV, NT_PRSTATUS, notes_in
+from kev.user_json import parse_user_json, record
 
 _IDENT_SIZE: Final = 16
 _HEADERS: Final = {1: struct.Struct("<2HI3II6H"), 2: struct.Struct("<2HI3QI6H")}
@@ -19,6 +20,8 @@ _SECTION_INFO: Final = {1: (40, 28), 2: (64, 44)}
 """The size of a section header, and where sh_info is in it."""
 _LARGEST_NOTES: Final = 64 << 20
 _MOST_SHOWN: Final = 40
+_MOST_LINES: Final = 200
+"""Of kev's note."""
 _SHOWN_REGISTERS: Final = ("rip", "rsp", "rflags", "cr0", "cr2", "cr3", "cr4", "efer")
 
 
@@ -129,12 +132,7 @@ class _Reader:
         return CoreFile(name=source.name, size=source.size, bits=32 * elf_class, threads=threads, segments=segments, own=own)
 
     def _own(self, contents: bytes) -> Mapping[str, Any]:
-        try:
-            own = json.loads(contents)
-        except (ValueError, RecursionError) as error:
-            raise CoreError(f"{self._source.name}: kev's note is no JSON: {error}") from error
-        if not isinstance(own, dict):
-            raise CoreError(f"{self._source.name}: kev's note is {type(own).__name__}, not an object")
+        own: Mapping[str, Any] = parse_user_json(contents, f"{self._source.name}: kev's note", CoreError, "an object", record({}))
         return own
 
     def _bytes(self, offset: int, length: int, what: str) -> bytes:
@@ -169,4 +167,4 @@ def _own_lines(own: Mapping[str, Any]) -> list[str]:
         lines.append(f"vCPU {vcpu.get('vcpu')}: {vcpu.get('activity')}{place}")
         values = [(name, vcpu.get(name)) for name in _SHOWN_REGISTERS]
         lines.append("  " + "  ".join(f"{name} {value:#x}" for name, value in values if isinstance(value, int)))
-    return lines
+    return [one_line(line) for line in lines[:_MOST_LINES]]

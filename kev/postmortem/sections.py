@@ -1,18 +1,15 @@
 """The sections of a kernel's ELF file that debug information is in, read when they are asked for."""
 
-import io
 import zlib
 from collections.abc import Callable
-from typing import Any, Final
+from contextlib import suppress
+from typing import Final
 
 from kev.errors import KevError
+from kev.pager.section_headers import SHF_COMPRESSED, SHT_NOBITS, SectionHeader, read_section_headers
 from kev.pager.source import SynchronousSource, read_exactly
-from kev.pager.stream import SourceStream
 from kev.postmortem.errors import DamagedDebugInformation
 
-_SMALLEST_HEADER: Final = 40  # bytes of a section header, in a 32-bit file
-_COMPRESSED: Final = 0x800  # SHF_COMPRESSED
-_NOBITS: Final = 8  # SHT_NOBITS
 _ZLIB: Final = 1
 _ZSTD: Final = 2
 _ZDEBUG_MAGIC: Final = b"ZLIB"
@@ -29,13 +26,11 @@ class DebugSections:
         self.bits = 64
         """The ELF class."""
         self._source: Final = source
-        self._headers: Final[dict[str, Any]] = {}
+        self._headers: Final[dict[str, SectionHeader]] = {}
         self._contents: Final[dict[str, bytes | None]] = {}
-        try:
+        # A boot sector has none, and damaged ones cost names only.
+        with suppress(KevError):
             self._read_headers()
-        # Whatever a damaged file makes pyelftools raise: its own errors, construct's, or a plain KeyError.
-        except Exception:
-            self._headers.clear()
 
     def get(self, name: str) -> bytes | None:
         """The contents of the section `name`, such as ".debug_line"; None if there is none, or it cannot be read."""
@@ -46,7 +41,7 @@ class DebugSections:
     def address(self, name: str) -> int:
         """Where the section is when the kernel runs; 0 if it is not in memory."""
         header = self._headers.get(name)
-        return 0 if header is None else int(header["sh_addr"])
+        return 0 if header is None else header.address
 
     def note(self, text: str) -> None:
         """Says something about the debug information, unless it was said before."""
@@ -54,15 +49,12 @@ class DebugSections:
             self.notes.append(text)
 
     def _read_headers(self) -> None:
-        from elftools.elf.elffile import ELFFile
-
-        elf = ELFFile(io.BufferedReader(SourceStream(self._source)))
-        self.bits = elf.elfclass
-        if elf.num_sections() > self._source.size // _SMALLEST_HEADER:
-            return
-        for section in elf.iter_sections():
-            if section.name.startswith((".debug_", ".zdebug_")) or section.name == ".eh_frame":
-                self._headers.setdefault(section.name, section.header)
+        table = read_section_headers(self._source)
+        self.bits = table.bits
+        for header in table.headers:
+            name = table.name(header)
+            if name.startswith((".debug_", ".zdebug_")) or name == ".eh_frame":
+                self._headers.setdefault(name, header)
 
     def _read(self, name: str) -> bytes | None:
         header = self._headers.get(name)
@@ -70,16 +62,16 @@ class DebugSections:
             if header is None:
                 old = self._headers.get(f".z{name[1:]}")
                 return None if old is None else _inflate_old(self._raw(old))
-            if header["sh_flags"] & _COMPRESSED:
+            if header.flags & SHF_COMPRESSED:
                 return self._decompress(self._raw(header))
             return self._raw(header)
         except (KevError, DamagedDebugInformation, zlib.error, TypeError, ValueError) as error:
             self.note(f"the section {name} is damaged: {error}")
             return None
 
-    def _raw(self, header: Any) -> bytes:
-        offset, size = header["sh_offset"], header["sh_size"]
-        if header["sh_type"] in ("SHT_NOBITS", _NOBITS):
+    def _raw(self, header: SectionHeader) -> bytes:
+        offset, size = header.offset, header.size
+        if header.type == SHT_NOBITS:
             raise DamagedDebugInformation("it has no contents")
         if offset + size > self._source.size:
             raise DamagedDebugInformation(f"it ends at offset {offset + size:#x}, the file at {self._source.size:#x}")

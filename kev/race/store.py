@@ -7,16 +7,21 @@ import zlib
 from pathlib import Path
 from typing import Any, Final
 
+from kev.addressing import MIB
 from kev.race.errors import RaceError
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
 from kev.race.subject import Identity
 from kev.race.token import Token
+from kev.user_json import each, read_user_json, record, text
 
 FOLDER: Final = "KEV_RACE_STATE"
 """The environment variable that says where failures are kept."""
 _MOST: Final = 20
 """Failures that are kept of one subject: the latest."""
+_LARGEST_FILE: Final = 16 * MIB
+"""In bytes."""
+_SHAPE: Final = each(record({"token": text}))
 
 
 class StoreError(RaceError):
@@ -72,14 +77,9 @@ class FailureStore:
         return self.folder / f"{readable}-{zlib.crc32(name.encode()):08x}.json"
 
     def _entries(self, file: Path) -> list[dict[str, Any]]:
-        try:
-            entries = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not file.exists():
             return []
-        except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(f"{file}: cannot be read, and can be deleted: {error}") from error
-        if not isinstance(entries, list) or not all(
-            isinstance(entry, dict) and isinstance(entry.get("token"), str) for entry in entries
-        ):
-            raise StoreError(f"{file}: is not a list of failures, and can be deleted")
+        entries: list[dict[str, Any]] = read_user_json(
+            file, _LARGEST_FILE, StoreError, "a list of failures (it can be deleted)", _SHAPE
+        )
         return entries

@@ -57,18 +57,23 @@ def _find_pager(path: str) -> PagerFactory:
     return factory
 
 
-def subject_called(target: MachineSpec, catalogue: str = DEFAULT, random_seed: int = 0) -> Subject:
+def subject_called(
+    target: MachineSpec, catalogue: str = DEFAULT, random_seed: int = 0, *, after: str | None = None, snapshot: str | None = None
+) -> Subject:
     """What a command line calls `target.image`: a trace program, a guest, or a broken pager of the module `catalogue`.
 
-    The rest of `target` says what a guest's machine is like, `random_seed` what its RDRAND draws from. CatalogueError if there is
-    nothing of that name; RaceError.
+    The rest of `target` says what a guest's machine is like, `random_seed` what its RDRAND draws from. A guest goes on from the
+    file `snapshot`, which may be the target itself, and from where `after` is met. CatalogueError if there is nothing of that name;
+    RaceError.
     """
     name = target.image
     if not _PROGRAM.match(name) and (os.path.isfile(name) or find_guest(name) is not None):
-        return GuestSubject.find(target, random_seed)
+        return GuestSubject.find(target, random_seed, after=after, snapshot=snapshot)
     subject = TraceSubject(Program.parse(name)) if _PROGRAM.match(name) else _broken_pager(name, catalogue)
     if target != MachineSpec(name):
         raise RaceError(f"{name} is not a guest: there is no machine to choose")
+    if after is not None or snapshot is not None:
+        raise RaceError(f"{name} is not a guest: its runs begin at the beginning")
     return subject
 
 

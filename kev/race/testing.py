@@ -48,7 +48,7 @@ from kev.race.trace.vcpu import TraceVcpu
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from kev.machine.api import Image
+    from kev.machine.api import Image, StrPath
     from kev.spec.wishes import MachineWishes
 
 Body: TypeAlias = Callable[..., Any]
@@ -124,15 +124,19 @@ def check_guest(
     depth: int = 3,
     preemptions: int | None = 2,
     jobs: int = 1,
+    after: str | None = None,
+    from_snapshot: "StrPath | None" = None,
     **wishes: "Unpack[MachineWishes]",
 ) -> None:
     """Explores a guest that must end with the exit code that a free run ends with, for so many runs, or so many seconds.
 
     `image` and `wishes` are what `kev.launch` takes: a file, a guest's name, a description or a source of bytes, and the keywords
     that describe its machine; what is not said is as the guest wants it. `seed` is what random choices come from, RDRAND's among
-    them; `depth` is for PCT, `preemptions` for the exhaustive strategy; `jobs` is how many processes run guests. RaceDetected if a
-    run fails, RaceError if two runs with the same schedule differ, if the guest cannot be raced, or if a wish makes no sense in a
-    race; SpecError for a wish that cannot be.
+    them; `depth` is for PCT, `preemptions` for the exhaustive strategy; `jobs` is how many processes run guests. `image` may be a
+    snapshot, and `from_snapshot` is one of `image` that every run goes on from. `after` is where runs begin: a condition
+    ("output:TEXT", "symbol:NAME+OFFSET", "instructions:N", "hypercall:NUMBER"), or a symbol of the image, or else a text of the
+    output. RaceDetected if a run fails, RaceError if two runs with the same schedule differ, if the guest cannot be raced, or if a
+    wish makes no sense in a race; SpecError for a wish that cannot be; SnapshotError.
     """
     __tracebackhide__ = True
     from kev.machine.api import wanted_machine
@@ -142,7 +146,8 @@ def check_guest(
     wanted = wanted_machine(image, wishes)
     store = FailureStore()
     spec = wanted.spec if wanted.source is None else wanted.spec.replace(image=kept_image(wanted.source, store.folder))
-    subject = GuestSubject.find(spec, seed)
+    snapshot = None if from_snapshot is None else os.fspath(from_snapshot)
+    subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot)
     chosen = make_strategy(strategy, seed, depth, preemptions)
     _require(detect(subject, chosen, runs, seconds=seconds, jobs=jobs, store=store))
 

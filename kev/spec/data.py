@@ -6,19 +6,30 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kev.spec.errors import SpecError
+from kev.spec.files import DISK_ACCESSES, DiskFile, ModuleFile
 from kev.spec.sizes import size_text
+from kev.user_json import parse_user_json, record
 
 _BARE_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
 
 def to_data(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What the fields of a description say: texts, numbers, and lists of dicts for files. RAM is written with its unit."""
+    """What the fields of a description say: texts, numbers, and lists of dicts for files. Sizes are written with their units."""
     data = dict(fields)
-    if "memory" in data:
-        data["memory"] = size_text(data["memory"])
+    for name in ("memory", "max_output"):
+        if name in data:
+            data[name] = size_text(data[name])
     for name in ("modules", "disks"):
         if name in data:
-            data[name] = [file._asdict() for file in data[name]]
+            data[name] = [_file_data(file) for file in data[name]]
+    return data
+
+
+def _file_data(file: ModuleFile | DiskFile) -> dict[str, str]:
+    """The access to a disk is left out where it is as it always was."""
+    data: dict[str, str] = file._asdict()
+    if data.get("access") == DISK_ACCESSES[0]:
+        del data["access"]
     return data
 
 
@@ -28,11 +39,8 @@ def to_json(fields: Mapping[str, Any]) -> str:
 
 def from_json(text: str | bytes, name: str) -> dict[str, Any]:
     """The names and values in `text`. SpecError, naming `name`, if there are none."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"{name}: is not JSON: {error}") from None
-    return _names_and_values(data, name)
+    data: dict[str, Any] = parse_user_json(text, name, SpecError, "the description of a machine", record({}))
+    return data
 
 
 def to_toml(fields: Mapping[str, Any]) -> str:

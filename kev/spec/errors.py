@@ -33,7 +33,10 @@ def unknown(label: str, value: str, what: str, known: tuple[str, ...] | list[str
 
 
 def nearest_of(name: str, known: tuple[str, ...] | list[str]) -> str | None:
-    """Which of the names that are `known` a person may have meant."""
+    """Which of the names that are `known` a person may have meant, in letters of either case."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(name.lower(), known, 1, 0.5)), None)
+    if len(name) > _LONGEST:
+        return None
+    by_lower = {other.lower(): other for other in known}
+    return next((by_lower[found] for found in get_close_matches(name.lower(), by_lower, 1, 0.5)), None)

@@ -72,8 +72,9 @@ FIELDS: Final = (
         help='A boot module, with its command line; a name with spaces in it stands in double quotes: \'"my file" TEXT\'.',
     ),
     Field(
-        "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}]", arity=Arity.MANY,
-        help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several.  [default: svirtb]",
+        "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}][,ro|overlay]", arity=Arity.MANY,
+        help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several. With ro it cannot be written; "
+        "with overlay, what is written lies in memory and the file stays as it is.  [default: svirtb]",
     ),
     Field(
         "firmware", values.path, ("--firmware",), metavar="FILE",
@@ -92,6 +93,12 @@ FIELDS: Final = (
         help="Make the run repeatable: the seed chooses the schedule, and time is virtual.",
     ),
     Field("timeout", values.seconds, ("--timeout",), metavar="SECONDS", text=_number, help="End the run after so long."),
+    Field("max_pages", values.positive, ("--max-pages",), metavar="N", help="End the run before more pages are loaded."),
+    Field(
+        "max_output", values.size, ("--max-output",), metavar="SIZE", text=size_text,
+        help="End the run when the guest prints more bytes, such as 16M.",
+    ),
+    Field("retry", values.positive, ("--retry",), metavar="N", help="Ask so often again for what the image's source cannot give."),
     Field(
         "timeline", values.boolean, ("--timeline",), arity=Arity.FLAG,
         help="Put every violation and load into the report.",

@@ -3,7 +3,8 @@
 A module is written `FILE` or `FILE TEXT`. The name of a file with a space in it, or with a double quote at its beginning, stands in
 double quotes; inside of them, a backslash makes the next character one of the name: `"my file" TEXT`.
 
-A disk is written `FILE` or `FILE,DEVICE`. The name of a file with a comma in it is always followed by the device.
+A disk is written `FILE`, `FILE,DEVICE`, `FILE,ACCESS` or `FILE,DEVICE,ACCESS`. The name of a file with a comma in it is always
+followed by the device.
 """
 
 from typing import Final, NamedTuple
@@ -12,6 +13,9 @@ from kev.spec.errors import SpecError, refusal, unknown
 
 DISK_DEVICES: Final = ("svirtb", "virtio", "virtio-pci", "ide", "ide-master")
 """What a disk can be behind: the values of `kev.dev.storage.drive.DriveKind`."""
+
+DISK_ACCESSES: Final = ("write", "ro", "overlay")
+"""What a guest's writes to a disk are: written to its file, refused, or kept in memory until the machine is gone."""
 
 
 class ModuleFile(NamedTuple):
@@ -43,19 +47,28 @@ class DiskFile(NamedTuple):
     path: str
     device: str = DISK_DEVICES[0]
     """What it is behind."""
+    access: str = DISK_ACCESSES[0]
+    """What the guest's writes are."""
 
     def __str__(self) -> str:
-        return self.path if self.device == DISK_DEVICES[0] and "," not in self.path else f"{self.path},{self.device}"
+        device = self.device if self.device != DISK_DEVICES[0] or "," in self.path else ""
+        access = self.access if self.access != DISK_ACCESSES[0] else ""
+        return ",".join(filter(None, (self.path, device, access)))
 
     @classmethod
     def parse(cls, label: str, text: str) -> "DiskFile":
         """SpecError if there is no such device."""
-        path, comma, device = text.rpartition(",")
+        path, comma, word = text.rpartition(",")
+        access = DISK_ACCESSES[0]
+        if comma and word in DISK_ACCESSES:
+            access = word
+            text, (path, comma, word) = path, path.rpartition(",")
         if not comma:
-            return cls(text)
-        if device not in DISK_DEVICES:
-            raise unknown(f"{label}: {text}", device, "device for a disk, which a name with a comma in it needs, too", DISK_DEVICES)
-        return cls(path, device)
+            return cls(text, access=access)
+        if word not in DISK_DEVICES:
+            what = "device for a disk, which a name with a comma in it needs, too"
+            raise unknown(f"{label}: {text}", word, what, (*DISK_DEVICES, *DISK_ACCESSES))
+        return cls(path, word, access)
 
 
 def _unquoted(label: str, text: str) -> tuple[str, str]:

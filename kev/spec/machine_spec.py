@@ -43,6 +43,12 @@ class _Fields(NamedTuple):
     """Makes the run repeatable, bit for bit."""
     timeout: float | None = None
     """Seconds after which the run is ended."""
+    max_pages: int | None = None
+    """Pages of 4 KiB; the run is ended before more are loaded."""
+    max_output: int | None = None
+    """Bytes; the run is ended when the guest prints more."""
+    retry: int | None = None
+    """How often what an image's source cannot give is asked for again."""
     timeline: bool | None = None
     """Every violation and load is put into the report."""
     lenient_msr: bool | None = None

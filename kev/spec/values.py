@@ -4,11 +4,10 @@ Each function takes what the field is called there, for messages, and the value;
 """
 
 import os
-from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from kev.spec.errors import refusal, unknown
-from kev.spec.files import DISK_DEVICES, DiskFile, ModuleFile
+from kev.spec.files import DISK_ACCESSES, DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.sizes import parse_size, size_text
 
 MAX_VCPUS: Final = 64
@@ -16,6 +15,7 @@ LEAST_MEMORY: Final = 1 << 20
 """In bytes: a PC's firmware tables lie in the last part of the first MiB."""
 MOST_MEMORY: Final = 1 << 40
 PAGING: Final = "lazy, eager, around=N, record=FILE or prefetch=FILE"
+_LARGEST: Final = 1 << 48
 _PAGE: Final = 4096
 _MOST_DIGITS: Final = 999
 _TOO_LONG: Final = 10**_MOST_DIGITS
@@ -70,6 +70,22 @@ def integer(label: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= _TOO_LONG:
         raise refusal(label, value, f"it must be a whole number, of {_MOST_DIGITS} digits at most")
     return int(value)
+
+
+def positive(label: str, value: Any) -> int:
+    """A whole number above 0."""
+    number = integer(label, value)
+    if not 0 < number <= _LARGEST:
+        raise refusal(label, value, f"it must be 1 to {_LARGEST}")
+    return number
+
+
+def size(label: str, value: Any) -> int:
+    """Bytes, more than 0."""
+    found = parse_size(value) if isinstance(value, str) else value
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 < found <= _LARGEST:
+        raise refusal(label, value, f"it must be 1 to {_LARGEST} bytes, or a size such as 16M")
+    return found
 
 
 def seconds(label: str, value: Any) -> float:
@@ -136,12 +152,13 @@ def source_latency(label: str, value: Any) -> str:
 
 def modules(label: str, value: Any) -> tuple[ModuleFile, ...]:
     """Of texts, of paths, of pairs of a path and a text, or of mappings with `path` and `text`."""
-    return tuple(_file(label, item, ModuleFile, "text") for item in _items(label, value))
+    return tuple(_module(label, _file(label, item, ModuleFile, "a pair of a file and its text")) for item in _items(label, value))
 
 
 def disks(label: str, value: Any) -> tuple[DiskFile, ...]:
-    """Of texts, of paths, of pairs of a path and a device, or of mappings with `path` and `device`."""
-    return tuple(_file(label, item, DiskFile, "device") for item in _items(label, value))
+    """Of texts, of paths, of tuples of a path, a device and an access, or of mappings with `path`, `device` and `access`."""
+    what = "a file with its device and perhaps its access"
+    return tuple(_disk(label, _file(label, item, DiskFile, what)) for item in _items(label, value))
 
 
 def _items(label: str, value: Any) -> Any:
@@ -152,24 +169,27 @@ def _items(label: str, value: Any) -> Any:
     return value
 
 
-def _file(label: str, item: Any, kind: type[F], second: str) -> F:
+def _file(label: str, item: Any, kind: type[F], what: str) -> F:
     if isinstance(item, str):
-        found = kind.parse(label, item)
-    elif isinstance(item, os.PathLike):
-        found = kind(path(label, item))
-    elif isinstance(item, dict) and "path" in item and item.keys() <= {"path", second}:
-        found = kind(**item)
-    elif isinstance(item, list | tuple) and 1 <= len(item) <= len(kind._fields):
-        found = kind(*item)
-    else:
-        raise refusal(label, item, f"it must be a file, or a pair of a file and its {second}")
-    check: Callable[[str, Any], str] = text if kind is ModuleFile else _device
-    name = path(label, found[0])
-    return kind(name, check(f"{label}: {name}", found[1]))
+        return kind.parse(label, item)
+    if isinstance(item, os.PathLike):
+        return kind(path(label, item))
+    if isinstance(item, dict) and "path" in item and item.keys() <= set(kind._fields):
+        return kind(**item)
+    if isinstance(item, list | tuple) and 1 <= len(item) <= len(kind._fields):
+        return kind(*item)
+    raise refusal(label, item, f"it must be a file, or {what}")
 
 
-def _device(label: str, value: Any) -> str:
-    return _one_of(label, value, "device for a disk", DISK_DEVICES)
+def _module(label: str, file: ModuleFile) -> ModuleFile:
+    name = path(label, file.path)
+    return ModuleFile(name, text(f"{label}: {name}", file.text))
+
+
+def _disk(label: str, file: DiskFile) -> DiskFile:
+    name = path(label, file.path)
+    device = _one_of(f"{label}: {name}", file.device, "device for a disk", DISK_DEVICES)
+    return DiskFile(name, device, _one_of(f"{label}: {name}", file.access, "access to a disk", DISK_ACCESSES))
 
 
 def _pages(label: str, value: str, argument: str) -> int:

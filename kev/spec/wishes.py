@@ -8,7 +8,7 @@ from kev.pager.policy import PagingPolicy
 from kev.pager.slow_source import SourceDelay
 
 StrPath: TypeAlias = str | os.PathLike[str]
-File: TypeAlias = StrPath | tuple[StrPath] | tuple[StrPath, str] | list[str] | Mapping[str, str]
+File: TypeAlias = StrPath | tuple[StrPath] | tuple[StrPath, str] | tuple[StrPath, str, str] | list[str] | Mapping[str, str]
 
 
 class MachineWishes(TypedDict, total=False):
@@ -40,4 +40,7 @@ class Wishes(MachineWishes, total=False):
     source_latency: str | SourceDelay | None
     seed: int | str | None
     timeout: float | str | None
+    max_pages: int | str | None
+    max_output: int | str | None
+    retry: int | str | None
     timeline: bool | None

@@ -1,4 +1,4 @@
-"""Port I/O: IN, OUT, and each iteration of INS and OUTS."""
+"""Port I/O: IN, OUT, and iterations of INS and OUTS."""
 
 from kev.dev.buses.ports import PortBus
 from kev.engine.base import VcpuState

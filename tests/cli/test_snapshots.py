@@ -42,6 +42,23 @@ def test_a_run_goes_on_where_it_met_a_condition(
         assert out.startswith("ok 7")
 
 
+def test_where_pages_have_to_be_awaited_a_run_stands_still_for_its_snapshot(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """First of an image's pages, then of a snapshot's, some of which nobody has touched since."""
+    _, whole = saved(folder, capfd)
+    slow = ("--source-latency", "1ms", "--snapshot-at")
+    for image, line, file in (("smp", 3, "first"), (str(folder / "first"), 9, "second")):
+        _, out, err = run(
+            capfd, image, *(["--seed", "7"] if image == "smp" else []), *slow, f"output:ok {line}", str(folder / file)
+        )
+        assert whole.endswith(out)
+        assert err.count("\n") == 1, err
+        _, out, _ = run(capfd, str(folder / file))
+        assert out.startswith(f"ok {line + 1} ")
+        assert whole.endswith(out)
+
+
 def test_a_condition_that_is_never_met_is_told_at_the_end(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capfd, "smp", "--snapshot-at", "output:never", str(folder / "snapshot"))
     assert code == 2
@@ -88,10 +105,10 @@ def test_the_description_of_a_snapshot_is_printed_and_can_be_given_back(folder: 
     assert whole.endswith(out)
 
 
-def test_a_race_says_what_a_snapshot_is_for(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_race_goes_on_with_the_machine_of_a_snapshot(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     snapshot, _ = saved(folder, capfd)
-    result = CliRunner().invoke(cli, ["race", str(snapshot), "--smp", "4"])
-    assert "a snapshot, not an image: `kev run` and `kev.start` go on from it" in result.output
+    result = CliRunner().invoke(cli, ["race", str(snapshot), "--smp", "3"])
+    assert "vcpus is 4 in the snapshot, and stays so: it cannot be 3" in result.output
 
 
 def test_a_snapshot_is_inspected(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

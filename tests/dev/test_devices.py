@@ -191,7 +191,7 @@ CONTENTS = bytes(range(256)) * 8
 def source_disk(folder: Path) -> SourceDisk:
     file = folder / "boot"
     file.write_bytes(CONTENTS)
-    return SourceDisk(FileSource(file))
+    return SourceDisk(FileSource(file, watched=False))
 
 
 def overlay_disk(_folder: Path) -> OverlayDisk:

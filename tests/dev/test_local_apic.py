@@ -1,5 +1,7 @@
 """The local APICs as guests and the machine see them."""
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from tests.dev.board import (
     ENABLE,
     ERROR_STATUS,
     IA32_APIC_BASE,
+    IA32_TSC_DEADLINE,
     INITIAL_COUNT,
     LOCAL_APIC,
     LOGICAL_DESTINATION,
@@ -513,3 +516,53 @@ def test_an_x2apic_register_can_be_read_and_written_as_the_manual_says(offset: i
     if offset != COMMAND:
         assert board.wrmsr(index, 0xFFFF_FFFF_FFFF_FFFF) is GENERAL_PROTECTION
         assert board.wrmsr(index, 1 << 32) is GENERAL_PROTECTION
+
+
+# Registers that processors may be shown without asking
+
+_OFFSETS = st.integers(0, 0x3F).map(lambda register: 0x10 * register)
+_STEPS = st.one_of(
+    st.tuples(st.just("read"), _OFFSETS, st.just(0)),
+    st.tuples(st.just("write"), _OFFSETS, st.integers(0, 0xFFFF_FFFF)),
+    st.tuples(st.just("write"), st.just(COMMAND), st.sampled_from([INIT | ASSERT, 0x40, 0x4_0041, 0xC_0500 | ASSERT])),
+    st.tuples(st.just("cr8"), st.just(0), st.integers(0, 16)),
+    st.tuples(st.just("base"), st.just(0), st.sampled_from([0, ENABLE, ENABLE | X2APIC])),
+    st.tuples(st.just("msr"), st.integers(0x800, 0x83F), st.integers(0, 0x1FF)),
+    st.tuples(st.just("deadline"), st.just(0), st.integers(0, 100)),
+    st.tuples(st.just("wait"), st.just(0), st.integers(0, 1 << 34)),
+    st.tuples(st.just("take"), st.just(0), st.just(0)),
+    st.tuples(st.sampled_from(["load", "reset"]), st.just(0), st.just(0)),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), _STEPS), max_size=60))
+def test_a_steady_register_is_what_it_was_until_somebody_is_told(steps: list[tuple[int, tuple[str, int, int]]]) -> None:
+    board = Board(vcpus=2)
+    kept: list[dict[int, int]] = [{}, {}]
+    board.apics.steady_changed.subscribe(lambda vcpu: kept[vcpu].clear())
+    board.apics.steady_read.subscribe(lambda vcpu, gpa, value: kept[vcpu].update({gpa - LOCAL_APIC: value}))
+    for vcpu, (what, where, value) in steps:
+        if what == "read":
+            board.read(where, vcpu)
+        elif what == "write":
+            board.write(where, value, vcpu)
+        elif what == "cr8":
+            board.apics.write_cr8(vcpu, value)
+        elif what == "base":
+            board.wrmsr(IA32_APIC_BASE, LOCAL_APIC | value, vcpu)
+        elif what == "msr":
+            board.wrmsr(where, value, vcpu)
+        elif what == "deadline":
+            board.wrmsr(IA32_TSC_DEADLINE, board.clock.now() + value, vcpu)
+        elif what == "wait":
+            board.advance(min(value, 1 << 20))
+        elif what == "take":
+            board.take(vcpu)
+        elif what == "load":
+            other = Board(vcpus=2)
+            board.timers.load(other.timers.save())
+            board.apics.load(other.apics.save())
+        else:
+            board.apics.reset()
+        for number, registers in enumerate(copy.deepcopy(kept)):
+            assert registers == {offset: board.read(offset, number) for offset in registers}

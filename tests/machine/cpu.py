@@ -1,11 +1,13 @@
 """The engine alone: runs machine code in guest memory that appears page by page, and notes every exit."""
 
+import ctypes
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Self
 
 from kev.addressing import GIB, MIB, PAGE_SIZE, Gpa, page_floor, page_offset
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
+from kev.engine.amdv.shortcuts import NATIVE
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.engine.base import Budget, EntryState
 from kev.engine.registers import SegmentRegister
@@ -71,16 +73,17 @@ class Cpu:
         entry: EntryState = PROTECTED_MODE,
         vcpus: int = 1,
         answers: Answers | None = None,
+        native: ctypes.CDLL | None = NATIVE,
     ) -> None:
         """`text` is at CODE, and `contents` are guest-physical addresses and bytes, the later over the earlier.
 
-        Exits without an answer end the slice.
+        Exits without an answer end the slice. `native` is what takes shortcuts, or None for Python.
         """
         self.awaits_pages = False
         """Every page has to be awaited: the slice ends, and `run` goes on when the page is there."""
         self.memory = HostMemory(GIB)
         self.table = PageTable(self.memory, NptFormat())
-        self.engine = AmdvEngine(Host(self.memory), self.table)
+        self.engine = AmdvEngine(Host(self.memory), self.table, native=native)
         self.exits: list[Exit] = []
         self.answers = {EptViolation: self.map_page, **_DEFAULT_ANSWERS, **(answers or {})}
         self._initial = bytearray(RAM)

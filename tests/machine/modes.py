@@ -1,11 +1,13 @@
 """Modes of the processor that a piece of code can run in, with descriptor tables in which every exception ends in a hypercall."""
 
+import ctypes
 import struct
 from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
+from kev.engine.amdv.shortcuts import NATIVE
 from kev.engine.base import EntryState
 from kev.exits import Exit, Vmcall
 from tests.machine.code import VMCALL, code
@@ -122,11 +124,12 @@ def cpu_in(
     rflags: int = 2,
     answers: Answers | None = None,
     vcpus: int = 1,
+    native: ctypes.CDLL | None = NATIVE,
 ) -> Cpu:
     """A CPU that runs `text` at TEXT in `mode`. Vmcall ends the code, and stands at the beginning of every handler."""
     all_contents = (*_tables(mode).items(), (TEXT, text), *(contents or {}).items())
     entry = _entry(mode)._replace(rsp=STACK)
-    return Cpu(_prologue(mode, rflags), all_contents, entry=entry, answers=answers, vcpus=vcpus)
+    return Cpu(_prologue(mode, rflags), all_contents, entry=entry, answers=answers, vcpus=vcpus, native=native)
 
 
 def handler(vector: int) -> int:

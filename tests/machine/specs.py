@@ -4,14 +4,15 @@ from hypothesis import strategies as st
 
 from kev.abi.selection import ABIS
 from kev.boot.protocols import PROTOCOLS
-from kev.spec.files import DISK_DEVICES, DiskFile, ModuleFile
+from kev.spec.files import DISK_ACCESSES, DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.machine_spec import MachineSpec
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 """What Unicode has, without a zero byte."""
-PATHS = st.one_of(st.sampled_from(["kernel", "a b", '"', '"a" b', "\\", "a\\ b", "-x", "x,foo", "a,ide", ","]), TEXTS.filter(bool))
+NAMES = ["kernel", "a b", '"', '"a" b', "\\", "a\\ b", "-x", "x,foo", "a,ide", ",", "a,ro", ",overlay"]
+PATHS = st.one_of(st.sampled_from(NAMES), TEXTS.filter(bool))
 MODULES = st.builds(ModuleFile, PATHS, TEXTS)
-DISKS = st.builds(DiskFile, PATHS, st.sampled_from(DISK_DEVICES))
+DISKS = st.builds(DiskFile, PATHS, st.sampled_from(DISK_DEVICES), st.sampled_from(DISK_ACCESSES))
 PAGING = st.one_of(
     st.sampled_from(["lazy", "eager"]),
     st.integers(1, 512).map("around={}".format),
@@ -35,6 +36,9 @@ SPECS = st.builds(
     source_latency=st.none() | st.sampled_from(["2ms", "1.5ms,100MB/s,jitter=1us,seed=7"]),
     seed=st.none() | st.integers(),
     timeout=st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
+    max_pages=st.none() | st.integers(1, 1 << 48),
+    max_output=st.none() | st.integers(1, 1 << 48),
+    retry=st.none() | st.integers(1, 1 << 48),
     timeline=_FLAG,
     lenient_msr=_FLAG,
     strict_ports=_FLAG,

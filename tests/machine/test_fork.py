@@ -168,6 +168,24 @@ async def test_forks_that_nobody_holds_are_forgotten() -> None:
         assert len(machine.relatives.all) <= 2
 
 
+async def test_a_fork_is_saved_with_the_pages_that_it_shares(tmp_path: Path) -> None:
+    file = tmp_path / "fork"
+    async with booted() as machine:
+        await machine.write(b"shared", gpa=0x8000000)
+        (fork,) = await machine.fork()
+        await fork.write(b"own", gpa=0x8001000)
+        await fork.snapshot(file)
+        await fork.resume()
+        expected = (await fork.wait()).output
+    async with kev.start(file, paused=True) as restored:
+        assert await restored.read(6, gpa=0x8000000) == b"shared"
+        (fork,) = await restored.fork()
+        for machine in (fork, restored):
+            assert await machine.read(3, gpa=0x8001000) == b"own"
+            await machine.resume()
+            assert (await machine.wait()).output == expected
+
+
 async def test_observers_are_told_of_their_own_fork() -> None:
     class Counter(VmObserver):
         def __init__(self) -> None:

@@ -151,7 +151,7 @@ def test_more_disks_than_there_is_room_for_are_refused(tmp_path: Path, kind: str
     path = tmp_path / "disk"
     path.write_bytes(bytes(512))
     with pytest.raises(kev.KevError, match=message):
-        kev.launch("hypercalls", disks=[(path, kind)] * count)
+        kev.launch("hypercalls", disks=[(path, kind, "ro")] * count)
 
 
 def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path: Path) -> None:

@@ -153,3 +153,12 @@ def test_the_command_line_writes_the_picture(tmp_path: Path) -> None:
 def test_a_picture_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["mb1", "--screenshot", str(tmp_path / "nowhere" / "screen.png")]) == 2
     assert capfd.readouterr().err.startswith(f"kev: {tmp_path / 'nowhere' / 'screen.png'}: there is no folder")
+
+
+def test_who_sees_nothing_of_a_guest_that_draws_is_told_how_to(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(kernel(multiboot2_header(tag2(5, 800, 600, 32)), draw(0, 1)))
+    assert main([str(image)]) == 0
+    assert "--screenshot FILE.png makes a picture of it" in capfd.readouterr().err
+    assert main([str(image), "--screenshot", str(tmp_path / "screen.png")]) == 0
+    assert "picture" not in capfd.readouterr().err

@@ -106,6 +106,10 @@ def test_a_resolved_description_says_what_was_said_and_leaves_no_default_open(sp
         ({"modules": [{"path": "file"}]}, {"modules": [(Path("file"), "")]}),
         ({"disks": ["disk.img", ("x.img", "ide")]}, {"disk": [("disk.img", "svirtb"), "x.img,ide"]}),
         ({"disks": Path("a,ide")}, {"disks": [("a,ide", "svirtb")]}),
+        (
+            {"disks": ["x,overlay", "x,ide,ro"]},
+            {"disks": [("x", "svirtb", "overlay"), {"path": "x", "device": "ide", "access": "ro"}]},
+        ),
         ({"paging": "around=016"}, {"paging": "around=16"}),
         ({"source_latency": SourceDelay(0.002)}, {"source_latency": "0.002s"}),
         ({"timeout": "2.5"}, {"timeout": 2.5}),
@@ -149,7 +153,12 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
         (
             {"disks": ["x,foo"]},
             "disks: x,foo: 'foo': there is no such device for a disk, which a name with a comma in it needs, too: "
-            "There are svirtb, virtio, virtio-pci, ide, ide-master",
+            "There are svirtb, virtio, virtio-pci, ide, ide-master, write, ro, overlay",
+        ),
+        ({"disks": ["a,b,ro"]}, "disks: a,b: 'b': there is no such device for a disk"),
+        (
+            {"disks": [("x", "ide", "rw")]},
+            "disks: x: 'rw': there is no such access to a disk: is it 'ro'? There are write, ro, overlay",
         ),
         (
             {"disks": [("x", "virtio-pic")]},
@@ -193,10 +202,10 @@ def test_a_value_that_cannot_be_is_refused_in_one_line_with_its_name_and_the_lim
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "body: is not JSON: "),
-        ("[" * 200_000, "body: is not JSON: "),
-        (b"\xff\xfe\xff", "body: is not JSON: "),
-        ("[1]", "body: a machine is described by names and values, not by list"),
+        ("{", "body: not the description of a machine: "),
+        ("[" * 200_000, "body: not the description of a machine: "),
+        (b"\xff\xfe\xff", "body: not the description of a machine: "),
+        ("[1]", "body: not the description of a machine: it is a list of 1: it must be an object"),
         ('{"memroy": "1G"}', "body: memroy: a machine's description has no such field; is it 'memory'?"),
         ('{"vcpus": "many"}', "body: vcpus: 'many': it must be a whole number"),
     ],

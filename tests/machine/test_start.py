@@ -3,7 +3,7 @@
 import re
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -373,3 +373,28 @@ async def test_a_task_of_trio_is_told_how_to_hold_a_machine() -> None:
 def test_a_machine_that_is_not_entered_says_how_to() -> None:
     with pytest.raises(AttributeError, match=r"'wait': a machine is started by `with kev.start\(...\) as machine:`"):
         kev.start("gKeOS").wait()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda machine: machine.expect(re.compile("x")), "pattern: 'x' is a regular expression over text, not over bytes"),
+        (lambda machine: machine.expect(5), "pattern: 5 is neither text, nor bytes, nor a regular expression"),
+        (lambda machine: machine.expect("x", timeout=-1), "timeout: -1: it must be seconds, 0 or more, or None for no limit"),
+        (lambda machine: machine.expect("x", timeout="1"), "timeout: '1': it must be seconds, 0 or more, or None for no limit"),
+        (lambda machine: machine.send(3), "data: 3 cannot be typed: it must be text or bytes"),
+        (lambda machine: machine.page(-1), "gpa: -1 is no guest-physical address: there are 0 to 0xffffffffffff"),
+        (lambda machine: machine.page("x"), "gpa: 'x' is no guest-physical address"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_refused_by_its_name(call: Callable[[Any], object], message: str) -> None:
+    with kev.start("gKeOS", paused=True) as machine, pytest.raises(kev.KevError) as caught:
+        call(machine)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_failed_expectation_points_at_the_caller() -> None:
+    with kev.start("hypercalls") as machine, pytest.raises(kev.KevError) as caught:
+        machine.expect("what is not printed")
+    visible = [entry for entry in caught.traceback if not entry.ishidden(caught)]
+    assert [Path(entry.path).name for entry in visible] == ["test_start.py"]

@@ -65,6 +65,12 @@ def test_every_exit_and_event_with_a_target_is_measured(tmp_path: Path) -> None:
     assert sorted(limit for name, limit in results.items() if name not in in_place) == [12, 20, 20]
 
 
+def test_shortcuts_are_measured_beside_exits(tmp_path: Path) -> None:
+    results = measured(tmp_path, "shortcuts")
+    assert sorted(targets(results).values()) == [0.1, 0.5, 30]
+    assert results["xAPIC load: the current count, which is an exit"]["median"] > 0
+
+
 def test_imports_are_measured_beside_the_first_output(tmp_path: Path) -> None:
     results = measured(tmp_path, "imports")
     assert targets(results) == {"imports of kev --version": 60}
@@ -77,6 +83,14 @@ def test_forks_are_measured_beside_launches_and_leave_nothing_behind(tmp_path: P
     assert targets(results)["fork of gKeOS to its next instruction"] == 0.8
     left = [result["median"] for name, result in results.items() if name.endswith("added")]
     assert left == [0, 0]
+
+
+def test_machines_go_on_exactly_and_are_never_saved_by_half(tmp_path: Path) -> None:
+    results = measured(tmp_path, "snapshots")
+    assert results["64 MiB touched"]["median"] > 0
+    assert {"the slowest by the fastest", "the same in time of the processor"} < set(targets(results))
+    failures = [result for name, result in results.items() if name.endswith(("otherwise", "half a snapshot was there"))]
+    assert [result["median"] for result in failures] == [0, 0]
 
 
 def test_no_walk_is_longer_than_promised(tmp_path: Path) -> None:

@@ -78,9 +78,12 @@ def test_results_survive_their_file(values: list[float]) -> None:
     ("text", "message"),
     [
         ("{", r"^old\.json: not a file of results: "),
-        ("[]", r"^old\.json: not a file of results: its format is not "),
-        ('{"format": "kev bench 1"}', r"^old\.json: damaged: KeyError"),
-        ('{"format": "kev bench 1", "environment": {}, "rounds": 1, "cases": [7]}', r"^old\.json: damaged: "),
+        ("[]", r"^old\.json: not a file of results: it is a list of 0: it must be an object"),
+        ('{"format": "kev bench 1"}', r"^old\.json: not a file of results: it has no 'environment'"),
+        (
+            '{"format": "kev bench 1", "environment": {}, "rounds": 1, "cases": [7]}',
+            r"^old\.json: not a file of results: cases\[0\] is 7: it must be an object",
+        ),
     ],
 )
 def test_a_file_that_has_no_results_is_refused_by_name(text: str, message: str) -> None:

@@ -135,8 +135,8 @@ def test_labels_are_the_names_of_files_and_differ() -> None:
     ("text", "message"),
     [
         ("{", "not a report of `kev run --report`: "),
-        ("[]", "not a report of `kev run --report`: it has no 'image'"),
-        ('{"image": "x"}', "not a report of `kev run --report`: it has no 'ending'"),
+        ("[]", "not a report of `kev run --report`: it is a list of 0: it must be an object"),
+        ('{"image": "x"}', "not a report of `kev run --report`: it has no 'exit_code'"),
     ],
 )
 def test_a_file_that_is_no_report_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:

@@ -1,9 +1,7 @@
-"""Images behind URLs, in memory, in archives, and behind a web server of our own."""
+"""Images behind URLs, in memory and in archives."""
 
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -125,51 +123,6 @@ async def test_a_file_in_an_archive(tmp_path: Path) -> None:
         for offset in range(0, MIB, 128 * KIB):
             nursery.start_soon(read, source, offset, 4096)
     assert await read(source, 1000, 200 * KIB) == DATA[1000 : 1000 + 200 * KIB]
-
-
-class RangeHandler(BaseHTTPRequestHandler):
-    """Serves DATA, in ranges unless the path says no."""
-
-    def do_HEAD(self) -> None:
-        self._answer(200, len(DATA))
-
-    def do_GET(self) -> None:
-        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
-        body = DATA if "no-ranges" in self.path else DATA[int(first) : int(last) + 1]
-        self._answer(200 if "no-ranges" in self.path else 206, len(body))
-        self.wfile.write(body)
-
-    def _answer(self, status: int, length: int) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(length))
-        self.send_header("Accept-Ranges", "bytes")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Not on the terminal."""
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    pytest.importorskip("aiohttp")
-    with ThreadingHTTPServer(("127.0.0.1", 0), RangeHandler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-        thread.join()
-
-
-async def test_a_file_behind_a_web_server(server: str) -> None:
-    source = FsspecSource.open(f"{server}/kernel")
-    assert source.size == len(DATA)
-    assert await read(source, 100 * KIB, 300 * KIB) == DATA[100 * KIB : 400 * KIB]
-
-
-async def test_a_server_that_does_not_read_ranges_is_found_out(server: str) -> None:
-    source = FsspecSource.open(f"{server}/no-ranges")
-    with pytest.raises(SourceError, match=r"^http://.*/no-ranges: 65536 bytes at offset 0x0 were asked for, and 1049353 came"):
-        await read(source, 0, 4096)
 
 
 @pytest.mark.parametrize("url", ["memory://nowhere", "nothing://at/all", "zip://kernel::/nowhere.zip"])

@@ -92,9 +92,9 @@ def test_an_image_reads_its_symbols_once() -> None:
     ("field", "value", "message"),
     [
         ("offset", 1 << 40, "sh_offset 0x10000000000 + sh_size 0x60 exceeds the file's size"),
-        ("size", 1 << 40, "the section headers are damaged: Expected section size to be a multiple"),
-        ("entsize", 0, "the section headers are damaged: Expected entry size"),
-        ("link", 77, "the section headers are damaged: "),
+        ("size", 1 << 40, "sh_size 0x10000000000 exceeds the file's size"),
+        ("entsize", 0, "sh_entsize of the symbol table is 0, not 24"),
+        ("link", 77, "sh_link of the symbol table is 77, of 3 sections"),
     ],
 )
 def test_a_damaged_symbol_table_is_refused_by_name(field: str, value: int, message: str) -> None:
@@ -107,7 +107,7 @@ def test_an_endless_list_of_sections_is_refused_by_name() -> None:
     elf = with_symbols(*SYMBOLS).set("e_shnum", 0)
     offset = len(elf.data) - 3 * 64
     elf.data[offset + 32 : offset + 40] = b"\xff" * 8
-    with pytest.raises(ImageError, match=f"^kernel: {(1 << 64) - 1} section headers do not fit into a file of"):
+    with pytest.raises(ImageError, match=f"^kernel: e_shnum is {(1 << 64) - 1}: the most is 131072"):
         symbols_of(elf)
 
 

@@ -53,13 +53,19 @@ def test_a_working_set_survives_its_file(numbers: list[int]) -> None:
     [
         ("", "set.json: not a working set: "),
         ("\xff", "set.json: not a working set: "),
-        ("[1]", f"set.json: not a working set: its format is not '{FORMAT}'"),
-        ('{"format": "kev working set 9"}', f"set.json: not a working set: its format is not '{FORMAT}'"),
-        (json.dumps({"format": FORMAT, "pages": []}), "set.json: damaged: "),
-        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": 7}), "set.json: damaged: "),
-        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": ["7"]}), "set.json: damaged: "),
-        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": [1 << 36]}), "set.json: damaged: "),
-        (json.dumps({"format": FORMAT, "image": {"name": 1, "size": 2, "digest": "3"}, "pages": []}), "set.json: damaged: "),
+        ("[1]", "set.json: not a working set: it is a list of 1: it must be an object"),
+        (
+            '{"format": "kev working set 9", "image": {}, "pages": []}',
+            'set.json: not a working set: format is "kev working set 9": it must be',
+        ),
+        (json.dumps({"format": FORMAT, "pages": []}), "set.json: not a working set: it has no 'image'"),
+        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": 7}), "set.json: not a working set: "),
+        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": ["7"]}), "set.json: not a working set: "),
+        (json.dumps({"format": FORMAT, "image": attrs.asdict(IDENTITY), "pages": [1 << 36]}), "set.json: not a working set: "),
+        (
+            json.dumps({"format": FORMAT, "image": {"name": 1, "size": 2, "digest": "3"}, "pages": []}),
+            "set.json: not a working set: ",
+        ),
     ],
 )
 def test_a_file_that_is_no_working_set_is_refused_by_name(text: str, message: str) -> None:

@@ -17,8 +17,8 @@ MOST_LINES = 42
 WIDEST = 110
 
 
-def death_of(name: str, command_line: str = "") -> tuple[str, Death]:
-    report = kev.launch(name, command_line=command_line)
+def death_of(name: str, command_line: str = "", *, strict_memory: bool = False) -> tuple[str, Death]:
+    report = kev.launch(name, command_line=command_line, strict_memory=strict_memory)
     assert report.ending.kind is EndingKind.DIED
     assert report.death is not None
     return report.ending.message, report.death
@@ -68,7 +68,7 @@ def test_a_jump_to_where_nothing_is_shows_the_way_there() -> None:
 
 
 def test_a_store_to_where_no_memory_is_names_function_and_line() -> None:
-    message, death = death_of("crash", "nowhere")
+    message, death = death_of("crash", "nowhere", strict_memory=True)
     assert ") inlined in die+0x" in message
     assert "there is no page at guest-physical address 0xc0000000" in message
     assert death.vcpus[0].exceptions == ()

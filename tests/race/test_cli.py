@@ -156,3 +156,28 @@ def test_a_guest_is_raced_on_the_machine_that_is_described(tmp_path: Path) -> No
     assert details.startswith(("smp=2 memory=33554432 exit=0 crc=", "smp=3 memory=33554432 exit=0 crc="))
     assert details.endswith(" 'disk=efb5af2e ./disk.img,ide'")
     assert race("replay", report["failure"]["token"]).exit_code == 1
+
+
+@pytest.mark.slow
+def test_a_guest_is_explored_from_a_snapshot_and_from_a_point(tmp_path: Path) -> None:
+    run = CliRunner().invoke(
+        kev, ["run", "lost-update", "--smp", "2", "--seed", "1", "--snapshot-at", "symbol:work", "work.snap"], prog_name="kev"
+    )
+    assert run.exit_code == 0
+    for arguments in (
+        ["work.snap"],
+        ["--from", "work.snap"],
+        ["lost-update", "--from", "work.snap"],
+        ["lost-update", "--smp", "2", "--after", "work"],
+    ):
+        result = race(*arguments, "--runs", "100", "--json")
+        assert result.exit_code == 1, result.output
+        token = json.loads(result.stdout)["failure"]["shrunk"]["token"]
+        assert race("replay", token, "--times", "3").stdout.endswith("the same 3 times out of 3\n")
+
+
+@pytest.mark.parametrize("arguments", [["r0w1", "--after", "work"], ["--after", "work"], ["--from", "nothing"]])
+def test_only_guests_begin_somewhere_else(arguments: list[str]) -> None:
+    result = race(*arguments)
+    assert result.exit_code not in (0, 1)
+    assert result.stderr.count("\n") == 1

@@ -14,8 +14,9 @@ from kev.pager.pages import PageState
 from kev.race.guest.files import read_files
 from kev.race.guest.machine import ENDLESS, GuestMachine
 from kev.race.guest.outcome import GuestOutcome
+from kev.race.guest.prepared import Start
 from kev.race.guest.spinning import LONGEST_LOOP
-from kev.race.guest.subject import guest_machine
+from kev.race.guest.start import guest_machine
 from kev.race.schedule import Schedule
 from kev.race.strategy.base import Redundant
 from kev.race.strategy.step_search import StepSearch
@@ -91,7 +92,7 @@ SHAPES: Final = {
 
 def run_once(image: str, vcpus: int, scheduler: Scheduler) -> tuple[Run, GuestMachine]:
     spec = MachineSpec(image, vcpus=vcpus, memory="1M", command_line="")
-    with guest_machine(spec, bytearray(), _LIMIT, patience=_PATIENCE) as machine:
+    with guest_machine(Start(spec), _LIMIT, patience=_PATIENCE) as machine:
         machine.run(scheduler, fair=True)
     schedule = str(Schedule.of((turn.vcpu, turn.steps) for turn in machine.schedule))
     if machine.failure is not None:
@@ -197,7 +198,7 @@ class BruteForce:
 
     def _run(self, told: bytes, before: tuple[_Node, int] | None) -> None:
         spec = MachineSpec(self._image, vcpus=self._shape.vcpus, memory="1M", command_line="")
-        with guest_machine(spec, bytearray(), 1 << 20, patience=1 << 20) as machine:
+        with guest_machine(Start(spec), 1 << 20, patience=1 << 20) as machine:
             steps = _StateSteps(self, machine, told, before)
             try:
                 machine.run(steps, fair=False)

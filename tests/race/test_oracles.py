@@ -130,7 +130,8 @@ def test_what_a_cancelled_load_leaves_behind_is_named() -> None:
 def test_an_error_of_somebody_else_is_named() -> None:
     assert failure("r0/r0;0=x1", OldErrorForNewcomers, (0, 6), (1, 3), (0, 4), (1, 1)).message == (
         "vCPU 1 wants page 0 and gets the error of a load that failed before it asked: "
-        "page 0: its source fails (failure 1, as the program says)"
+        "page 0: its source fails (failure 1, as the program says); "
+        "it is for the page at gpa 0x0 of the segment at 0x0-0x1000, file offset 0x0"
     )
 
 

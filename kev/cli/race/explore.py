@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from kev.cli.click_options import add_options
+from kev.cli.completion import complete_image
 from kev.cli.durations import Duration
 from kev.cli.options import described, machine_options
 from kev.cli.race.catalogue import check_catalogue, check_pager
@@ -44,9 +45,22 @@ class _Preemptions(click.ParamType[int | None]):
 
 
 @click.command
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=complete_image)
 @click.option("--all", "everything", is_flag=True, help="The whole catalogue of broken pagers, and kev's own, which must survive.")
 @add_options(_GUEST_OPTIONS)
+@click.option(
+    "--from",
+    "snapshot",
+    type=click.Path(dir_okay=False),
+    metavar="SNAPSHOT",
+    help="Guests: go on from a snapshot in every run. TARGET, if it is given, is the image that it was made of.",
+)
+@click.option(
+    "--after",
+    metavar="CONDITION",
+    help="Guests: begin every run where output:TEXT, symbol:NAME[+OFFSET], instructions:N or hypercall[:NUMBER] is met; a word"
+    " alone is a symbol of the image, or else a text.",
+)
 @click.option("--strategy", type=click.Choice(NAMES), help="How schedules are chosen.  [default: pct; random for guests]")
 @click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Make so many runs.  [default: 1,000; kev's pager 100,000]")
 @click.option("--time", "seconds", type=Duration(), metavar="TIME", help="Make runs for so long: 90s, 10m, 1.5h.")
@@ -67,6 +81,8 @@ def command(
     /,
     target: str | None,
     everything: bool,
+    snapshot: str | None,
+    after: str | None,
     strategy: str | None,
     runs: int | None,
     seconds: float | None,
@@ -83,14 +99,15 @@ def command(
 ) -> None:
     """Try schedules of TARGET until one fails; that one is then shrunk, told and drawn.
 
-    TARGET is a guest that ends by itself: a file, or a name on the root file system. vCPUs are switched at exact instructions. Or
+    TARGET is a guest that ends by itself: a file, a snapshot, or a name on the root file system. vCPUs are switched at exact
+    instructions. Or
     TARGET is a program for the pager, such as 'r0w1/r0/e0', or the name of a broken pager of the catalogue. Without it, kev's own
     pager runs programs made from the seed. The exit code is 1 if a failure was found; with --all, if a broken pager was not
     caught, or if kev's own failed. Ctrl-C ends it, and what was tried until then is told.
     """
     with signals_noted(SIGNALS):
-        if everything or (target is None and given["spec"] is None):
-            if not everything and any(value not in (None, ()) for value in given.values()):
+        if everything or (target is None and given["spec"] is None and snapshot is None):
+            if not everything and (after is not None or any(value not in (None, ()) for value in given.values())):
                 raise RaceError("a machine is described, but no guest is named: kev race explore GUEST")
             if seconds is not None or keep_going:
                 raise RaceError("--time and --keep-going are for one subject: name a guest, or a program")
@@ -98,7 +115,7 @@ def command(
             context.exit(check(runs or _PAGER_RUNS, seed, jobs, as_json=as_json))
         if svg is not None:
             check_writable(svg)
-        spec = described({"image": target, **given})
+        spec = described({"image": target or snapshot, **given})
         store = FailureStore(state)
         line = ProgressLine()
 
@@ -109,7 +126,7 @@ def command(
             click.echo(f"  {command_line('replay', token, store)}", err=as_json)
 
         try:
-            subject = subject_called(spec, catalogue, seed)
+            subject = subject_called(spec, catalogue, seed, after=after, snapshot=snapshot)
             detection = detect(
                 subject,
                 make_strategy(strategy or ("pct" if subject.longest_turn == 1 else "random"), seed, depth, preemptions),

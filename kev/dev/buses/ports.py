@@ -1,7 +1,7 @@
 """The I/O ports of a machine, and the devices behind them."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, cast
 
 from kev.dev.base import PortDevice
 from kev.dev.buses.claims import Claims
@@ -18,6 +18,7 @@ class PortDeviceKind(Protocol):
     """A class of port devices, which says where they are.
 
     Its `wide_ports`, if it has that, are ranges of those that take 2 and 4 bytes in one access. All others are a byte wide.
+    If it has `block_ports`, it is a `BlockDevice` there.
     """
 
     @property
@@ -25,6 +26,32 @@ class PortDeviceKind(Protocol):
 
     @property
     def ports(self) -> Sequence[range]: ...
+
+
+class BlockDevice(PortDevice, Protocol):
+    """A port device that takes many accesses to some of its ports as one."""
+
+    block_ports: Sequence[int]
+
+    def block_length(self, writes: bool) -> int:
+        """How many bytes may be read now, or written, in one access to such a port."""
+
+
+class Iterations(Protocol):
+    """See `kev.engine.base.Iterations`."""
+
+    @property
+    def length(self) -> int: ...
+
+    def load(self) -> int: ...
+
+    def store(self, value: int) -> int: ...
+
+
+class FindIterations(Protocol):
+    """See `kev.engine.base.Engine.find_iterations`."""
+
+    def __call__(self, port: int, size: int, length: int, *, stores: bool) -> Iterations | None: ...
 
 
 class UnhandledPort(KevError):
@@ -38,6 +65,31 @@ class _Unbuilt(NamedTuple):
     build: Callable[[], PortDevice]
 
 
+class _BlockPort:
+    """A port that INS and OUTS read and write in blocks, where the processor says how much."""
+
+    __slots__ = ("_bus", "_device")
+
+    def __init__(self, bus: "PortBus", device: BlockDevice) -> None:
+        self._bus: Final = bus
+        self._device: Final = device
+
+    def read(self, port: int, size: int) -> int:
+        found = self._find(port, size, writes=False)
+        return self._device.read_port(port, size) if found is None else found.store(self._device.read_port(port, found.length))
+
+    def write(self, port: int, size: int, value: int) -> None:
+        found = self._find(port, size, writes=True)
+        if found is None:
+            self._device.write_port(port, size, value)
+        else:
+            self._device.write_port(port, found.length, found.load())
+
+    def _find(self, port: int, size: int, *, writes: bool) -> Iterations | None:
+        find = self._bus.find_iterations
+        return None if find is None else find(port, size, self._device.block_length(writes), stores=not writes)
+
+
 class PortBus:
     """Finds the device behind a port in one lookup.
 
@@ -45,12 +97,14 @@ class PortBus:
     of which may belong to another device. A port without a device reads as all ones and ignores writes, unless the bus is strict.
     """
 
-    __slots__ = ("_claims", "_keys", "_readers", "_strict", "_unbuilt", "_writers", "find_more")
+    __slots__ = ("_claims", "_keys", "_readers", "_strict", "_unbuilt", "_writers", "find_iterations", "find_more")
 
     def __init__(self, strict: bool = False) -> None:
         """`strict`: accesses that no device answers are an UnhandledPort."""
         self.find_more: Callable[[], bool] = _nothing_more
         """Asked before an access finds nobody: attaches another device, and says whether there was one left."""
+        self.find_iterations: FindIterations | None = None
+        """Says at an access to a block port how many iterations of INS or OUTS begin with it."""
         self._strict = strict
         self._claims = Claims("port")
         # By port << 3 | size, so that size and port are looked up at once.
@@ -98,6 +152,11 @@ class PortBus:
     def _connect(self, device: PortDevice, keys: Sequence[int]) -> None:
         self._readers.update(dict.fromkeys(keys, device.read_port))
         self._writers.update(dict.fromkeys(keys, device.write_port))
+        blocks: Sequence[int] = getattr(device, "block_ports", ())
+        for key in keys:
+            if key >> 3 in blocks:
+                port = _BlockPort(self, cast(BlockDevice, device))
+                self._readers[key], self._writers[key] = port.read, port.write
 
     def _find_device(self, port: int, size: int) -> bool:
         """Makes the devices that an access is the first to reach; says whether there were any."""

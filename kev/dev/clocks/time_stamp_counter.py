@@ -33,13 +33,15 @@ class TimeStampCounters:
 
     name: Final = "time-stamp counters"
 
-    __slots__ = ("_clock", "_counters", "changing")
+    __slots__ = ("_clock", "_counters", "changing", "moved")
 
     def __init__(self, vcpus: int, clock: Clock) -> None:
         self._clock = clock
         self._counters: Final = tuple(TimeStampCounter(clock) for _ in range(vcpus))
         self.changing: Final[Subscribers[[Sequence[int]]]] = Subscribers()
         """Are told all offsets as they are about to be. If one of them raises PageAbsent, nothing changes."""
+        self.moved: Final[Subscribers[[]]] = Subscribers()
+        """Are told when the offsets may be others than before, after all else."""
 
     def __len__(self) -> int:
         return len(self._counters)
@@ -50,6 +52,7 @@ class TimeStampCounters:
     def reset(self) -> None:
         for counter in self._counters:
             counter.offset = 0
+        self.moved()
 
     def save(self) -> State:
         return _FIELDS.save(self, offsets=self.offsets)
@@ -59,6 +62,7 @@ class TimeStampCounters:
         check_count(self.name, "offsets", offsets, len(self._counters))
         for counter, offset in zip(self._counters, offsets, strict=True):
             counter.offset = offset
+        self.moved()
 
     @property
     def offsets(self) -> list[int]:
@@ -76,3 +80,4 @@ class TimeStampCounters:
         counter = self._counters[vcpu]
         counter.offset = offsets[vcpu]
         counter.changed()
+        self.moved()

@@ -118,6 +118,7 @@ class IdeChannel(PlainDevice):
     name: Final = "primary IDE channel"
     ports: Final = (range(_COMMAND_BLOCK, _COMMAND_BLOCK + 8), range(_CONTROL, _CONTROL + 1))
     wide_ports: Final = (range(_COMMAND_BLOCK, _COMMAND_BLOCK + 1),)
+    block_ports: Final = (_COMMAND_BLOCK,)
 
     __slots__ = (
         "_active",
@@ -227,6 +228,10 @@ class IdeChannel(PlainDevice):
             self._write_control(value)
         else:
             self._registers[port & 7] = value
+
+    def block_length(self, writes: bool) -> int:
+        """How many bytes the data port takes in one access: those that are left of the block."""
+        return len(self._block) - self._position if writes is self._is_write else 0
 
     @property
     def _device(self) -> int:

@@ -1,6 +1,6 @@
 """A disk whose contents stay as they are: what is written lies in memory, and goes with the machine."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from kev.dev.block_device import SECTOR_SIZE
 from kev.dev.storage.written_sectors import load_sectors, save_sectors
@@ -9,27 +9,42 @@ from kev.state import State
 
 
 class OverlayError(KevError):
-    """An access leaves the disk. Names the disk, the access and the size."""
+    """An access leaves the disk, or writes to one that is read-only. Names the disk, the access and the size."""
+
+
+class Readable(Protocol):
+    """What lies beneath: a `kev.fs.disk.Disk`, for example."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fills `buffer` from byte `offset` on, all of it within the disk."""
 
 
 class OverlayDisk:
-    """The sectors of `base`, which is only read, under those that were written."""
+    """The bytes of `base`, which is only read, under the sectors that were written.
 
-    writable: Final = True
+    Costs memory for each sector that was written, and for no others. What a sector has behind the end of the disk is not there.
+    """
 
-    def __init__(self, base: memoryview, name: str) -> None:
-        """`base` is the contents of a disk, `name` what messages call it. OverlayError unless it is whole sectors."""
-        if len(base) % SECTOR_SIZE:
-            raise OverlayError(f"{name}: a size of {len(base)} bytes is not a multiple of {SECTOR_SIZE}")
+    def __init__(self, base: Readable | memoryview, name: str, *, writable: bool = True) -> None:
+        """`base` is the disk beneath, or its contents; `name` is what messages call it."""
         self.name: Final = name
-        self.size: Final = len(base)
-        self._base: Final = base
+        self.writable: Final = writable
+        """What the guest is told; nothing is written if it is not."""
+        below = _Contents(base) if isinstance(base, memoryview) else base
+        self.size: Final = below.size
+        """In bytes."""
+        self._base: Final = below
         self._written: Final[dict[int, bytearray]] = {}
-        """Sectors, by the offset of their first byte."""
+        """Whole sectors, by the offset of their first byte."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
+        """OverlayError if it would pass the end; what `base` raises."""
         self._check(offset, len(buffer))
-        buffer[:] = self._base[offset : offset + len(buffer)]
+        self._base.read_into(offset, buffer)
         if not self._written:
             return
         for start in range(offset - offset % SECTOR_SIZE, offset + len(buffer), SECTOR_SIZE):
@@ -39,12 +54,18 @@ class OverlayDisk:
                 buffer[low - offset : high - offset] = sector[low - start : high - start]
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """OverlayError, before anything is written, if the disk is read-only or too small; what `base` raises."""
+        if not self.writable:
+            raise OverlayError(f"{self.name}: the disk is read-only")
         self._check(offset, len(data))
         for start in range(offset - offset % SECTOR_SIZE, offset + len(data), SECTOR_SIZE):
+            low, high = max(start, offset), min(start + SECTOR_SIZE, offset + len(data))
             sector = self._written.get(start)
             if sector is None:
-                sector = self._written[start] = bytearray(self._base[start : start + SECTOR_SIZE])
-            low, high = max(start, offset), min(start + SECTOR_SIZE, offset + len(data))
+                sector = bytearray(SECTOR_SIZE)
+                if high - low < SECTOR_SIZE:
+                    self._base.read_into(start, memoryview(sector)[: self.size - start])
+                self._written[start] = sector
             sector[low - start : high - start] = data[low - offset : high - offset]
 
     def flush(self) -> None:
@@ -65,3 +86,14 @@ class OverlayDisk:
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or length > self.size - offset:
             raise OverlayError(f"{self.name}: {length} bytes at byte {offset} are not on the disk: it has {self.size}")
+
+
+class _Contents:
+    """A disk that lies in memory."""
+
+    def __init__(self, contents: memoryview) -> None:
+        self.size: Final = len(contents)
+        self._contents: Final = contents
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        buffer[:] = self._contents[offset : offset + len(buffer)]

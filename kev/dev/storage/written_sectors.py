@@ -59,7 +59,7 @@ def load_sectors(called: str, state: State, size: int) -> dict[int, bytearray]:
     """What `save_sectors` has saved of a disk of `size` bytes. StateError, with the name of the disk, if it cannot be that."""
     parts = _SECTORS.load(None, called, state)
     sectors, contents = parts["sectors"], parts["contents"]
-    if len(sectors) != len(contents) or max(sectors, default=0) * SECTOR_SIZE > size:
+    if len(sectors) != len(contents) or any(sector * SECTOR_SIZE >= size for sector in sectors):
         raise StateError(called, "sectors", sectors, f"{len(contents)} numbers of sectors of {size} bytes")
     if any(len(content) != SECTOR_SIZE for content in contents):
         raise StateError(called, "contents", contents, f"{SECTOR_SIZE} bytes each")

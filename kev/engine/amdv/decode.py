@@ -15,6 +15,7 @@ _REPEAT: Final = frozenset({0xF2, 0xF3})
 _PREFIXES: Final = frozenset({*_SEGMENT_PREFIXES, _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, *_REPEAT})
 _REX: Final = 0x40  # to 0x4F, in 64-bit mode
 _STRING_INSTRUCTIONS: Final = frozenset({*range(0x6C, 0x70), *range(0xA4, 0xA8), *range(0xAA, 0xB0)})
+_PORT_STRINGS: Final = range(0x6C, 0x70)
 _INT1: Final = 0xF1
 _TWO_BYTE: Final = 0x0F
 _MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
@@ -130,6 +131,28 @@ def is_repeated(code: bytes) -> bool:
     except UndecodableInstruction:
         return False
     return byte in _STRING_INSTRUCTIONS and bool(_REPEAT.intersection(prefixes))
+
+
+def repeated_port_string(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int] | None:
+    """If `code` is INS or OUTS with REP, which of the two (0x6C or 0x6E) and its operand size.
+
+    None for others, and for those with addresses of 16 bits or not of the mode's own size, or in another segment than usual.
+    """
+    try:
+        prefixes, byte = _prefixes(stream := _Bytes(code))
+        if vcpu.in_64_bit_mode and byte & 0xF0 == _REX:
+            byte = stream.take()
+    except UndecodableInstruction:
+        return None
+    wide = vcpu.in_64_bit_mode or bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
+    if (
+        byte not in _PORT_STRINGS
+        or not wide
+        or not _REPEAT.union({_OPERAND_SIZE}).issuperset(prefixes)
+        or _REPEAT.isdisjoint(prefixes)
+    ):
+        return None
+    return byte & ~1, _size(4, _OPERAND_SIZE in prefixes) if byte & 1 else 1
 
 
 def _prefixes(stream: _Bytes) -> tuple[list[int], int]:

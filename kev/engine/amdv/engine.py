@@ -4,11 +4,12 @@ All vCPUs of a machine are contexts of one Unicorn instance, so that they share 
 atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit is a callback, and going on is returning from it.
 """
 
+import ctypes
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from kev import x86
-from kev.addressing import PAGE_MASK, TIB, Gpa, Hpa
+from kev.addressing import PAGE_MASK, PAGE_SIZE, TIB, Gpa, Hpa
 from kev.engine.amdv import fpu, layout, libunicorn
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
@@ -19,7 +20,9 @@ from kev.engine.amdv.instructions import finish
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.libunicorn import Context, Hook
 from kev.engine.amdv.linear import LinearMemory
-from kev.engine.amdv.slice import Slice
+from kev.engine.amdv.port_blocks import Block, PortBlocks
+from kev.engine.amdv.shortcuts import NATIVE, Shortcuts
+from kev.engine.amdv.slice import UNLIMITED, Slice
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event, SavedVcpu
 from kev.engine.amdv.vmcb import Vmcb
@@ -30,17 +33,23 @@ from kev.page_tables.table import PageTable
 
 _WINDOWS_END: Final = TIB
 """Where the CPU's physical address space ends: windows of devices grow down from there."""
-_UNLIMITED: Final = 1 << 62
-"""Instructions of a slice that is counted for other reasons than to limit it."""
 
 
 class AmdvEngine:
     """See `kev.engine.base.Engine`."""
 
-    def __init__(self, host: Host, table: PageTable, release: Callable[[Host], None] = Host.close) -> None:
+    def __init__(
+        self,
+        host: Host,
+        table: PageTable,
+        release: Callable[[Host], None] = Host.close,
+        *,
+        native: ctypes.CDLL | None = NATIVE,
+    ) -> None:
         """Runs a guest on `host`, with the guest-physical memory that `table`, in AMD's format, maps onto the host's.
 
         `release` is given the host when the guest is over. A host that another guest could tell from a new one is closed instead.
+        `native` is what takes shortcuts, or None for Python.
         """
         memory = host.memory
         self._host = host
@@ -64,9 +73,11 @@ class AmdvEngine:
         self.instructions_in_slice = self._slice.instructions
         self._linear = LinearMemory(memory, table, self._slice.ask, self._slice.is_answered_quietly)
         self._intercepts = Intercepts(cpu, vmcb)
+        self._shortcuts = Shortcuts(self._uc, cpu, self._intercepts, native)
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
         self._code = TranslatedCode(host, table, self._linear, self._slice)
         self._linear.stored = self._code.stored
+        self._port_blocks = PortBlocks(memory, self._linear, self._code)
         self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb, cpu)
 
     def create_vcpu(self, index: int) -> AmdvVcpu:
@@ -86,7 +97,7 @@ class AmdvEngine:
         self._delivery.prepare_entry(vcpu, entry)
         self._slice.exit = None
         self._events.delivering = None
-        self._slice.emulate(vcpu, 0)
+        self._slice.enter_guest(vcpu)
         self._intercepts.follow(vcpu)
         self._follow_data_breakpoints(vcpu)
 
@@ -98,6 +109,10 @@ class AmdvEngine:
         self._code.settle()
         counted = stops is not None or budget.instructions is not None
         slice.begin(service, counted=counted)
+        if counted:
+            self._shortcuts.close()
+        elif self._shortcuts.shown != vcpu.index:
+            self._shortcuts.open(vcpu.index)
         if budget.stops_at_events:
             slice.stop_at_events(vcpu)
         if stops is not None:
@@ -108,7 +123,7 @@ class AmdvEngine:
             if slice.exit is not None:
                 return slice.exit
         slice.request_pending(vcpu)
-        count = budget.instructions or (0 if stops is None else _UNLIMITED)
+        count = budget.instructions or (0 if stops is None else UNLIMITED)
         if vcpu.event is not None:
             events.deliver(vcpu, vcpu.event)
             count += bool(count)
@@ -254,8 +269,32 @@ class AmdvEngine:
         def store(_uc: int, offset: int, size: int, value: int, _data: object) -> None:
             self._exits.answer(MmioWrite(Gpa(base + offset), size, value & (1 << 8 * size) - 1))
 
-        self._uc.map_device(start, length, load, store)
+        if length == PAGE_SIZE:
+            self._shortcuts.map_device(start, base, load, store)
+        else:
+            self._uc.map_device(start, length, load, store)
         return Hpa(start)
+
+    def find_iterations(self, port: int, size: int, length: int, *, stores: bool) -> Block | None:
+        vcpu = self._slice.vcpu
+        if self._shortcuts.shown is None or vcpu is None:
+            return None
+        return self._port_blocks.find(vcpu, port, size, length, stores=stores)
+
+    def take_shortcuts(self, exits: dict[type, int] | None) -> None:
+        self._shortcuts.take(exits)
+
+    def count_shortcuts(self) -> None:
+        self._shortcuts.count()
+
+    def set_time_stamp_counter(self, vcpu: AmdvVcpu, offset: int) -> None:
+        self._shortcuts.set_counter(vcpu.index, offset)
+
+    def keep_load(self, vcpu: AmdvVcpu, gpa: Gpa, value: int) -> None:
+        self._shortcuts.keep_load(vcpu.index, gpa, value)
+
+    def forget_loads(self, vcpu: AmdvVcpu) -> None:
+        self._shortcuts.forget_loads(vcpu.index)
 
     def shorten(self, budget: Budget) -> None:
         self._slice.shorten(budget)
@@ -346,6 +385,7 @@ class AmdvEngine:
             return
         for vcpu in self._vcpus:
             vcpu.set_rflags(vcpu.rflags)
+        self._shortcuts.close()
         self._closed = True
         if self._exits.random_numbers is not None:
             self._exits.random_numbers.close()
@@ -365,7 +405,7 @@ class AmdvEngine:
         self._delivery.prepare_load(vcpu)
         self._slice.exit = None
         self._events.delivering = None
-        self._slice.emulate(vcpu, 0)
+        self._slice.enter_guest(vcpu)
         vcpu.write_events(events)
         vcpu.interrupt, vcpu.interrupt_taken = interrupt, taken
         self._intercepts.follow(vcpu)

@@ -7,7 +7,7 @@ from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import LOADS_DR7
 from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.engine.amdv.vmcb import Vmcb, intercept_bits
-from kev.x86 import CR4_UMIP, DR7_GD, EFER_LME
+from kev.x86 import CR4_TSD, CR4_UMIP, DR7_GD, EFER_LME
 
 _CR4: Final = (layout.CONTROL_REGISTERS >> 3) + 4
 _EFER: Final = layout.EFER >> 3
@@ -19,7 +19,6 @@ _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
     vmcb.GDTR_WRITE,
     vmcb.LDTR_WRITE,
     vmcb.TR_WRITE,
-    vmcb.RDTSC,
     vmcb.RDPMC,
     vmcb.CPUID,
     vmcb.HLT,
@@ -47,13 +46,14 @@ class Intercepts:
         "_vmcb",
         "logs_cr3",
         "watches_address_space",
+        "watches_counter",
     )
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
         self._cpu: Final = cpu
         self._vmcb: Final = vmcb
         self._modes: tuple[int, int, int, bool] = (0, 0, 0, False)
-        """Of the current vCPU: CR4.UMIP, EFER.LME, DR7.GD, and whether PUSHF is the CPU's own."""
+        """Of the current vCPU: CR4.UMIP and CR4.TSD, EFER.LME, DR7.GD, and whether PUSHF is the CPU's own."""
         self._bits: Final[dict[tuple[tuple[int, ...], tuple[bool, ...]], tuple[int, int]]] = {}
         """For vCPUs in different modes that take turns: what `_codes` came to."""
         self._several_vcpus = False
@@ -62,6 +62,8 @@ class Intercepts:
         self.watches_address_space = False
         """Writes to CR0 and CR3 exit because what is watched may lie elsewhere then."""
         self._paging_changes = False
+        self.watches_counter = True
+        """RDTSC and RDTSCP exit."""
         self._write()
 
     def follow(self, vcpu: AmdvVcpu) -> bool:
@@ -69,10 +71,10 @@ class Intercepts:
 
         While CR4.UMIP is set, SGDT and its like exit, and while DR7.GD is, reads of debug registers. Reads of CR0 exit
         outside of IA-32e mode, where kernels read it seldom, because the emulated CPU takes every SMSW there for one of 16 bits.
-        PUSHF exits as long as the vCPU may be in real mode.
+        PUSHF exits as long as the vCPU may be in real mode, and RDTSC wherever CR4.TSD may forbid it.
         """
         quads = vcpu.quads
-        modes = quads[_CR4] & CR4_UMIP, quads[_EFER] & EFER_LME, quads[_DR7] & DR7_GD, vcpu.shows_rf
+        modes = quads[_CR4] & (CR4_UMIP | CR4_TSD), quads[_EFER] & EFER_LME, quads[_DR7] & DR7_GD, vcpu.shows_rf
         if modes == self._modes:
             return False
         self._modes = modes
@@ -94,6 +96,12 @@ class Intercepts:
         self.logs_cr3 = True
         self._write()
 
+    def watch_counter(self, enabled: bool) -> None:
+        """RDTSC and RDTSCP exit from now on, or not."""
+        if enabled != self.watches_counter:
+            self.watches_counter = enabled
+            self._write()
+
     def watch_address_space(self, enabled: bool) -> None:
         """Writes to CR0 and CR3 exit from now on, or not."""
         if enabled != self.watches_address_space or self._paging_changes:
@@ -107,7 +115,13 @@ class Intercepts:
         self._write()
 
     def _write(self) -> None:
-        wishes = self._several_vcpus, self.logs_cr3, self.watches_address_space, self._paging_changes
+        wishes = (
+            self._several_vcpus,
+            self.logs_cr3,
+            self.watches_address_space,
+            self._paging_changes,
+            self.watches_counter,
+        )
         bits = self._bits.get((self._modes, wishes))
         if bits is None:
             bits = self._bits[self._modes, wishes] = intercept_bits(self._codes())
@@ -116,13 +130,15 @@ class Intercepts:
         self._copy()
 
     def _codes(self) -> frozenset[int]:
-        umip, long_mode, general_detect, shows_rf = self._modes
+        forbidden, long_mode, general_detect, shows_rf = self._modes
         codes = _ALWAYS
         if LOADS_DR7:
             codes |= vmcb.DEBUG_REGISTER_WRITES
         if self._several_vcpus:
             codes |= {vmcb.PAUSE}
-        if umip:
+        if self.watches_counter or forbidden & CR4_TSD:
+            codes |= {vmcb.RDTSC}
+        if forbidden & CR4_UMIP:
             codes |= vmcb.FORBIDDEN_BY_UMIP
         if general_detect and LOADS_DR7:
             codes |= vmcb.DEBUG_REGISTER_READS

@@ -30,6 +30,8 @@ _HOOK_INSN_INVALID: Final = 1 << 14
 _HOOK_EDGE_GENERATED: Final = 1 << 15
 _INS_IN: Final = 218
 _INS_OUT: Final = 500
+_INS_RDTSC: Final = 608
+_INS_RDTSCP: Final = 609
 _INS_SYSCALL: Final = 699
 _INS_SYSENTER: Final = 700
 
@@ -122,7 +124,7 @@ def _exported(name: str, result: type | None, *parameters: type) -> Callable[...
 
 _ram_address: Final = _exported("qemu_ram_addr_from_host_x86_64", _UINT64, _HANDLE, _POINTER)
 _forget_range: Final = _exported("tb_invalidate_phys_range_x86_64", None, _HANDLE, _UINT64, _UINT64)
-_CAN_FORGET_PAGES: Final = sys.platform == "linux" and _ram_address is not None and _forget_range is not None
+CAN_FORGET_PAGES: Final = sys.platform == "linux" and _ram_address is not None and _forget_range is not None
 """Elsewhere translated code must not be changed but by Unicorn itself, which knows how it is protected."""
 
 _EVERYWHERE: Final = (1, 0)
@@ -133,6 +135,7 @@ _INVALID_INSTRUCTION: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _HANDLE, _POINTER)
 _IN: Final = ctypes.CFUNCTYPE(_UINT32, _HANDLE, _UINT32, _INT, _POINTER)
 _OUT: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT32, _INT, _UINT32, _POINTER)
 _SYSTEM_CALL: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER)
+_RDTSC: Final = ctypes.CFUNCTYPE(_INT, _HANDLE, _POINTER)
 _INSTRUCTION: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT64, _UINT32, _POINTER)
 _MEMORY_ACCESSED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _INT, _UINT64, _INT, ctypes.c_int64, _POINTER)
 _EDGE_GENERATED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER, _POINTER, _POINTER)
@@ -222,7 +225,22 @@ class EmulatedCpu:
     def map_device(self, address: int, size: int, load: Callable[..., int], store: Callable[..., None]) -> None:
         """Makes loads and stores at physical `address` call `load(_, offset, size, _)` and `store(_, offset, size, value, _)`."""
         loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
-        _check(_mmio_map(self.handle, address, size, loader, None, storer, None))
+        self._map_device(address, size, loader, None, storer)
+
+    def map_native_device(
+        self, address: int, size: int, native: tuple[int, int], load: Callable[..., int], store: Callable[..., None]
+    ) -> int:
+        """The same, but loads call the function at `native[0]`, with `native[1]` as the last argument.
+
+        Returns the address of one that calls `load`.
+        """
+        loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
+        self._callbacks.append(loader)
+        self._map_device(address, size, ctypes.cast(native[0], _MMIO_READ), native[1], storer)
+        return ctypes.cast(loader, _POINTER).value or 0
+
+    def _map_device(self, address: int, size: int, loader: object, data: int | None, storer: object) -> None:
+        _check(_mmio_map(self.handle, address, size, loader, data, storer, None))
         self._callbacks += (loader, storer)
         self._devices.append((address, size))
 
@@ -250,7 +268,7 @@ class EmulatedCpu:
         Unicorn's own interface takes what the current tables of the guest map; most of its builds export QEMU's. With others,
         every translated instruction is forgotten.
         """
-        if not _CAN_FORGET_PAGES:
+        if not CAN_FORGET_PAGES:
             self.flush_code()
             return
         assert _ram_address is not None
@@ -320,9 +338,24 @@ class EmulatedCpu:
         """`callback(_, _)`."""
         self._hook(_HOOK_INSN, _SYSTEM_CALL(self._guard(callback)), _INT(_INS_SYSENTER))
 
-    def _hook(self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE) -> "Hook":
+    def on_rdtsc(self, callback: Callable[..., int]) -> None:
+        """`callback(_, _)` says whether it has done RDTSC itself: 1, or 0."""
+        self._hook(_HOOK_INSN, _RDTSC(self._guard(callback)), _INT(_INS_RDTSC))
+
+    def on_rdtscp(self, callback: Callable[..., int]) -> None:
+        """The same for RDTSCP."""
+        self._hook(_HOOK_INSN, _RDTSC(self._guard(callback)), _INT(_INS_RDTSCP))
+
+    def on_rdtsc_natively(self, rdtsc: int, rdtscp: int, data: int) -> None:
+        """Both, with functions at addresses of this process, and their last argument."""
+        self._hook(_HOOK_INSN, rdtsc, _INT(_INS_RDTSC), data=data)
+        self._hook(_HOOK_INSN, rdtscp, _INT(_INS_RDTSCP), data=data)
+
+    def _hook(
+        self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE, data: int | None = None
+    ) -> "Hook":
         number = ctypes.c_size_t()
-        _check(_hook_add(self.handle, ctypes.byref(number), kind, callback, None, *within, *arguments))
+        _check(_hook_add(self.handle, ctypes.byref(number), kind, callback, data, *within, *arguments))
         hook = Hook(number.value, callback)
         self._hooks.append(hook)
         return hook

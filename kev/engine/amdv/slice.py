@@ -14,6 +14,9 @@ from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, Service
 from kev.exits import EptViolation, Exit, Reply
 
+UNLIMITED: Final = 1 << 62
+"""Instructions of what is counted for other reasons than to limit it."""
+
 
 def _no_service(_exit: Exit) -> None:
     """Stands in until the first slice names the machine's own."""
@@ -112,6 +115,13 @@ class Slice:
     def arm_timer(self, seconds: float) -> None:
         """The slice ends in `seconds`, by the host's clock."""
         self._timer.arm(seconds, self._preempt)
+
+    def enter_guest(self, vcpu: AmdvVcpu) -> None:
+        """Executes the VMRUN that the CPU is at, which ends by itself: counted, or not, as the code is that is translated already.
+
+        When code is executed without counting, the CPU forgets what it has translated for counting.
+        """
+        self.emulate(vcpu, UNLIMITED if self.counted else 0)
 
     def emulate(self, vcpu: AmdvVcpu, count: int) -> None:
         """Executes `count` instructions, or without a limit if it is 0. EngineError if the CPU cannot go on."""

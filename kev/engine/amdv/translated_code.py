@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Final
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, Gpa, page_floor
+from kev.engine.amdv import libunicorn
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.libunicorn import block_range
 from kev.engine.amdv.linear import LinearMemory
@@ -105,6 +106,16 @@ class TranslatedCode:
         """The hypervisor has written for an instruction of the guest."""
         if hpa & ~PAGE_MASK in self._frames:
             self._forget_soon()
+
+    def replaced(self, hpa: int) -> None:
+        """The hypervisor has written much of the page at `hpa` for an instruction that the CPU is executing.
+
+        That is as if the CPU had stored it, which makes it forget blocks of the page at once, the one that it is in among them.
+        """
+        if libunicorn.CAN_FORGET_PAGES:
+            self._uc.forget_code_of(self._memory.address, (hpa & ~PAGE_MASK,))
+        else:
+            self.written(hpa)
 
     def unmapped(self, gpa: Gpa) -> None:
         """A page is no longer there. When it comes again, its frame may be filled otherwise."""

@@ -1,14 +1,17 @@
 """Reports of runs as files, and the figures that are compared."""
 
-import json
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from kev.addressing import MIB
 from kev.errors import KevError
+from kev.observe.html_report.shape import REPORT
+from kev.user_json import read_user_json
 
-_NEEDED = ("image", "ending", "paging", "phases", "pages_loaded", "image_pages", "ram_pages", "violations", "page_waits", "exits")
+LARGEST_FILE: Final = 32 * MIB
+"""In bytes: about a quarter of a million violations."""
 
 
 class RunFileError(KevError):
@@ -16,17 +19,9 @@ class RunFileError(KevError):
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The report in a file that `kev run --report` wrote. RunFileError if it is anything else."""
-    try:
-        report = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RunFileError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise RunFileError(f"{path}: not a report of `kev run --report`: {error}") from error
-    missing = [name for name in _NEEDED if name not in report] if isinstance(report, dict) else list(_NEEDED)
-    if missing:
-        raise RunFileError(f"{path}: not a report of `kev run --report`: it has no {missing[0]!r}")
-    return dict(report)
+    """The report in a file that `kev run --report` wrote. RunFileError if it is anything else, or more than `LARGEST_FILE`."""
+    report: dict[str, Any] = read_user_json(path, LARGEST_FILE, RunFileError, "a report of `kev run --report`", REPORT)
+    return report
 
 
 def labels(paths: Sequence[Path]) -> list[str]:

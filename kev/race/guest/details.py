@@ -2,17 +2,21 @@
 
 It is words as a shell has them, `NAME=VALUE`: `smp`, `memory` in bytes, `exit` for the exit code that is right, and `crc` for the
 CRC-32 of the image and the modules; `costs` for the version of the table that says what exits take, without which they take
-nothing; `random` for what RDRAND draws from, if it is not 0; and, where they differ from what the guest gets by itself, `boot`,
-`abi`, `append` for the command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in front, and
-every other field that a raced machine can have. There are no other words, and but for `module` and `disk` each is there once.
+nothing; `random` for what RDRAND draws from, if it is not 0; `snapshot` for the id and the file of the snapshot that runs go on
+from, and `after` for the condition that is met before they begin; and, where they differ from what the guest gets by itself,
+`boot`, `abi`, `append` for the command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in
+front, and every other field that a raced machine can have. There are no other words, and but for `module` and `disk` each is there
+once.
 """
 
 import shlex
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, Self
 
+from kev.machine.conditions import ConditionError, condition
 from kev.machine.exit_costs import CURRENT
 from kev.race.errors import RaceError, TokenError
+from kev.race.guest.snapshot import SnapshotReference
 from kev.spec.errors import SpecError
 from kev.spec.fields import FIELDS, Arity, Field
 from kev.spec.machine_spec import DEFAULTS, MachineSpec
@@ -20,6 +24,8 @@ from kev.spec.machine_spec import DEFAULTS, MachineSpec
 _REQUIRED: Final = ("smp", "memory", "exit", "crc")
 _COSTS: Final = "costs"
 _RANDOM: Final = "random"
+_SNAPSHOT: Final = "snapshot"
+_AFTER: Final = "after"
 _REPEATED: Final = ("module", "disk")
 _REFUSED: Final = {
     "firmware": "a token does not say what is in a ROM",
@@ -27,6 +33,9 @@ _REFUSED: Final = {
     "source_latency": "a page takes as long as the schedule says",
     "seed": "the schedule is chosen by the strategy, which has a seed of its own",
     "timeout": "a run without an end is found by its number of instructions; --runs says how many runs there are",
+    "max_pages": "a run ends when its number of instructions says that it has no end",
+    "max_output": "a run ends when its number of instructions says that it has no end",
+    "retry": "no load fails",
     "keyboard": "nobody types",
     "timeline": "a failure is told step by step instead",
 }
@@ -56,6 +65,10 @@ class RaceDetails(NamedTuple):
     """Which of `kev.machine.exit_costs.EXIT_COSTS` says what exits take."""
     random_seed: int = 0
     """What RDRAND and RDSEED draw from."""
+    snapshot: SnapshotReference | None = None
+    """What runs go on from; it says itself what `spec` is."""
+    after: str = ""
+    """The condition that is met before runs begin."""
 
     def __str__(self) -> str:
         return shlex.join(self._words())
@@ -83,8 +96,10 @@ class RaceDetails(NamedTuple):
                 raise ValueError(
                     f"what exits take is in table {costs}, which a later version of kev has: this one has 0 to {CURRENT}"
                 )
-            return cls(spec, exit_code, int(values["crc"], 16), checksums, costs, random)
-        except (KeyError, ValueError, SpecError) as error:
+            snapshot = SnapshotReference.parse(values[_SNAPSHOT]) if _SNAPSHOT in values else None
+            after = str(condition(values[_AFTER])) if _AFTER in values else ""
+            return cls(spec, exit_code, int(values["crc"], 16), checksums, costs, random, snapshot, after)
+        except (KeyError, ValueError, SpecError, ConditionError) as error:
             raise TokenError(f"guest {image}: a token does not describe a machine by {details!r}: {error}") from error
 
     def _words(self) -> Iterator[str]:
@@ -97,6 +112,10 @@ class RaceDetails(NamedTuple):
             yield f"{_COSTS}={self.exit_costs}"
         if self.random_seed:
             yield f"{_RANDOM}={self.random_seed}"
+        if self.snapshot is not None:
+            yield f"{_SNAPSHOT}={self.snapshot}"
+        if self.after:
+            yield f"{_AFTER}={self.after}"
         for key, field in _OPTIONAL.items():
             value = getattr(spec, field.name)
             if value not in (None, getattr(DEFAULTS, field.name)):
@@ -110,7 +129,7 @@ class RaceDetails(NamedTuple):
 def _check_words(keys: list[str]) -> None:
     """ValueError for a word that there is not, and for one that is there twice."""
     for key in keys:
-        if key not in _REQUIRED and key not in _OPTIONAL and key not in (_COSTS, _RANDOM, *_REPEATED):
+        if key not in _REQUIRED and key not in _OPTIONAL and key not in (_COSTS, _RANDOM, _SNAPSHOT, _AFTER, *_REPEATED):
             raise ValueError(f"this version of kev knows no {key!r}")
         if key not in _REPEATED and keys.count(key) > 1:
             raise ValueError(f"{key!r} is there {keys.count(key)} times")

@@ -17,8 +17,10 @@ from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
 from kev.machine.errors import MachineError
+from kev.pager.image import KernelImage
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_exactly
 from kev.race.guest.source import MemorySource
+from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
 
 
@@ -27,6 +29,7 @@ class DiskContents(NamedTuple):
 
     name: str
     device: DriveKind
+    writable: bool
     data: memoryview
     checksum: int
     """CRC-32."""
@@ -46,7 +49,7 @@ class GuestFiles(NamedTuple):
 
     def drives(self) -> tuple[Drive, ...]:
         """The disks of one run: what it writes goes with it."""
-        drives = tuple(Drive(OverlayDisk(disk.data, disk.name), disk.device) for disk in self.disks)
+        drives = tuple(Drive(OverlayDisk(disk.data, disk.name, writable=disk.writable), disk.device) for disk in self.disks)
         return drives or drives_of(self.guest)
 
 
@@ -65,8 +68,13 @@ def read_files(spec: MachineSpec) -> GuestFiles:
     checksum, whole = _loaded_checksum(image, spec.boot), crc32(image.data)
     for _, contents, _ in modules:
         checksum, whole = crc32(contents.data, checksum), crc32(contents.data, whole)
-    disks = tuple(_read_disk(disk.path, DriveKind(disk.device)) for disk in spec.disks)
+    disks = tuple(map(_read_disk, spec.disks))
     return GuestFiles(guest, image, tuple(Module(*module) for module in modules), disks, checksum, whole)
+
+
+def read_kernel(spec: MachineSpec) -> KernelImage:
+    """The image, with its symbols. ImageNotFound, ImageError."""
+    return open_kernel(read_files(spec).image, spec.boot).image
 
 
 def _loaded_checksum(image: MemorySource, protocol: str | None) -> int:
@@ -107,12 +115,13 @@ def _in_memory(source: SynchronousSource) -> MemorySource:
     return MemorySource(source.name, bytes(data))
 
 
-def _read_disk(name: str, device: DriveKind) -> DiskContents:
+def _read_disk(disk: DiskFile) -> DiskContents:
     """A disk may be large: its contents stay in the file, mapped."""
+    name = disk.path
     try:
         with open(name, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")
     except (OSError, ValueError) as error:
         raise MachineError(f"disk {name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return DiskContents(name, device, data, crc32(data))
+    return DiskContents(name, DriveKind(disk.device), disk.access != "ro", data, crc32(data))

@@ -7,6 +7,7 @@ from kev.host_memory import HostMemory
 from kev.pager.backing import OwnPage
 from kev.pager.kernel import KernelVmPager
 from kev.pager.pages import PageEvent
+from kev.pager.saved import SavedRange
 from kev.race.guest.source import MemorySource
 
 
@@ -51,7 +52,7 @@ class LoadRules:
 
     def _check_contents(self, page: int) -> None:
         backing = self._pager.loaders.find(page)
-        if backing is None or isinstance(backing, OwnPage) or not backing.segments:
+        if backing is None or isinstance(backing, OwnPage | SavedRange) or not backing.segments:
             return
         expected = bytearray(PAGE_SIZE)
         for segment in backing.segments:

@@ -16,23 +16,20 @@ from bisect import insort
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
-from kev.abi.base import MARK
-from kev.addressing import Gpa, page_floor
-from kev.engine.base import Budget, VcpuState
-from kev.exits import EptViolation, Pause, PreemptionTimer, Vmcall
+from kev.engine.base import Budget
+from kev.exits import Pause, PreemptionTimer
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.machine.step import NeedsPage, Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
-from kev.machine.vm import Controller, Vm
-from kev.pager.pages import PageState
+from kev.machine.vm import Vm
 from kev.race.errors import ScheduleOver
 from kev.race.guest.fairness import FairTurns
 from kev.race.guest.loads import LoadRules
-from kev.race.guest.source import MemorySource
+from kev.race.guest.prepared import PATIENCE
 from kev.race.guest.spinning import LONGEST_LOOP, Spinning
+from kev.race.guest.stage import Stage
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
-from kev.race.points import reach
 from kev.race.stopping import check
 from kev.race.strategy.base import UNLIMITED, Redundant
 from kev.race.strategy.free import UnpreemptedScheduler
@@ -41,8 +38,7 @@ from kev.race.strategy.turn_search import TurnScheduler
 
 _BEGUN: Final = (ActivityState.ACTIVE, ActivityState.HLT)
 ENDLESS: Final = "endless run"
-PATIENCE: Final = 20_000
-"""Steps in a row after which a vCPU is taken to be waiting for another in a loop."""
+_UNEXPECTED: Final = "unexpected error"
 _ALONE: Final = Budget(instructions=UNLIMITED)
 _LONGEST_CHANCE: Final = 50_000_000
 """Steps in which a guest has to end that takes turns fairly, if its runs may be longer than that."""
@@ -77,15 +73,18 @@ class _FromMark:
 
 
 class GuestMachine:
-    """A machine that a schedule drives. It runs once."""
+    """One run of a machine, which a schedule drives."""
 
-    def __init__(self, vm: Vm, image: MemorySource, limit: int, patience: int = PATIENCE) -> None:
-        """`vm` must be new, in virtual time, and run `image`.
+    def __init__(self, stage: Stage, limit: int, patience: int = PATIENCE) -> None:
+        """It begins with what the machine of `stage` is now.
 
         A vCPU that has taken `patience` ticks in a row lets others go first. After `limit` ticks, as after the end of a schedule,
         vCPUs take turns fairly; a run that does not end then has no end.
         """
-        self.vm: Final = vm
+        self.stage: Final = stage
+        self.vm: Final[Vm] = stage.vm
+        self.output: Final = bytearray()
+        """What the guest has printed."""
         self.turns: Final[list[Turn]] = []
         """One after the other; several in a row may be of the same vCPU."""
         self.ticks = 0
@@ -121,13 +120,9 @@ class GuestMachine:
         """The vCPU that took the last step."""
         self._in_a_row = 0
         """Steps that it took in a row."""
-        self._rules: Final = LoadRules(vm.pager, image, self)
-        vm.pager.observe(self._rules)
-        vm.pager.schedule_by(reach, lambda: Meeting(self))
-        vm.handle(EptViolation, self._without_short_cut(vm.controller(EptViolation)))
-        vm.handle(Vmcall, self._noting_mark(vm.controller(Vmcall)))
-        # A vCPU that another has started or woken may be meant to go on at once.
-        vm.interrupts.runnable.subscribe(self._note_runnable)
+        self._rules: Final = LoadRules(stage.vm.pager, stage.image, self)
+        stage.enter(self)
+        stage.observe_loads(self._rules)
 
     def run(self, scheduler: Scheduler, *, fair: bool, marks: bool = False) -> None:
         """Runs until the guest has ended, or cannot go on. `fair`: `scheduler` does not choose who lets others go first.
@@ -167,6 +162,11 @@ class GuestMachine:
         endless = self.failure is not None and self.failure.oracle == ENDLESS
         return self.turns[: self.scheduled] if endless else self.turns
 
+    @property
+    def is_broken(self) -> bool:
+        """Something has gone wrong in kev itself: the machine is no longer to be relied upon."""
+        return self.failure is not None and self.failure.oracle == _UNEXPECTED
+
     def wake(self, vcpu: int) -> None:
         """A vCPU that waited for a page can go on."""
         self._blocked.remove(vcpu)
@@ -177,15 +177,25 @@ class GuestMachine:
         if self.failure is None:
             self.failure = Failure(oracle, message, self.ticks, kind)
 
-    def close(self) -> None:
-        for load in self._loads.values():
-            load.close()
-        self.vm.engine.close()
-        self.vm.pager.close()
-
-    def _note_runnable(self) -> None:
+    def note_runnable(self) -> None:
+        """Another vCPU can go on than before."""
         self._others_changed = True
         self.vm.engine.yield_soon()
+
+    def note_mark(self) -> None:
+        """The guest has said that what is to be explored begins. The first time counts."""
+        if not self._marked:
+            self._marked = self._others_changed = True
+            self.vm.engine.yield_soon()
+
+    def note_output(self, data: bytes) -> None:
+        self.output.extend(data)
+
+    def leave(self) -> None:
+        """The run is over, wherever it is: loads that are under way come to nothing."""
+        for load in self._loads.values():
+            load.close()
+        self.vm.pager.close()
 
     def _runnable(self) -> list[int]:
         blocked = self._blocked
@@ -304,7 +314,7 @@ class GuestMachine:
                 if taken >= limit or self._is_over(vcpu, step):
                     break
         except Exception as error:
-            self.fail("unexpected error", f"{self.vm.where(vcpu)}: {type(error).__name__}: {error}")
+            self.fail(_UNEXPECTED, f"{self.vm.where(vcpu)}: {type(error).__name__}: {error}")
         self._in_a_row += max(taken, 1)
         if self._in_a_row >= self._patience:
             if self._spinning is None or self.fair is not None:
@@ -382,23 +392,3 @@ class GuestMachine:
         if isinstance(at, Meeting):
             at.waiting.append(vcpu.index)
             insort(self._blocked, vcpu.index)
-
-    def _noting_mark(self, controller: Controller) -> Controller:
-        def handle(vcpu: VcpuState, exit: Vmcall) -> Any:
-            if vcpu.rax & 0xFFFF_FFFF == MARK and not self._marked:
-                self._marked = self._others_changed = True
-                self.vm.engine.yield_soon()
-            return controller(vcpu, exit)
-
-        return handle
-
-    def _without_short_cut(self, controller: Controller) -> Controller:
-        """Every page is loaded by `load_page`, with its scheduling points."""
-        pager = self.vm.pager
-
-        def handle(vcpu: VcpuState, exit: EptViolation) -> Any:
-            page = page_floor(exit.gpa)
-            awaited = pager.pages[page] is not PageState.PRESENT and Gpa(page) in pager.loaders
-            return None if awaited else controller(vcpu, exit)
-
-        return handle

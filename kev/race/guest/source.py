@@ -28,8 +28,13 @@ class ScheduledSource(AsynchronousSource):
     def __init__(self, inner: MemorySource) -> None:
         super().__init__(inner)
         self._inner: Final = inner
+        self.scheduled = True
+        """There is a schedule. Without one, bytes are there at once."""
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
+        if not self.scheduled:
+            return self._inner.read_into(offset, buffer)
+
         async def arrive() -> None:
             await reach(TracePoint.ARRIVE, -1)
             self._inner.read_into(offset, buffer)

@@ -60,6 +60,7 @@ class Spinning:
             return False
         self._at_device.discard(vcpu.index)
         return self._before is not None and self._state(vcpu) == self._before
+
     def _exits(self) -> tuple[int, ...]:
         return tuple(count for kind, count in self._vm.exits.items() if kind not in NOTHING_DONE)
 

@@ -6,9 +6,9 @@ from kev.addressing import Gpa
 from kev.exits import Exit, Hlt, Pause
 from kev.machine.step import Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
-from kev.machine.vm import Vm
 from kev.pager.pages import PageEvent
 from kev.postmortem.places import Place, Places
+from kev.race.guest.stage import Stage
 from kev.race.outcome import Failure
 from kev.race.stories.story import Kind, Moment, Story
 
@@ -19,9 +19,10 @@ _TOLD_ROUNDS: Final = 2
 class TurnRecorder:
     """A `kev.race.guest.machine.Witness`, and a `kev.pager.protocols.LoadObserver`: collects a moment for each turn of a vCPU."""
 
-    def __init__(self, vm: Vm) -> None:
-        self._vm: Final = vm
-        self.places: Final = Places(vm.pager.image)
+    def __init__(self, stage: Stage) -> None:
+        """Of the run that begins on `stage`."""
+        self._vm: Final = stage.vm
+        self.places: Final = Places(stage.vm.pager.image)
         self._moments: Final[list[Moment]] = []
         self._number = 0
         self._ticks = 0
@@ -32,7 +33,8 @@ class TurnRecorder:
         self._stopped_by: Exit | None = None
         self._fair_turns: int | None = None
         """Since the schedule is over."""
-        vm.pager.observe(self)
+        stage.observe_loads(self)
+        stage.vm.place_of = self.place_of
 
     def place_of(self, vcpu: Vcpu) -> str:
         """Where a vCPU is in the kernel's code; empty if the image does not tell."""

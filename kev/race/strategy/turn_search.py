@@ -1,7 +1,7 @@
 """Every schedule of guests, in which there are too many steps to choose each, and nobody knows what they access.
 
-A run follows a prefix and then lets every vCPU go on until it has to wait, or spins. Afterwards it is known how long its turns were: at each
-step of each of them another vCPU could have come in, which is a prefix for a later run with one preemption more.
+A run follows a prefix and then lets every vCPU go on until it has to wait, or spins. Afterwards it is known how long its turns
+were: at each step of each of them another vCPU could have come in, which is a prefix for a later run with one preemption more.
 """
 
 from collections import deque

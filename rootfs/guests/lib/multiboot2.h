@@ -10,7 +10,9 @@
 #define MULTIBOOT2_TAG_BOOT_LOADER 2
 #define MULTIBOOT2_TAG_MODULE 3
 #define MULTIBOOT2_TAG_MEMORY 4
+#define MULTIBOOT2_TAG_BOOT_DEVICE 5
 #define MULTIBOOT2_TAG_MEMORY_MAP 6
+#define MULTIBOOT2_TAG_FRAMEBUFFER 8
 #define MULTIBOOT2_TAG_ELF_SECTIONS 9
 #define MULTIBOOT2_TAG_ACPI_OLD 14
 #define MULTIBOOT2_TAG_ACPI_NEW 15
@@ -65,6 +67,25 @@ struct multiboot2_region {
 struct multiboot2_memory_map {
 	struct multiboot2_tag tag;
 	uint32_t entry_size, entry_version;
+};
+
+/* `bios_number` is the BIOS's. */
+struct multiboot2_boot_device {
+	struct multiboot2_tag tag;
+	uint32_t bios_number, partition, part_of_partition;
+};
+
+/* In pixels, or for text in characters; `pitch` is in bytes. */
+struct multiboot2_framebuffer {
+	struct multiboot2_tag tag;
+	uint64_t address;
+	uint32_t pitch, width, height;
+	uint8_t bits, type;
+};
+
+struct multiboot2_load_base {
+	struct multiboot2_tag tag;
+	uint32_t address;
 };
 
 struct multiboot2_elf_sections {

@@ -43,6 +43,17 @@ static void print_acpi_root(const struct acpi_root *root)
 	print("its checksum is right\n");
 }
 
+static void print_framebuffer(const struct multiboot2_framebuffer *display)
+{
+	print("display at 0x");
+	print_hex(display->address, 8);
+	print_number(": ", display->width, " by ");
+	print_number("", display->height, " of ");
+	print_number("", display->bits, " bits, ");
+	print_number("", display->pitch, " bytes a row, ");
+	print_number("type ", display->type, "\n");
+}
+
 static void print_tag(const struct multiboot2_tag *tag)
 {
 	const char *text = (const char *)(tag + 1);
@@ -63,8 +74,21 @@ static void print_tag(const struct multiboot2_tag *tag)
 		print_number("memory: ", memory->lower, " KiB below 1 MiB, ");
 		print_number("", memory->upper, " KiB above\n");
 		break;
+	case MULTIBOOT2_TAG_BOOT_DEVICE:
+		print("boot device 0x");
+		print_hex(((const struct multiboot2_boot_device *)tag)->bios_number, 2);
+		print("\n");
+		break;
 	case MULTIBOOT2_TAG_MEMORY_MAP:
 		print_memory_map((const struct multiboot2_memory_map *)tag);
+		break;
+	case MULTIBOOT2_TAG_FRAMEBUFFER:
+		print_framebuffer((const struct multiboot2_framebuffer *)tag);
+		break;
+	case MULTIBOOT2_TAG_LOAD_BASE:
+		print("load base 0x");
+		print_hex(((const struct multiboot2_load_base *)tag)->address, 8);
+		print("\n");
 		break;
 	case MULTIBOOT2_TAG_ELF_SECTIONS:
 		print_number("", ((const struct multiboot2_elf_sections *)tag)->count, " ELF sections\n");

@@ -22,6 +22,7 @@ from kev.dev.interrupts.local_apic.registers import (
     END_OF_INTERRUPT,
     INTERRUPT_COMMAND,
     SELF_IPI,
+    STEADY,
     X2APIC_REGISTERS,
     XAPIC_READERS,
     XAPIC_WRITERS,
@@ -30,6 +31,7 @@ from kev.dev.interrupts.local_apic.registers import (
 from kev.dev.interrupts.local_apic.wiring import ExternalInterrupts, ProcessorSignals
 from kev.exits import GENERAL_PROTECTION, GuestException
 from kev.state import FLAG, PART, Fields, State, check_count, listed
+from kev.subscribers import Subscribers
 
 IA32_APIC_BASE: Final = 0x1B
 IA32_TSC_DEADLINE: Final = 0x6E0
@@ -54,7 +56,15 @@ class LocalApics:
     calls when the processor has taken the vector.
     """
 
-    __slots__ = ("_absence_noted", "_apics", "_end_of_interrupt", "_external", "_external_asserted")
+    __slots__ = (
+        "_absence_noted",
+        "_apics",
+        "_end_of_interrupt",
+        "_external",
+        "_external_asserted",
+        "steady_changed",
+        "steady_read",
+    )
 
     _FIELDS: Final = Fields({"_external_asserted": FLAG, "_absence_noted": FLAG}, apics=listed(PART))
 
@@ -82,11 +92,16 @@ class LocalApics:
         self._external_asserted = False
         self._end_of_interrupt = end_of_interrupt
         self._absence_noted = False
+        self.steady_changed: Final[Subscribers[[int]]] = Subscribers()
+        """Are told the vCPU of which nothing holds any more that `steady_read` was told."""
+        self.steady_read: Final[Subscribers[[int, Gpa, int]]] = Subscribers()
+        """Are told what a vCPU has found in an xAPIC register of 4 bytes, and finds there until `steady_changed`."""
 
     def reset(self) -> None:
         self._external_asserted = self._absence_noted = False
         for apic in self._apics:
             apic.switch_on()
+            self.steady_changed(apic.id)
 
     def save(self) -> State:
         return self._FIELDS.save(self, apics=[apic.save() for apic in self._apics])
@@ -96,6 +111,7 @@ class LocalApics:
         check_count(self.name, "apics", states, len(self._apics))
         for apic, saved in zip(self._apics, states, strict=True):
             apic.load(f"local APIC {apic.id}", saved)
+            self.steady_changed(apic.id)
 
     # The machine's side
 
@@ -128,6 +144,7 @@ class LocalApics:
         if value > 0xF:
             return GENERAL_PROTECTION
         self._apics[vcpu].set_task_priority(value << 4)
+        self.steady_changed(vcpu)
         return None
 
     # The bus
@@ -148,6 +165,8 @@ class LocalApics:
             targets = [apic for apic in destinations if apic.base & BASE_ENABLE]
             for apic in targets:
                 apic.signal(mode, message.vector)
+                if mode is DeliveryMode.INIT:
+                    self.steady_changed(apic.id)
         return bool(targets)
 
     def _send_command(self, sender: LocalApic, command: int, *, wide: bool) -> None:
@@ -204,7 +223,9 @@ class LocalApics:
             apic.timer.tsc_deadline = value
             return None
         if index == IA32_APIC_BASE:
-            return self._write_base(apic, value)
+            refusal = self._write_base(apic, value)
+            self.steady_changed(vcpu)
+            return refusal
         if not apic.base & BASE_X2APIC:
             return GENERAL_PROTECTION
         return self._write_x2apic(apic, index, value)
@@ -248,7 +269,10 @@ class LocalApics:
         if read is None:
             apic.report_error(ApicError.ILLEGAL_REGISTER)
             return 0
-        return read(apic) >> 8 * (offset & 0xF) & _ALL_ONES >> (64 - 8 * size)
+        value = read(apic) >> 8 * (offset & 0xF) & _ALL_ONES >> (64 - 8 * size)
+        if size == 4 and offset in STEADY:
+            self.steady_read(vcpu, Gpa(BASE_ADDRESS + offset), value)
+        return value
 
     def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
         """A write. Those that do not write all 4 bytes of a register, which the manual leaves undefined, do nothing."""
@@ -258,10 +282,12 @@ class LocalApics:
         value &= 0xFFFF_FFFF
         if offset == END_OF_INTERRUPT:
             self._write_end_of_interrupt(apic)
-        elif offset == INTERRUPT_COMMAND:
+            return
+        if offset == INTERRUPT_COMMAND:
             high = apic.interrupt_command & ~0xFFFF_FFFF
             self._send_command(apic, high | value & _COMMAND_DEFINED & ~_COMMAND_DELIVERY_STATUS, wide=False)
         elif (write := XAPIC_WRITERS.get(offset)) is not None:
             write(apic, value)
         elif offset not in XAPIC_READERS:
             apic.report_error(ApicError.ILLEGAL_REGISTER)
+        self.steady_changed(vcpu)

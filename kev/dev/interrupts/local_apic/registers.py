@@ -128,6 +128,24 @@ XAPIC_WRITERS: Final[Mapping[int, Writer]] = {
     INTERRUPT_COMMAND_HIGH: _write_command_high,
 }
 
+STEADY: Final = frozenset(
+    {
+        ID,
+        VERSION,
+        TASK_PRIORITY,
+        LOGICAL_DESTINATION,
+        DESTINATION_FORMAT,
+        SPURIOUS_VECTOR,
+        ERROR_STATUS,
+        INTERRUPT_COMMAND,
+        INTERRUPT_COMMAND_HIGH,
+        INITIAL_COUNT,
+        DIVIDE_CONFIGURATION,
+        *(LVT_TIMER + 0x10 * entry for entry in Lvt),
+    }
+)
+"""Registers of the xAPIC that nothing changes but writes to registers, CR8, IA32_APIC_BASE, and INIT."""
+
 
 class X2ApicRegister(NamedTuple):
     read: Reader

@@ -1,0 +1,43 @@
+"""Files that users name, read whole: nothing in them, and nothing that they are, can make it wait or take memory without bound."""
+
+import os
+import stat
+
+from kev.addressing import KIB, MIB
+from kev.errors import KevError
+
+
+def read_user_file(file: str | os.PathLike[str], most: int, error: type[KevError]) -> bytes:
+    """The contents of a regular file. `error` if there is none of that name, if it cannot be read or has more than `most` bytes."""
+    name = os.fspath(file)
+    try:
+        # Without O_NONBLOCK a FIFO would wait for its writer here.
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as reason:
+        raise error(f"{name}: cannot be read: {_reason(reason)}") from reason
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise error(f"{name}: cannot be read: is no regular file")
+        data = _read(descriptor, most + 1)
+    except OSError as reason:
+        raise error(f"{name}: cannot be read: {_reason(reason)}") from reason
+    finally:
+        os.close(descriptor)
+    if len(data) > most:
+        raise error(f"{name}: is too large: there may be {_size_text(most)} of it")
+    return data
+
+
+def _read(descriptor: int, most: int) -> bytes:
+    data = bytearray()
+    while len(data) < most and (more := os.read(descriptor, min(most - len(data), MIB))):
+        data += more
+    return bytes(data)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error)
+
+
+def _size_text(size: int) -> str:
+    return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"

@@ -1,0 +1,82 @@
+"""Standard output that is full, closed, or not read."""
+
+import fcntl
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kev.guests.catalogue import root_file_system
+from tests.cli.programs import kernel
+
+COMMANDS = ["guests", "--help", "--version", "run --help", "run gKeOS --print-spec", "inspect hypercalls", "run hypercalls"]
+FLOOD = kernel(bytes.fromhex("b078 66baf803 b940000000 ee e2fd b00a ee b078 ebf1"))
+"""Writes lines to COM1 for ever."""
+
+
+def kev(words: str) -> list[str]:
+    return [sys.executable, "-m", "kev", *words.split()]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize(("where", "reason"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")])
+def test_output_that_cannot_be_written_is_said_in_a_line(words: str, where: str, reason: str) -> None:
+    command = f"{shlex.join(kev(words))} {where}"
+    result = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.stderr == f"kev: standard output cannot be written: {reason}\n"
+    assert result.returncode == 2
+
+
+def test_no_file_takes_the_place_of_a_closed_output(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = f"{shlex.join(kev('run triple'))} --report {shlex.quote(str(report))} >&- 2>&- <&-"
+    assert subprocess.run(command, shell=True, check=False).returncode == 3
+    assert report.read_text(encoding="utf-8").startswith("{")
+
+
+def ended(words: Sequence[str], number: int | None) -> tuple[int, str]:
+    """The exit code, and what is said, of a process of whose output a byte is read, and no more; it is sent a signal then."""
+    reader, writer = os.pipe()
+    if sys.platform == "linux":
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE, text=True) as process:
+        os.close(writer)
+        os.read(reader, 1)
+        if number is not None:
+            process.send_signal(number)
+        said = process.communicate(timeout=30)[1]
+    os.close(reader)
+    return process.returncode, said
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_whose_output_nobody_reads_can_be_ended(number: int, exit_code: int) -> None:
+    assert ended([*kev("fs cat"), root_file_system(), "gKeOS"], number)[0] == exit_code
+
+
+@pytest.fixture
+def flood(tmp_path: Path) -> str:
+    image = tmp_path / "flood"
+    image.write_bytes(FLOOD)
+    return str(image)
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("more", [[], ["--seed", "1"]])
+def test_a_guest_whose_output_nobody_reads_can_be_ended(flood: str, more: list[str], number: int, exit_code: int) -> None:
+    code, said = ended([*kev("run"), flood, *more], number)
+    assert code == exit_code
+    assert "kev: loaded 1 of" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--seed", "1"], ["--gdb", "127.0.0.1:0"]])
+def test_a_guest_whose_output_nobody_reads_is_ended_by_its_time_limit(flood: str, more: list[str]) -> None:
+    exit_code, said = ended([*kev("run"), flood, "--timeout", "2", *more], None)
+    assert exit_code == 124
+    assert "bytes of the guest's output were not read, and are lost" in said
+    assert "timed out after 2 s" in said

@@ -1,0 +1,79 @@
+"""`python -m tests.fuzz`: fuzzes each target for some time, and says what came of it.
+
+An input that is not refused as it should be is shrunk, written to a file and said; the exit code is 1 then.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+
+from tests.fuzz.coverage import lines_reached
+from tests.fuzz.targets import TARGETS, Target
+
+_BATCH = 500
+_TRACED = 400
+_SLOW = 1.0  # seconds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("targets", nargs="*", help="their names; by default all")
+    parser.add_argument("--seconds", type=float, default=60, help="for each target")
+    parser.add_argument("--found", type=Path, default=Path(".fuzz"), help="a folder for inputs that were found")
+    wanted = parser.parse_args()
+    failed = False
+    for target in TARGETS:
+        if not wanted.targets or target.name in wanted.targets:
+            failed |= not _fuzz(target, wanted.seconds, wanted.found)
+    return int(failed)
+
+
+def _fuzz(target: Target, seconds: float, found: Path) -> bool:
+    """Whether nothing was found."""
+    counts: Counter[str] = Counter()
+    slowest = 0.0
+    last = b""
+
+    def one(data: bytes) -> None:
+        nonlocal slowest, last
+        last = data
+        began = time.perf_counter()
+        error = target.check(data)
+        slowest = max(slowest, time.perf_counter() - began)
+        counts["accepted" if error is None else type(error).__name__] += 1
+
+    end = time.perf_counter() + seconds
+    try:
+        for seed in target.seeds():
+            one(seed)
+        while time.perf_counter() < end:
+            _batch(target, one, _BATCH)
+    except Exception as error:
+        found.mkdir(exist_ok=True)
+        file = found / target.name
+        file.write_bytes(last)
+        sys.stdout.write(f"{target.name}: {type(error).__name__}: {error}\n  the input is in {file}\n")
+        return False
+    reached, lines = lines_reached(target.modules, lambda: _batch(target, target.check, _TRACED))
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    slow = "  SLOW" if slowest > _SLOW else ""
+    sys.stdout.write(
+        f"{target.name}: {sum(counts.values()):,} inputs ({kinds}), the slowest {slowest * 1e3:.0f} ms{slow}; "
+        f"{reached} of {lines} lines of {', '.join(target.modules)}\n"
+    )
+    sys.stdout.flush()
+    return True
+
+
+def _batch(target: Target, check: object, count: int) -> None:
+    assert callable(check)
+    run = given(target.inputs())(lambda data: check(data) and None)
+    settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))(run)()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
