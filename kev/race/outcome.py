@@ -38,6 +38,10 @@ class Turn(NamedTuple):
     """Who could have gone on, this vCPU included."""
     offered: Sequence[int]
     """Who could have been chosen at its beginning: without those who let others go first."""
+    paused: bool = False
+    """It has ended with PAUSE, behind which another vCPU may go on as well."""
+    spun: bool = False
+    """It has ended in the state in which it began."""
 
 
 class Outcome(ABC):

@@ -1,16 +1,21 @@
 """Exhaustive exploration of guests, against an enumeration that goes step by step and knows nothing of turns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
 
 from kev.engine.base import Budget
+from kev.exits import Pause
+from kev.machine.digest import all_registers, memory_checksum
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
+from kev.pager.pages import PageState
+from kev.race.guest.files import read_files
 from kev.race.guest.machine import ENDLESS, GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.prepared import Start
+from kev.race.guest.spinning import LONGEST_LOOP
 from kev.race.guest.start import guest_machine
 from kev.race.schedule import Schedule
 from kev.race.strategy.base import Redundant
@@ -97,17 +102,20 @@ def run_once(image: str, vcpus: int, scheduler: Scheduler) -> tuple[Run, GuestMa
     return Run(f"{ending.kind.name} {ending.exit_code}", schedule), machine
 
 
-def by_turns(image: str, shape: Shape) -> set[Run]:
+def by_turns(image: str, shape: Shape) -> set[str]:
     """What `--strategy exhaustive` runs."""
     search = TurnSearch(shape.preemptions)
     runs: list[Run] = []
     while (scheduler := search.scheduler()) is not None:
-        run, machine = run_once(image, shape.vcpus, scheduler)
+        try:
+            run, machine = run_once(image, shape.vcpus, scheduler)
+        except Redundant:
+            continue
         search.learn(GuestOutcome(machine.failure, machine.schedule, (), b""))
         runs.append(run)
     with_an_end = [run for run in runs if run.schedule]
     assert len(with_an_end) == len(set(with_an_end)), "a schedule was tried twice"
-    return set(runs)
+    return {run.ending for run in runs}
 
 
 class _Steps:
@@ -140,28 +148,167 @@ class _Steps:
             used += last in offered and self.order[step] != last
 
 
-def by_steps(image: str, shape: Shape) -> set[Run]:
-    """Brute force."""
-    waiting = [b""]
-    runs = set()
-    while waiting:
-        scheduler = _Steps(waiting.pop())
-        runs.add(run_once(image, shape.vcpus, scheduler)[0])
-        waiting.extend(scheduler.others(shape.preemptions))
-    return runs
+class _SeenBefore(Exception):
+    """From here on, everything is tried already."""
 
 
-def both(folder: Path, shape: Shape) -> tuple[set[Run], set[Run]]:
+class _Node(NamedTuple):
+    """All that what follows depends upon."""
+
+    state: Hashable
+    last: int
+    in_a_row: int
+    """Steps of the last vCPU, modulo `_PATIENCE`."""
+    paused: bool
+    suspected: Hashable
+    """The state with which the last vCPU's next steps are compared, to see whether it is in a loop; and how many there were."""
+
+
+class BruteForce:
+    """Every step of every vCPU that can run, in every state that they lead to.
+
+    It knows nothing of turns and of courtesy. What it has in common with the search under test is what a preemption is: a switch
+    from a vCPU that could go on, but for one that has just executed PAUSE, or, behind so many steps in a row, a loop without it.
+    """
+
+    def __init__(self, image: str, shape: Shape) -> None:
+        self.preemptions = shape.preemptions
+        self._image = image
+        self._shape = shape
+        self._visited: dict[_Node, int] = {}
+        """With how few preemptions each was come to."""
+        self._followers: dict[tuple[_Node, int], set[tuple[_Node, int]]] = {}
+        self._ends: dict[tuple[_Node, int], str] = {}
+        self._waiting: list[tuple[bytes, tuple[_Node, int] | None]] = [(b"", None)]
+        """What is still to be run: the vCPU of each step, and the node behind which the last of them is another choice."""
+
+    def endings(self) -> set[str]:
+        while self._waiting:
+            self._run(*self._waiting.pop())
+        endless = set(self._followers) - self._lead_to_an_end()
+        return {*self._ends.values(), *([ENDLESS] if endless else [])}
+
+    def _lead_to_an_end(self) -> set[tuple[_Node, int]]:
+        leading: set[tuple[_Node, int]] = set(self._ends)
+        while True:
+            more = {node for node, followers in self._followers.items() if node not in leading and followers & leading}
+            if not more:
+                return leading
+            leading |= more
+
+    def _run(self, told: bytes, before: tuple[_Node, int] | None) -> None:
+        spec = MachineSpec(self._image, vcpus=self._shape.vcpus, memory="1M", command_line="")
+        with guest_machine(Start(spec), 1 << 20, patience=1 << 20) as machine:
+            steps = _StateSteps(self, machine, told, before)
+            try:
+                machine.run(steps, fair=False)
+            except _SeenBefore:
+                return
+            assert machine.failure is None
+            ending = machine.vm.ending
+            assert ending is not None
+            assert steps.before is not None
+            self._ends[steps.before] = f"{ending.kind.name} {ending.exit_code}"
+
+    def come_to(self, node: _Node, used: int, before: tuple[_Node, int] | None) -> None:
+        """_SeenBefore if it was come to before with as few preemptions."""
+        if before is not None:
+            self._followers.setdefault(before, set()).add((node, used))
+        seen = self._visited.get(node)
+        if seen is not None and seen <= used:
+            self._followers.setdefault((node, used), set()).add((node, seen))
+            raise _SeenBefore
+        self._visited[node] = used
+
+    def try_later(self, order: bytes, before: tuple[_Node, int]) -> None:
+        self._waiting.append((order, before))
+
+
+class _StateSteps:
+    """Drives one run of brute force: a step at a time, first as it is told, then always the lowest that has not been chosen yet."""
+
+    def __init__(self, force: BruteForce, machine: GuestMachine, told: bytes, before: tuple[_Node, int] | None) -> None:
+        self._force = force
+        self._machine = machine
+        self._told = told
+        self._order = bytearray()
+        self._used = 0
+        self._in_a_row = 0
+        self._suspected: Hashable = None
+        self._since = 0
+        self._alone = True
+        self._pauses = 0
+        self._instructions = [0] * len(machine.vm.vcpus)
+        self._idle_steps = [0] * len(machine.vm.vcpus)
+        """Steps of each vCPU without an instruction: how far its load is."""
+        self.before = before
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        vm = self._machine.vm
+        step = len(self._order)
+        last = self._order[-1] if self._order else -1
+        pauses, self._pauses = self._pauses, vm.exits[Pause]
+        paused = self._pauses > pauses
+        if last >= 0:
+            retired = vm.vcpus[last].state.instructions
+            self._idle_steps[last] = 0 if retired > self._instructions[last] else self._idle_steps[last] + 1
+            self._instructions[last] = retired
+            self._in_a_row += 1
+        spins = self._spins(last, runnable)
+        if step >= len(self._told):
+            node = _Node(self._state(), last, self._in_a_row % _PATIENCE, paused, (self._suspected, self._since))
+            self._force.come_to(node, self._used, self.before)
+            self.before = node, self._used
+        can_go_on = last in runnable and not paused and not spins
+        if step < len(self._told):
+            chosen = self._told[step]
+        else:
+            chosen = last if can_go_on else runnable[0]
+            for other in runnable:
+                if other != chosen and (not can_go_on or self._used < self._force.preemptions):
+                    assert self.before is not None
+                    self._force.try_later(bytes(self._order) + bytes((other,)), self.before)
+        if chosen != last:
+            self._used += can_go_on
+            self._in_a_row = 0
+            self._suspected = None
+        self._order.append(chosen)
+        return Decision(chosen, _STEP)
+
+    def _spins(self, last: int, runnable: Sequence[int]) -> bool:
+        """Behind so many steps in a row, the last vCPU has come to the same state again within a few more."""
+        alone, self._alone = self._alone, len(runnable) == 1
+        if self._suspected is not None:
+            self._since += 1
+            if self._state() == self._suspected:
+                self._suspected = None
+                return True
+            if self._since >= LONGEST_LOOP:
+                self._suspected = None
+        if self._in_a_row and self._in_a_row % _PATIENCE == 0 and not alone:
+            self._suspected, self._since = self._state(), 0
+        return False
+
+    def _state(self) -> Hashable:
+        vm = self._machine.vm
+        registers = tuple(all_registers(vcpu) for vcpu in vm.vcpus)
+        loading = tuple(map(tuple, vm.pager.pages.runs(PageState.LOADING)))
+        return hash((registers, memory_checksum(vm), loading, *self._idle_steps, *vm.interrupts.offered))
+
+
+def endings(folder: Path, shape: Shape) -> tuple[set[str], set[str]]:
+    """What the search under test finds, and what brute force does."""
     image = folder / "guest"
     image.write_bytes(small.guest(shape.first, shape.others, vcpus=shape.vcpus))
-    return by_turns(str(image), shape), by_steps(str(image), shape)
+    read_files.cache_clear()
+    return by_turns(str(image), shape), BruteForce(str(image), shape).endings()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_guest_s_schedules_are_those_that_brute_force_finds(name: str, tmp_path: Path) -> None:
-    turns, steps = both(tmp_path, SHAPES[name])
-    assert turns == steps
+def test_a_guest_s_endings_are_those_that_brute_force_finds(name: str, tmp_path: Path) -> None:
+    found, there_are = endings(tmp_path, SHAPES[name])
+    assert found == there_are
 
 
 def brute_force(program: Program, preemptions: int | None) -> dict[int, str]:

@@ -5,18 +5,16 @@ from random import Random
 from typing import Final
 
 from kev.engine.base import Budget
-from kev.exits import Hlt, Pause, PreemptionTimer
 from kev.machine.digest import all_registers, general_registers, memory_checksum
 from kev.machine.schedule import Decision
 from kev.machine.vm import Vm
+from kev.race.guest.spinning import NOTHING_DONE
 from kev.race.strategy.base import UNLIMITED
 
 _LONGEST: Final = 1_000
 """Instructions of a turn of random length."""
 _RANDOM_ROUNDS: Final = 8
 """Rounds of such turns, at the least."""
-_NOTHING_DONE: Final = frozenset({Hlt, Pause, PreemptionTimer})
-"""Exits that change nothing but the vCPU's own state."""
 _TURN: Final = Budget(instructions=UNLIMITED)
 
 
@@ -97,5 +95,5 @@ class FairTurns:
 
     def _whole_state(self) -> tuple[object, ...]:
         vm = self._vm
-        exits = tuple(count for kind, count in vm.exits.items() if kind not in _NOTHING_DONE)
+        exits = tuple(count for kind, count in vm.exits.items() if kind not in NOTHING_DONE)
         return (*map(all_registers, vm.vcpus), *vm.interrupts.offered, memory_checksum(vm), exits)

@@ -7,6 +7,9 @@ another: time is derived from instructions.
 A vCPU that executes PAUSE, or takes 20,000 steps in a row, lets others go first: it can be chosen again when another one has got
 something done, that is, when that one's steps in a row have ended in another way. Then, and at every step of a vCPU that has not
 just let others go first, everybody who can run can be chosen.
+
+Where runs are enumerated, a vCPU lets others go first only if it spins, which is found out: if its steps between two PAUSEs have
+changed nothing, or, after 20,000 steps in a row, a few more.
 """
 
 from bisect import insort
@@ -14,7 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from kev.engine.base import Budget
-from kev.exits import Pause
+from kev.exits import Pause, PreemptionTimer
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.machine.step import NeedsPage, Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
@@ -23,13 +26,15 @@ from kev.race.errors import ScheduleOver
 from kev.race.guest.fairness import FairTurns
 from kev.race.guest.loads import LoadRules
 from kev.race.guest.prepared import PATIENCE
+from kev.race.guest.spinning import LONGEST_LOOP, Spinning
 from kev.race.guest.stage import Stage
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
 from kev.race.stopping import check
-from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.base import UNLIMITED, Redundant
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import RoughScheduler
+from kev.race.strategy.turn_search import TurnScheduler
 
 _BEGUN: Final = (ActivityState.ACTIVE, ActivityState.HLT)
 ENDLESS: Final = "endless run"
@@ -103,6 +108,12 @@ class GuestMachine:
         self._blocked: Final[list[int]] = []
         self._others_changed = False
         """Another vCPU became runnable in this turn."""
+        self._spinning: Spinning | None = None
+        """Where runs are enumerated."""
+        self._paused = self._spun = False
+        """The turn has ended with PAUSE; and in the state in which it began."""
+        self._suspect = False
+        """The vCPU may be spinning without PAUSE."""
         self._resting: Final[set[int]] = set()
         """vCPUs that let others go first."""
         self._last = -1
@@ -123,6 +134,8 @@ class GuestMachine:
         ticks = 0
         if marks:
             scheduler = _FromMark(self, scheduler)
+        if isinstance(scheduler, TurnScheduler):
+            self._spinning = Spinning(vm)
         while vm.ending is None and self.failure is None:
             check()
             vm.timers.run_due()
@@ -135,9 +148,11 @@ class GuestMachine:
             chosen = self._choose(scheduler, runnable, offered, ticks)
             if chosen is None:
                 continue
-            self._begin(chosen.vcpu)
-            ticks = self._take_turn(vcpus[chosen.vcpu], _ALONE if alone else chosen.budget)
-            self._note(Turn(chosen.vcpu, ticks, runnable, offered))
+            self._begin(vcpus[chosen.vcpu])
+            ticks = self._take_turn(vcpus[chosen.vcpu], _ALONE if alone else chosen.budget, alone=alone)
+            self._note(Turn(chosen.vcpu, ticks, runnable, offered, self._paused, self._spun))
+            if self._spun and isinstance(scheduler, TurnScheduler) and scheduler.branches:
+                raise Redundant
         if self.failure is None and not self._loads:
             self._rules.finish()
 
@@ -197,7 +212,7 @@ class GuestMachine:
             return runnable  # its steps in a row may end here, and then it has got something done
         if self._last not in resting:
             resting.clear()
-        elif resting.issuperset(runnable):
+        elif resting.issuperset(runnable) and not self._all_spin():
             resting.intersection_update((self._last,))
         return [vcpu for vcpu in runnable if vcpu not in resting] or runnable
 
@@ -209,6 +224,8 @@ class GuestMachine:
                 return None
             return self.fair.next(runnable)
         try:
+            if self._resting.issuperset(runnable) and self._all_spin():
+                raise ScheduleOver("whoever goes on comes to the same state again")
             chosen = scheduler.next(offered, ticks, ANYTHING)
         except ScheduleOver:
             pass
@@ -221,14 +238,23 @@ class GuestMachine:
             self.witness.schedule_over()
         return None
 
-    def _begin(self, vcpu: int) -> None:
+    def _all_spin(self) -> bool:
+        """Of vCPUs that all let others go first: none of them, whoever goes on, comes to another state."""
+        return self._spinning is not None and self.vm.timers.next_deadline() is None
+
+    def _begin(self, vcpu: Vcpu) -> None:
         """`vcpu` takes the next step."""
-        if vcpu != self._last:
+        index, switched = vcpu.index, vcpu.index != self._last
+        if switched:
             if self._last not in self._resting:
                 self._resting.clear()
-            self._last = vcpu
+            self._last = index
             self._in_a_row = 0
-        self._resting.discard(vcpu)
+            self._suspect = False
+        if self._spinning is not None:
+            self._spinning.begins(vcpu, switched=switched)
+        self._resting.discard(index)
+        self._paused = self._spun = False
 
     def _note(self, turn: Turn) -> None:
         self.ticks += turn.steps
@@ -263,7 +289,7 @@ class GuestMachine:
 
     # One vCPU.
 
-    def _take_turn(self, vcpu: Vcpu, budget: Budget) -> int:
+    def _take_turn(self, vcpu: Vcpu, budget: Budget, *, alone: bool = False) -> int:
         """Lets a vCPU go on for up to `budget`; returns how many ticks it took, which is at least 1.
 
         The turn is over earlier when the vCPU has to wait, spins, or makes another one runnable.
@@ -273,21 +299,48 @@ class GuestMachine:
         self._others_changed = False
         if self.witness is not None:
             self.witness.chosen(vcpu)
+        suspected = self._begin_suspecting(vcpu)
         try:
             while True:
-                ticks, step = self._go_on(vcpu, limit - taken)
+                ticks, step = self._go_on(vcpu, 1 if suspected else limit - taken)
                 taken += ticks
                 if self.witness is not None:
                     self.witness.went_on(ticks, step)
+                if suspected and self._still_suspected(vcpu, taken, step):
+                    if self._spun or taken >= limit:
+                        break
+                    continue
+                suspected = False
                 if taken >= limit or self._is_over(vcpu, step):
                     break
         except Exception as error:
             self.fail(_UNEXPECTED, f"{self.vm.where(vcpu)}: {type(error).__name__}: {error}")
         self._in_a_row += max(taken, 1)
         if self._in_a_row >= self._patience:
-            self._resting.add(vcpu.index)
+            if self._spinning is None or self.fair is not None:
+                self._resting.add(vcpu.index)
+            else:
+                self._suspect = not alone
             self._in_a_row = 0
         return max(taken, 1)
+
+    def _begin_suspecting(self, vcpu: Vcpu) -> bool:
+        suspected = self._suspect and vcpu.index not in self._loads and self._spinning is not None
+        if suspected and self._spinning is not None:
+            self._spinning.suspect(vcpu)
+        self._suspect = False
+        return suspected
+
+    def _still_suspected(self, vcpu: Vcpu, taken: int, step: Step | None) -> bool:
+        """After each of the first steps of a turn, as long as they may be those of a loop; in the end, it is known to spin."""
+        assert self._spinning is not None
+        plain = isinstance(step, Ran) and isinstance(step.exit, PreemptionTimer)
+        if taken > LONGEST_LOOP or not plain or self._others_changed or self.vm.ending is not None or self.failure is not None:
+            return False
+        self._spun = self._spinning.is_as_before(vcpu)
+        if self._spun:
+            self._resting.add(vcpu.index)
+        return True
 
     def _go_on(self, vcpu: Vcpu, limit: int) -> tuple[int, Step | None]:
         """Up to `limit` instructions, or a step in the pager."""
@@ -307,14 +360,23 @@ class GuestMachine:
         step = self.vm.run(vcpu, Budget(instructions=limit))
         ticks = max(state.instructions - before, 1)
         if isinstance(step, Ran) and isinstance(step.exit, Pause):
-            self._resting.add(vcpu.index)
-            if self.fair is not None:
-                self._pauses.add(state.rip)
+            self._note_pause(vcpu)
         if isinstance(step, NeedsPage):
             ticks = state.instructions - before + 1
             load = self._loads[vcpu.index] = self.vm.load_page(vcpu)
             self._resume(vcpu, load)
         return ticks, step
+
+    def _note_pause(self, vcpu: Vcpu) -> None:
+        if self.fair is not None:
+            self._pauses.add(vcpu.state.rip)
+        elif self._spinning is not None:
+            self._paused = True
+            self._spun = self._spinning.paused(vcpu)
+            if not self._spun:
+                self._resting.clear()  # it may have changed what others wait for
+                return
+        self._resting.add(vcpu.index)
 
     def _go_on_loading(self, vcpu: Vcpu, load: Coroutine[Any, None, None]) -> tuple[int, None]:
         self._resume(vcpu, load)

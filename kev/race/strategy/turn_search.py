@@ -1,7 +1,7 @@
 """Every schedule of guests, in which there are too many steps to choose each, and nobody knows what they access.
 
-A run follows a prefix and then lets every vCPU go on until it has to wait. Afterwards it is known how long its turns were: at each
-step of each of them another vCPU could have come in, which is a prefix for a later run with one preemption more.
+A run follows a prefix and then lets every vCPU go on until it has to wait, or spins. Afterwards it is known how long its turns
+were: at each step of each of them another vCPU could have come in, which is a prefix for a later run with one preemption more.
 """
 
 from collections import deque
@@ -24,9 +24,12 @@ class TurnScheduler:
 
     def __init__(self, prefix: _Prefix) -> None:
         self._turns: Final = list(reversed(prefix))
+        self.branches = False
+        """The turn that is being taken is the last of the prefix: what distinguishes this run from others."""
         self._rest: Final = UnpreemptedScheduler(prefix[-1][0] if prefix else -1)
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        self.branches = len(self._turns) == 1
         if not self._turns:
             return self._rest.next(runnable)
         vcpu, steps = self._turns.pop()
@@ -76,7 +79,7 @@ def _preemptions(turns: Sequence[Turn], fixed: int) -> Iterator[_Prefix]:
     """Somebody else behind each step after the first `fixed`, where the vCPU could have gone on."""
     for index, begin in _beginnings(turns):
         turn = turns[index]
-        goes_on = index + 1 < len(turns) and turns[index + 1].vcpu == turn.vcpu
+        goes_on = index + 1 < len(turns) and turns[index + 1].vcpu == turn.vcpu and not turn.paused
         for steps in range(max(fixed - begin, 1), turn.steps + goes_on):
             for other in turn.runnable if steps < turn.steps else turns[index + 1].offered:
                 if other != turn.vcpu:
@@ -84,9 +87,13 @@ def _preemptions(turns: Sequence[Turn], fixed: int) -> Iterator[_Prefix]:
 
 
 def _other_successors(turns: Sequence[Turn], fixed: int) -> Iterator[_Prefix]:
-    """Where a vCPU could not go on after the first `fixed` steps, somebody else than the one that followed."""
+    """Where a vCPU could not go on after the first `fixed` steps, or had executed PAUSE, somebody else than the one that followed.
+
+    Where that one has come to the same state again, its steps may as well be left out: others have their turn behind it.
+    """
     for index, begin in _beginnings(turns):
-        if begin >= fixed and (index == 0 or turns[index - 1].vcpu != turns[index].vcpu):
+        free = index == 0 or turns[index - 1].vcpu != turns[index].vcpu or turns[index - 1].paused
+        if begin >= fixed and free and not turns[index].spun:
             for other in turns[index].offered:
                 if other != turns[index].vcpu:
                     yield (*_prefix(turns[:index]), (other, 1))
