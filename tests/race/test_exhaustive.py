@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Final, NamedTuple
 
 import pytest
@@ -76,9 +77,10 @@ SHAPES: Final = {
     "both wait for each other": Shape(
         [small.store(2, 1), small.wait_until(3, 1), small.increment(0)],
         [small.store(3, 1), small.wait_until(2, 1), small.increment(0)],
+        1,
     ),
     "PAUSE amid work": Shape(
-        [small.increment(0), small.relax, small.increment(0)], [small.increment(0), small.relax, small.relax, small.increment(0)]
+        [small.increment(0), small.relax, small.increment(0)], [small.increment(0), small.relax, small.relax, small.increment(0)], 1
     ),
     "Dekker": Shape([small.store(2, 1), small.copy(3, 0)], [small.store(3, 1), small.copy(2, 1)]),
     "a lost wake-up": Shape([small.store(2, 1), small.wake(1)], [small.sleep_until(2, 1), small.increment(0)]),
@@ -308,6 +310,34 @@ def endings(folder: Path, shape: Shape) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_guest_s_endings_are_those_that_brute_force_finds(name: str, tmp_path: Path) -> None:
     found, there_are = endings(tmp_path, SHAPES[name])
+    assert found == there_are
+
+
+def random_actions(random: Random, *, first: bool) -> list[Action]:
+    """What a processor may do. One waits for what the first processor does."""
+    actions: list[Action] = []
+    for _ in range(random.randint(1, 4)):
+        variable, other = random.sample((0, 1), 2)
+        lock = small.acquire(3, pause=random.random() < 0.7), small.increment(variable), small.release(3)
+        event = small.store(2, 1) if first else small.wait_until(2, 1, pause=random.random() < 0.7)
+        accesses = (
+            small.increment(variable),
+            small.locked_increment(variable),
+            small.store(variable, 3),
+            small.copy(variable, other),
+        )
+        actions += random.choice([(access,) for access in accesses] + [lock, (event,), (small.relax,)])
+    if first and random.random() < 0.5:
+        actions.insert(random.randint(0, len(actions)), small.wake(1))
+    return actions
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(16))
+def test_the_endings_of_any_guest_are_those_that_brute_force_finds(seed: int, tmp_path: Path) -> None:
+    random = Random(seed)
+    shape = Shape(random_actions(random, first=True), random_actions(random, first=False), seed % 2)
+    found, there_are = endings(tmp_path, shape)
     assert found == there_are
 
 

@@ -38,6 +38,9 @@ class Exhaustive(Strategy):
         self._search.learn(outcome)
 
     def describe(self) -> str:
-        limit = "every schedule" if self.preemptions is None else f"every schedule with at most {self.preemptions} preemptions"
+        bound = self.preemptions
+        limit = "every schedule" if bound is None else f"every schedule with at most {bound} preemption{'s' if bound != 1 else ''}"
+        if self.longest_turn > 1:
+            limit += " (a switch from a vCPU that could go on, neither behind PAUSE nor spinning)"
         waiting = len(self._search)
         return f"{limit}; {f'at least {waiting} runs are left' if waiting else 'nothing is left to try'}"
