@@ -2,11 +2,12 @@
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 
 from kev.dev.base import InterruptLine
+from kev.dev.pci.space import PciSpace
 from kev.state import PART, Fields, State, StateError, bits, check_count, listed
 
 
@@ -56,24 +57,6 @@ class PciIdentity:
     subsystem: int = 0
     has_several_functions: bool = False
     """The device has others beside this one."""
-
-
-class PciSpace(Protocol):
-    """Memory or ports of a function, where its base address register says. They are reset, saved and loaded as a `Device` is."""
-
-    def reset(self) -> None: ...
-
-    def save(self) -> State: ...
-
-    def load(self, base: int | None, state: State) -> None:
-        """Is at `base`, as `place` says, or was moved to where it does not respond."""
-
-    @property
-    def length(self) -> int:
-        """In bytes: a power of 2."""
-
-    def place(self, base: int | None) -> None:
-        """Is at `base` from now on, or nowhere, since the function does not respond."""
 
 
 @attrs.frozen(slots=True)
