@@ -218,8 +218,7 @@ class Vm:
     def stop_soon(self) -> None:
         """The step that is under way, or the next, comes to `Stopped`: right after the exit that is being serviced, if one is."""
         self._stops_soon = True
-        if self.interrupts.executing is not None:
-            self.engine.yield_soon()
+        self.let_others_run()
 
     @property
     def instructions(self) -> int:

@@ -363,14 +363,20 @@ class IdeChannel(PlainDevice):
     # Transfers: blocks of sectors, each of which the guest reads from or writes to the data port
 
     def _begin_transfer(self, disk: BlockBackend, block_sectors: int, is_write: bool) -> None:
-        if not block_sectors or (is_write and not disk.writable):
+        if not block_sectors:
+            raise _CommandFailed(_ERROR_ABORTED)
+        self._choose_sectors(disk, is_write)
+        self._block_sectors = block_sectors
+        self._next_block(disk)
+
+    def _choose_sectors(self, disk: BlockBackend, is_write: bool) -> None:
+        """Those that the registers name are read or written next."""
+        if is_write and not disk.writable:
             raise _CommandFailed(_ERROR_ABORTED)
         sectors = self._addressed_sectors(disk)
         self._lba = sectors.start
         self._remaining = len(sectors)
-        self._block_sectors = block_sectors
         self._is_write = is_write
-        self._next_block(disk)
 
     def _next_block(self, disk: BlockBackend) -> None:
         """Prepares the block at `_lba`, of as many of the remaining sectors as a block may have."""
@@ -391,12 +397,9 @@ class IdeChannel(PlainDevice):
         self._await_dma(disk, is_write=True)
 
     def _await_dma(self, disk: BlockBackend, is_write: bool) -> None:
-        if self.dma is None or (is_write and not disk.writable):
+        if self.dma is None:
             raise _CommandFailed(_ERROR_ABORTED)
-        sectors = self._addressed_sectors(disk)
-        self._lba = sectors.start
-        self._remaining = len(sectors)
-        self._is_write = is_write
+        self._choose_sectors(disk, is_write)
         self._awaits_dma = True
 
     @property
