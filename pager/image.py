@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from kev.addressing import Gpa, Gva
 from kev.pager.errors import ImageError
-from kev.pager.source import SynchronousSource, read_exactly
+from kev.pager.source import SynchronousSource, read_image
 
 if TYPE_CHECKING:
     from kev.pager.symbols import SymbolTable
@@ -106,8 +106,8 @@ class KernelImage:
     @classmethod
     def from_elf(cls, source: SynchronousSource) -> Self:
         """Reads the file header and the program headers of an ELF file, and nothing else. ImageError, SourceError."""
-        layout = _check_ident(_read(source, 0, _IDENT.size, "e_ident"), source.name)
-        header = _read(source, 0, _IDENT.size + layout.header.size, "the ELF header")
+        layout = _check_ident(read_image(source, 0, _IDENT.size, "e_ident"), source.name)
+        header = read_image(source, 0, _IDENT.size + layout.header.size, "the ELF header")
         entry, table = _check_header(layout, header, source)
         loaded = ((index, fields) for index, fields in enumerate(layout.program_header.iter_unpack(table)) if fields[0] == _PT_LOAD)
         segments = ((index, _segment(layout, fields)) for index, fields in loaded)
@@ -157,14 +157,6 @@ class KernelImage:
         return SymbolTable.from_elf(self.source)
 
 
-def _read(source: SynchronousSource, offset: int, length: int, what: str) -> bytes:
-    if offset + length > source.size:
-        raise ImageError(f"{source.name}: {what} ends at offset {offset + length:#x}, the file at {source.size:#x}: truncated")
-    data = bytearray(length)
-    read_exactly(source, offset, memoryview(data))
-    return bytes(data)
-
-
 def _check_ident(ident: bytes, name: str) -> _Layout:
     magic, elf_class, encoding, version = _IDENT.unpack(ident)
     if magic != _ELFMAG:
@@ -193,7 +185,7 @@ def _check_header(layout: _Layout, header: bytes, source: SynchronousSource) -> 
         raise ImageError(f"{name}: e_phnum is {count} (PN_XNUM): more program headers than {_PN_XNUM - 1} are not supported")
     if count and entry_size != layout.program_header.size:
         raise ImageError(f"{name}: e_phentsize of this {layout.bits}-bit file is {entry_size}, not {layout.program_header.size}")
-    return entry, _read(source, offset, count * entry_size, "the program header table")
+    return entry, read_image(source, offset, count * entry_size, "the program header table")
 
 
 def _segment(layout: _Layout, values: tuple[int, ...]) -> Segment | None:

@@ -4,7 +4,7 @@ import struct
 from typing import Final, NamedTuple
 
 from kev.pager.errors import ImageError
-from kev.pager.source import SynchronousSource, read_exactly
+from kev.pager.source import SynchronousSource, read_image
 
 MOST_SECTIONS: Final = 1 << 17
 """Headers that are read of a file."""
@@ -63,22 +63,22 @@ class SectionTable:
 
 def read_section_headers(source: SynchronousSource) -> SectionTable:
     """The table of an ELF file, which is empty if the file has none. ImageError if it is damaged."""
-    ident = _read(source, 0, _IDENT_SIZE, "e_ident")
+    ident = read_image(source, 0, _IDENT_SIZE, "e_ident")
     if ident[:4] != _MAGIC or ident[4] not in (1, 2):
         raise ImageError(f"{source.name}: no ELF file, and so no section headers")
     bits = 32 * ident[4]
     layout, header = (_E_SHOFF_32, _HEADER_32) if bits == 32 else (_E_SHOFF_64, _HEADER_64)
-    offset, entry_size, count, names = layout.unpack(_read(source, _IDENT_SIZE, layout.size, "the ELF header"))
+    offset, entry_size, count, names = layout.unpack(read_image(source, _IDENT_SIZE, layout.size, "the ELF header"))
     if not offset:
         return SectionTable(source, bits, [], b"")
     if entry_size != header.size:
         raise ImageError(f"{source.name}: e_shentsize is {entry_size}, not {header.size}")
-    first = SectionHeader(*header.unpack(_read(source, offset, header.size, "section header 0")))
+    first = SectionHeader(*header.unpack(read_image(source, offset, header.size, "section header 0")))
     # Where a number is too large for its field, the first header has it.
     count, names = count or first.size, first.link if names == _SHN_XINDEX else names
     if count > MOST_SECTIONS:
         raise ImageError(f"{source.name}: e_shnum is {count}: the most is {MOST_SECTIONS}")
-    table = _read(source, offset, count * header.size, "the section header table")
+    table = read_image(source, offset, count * header.size, "the section header table")
     headers = [SectionHeader(*fields) for fields in header.iter_unpack(table)]
     return SectionTable(source, bits, headers, _contents(source, headers[names]) if names < count else b"")
 
@@ -97,12 +97,4 @@ def _contents(source: SynchronousSource, header: SectionHeader, most: int | None
             f"{source.name}: sh_offset {header.offset:#x} + sh_size {header.size:#x} exceeds the file's size {source.size:#x}"
         )
     size = header.size if most is None else min(header.size, most)
-    return _read(source, header.offset, size, "a section")
-
-
-def _read(source: SynchronousSource, offset: int, length: int, what: str) -> bytes:
-    if offset + length > source.size:
-        raise ImageError(f"{source.name}: {what} ends at offset {offset + length:#x}, the file at {source.size:#x}: truncated")
-    data = bytearray(length)
-    read_exactly(source, offset, memoryview(data))
-    return bytes(data)
+    return read_image(source, header.offset, size, "a section")

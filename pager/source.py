@@ -3,15 +3,17 @@
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from time import monotonic
 from typing import Final, Protocol, Self
 
-from kev.addressing import KIB
+from kev.addressing import KIB, PAGE_SIZE
 from kev.errors import KevError
+from kev.pager.errors import ImageError
 from kev.state import SNAPSHOT_MAGIC
 
 _LOOK_EVERY: Final = 0.001  # seconds
+_SAMPLES: Final = 4
 
 
 class SourceError(KevError):
@@ -118,9 +120,7 @@ class HeadSource:
         if end > self._length:
             return self._inner.read_into(offset, buffer)
         if not self._head:
-            head = bytearray(self._length)
-            read_exactly(self._inner, 0, memoryview(head))
-            self._head = bytes(head)
+            self._head = read_bytes(self._inner, 0, self._length)
         buffer[:] = self._head[offset:end]
         return len(buffer)
 
@@ -202,6 +202,27 @@ def read_exactly(source: PageSource, offset: int, buffer: memoryview) -> bool | 
     except Exception as error:
         raise _broken(source, offset, buffer, error) from error
     return _await_rest(source, offset, buffer, 0, count)
+
+
+def read_bytes(source: SynchronousSource, offset: int, length: int) -> bytes:
+    """`length` bytes from `offset` on. SourceError as from `read_exactly`."""
+    data = bytearray(length)
+    read_exactly(source, offset, memoryview(data))
+    return bytes(data)
+
+
+def read_image(source: SynchronousSource, offset: int, length: int, what: str) -> bytes:
+    """The same of an image's headers or sections. ImageError, with `what`, if the file ends before."""
+    if offset + length > source.size:
+        raise ImageError(f"{source.name}: {what} ends at offset {offset + length:#x}, the file at {source.size:#x}: truncated")
+    return read_bytes(source, offset, length)
+
+
+def samples(source: SynchronousSource) -> Iterator[bytes]:
+    """The first page, the last, and some between, to tell another version of a file that takes too long to read."""
+    length = min(PAGE_SIZE, source.size)
+    for index in range(_SAMPLES):
+        yield read_bytes(source, (source.size - length) * index // (_SAMPLES - 1), length)
 
 
 def _read_rest(source: PageSource, offset: int, buffer: memoryview, count: int) -> bool | Awaitable[bool]:

@@ -10,15 +10,14 @@ from typing import Final, Self
 
 import attrs
 
-from kev.addressing import MIB, PAGE_SHIFT, PAGE_SIZE
+from kev.addressing import MIB, PAGE_SHIFT
 from kev.errors import KevError
 from kev.pager.image import KernelImage
-from kev.pager.source import read_exactly
+from kev.pager.source import samples
 from kev.user_files import read_user_file
 from kev.user_json import constant, integer, integers, parse_user_json, record, text
 
 FORMAT: Final = "kev working set 1"
-_SAMPLES: Final = 4
 _MAX_PAGE: Final = 1 << (48 - PAGE_SHIFT)
 LARGEST_FILE: Final = 16 * MIB
 """In bytes: about two million pages."""
@@ -58,10 +57,7 @@ class ImageIdentity:
         for segment in image.segments:
             numbers = (segment.paddr, segment.vaddr, segment.offset, segment.filesz, segment.memsz, segment.flags)
             digest.update(struct.pack("<6Q", *numbers))
-        length = min(PAGE_SIZE, source.size)
-        sample = bytearray(length)
-        for index in range(_SAMPLES):
-            read_exactly(source, (source.size - length) * index // (_SAMPLES - 1), memoryview(sample))
+        for sample in samples(source):
             digest.update(sample)
         return cls(source.name, source.size, digest.hexdigest())
 

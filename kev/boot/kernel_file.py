@@ -7,7 +7,7 @@ from typing import Final
 from kev.addressing import KIB, Gpa, Gva
 from kev.pager.errors import ImageError
 from kev.pager.image import KernelImage
-from kev.pager.source import SynchronousSource, read_exactly
+from kev.pager.source import SynchronousSource, read_bytes
 
 SECTOR_SIZE: Final = 512
 BOOT_SIGNATURE: Final = b"\x55\xaa"
@@ -71,9 +71,7 @@ class KernelFile:
         """ImageError, with `what`, if the file ends before."""
         if offset + length > self.source.size:
             raise ImageError(f"{self.name}: {what} ends at offset {offset + length:#x}, the file at {self.source.size:#x}")
-        data = bytearray(length)
-        read_exactly(self.source, offset, memoryview(data))
-        return bytes(data)
+        return read_bytes(self.source, offset, length)
 
     def loaded_at(self, image: KernelImage, gpa: int, length: int) -> bytes:
         """What `image`, which is this file's, has at a guest-physical address: up to `length` bytes, what the file has of them."""

@@ -6,17 +6,15 @@ import time
 from functools import lru_cache
 from typing import Final
 
-from kev.addressing import MIB, PAGE_SIZE
+from kev.addressing import MIB
 from kev.guests.catalogue import root_file_system
 from kev.guests.images import open_image_or_url, open_root_file_system
-from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_exactly
+from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_bytes, samples
 from kev.snapshot.description import FileIdentity
 from kev.snapshot.errors import SnapshotError
 
 MOST_DIGESTED: Final = 256 * MIB
 """Bytes of a file of the host that are read in full for its digest. A larger one is known by its time of modification alone."""
-_SAMPLES: Final = 4
-"""Pages of a file behind a URL that are read for its digest."""
 _AGE: Final = 2_000_000_000
 """Nanoseconds for which a file must not have changed, so that its next change has another time, whatever the file system."""
 _PIECE: Final = MIB
@@ -78,17 +76,13 @@ def _packed_digest(name: str, changed: int) -> tuple[int, bytes]:
 def _digest(source: SynchronousSource) -> bytes:
     digest = hashlib.sha256()
     for offset in range(0, source.size, _PIECE):
-        piece = bytearray(min(_PIECE, source.size - offset))
-        read_exactly(source, offset, memoryview(piece))
-        digest.update(piece)
+        digest.update(read_bytes(source, offset, min(_PIECE, source.size - offset)))
     return digest.digest()
 
 
 def _sampled_digest(source: SynchronousSource) -> bytes:
-    """The first page, the last, and some between."""
+    """Of a file behind a URL."""
     digest = hashlib.sha256()
-    sample = bytearray(min(PAGE_SIZE, source.size))
-    for index in range(_SAMPLES):
-        read_exactly(source, (source.size - len(sample)) * index // (_SAMPLES - 1), memoryview(sample))
+    for sample in samples(source):
         digest.update(sample)
     return digest.digest()

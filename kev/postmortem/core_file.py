@@ -7,7 +7,7 @@ from typing import Any, Final
 import attrs
 
 from kev.errors import one_line
-from kev.pager.source import SynchronousSource, read_exactly
+from kev.pager.source import SynchronousSource, read_bytes
 from kev.postmortem.core import ET_CORE, PN_XNUM, PT_LOAD, PT_NOTE, CoreError
 from kev.postmortem.core_layout import PHYSICAL_WINDOW
 from kev.postmortem.core_notes import KEV, NT_PRSTATUS, notes_in
@@ -82,10 +82,10 @@ class CoreFile:
 
 def is_core(source: SynchronousSource) -> bool:
     """Whether the first bytes are those of an ELF core file."""
-    head = bytearray(_IDENT_SIZE + 2)
-    if source.size < len(head):
+    length = _IDENT_SIZE + 2
+    if source.size < length:
         return False
-    read_exactly(source, 0, memoryview(head))
+    head = read_bytes(source, 0, length)
     return head[:4] == b"\x7fELF" and head[5] == 1 and head[_IDENT_SIZE] == ET_CORE and not head[_IDENT_SIZE + 1]
 
 
@@ -138,9 +138,7 @@ class _Reader:
     def _bytes(self, offset: int, length: int, what: str) -> bytes:
         if offset + length > self._source.size:
             raise CoreError(f"{self._source.name}: {what} ends at offset {offset + length:#x}, the file at {self._source.size:#x}")
-        data = bytearray(length)
-        read_exactly(self._source, offset, memoryview(data))
-        return bytes(data)
+        return read_bytes(self._source, offset, length)
 
 
 def _ordered(elf_class: int, fields: tuple[int, ...]) -> tuple[int, int, int, int, int]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from kev.errors import KevError
 from kev.pager.section_headers import SHF_COMPRESSED, SHT_NOBITS, SectionHeader, read_section_headers
-from kev.pager.source import SynchronousSource, read_exactly
+from kev.pager.source import SynchronousSource, read_bytes
 from kev.postmortem.errors import DamagedDebugInformation
 
 _ZLIB: Final = 1
@@ -75,9 +75,7 @@ class DebugSections:
             raise DamagedDebugInformation("it has no contents")
         if offset + size > self._source.size:
             raise DamagedDebugInformation(f"it ends at offset {offset + size:#x}, the file at {self._source.size:#x}")
-        data = bytearray(size)
-        read_exactly(self._source, offset, memoryview(data))
-        return bytes(data)
+        return read_bytes(self._source, offset, size)
 
     def _decompress(self, data: bytes) -> bytes | None:
         """What follows an ELF compression header (System V ABI, "Section Compression")."""

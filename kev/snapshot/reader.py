@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from kev.addressing import KIB, PAGE_SIZE, page_ceil
 from kev.pager.protocols import Rendezvous
-from kev.pager.source import AsynchronousSource, SynchronousSource, read_exactly
+from kev.pager.source import AsynchronousSource, SynchronousSource, read_bytes, read_exactly
 from kev.snapshot.cbor import CborError, decode
 from kev.snapshot.compression import decompressor
 from kev.snapshot.errors import SnapshotError
@@ -32,7 +32,7 @@ class SnapshotFile:
         self.name: Final = source.name
         self.waits: Final = isinstance(source, AsynchronousSource)
         self._at_once: Final[SynchronousSource] = source.blocking if isinstance(source, AsynchronousSource) else source
-        head = _read(self._at_once, 0, min(PAGE_SIZE, source.size))
+        head = read_bytes(self._at_once, 0, min(PAGE_SIZE, source.size))
         self.header: Final = Header.parse(head, source.name, source.size)
         self._pages: Final = self.header.sections["pages"]
         self._directory: Final = self.header.sections["directory"]
@@ -70,7 +70,7 @@ class SnapshotFile:
         """The entry of a chunk that the snapshot holds, unless it has to be awaited."""
         entry = self._entries.get(chunk)
         if entry is None and not self.waits:
-            entry = self._keep(chunk, _read(self._at_once, self._entry_offset(chunk), PAGE_SIZE))
+            entry = self._keep(chunk, read_bytes(self._at_once, self._entry_offset(chunk), PAGE_SIZE))
         return entry
 
     async def entry(self, chunk: int) -> Entry:
@@ -119,7 +119,7 @@ class SnapshotFile:
         section: Section = self.header.sections[name]
         if section.length > _LONGEST:
             raise SnapshotError(f"{self.name}: section {name!r} has {section.length:,} bytes: the most are {_LONGEST:,}")
-        padded = _read(self._at_once, section.offset, page_ceil(section.length))
+        padded = read_bytes(self._at_once, section.offset, page_ceil(section.length))
         if zlib.crc32(padded) != section.checksum:
             raise SnapshotError(f"{self.name}: section {name!r} is damaged: its CRC-32 is not the one in the header")
         return padded[: section.length]
@@ -231,9 +231,3 @@ class SnapshotFile:
             at = (entry.stored_before(number) - entry.stored_before(cluster * CLUSTER_PAGES)) * PAGE_SIZE
             buffer[:] = kept[cluster][at : at + PAGE_SIZE]
         return True
-
-
-def _read(source: SynchronousSource, offset: int, length: int) -> bytes:
-    data = bytearray(length)
-    read_exactly(source, offset, memoryview(data))
-    return bytes(data)

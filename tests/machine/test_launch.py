@@ -20,7 +20,7 @@ from kev.machine.launcher import prepare
 from kev.pager.image import Segment
 from kev.pager.policy import Eager
 from kev.pager.slow_source import SourceDelay
-from kev.pager.source import read_exactly
+from kev.pager.source import read_bytes
 from kev.spec.errors import SpecError
 from tests.boot.images import MIB
 from tests.machine.code import SPIN
@@ -33,9 +33,7 @@ HELLO = b"Hello guest os!\n"
 
 def contents(name: str) -> bytes:
     with open_image(name) as (source, _):
-        data = bytearray(source.size)
-        assert read_exactly(source, 0, memoryview(data))
-        return bytes(data)
+        return read_bytes(source, 0, source.size)
 
 
 def test_what_the_guest_prints_is_in_the_report() -> None:

@@ -15,7 +15,7 @@ from kev.guests.images import open_image
 from kev.machine.builder import MachineOptions
 from kev.machine.launcher import prepare
 from kev.machine.schedule import FreeScheduler, SeededScheduler
-from kev.pager.source import read_exactly
+from kev.pager.source import read_bytes
 from kev.race import RaceDetected, check_guest
 from kev.race.errors import RaceError, TokenError
 from kev.race.explore import Found, explore
@@ -59,9 +59,7 @@ def found(subject: GuestSubject, strategy: str = "random", runs: int = 500) -> F
 
 def image_of(name: str) -> bytes:
     with open_image(name) as (source, _):
-        data = bytearray(source.size)
-        read_exactly(source, 0, memoryview(data))
-    return bytes(data)
+        return read_bytes(source, 0, source.size)
 
 
 @pytest.mark.parametrize("name", RACY)

@@ -18,7 +18,7 @@ from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
 from kev.machine.errors import MachineError
 from kev.pager.image import KernelImage
-from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_exactly
+from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_bytes
 from kev.race.guest.source import MemorySource
 from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
@@ -110,9 +110,7 @@ def _read_modules(spec: MachineSpec, guest: Guest | None) -> Iterator[tuple[str,
 
 
 def _in_memory(source: SynchronousSource) -> MemorySource:
-    data = bytearray(source.size)
-    read_exactly(source, 0, memoryview(data))
-    return MemorySource(source.name, bytes(data))
+    return MemorySource(source.name, read_bytes(source, 0, source.size))
 
 
 def _read_disk(disk: DiskFile) -> DiskContents:
