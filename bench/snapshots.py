@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,7 @@ from kev.pager.source import FileSource
 from kev.snapshot.reader import SnapshotFile
 from kev.snapshot.writer import SnapshotWriter
 from kev.spec.machine_spec import MachineSpec
-from tests.machine.restoring import End, OtherProcess, held, other_process, run, save, told
+from tests.machine.restoring import OtherProcess, held, other_process, run, save, told, uninterrupted
 
 TITLE: Final = "going on from a snapshot, to its first instruction; how often that ended otherwise, or half a snapshot was left"
 _ROUNDS: Final = 21
@@ -112,14 +111,6 @@ def _save(folder: Path) -> float:
 # Exactness.
 
 
-@cache
-def _uninterrupted(guest: str) -> End:
-    with held(guest, seed=1) as machine:
-        run(machine)
-        machine.note_end()
-        return told(machine)
-
-
 def _exactness(folder: Path, count: int) -> Iterator[Result]:
     chance, others = random.Random(12), 0
     with other_process() as process:
@@ -129,7 +120,7 @@ def _exactness(folder: Path, count: int) -> Iterator[Result]:
 
 
 def _ends_alike(guest: str, where: float, file: Path, process: OtherProcess) -> bool:
-    expected = _uninterrupted(guest)
+    expected = uninterrupted(guest)
     with held(guest, seed=1) as machine:
         machine.vm.stop_at = max(int(expected.instructions * where), 1)
         run(machine)

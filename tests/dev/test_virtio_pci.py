@@ -1,6 +1,7 @@
 """The virtio block device behind PCI, driven as KeOS and Linux do: by what the configuration space says, and nothing else."""
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -57,6 +58,20 @@ class Machine:
         self.ram.bytes[gpa : gpa + len(data)] = data
 
 
+def read_sector(machine: Machine, sector: int, *, made: int, available: int, notify: Callable[[], None]) -> bytes:
+    """Makes the request that follows `made` others; what the device has put into the buffer and its status behind it, if it has."""
+    poke = machine.poke
+    poke(HEADER, struct.pack("<IIQ", 0, 0, sector))
+    poke(DATA, bytes(512))
+    poke(STATUS, b"\xff")
+    for index, descriptor in enumerate(((HEADER, 16, 1, 1), (DATA, 512, 3, 2), (STATUS, 1, 2, 0))):
+        poke(DESCRIPTORS + 16 * index, struct.pack("<QIHH", *descriptor))
+    poke(available + 4 + 2 * made, bytes(2))
+    poke(available + 2, struct.pack("<H", made + 1))
+    notify()
+    return machine.peek(DATA, 512) + machine.peek(STATUS, 1)
+
+
 class BlockDriver:
     """Finds the structures, negotiates, sets up queue 0 and makes requests of one sector."""
 
@@ -102,18 +117,11 @@ class BlockDriver:
         self.write(20, 1, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
 
     def read_sector(self, sector: int) -> bytes:
-        """What the device has put into the buffer and its status behind it, if it has."""
-        poke = self.machine.poke
-        poke(HEADER, struct.pack("<IIQ", 0, 0, sector))
-        poke(DATA, bytes(512))
-        poke(STATUS, b"\xff")
-        for index, descriptor in enumerate(((HEADER, 16, 1, 1), (DATA, 512, 3, 2), (STATUS, 1, 2, 0))):
-            poke(DESCRIPTORS + 16 * index, struct.pack("<QIHH", *descriptor))
-        poke(AVAILABLE + 4 + 2 * self.made, bytes(2))
         self.made += 1
-        poke(AVAILABLE + 2, struct.pack("<H", self.made))
+        return read_sector(self.machine, sector, made=self.made - 1, available=AVAILABLE, notify=self._notify)
+
+    def _notify(self) -> None:
         self.machine.mmio.store(0, self.at(NOTIFICATION, self.read(COMMON, 30, 2) * self.distance), 2, 0)
-        return self.machine.peek(DATA, 512) + self.machine.peek(STATUS, 1)
 
 
 @pytest.fixture
@@ -396,18 +404,9 @@ class LegacyDriver:
         self.write(18, 1, ACKNOWLEDGE | DRIVER | DRIVER_OK)
 
     def read_sector(self, sector: int) -> bytes:
-        poke, size = self.machine.poke, self.read(12, 2)
-        available = DESCRIPTORS + 16 * size
-        poke(HEADER, struct.pack("<IIQ", 0, 0, sector))
-        poke(DATA, bytes(512))
-        poke(STATUS, b"\xff")
-        for index, descriptor in enumerate(((HEADER, 16, 1, 1), (DATA, 512, 3, 2), (STATUS, 1, 2, 0))):
-            poke(DESCRIPTORS + 16 * index, struct.pack("<QIHH", *descriptor))
-        poke(available + 4 + 2 * self.made, bytes(2))
         self.made += 1
-        poke(available + 2, struct.pack("<H", self.made))
-        self.write(16, 2, 0)
-        return self.machine.peek(DATA, 512) + self.machine.peek(STATUS, 1)
+        available = DESCRIPTORS + 16 * self.read(12, 2)
+        return read_sector(self.machine, sector, made=self.made - 1, available=available, notify=lambda: self.write(16, 2, 0))
 
     @property
     def used(self) -> int:

@@ -11,9 +11,9 @@ from kev.machine.builder import MachineOptions
 from kev.machine.launcher import prepare
 from kev.machine.machine import Machine
 from kev.machine.saved import save_registers
-from kev.machine.step import Ended, Stopped
 from kev.pager.pages import PageState
 from kev.state import State
+from tests.machine.restoring import run
 
 GUESTS = {
     "bootsector": 1,
@@ -50,12 +50,6 @@ def machine_of(name: str, output: bytearray, seed: int = 1) -> Iterator[Machine]
             yield machine
         finally:
             machine.close()
-
-
-def run(machine: Machine) -> None:
-    """To the end, or to where it stops."""
-    while not isinstance(machine.vm.step(machine.scheduler), Ended | Stopped):
-        pass
 
 
 def pages(machine: Machine) -> dict[int, bytes]:

@@ -14,7 +14,8 @@ from kev.machine.launcher import prepare
 from kev.machine.machine import Machine
 from kev.machine.saved import save_registers
 from kev.state import State
-from tests.machine.seeded import GUESTS, machine_of, pages, run, stop_at
+from tests.machine.restoring import run
+from tests.machine.seeded import GUESTS, machine_of, pages, stop_at
 
 
 class Everything(NamedTuple):

@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from kev.machine.vm import VmObserver
 from kev.pager.pages import PageState
 from kev.snapshot.errors import SnapshotError
 from tests.guests.images import read_file
-from tests.machine.restoring import End, OtherProcess, held, other_process, run, save, told
+from tests.machine.restoring import End, OtherProcess, held, other_process, run, save, told, uninterrupted
 
 GUESTS = (
     "bootsector",
@@ -45,14 +44,6 @@ GUESTS = (
 def elsewhere() -> Iterator[OtherProcess]:
     with other_process() as process:
         yield process
-
-
-@cache
-def uninterrupted(guest: str) -> End:
-    with held(guest, seed=1) as machine:
-        run(machine)
-        machine.note_end()
-        return told(machine)
 
 
 def stopped(machine: Machine, where: float, guest: str) -> End:
