@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kev.errors import KevError
-from kev.pager.source import AsynchronousSource, PageSource, SourceError, SynchronousSource
+from kev.pager.source import AsynchronousSource, PageSource, SourceError, SynchronousSource, blocking
 
 _FIRST_PAUSE: Final = 0.1
 """Seconds before it is asked the second time; each pause is twice as long as the last."""
@@ -17,7 +17,7 @@ class RetryingSource(AsynchronousSource):
 
     def __init__(self, inner: SynchronousSource | AsynchronousSource, times: int) -> None:
         """`times`: how often a read is tried again."""
-        super().__init__(_Blocking(inner.blocking if isinstance(inner, AsynchronousSource) else inner, times))
+        super().__init__(_Blocking(blocking(inner), times))
         self._inner: Final[PageSource] = inner
         self._times: Final = times
 

@@ -183,10 +183,14 @@ class FileSource:
         self.close()
 
 
-def is_snapshot(source: SynchronousSource) -> bool:
+def blocking(source: SynchronousSource | AsynchronousSource) -> SynchronousSource:
+    """The same bytes, for who does not wait for them."""
+    return source.blocking if isinstance(source, AsynchronousSource) else source
+
+
+def is_snapshot(source: SynchronousSource | AsynchronousSource) -> bool:
     """Whether a machine was saved in a source."""
-    head = bytearray(min(len(SNAPSHOT_MAGIC), source.size))
-    return bool(head) and bool(read_exactly(source, 0, memoryview(head))) and head == SNAPSHOT_MAGIC
+    return read_bytes(blocking(source), 0, min(len(SNAPSHOT_MAGIC), source.size)) == SNAPSHOT_MAGIC
 
 
 def read_exactly(source: PageSource, offset: int, buffer: memoryview) -> bool | Awaitable[bool]:

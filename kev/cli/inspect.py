@@ -14,7 +14,7 @@ from kev.errors import KevError, printable
 from kev.machine.starting import start_of
 from kev.pager.image import KernelImage, Segment
 from kev.pager.mbi import MemoryRegion, RegionType
-from kev.pager.source import AsynchronousSource, SynchronousSource, is_snapshot
+from kev.pager.source import SynchronousSource, blocking, is_snapshot
 from kev.postmortem.core_file import is_core, read_core
 from kev.spec.machine_spec import MachineSpec
 
@@ -38,7 +38,7 @@ def command(as_json: bool, **given: Any) -> None:
     """
     spec = described(given, may_start_disk=True)
     with start_of(spec, None) as start:
-        source = start.source.blocking if isinstance(start.source, AsynchronousSource) else start.source
+        source = blocking(start.source)
         if is_core(source):
             core = read_core(source)
             click.echo(json.dumps(core.as_dict(), indent=2) if as_json else core.as_text())

@@ -126,7 +126,7 @@ class _FilesOfTheEnd:
 def _restoring(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same with the snapshot as its image. KevError if there is another, or if it is no snapshot."""
     from kev.guests.images import open_image_or_url
-    from kev.pager.source import AsynchronousSource, is_snapshot
+    from kev.pager.source import is_snapshot
     from kev.snapshot.errors import SnapshotError
 
     name = given["restore"]
@@ -135,7 +135,7 @@ def _restoring(given: Mapping[str, Any]) -> Mapping[str, Any]:
     if "://" not in name and os.sep not in name:
         name = os.path.join(os.curdir, name)  # and no guest's
     with open_image_or_url(name) as (source, _):
-        if not is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source):
+        if not is_snapshot(source):
             raise SnapshotError(f"--restore: {given['restore']!r}: is no snapshot")
     return {**given, "image": name}
 

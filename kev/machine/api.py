@@ -20,7 +20,7 @@ from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
 from kev.machine.opening import opening_within
 from kev.machine.paging import paging_policy
-from kev.machine.starting import Start, blocking, start_of
+from kev.machine.starting import Start, start_of
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource, is_snapshot
 from kev.spec.errors import SpecError, refusal
@@ -185,7 +185,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
         start = files.enter_context(start_of(wanted.spec, wanted.source))
         slowed = partial(_slowed, wanted)
         spec, saved = wanted.spec, None
-        if start.may_be_snapshot and is_snapshot(blocking(start.source)):
+        if start.may_be_snapshot and is_snapshot(start.source):
             from kev.machine.snapshots import restored
 
             spec, source, guest, saved = files.enter_context(restored(spec, start.source, slowed))

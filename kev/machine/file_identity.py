@@ -9,7 +9,7 @@ from typing import Final
 from kev.addressing import MIB
 from kev.guests.catalogue import root_file_system
 from kev.guests.images import open_image_or_url, open_root_file_system
-from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_bytes, samples
+from kev.pager.source import FileSource, SynchronousSource, blocking, read_bytes, samples
 from kev.snapshot.description import FileIdentity
 from kev.snapshot.errors import SnapshotError
 
@@ -27,7 +27,7 @@ def identify(role: str, name: str, *, packed: bool = False) -> FileIdentity:
     """
     if "://" in name:
         with open_image_or_url(name) as (source, _):
-            at_once = source.blocking if isinstance(source, AsynchronousSource) else source
+            at_once = blocking(source)
             return FileIdentity(role, name, False, source.size, None, _sampled_digest(at_once), False)
     if packed:
         changed = os.stat(root_file_system()).st_mtime_ns

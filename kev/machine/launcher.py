@@ -4,10 +4,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from kev import log
 from kev.abi.selection import abi_named, default_abi
@@ -16,6 +16,7 @@ from kev.boot.base import BootOptions, PciRoot, VirtioTransport
 from kev.boot.detection import open_detected
 from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
+from kev.machine.at_once import finished
 from kev.machine.builder import MachineOptions, VmBuilder
 from kev.machine.disks import PCI_IRQ, VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
 from kev.machine.ending import Ending
@@ -25,7 +26,7 @@ from kev.machine.step import Ran, Stopped
 from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
 from kev.pager.ram import MMIO_HOLE
-from kev.pager.source import AsynchronousSource, SynchronousSource
+from kev.pager.source import AsynchronousSource, SynchronousSource, blocking
 
 if TYPE_CHECKING:
     from kev.dev.block_device import BlockBackend
@@ -78,7 +79,7 @@ def prepare(
         options = options._replace(boot_time=saved.boot_time)
     policy = policy or PagingPolicy()
     ram_kib = min(memory, _MOST_RAM) >> 10
-    kernel, detection = open_detected(source.blocking if isinstance(source, AsynchronousSource) else source, protocol)
+    kernel, detection = open_detected(blocking(source), protocol)
     guest_abi = abi_named(abi or default_abi(kernel.name))
     log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
     for warning in detection.warnings:
@@ -194,7 +195,7 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     vm = machine.vm
     started = not vm.pager.waits and machine.seed is None
     if started:
-        _run_without_waiting(machine.load_ahead())
+        finished(machine.load_ahead())
         _run_head_start(machine)
         if vm.ending is not None:
             return
@@ -224,15 +225,6 @@ def _run_head_start(machine: Machine) -> None:
         step = machine.vm.step(machine.scheduler)
         if not isinstance(step, Ran) and not (isinstance(step, Stopped) and machine.note_stop()):
             return
-
-
-def _run_without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Runs what awaits nothing that is not there, without an event loop."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    raise AssertionError(f"{coroutine} waits, though no source does")
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """A snapshot where a run comes to a condition: the run goes on behind it."""
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from kev.errors import KevError
+from kev.machine.at_once import finished
 from kev.machine.conditions import Condition, ConditionError, KeyPressed, condition
 from kev.machine.snapshots import write_snapshot
 from kev.observe.output import check_writable
@@ -13,8 +14,6 @@ from kev.snapshot.errors import SnapshotError
 
 if TYPE_CHECKING:
     from kev.machine.machine import Machine
-
-T = TypeVar("T")
 
 
 class SnapshotAt:
@@ -47,7 +46,7 @@ class SnapshotAt:
     def _write_at_once(self, machine: "Machine") -> None:
         """Where no source waits."""
         try:
-            with _finished(write_snapshot(machine, self._file, None, False)) as writer:
+            with finished(write_snapshot(machine, self._file, None, False)) as writer:
                 writer.commit()
             self._written += 1
         except KevError as error:
@@ -68,13 +67,3 @@ class SnapshotAt:
         if self._failure is None and not self._written and not isinstance(self._condition, KeyPressed):
             return ConditionError(f"{self._file}: there is no snapshot: the run has ended before {self._condition}")
         return self._failure
-
-
-def _finished(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    raise AssertionError(f"{coroutine} waits, though no source does")

@@ -232,12 +232,11 @@ def _as_it_is(source: Source) -> Source:
 @contextmanager
 def _opened(name: str, child: str) -> Iterator[Source]:
     if "://" in name:
-        from kev.pager.fsspec_source import FsspecSource
-
-        yield FsspecSource.open(name)
-    elif os.path.exists(name):
-        with FileSource(name) as source:
+        with open_image_or_url(name) as (source, _):
             yield source
+    elif os.path.exists(name):
+        with FileSource(name) as file:
+            yield file
     else:
         raise SnapshotError(f"{child}: its parent {name} is missing")
 

@@ -10,7 +10,7 @@ from kev.dev.storage.drive import DriveKind
 from kev.guests.catalogue import Guest
 from kev.guests.images import open_image_or_url
 from kev.machine.disk_files import open_drive
-from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
+from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, blocking
 from kev.spec.errors import SpecError
 from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
@@ -53,11 +53,6 @@ def start_of(spec: MachineSpec, source: _Source | None) -> Iterator[Start]:
             yield Start(opened, guest, spec.disks)
         else:
             yield _start_disk(files, spec)
-
-
-def blocking(source: _Source) -> SynchronousSource:
-    """The same bytes, for who does not wait for them."""
-    return source.blocking if isinstance(source, AsynchronousSource) else source
 
 
 def _start_firmware(files: ExitStack, spec: MachineSpec, source: _Source | None) -> Start:

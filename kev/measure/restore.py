@@ -26,7 +26,7 @@ from kev.measure.units import latency_text, size_text
 from kev.pager.policy import Around, Eager, PagingPolicy
 from kev.pager.prefetch import Prefetch
 from kev.pager.record import Record
-from kev.pager.source import AsynchronousSource, is_snapshot
+from kev.pager.source import is_snapshot
 from kev.spec.machine_spec import MachineSpec
 
 _GUEST: Final = "gKeOS"
@@ -199,7 +199,7 @@ def _process(what: str, saved: str, command: tuple[str, ...]) -> Case:
 
 def _is_snapshot(image: str) -> bool:
     with open_image_or_url(image) as (source, guest):
-        return guest is None and is_snapshot(source.blocking if isinstance(source, AsynchronousSource) else source)
+        return guest is None and is_snapshot(source)
 
 
 def _file(name: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from kev.addressing import KIB, PAGE_SIZE, page_ceil
 from kev.pager.protocols import Rendezvous
-from kev.pager.source import AsynchronousSource, SynchronousSource, read_bytes, read_exactly
+from kev.pager.source import AsynchronousSource, SynchronousSource, blocking, read_bytes, read_exactly
 from kev.snapshot.cbor import CborError, decode
 from kev.snapshot.compression import decompressor
 from kev.snapshot.errors import SnapshotError
@@ -31,7 +31,7 @@ class SnapshotFile:
         self.source: Final = source
         self.name: Final = source.name
         self.waits: Final = isinstance(source, AsynchronousSource)
-        self._at_once: Final[SynchronousSource] = source.blocking if isinstance(source, AsynchronousSource) else source
+        self._at_once: Final[SynchronousSource] = blocking(source)
         head = read_bytes(self._at_once, 0, min(PAGE_SIZE, source.size))
         self.header: Final = Header.parse(head, source.name, source.size)
         self._pages: Final = self.header.sections["pages"]

@@ -18,7 +18,7 @@ from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
 from kev.machine.errors import MachineError
 from kev.pager.image import KernelImage
-from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, read_bytes
+from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, blocking, read_bytes
 from kev.race.guest.source import MemorySource
 from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
@@ -89,7 +89,7 @@ def _loaded_checksum(image: MemorySource, protocol: str | None) -> int:
 
 def kept_image(source: SynchronousSource | AsynchronousSource, folder: Path) -> str:
     """A file with the bytes of a source, which a token can name. MachineError, SourceError."""
-    image = _in_memory(source.blocking if isinstance(source, AsynchronousSource) else source)
+    image = _in_memory(blocking(source))
     file = folder / f"{crc32(image.data):08x}.image"
     try:
         folder.mkdir(parents=True, exist_ok=True)

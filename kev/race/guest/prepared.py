@@ -1,14 +1,14 @@
 """A guest's machine, brought to where its runs begin: launched, or gone on from a snapshot, or run until a condition is met."""
 
-from collections.abc import Coroutine
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from kev.addressing import Gpa
 from kev.boot.base import BootOptions
 from kev.engine.factory import engine_named
+from kev.machine.at_once import finished
 from kev.machine.builder import MachineOptions
 from kev.machine.conditions import Condition, KeyPressed, condition
 from kev.machine.exit_costs import CURRENT
@@ -134,15 +134,7 @@ def _load_what_was_present(machine: Machine) -> None:
         for pages in await pager.occupied():
             await pager.load_range(Gpa(pages.start), Gpa(pages.stop))
 
-    _without_waiting(load())
-
-
-def _without_waiting(coroutine: Coroutine[Any, Any, None]) -> None:
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    raise AssertionError(f"{coroutine} waits, though no source does")
+    finished(load())
 
 
 def _run_until(machine: Machine, start: Start) -> None:
