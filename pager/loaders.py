@@ -131,9 +131,6 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
         """The pages with a loader of their own, ascending."""
         return list(self._own_pages)
 
-    def has_own(self, page: int) -> bool:
-        return page in self._own
-
     def segments(self, page: Gpa) -> tuple[Segment, ...]:
         """The segments that reach into `page`."""
         backing = self._find_range(page)

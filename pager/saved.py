@@ -23,10 +23,6 @@ class SavedMemory(Protocol):
     """The pages of a snapshot, and of those that it is a difference to. Chunks are 2 MiB of guest-physical memory, by number."""
 
     @property
-    def name(self) -> str:
-        """What messages call it."""
-
-    @property
     def id(self) -> bytes:
         """16 bytes that no other snapshot has."""
 

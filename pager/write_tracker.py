@@ -76,10 +76,6 @@ class WriteTracker:
         pager.keep_pages()
         cpu.answer_quietly(self.answer)
 
-    @property
-    def newest(self) -> MemoryPoint | None:
-        return self._points[-1] if self._points else None
-
     def take(self) -> MemoryPoint:
         """The point of now."""
         point = MemoryPoint(self._pager.pages.save(), self._pager.statistics.save())

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from kev.boot.kernel_file import KernelFile
-from kev.dev.display.framebuffer import VideoMode
 from kev.engine.base import EntryState
 from kev.errors import KevError
 from kev.pager.image import KernelImage
@@ -15,6 +14,7 @@ from kev.version import __version__
 
 if TYPE_CHECKING:
     from kev.bios.drives import BootDrive
+    from kev.dev.display.framebuffer import VideoMode
 
 
 class BootError(KevError):
@@ -79,7 +79,7 @@ class BootProtocol(ABC):
     """The same for a command line."""
     lies_in_ram: ClassVar[bool] = True
     """Whether the image is loaded into RAM: where devices are is none."""
-    video_mode: VideoMode | None = None
+    video_mode: "VideoMode | None" = None
     """What the kernel draws into; None if there is but text."""
     mode: int = 32
     """16 for real mode, 32 for protected mode without paging, or 64 for long mode: how the kernel is entered."""

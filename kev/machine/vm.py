@@ -12,7 +12,6 @@ from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
-from kev.dev.display.framebuffer import Framebuffer
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
@@ -46,6 +45,7 @@ from kev.subscribers import Subscribers
 from kev.vmexit.violation import ViolationController
 
 if TYPE_CHECKING:
+    from kev.dev.display.framebuffer import Framebuffer
     from kev.pager.borrowed_memory import BorrowedMemory
     from kev.pager.write_tracker import WriteTracker
 

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from kev.snapshot.errors import SnapshotError
 
-DEFAULT_LEVEL: Final = 3
+_LEVEL: Final = 3
 """zstd's own."""
 
 
-def compressor(name: str, level: int = DEFAULT_LEVEL) -> Callable[[bytes], bytes]:
+def compressor(name: str) -> Callable[[bytes], bytes]:
     """Compresses for the snapshot `name`. SnapshotError if the library is missing."""
-    compress: Callable[[bytes], bytes] = _zstandard(name).ZstdCompressor(level=level).compress
+    compress: Callable[[bytes], bytes] = _zstandard(name).ZstdCompressor(level=_LEVEL).compress
     return compress
 
 

@@ -86,10 +86,6 @@ class SnapshotWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.discard()
 
-    @property
-    def name(self) -> str:
-        return self._name
-
     def add(self, chunk: int, pages: Sequence[SavedPage]) -> None:
         """Writes the pages of the next chunk; they are in the order of their numbers. SnapshotError if the disk is full."""
         assert chunk == next(self._chunks)

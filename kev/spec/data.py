@@ -55,16 +55,9 @@ def to_toml(fields: Mapping[str, Any]) -> str:
 def from_toml(text: str, name: str) -> dict[str, Any]:
     """The names and values in `text`. SpecError, naming `name`, if there are none."""
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{name}: is not TOML: {error}") from None
-    return _names_and_values(data, name)
-
-
-def _names_and_values(data: Any, name: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise SpecError(f"{name}: a machine is described by names and values, not by {type(data).__name__}")
-    return data
 
 
 def _toml_value(value: Any) -> str:

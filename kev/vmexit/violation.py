@@ -87,7 +87,7 @@ class ViolationController:
 
     def load(self, mapped: frozenset[int]) -> None:
         """Lets exactly these pages lead to windows. The engine must forget what it cached."""
-        for page in self.mapped - mapped:
+        for page in self._mapped - mapped:
             self._unmap(page)
         for page in mapped - self._mapped:
             self._map(page)

@@ -1,6 +1,5 @@
 """Who waits for what: the accesses of a run, so that a standstill can be told by the variables that nobody changes any more."""
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from kev.addressing import PAGE_SHIFT, Gpa, Hpa, page_floor, page_offset
@@ -11,8 +10,6 @@ from kev.pager.pages import PageState
 from kev.postmortem.places import Place, Places
 from kev.race.guest.machine import GuestMachine
 
-_UNIT: Final = 1
-"""Changes are kept for so many bytes together."""
 _MOST_VARIABLES: Final = 3
 """That one vCPU is said to wait for."""
 
@@ -40,11 +37,11 @@ class Waits:
         self._pages: Final[dict[int, int]] = {}
         """The guest-physical page of each host-physical one."""
         self._changes: Final[dict[int, Change]] = {}
-        """The last of each unit of memory, by its guest-physical address."""
+        """The last of each byte of memory, by its guest-physical address."""
         self._read: Final[list[dict[tuple[int, int], int]]] = [{} for _ in self._vm.vcpus]
         """What each vCPU reads in fair turns: address and size, and the instruction."""
         self._changed: Final[list[set[int]]] = [set() for _ in self._vm.vcpus]
-        """The units that each vCPU changes in fair turns."""
+        """The bytes that each vCPU changes in fair turns."""
         self._vm.engine.trace_accesses(self._accessed)
         machine.waits = self.describe
 
@@ -66,10 +63,10 @@ class Waits:
         if int.from_bytes(before, "little") == value:
             return
         change = Change(vcpu, address, self._machine.ticks + self._vm.engine.instructions_in_slice())
-        for unit in _units(gpa, size):
-            self._changes[unit] = change
+        for byte in range(gpa, gpa + size):
+            self._changes[byte] = change
             if fair:
-                self._changed[vcpu].add(unit)
+                self._changed[vcpu].add(byte)
 
     def _gpa(self, hpa: int) -> int | None:
         page = self._pages.get(hpa >> PAGE_SHIFT)
@@ -99,8 +96,8 @@ class Waits:
         stack = self._vm.engine.translate(vcpu.state, vcpu.state.rsp)
         ranked = []
         for (gpa, size), address in self._read[index].items():
-            if self._changed[index].isdisjoint(_units(gpa, size)):
-                change = self._changes.get(gpa & -_UNIT)
+            if self._changed[index].isdisjoint(range(gpa, gpa + size)):
+                change = self._changes.get(gpa)
                 own = change is not None and change.vcpu == index
                 on_stack = stack is not None and page_floor(gpa) == page_floor(stack)
                 ranked.append((own, on_stack, change is None, address, gpa, size))
@@ -111,7 +108,7 @@ class Waits:
     def _describe_variable(self, gpa: int, size: int) -> str:
         hpa = self._vm.pager.gpa2hpa(Gpa(gpa))
         value = 0 if hpa is None else int.from_bytes(self._vm.pager.memory.view[hpa : hpa + size], "little")
-        change = self._changes.get(gpa & -_UNIT)
+        change = self._changes.get(gpa)
         if change is None:
             by = "was never changed"
         else:
@@ -124,7 +121,3 @@ def variable_name(place: Place) -> str:
     if place.function is None:
         return f"{place.address:#x}"
     return f"{place.function}{f'+{place.offset:#x}' if place.offset else ''} at {place.address:#x}"
-
-
-def _units(gpa: int, size: int) -> Iterator[int]:
-    return iter(range(gpa & -_UNIT, gpa + size, _UNIT))
