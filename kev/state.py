@@ -103,8 +103,8 @@ def listed(kind: Kind, count: int | None = None) -> Kind:
     )
 
 
-def tuple_of(kind: Kind, count: int) -> Kind:
-    """A tuple of `count` values of `kind`; saved as a list."""
+def tuple_of(kind: Kind, count: int | None = None) -> Kind:
+    """A tuple of `count` values of `kind`, by default of any number; saved as a list."""
     values = listed(kind, count)
     return values._replace(load=lambda items: tuple(map(kind.load, items)))
 

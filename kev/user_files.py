@@ -1,7 +1,8 @@
-"""Files that users name, read whole: nothing in them, and nothing that they are, can make it wait or take memory without bound."""
+"""Files that users name: nothing in them, and nothing that they are, can make it wait or take memory without bound."""
 
 import os
 import stat
+from typing import BinaryIO
 
 from kev.addressing import KIB, MIB
 from kev.errors import KevError
@@ -26,6 +27,17 @@ def read_user_file(file: str | os.PathLike[str], most: int, error: type[KevError
     if len(data) > most:
         raise error(f"{name}: is too large: there may be {_size_text(most)} of it")
     return data
+
+
+def open_storage(path: str | os.PathLike[str], *, writes: bool) -> BinaryIO | None:
+    """A regular file or a block device, unbuffered, for reading or for both; None if it is something else. OSError, ValueError."""
+    # Without O_NONBLOCK a FIFO would wait for its other end here.
+    descriptor = os.open(path, (os.O_RDWR if writes else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        os.close(descriptor)
+        return None
+    return open(descriptor, "r+b" if writes else "rb", buffering=0)
 
 
 def _read(descriptor: int, most: int) -> bytes:

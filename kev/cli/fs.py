@@ -1,7 +1,6 @@
 """`kev fs`: makes, lists, reads and overwrites SIMPLEFS images."""
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from kev.errors import KevError, printable
 from kev.fs.disk import Disk
 from kev.fs.file import COPY_SIZE
 from kev.fs.simplefs import FileEntry, SimpleFs
+from kev.user_files import open_storage
 
 
 class FsCommandError(KevError):
@@ -83,15 +83,12 @@ def put(image: Path, name: str, file: Path) -> None:
 
 def _open(path: Path, mode: Literal["rb", "r+b"] = "rb") -> BinaryIO:
     try:
-        # Without O_NONBLOCK a FIFO would wait for its other end here.
-        descriptor = os.open(path, (os.O_RDWR if "+" in mode else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+        file = open_storage(path, writes="+" in mode)
     except (OSError, ValueError) as error:
         raise FsCommandError(f"{path}: {getattr(error, 'strerror', error)}") from error
-    kind = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
-        os.close(descriptor)
+    if file is None:
         raise FsCommandError(f"{path}: is neither a regular file nor a block device")
-    return open(descriptor, mode, buffering=0)
+    return file
 
 
 @contextmanager

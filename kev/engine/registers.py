@@ -17,6 +17,11 @@ class SegmentRegister(NamedTuple):
     """Bits 40-47 of the descriptor in 0-7, bits 52-55 in 12-15: the format of Intel's VMCS access rights."""
 
 
+GENERAL: Final = (
+    *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
+    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
+)
+"""The general registers, in the order in which people read them."""
 SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
 """The names of the segment registers."""
 

@@ -70,6 +70,11 @@ def find_guest(name: str) -> Guest | None:
     return next((guest for guest in guests() if guest.name == name), None)
 
 
+def guest_meant(name: str) -> Guest | None:
+    """The guest that the name of an image stands for: a name that says where a file is, as in `./gKeOS`, is none's."""
+    return find_guest(name) if os.sep not in name else None
+
+
 def _data_file(name: str) -> str:
     file = os.path.join(_DATA, name)
     if not os.path.isfile(file):

@@ -8,7 +8,7 @@ from typing import Final
 from kev.errors import KevError
 from kev.fs.disk import Disk
 from kev.fs.simplefs import SimpleFs
-from kev.guests.catalogue import Guest, find_guest, guests, root_file_system
+from kev.guests.catalogue import Guest, guest_meant, guests, root_file_system
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
 
 DEFAULT_IMAGE: Final = "gKeOS"
@@ -37,7 +37,7 @@ def open_image(name: str) -> Iterator[tuple[SynchronousSource, Guest | None]]:
 
     A file of the host is preferred to a guest of the same name only if `name` says where it is, as in `./gKeOS`.
     """
-    guest = find_guest(name) if os.sep not in name else None
+    guest = guest_meant(name)
     if guest is not None:
         with open_root_file_system() as files:
             yield files.open(name), guest

@@ -4,7 +4,7 @@ import os
 from typing import Final
 
 from kev.addressing import KIB
-from kev.guests.catalogue import find_guest
+from kev.guests.catalogue import guest_meant
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
 from kev.user_files import read_user_file
@@ -28,10 +28,10 @@ def read_spec(file: str | os.PathLike[str]) -> MachineSpec:
 
 def is_guest(image: str) -> bool:
     """Whether the name of an image is that of a guest on the root file system."""
-    return os.sep not in image and find_guest(image) is not None
+    return guest_meant(image) is not None
 
 
 def resolved(spec: MachineSpec) -> MachineSpec:
     """With what the guest wants, if the image is one of the root file system, and with the defaults."""
-    guest = find_guest(spec.image) if os.sep not in spec.image else None
+    guest = guest_meant(spec.image)
     return spec.resolved(None if guest is None else guest.spec)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from kev.exits import Exit, Reply, Vmcall
 from kev.machine.errors import MachineError
+from kev.machine.output import TextWatch
 from kev.machine.vm import VmObserver
 from kev.spec.values import integer
 
@@ -40,14 +41,12 @@ class OutputHas(NamedTuple):
         return f"output:{self.text}"
 
     def arm(self, machine: "Machine") -> Callable[[], None]:
-        wanted, tail = self.text.encode(), bytearray()
+        watch = TextWatch(self.text)
 
         def look(data: bytes) -> None:
-            tail.extend(data)
-            if wanted in tail:
+            if watch.finds(data):
                 forget()
                 machine.vm.stop_soon()
-            del tail[: 1 - len(wanted) or len(tail)]
 
         forget = machine.vm.console.output.subscribe(look)
         return forget

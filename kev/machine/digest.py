@@ -4,14 +4,14 @@ from typing import Final, TypeAlias
 from zlib import crc32
 
 from kev.addressing import Gpa
-from kev.engine.registers import SEGMENTS
+from kev.engine.registers import GENERAL, SEGMENTS
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm
 from kev.pager.pages import PageState
 
 Registers: TypeAlias = tuple[object, ...]
 
-_GENERAL: Final = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{number}" for number in range(8, 16)), "rip")
+_GENERAL: Final = (*GENERAL, "rip")
 _SYSTEM: Final = ("rflags", "cr0", "cr2", "cr3", "cr4", "efer", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "gdtr", "idtr")
 
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -11,6 +10,7 @@ from kev.dev.storage.drive import Drive, DriveKind
 from kev.fs.disk import Disk
 from kev.machine.errors import MachineError
 from kev.spec.files import DiskFile
+from kev.user_files import open_storage
 
 
 @contextmanager
@@ -34,17 +34,14 @@ def open_drive(disk: DiskFile) -> Iterator[Drive]:
 
 def _opened(name: str, *, writes: bool) -> BinaryIO:
     try:
-        # Without O_NONBLOCK a FIFO would wait for its other end here.
-        descriptor = os.open(name, (os.O_RDWR if writes else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+        file = open_storage(name, writes=writes)
     except OSError as error:
         wanted = "reading and writing" if writes else "reading"
         hint = "; with ,ro or ,overlay it is only read" if writes and os.access(name, os.R_OK) and not os.path.isdir(name) else ""
         raise MachineError(f"disk {name}: cannot be opened for {wanted}: {error.strerror}{hint}") from error
-    mode = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        os.close(descriptor)
+    if file is None:
         raise MachineError(f"disk {name}: is neither a regular file nor a block device")
-    return open(descriptor, "r+b" if writes else "rb", buffering=0)
+    return file
 
 
 def _lock(file: BinaryIO, name: str, *, exclusive: bool) -> None:

@@ -51,6 +51,7 @@ class Disks:
         """`boot_disk` is the IDE channel's first disk. DriveError if there are more of a kind than there can be."""
         self._behind: Final = {kind: [drive.backend for drive in drives if drive.kind is kind] for kind in DriveKind}
         self._boot_disk: Final = boot_disk
+        self._all: Final = [boot_disk, *(disk for kind in DriveKind for disk in self._behind[kind])]
         self.numbered: Final = [*filter(None, (boot_disk,)), *(drive.backend for drive in drives)]
         """All disks in the order in which a BIOS counts them: that which was booted from first, the others as they were given."""
         for kind, disks in self._behind.items():
@@ -67,7 +68,7 @@ class Disks:
     @property
     def in_place(self) -> Sequence[str]:
         """The names of those that are written to where they come from."""
-        disks = [*filter(None, (self._boot_disk,)), *(disk for kind in DriveKind for disk in self._behind[kind])]
+        disks = filter(None, self._all)
         return [getattr(disk, "name", "without a name") for disk in disks if disk.writable and not hasattr(disk, "save")]
 
     @property
@@ -90,12 +91,11 @@ class Disks:
 
         `map_readable` gives a device a page of memory, which the guest reads at the address without an exit.
         """
-        disks = [self._boot_disk, *(disk for kind in DriveKind for disk in self._behind[kind])]
-        if any(disks):
+        if any(self._all):
             from kev.dev.storage.written_sectors import DiskContents, is_kept_in_memory
 
-            if any(map(is_kept_in_memory, disks)):
-                devices.attach(DiskContents(disks))
+            if any(map(is_kept_in_memory, self._all)):
+                devices.attach(DiskContents(self._all))
         _attach_svirtb(devices, machine, self._behind[DriveKind.SVIRTB], map_readable)
         _attach_virtio(devices, machine, self._behind[DriveKind.VIRTIO])
         has_ide = chipset or any(self.ide)

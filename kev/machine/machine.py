@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from kev.addressing import Gpa, Gva
 from kev.dev.base import PageAbsent
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
+from kev.engine.registers import GENERAL
 from kev.exits import EptViolation
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
@@ -641,10 +642,7 @@ class Machine:
         await self._news.wait()
 
 
-_REGISTERS: Final = (
-    *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
-    *("rip", "rflags", "cr0", "cr2", "cr3", "cr4", "efer", "cpl"),
-)
+_REGISTERS: Final = (*GENERAL, "rip", "rflags", "cr0", "cr2", "cr3", "cr4", "efer", "cpl")
 
 
 def _check_that_one_is_given(gpa: int | None, gva: int | None) -> None:

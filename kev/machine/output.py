@@ -49,6 +49,23 @@ class Output:
         return len(self._data)
 
 
+class TextWatch:
+    """Looks for a text in what comes piece by piece; for an empty one, until anything comes."""
+
+    __slots__ = ("_tail", "_wanted")
+
+    def __init__(self, text: str) -> None:
+        self._wanted: Final = text.encode()
+        self._tail: Final = bytearray()
+
+    def finds(self, data: bytes) -> bool:
+        """Whether the text is in `data`, or ends there and began before."""
+        self._tail.extend(data)
+        found = bool(self._tail) and self._wanted in self._tail
+        del self._tail[: 1 - len(self._wanted) or len(self._tail)]
+        return found
+
+
 def compiled(pattern: Pattern) -> re.Pattern[bytes]:
     """A regular expression for `pattern`. MachineError if it is none over bytes."""
     if isinstance(pattern, str):

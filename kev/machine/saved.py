@@ -7,7 +7,7 @@ known of its past, such as how often it exited. Pages that were being loaded are
 from typing import Final
 
 from kev.engine.base import EntryState, VcpuState
-from kev.engine.registers import MSRS, SEGMENTS, DescriptorTable, FpuState, PendingEvents, SegmentRegister
+from kev.engine.registers import GENERAL, MSRS, SEGMENTS, DescriptorTable, FpuState, PendingEvents, SegmentRegister
 from kev.exits import CrAccess, Exit, GuestException, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
 from kev.machine.vcpu import ActivityState
 from kev.machine.vm import Vm
@@ -45,8 +45,8 @@ _ENTRY: Final = record(EntryState, _U64, _SEGMENT, _SEGMENT, *[_U64] * (len(Entr
 _REGISTERS: Final = Fields(
     dict.fromkeys(
         (
-            *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{number}" for number in range(8, 16)), "rip"),
-            *("cr0", "cr2", "cr3", "cr4", "efer", "xcr0", "rflags", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7"),
+            *GENERAL,
+            *("rip", "cr0", "cr2", "cr3", "cr4", "efer", "xcr0", "rflags", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7"),
             *("random_numbers", "instructions"),
         ),
         _U64,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from kev.guests.catalogue import Guest, find_guest
+from kev.guests.catalogue import Guest, guest_meant
 from kev.guests.images import open_image_or_url
 from kev.machine.file_identity import check, identify
 from kev.machine.saved import load_vm, save_vm
@@ -122,20 +122,18 @@ def restored(wanted: MachineSpec, source: Source, slowed: Callable[[Source], Sou
             boot_time=description.boot_time,
             keeps_schedule=wanted.seed is None,
         )
-        seed = description.seed if wanted.seed is None else wanted.seed
-        yield Restored(spec._replace(seed=seed), image, guest, saved)
+        yield Restored(spec, image, guest, saved)
 
 
 def of_snapshot(wanted: MachineSpec) -> MachineSpec:
     """With what the snapshot fixes, if the image is one and a file of the host. SnapshotError as from `restored`."""
-    if _guest(wanted.image) is not None or not os.path.isfile(wanted.image):
+    if guest_meant(wanted.image) is not None or not os.path.isfile(wanted.image):
         return wanted
     with FileSource(wanted.image) as source:
         if not is_snapshot(source):
             return wanted
         description = Description.load(SnapshotFile(source, trio_rendezvous).machine(), source.name)
-        combined = description.combined(wanted, source.name)
-        return combined._replace(image=wanted.image, seed=description.seed if wanted.seed is None else wanted.seed)
+        return description.combined(wanted, source.name)._replace(image=wanted.image)
 
 
 def _describe(machine: SavableMachine, spec: MachineSpec, parent: ParentReference | None) -> Description:
@@ -153,7 +151,7 @@ def _describe(machine: SavableMachine, spec: MachineSpec, parent: ParentReferenc
 
 
 def _files(spec: MachineSpec) -> Iterator[FileIdentity]:
-    guest = _guest(spec.image)
+    guest = guest_meant(spec.image)
     yield identify("image", spec.image, packed=guest is not None)
     for module in spec.modules:
         yield identify("module", module.path)
@@ -167,13 +165,9 @@ def _files(spec: MachineSpec) -> Iterator[FileIdentity]:
             yield identify("disk", name, packed=True)
 
 
-def _guest(image: str) -> Guest | None:
-    return find_guest(image) if os.sep not in image else None
-
-
 def _with_absolute_names(spec: MachineSpec) -> MachineSpec:
     image = spec.image
-    if "://" not in image and _guest(image) is None:
+    if "://" not in image and guest_meant(image) is None:
         image = os.path.abspath(image)
     return spec._replace(
         **dict.fromkeys(FREE),

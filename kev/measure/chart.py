@@ -59,9 +59,7 @@ def _image(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     latency = cases[0].parameters["latency"]
     cases = [case for case in cases if case.parameters["latency"] == latency]
     sizes = list(dict.fromkeys(case.parameters["image"] for case in cases))
-    for policy in dict.fromkeys(case.parameters["policy"] for case in cases):
-        found = [case for case in cases if case.parameters["policy"] == policy]
-        line(axes, [sizes.index(case.parameters["image"]) for case in found], [case.metrics[_FIRST] for case in found], policy)
+    by_policy(axes, cases, sizes, _FIRST)
     by_size(axes, sizes)
     axes.legend(frameon=False)
 
@@ -70,9 +68,7 @@ def _memory(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     axes.set_title("First output by size of RAM", loc="left")
     sizes = [case.parameters["memory"] for case in cases]
     line(axes, range(len(sizes)), [case.metrics[_FIRST] for case in cases], "lazy")
-    by_size(axes, sizes)
-    axes.set_yscale("linear")
-    axes.set_ylim(bottom=0)
+    from_zero(axes, sizes)
 
 
 def _source(axes: "Axes", cases: Sequence[CaseResult]) -> None:
@@ -80,6 +76,20 @@ def _source(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     latencies = list(dict.fromkeys(case.parameters["latency"] for case in cases))
     grouped(axes, cases, "latency", "end_ms")
     axes.set_xticks(range(len(latencies)), [latency.replace("ms", " ms") for latency in latencies])
+
+
+def by_policy(axes: "Axes", cases: Sequence[CaseResult], sizes: Sequence[str], metric: str) -> None:
+    """A line for each policy, by the size of the image."""
+    for policy in dict.fromkeys(case.parameters["policy"] for case in cases):
+        found = [case for case in cases if case.parameters["policy"] == policy]
+        line(axes, [sizes.index(case.parameters["image"]) for case in found], [case.metrics[metric] for case in found], policy)
+
+
+def from_zero(axes: "Axes", sizes: Sequence[str]) -> None:
+    """`by_size`, with milliseconds from 0 on."""
+    by_size(axes, sizes)
+    axes.set_yscale("linear")
+    axes.set_ylim(bottom=0)
 
 
 def ranked(axes: "Axes", names: Sequence[str], summaries: Sequence[Summary], colours: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from kev.machine.api import opened, wanted_machine
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.launcher import run
 from kev.machine.machine import Machine
+from kev.machine.output import TextWatch
 from kev.machine.step import Ran, Stopped
 from kev.measure.case import Metrics
 from kev.measure.counted_source import ReadCounts
@@ -46,15 +47,12 @@ class LineWatch:
         self._machine: Final = machine
         self._line: Final = line
         self._counts: Final = counts
-        self._wanted: Final = line.text.encode()
-        self._tail: Final = bytearray()
+        self._watch: Final = TextWatch(line.text)
         self._before: Final = (vm.exits[EptViolation], vm.page_waits, vm.pager.statistics.loads)
         self.forget: Final = vm.console.output.subscribe(self._look)
 
     def _look(self, data: bytes) -> None:
-        self._tail.extend(data)
-        if not self._tail or self._wanted not in self._tail:
-            del self._tail[: 1 - len(self._wanted) or len(self._tail)]
+        if not self._watch.finds(data):
             return
         self.forget()
         vm, (violations, waits, loads) = self._machine.vm, self._before

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kev.measure.chart import COLOURS, OTHER, by_size, draw_panels, grouped, line, ranked
+from kev.measure.chart import COLOURS, OTHER, by_policy, draw_panels, from_zero, grouped, line, ranked
 from kev.measure.result import BenchResult, CaseResult
 
 if TYPE_CHECKING:
@@ -39,17 +39,15 @@ def _source(axes: "Axes", cases: Sequence[CaseResult]) -> None:
 def _image(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     axes.set_title("First instruction by size of the image", loc="left")
     sizes = list(dict.fromkeys(case.parameters["image"] for case in cases))
-    for policy in dict.fromkeys(case.parameters["policy"] for case in cases):
-        found = [case for case in cases if case.parameters["policy"] == policy]
-        line(axes, [sizes.index(case.parameters["image"]) for case in found], [case.metrics[_FIRST] for case in found], policy)
-    _from_zero(axes, sizes)
+    by_policy(axes, cases, sizes, _FIRST)
+    from_zero(axes, sizes)
     axes.legend(frameon=False)
 
 
 def _touched(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     axes.set_title("First instruction by RAM that was touched", loc="left")
     line(axes, range(len(cases)), [case.metrics[_FIRST] for case in cases], "lazy")
-    _from_zero(axes, [case.parameters["touched"] for case in cases])
+    from_zero(axes, [case.parameters["touched"] for case in cases])
 
 
 def _machines(axes: "Axes", cases: Sequence[CaseResult]) -> None:
@@ -57,9 +55,3 @@ def _machines(axes: "Axes", cases: Sequence[CaseResult]) -> None:
     names = [" ".join(filter(None, case.parameters.values())) for case in cases]
     colours = [COLOURS.get(case.parameters["policy"], OTHER) for case in cases]
     ranked(axes, names, [case.metrics[_LINE] for case in cases], colours)
-
-
-def _from_zero(axes: "Axes", sizes: Sequence[str]) -> None:
-    by_size(axes, sizes)
-    axes.set_yscale("linear")
-    axes.set_ylim(bottom=0)

@@ -6,6 +6,7 @@ from typing import Any, Final
 import attrs
 
 from kev import x86
+from kev.engine.registers import GENERAL
 from kev.exits import Access
 from kev.pager.kernel import KernelVmPager
 from kev.postmortem.backtrace import Backtrace, backtrace
@@ -14,7 +15,7 @@ from kev.postmortem.exceptions import ExceptionAt, exception_at, why_not_deliver
 from kev.postmortem.loaded_memory import LoadedMemory
 from kev.postmortem.page_state import DeviceAt
 from kev.postmortem.places import Place, Places
-from kev.postmortem.registers import GENERAL, VcpuRegisters
+from kev.postmortem.registers import VcpuRegisters
 from kev.postmortem.walk import Walk, walk
 
 _MOST_EXCEPTIONS: Final = 4

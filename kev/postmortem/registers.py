@@ -6,13 +6,8 @@ import attrs
 
 from kev import x86
 from kev.engine.base import VcpuState
-from kev.engine.registers import MSRS, SEGMENTS, DescriptorTable, FpuState, RaisedEvent, SegmentRegister
+from kev.engine.registers import GENERAL, MSRS, SEGMENTS, DescriptorTable, FpuState, RaisedEvent, SegmentRegister
 
-GENERAL: Final = (
-    *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
-    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
-)
-"""The general registers, in the order in which people read them."""
 _CONTROL: Final = ("cr0", "cr2", "cr3", "cr4", "efer")
 _CODE_64: Final = 1 << 13
 _CODE_32: Final = 1 << 14

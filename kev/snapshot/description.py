@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple, Self
 from kev.snapshot.errors import SnapshotError
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
-from kev.state import FLAG, PART, TIME, Fields, Kind, State, StateError, bits, listed, octets, optional, record
+from kev.state import FLAG, PART, TIME, Fields, Kind, State, StateError, bits, octets, optional, record, tuple_of
 
 FREE: Final = ("paging", "source_latency", "seed", "timeout", "timeline")
 """The fields of a machine's description that a snapshot says nothing of: they are given anew."""
@@ -91,7 +91,7 @@ class Description(NamedTuple):
             if field not in (*FREE, "image") and value != fixed:
                 saved, asked = _shown(field, fixed), _shown(field, value)
                 raise SnapshotError(f"{name}: {field} is {saved} in the snapshot, and stays so: it cannot be {asked}")
-        return wanted.over(self.spec)._replace(image=self.spec.image)
+        return wanted.over(self.spec)._replace(image=self.spec.image, seed=self.seed if wanted.seed is None else wanted.seed)
 
 
 class _Loaded:
@@ -105,10 +105,6 @@ def _is_number(value: Any) -> bool:
     return type(value) is str and value.removeprefix("-").isdecimal() and value.isascii() and len(value) < _MOST_DIGITS
 
 
-def _many(kind: Kind) -> Kind:
-    return listed(kind)._replace(load=lambda items: tuple(map(kind.load, items)))
-
-
 _NUMBER: Final = Kind("a whole number, as a text", _is_number, str, str)
 _FIELDS: Final = Fields(
     {
@@ -118,8 +114,8 @@ _FIELDS: Final = Fields(
         "boot_time": TIME,
         "time": TIME,
         "instructions": TIME,
-        "ram": _many(_RANGE),
-        "files": _many(_FILE),
+        "ram": tuple_of(_RANGE),
+        "files": tuple_of(_FILE),
         "parent": optional(_PARENT),
     }
 )

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, page_floor, page_offset
-from kev.engine.registers import SEGMENTS, DescriptorTable, FpuState, RaisedEvent, SegmentRegister
+from kev.engine.registers import GENERAL, SEGMENTS, DescriptorTable, FpuState, RaisedEvent, SegmentRegister
 from kev.pager.kernel import KernelVmPager
-from kev.postmortem.registers import GENERAL, VcpuRegisters
+from kev.postmortem.registers import VcpuRegisters
 from tests.pager.machine import build_pager, guest_page, touch
 
 RAM = 4 * MIB

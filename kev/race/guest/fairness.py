@@ -8,7 +8,7 @@ from kev.engine.base import Budget
 from kev.machine.digest import all_registers, general_registers, memory_checksum
 from kev.machine.schedule import Decision
 from kev.machine.vm import Vm
-from kev.race.guest.spinning import NOTHING_DONE
+from kev.race.guest.spinning import exits_with_effect
 from kev.race.strategy.base import UNLIMITED
 
 _LONGEST: Final = 1_000
@@ -95,5 +95,4 @@ class FairTurns:
 
     def _whole_state(self) -> tuple[object, ...]:
         vm = self._vm
-        exits = tuple(count for kind, count in vm.exits.items() if kind not in NOTHING_DONE)
-        return (*map(all_registers, vm.vcpus), *vm.interrupts.offered, memory_checksum(vm), exits)
+        return (*map(all_registers, vm.vcpus), *vm.interrupts.offered, memory_checksum(vm), exits_with_effect(vm))

@@ -9,8 +9,13 @@ from kev.machine.vm import Vm
 
 LONGEST_LOOP: Final = 64
 """Steps of a loop without PAUSE that is taken for one."""
-NOTHING_DONE: Final = frozenset({Hlt, Pause, PreemptionTimer})
+_NOTHING_DONE: Final = frozenset({Hlt, Pause, PreemptionTimer})
 """Exits that change nothing but the vCPU's own state."""
+
+
+def exits_with_effect(vm: Vm) -> tuple[int, ...]:
+    """How often a machine has taken each kind of exit that does more than give up the CPU."""
+    return tuple(count for kind, count in vm.exits.items() if kind not in _NOTHING_DONE)
 
 
 class Spinning:
@@ -36,7 +41,7 @@ class Spinning:
         behind = vcpu.index in self._behind_pause
         if behind:
             self._behind_pause.discard(vcpu.index)
-            self._exits_before = self._exits()
+            self._exits_before = exits_with_effect(self._vm)
             self._before = None if vcpu.index in self._at_device else self._state(vcpu)
         elif switched:
             self._before = self._exits_before = None
@@ -44,25 +49,24 @@ class Spinning:
     def suspect(self, vcpu: Vcpu) -> None:
         """`vcpu` may be in a loop without PAUSE: it is compared with its state now."""
         self._registers = general_registers(vcpu)
-        self._exits_before = self._exits()
+        self._exits_before = exits_with_effect(self._vm)
         self._before = self._state(vcpu)
 
     def is_as_before(self, vcpu: Vcpu) -> bool:
         return (
-            general_registers(vcpu) == self._registers and self._exits() == self._exits_before and self._state(vcpu) == self._before
+            general_registers(vcpu) == self._registers
+            and exits_with_effect(self._vm) == self._exits_before
+            and self._state(vcpu) == self._before
         )
 
     def paused(self, vcpu: Vcpu) -> bool:
         """`vcpu` has executed PAUSE. Says whether it spins."""
         self._behind_pause.add(vcpu.index)
-        if self._exits_before is not None and self._exits() != self._exits_before:
+        if self._exits_before is not None and exits_with_effect(self._vm) != self._exits_before:
             self._at_device.add(vcpu.index)
             return False
         self._at_device.discard(vcpu.index)
         return self._before is not None and self._state(vcpu) == self._before
-
-    def _exits(self) -> tuple[int, ...]:
-        return tuple(count for kind, count in self._vm.exits.items() if kind not in NOTHING_DONE)
 
     def _state(self, vcpu: Vcpu) -> tuple[object, ...]:
         vm = self._vm
