@@ -8,7 +8,7 @@ from typing import Final
 
 from kev.bios.call import BiosCall, Service
 from kev.bios.data_area import Address, DataArea
-from kev.bios.drives import FIRST_HARD_DISK, Drive
+from kev.bios.drives import CATALOG_ENTRY, FIRST_HARD_DISK, Drive
 from kev.bios.rom import DISKETTE_PARAMETERS, SEGMENT
 from kev.errors import KevError
 
@@ -57,8 +57,6 @@ _REMOVABLE: Final = 1 << 2
 _SPECIFICATION: Final = struct.Struct("<BBBBIHHHHBBB")
 """Of an emulated disk: size, media type, drive number, controller, boot image's sector, device, buffer, load segment, sectors,
 cylinder, sector, head."""
-_CATALOG_ENTRY: Final = struct.Struct("<BBHBxHI")
-"""Bootable, media type, load segment, system type, sectors, first sector."""
 
 
 class DiskServices:
@@ -222,7 +220,7 @@ class DiskServices:
         drive = self._find(call)
         if call.al > 1 or not drive.boot_catalog:
             raise DiskFailure(Status.INVALID)
-        _, media, segment, _, count, first = _CATALOG_ENTRY.unpack_from(drive.boot_catalog)
+        _, media, segment, _, count, first = CATALOG_ENTRY.unpack_from(drive.boot_catalog)
         specification = (_SPECIFICATION.size, media & 0x0F, drive.number, 0, first, 0, 0, segment, count, 0, 0, 0)
         call.write("ds", call.si, _SPECIFICATION.pack(*specification))
 

@@ -1,5 +1,6 @@
 """The drives that INT 13h knows, by their numbers."""
 
+import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -10,6 +11,9 @@ CD_ROM: Final = 0xE0
 """The number of a CD that was booted from."""
 CD_SECTOR_SIZE: Final = 2048
 FIRST_DISKETTE: Final = 0x00
+CATALOG_ENTRY: Final = struct.Struct("<BBHBxHI")
+"""Of a CD's boot catalog (El Torito 1.0): boot indicator, media type, load segment, system type, number of 512-byte sectors, first
+sector."""
 
 _SECTORS_PER_TRACK: Final = 63
 _HEADS: Final = (16, 32, 64, 128, 255)

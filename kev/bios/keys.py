@@ -3,14 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-_ROWS: Final = (
-    (0x02, "1234567890-=", "!@#$%^&*()_+"),
-    (0x10, "qwertyuiop[]", "QWERTYUIOP{}"),
-    (0x1E, "asdfghjkl;'`", 'ASDFGHJKL:"~'),
-    (0x2B, "\\zxcvbnm,./", "|ZXCVBNM<>?"),
-    (0x39, " ", " "),
-)
-"""The scan code of the first key, of set 1; the characters of the keys from there on, without and with Shift."""
+from kev.dev.chipset.keys import ROWS
+
+_ROWS: Final = (*((scan, plain.decode(), shifted.decode()) for scan, plain, shifted in ROWS), (0x39, " ", " "))
 _ESC: Final = 0x1B
 _DEL: Final = 0x7F
 _ESCAPE_KEY: Final = 0x011B

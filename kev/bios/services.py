@@ -11,10 +11,11 @@ from kev.bios.disk import DiskServices
 from kev.bios.drives import BootDrive, Drive
 from kev.bios.keyboard import KeyboardServices
 from kev.bios.lines import LineServices
-from kev.bios.rom import START, VMCALL, vector_at
+from kev.bios.rom import BOOT_SECTOR, START, VMCALL, vector_at
 from kev.bios.system import UNSUPPORTED, SystemServices
 from kev.bios.video import Video
 from kev.clock import Clock
+from kev.dev.block_device import SECTOR_SIZE
 from kev.dev.buses.ports import PortBus
 from kev.engine.base import VcpuState
 from kev.errors import KevError
@@ -33,8 +34,6 @@ _READ_REQUESTS: Final = 0x0A
 _SILENT: Final = frozenset({0x01, 0x02, 0x03, 0x04, 0x1B, 0x1C, 0x23, 0x4A})
 """Interrupts that are there for guests to serve."""
 _SYSTEM: Final = 0x15
-_BOOT_ADDRESS: Final = Gpa(0x7C00)
-_SECTOR: Final = 512
 
 
 class BiosError(KevError):
@@ -173,9 +172,9 @@ class Bios:
         drive = None if booted is None else self._firmware.drives.get(booted.number)
         if drive is None or drive.boot_catalog:
             raise BiosError(f"INT 19h at {call.place}: there is no disk to boot from")
-        sector = bytearray(_SECTOR)
+        sector = bytearray(SECTOR_SIZE)
         drive.disk.read_into(0, memoryview(sector))
-        self._firmware.memory.write(_BOOT_ADDRESS, bytes(sector))
+        self._firmware.memory.write(Gpa(BOOT_SECTOR), bytes(sector))
         call.dx = drive.number
         call.go_to(START, len(VMCALL))
 

@@ -31,7 +31,6 @@ _CURSOR_LOW: Final = 0x0F
 
 _VGA_COLOUR: Final = 8
 """INT 10h, AX = 1A00h: an analog colour display."""
-_CHARACTER_HEIGHT: Final = 16
 _COLOUR_AND_256_KIB: Final = 0x0003
 """INT 10h, AH = 12h, BL = 10h: colour, and all of the memory."""
 

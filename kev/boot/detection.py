@@ -40,8 +40,6 @@ _PE_OFFSET: Final = struct.Struct("<60xI")
 _PE_MAGIC: Final = b"PE\0\0"
 _KNOWN_BY_ADDRESS: Final = "keos"
 """Of such a kernel nothing has to be read but headers."""
-_CODE: Final = 256
-"""How much is looked at of the code at an entry, in bytes."""
 
 
 class Detection(NamedTuple):
@@ -125,9 +123,9 @@ def with_entry_checked(file: KernelFile, kernel: BootProtocol, detection: Detect
     """`detection` with a warning more if the code at an ELF file's entry is not for the mode that it is entered in."""
     if not file.is_elf or (kernel.name == _KNOWN_BY_ADDRESS and kernel.detect(file)):
         return detection
-    from kev.boot.entry_code import code_bits
+    from kev.boot.entry_code import entry_bits
 
-    bits = code_bits(file.loaded_at(kernel.image, kernel.image.entry, _CODE))
+    bits = entry_bits(file, kernel.image)
     if bits is None or bits == kernel.mode:
         return detection
     warning = (

@@ -4,7 +4,7 @@ import struct
 from typing import Final, NamedTuple, Self
 
 from kev.addressing import Gpa, Gva
-from kev.bios.drives import CD_ROM, BootDrive
+from kev.bios.drives import CATALOG_ENTRY, CD_ROM, CD_SECTOR_SIZE, BootDrive
 from kev.bios.rom import BOOT_SECTOR
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
@@ -16,16 +16,13 @@ from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import SynchronousSource
 
-_CD_SECTOR: Final = 2048
-_BOOT_RECORD: Final = 17 * _CD_SECTOR
+_BOOT_RECORD: Final = 17 * CD_SECTOR_SIZE
 _BOOT_RECORD_MAGIC: Final = b"\0CD001\1EL TORITO SPECIFICATION".ljust(39, b"\0")
 _CATALOG_POINTER: Final = struct.Struct("<71xI")
 """Of the boot record: the sector that the boot catalog is in."""
 
 _VALIDATION: Final = struct.Struct("<BB28xBB")
 """Header, platform, and the two key bytes at the end."""
-_ENTRY: Final = struct.Struct("<BBHBxHI")
-"""Boot indicator, media type, load segment, system type, number of 512-byte sectors, first sector."""
 _VALIDATION_HEADER: Final = 1
 _VALIDATION_KEYS: Final = (0x55, 0xAA)
 _X86: Final = 0
@@ -77,7 +74,7 @@ class ElTorito(BootProtocol):
         """BootError if there is no boot catalog, or if it names nothing that a PC without emulated disks can boot."""
         catalog = _read_catalog(file)
         start, size = Gpa(catalog.segment << 4), catalog.sectors * SECTOR_SIZE
-        offset = catalog.first * _CD_SECTOR
+        offset = catalog.first * CD_SECTOR_SIZE
         size = min(size, max(file.source.size - offset, 0))
         segment = Segment(start, Gva(start), offset, size, size, _RWX)
         return cls(KernelImage.from_segments(file.source, [segment], start), file.source, catalog)
@@ -97,17 +94,17 @@ def _read_catalog(file: KernelFile) -> _Catalog:
     if not _has_boot_record(file):
         raise BootError(f"{file.name}: no bootable CD: there is no El Torito boot record at offset {_BOOT_RECORD:#x}")
     (sector,) = _CATALOG_POINTER.unpack(file.read(_BOOT_RECORD, _CATALOG_POINTER.size, "its boot record"))
-    data = file.read(sector * _CD_SECTOR, _VALIDATION.size + _ENTRY.size + 20, "its boot catalog")
+    data = file.read(sector * CD_SECTOR_SIZE, _VALIDATION.size + CATALOG_ENTRY.size + 20, "its boot catalog")
     header, platform, *keys = _VALIDATION.unpack_from(data)
     if header != _VALIDATION_HEADER or tuple(keys) != _VALIDATION_KEYS:
         raise BootError(f"{file.name}: the boot catalog in sector {sector} does not begin with a validation entry")
     if platform != _X86:
         raise BootError(f"{file.name}: its boot image is for platform {platform:#x}, not for a PC's BIOS ({_X86:#x})")
-    bootable, media, segment, _, sectors, first = _ENTRY.unpack_from(data, _VALIDATION.size)
+    bootable, media, segment, _, sectors, first = CATALOG_ENTRY.unpack_from(data, _VALIDATION.size)
     if bootable != _BOOTABLE:
         raise BootError(f"{file.name}: the boot catalog's first entry is not bootable: {bootable:#x}, not {_BOOTABLE:#x}")
     if media & _MEDIA:
         emulated = _EMULATED.get(media & _MEDIA, f"medium {media & _MEDIA}")
         raise BootError(f"{file.name}: it is booted as {emulated}, which there is no emulation of")
-    entry = data[_VALIDATION.size : _VALIDATION.size + _ENTRY.size]
+    entry = data[_VALIDATION.size : _VALIDATION.size + CATALOG_ENTRY.size]
     return _Catalog(segment or BOOT_SECTOR >> 4, sectors or 1, first, entry)

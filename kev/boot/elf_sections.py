@@ -9,6 +9,7 @@ from kev.boot.boot_memory import BootMemory
 from kev.boot.elf_layout import ElfLayout, ElfTables, read_tables
 from kev.boot.kernel_file import KernelFile
 from kev.pager.errors import ImageError
+from kev.pager.section_headers import string_at
 
 _SHT_NULL: Final = 0
 _SHT_NOBITS: Final = 8
@@ -47,7 +48,7 @@ class SectionHeaders:
         _, _, offset, size = self._layout.section_header.unpack_from(self._table, start)
         names = self._file.read(offset, min(size, _MOST_NAMES), "the names of its sections")
         pointers = (_NAME.unpack_from(self._table, index * self.entry_size)[0] for index in range(self.count))
-        return frozenset(names[pointer:].partition(b"\0")[0].decode("ascii", "replace") for pointer in pointers)
+        return frozenset(string_at(names, pointer) for pointer in pointers)
 
     def unplaced(self) -> Iterator[tuple[int, int, int]]:
         """Of each section without an address: where its header is in the table, and its offset and size in the file."""

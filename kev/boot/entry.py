@@ -4,7 +4,6 @@ import struct
 from typing import Final
 
 from kev.addressing import Gpa
-from kev.bios.rom import BOOT_SECTOR, FIRST_START, SEGMENT
 from kev.engine.base import EntryState
 from kev.engine.registers import DescriptorTable, SegmentRegister
 from kev.x86 import (
@@ -81,6 +80,8 @@ def long_mode(entry: Gpa, *, code: int, data: int, page_tables: Gpa, gdt: Descri
 
 def boot_sector(drive: int, segment: int, offset: int) -> EntryState:
     """A boot sector at `segment`:`offset`, with the drive's number in DL; the stack grows down from where boot sectors are."""
+    from kev.bios.rom import BOOT_SECTOR  # kernels that are entered otherwise do without
+
     return through_bios(segment, offset, drive=drive, rsp=BOOT_SECTOR)
 
 
@@ -89,6 +90,8 @@ def through_bios(segment: int, offset: int, *, data: int = 0, drive: int = 0, rs
 
     `data` is in all segment registers but CS.
     """
+    from kev.bios.rom import FIRST_START, SEGMENT
+
     return EntryState(
         rip=FIRST_START,
         cs=SegmentRegister(SEGMENT, SEGMENT << 4, REAL_MODE_LIMIT, CODE_16),

@@ -6,6 +6,11 @@ are none in 64-bit mode.
 
 from typing import Final
 
+from kev.boot.kernel_file import KernelFile
+from kev.pager.image import KernelImage
+
+_LOOKED_AT: Final = 256
+"""How much is looked at of the code at an entry, in bytes."""
 _MOST_INSTRUCTIONS: Final = 24
 _EARLY: Final = 6
 """The number of the instruction before which 32-bit code hardly decrements anything."""
@@ -53,6 +58,11 @@ _AFTER_REX: Final = frozenset(
      0xC7, 0xF7, 0x0F]
 )  # fmt: skip
 """What stands behind REX.W all the time: 64-bit moves and arithmetic."""
+
+
+def entry_bits(file: KernelFile, image: KernelImage) -> int | None:
+    """`code_bits` of the code at the entry of `image`, which is this file's."""
+    return code_bits(file.loaded_at(image, image.entry, _LOOKED_AT))
 
 
 def code_bits(code: bytes) -> int | None:

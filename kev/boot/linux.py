@@ -11,7 +11,7 @@ from kev.boot.boot_params import CODE_SELECTOR, DATA_SELECTOR, LinuxInformation,
 from kev.boot.entry import long_mode, protected_mode
 from kev.boot.firmware_tables import ACPI_TABLES, install_tables
 from kev.boot.kernel_file import KernelFile
-from kev.boot.linux_header import has_header, kernel_version, read_header, version_text
+from kev.boot.linux_header import called, has_header, protocol_version, read_header, version_text
 from kev.boot.memory_map import memory_map, upper_memory_kib
 from kev.boot.vmlinux import find_linux
 from kev.engine.base import EntryState
@@ -57,9 +57,7 @@ class Linux(BootProtocol):
     @classmethod
     def detect(cls, file: KernelFile) -> str | None:
         if has_header(file):
-            name = kernel_version(file)
-            version = version_text(int.from_bytes(file.bytes_at(0x206, 2), "little"))
-            return f"a Linux boot header (HdrS, protocol {version}) of " + (f'"{name}"' if name else "an image without a name")
+            return f"a Linux boot header (HdrS, protocol {version_text(protocol_version(file))}) of {called(file)}"
         try:
             return find_linux(file) if file.is_elf else None
         except ImageError:

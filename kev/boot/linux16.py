@@ -13,7 +13,16 @@ from kev.boot.entry import through_bios
 from kev.boot.firmware_tables import install_tables
 from kev.boot.generated import place_generated
 from kev.boot.kernel_file import SECTOR_SIZE, KernelFile
-from kev.boot.linux_header import kernel_version
+from kev.boot.linux_header import (
+    HEADER_OFFSET,
+    LOADED_HIGH,
+    MAGIC,
+    MAGIC_OFFSET,
+    SETUP_SECTORS_OF_0,
+    called,
+    has_header,
+    protocol_version,
+)
 from kev.engine.base import EntryState
 from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
@@ -31,12 +40,6 @@ _HIGH: Final = MIB
 _HIGHEST: Final = 896 * MIB
 _RWX: Final = 7
 
-_SETUP_SECTORS: Final = 0x1F1
-_MAGIC: Final = 0x202
-_HEADER: Final = struct.Struct("<4sH")
-"""From `_MAGIC` on: HdrS, and the version of the protocol."""
-_HDRS: Final = b"HdrS"
-_SETUP_SECTORS_OF_0: Final = 4
 _WORDS: Final = 0x210
 _FIELDS: Final = struct.Struct("<BBHIIIIHHI")
 """From `_WORDS` on: type_of_loader, loadflags, setup_move_size, code32_start, ramdisk_image, ramdisk_size, bootsect_kludge,
@@ -44,7 +47,6 @@ heap_end_ptr, ext_loader_ver and ext_loader_type, cmd_line_ptr."""
 _HAS_COMMAND_LINE_POINTER: Final = 0x0202
 _HAS_32_BIT_ENTRY: Final = 0x0204
 _UNDEFINED_LOADER: Final = 0xFF
-_LOADED_HIGH: Final = 1 << 0
 _CAN_USE_HEAP: Final = 1 << 7
 
 
@@ -73,16 +75,15 @@ class Linux16(BootProtocol):
         setup = _read_setup(file)
         if setup is None or (setup.version >= _HAS_32_BIT_ENTRY and setup.code32_start):
             return None
-        name = kernel_version(file)
-        return "a Linux boot header (HdrS) without a 32-bit entry of " + (f'"{name}"' if name else "an image without a name")
+        return f"a Linux boot header (HdrS) without a 32-bit entry of {called(file)}"
 
     @classmethod
     def open(cls, file: KernelFile) -> Self:
         """BootError if there is no header, or if it is older than command lines, or loaded below 1 MiB."""
         setup = _read_setup(file)
         if setup is None:
-            raise BootError(f"{file.name}: no Linux boot header: at offset {_MAGIC:#x} is no {_HDRS.decode()}")
-        if setup.version < _HAS_COMMAND_LINE_POINTER or not setup.load_flags & _LOADED_HIGH:
+            raise BootError(f"{file.name}: no Linux boot header: at offset {MAGIC_OFFSET:#x} is no {MAGIC.decode()}")
+        if setup.version < _HAS_COMMAND_LINE_POINTER or not setup.load_flags & LOADED_HIGH:
             raise BootError(f"{file.name}: its Linux boot header says that it is loaded below 1 MiB, as before Linux 2.4")
         size = setup.sectors * SECTOR_SIZE
         rest = file.source.size - size
@@ -133,9 +134,8 @@ def _place_ram_disk(pager: KernelVmPager, module: Module) -> tuple[int, int]:
 
 
 def _read_setup(file: KernelFile) -> _Setup | None:
-    header = file.head[_MAGIC : _WORDS + _FIELDS.size]
-    if file.is_elf or len(header) < _WORDS + _FIELDS.size - _MAGIC or not header.startswith(_HDRS):
+    fields = file.head[_WORDS : _WORDS + _FIELDS.size]
+    if len(fields) < _FIELDS.size or not has_header(file):
         return None
-    _, version = _HEADER.unpack_from(header)
-    _, load_flags, _, code32_start, *_ = _FIELDS.unpack_from(header, _WORDS - _MAGIC)
-    return _Setup(1 + (file.head[_SETUP_SECTORS] or _SETUP_SECTORS_OF_0), version, load_flags, code32_start)
+    _, load_flags, _, code32_start, *_ = _FIELDS.unpack(fields)
+    return _Setup(1 + (file.head[HEADER_OFFSET] or SETUP_SECTORS_OF_0), protocol_version(file), load_flags, code32_start)

@@ -12,14 +12,15 @@ HEADER_OFFSET: Final = 0x1F1
 HEADER_LIMIT: Final = 0x290
 """Where the zero page has the next field."""
 
-_MAGIC_OFFSET: Final = 0x202
-_MAGIC: Final = b"HdrS"
+MAGIC_OFFSET: Final = 0x202
+MAGIC: Final = b"HdrS"
+_VERSION_OFFSET: Final = 0x206
 _JUMP_TARGET: Final = 0x201
-"""The offset of the header's end from `_MAGIC_OFFSET`."""
+"""The offset of the header's end from `MAGIC_OFFSET`."""
 _FIELDS: Final = struct.Struct("<B2xI14xH6xHxB2xI20xIIBxHI28xQI")
 """From `HEADER_OFFSET` on: setup_sects, syssize, version, kernel_version, loadflags, code32_start, initrd_addr_max,
 kernel_alignment, relocatable_kernel, xloadflags, cmdline_size, pref_address and init_size."""
-_SETUP_SECTORS_OF_0: Final = 4
+SETUP_SECTORS_OF_0: Final = 4
 _VERSION_TEXT: Final = 128
 """The most that is read of the text."""
 
@@ -32,7 +33,7 @@ _HAS_LONG_MODE: Final = 0x020C
 _COMMAND_LINE_SIZE: Final = 255
 _PARAGRAPH: Final = 16
 
-_LOADED_HIGH: Final = 1 << 0
+LOADED_HIGH: Final = 1 << 0
 _KERNEL_64: Final = 1 << 0
 _ENTRY_64: Final = 0x200
 """Where the 64-bit entry is, behind the 32-bit one."""
@@ -43,10 +44,6 @@ class LinuxHeader(NamedTuple):
 
     raw: bytes
     """The header, as it goes into the zero page."""
-    version: int
-    """Of the protocol: the major number in bits 15 to 8."""
-    kernel_version: str
-    """What the kernel calls itself; empty if it does not."""
     kernel_offset: int
     """Where the file has what is loaded."""
     kernel_size: int
@@ -68,7 +65,18 @@ class LinuxHeader(NamedTuple):
 
 def has_header(file: KernelFile) -> bool:
     """Whether there is one, usable or not."""
-    return file.head.startswith(_MAGIC, _MAGIC_OFFSET) and not file.is_elf
+    return file.head.startswith(MAGIC, MAGIC_OFFSET) and not file.is_elf
+
+
+def protocol_version(file: KernelFile) -> int:
+    """Of a header that is there: the major number in bits 15 to 8."""
+    return int.from_bytes(file.bytes_at(_VERSION_OFFSET, 2), "little")
+
+
+def called(file: KernelFile) -> str:
+    """What an image calls itself, in quotes, or that it does not."""
+    name = kernel_version(file)
+    return f'"{name}"' if name else "an image without a name"
 
 
 def kernel_version(file: KernelFile) -> str:
@@ -84,7 +92,7 @@ def kernel_version(file: KernelFile) -> str:
 def read_header(file: KernelFile) -> LinuxHeader:
     """BootError if there is no header, or none by which the kernel can be entered without its 16-bit code."""
     if not has_header(file):
-        raise BootError(f"{file.name}: no Linux boot header: at offset {_MAGIC_OFFSET:#x} is no {_MAGIC.decode()}")
+        raise BootError(f"{file.name}: no Linux boot header: at offset {MAGIC_OFFSET:#x} is no {MAGIC.decode()}")
     if len(file.head) < HEADER_OFFSET + _FIELDS.size:
         raise BootError(f"{file.name}: the file ends within its Linux boot header, at {len(file.head):#x}")
     (
@@ -92,7 +100,7 @@ def read_header(file: KernelFile) -> LinuxHeader:
         command_line_size, preferred, init_size,
     ) = _FIELDS.unpack_from(file.head, HEADER_OFFSET)  # fmt: skip
     _check_entry(file, version, load_flags, code32_start)
-    offset = (1 + (setup_sectors or _SETUP_SECTORS_OF_0)) * SECTOR_SIZE
+    offset = (1 + (setup_sectors or SETUP_SECTORS_OF_0)) * SECTOR_SIZE
     size = _kernel_size(file, offset, paragraphs * _PARAGRAPH)
     if version < _HAS_PREFERRED_ADDRESS:
         preferred, init_size = code32_start, 0
@@ -102,9 +110,7 @@ def read_header(file: KernelFile) -> LinuxHeader:
         load_address = -(-load_address // alignment) * alignment
     runs_at = load_address if movable else preferred
     return LinuxHeader(
-        raw=file.head[HEADER_OFFSET : min(_MAGIC_OFFSET + file.head[_JUMP_TARGET], HEADER_LIMIT)],
-        version=version,
-        kernel_version=kernel_version(file),
+        raw=file.head[HEADER_OFFSET : min(MAGIC_OFFSET + file.head[_JUMP_TARGET], HEADER_LIMIT)],
         kernel_offset=offset,
         kernel_size=size,
         load_address=load_address,
@@ -131,7 +137,7 @@ def _check_entry(file: KernelFile, version: int, load_flags: int, code32_start: 
             "a Linux kernel before 2.6.14, or a program in the form of one, such as memdisk: "
             f"its boot protocol is {version_text(version)}, and kernels have a 32-bit entry from {version_text(_LEAST_VERSION)} on"
         )
-    elif not load_flags & _LOADED_HIGH:
+    elif not load_flags & LOADED_HIGH:
         kind = "a zImage, which is loaded below 1 MiB"
     else:
         return

@@ -4,6 +4,7 @@ from typing import Final, Self
 
 from kev.addressing import Gpa, Gva
 from kev.bios.drives import FIRST_DISKETTE, FIRST_HARD_DISK, BootDrive, is_diskette_size
+from kev.bios.rom import BOOT_SECTOR
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
 from kev.boot.entry import boot_sector
@@ -15,7 +16,7 @@ from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import SynchronousSource
 
-LOAD_ADDRESS: Final = Gpa(0x7C00)
+LOAD_ADDRESS: Final = Gpa(BOOT_SECTOR)
 _MEDIA: Final = 0x15
 """Offset of the media descriptor in the parameter block of a FAT file system; in front of it, of its 16-bit number of sectors."""
 _NUMBER_OF_SECTORS: Final = 0x13

@@ -6,7 +6,7 @@ from kev.boot.base import BootError
 from kev.boot.elf_layout import read_program_headers
 from kev.boot.elf_notes import read_notes
 from kev.boot.elf_sections import section_names
-from kev.boot.entry_code import code_bits
+from kev.boot.entry_code import entry_bits
 from kev.boot.keos import Keos
 from kev.boot.kernel_file import KernelFile
 from kev.errors import KevError
@@ -27,7 +27,6 @@ _SECTIONS: Final = {
     ".note.solo5.manifest": "a tender of Solo5",
 }
 _EM_X86_64: Final = 62
-_CODE: Final = 256
 
 
 def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
@@ -43,7 +42,7 @@ def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
     except KevError as error:
         raise BootError(f"{error}; {_NOTHING}: {_OTHER_LOADER}") from error
     entry = kernel.image.entry
-    bits = code_bits(file.loaded_at(kernel.image, entry, _CODE))
+    bits = entry_bits(file, kernel.image)
     if bits == 64 and file.machine == _EM_X86_64:
         raise BootError(
             f"{file.name}: the code at its entry {entry:#x} is 64-bit code, and nothing says how it wants to be entered: "

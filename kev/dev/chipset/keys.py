@@ -16,7 +16,7 @@ _ESCAPE: Final = 0x01
 _ESCAPE_CHARACTER: Final = 0x1B
 _CONTROL_Z: Final = 0x1A
 
-_ROWS: Final = (
+ROWS: Final = (
     (0x02, b"1234567890-=", b"!@#$%^&*()_+"),
     (0x10, b"qwertyuiop[]", b"QWERTYUIOP{}"),
     (0x1E, b"asdfghjkl;'`", b'ASDFGHJKL:"~'),
@@ -24,7 +24,7 @@ _ROWS: Final = (
 )
 """The code of the first key of each row, and what the keys from there on stand for, without and with Shift."""
 _PLAIN: Final = {
-    **{character: first + index for first, row, _ in _ROWS for index, character in enumerate(row)},
+    **{character: first + index for first, row, _ in ROWS for index, character in enumerate(row)},
     ord(" "): 0x39,
     ord("\n"): 0x1C,
     ord("\r"): 0x1C,
@@ -33,7 +33,7 @@ _PLAIN: Final = {
     0x7F: 0x0E,
     _ESCAPE_CHARACTER: _ESCAPE,
 }
-_SHIFTED: Final = {character: first + index for first, _, row in _ROWS for index, character in enumerate(row)}
+_SHIFTED: Final = {character: first + index for first, _, row in ROWS for index, character in enumerate(row)}
 _SEQUENCES: Final = {
     b"[A": 0x48, b"[B": 0x50, b"[C": 0x4D, b"[D": 0x4B, b"[H": 0x47, b"[F": 0x4F,
     b"[2~": 0x52, b"[3~": 0x53, b"[5~": 0x49, b"[6~": 0x51,
