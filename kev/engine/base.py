@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from kev.addressing import Gpa, Hpa
+from kev.dev.buses.ports import Iterations
 from kev.engine.registers import DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import Access, EptViolation, Exit, GuestException, Reply
 
@@ -158,20 +159,6 @@ SINGLE_STEP: Final = Budget(instructions=1, stops_at_events=True)
 A fault counts as its instruction; a string instruction that repeats itself, as one for each time, and one for finding that it was
 the last.
 """
-
-
-class Iterations(Protocol):
-    """Iterations of INS or OUTS that are made in one exit, the first of which is the exit's own."""
-
-    @property
-    def length(self) -> int:
-        """Bytes of all."""
-
-    def load(self) -> int:
-        """All that OUTS sends, the first iteration's bytes lowest. They are done, when the exit is."""
-
-    def store(self, value: int) -> int:
-        """Stores all that INS gets, and returns the exit's reply."""
 
 
 class Engine(Protocol[State]):

@@ -38,14 +38,17 @@ class BlockDevice(PortDevice, Protocol):
 
 
 class Iterations(Protocol):
-    """See `kev.engine.base.Iterations`."""
+    """Iterations of INS or OUTS that are made in one exit, the first of which is the exit's own."""
 
     @property
-    def length(self) -> int: ...
+    def length(self) -> int:
+        """Bytes of all."""
 
-    def load(self) -> int: ...
+    def load(self) -> int:
+        """All that OUTS sends, the first iteration's bytes lowest. They are done, when the exit is."""
 
-    def store(self, value: int) -> int: ...
+    def store(self, value: int) -> int:
+        """Stores all that INS gets, and returns the exit's reply."""
 
 
 class FindIterations(Protocol):

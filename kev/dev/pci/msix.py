@@ -12,7 +12,6 @@ from kev.dev.pci.function import PciFunction, WritableRegister
 from kev.state import Fields, State, bits, listed
 
 _CAPABILITY: Final = 0x11
-CAPABILITY_SIZE: Final = 12
 _ENABLE: Final = 1 << 31
 _MASK_ALL: Final = 1 << 30
 """In the register whose upper half is the message control."""

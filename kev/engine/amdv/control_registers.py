@@ -3,17 +3,15 @@
 The emulated CPU accepts reserved bits in CR4, does not know UMIP, and has no interrupt controller behind CR8.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kev.engine.amdv import layout
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, UndecodableInstruction, decode
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.libunicorn import REG_CR4
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
 from kev.x86 import CR4_PAE, CR4_SMEP, CR4_UMIP
-
-if TYPE_CHECKING:
-    from kev.engine.amdv.decode import Instruction
 
 _CR3: Final = (layout.CONTROL_REGISTERS >> 3) + 3
 _SMSW: Final = (0x01, 4)
@@ -99,7 +97,7 @@ def read_descriptor_table(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     _store_system_register(exits, vcpu, current_instruction(exits, vcpu))
 
 
-def _store_system_register(exits: ExitContext, vcpu: AmdvVcpu, instruction: "Instruction | None") -> None:
+def _store_system_register(exits: ExitContext, vcpu: AmdvVcpu, instruction: Instruction | None) -> None:
     if instruction is None:
         exits.events.raise_exception(vcpu, INVALID_OPCODE)
     elif vcpu.cpl and vcpu.cr4 & CR4_UMIP:
@@ -129,10 +127,8 @@ def _key(instruction: "Instruction") -> tuple[int, int]:
     return instruction.opcode, instruction.extension & 7
 
 
-def current_instruction(exits: ExitContext, vcpu: AmdvVcpu) -> "Instruction | None":
+def current_instruction(exits: ExitContext, vcpu: AmdvVcpu) -> Instruction | None:
     """The instruction at RIP, if it is a two-byte one with a ModRM byte."""
-    from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, decode
-
     code = exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)
     try:
         return decode(vcpu, code)

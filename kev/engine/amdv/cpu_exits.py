@@ -5,6 +5,7 @@ from typing import Final
 
 from kev.addressing import Gpa
 from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
 from kev.engine.amdv.exit_context import ExitContext
@@ -154,8 +155,6 @@ class CpuExits(ExitContext):
 
     def _raise_undefined(self, vcpu: AmdvVcpu) -> None:
         """#UD, or what INT1 is for."""
-        from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length
-
         try:
             length = int1_length(self.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION))
         except UndecodableInstruction:

@@ -1,17 +1,15 @@
 """LGDT, LIDT, LLDT and LTR (Intel SDM vol. 2), which the emulated CPU lets load addresses that are not canonical."""
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kev.addressing import is_canonical
 from kev.engine.amdv.control_registers import current_instruction
+from kev.engine.amdv.decode import Instruction
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, GuestException
 from kev.x86 import GENERAL_PROTECTION as GENERAL_PROTECTION_VECTOR
 from kev.x86 import SEGMENT_NOT_PRESENT
-
-if TYPE_CHECKING:
-    from kev.engine.amdv.decode import Instruction
 
 _LIDT: Final = 3  # extension of the opcode; that of LGDT is 2
 _16_BIT_BASE: Final = 0xFF_FFFF
@@ -106,7 +104,7 @@ def _refuse(exits: ExitContext, vcpu: AmdvVcpu, invalid: _Invalid) -> None:
         exits.events.raise_exception(vcpu, invalid.exception)
 
 
-def _selector(exits: ExitContext, vcpu: AmdvVcpu, instruction: "Instruction | None") -> int:
+def _selector(exits: ExitContext, vcpu: AmdvVcpu, instruction: Instruction | None) -> int:
     if instruction is None:
         raise _Invalid(INVALID_OPCODE)
     if instruction.operand.register is not None:

@@ -12,6 +12,7 @@ from kev import x86
 from kev.addressing import PAGE_MASK, PAGE_SIZE, TIB, Gpa, Hpa
 from kev.engine.amdv import fpu, layout, libunicorn
 from kev.engine.amdv.cpu_exits import CpuExits
+from kev.engine.amdv.debug_registers import data_breakpoints
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
@@ -352,8 +353,6 @@ class AmdvEngine:
         """The debug registers of the current vCPU may have changed."""
         if not vcpu.breakpoints_armed and not vcpu.data_breakpoints:
             return
-        from kev.engine.amdv.debug_registers import data_breakpoints
-
         found = data_breakpoints(vcpu)
         if found != vcpu.data_breakpoints:
             vcpu.data_breakpoints = found

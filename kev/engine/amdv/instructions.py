@@ -16,10 +16,12 @@ from kev.engine.amdv.control_registers import (
     write_cr8,
 )
 from kev.engine.amdv.debug_registers import read_debug_register, write_debug_register
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION
+from kev.engine.amdv.decode import pushf as decode_pushf
 from kev.engine.amdv.descriptor_tables import load_descriptor_table, load_local_table, load_task_register
 from kev.engine.amdv.exit_context import ExitContext
-from kev.engine.amdv.linear import SS_DEFAULT_SIZE_32, LinearMemory
-from kev.engine.amdv.vcpu import FS, GS, SS, USER_SEGMENT, AmdvVcpu
+from kev.engine.amdv.linear import LinearMemory, stack_slot
+from kev.engine.amdv.vcpu import FS, GS, USER_SEGMENT, AmdvVcpu
 from kev.exits import (
     GENERAL_PROTECTION,
     INVALID_OPCODE,
@@ -154,16 +156,12 @@ def pushf(exits: ExitContext, vcpu: AmdvVcpu) -> None:
         exits.intercepts.follow(vcpu)
         exits.slice.do_not_count()
         return
-    from kev.engine.amdv.decode import LONGEST_INSTRUCTION
-    from kev.engine.amdv.decode import pushf as decode_pushf
-
     length, size = decode_pushf(vcpu, exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION))
     flags = vcpu.rflags & ~(x86.RFLAGS_RF | x86.RFLAGS_VM)
-    mask = 0xFFFF_FFFF if vcpu.raw_segment(SS)[3] & SS_DEFAULT_SIZE_32 else 0xFFFF
-    stack_pointer = vcpu.rsp - size & mask
+    address, rsp = stack_slot(vcpu, size)
     stored = flags & (1 << 8 * size) - 1
-    if exits.store(vcpu, vcpu.raw_segment(SS)[1] + stack_pointer, stored.to_bytes(size, "little")):
-        vcpu.rsp = vcpu.rsp & ~mask | stack_pointer
+    if exits.store(vcpu, address, stored.to_bytes(size, "little")):
+        vcpu.rsp = rsp
         vcpu.words[layout.RFLAGS >> 2] &= ~x86.RFLAGS_RF
         vcpu.skip(length)
 

@@ -10,7 +10,7 @@ from kev.host_memory import HostMemory
 from kev.page_tables.guest import GuestFault, translate
 from kev.page_tables.table import PageTable
 
-SS_DEFAULT_SIZE_32: Final = 1 << 22
+_SS_DEFAULT_SIZE_32: Final = 1 << 22
 """The B flag, in a descriptor's second word."""
 _GATE_16_BIT: Final = frozenset({6, 7})  # types of 286 interrupt and trap gates
 _MOST_WALKS: Final = 256
@@ -39,6 +39,17 @@ class _Walk(NamedTuple):
     """What those words were."""
     page: int
     """The host-physical address of the page."""
+
+
+def stack_slot(vcpu: AmdvVcpu, width: int) -> tuple[int, int]:
+    """Where a push of `width` bytes goes, as a linear address, and what RSP is behind it."""
+    _, base, _, flags = vcpu.raw_segment(SS)
+    if vcpu.long_mode:
+        base, mask = 0, 0xFFFF_FFFF_FFFF_FFFF
+    else:
+        mask = 0xFFFF_FFFF if flags & _SS_DEFAULT_SIZE_32 else 0xFFFF
+    stack_pointer = vcpu.rsp - width & mask
+    return base + stack_pointer, vcpu.rsp & ~mask | stack_pointer
 
 
 class LinearMemory:
@@ -132,14 +143,9 @@ class LinearMemory:
         changed then.
         """
         width = self._frame_width(vcpu, vector)
-        _, base, _, flags = vcpu.raw_segment(SS)
-        if vcpu.long_mode:
-            base, mask = 0, 0xFFFF_FFFF_FFFF_FFFF
-        else:
-            mask = 0xFFFF_FFFF if flags & SS_DEFAULT_SIZE_32 else 0xFFFF
-        stack_pointer = vcpu.rsp - width & mask
-        self.write(vcpu, base + stack_pointer, error_code.to_bytes(width, "little"))
-        vcpu.rsp = vcpu.rsp & ~mask | stack_pointer
+        address, rsp = stack_slot(vcpu, width)
+        self.write(vcpu, address, error_code.to_bytes(width, "little"))
+        vcpu.rsp = rsp
 
     def _gate(self, vcpu: AmdvVcpu, vector: int) -> bytes | None:
         size = 16 if vcpu.long_mode else 8

@@ -70,7 +70,6 @@ class VirtioCore:
     """
 
     __slots__ = (
-        "_features",
         "_interrupt",
         "_memory",
         "_place",
@@ -79,6 +78,7 @@ class VirtioCore:
         "device_features_select",
         "driver_features",
         "driver_features_select",
+        "features",
         "interrupt_status",
         "is_legacy",
         "queue_select",
@@ -118,7 +118,8 @@ class VirtioCore:
         self._memory: Final = memory
         self._interrupt: Final = interrupt
         self._signal: Final = signal
-        self._features: Final = device.features | FEATURE_VERSION_1
+        self.features: Final = device.features | FEATURE_VERSION_1
+        """All that are on offer."""
         self.reset()
 
     def reset(self) -> None:
@@ -150,7 +151,7 @@ class VirtioCore:
     @property
     def selected_device_features(self) -> int:
         """The 32 features on offer that the driver has selected."""
-        return _half(self._features, self.device_features_select)
+        return _half(self.features, self.device_features_select)
 
     @property
     def selected_driver_features(self) -> int:
@@ -176,12 +177,7 @@ class VirtioCore:
     def _features_agreed(self) -> bool:
         """The driver takes nothing that was not offered, and is a legacy driver by the legacy interface only."""
         is_modern = bool(self.driver_features & FEATURE_VERSION_1)
-        return not self.driver_features & ~self._features and is_modern is not self.is_legacy
-
-    @property
-    def features(self) -> int:
-        """All that are on offer."""
-        return self._features
+        return not self.driver_features & ~self.features and is_modern is not self.is_legacy
 
     @property
     def selected_queue(self) -> SplitQueue | None:
