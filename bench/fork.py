@@ -20,8 +20,8 @@ from kev.machine.api import opened, wanted_machine
 from kev.machine.checkpoint import Checkpoint
 from kev.machine.forked import ForkedMachine
 from kev.machine.machine import Machine, MachineState
-from kev.machine.step import Ended, Stopped
 from kev.machine.vm import Vm
+from tests.machine.seeded import stop_at
 
 TITLE: Final = "forks and checkpoints"
 _ROUNDS: Final = 15
@@ -124,7 +124,7 @@ def _seconds_to_launch(instructions: int) -> float:
     began = time.perf_counter()
     with opened(wanted) as machine:
         if instructions:
-            _run_to(machine, instructions)
+            stop_at(machine, instructions)
         else:
             _execute_one(machine.vm)
         return time.perf_counter() - began
@@ -134,10 +134,10 @@ def _seconds_to_go_back(guest: str) -> float:
     """The median of some."""
     seconds = []
     with opened(wanted_machine(guest, {"seed": 1})) as machine:
-        _run_to(machine, _BOOTED[guest])
+        stop_at(machine, _BOOTED[guest])
         checkpoint = Checkpoint(machine.vm, machine.scheduler)
         for _ in range(_A_FEW):
-            _run_to(machine, _BOOTED[guest] + _TURN)
+            stop_at(machine, _BOOTED[guest] + _TURN)
             began = time.perf_counter()
             checkpoint.rewind()
             seconds.append(time.perf_counter() - began)
@@ -176,9 +176,3 @@ def _resident() -> int:
 
 def _execute_one(vm: Vm) -> None:
     vm.run(vm.vcpus[0], _ONE)
-
-
-def _run_to(machine: Machine, instructions: int) -> None:
-    machine.vm.stop_at = instructions
-    while not isinstance(machine.vm.step(machine.scheduler), Stopped | Ended):
-        pass

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import kev
 from bench.measurement import Measurement, Result, differences, repeat
+from tests.boot.images import multiboot1_header
 
 TITLE: Final = "exits that are answered in short, or stand for many"
 _ROUNDS: Final = 7
@@ -75,7 +76,7 @@ def _time(loop: _Loop, folder: str, disk: Path) -> float:
 def _run(folder: str, disk: Path, text: bytes) -> float:
     """CPU seconds of a launch."""
     addresses = (_LOADED_AT, _LOADED_AT, 0, 0, _LOADED_AT + 32)
-    header = struct.pack("<3I5I", 0x1BADB002, _ADDRESSES_IN_HEADER, -(0x1BADB002 + _ADDRESSES_IN_HEADER) & 0xFFFF_FFFF, *addresses)
+    header = multiboot1_header(_ADDRESSES_IN_HEADER, addresses)
     kernel = Path(folder, "kernel")
     kernel.write_bytes(header + text + _POWER_OFF)
     start = time.process_time()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Final
 
 from bench.measurement import Measurement, Result, repeat
 from kev.addressing import GIB, MIB, PAGE_SIZE
@@ -19,6 +19,8 @@ from kev.measure.line import FirstInstruction
 from kev.measure.touched import write_touched
 from kev.pager.kernel import trio_rendezvous
 from kev.pager.source import FileSource
+from kev.pager.survey import SurveyedPage
+from kev.snapshot.layout import CHUNK_PAGES
 from kev.snapshot.reader import SnapshotFile
 from kev.snapshot.writer import SnapshotWriter
 from kev.spec.machine_spec import MachineSpec
@@ -51,12 +53,6 @@ _GUESTS: Final = (
 )
 _BOOT: Final = ("smp", 7)
 """A guest and its seed, whose launch is compared."""
-
-
-class _Page(NamedTuple):
-    number: int
-    contents: bytes
-    by_reference: bool = False
 
 
 def measure(quick: bool) -> list[Result]:
@@ -140,7 +136,7 @@ write_for_ever(sys.argv[1])
 
 def write_for_ever(file: str) -> None:
     """Writes one snapshot after the other, under the same name, and says when it begins."""
-    pages = [_Page(number, bytes((number % 255 + 1,)) * PAGE_SIZE) for number in range(512)]
+    pages = [SurveyedPage(number, bytes((number % 255 + 1,)) * PAGE_SIZE, False) for number in range(CHUNK_PAGES)]
     print("begins", flush=True)
     while True:
         with SnapshotWriter(file, {}, {}, range(4)) as writer:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import GIB, PAGE_SIZE
 from kev.measure.errors import BenchError
 from kev.pager.kernel import trio_rendezvous
 from kev.pager.source import FileSource
+from kev.pager.survey import SurveyedPage
 from kev.snapshot.description import Description
 from kev.snapshot.layout import CHUNK_PAGES, CHUNK_SHIFT
 from kev.snapshot.reader import SnapshotFile
@@ -18,18 +19,13 @@ FIRST: Final = 5 * GIB
 """From where on memory is touched: behind all that a small guest uses itself."""
 
 
-class _Page(NamedTuple):
-    number: int
-    contents: bytes
-    by_reference: bool = False
-
-
 def write_touched(small: Path, file: Path, size: int) -> None:
     """Writes the snapshot `small`, which is not compressed, as one of a machine that has touched `size` bytes more.
 
     They hold zeros, but for one page in 2 MiB. BenchError if the machine has no RAM there.
     """
-    filler = [_Page(0, b"x" * PAGE_SIZE), *(_Page(number, bytes(PAGE_SIZE)) for number in range(1, CHUNK_PAGES))]
+    zeros = (SurveyedPage(number, bytes(PAGE_SIZE), False) for number in range(1, CHUNK_PAGES))
+    filler = [SurveyedPage(0, b"x" * PAGE_SIZE, False), *zeros]
     with _opened(small) as saved:
         machine = saved.machine()
         pages = {chunk: list(_pages(saved, chunk)) for chunk in saved.chunks()}
@@ -50,7 +46,7 @@ def _opened(file: Path) -> Iterator[SnapshotFile]:
         yield SnapshotFile(source, trio_rendezvous)
 
 
-def _pages(saved: SnapshotFile, chunk: int) -> Iterator[_Page]:
+def _pages(saved: SnapshotFile, chunk: int) -> Iterator[SurveyedPage]:
     """Those that are stored, or zeros; the image has the others."""
     entry = saved.known_entry(chunk)
     assert entry is not None
@@ -59,4 +55,4 @@ def _pages(saved: SnapshotFile, chunk: int) -> Iterator[_Page]:
         if entry.stored >> number & 1:
             saved.read_run(entry, number, memoryview(contents))
         if (entry.stored | entry.zero) >> number & 1:
-            yield _Page(number, bytes(contents))
+            yield SurveyedPage(number, bytes(contents), False)

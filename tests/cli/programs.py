@@ -12,3 +12,7 @@ def kernel(code: bytes, *, memory: int = 0x8000) -> bytes:
     header = struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, _ENTRY, 52, 0, 0, 52, 32, 1, 40, 0, 0)
     segment = struct.pack("<8I", 1, _OFFSET, _ENTRY, _ENTRY, len(code), memory, 7, 0x1000)
     return (ident + header + segment).ljust(_OFFSET, b"\0") + code
+
+
+FLOOD = kernel(bytes.fromhex("b078 66baf803 b940000000 ee e2fd b00a ee b078 ebf1"))
+"""Writes lines to COM1 for ever."""

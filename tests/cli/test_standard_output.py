@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 
 from kev.guests.catalogue import root_file_system
-from tests.cli.programs import kernel
+from tests.cli.programs import FLOOD
 
 COMMANDS = ["guests", "--help", "--version", "run --help", "run gKeOS --print-spec", "inspect hypercalls", "run hypercalls"]
-FLOOD = kernel(bytes.fromhex("b078 66baf803 b940000000 ee e2fd b00a ee b078 ebf1"))
-"""Writes lines to COM1 for ever."""
 
 
 def kev(words: str) -> list[str]:

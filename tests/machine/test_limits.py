@@ -4,11 +4,10 @@ import pytest
 
 import kev
 from kev.machine.ending import EndingKind
-from tests.cli.programs import kernel
+from tests.cli.programs import FLOOD
 from tests.pager.sources import BytesSource
 
-FLOOD = BytesSource(kernel(bytes.fromhex("b078 66baf803 b940000000 ee e2fd b00a ee b078 ebf1")))
-"""Writes lines to COM1 for ever."""
+ENDLESS = BytesSource(FLOOD)
 
 
 @pytest.mark.parametrize("wishes", [{}, {"seed": 1}, {"source_latency": "1us"}, {"paging": "around=16"}, {"vcpus": 2}])
@@ -34,7 +33,7 @@ def test_a_run_that_needs_no_more_pages_than_it_may_is_not_ended() -> None:
 
 @pytest.mark.parametrize("seed", [None, 1])
 def test_a_run_ends_when_more_is_printed_than_may_be(seed: int | None) -> None:
-    report = kev.launch(FLOOD, max_output=100, seed=seed)
+    report = kev.launch(ENDLESS, max_output=100, seed=seed)
     assert (report.ending.kind, report.exit_code) == (EndingKind.LIMITED, 124)
     assert report.ending.message.startswith("more than the 100 bytes were printed that may be: vCPU 0 at RIP 0x")
     assert report.output == (b"x" * 64 + b"\n" + b"x" * 35)
@@ -48,7 +47,7 @@ def test_a_run_that_prints_all_it_may_is_not_ended() -> None:
 
 def test_a_flood_under_a_seed_is_ended_by_its_time_limit_and_is_repeatable() -> None:
     printed: list[int] = []
-    report = kev.launch(FLOOD, seed=1, timeout=0.2, output=lambda data: printed.append(len(data)))
+    report = kev.launch(ENDLESS, seed=1, timeout=0.2, output=lambda data: printed.append(len(data)))
     assert report.ending.kind is EndingKind.TIMED_OUT
-    first, second = (kev.launch(FLOOD, seed=1, max_output="1M") for _ in range(2))
+    first, second = (kev.launch(ENDLESS, seed=1, max_output="1M") for _ in range(2))
     assert (first.output, first.exits, first.ending.message) == (second.output, second.exits, second.ending.message)
