@@ -32,11 +32,16 @@ def describe(timeline: Timeline, pager: KernelVmPager, began: float) -> dict[str
     loads = {id(load): index for index, load in enumerate(timeline.loads)}
     violations = [_violation(violation, began, loads, image, names) for violation in timeline.violations]
     return {
-        "regions": [*_regions(image), {"name": _RAM, "flags": "rwx", "start": 0, "end": pager.ram[-1].stop}],
+        "regions": memory_regions(pager),
         "violations": _columns(_VIOLATION_COLUMNS, violations),
         "functions": names.names,
         "loads": _columns(_LOAD_COLUMNS, (_load(load, began) for load in timeline.loads)),
     }
+
+
+def memory_regions(pager: KernelVmPager) -> list[dict[str, Any]]:
+    """What guest memory is made of: see `regions` above."""
+    return [*_regions(pager.image), {"name": _RAM, "flags": "rwx", "start": 0, "end": pager.ram[-1].stop}]
 
 
 _VIOLATION_COLUMNS: Final = (
