@@ -4,6 +4,7 @@ structlog takes longer to import than a small guest takes to boot, so it is impo
 a run that nobody asked to log.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 _logger: Any = None
@@ -31,6 +32,48 @@ def configure(level: str) -> None:
     )
     _logger = structlog.get_logger("kev")
     _level = level
+
+
+def level() -> str:
+    """The level above which events are written; empty if none are."""
+    return _level
+
+
+def redirect(least: str, sink: Callable[[str, str, dict[str, object]], object]) -> None:
+    """From now on, events of level `least` and above are given to `sink`: level, event, fields. None are if `least` is empty."""
+    global _logger, _level
+    _logger = _Redirected(sink, LEVELS.index(least)) if least else None
+    _level = least
+
+
+def emit(level: str, event: str, **fields: object) -> None:
+    """An event of a level that is only known when it comes: one of LEVELS."""
+    if _logger is not None:
+        getattr(_logger, level)(event, **fields)
+
+
+class _Redirected:
+    """A logger as structlog's, as far as it is used here."""
+
+    def __init__(self, sink: Callable[[str, str, dict[str, object]], object], least: int) -> None:
+        self._sink: Final = sink
+        self._least: Final = least
+
+    def debug(self, event: str, **fields: object) -> None:
+        self._give(0, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        self._give(1, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._give(2, event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._give(3, event, fields)
+
+    def _give(self, level: int, event: str, fields: dict[str, object]) -> None:
+        if level >= self._least:
+            self._sink(LEVELS[level], event, fields)
 
 
 def is_debugging() -> bool:

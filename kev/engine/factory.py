@@ -67,6 +67,9 @@ class EngineFactory(Protocol):
     def reserve(self, ram_kib: int) -> GuestAddressSpace:
         """Room for `ram_kib` KiB of RAM with its tables, and for devices. HostMemoryError if there is not so much."""
 
+    def rest(self) -> None:
+        """Ends the threads of what waits for the next guest. While no guest runs, a process can be forked then."""
+
 
 def engine_named(name: str = DEFAULT_ENGINE, *, keeps_hosts: bool = False) -> EngineFactory:
     """A factory of that engine. `keeps_hosts`: what a guest ran on waits for the next, so that making an engine takes less.

@@ -128,6 +128,11 @@ def launch(
         )
 
 
+def rest() -> None:
+    """Ends the threads that wait for the next machine. While there is no machine, this process can be forked then."""
+    _ENGINES.rest()
+
+
 def refuse_in_trio(what: str, instead: str) -> None:
     """MachineError in a task of trio, whose other tasks would stand still."""
     trio = sys.modules.get("trio")

@@ -64,8 +64,10 @@ class Starting:
 
 
 @asynccontextmanager
-async def running(image: Image, wishes: Mapping[str, Any], *, paused: bool = False) -> AsyncIterator["Machine"]:
-    """A machine that runs beside the block, and ends with it."""
+async def running(
+    image: Image, wishes: Mapping[str, Any], *, paused: bool = False, keeps_output: bool = True
+) -> AsyncIterator["Machine"]:
+    """A machine that runs beside the block, and ends with it. `keeps_output`: `Machine.output` has what its guest prints."""
     import trio
 
     from kev.machine.driving import drive
@@ -74,7 +76,8 @@ async def running(image: Image, wishes: Mapping[str, Any], *, paused: bool = Fal
 
     wanted = wanted_machine(image, wishes)
     with opened(wanted) as machine:
-        machine.keep_output()
+        if keeps_output:
+            machine.keep_output()
         machine.vm.expects_input = True
         forks: Forks | None = None
         try:

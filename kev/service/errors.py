@@ -5,3 +5,7 @@ from kev.errors import KevError
 
 class MachineLost(KevError):
     """The process that a machine lived in is gone, and the machine with it. Says how that ended, such as by which signal."""
+
+
+class NoWorker(KevError):
+    """The host gives no process for another machine: says why."""

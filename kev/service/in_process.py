@@ -10,7 +10,7 @@ import trio
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.machine import Machine, MachineState
-from kev.machine.start import start
+from kev.machine.start import running
 from kev.service.home import Home, Observer, Status
 from kev.service.pages import describe_pages
 from kev.spec.machine_spec import MachineSpec
@@ -30,7 +30,7 @@ class InProcessHomes:
 
 async def _live(spec: MachineSpec, observer: Observer, task_status: trio.TaskStatus[Home]) -> None:
     """The life of one machine."""
-    async with start(spec, paused=True) as machine:
+    async with running(spec, {}, paused=True, keeps_output=False) as machine:
         home = _InProcessHome(machine, observer)
         machine.vm.console.output.subscribe(observer.printed)
         task_status.started(home)

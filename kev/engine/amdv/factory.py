@@ -59,3 +59,7 @@ class AmdvFactory:
         ram = ram_kib * KIB
         size = min(page_ceil(ram + ram // _TABLES_SHARE + _DEVICES), _PHYSICAL_LIMIT)
         return AmdvAddressSpace(Host(HostMemory(size)) if self._hosts is None else self._hosts.take(size), self._hosts)
+
+    def rest(self) -> None:
+        if self._hosts is not None:
+            self._hosts.rest()

@@ -37,3 +37,9 @@ class HostPool:
             surplus = self._idle.pop(0) if len(self._idle) > _IDLE_LIMIT else None
         if surplus is not None:
             surplus.close()
+
+    def rest(self) -> None:
+        """Ends the threads of hosts that wait: this process can be forked then, and both have them."""
+        with self._lock:
+            for host in self._idle:
+                host.timer.rest()

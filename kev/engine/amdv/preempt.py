@@ -56,6 +56,12 @@ class PreemptionThread:
             self._wake()
             self._thread.join()
 
+    def rest(self) -> None:
+        """Ends the thread, which the next slice starts again. There must be none that runs."""
+        self.close()
+        self._thread = None
+        self._closed = False
+
     def _wake(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="kev-preemption", daemon=True)

@@ -1,0 +1,117 @@
+"""Calls of one worker that wait for their answers."""
+
+from typing import Any, Final
+
+import trio
+
+import kev.machine.api  # noqa: F401  so that the classes of errors are known
+from kev.addressing import MIB
+from kev.errors import KevError
+from kev.service.workers.framing import Frame, FrameKind, ProtocolError, pack, pack_json, parse
+from kev.service.workers.stream import Stream
+from kev.user_json import each, record, text
+
+MOST_ANSWER: Final = 64 * MIB
+"""Bytes of one answer."""
+_ERROR: Final = record({"classes": each(text), "message": text})
+
+
+class WorkerFailed(Exception):
+    """A worker could not do what it was asked for, through a fault of kev. Its log has the traceback."""
+
+
+class _Call:
+    def __init__(self) -> None:
+        self.answered: Final = trio.Event()
+        self.parts: Final = bytearray()
+        self.value: Any = None
+        self.error: Exception | None = None
+
+
+class Calls:
+    """Numbers calls, and gives each its answer."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream: Final = stream
+        self._number = 0
+        self._open: Final[dict[int, _Call]] = {}
+        self._lost: KevError | None = None
+
+    def __bool__(self) -> bool:
+        """Whether one waits."""
+        return bool(self._open)
+
+    async def call(self, name: str, arguments: dict[str, Any], descriptors: tuple[int, ...] = ()) -> Any:
+        """What the worker answers; the error that it answers with, or the one that `lose` is given.
+
+        If the caller is cancelled, so is what the worker does, and this returns when it has come to its end.
+        """
+        if self._lost is not None:
+            raise self._lost
+        self._number += 1
+        number = self._number
+        call = self._open[number] = _Call()
+        await self._write(pack_json(FrameKind.CALL, {"name": name, "arguments": arguments}, number), descriptors)
+        try:
+            await call.answered.wait()
+        except trio.Cancelled:
+            await self._write(pack(FrameKind.CANCEL, number))
+            with trio.CancelScope(shield=True):
+                await call.answered.wait()
+            raise
+        if call.error is not None:
+            raise call.error
+        return call.value
+
+    async def _write(self, frame: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                await self._stream.write(frame, descriptors)
+        except OSError:
+            # Whoever reads its stream finds out how it ended.
+            return
+
+    def take(self, frame: Frame) -> None:
+        """A frame that belongs to an answer. ProtocolError if nobody waits for it, or if it cannot be one."""
+        call = self._open.get(frame.number)
+        if call is None:
+            raise ProtocolError(f"an answer to call {frame.number}, which nobody waits for")
+        if len(call.parts) + len(frame.contents) > MOST_ANSWER:
+            raise ProtocolError(f"an answer of more than {MOST_ANSWER >> 20} MiB")
+        if frame.kind is FrameKind.ERROR:
+            call.error = _error(parse(frame, _ERROR))
+        else:
+            call.parts.extend(frame.contents)
+            if frame.kind is FrameKind.PART:
+                return
+            whole = bytes(call.parts)
+            call.value = whole if frame.kind is FrameKind.DATA else parse(frame._replace(contents=whole), _anything)
+        del self._open[frame.number]
+        call.answered.set()
+
+    def lose(self, error: KevError) -> None:
+        """There will be no answers any more: `error` is one to all calls from now on."""
+        self._lost = error
+        for call in self._open.values():
+            call.error = error
+            call.answered.set()
+        self._open.clear()
+
+
+def _anything(_value: Any, _where: str) -> None:
+    """The shape of what the caller looks at."""
+
+
+def _error(told: dict[str, Any]) -> Exception:
+    """The error that a worker tells of: of the first class that is known here."""
+    known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in _errors(KevError)}
+    for name in told["classes"]:
+        if name in known:
+            error = known[name].__new__(known[name], told["message"])
+            Exception.__init__(error, told["message"])
+            return error
+    return WorkerFailed(told["message"])
+
+
+def _errors(kind: type[KevError]) -> list[type[KevError]]:
+    return [kind, *(below for subclass in kind.__subclasses__() for below in _errors(subclass))]

@@ -1,0 +1,191 @@
+"""A machine in a worker, as the service holds it."""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+import trio
+
+from kev import log
+from kev.errors import KevError
+from kev.machine.ending import Ending, EndingKind
+from kev.service.errors import MachineLost
+from kev.service.home import Observer, Status
+from kev.service.workers.calls import Calls
+from kev.service.workers.forking import WorkerProcess
+from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, parse
+from kev.spec.machine_spec import MachineSpec
+from kev.user_json import Mismatch, integer, optional, record, text
+
+_END_PATIENCE: Final = 5.0
+"""Seconds that a process may take to be gone when it has closed its stream."""
+_LONGEST_LINE: Final = 4096
+_ANSWERS: Final = frozenset((FrameKind.PART, FrameKind.DATA, FrameKind.VALUE, FrameKind.ERROR))
+
+
+def _one_of(names: list[str], value: Any, where: str) -> None:
+    if value not in names:
+        raise Mismatch.of(where, value, f"one of {', '.join(names)}")
+
+
+_STATUS: Final = record(
+    {
+        "state": partial(_one_of, ["created", "running", "paused", "ended"]),
+        "ending": optional(
+            record({"kind": partial(_one_of, [kind.value for kind in EndingKind]), "exit_code": integer(0, 255), "message": text})
+        ),
+    }
+)
+_LOG: Final = record({"level": partial(_one_of, list(log.LEVELS)), "event": text, "fields": record({})})
+
+
+class WorkerHome:
+    """See `kev.service.home.Home`."""
+
+    def __init__(self, worker: WorkerProcess, image: str, observer: Observer, patience: float) -> None:
+        self._worker: Final = worker
+        self._image: Final = image
+        self._observer: Final = observer
+        self._patience: Final = patience
+        self._calls: Final = Calls(worker.stream)
+        self._status = Status("created")
+        self._gone: Final = trio.Event()
+        self._heard = False
+        self._killed_for = ""
+        """Why it was killed, if it was."""
+        self._closing = False
+
+    async def open(self, spec: MachineSpec) -> None:
+        """Makes the machine. KevError."""
+        await self._calls.call("open", {"spec": spec.to_json()})
+
+    async def live(self) -> None:
+        """Until the worker is gone."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._relay_errors)
+                await self._listen()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._find_out_how_it_ended()
+                await self._worker.aclose()
+                self._gone.set()
+
+    async def _listen(self) -> None:
+        try:
+            while frames := await self._worker.stream.read():
+                self._heard = True
+                for frame in frames:
+                    self._take(frame)
+        except ProtocolError as error:
+            self._kill(f"does not keep to the protocol: {error}")
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind is FrameKind.OUTPUT:
+            self._observer.printed(frame.contents)
+        elif frame.kind in _ANSWERS:
+            self._calls.take(frame)
+        elif frame.kind is FrameKind.STATUS:
+            told = parse(frame, _STATUS)
+            ending = told["ending"]
+            self._note(
+                Status(
+                    told["state"],
+                    None if ending is None else Ending(EndingKind(ending["kind"]), ending["exit_code"], ending["message"]),
+                )
+            )
+        elif frame.kind is FrameKind.LOG:
+            told = parse(frame, _LOG)
+            self._log(told["level"], told["event"], told["fields"])
+        elif frame.kind is not FrameKind.PING:
+            raise ProtocolError(f"a frame of kind {frame.kind.name} from a worker")
+
+    def _note(self, status: Status) -> None:
+        if self._status.state not in ("ended", "lost"):
+            self._status = status
+            self._observer.changed(status)
+
+    async def _relay_errors(self) -> None:
+        """What the worker writes to its standard error goes to the log, line by line."""
+        rest = b""
+        async for data in self._worker.errors:
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._log("warning", "a worker says", {"line": line[:_LONGEST_LINE].decode(errors="replace")})
+            rest = rest[:_LONGEST_LINE]
+
+    def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        log.emit(level, event, **{**fields, "machine": self._image, "process": self.process})
+
+    async def _find_out_how_it_ended(self) -> None:
+        with trio.move_on_after(_END_PATIENCE):
+            await self._worker.ended.wait()
+        if not self._worker.ended.is_set():
+            self._kill("has closed its stream")
+            with trio.move_on_after(_END_PATIENCE):
+                await self._worker.ended.wait()
+        how = self._killed_for or self._worker.how or "is gone"
+        message = f"{self._image}: the machine is lost: its process {self.process} {how}"
+        self._calls.lose(MachineLost(message))
+        if not self._closing:
+            self._note(Status("lost", None, message))
+
+    def _kill(self, why: str) -> None:
+        self._killed_for = self._killed_for or f"{why}, and was killed"
+        self._worker.kill()
+
+    # As the service calls it.
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    @property
+    def process(self) -> int:
+        return self._worker.number
+
+    async def start(self) -> None:
+        await self._calls.call("start", {})
+
+    async def pause(self) -> None:
+        await self._calls.call("pause", {})
+
+    async def resume(self) -> None:
+        await self._calls.call("resume", {})
+
+    async def stop(self) -> None:
+        await self._calls.call("stop", {})
+
+    async def send(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE):
+            await self._calls.call("send", {"data": data[start : start + PIECE].decode("latin-1")})
+
+    async def snapshot(self, file: Path, *, compress: bool = False) -> None:
+        await self._calls.call("snapshot", {"file": str(file), "compress": compress})
+
+    async def report(self) -> dict[str, Any]:
+        return cast(dict[str, Any], await self._calls.call("report", {}))
+
+    async def pages(self) -> dict[str, Any]:
+        return cast(dict[str, Any], await self._calls.call("pages", {}))
+
+    async def registers(self) -> list[dict[str, int]]:
+        return cast(list[dict[str, int]], await self._calls.call("registers", {}))
+
+    async def read_memory(self, gpa: int, length: int) -> bytes:
+        return cast(bytes, await self._calls.call("read_memory", {"gpa": gpa, "length": length}))
+
+    async def screenshot(self) -> bytes:
+        return cast(bytes, await self._calls.call("screenshot", {}))
+
+    async def aclose(self) -> None:
+        with trio.CancelScope(shield=True):
+            self._closing = True
+            with trio.move_on_after(self._patience):
+                with suppress(KevError):  # it is gone, which is what was asked for
+                    await self._calls.call("close", {})
+                await self._gone.wait()
+            if not self._gone.is_set():
+                self._kill("does not end")
+                await self._gone.wait()

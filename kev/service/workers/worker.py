@@ -1,0 +1,135 @@
+"""What goes on in a worker: one machine, and what the service asks of it."""
+
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import trio
+
+from kev import log
+from kev.addressing import KIB
+from kev.errors import KevError
+from kev.service.home import Home, Status
+from kev.service.in_process import InProcessHomes
+from kev.service.workers.channel import Channel
+from kev.service.workers.framing import Frame, FrameKind, ProtocolError, pack, pack_json, pieces
+from kev.spec.machine_spec import MachineSpec
+
+_LONGEST_MESSAGE: Final = 16 * KIB
+"""Characters of an error that is none of kev's: those have a limit of their own."""
+
+
+def work(stream: socket.socket, log_level: str) -> NoReturn:
+    """The life of a worker, until the service, which is at the other end of `stream`, says so or is gone."""
+    channel = Channel(stream)
+    log.redirect(log_level, partial(_log, channel))
+    try:
+        trio.run(_Worker(channel).live)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def _log(channel: Channel, level: str, event: str, fields: dict[str, object]) -> None:
+    described = {name: value if isinstance(value, str | int | float) else repr(value) for name, value in fields.items()}
+    channel.write(pack_json(FrameKind.LOG, {"level": level, "event": event, "fields": described}))
+
+
+class _Worker:
+    def __init__(self, channel: Channel) -> None:
+        self._channel: Final = channel
+        self._calls: Final[dict[int, trio.CancelScope]] = {}
+        """Those that are not answered."""
+        self._home: Home | None = None
+
+    async def live(self) -> None:
+        """Until the machine is closed, or the service is gone."""
+        async with trio.open_nursery() as nursery:
+            self._homes = InProcessHomes(nursery)
+            async for frame in self._channel.frames():
+                if frame.kind is FrameKind.PING:
+                    self._channel.write(pack(FrameKind.PING))
+                elif frame.kind is FrameKind.CANCEL:
+                    if frame.number in self._calls:
+                        self._calls[frame.number].cancel()
+                elif frame.kind is FrameKind.CALL:
+                    nursery.start_soon(self._answer, frame.number, self._called(frame))
+                else:
+                    raise ProtocolError(f"a frame of kind {frame.kind.name} to a worker")
+
+    # What the machine is watched by.
+
+    def printed(self, data: bytes) -> None:
+        for piece in pieces(data):
+            self._channel.write(pack(FrameKind.OUTPUT, 0, piece))
+
+    def changed(self, status: Status) -> None:
+        ending = status.ending
+        told = None if ending is None else {"kind": ending.kind.value, "exit_code": ending.exit_code, "message": ending.message}
+        self._channel.write(pack_json(FrameKind.STATUS, {"state": status.state, "ending": told}))
+
+    # Calls.
+
+    def _called(self, frame: Frame) -> Callable[[], Awaitable[Any]]:
+        """What a call is to do. Noted at once, so that it can be cancelled before it has begun."""
+        self._calls[frame.number] = trio.CancelScope()
+        call = json.loads(frame.contents)
+        return partial(self._do, call["name"], call["arguments"])
+
+    async def _answer(self, number: int, call: Callable[[], Awaitable[Any]]) -> None:
+        scope = self._calls[number]
+        try:
+            with scope:
+                result = await call()
+            frames = [_error(number, trio.Cancelled, "")] if scope.cancelled_caught else _result(number, result)
+        except KevError as error:
+            frames = [_error(number, type(error), str(error))]
+        except Exception as error:
+            traceback.print_exc()
+            frames = [_error(number, type(error), f"{type(error).__name__}: {error}")]
+        del self._calls[number]
+        for frame in frames:
+            self._channel.write(frame)
+
+    async def _do(self, name: str, arguments: dict[str, Any]) -> Any:
+        if name == "open":
+            self._home = await self._homes.open(MachineSpec.from_json(arguments["spec"]), self)
+            return None
+        if name == "close":
+            if self._home is not None:
+                await self._home.aclose()
+            os._exit(0)
+        assert self._home is not None
+        if name == "send":
+            return await self._home.send(arguments["data"].encode("latin-1"))
+        if name == "snapshot":
+            return await self._home.snapshot(Path(arguments["file"]), compress=arguments["compress"])
+        if name not in _OTHER_CALLS:
+            raise ProtocolError(f"a call of {name!r}")
+        return await getattr(self._home, name)(**arguments)
+
+
+_OTHER_CALLS: Final = frozenset(("start", "pause", "resume", "stop", "report", "pages", "registers", "read_memory", "screenshot"))
+
+
+def _result(number: int, result: Any) -> list[bytes]:
+    is_data = isinstance(result, bytes)
+    *parts, last = pieces(result if is_data else json.dumps(result, separators=(",", ":")).encode())
+    return [
+        *(pack(FrameKind.PART, number, part) for part in parts),
+        pack(FrameKind.DATA if is_data else FrameKind.VALUE, number, last),
+    ]
+
+
+def _error(number: int, kind: type[BaseException], message: str) -> bytes:
+    """With the names of the error's classes: the service takes the first that it knows."""
+    classes = [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__ if issubclass(base, KevError)]
+    return pack_json(FrameKind.ERROR, {"classes": classes, "message": message[:_LONGEST_MESSAGE]}, number)
