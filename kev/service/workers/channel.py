@@ -3,7 +3,6 @@
 import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import Final
 
 import trio
@@ -33,15 +32,9 @@ class Channel:
         except OSError:
             os._exit(1)
 
-    async def frames(self) -> AsyncIterator[Frame]:
-        """What the service says, until it has nothing more to say. ProtocolError."""
-        while True:
-            await trio.lowlevel.wait_readable(self._stream)
-            for frame in self.read():
-                yield frame
-
-    def read(self) -> list[Frame]:
-        """What has come. Ends the process if the service is gone. ProtocolError."""
+    async def read(self) -> list[Frame]:
+        """The frames that have come, when something has. Ends the process if the service is gone. ProtocolError."""
+        await trio.lowlevel.wait_readable(self._stream)
         try:
             data, descriptors, _, _ = socket.recv_fds(self._stream, _READ, _MOST_DESCRIPTORS, socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -1,28 +1,52 @@
 """What every worker needs, done once before any is forked."""
 
-import kev.machine.api
-from kev.machine.ending import EndingKind
-from kev.machine.start import running
+import socket
+from typing import Final
 
-_GUESTS = ("gKeOS",)
-"""Guests that come with kev, and touch most of what guests touch."""
+import trio
+
+import kev.machine.api
+from kev.service.workers.calls import Calls
+from kev.service.workers.channel import Channel
+from kev.service.workers.framing import FrameKind
+from kev.service.workers.stream import Stream
+from kev.service.workers.worker import Worker
+from kev.spec.machine_spec import MachineSpec
+
+_GUEST: Final = "gKeOS"
+"""A guest that comes with kev, and touches most of what guests touch."""
 
 
 def warm_up() -> None:
-    """Imports what a machine needs, and runs guests, so that interpreter and emulated CPU have gone all the ways once.
+    """Plays the whole life of a worker, so that all is imported, and interpreter and emulated CPU have gone all the ways once.
 
-    Leaves no thread behind. A host without its guests is only slower at its first machines.
+    Leaves no thread behind.
     """
-    import trio
-
-    for guest in _GUESTS:
-        trio.run(_run, guest)
+    trio.run(_play)
     kev.machine.api.rest()
 
 
-async def _run(guest: str) -> None:
-    async with running(guest, {}, paused=True, keeps_output=False) as machine:
-        await machine.resume()
-        report = await machine.wait()
-        assert report.ending.kind is EndingKind.EXITED
-        report.as_dict()
+async def _play() -> None:
+    ours, theirs = socket.socketpair()
+    stream = Stream(ours)
+    with theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Worker(Channel(theirs)).live)
+            calls, ended = Calls(stream), trio.Event()
+            nursery.start_soon(_listen, stream, calls, ended)
+            await calls.call("open", {"spec": MachineSpec(_GUEST).to_json()})
+            await calls.call("start", {})
+            await ended.wait()
+            await calls.call("report", {})
+            await calls.call("close", {})
+            nursery.cancel_scope.cancel()
+    stream.close()
+
+
+async def _listen(stream: Stream, calls: Calls, ended: trio.Event) -> None:
+    while True:
+        for frame in await stream.read():
+            if frame.kind is FrameKind.STATUS and b"ended" in frame.contents:
+                ended.set()
+            elif frame.kind not in (FrameKind.STATUS, FrameKind.OUTPUT):
+                calls.take(frame)

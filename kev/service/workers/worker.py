@@ -30,7 +30,7 @@ def work(stream: socket.socket, log_level: str) -> NoReturn:
     channel = Channel(stream)
     log.redirect(log_level, partial(_log, channel))
     try:
-        trio.run(_Worker(channel).live)
+        trio.run(Worker(channel).live)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -43,7 +43,9 @@ def _log(channel: Channel, level: str, event: str, fields: dict[str, object]) ->
     channel.write(pack_json(FrameKind.LOG, {"level": level, "event": event, "fields": described}))
 
 
-class _Worker:
+class Worker:
+    """Answers calls, of which the first makes the machine, until the last one."""
+
     def __init__(self, channel: Channel) -> None:
         self._channel: Final = channel
         self._calls: Final[dict[int, trio.CancelScope]] = {}
@@ -53,17 +55,22 @@ class _Worker:
     async def live(self) -> None:
         """Until the machine is closed, or the service is gone."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             self._homes = InProcessHomes(nursery)
-            async for frame in self._channel.frames():
-                if frame.kind is FrameKind.PING:
-                    self._channel.write(pack(FrameKind.PING))
-                elif frame.kind is FrameKind.CANCEL:
-                    if frame.number in self._calls:
-                        self._calls[frame.number].cancel()
-                elif frame.kind is FrameKind.CALL:
-                    nursery.start_soon(self._answer, frame.number, self._called(frame))
-                else:
-                    raise ProtocolError(f"a frame of kind {frame.kind.name} to a worker")
+            while True:
+                for frame in await self._channel.read():
+                    self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind is FrameKind.PING:
+            self._channel.write(pack(FrameKind.PING))
+        elif frame.kind is FrameKind.CANCEL:
+            if frame.number in self._calls:
+                self._calls[frame.number].cancel()
+        elif frame.kind is FrameKind.CALL:
+            self._nursery.start_soon(self._answer, frame.number, self._called(frame))
+        else:
+            raise ProtocolError(f"a frame of kind {frame.kind.name} to a worker")
 
     # What the machine is watched by.
 
@@ -106,7 +113,8 @@ class _Worker:
         if name == "close":
             if self._home is not None:
                 await self._home.aclose()
-            os._exit(0)
+            self._nursery.cancel_scope.cancel()
+            return None
         assert self._home is not None
         if name == "send":
             return await self._home.send(arguments["data"].encode("latin-1"))
