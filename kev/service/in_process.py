@@ -2,7 +2,6 @@
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -11,7 +10,7 @@ from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.machine import Machine, MachineState
 from kev.machine.start import running
-from kev.service.home import Home, Observer, Status
+from kev.service.home import Observer, Status
 from kev.service.pages import describe_pages
 from kev.spec.machine_spec import MachineSpec
 
@@ -22,24 +21,26 @@ class InProcessHomes:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery: Final = nursery
 
-    async def open(self, spec: MachineSpec, observer: Observer) -> Home:
+    async def open(self, spec: MachineSpec, observer: Observer) -> "InProcessHome":
         """See `Homes`."""
-        home: Home = await self._nursery.start(partial(_live, spec, observer))
+        home: InProcessHome = await self._nursery.start(partial(_live, spec, observer))
         return home
 
 
-async def _live(spec: MachineSpec, observer: Observer, task_status: trio.TaskStatus[Home]) -> None:
+async def _live(spec: MachineSpec, observer: Observer, task_status: "trio.TaskStatus[InProcessHome]") -> None:
     """The life of one machine."""
     async with running(spec, {}, paused=True, keeps_output=False) as machine:
-        home = _InProcessHome(machine, observer)
+        home = InProcessHome(machine, observer)
         machine.vm.console.output.subscribe(observer.printed)
         task_status.started(home)
         await home.live()
 
 
-class _InProcessHome:
+class InProcessHome:
+    """See `kev.service.home.Home`."""
+
     def __init__(self, machine: Machine, observer: Observer) -> None:
-        self._machine: Final = machine
+        self.machine: Final = machine
         self._observer: Final = observer
         self._started = False
         self._leave: Final = trio.Event()
@@ -49,7 +50,7 @@ class _InProcessHome:
     async def live(self) -> None:
         """Until the home is closed."""
         try:
-            await self._machine.wait()
+            await self.machine.wait()
             self._note()
             await self._leave.wait()
         finally:
@@ -65,56 +66,56 @@ class _InProcessHome:
 
     async def start(self) -> None:
         if self._started:
-            raise MachineError(f"{self._machine.image}: the machine is {self._status.state}: it can be started once")
+            raise MachineError(f"{self.machine.image}: the machine is {self._status.state}: it can be started once")
         self._started = True
-        await self._machine.resume()
+        await self.machine.resume()
         self._note()
 
     async def pause(self) -> None:
         self._check_started("paused")
-        await self._machine.pause()
+        await self.machine.pause()
         self._note()
 
     async def resume(self) -> None:
         self._check_started("resumed")
-        await self._machine.resume()
+        await self.machine.resume()
         self._note()
 
     async def stop(self) -> None:
-        await self._machine.stop()
+        await self.machine.stop()
         self._note()
 
     async def send(self, data: bytes) -> None:
-        self._machine.send(data)
+        self.machine.send(data)
 
-    async def snapshot(self, file: Path, *, compress: bool = False) -> None:
-        await self._machine.snapshot(file, compress=compress)
+    async def snapshot(self, file: os.PathLike[str], *, compress: bool = False) -> None:
+        await self.machine.snapshot(file, compress=compress)
 
     async def report(self) -> dict[str, Any]:
-        return self._machine.report().as_dict()
+        return self.machine.report().as_dict()
 
     async def pages(self) -> dict[str, Any]:
-        return describe_pages(self._machine.vm)
+        return describe_pages(self.machine.vm)
 
     async def registers(self) -> list[dict[str, int]]:
-        return [self._machine.registers(vcpu) for vcpu in range(self._machine.vcpus)]
+        return [self.machine.registers(vcpu) for vcpu in range(self.machine.vcpus)]
 
     async def read_memory(self, gpa: int, length: int) -> bytes:
-        return await self._machine.read(length, gpa=gpa)
+        return await self.machine.read(length, gpa=gpa)
 
     async def screenshot(self) -> bytes:
-        return self._machine.screenshot()
+        return self.machine.screenshot()
 
     async def aclose(self) -> None:
-        if self._machine.state is not MachineState.ENDED:
-            self._machine.end(Ending.stopped())
+        if self.machine.state is not MachineState.ENDED:
+            self.machine.end(Ending.stopped())
         self._leave.set()
         with trio.CancelScope(shield=True):
             await self._left.wait()
 
     def _check_started(self, what: str) -> None:
         if not self._started:
-            raise MachineError(f"{self._machine.image}: the machine has not been started: it cannot be {what}")
+            raise MachineError(f"{self.machine.image}: the machine has not been started: it cannot be {what}")
 
     def _note(self) -> None:
         """Tells the observer, if the machine is in another state than it was told of."""
@@ -124,7 +125,7 @@ class _InProcessHome:
             self._observer.changed(status)
 
     def _found(self) -> Status:
-        machine = self._machine
+        machine = self.machine
         if machine.state is MachineState.ENDED:
             return Status("ended", machine.ending)
         if not self._started:

@@ -10,8 +10,8 @@ from typing import Final, Protocol, Self
 from kev.addressing import PAGE_SIZE, page_ceil
 from kev.snapshot.cbor import encode
 from kev.snapshot.compression import compressor
-from kev.snapshot.errors import SnapshotError
 from kev.snapshot.layout import CHUNK_PAGES, CLUSTER_PAGES, CLUSTERS, Entry, Header, Section
+from kev.snapshot.new_file import GivenFile, NewFile, failed
 from kev.state import State
 
 _ZEROS: Final = bytes(PAGE_SIZE)
@@ -50,13 +50,8 @@ class SnapshotWriter:
         SnapshotError if the file cannot be written there, or if `compress` and there is nothing to compress with.
         """
         self._name: Final = os.fspath(file)
-        self._path: Final = os.path.realpath(self._name)
         self._compress: Final = compressor(self._name) if compress else None
         self._chunks: Final = iter(chunks)
-        if os.path.exists(self._path) and not os.path.isfile(self._path):
-            raise SnapshotError(f"{self._name}: is no regular file, which a snapshot has to be")
-        folder, base = os.path.split(self._path)
-        self._temporary: Final = os.path.join(folder, f".{base}.{os.urandom(6).hex()}")
         index = sum(1 << chunk for chunk in chunks)
         sections = {
             "machine": encode(machine),
@@ -74,11 +69,8 @@ class SnapshotWriter:
         self._next_entry = directory.offset
         self._start = self._at = directory.end
         self._counts = [0, 0, 0]
-        try:
-            self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise self._failed(error) from error
-        self._is_left = False
+        self._file: Final = file if isinstance(file, NewFile | GivenFile) else NewFile(file)
+        self._descriptor: Final = self._file.descriptor
 
     def __enter__(self) -> Self:
         return self
@@ -120,26 +112,16 @@ class SnapshotWriter:
             # There may be no page that is stored, and no byte behind the directory's.
             os.truncate(self._descriptor, self._at)
         except OSError as error:
-            raise self._failed(error) from error
+            raise failed(self._name, error) from error
         return identity
 
     def discard(self) -> None:
         """Leaves nothing behind of what was written, unless it was committed."""
-        if not self._is_left:
-            self._is_left = True
-            os.close(self._descriptor)
-            os.unlink(self._temporary)
+        self._file.discard()
 
     def commit(self) -> None:
         """Waits until everything is on the disk, and gives the file its name. SnapshotError if that fails."""
-        try:
-            os.fsync(self._descriptor)
-            os.replace(self._temporary, self._path)
-            self._is_left = True
-            os.close(self._descriptor)
-            _synchronize(os.path.dirname(self._path))
-        except OSError as error:
-            raise self._failed(error) from error
+        self._file.commit()
 
     def _place(self, name: str, contents: bytes) -> None:
         padded = contents.ljust(page_ceil(len(contents)), b"\0")
@@ -176,20 +158,8 @@ class SnapshotWriter:
                 if count:
                     buffers[0] = buffers[0][count:]
         except OSError as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: OSError) -> SnapshotError:
-        return SnapshotError(f"{self._name}: cannot be written: {error.strerror}")
+            raise failed(self._name, error) from error
 
 
 def _bitmap(pages: Sequence[SavedPage]) -> int:
     return sum(1 << page.number for page in pages)
-
-
-def _synchronize(folder: str) -> None:
-    """Waits until the new name of a file is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

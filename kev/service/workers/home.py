@@ -13,13 +13,17 @@ from kev.machine.ending import Ending, EndingKind
 from kev.service.errors import MachineLost
 from kev.service.home import Observer, Status
 from kev.service.workers.calls import Calls
+from kev.service.workers.confinement import Confinement
 from kev.service.workers.forking import WorkerProcess
-from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, parse
+from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, pack, parse
+from kev.snapshot.new_file import NewFile
 from kev.spec.machine_spec import MachineSpec
 from kev.user_json import Mismatch, integer, optional, record, text
 
 _END_PATIENCE: Final = 5.0
 """Seconds that a process may take to be gone when it has closed its stream."""
+_OPENING_PATIENCE: Final = 120.0
+"""Seconds that making a machine may take at least: what it is made from may have to come from far away."""
 _LONGEST_LINE: Final = 4096
 _ANSWERS: Final = frozenset((FrameKind.PART, FrameKind.DATA, FrameKind.VALUE, FrameKind.ERROR))
 
@@ -51,14 +55,34 @@ class WorkerHome:
         self._calls: Final = Calls(worker.stream)
         self._status = Status("created")
         self._gone: Final = trio.Event()
-        self._heard = False
+        self._is_open = False
+        self._asked: float | None = None
+        """When it was asked first whether it is there, since it has said anything."""
         self._killed_for = ""
         """Why it was killed, if it was."""
         self._closing = False
 
-    async def open(self, spec: MachineSpec) -> None:
-        """Makes the machine. KevError."""
-        await self._calls.call("open", {"spec": spec.to_json()})
+    async def open(self, spec: MachineSpec, confinement: Confinement, folder: str) -> None:
+        """Makes the machine, confined; its working directory is `folder`, which is empty. KevError."""
+        await self._calls.call("open", {"spec": spec.to_json(), "confinement": confinement, "folder": folder})
+
+        self._is_open = True
+
+    @property
+    def should_answer(self) -> bool:
+        """It has something to do."""
+        return bool(self._calls) or self._status.state == "running"
+
+    async def ask(self) -> None:
+        """Asks whether it is there, or kills it if it was asked long ago. Making a machine may take longer than anything else."""
+        patience = self._patience if self._is_open else max(self._patience, _OPENING_PATIENCE)
+        now = trio.current_time()
+        if self._asked is None:
+            self._asked = now
+            with suppress(OSError):  # whoever listens finds out how it ended
+                await self._worker.stream.write(pack(FrameKind.PING))
+        elif now - self._asked >= patience:
+            self._kill(f"has said nothing for {now - self._asked:.0f} s")
 
     async def live(self) -> None:
         """Until the worker is gone."""
@@ -75,7 +99,7 @@ class WorkerHome:
     async def _listen(self) -> None:
         try:
             while frames := await self._worker.stream.read():
-                self._heard = True
+                self._asked = None
                 for frame in frames:
                     self._take(frame)
         except ProtocolError as error:
@@ -162,7 +186,13 @@ class WorkerHome:
             await self._calls.call("send", {"data": data[start : start + PIECE].decode("latin-1")})
 
     async def snapshot(self, file: Path, *, compress: bool = False) -> None:
-        await self._calls.call("snapshot", {"file": str(file), "compress": compress})
+        # The worker can make no files.
+        new = NewFile(file)
+        try:
+            await self._calls.call("snapshot", {"file": new.name, "compress": compress}, (new.descriptor,))
+            await trio.to_thread.run_sync(new.commit)
+        finally:
+            new.discard()
 
     async def report(self) -> dict[str, Any]:
         return cast(dict[str, Any], await self._calls.call("report", {}))

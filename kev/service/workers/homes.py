@@ -1,5 +1,6 @@
 """Homes that are processes."""
 
+import tempfile
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -11,52 +12,83 @@ from kev import log
 from kev.machine.ungrouped import ungrouped
 from kev.service.errors import NoWorker
 from kev.service.home import Home, Observer
+from kev.service.workers.confinement import ALL, Confinement, describe
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.forking import ForkServer, WorkerProcess, fork_server
 from kev.service.workers.home import WorkerHome
 from kev.spec.machine_spec import MachineSpec
 
+READY: Final = 2
+"""How many processes wait for machines, if nothing else is said."""
+PATIENCE: Final = 30.0
+"""Seconds, if nothing else is said."""
+_LOOKS: Final = 4
+"""How often a worker is looked at before patience is over."""
+
 
 @asynccontextmanager
 async def worker_homes(
-    *, ready: int = 2, patience: float = 30.0, forked_from: ForkServerProcess | None = None
+    *,
+    ready: int = READY,
+    patience: float = PATIENCE,
+    confinement: Confinement = ALL,
+    forked_from: ForkServerProcess | None = None,
 ) -> "AsyncIterator[WorkerHomes]":
     """Homes for the block, each a process, which is ended with it.
 
-    `ready`: how many processes wait for machines. `patience`: seconds that a worker may say nothing when it should. `forked_from`:
-    what they are forked from, if it is there already; starting it takes most of a second. NoWorker if the host has no process.
+    `ready`: how many processes wait for machines. `patience`: seconds that a worker may say nothing when it should; then it is
+    killed. `confinement`: what is wanted; `kev.service.workers.confinement.describe` says what there is. `forked_from`: what
+    workers are forked from, if it is there already; starting it takes most of a second. NoWorker if the host has no process.
     """
+    measures = describe(confinement)
+    log.info("workers are confined", **{measure.name: measure.detail for measure in measures})
+    in_force = Confinement(*(measure.in_force for measure in measures))
     with ExitStack() as own:
+        folder = own.enter_context(tempfile.TemporaryDirectory(prefix="kev-workers-"))
         async with fork_server(forked_from or own.enter_context(ForkServerProcess())) as server:
             with ungrouped():
                 async with trio.open_nursery() as nursery:
-                    homes = WorkerHomes(server, nursery, ready, patience)
+                    homes = WorkerHomes(server, nursery, ready, patience, in_force, folder)
                     nursery.start_soon(homes.keep_ready)
+                    nursery.start_soon(homes.watch)
                     yield homes
                     nursery.cancel_scope.cancel()
 
 
 class WorkerHomes:
-    """See `kev.service.home.Homes`."""
+    """See `kev.service.home.Homes`. Made by `worker_homes`."""
 
-    def __init__(self, server: ForkServer, nursery: trio.Nursery, ready: int, patience: float) -> None:
+    def __init__(
+        self, server: ForkServer, nursery: trio.Nursery, ready: int, patience: float, confinement: Confinement, folder: str
+    ) -> None:
+        """`folder` is empty and stays so: the working directory of all workers."""
         self._server: Final = server
         self._nursery: Final = nursery
         self._ready: Final = ready
         self._patience: Final = patience
+        self._confinement: Final = confinement
+        self._folder: Final = folder
         self._idle: Final[deque[WorkerProcess]] = deque()
         self._taken = trio.Event()
+        self._homes: Final[set[WorkerHome]] = set()
 
     async def open(self, spec: MachineSpec, observer: Observer) -> Home:
         """See `Homes`. NoWorker if the host has no process for it."""
         home = WorkerHome(await self._take(), spec.image, observer, self._patience)
-        self._nursery.start_soon(home.live)
+        self._homes.add(home)
+        self._nursery.start_soon(self._live, home)
         try:
-            await home.open(spec)
+            await home.open(spec, self._confinement, self._folder)
         except BaseException:
             await home.aclose()
             raise
         return home
+
+    async def _live(self, home: WorkerHome) -> None:
+        try:
+            await home.live()
+        finally:
+            self._homes.remove(home)
 
     async def _take(self) -> WorkerProcess:
         while self._idle:
@@ -81,3 +113,11 @@ class WorkerHomes:
             with trio.CancelScope(shield=True):
                 for worker in self._idle:
                     await worker.aclose()
+
+    async def watch(self) -> None:
+        """Kills workers that do not answer."""
+        while True:
+            await trio.sleep(self._patience / _LOOKS)
+            for home in self._homes:
+                if home.should_answer:
+                    self._nursery.start_soon(home.ask)

@@ -1,5 +1,6 @@
 """What every worker needs, done once before any is forked."""
 
+import os
 import socket
 from typing import Final
 
@@ -8,6 +9,7 @@ import trio
 import kev.machine.api
 from kev.service.workers.calls import Calls
 from kev.service.workers.channel import Channel
+from kev.service.workers.confinement import Confinement
 from kev.service.workers.framing import FrameKind
 from kev.service.workers.stream import Stream
 from kev.service.workers.worker import Worker
@@ -34,7 +36,8 @@ async def _play() -> None:
             nursery.start_soon(Worker(Channel(theirs)).live)
             calls, ended = Calls(stream), trio.Event()
             nursery.start_soon(_listen, stream, calls, ended)
-            await calls.call("open", {"spec": MachineSpec(_GUEST).to_json()})
+            unconfined = [False] * len(Confinement._fields)
+            await calls.call("open", {"spec": MachineSpec(_GUEST).to_json(), "confinement": unconfined, "folder": os.curdir})
             await calls.call("start", {})
             await ended.wait()
             await calls.call("report", {})

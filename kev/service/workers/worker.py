@@ -5,9 +5,9 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import trio
@@ -15,10 +15,13 @@ import trio
 from kev import log
 from kev.addressing import KIB
 from kev.errors import KevError
-from kev.service.home import Home, Status
-from kev.service.in_process import InProcessHomes
+from kev.service.home import Status
+from kev.service.in_process import InProcessHome, InProcessHomes
 from kev.service.workers.channel import Channel
+from kev.service.workers.confinement import Confinement
+from kev.service.workers.confinement.machine import MachineConfinement
 from kev.service.workers.framing import Frame, FrameKind, ProtocolError, pack, pack_json, pieces
+from kev.snapshot.new_file import GivenFile
 from kev.spec.machine_spec import MachineSpec
 
 _LONGEST_MESSAGE: Final = 16 * KIB
@@ -50,7 +53,7 @@ class Worker:
         self._channel: Final = channel
         self._calls: Final[dict[int, trio.CancelScope]] = {}
         """Those that are not answered."""
-        self._home: Home | None = None
+        self._home: InProcessHome | None = None
 
     async def live(self) -> None:
         """Until the machine is closed, or the service is gone."""
@@ -89,7 +92,11 @@ class Worker:
         """What a call is to do. Noted at once, so that it can be cancelled before it has begun."""
         self._calls[frame.number] = trio.CancelScope()
         call = json.loads(frame.contents)
-        return partial(self._do, call["name"], call["arguments"])
+        name, arguments = call["name"], call["arguments"]
+        if name == "snapshot":
+            # Descriptors belong to calls in their order, which tasks do not keep.
+            arguments["file"] = GivenFile(arguments["file"], self._channel.take_descriptor())
+        return partial(self._do, name, arguments)
 
     async def _answer(self, number: int, call: Callable[[], Awaitable[Any]]) -> None:
         scope = self._calls[number]
@@ -108,8 +115,7 @@ class Worker:
 
     async def _do(self, name: str, arguments: dict[str, Any]) -> Any:
         if name == "open":
-            self._home = await self._homes.open(MachineSpec.from_json(arguments["spec"]), self)
-            return None
+            return await self._open(**arguments)
         if name == "close":
             if self._home is not None:
                 await self._home.aclose()
@@ -119,10 +125,24 @@ class Worker:
         if name == "send":
             return await self._home.send(arguments["data"].encode("latin-1"))
         if name == "snapshot":
-            return await self._home.snapshot(Path(arguments["file"]), compress=arguments["compress"])
+            with closing(arguments.pop("file")) as file:
+                return await self._home.snapshot(file, **arguments)
         if name not in _OTHER_CALLS:
             raise ProtocolError(f"a call of {name!r}")
         return await getattr(self._home, name)(**arguments)
+
+    async def _open(self, spec: str, confinement: Sequence[bool], folder: str) -> None:
+        wanted = _with_absolute_record(MachineSpec.from_json(spec))
+        confined = MachineConfinement(Confinement(*confinement), folder)
+        confined.before(wanted)
+        self._home = await self._homes.open(wanted, self)
+        confined.after(wanted, self._home.machine)
+
+
+def _with_absolute_record(spec: MachineSpec) -> MachineSpec:
+    """It is written when the working directory is another one."""
+    kind, _, file = (spec.paging or "").partition("=")
+    return spec.replace(paging=f"record={os.path.abspath(file)}") if kind == "record" else spec
 
 
 _OTHER_CALLS: Final = frozenset(("start", "pause", "resume", "stop", "report", "pages", "registers", "read_memory", "screenshot"))
