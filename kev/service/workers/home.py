@@ -62,9 +62,9 @@ class WorkerHome:
         """Why it was killed, if it was."""
         self._closing = False
 
-    async def open(self, spec: MachineSpec, confinement: Confinement, folder: str) -> None:
-        """Makes the machine, confined; its working directory is `folder`, which is empty. KevError."""
-        await self._calls.call("open", {"spec": spec.to_json(), "confinement": confinement, "folder": folder})
+    async def open(self, spec: MachineSpec, confinement: Confinement) -> None:
+        """Makes the machine, confined. KevError."""
+        await self._calls.call("open", {"spec": spec.to_json(), "confinement": confinement})
 
         self._is_open = True
 

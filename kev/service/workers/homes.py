@@ -1,6 +1,5 @@
 """Homes that are processes."""
 
-import tempfile
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -44,11 +43,10 @@ async def worker_homes(
     log.info("workers are confined", **{measure.name: measure.detail for measure in measures})
     in_force = Confinement(*(measure.in_force for measure in measures))
     with ExitStack() as own:
-        folder = own.enter_context(tempfile.TemporaryDirectory(prefix="kev-workers-"))
         async with fork_server(forked_from or own.enter_context(ForkServerProcess())) as server:
             with ungrouped():
                 async with trio.open_nursery() as nursery:
-                    homes = WorkerHomes(server, nursery, ready, patience, in_force, folder)
+                    homes = WorkerHomes(server, nursery, ready, patience, in_force)
                     nursery.start_soon(homes.keep_ready)
                     nursery.start_soon(homes.watch)
                     yield homes
@@ -58,16 +56,12 @@ async def worker_homes(
 class WorkerHomes:
     """See `kev.service.home.Homes`. Made by `worker_homes`."""
 
-    def __init__(
-        self, server: ForkServer, nursery: trio.Nursery, ready: int, patience: float, confinement: Confinement, folder: str
-    ) -> None:
-        """`folder` is empty and stays so: the working directory of all workers."""
+    def __init__(self, server: ForkServer, nursery: trio.Nursery, ready: int, patience: float, confinement: Confinement) -> None:
         self._server: Final = server
         self._nursery: Final = nursery
         self._ready: Final = ready
         self._patience: Final = patience
         self._confinement: Final = confinement
-        self._folder: Final = folder
         self._idle: Final[deque[WorkerProcess]] = deque()
         self._taken = trio.Event()
         self._homes: Final[set[WorkerHome]] = set()
@@ -78,7 +72,7 @@ class WorkerHomes:
         self._homes.add(home)
         self._nursery.start_soon(self._live, home)
         try:
-            await home.open(spec, self._confinement, self._folder)
+            await home.open(spec, self._confinement)
         except BaseException:
             await home.aclose()
             raise

@@ -1,6 +1,5 @@
 """What every worker needs, done once before any is forked."""
 
-import os
 import socket
 from typing import Final
 
@@ -37,7 +36,7 @@ async def _play() -> None:
             calls, ended = Calls(stream), trio.Event()
             nursery.start_soon(_listen, stream, calls, ended)
             unconfined = [False] * len(Confinement._fields)
-            await calls.call("open", {"spec": MachineSpec(_GUEST).to_json(), "confinement": unconfined, "folder": os.curdir})
+            await calls.call("open", {"spec": MachineSpec(_GUEST).to_json(), "confinement": unconfined})
             await calls.call("start", {})
             await ended.wait()
             await calls.call("report", {})

@@ -131,18 +131,12 @@ class Worker:
             raise ProtocolError(f"a call of {name!r}")
         return await getattr(self._home, name)(**arguments)
 
-    async def _open(self, spec: str, confinement: Sequence[bool], folder: str) -> None:
-        wanted = _with_absolute_record(MachineSpec.from_json(spec))
-        confined = MachineConfinement(Confinement(*confinement), folder)
+    async def _open(self, spec: str, confinement: Sequence[bool]) -> None:
+        wanted = MachineSpec.from_json(spec)
+        confined = MachineConfinement(Confinement(*confinement))
         confined.before(wanted)
         self._home = await self._homes.open(wanted, self)
         confined.after(wanted, self._home.machine)
-
-
-def _with_absolute_record(spec: MachineSpec) -> MachineSpec:
-    """It is written when the working directory is another one."""
-    kind, _, file = (spec.paging or "").partition("=")
-    return spec.replace(paging=f"record={os.path.abspath(file)}") if kind == "record" else spec
 
 
 _OTHER_CALLS: Final = frozenset(("start", "pause", "resume", "stop", "report", "pages", "registers", "read_memory", "screenshot"))

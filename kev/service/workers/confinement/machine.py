@@ -23,10 +23,8 @@ class MachineConfinement:
     before, and may read all files.
     """
 
-    def __init__(self, wanted: Confinement, folder: str) -> None:
-        """`folder` is empty, and becomes the working directory."""
+    def __init__(self, wanted: Confinement) -> None:
         self._wanted: Final = wanted
-        self._folder: Final = folder
         self._is_restricted = False
 
     def before(self, spec: MachineSpec) -> None:
@@ -45,7 +43,6 @@ class MachineConfinement:
             from kev.service.workers.confinement import limits
 
             limits.limit_machine(machine.vm.pager.ram_pages << 12, _largest_disk(made_as))
-        os.chdir(self._folder)
         if not self._is_restricted:
             if threading.active_count() > 1:
                 log.warning("threads of a worker are not confined", image=spec.image)
@@ -75,10 +72,11 @@ def in_force(wanted: Confinement) -> Confinement:
 
 
 def _rules(spec: MachineSpec, network: bool) -> dict[str, int]:
-    """What may be opened from now on. Files that are open need no rule."""
+    """What may be opened from now on. Files that are open need none, but a snapshot says what those are now that it names."""
     from kev.service.workers.confinement.landlock import READ, READ_WRITE, REPLACE
 
-    rules: dict[str, int] = {}
+    files = (spec.image, *(module.path for module in spec.modules), *(disk.path for disk in spec.disks))
+    rules = {file: READ for file in files if os.path.exists(file)}
     if network and _is_http(spec.image):
         rules |= dict.fromkeys(_for_http(), READ)
     elif network:

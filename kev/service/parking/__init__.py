@@ -1,0 +1,1 @@
+"""Paused machines that nobody touches become files: see `kev.service.parking.homes`."""
