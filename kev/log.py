@@ -13,8 +13,8 @@ _level = ""
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
-def configure(level: str) -> None:
-    """From now on, events of `level` (one of LEVELS) and above are written to stderr, a line each."""
+def configure(level: str, *, as_json: bool = False) -> None:
+    """From now on, events of `level` (one of LEVELS) and above are written to stderr, a line each: for a person, or as JSON."""
     global _logger, _level
     import logging
     import sys
@@ -25,7 +25,7 @@ def configure(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

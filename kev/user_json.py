@@ -29,10 +29,18 @@ class _NoNumber(ValueError):
 class Mismatch(Exception):
     """A value has not the shape that it must have."""
 
+    def __init__(self, message: str, where: str = "", value: object = None, what: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+        """The place of the value, such as `modules[0].path`; empty for all of it."""
+        self.value = value
+        self.what = what
+        """What it must be, if that can be said so."""
+
     @classmethod
     def of(cls, where: str, value: object, what: str) -> Self:
         """`value`, which is at `where`, must be `what`."""
-        return cls(f"{where or 'it'} is {_shown(value)}: it must be {what}")
+        return cls(f"{where or 'it'} is {_shown(value)}: it must be {what}", where, value, what)
 
 
 def read_user_json(file: str | os.PathLike[str], most: int, error: type[KevError], what: str, shape: Shape) -> Any:

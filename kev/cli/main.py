@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "race": "Find races of guests and of the pager, and replay them exactly.",
     "bench": "Measure how soon guests boot, and compare measurements.",
     "report": "Make one HTML page of the reports of runs.",
+    "serve": "Serve machines over HTTP.",
 }
 """Name and summary; the command itself is `kev.cli.<name>.command`."""
 

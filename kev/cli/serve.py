@@ -1,0 +1,111 @@
+"""`kev serve`: machines over HTTP."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from kev.cli.durations import Duration
+from kev.cli.sizes import Size
+from kev.errors import KevError
+from kev.log import LEVELS
+
+_NEEDED: Final = ("starlette", "hypercorn", "prometheus_client")
+
+
+class ExtraMissing(KevError):
+    """What the service needs besides kev is not installed."""
+
+
+def _default_state() -> Path:
+    """`kev/service` among the user's state (XDG Base Directory Specification 0.8: XDG_STATE_HOME)."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "kev" / "service"
+
+
+@click.command
+@click.option(
+    "--listen",
+    "listen",
+    multiple=True,
+    metavar="unix:PATH|HOST:PORT",
+    help="Where clients reach the service.  [default: unix:$XDG_RUNTIME_DIR/kev.sock]",
+)
+@click.option("--token-file", metavar="FILE", help="The token that clients over TCP must say; the file is made if it is not there.")
+@click.option("--host-name", "hosts", multiple=True, metavar="NAME", help="A name that leads to the service, besides localhost.")
+@click.option(
+    "--images",
+    multiple=True,
+    metavar="DIR",
+    help="A folder of images that clients over TCP may name; over the unix socket, every file can be named.",
+)
+@click.option("--in-process", is_flag=True, help="Machines live in the service's own process: for guests that are trusted.")
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where machines and snapshots outlive the service.  [default: kev/service in $XDG_STATE_HOME]",
+)
+@click.option(
+    "--on-shutdown",
+    type=click.Choice(["snapshot", "stop"]),
+    default="snapshot",
+    show_default=True,
+    help="What becomes of machines that do not say it themselves.",
+)
+@click.option("--max-machines", "machines", type=click.IntRange(1), metavar="N", help="Machines that have not ended.")
+@click.option("--max-running", "running", type=click.IntRange(1), metavar="N", help="Machines that run at once.")
+@click.option("--max-memory", "memory", type=Size(), metavar="SIZE", help="RAM of one machine.")
+@click.option("--max-total-memory", "total_memory", type=Size(), metavar="SIZE", help="RAM of all machines.")
+@click.option("--max-vcpus", "vcpus", type=click.IntRange(1), metavar="N", help="vCPUs of one machine.")
+@click.option("--max-run-time", "run_time", type=Duration(), metavar="TIME", help="How long a machine may run.")
+@click.option("--max-output", "output", type=Size(), metavar="SIZE", help="How much a machine may print.")
+@click.option("--max-snapshots", "snapshots", type=Size(), metavar="SIZE", help="Size of all snapshots.")
+@click.option("--console-size", "console", type=Size(), metavar="SIZE", help="How much of each machine's output is kept.")
+@click.option("--keep-ended", "ended", type=click.IntRange(0), metavar="N", help="Ended machines whose reports are kept.")
+@click.option("--keep-ended-for", "ended_for", type=Duration(), metavar="TIME", help="How long they are kept.")
+@click.option(
+    "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Events that are written to stderr."
+)
+@click.option("--log-json", is_flag=True, help="Write events as JSON.")
+def command(
+    *,
+    listen: tuple[str, ...],
+    token_file: str | None,
+    hosts: tuple[str, ...],
+    images: tuple[str, ...],
+    in_process: bool,
+    state_dir: Path | None,
+    on_shutdown: Any,
+    log_level: str,
+    log_json: bool,
+    **limits: Any,
+) -> None:
+    """Serve machines over HTTP: made, started, watched, typed to, saved and forked by any number of clients.
+
+    docs/service.md says how, and /openapi.json describes it. SIGTERM or Ctrl-C ends the service: machines are saved or stopped.
+    """
+    try:
+        import hypercorn  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import starlette  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(f"{error.name} is not installed: pip install 'kev-hypervisor[service]'") from error
+    from kev import log
+    from kev.service.machines.limits import Limits
+    from kev.service.serving.serve import ServeOptions, run_service
+
+    log.configure(log_level, as_json=log_json)
+    options = ServeOptions(
+        state_directory=state_dir or _default_state(),
+        listen=listen,
+        token_file=token_file,
+        hosts=hosts,
+        images=images,
+        limits=Limits(**{name: value for name, value in limits.items() if value is not None}),
+        on_shutdown=on_shutdown,
+        in_process=in_process,
+    )
+    run_service(options, lambda line: (sys.stderr.write(line + "\n"), sys.stderr.flush()))

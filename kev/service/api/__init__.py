@@ -1,0 +1,1 @@
+"""The service over HTTP: a table of operations, from which routes, checks and the OpenAPI description come."""

@@ -1,0 +1,88 @@
+"""The application: routes that come from the table of operations."""
+
+from collections import defaultdict
+from functools import partial
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from kev.errors import KevError
+from kev.service.api import about, console, machines, snapshots
+from kev.service.api.call import Call, read_body, read_query
+from kev.service.api.console import stream_console
+from kev.service.api.operation import Operation
+from kev.service.api.problems import NotAllowed, fault_response, problem_response
+from kev.service.api.service import Service
+from kev.service.errors import NotThere
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *machines.OPERATIONS,
+    *console.OPERATIONS,
+    *snapshots.OPERATIONS,
+    *about.OPERATIONS,
+)
+
+
+def application(service: Service) -> Starlette:
+    """Of operations that are already known to be allowed: see `kev.service.api.access`."""
+    by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
+    for operation in OPERATIONS:
+        by_path[operation.path][operation.method] = operation
+    routes: list[Any] = [Route(path, _Endpoint(service, operations)) for path, operations in by_path.items()]
+    routes.append(WebSocketRoute("/v1/machines/{machine}/console/stream", partial(_stream, service)))
+    return Starlette(routes=routes, exception_handlers={404: _not_found})
+
+
+class _Endpoint:
+    """All methods of one path."""
+
+    def __init__(self, service: Service, operations: dict[str, Operation]) -> None:
+        self._service: Final = service
+        self._operations: Final = operations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await self._respond(request)
+        except ClientDisconnect:
+            return
+        except KevError as error:
+            response = problem_response(error)
+        except Exception as error:
+            response = fault_response(error)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        operation = self._operations.get(method)
+        if operation is None:
+            allowed = sorted(self._operations)
+            problem = NotAllowed(f"{request.method}: this path has {', '.join(allowed)}", field="method", limit=allowed)
+            response = problem_response(problem)
+            response.headers["allow"] = ", ".join(allowed)
+            return response
+        query = read_query(request, operation.query)
+        body = await read_body(request, operation.body)
+        return await operation.handler(
+            Call(self._service, request, request.path_params, query, body, bool(request.scope.get("kev.trusted")))
+        )
+
+
+async def _stream(service: Service, websocket: WebSocket) -> None:
+    try:
+        machine = service.registry[websocket.path_params["machine"]]
+        offset = read_query(websocket, (console.OFFSET,))["offset"]
+    except KevError as error:
+        await websocket.send_denial_response(problem_response(error))
+        return
+    await stream_console(service, websocket, machine, offset)
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    path = request.url.path
+    return problem_response(NotThere(f"path: {path!r}: there is nothing at it", field="path", value=path))

@@ -1,0 +1,81 @@
+"""The schemas of what is answered with."""
+
+from typing import Any, Final
+
+from kev.machine.ending import EndingKind
+from kev.service.api.kinds import Schema, answer, nullable
+
+_TEXT: Final[Schema] = {"type": "string"}
+_NUMBER: Final[Schema] = {"type": "integer", "minimum": 0}
+_TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+_OBJECT: Final[Schema] = {"type": "object"}
+
+MACHINE: Final = answer(
+    id=_TEXT,
+    name=_TEXT,
+    state={"type": "string", "enum": ["created", "running", "paused", "ended", "lost"]},
+    spec={**_OBJECT, "description": "The description of the machine, as it was asked for."},
+    labels={"type": "object", "additionalProperties": _TEXT},
+    on_shutdown={"type": "string", "enum": ["snapshot", "stop"]},
+    created=_TIME,
+    started=nullable(_TIME),
+    ended=nullable(_TIME),
+    ending=nullable(
+        answer(
+            kind={"type": "string", "enum": [kind.value for kind in EndingKind]},
+            exit_code=_NUMBER,
+            message=_TEXT,
+        )
+    ),
+    message={**_TEXT, "description": "Why the machine is lost."},
+    console={**answer(start=_NUMBER, end=_NUMBER), "description": "The offsets of the output that is kept."},
+    process={**nullable(_NUMBER), "description": "The process that the machine lives in."},
+    pages_loaded=_NUMBER,
+    violations=_NUMBER,
+)
+SNAPSHOT: Final = answer(
+    name=_TEXT,
+    machine={**_TEXT, "description": "The id of the machine that was saved."},
+    machine_name=_TEXT,
+    created=_TIME,
+    size={**_NUMBER, "description": "Bytes."},
+    spec=_OBJECT,
+)
+JOB: Final = answer(
+    id=_TEXT,
+    kind={"type": "string", "enum": ["race", "bench"]},
+    state={"type": "string", "enum": ["running", "done", "failed", "cancelled"]},
+    request=_OBJECT,
+    created=_TIME,
+    ended=nullable(_TIME),
+    progress=_TEXT,
+    result={"description": "What the command prints as JSON; null until it is done."},
+    message={**_TEXT, "description": "Why it failed."},
+)
+REPORT: Final = answer(
+    exit_code={"type": "integer"},
+    ending=_OBJECT,
+    image=_TEXT,
+    pages_loaded=_NUMBER,
+    violations=_NUMBER,
+    exits=_OBJECT,
+)
+PAGES: Final = answer(
+    page_size=_NUMBER,
+    regions={},
+    present={"type": "array", "items": {"type": "array", "items": _NUMBER}},
+    loading={"type": "array", "items": {"type": "array", "items": _NUMBER}},
+)
+
+
+def list_of(name: str, schema: Schema) -> Schema:
+    """An object with one member, a list."""
+    return answer(**{name: {"type": "array", "items": schema}})
+
+
+COMPONENTS: Final[dict[str, Any]] = {"Machine": MACHINE, "Snapshot": SNAPSHOT, "Job": JOB, "Report": REPORT, "Pages": PAGES}
+
+
+def named(component: str) -> Schema:
+    """A reference to one of `COMPONENTS`."""
+    return {"$ref": f"#/components/schemas/{component}"}

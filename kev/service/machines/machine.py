@@ -1,0 +1,293 @@
+"""One machine of a service: who it is, where it lives, what it has printed, and what is left of it."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import attrs
+import trio
+
+from kev import log
+from kev.errors import KevError
+from kev.machine.ending import Ending
+from kev.service.errors import Conflict, Gone, MachineLost
+from kev.service.home import Home, Status
+from kev.service.machines.console import Console
+from kev.spec.machine_spec import MachineSpec
+
+OnShutdown: TypeAlias = Literal["snapshot", "stop"]
+
+
+@attrs.frozen
+class Identity:
+    """What a machine is called, and what its client has said about it."""
+
+    id: str
+    name: str
+    spec: MachineSpec
+    """As it was asked for."""
+    labels: Mapping[str, str]
+    on_shutdown: OnShutdown
+    created: datetime
+
+
+class Figures(NamedTuple):
+    """How far a run is."""
+
+    pages_loaded: int = 0
+    violations: int = 0
+    exits: Mapping[str, int] = {}
+
+
+class Documents(NamedTuple):
+    """What is kept of a run that has ended."""
+
+    report: dict[str, Any]
+    pages: dict[str, Any]
+    screenshot: bytes
+
+
+class ServedMachine:
+    """A machine, from the request that it was made by to the one that it is forgotten by. The observer of its home."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        resolved: MachineSpec,
+        console: Console,
+        changed: Callable[["ServedMachine"], object],
+        *,
+        begun: bool = False,
+    ) -> None:
+        """`resolved`: with what its image wants. `begun`: it goes on from a snapshot, and counts as paused until it does."""
+        self.identity: Final = identity
+        self.resolved: Final = resolved
+        self.console: Final = console
+        self.started: datetime | None = None
+        self.ended: datetime | None = None
+        self.documents: Documents | None = None
+        self.figures = Figures()
+        self.process: int | None = None
+        self.over: Final = trio.Event()
+        """The run has ended, or the machine is lost."""
+        self.concluded: Final = trio.Event()
+        """And what is kept of it, is."""
+        self._home: Home | None = None
+        self._status: Status = Status("created")
+        self._begun = begun
+        self._changed: Final = changed
+
+    @classmethod
+    def finished(
+        cls,
+        identity: Identity,
+        console: Console,
+        status: Status,
+        times: tuple[datetime | None, datetime | None],
+        figures: Figures,
+    ) -> "ServedMachine":
+        """One whose run was over before this service began."""
+        machine = cls(identity, identity.spec, console, lambda _machine: None)
+        machine._status = status
+        machine.started, machine.ended = times
+        machine.figures = figures
+        console.close()
+        machine.over.set()
+        machine.concluded.set()
+        return machine
+
+    # Its home.
+
+    def move_in(self, home: Home) -> None:
+        """It lives there, from now on."""
+        self._home = home
+        self.process = home.process
+
+    def printed(self, data: bytes) -> None:
+        self.console.append(data)
+
+    def changed(self, status: Status) -> None:
+        if self.is_over:
+            return
+        self._status = status
+        if status.state == "running" and self.started is None:
+            self.started = datetime.now(UTC)
+        if status.state in ("ended", "lost"):
+            self.ended = datetime.now(UTC)
+            self.console.close()
+            self.over.set()
+        log.info("machine", id=self.id, name=self.name, state=self.state, **_why(status))
+        self._changed(self)
+
+    # What it is.
+
+    @property
+    def id(self) -> str:
+        return self.identity.id
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
+
+    @property
+    def state(self) -> str:
+        if self._begun and self._status.state == "created":
+            return "paused"
+        return self._status.state
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    @property
+    def is_over(self) -> bool:
+        return self.over.is_set()
+
+    @property
+    def memory(self) -> int:
+        """Bytes of RAM that it was promised."""
+        assert self.resolved.memory is not None
+        return self.resolved.memory
+
+    def describe(self) -> dict[str, Any]:
+        """As clients see it."""
+        ending = self._status.ending
+        return {
+            "id": self.id,
+            "name": self.name,
+            "state": self.state,
+            "spec": self.identity.spec.to_dict(),
+            "labels": dict(self.identity.labels),
+            "on_shutdown": self.identity.on_shutdown,
+            "created": time_text(self.identity.created),
+            "started": None if self.started is None else time_text(self.started),
+            "ended": None if self.ended is None else time_text(self.ended),
+            "ending": None if ending is None else described_ending(ending),
+            "message": self._status.message,
+            "console": {"start": self.console.start, "end": self.console.end},
+            "process": self.process,
+            "pages_loaded": self.figures.pages_loaded,
+            "violations": self.figures.violations,
+        }
+
+    # What is done to it. MachineError if its state forbids it; Conflict, or Gone, if the run is over.
+
+    async def start(self) -> None:
+        if self._begun:
+            raise Conflict(f"{self.name}: the machine is {self.state}: it goes on by `resume`")
+        await self._living("started").start()
+
+    async def pause(self) -> None:
+        home = self._living("paused")
+        if not self._waits_to_go_on:
+            await home.pause()
+
+    async def resume(self) -> None:
+        home = self._living("resumed")
+        if self._waits_to_go_on:
+            await home.start()
+        else:
+            await home.resume()
+
+    async def stop(self) -> None:
+        """Returns when the run is over, and what is kept of it is there."""
+        if self._home is not None and not self.is_over:
+            try:
+                await self._home.stop()
+            except MachineLost:
+                """It has stopped as well."""
+        await self.concluded.wait()
+
+    async def send(self, data: bytes) -> None:
+        await self._living("typed to").send(data)
+
+    async def report(self) -> dict[str, Any]:
+        return (await self._documents()).report if self.is_over else await self._home_of("report").report()
+
+    async def pages(self) -> dict[str, Any]:
+        return (await self._documents()).pages if self.is_over else await self._home_of("pages").pages()
+
+    async def screenshot(self) -> bytes:
+        return (await self._documents()).screenshot if self.is_over else await self._home_of("screenshot").screenshot()
+
+    async def registers(self) -> list[dict[str, int]]:
+        return await self._home_of("registers").registers()
+
+    async def read_memory(self, gpa: int, length: int) -> bytes:
+        return await self._home_of("memory").read_memory(gpa, length)
+
+    def home_to_save(self) -> Home:
+        """Its home, to write a snapshot of it."""
+        return self._living("saved")
+
+    @property
+    def _waits_to_go_on(self) -> bool:
+        return self._begun and self._status.state == "created"
+
+    def _living(self, what: str) -> Home:
+        if self.is_over or self._home is None:
+            raise Conflict(f"{self.name}: the machine is {self.state}: it cannot be {what}", field="state", value=self.state)
+        return self._home
+
+    def _home_of(self, what: str) -> Home:
+        if self.is_over or self._home is None:
+            raise Gone(f"{self.name}: the machine is {self.state}: its {what} went with it", field="state", value=self.state)
+        return self._home
+
+    async def _documents(self) -> Documents:
+        await self.concluded.wait()
+        if self.documents is None:
+            why = "is lost" if self._status.state == "lost" else "ended before the service began"
+            raise Gone(f"{self.name}: nothing is kept of a run that {why}", field="state", value=self.state)
+        return self.documents
+
+    # What is done about it.
+
+    async def sample(self) -> None:
+        """Looks how far the run is."""
+        if self._home is not None and not self.is_over:
+            try:
+                self.figures = figures_of(await self._home.report())
+            except KevError:
+                """It has just ended: what it came to is looked at then."""
+
+    async def conclude(self) -> None:
+        """When the run is over: keeps what there is to be kept, and gives the home back."""
+        home = self._home
+        try:
+            if home is not None and self._status.state == "ended":
+                report = await home.report()
+                self.documents = Documents(report, await home.pages(), await home.screenshot())
+                self.figures = figures_of(report)
+        except KevError as error:
+            log.warning("no documents", id=self.id, error=str(error))
+        finally:
+            await self.close()
+            self.concluded.set()
+            self._changed(self)
+
+    async def close(self) -> None:
+        """Gives its home back."""
+        home, self._home = self._home, None
+        if home is not None:
+            with trio.CancelScope(shield=True):
+                await home.aclose()
+
+
+def figures_of(report: dict[str, Any]) -> Figures:
+    return Figures(report["pages_loaded"], report["violations"], report["exits"])
+
+
+def described_ending(ending: Ending) -> dict[str, Any]:
+    return {"kind": ending.kind.value, "exit_code": ending.exit_code, "message": ending.message}
+
+
+def time_text(time: datetime) -> str:
+    """RFC 3339, in UTC, with milliseconds."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _why(status: Status) -> dict[str, Any]:
+    if status.ending is not None:
+        return {"ending": status.ending.kind.value, "exit_code": status.ending.exit_code}
+    return {"message": status.message} if status.message else {}

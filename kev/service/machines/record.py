@@ -1,0 +1,113 @@
+"""What is written down of a machine, so that a service that begins later knows of it."""
+
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+
+from kev.machine.ending import Ending, EndingKind
+from kev.service.home import Status
+from kev.service.machines.console import Console
+from kev.service.machines.machine import Figures, Identity, ServedMachine, described_ending, time_text
+from kev.service.machines.state_directory import StateError
+from kev.spec.errors import SpecError
+from kev.spec.machine_spec import MachineSpec
+from kev.user_json import Mismatch, Shape, flag, integer, named, optional, record, text
+
+_FORMAT: Final = 1
+_STATES: Final = ("created", "running", "paused", "ended", "lost")
+
+
+def _one_of(*words: str) -> Shape:
+    def check(value: Any, where: str) -> None:
+        if value not in words:
+            raise Mismatch.of(where, value, f"one of {', '.join(words)}")
+
+    return check
+
+
+SHAPE: Final = record(
+    {
+        "format": integer(_FORMAT, _FORMAT),
+        "id": text,
+        "name": text,
+        "spec": record({}),
+        "labels": named(text),
+        "on_shutdown": _one_of("snapshot", "stop"),
+        "created": text,
+        "started": optional(text),
+        "ended": optional(text),
+        "state": _one_of(*_STATES),
+        "ending": optional(
+            record({"kind": _one_of(*(kind.value for kind in EndingKind)), "exit_code": integer(), "message": text})
+        ),
+        "message": text,
+        "console": record({"start": integer(), "end": integer()}),
+        "pages_loaded": integer(),
+        "violations": integer(),
+        "saved": flag,
+    }
+)
+
+
+@attrs.frozen
+class MachineRecord:
+    """As it is read back."""
+
+    identity: Identity
+    status: Status
+    started: datetime | None
+    ended: datetime | None
+    console_end: int
+    figures: Figures
+    saved: bool
+    """The machine goes on from the snapshot beside the record."""
+
+    @classmethod
+    def read(cls, data: dict[str, Any], name: str) -> "MachineRecord":
+        """Of what has `SHAPE`. StateError, naming the file, if it can be no machine all the same."""
+        try:
+            ending = data["ending"]
+            return cls(
+                identity=Identity(
+                    data["id"],
+                    data["name"],
+                    MachineSpec.of(data["spec"]),
+                    data["labels"],
+                    data["on_shutdown"],
+                    datetime.fromisoformat(data["created"]),
+                ),
+                status=Status(
+                    data["state"],
+                    None if ending is None else Ending(EndingKind(ending["kind"]), ending["exit_code"], ending["message"]),
+                    data["message"],
+                ),
+                started=None if data["started"] is None else datetime.fromisoformat(data["started"]),
+                ended=None if data["ended"] is None else datetime.fromisoformat(data["ended"]),
+                console_end=data["console"]["end"],
+                figures=Figures(data["pages_loaded"], data["violations"]),
+                saved=data["saved"],
+            )
+        except (ValueError, SpecError) as error:
+            raise StateError(f"{name}: not a record of this service: {error}") from error
+
+    def finished(self, status: Status, ended: datetime) -> ServedMachine:
+        """The machine, whose run is over; nothing of what it has printed is there."""
+        return ServedMachine.finished(
+            self.identity, Console(1, self.console_end), status, (self.started, self.ended or ended), self.figures
+        )
+
+
+def record_of(machine: ServedMachine, *, state: str | None = None, saved: bool = False) -> dict[str, Any]:
+    """What has `SHAPE`. `state`, if it is not the machine's; `saved`: its snapshot is beside the record."""
+    described = machine.describe()
+    del described["process"]
+    ending = machine.status.ending
+    return {
+        **described,
+        "format": _FORMAT,
+        "state": state or machine.state,
+        "created": time_text(machine.identity.created),
+        "ending": None if ending is None else described_ending(ending),
+        "saved": saved,
+    }

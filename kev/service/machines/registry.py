@@ -1,0 +1,386 @@
+"""All machines of a service: made, found, saved, forked, forgotten."""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import attrs
+import trio
+
+from kev import log
+from kev.guests.spec_files import resolved as resolved_spec
+from kev.machine.snapshots import of_snapshot
+from kev.pager.source import FileSource, is_snapshot
+from kev.service.errors import Conflict, LimitReached, NotThere, ServiceError, ShuttingDown
+from kev.service.home import Homes
+from kev.service.machines.console import Console
+from kev.service.machines.files import HostFiles
+from kev.service.machines.limits import Limits
+from kev.service.machines.machine import Identity, OnShutdown, ServedMachine, time_text
+from kev.service.machines.record import record_of
+from kev.service.machines.snapshots import Snapshot, SnapshotStore
+from kev.service.machines.state_directory import StateDirectory, remove, write_record
+from kev.spec.machine_spec import MachineSpec
+from kev.spec.sizes import size_text
+from kev.subscribers import Subscribers
+
+_ID_BYTES: Final = 6
+
+
+@attrs.frozen
+class Wish:
+    """What a client wants a machine to be."""
+
+    spec: MachineSpec
+    snapshot: str | None = None
+    """The name of the snapshot that it goes on from; `spec` says then what a snapshot does not fix."""
+    name: str | None = None
+    start: bool = True
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+    on_shutdown: OnShutdown | None = None
+    trusted: bool = True
+    """The client may name any file of the host."""
+
+
+class _Plan(NamedTuple):
+    """How the wish is carried out."""
+
+    spec: MachineSpec
+    """What the home is opened with."""
+    resolved: MachineSpec
+    goes_on: bool
+    """It is a machine that was saved."""
+
+
+class Registry:
+    """The machines of one service. Its coroutines may be called by several tasks at once; they are trio's."""
+
+    def __init__(
+        self,
+        homes: Homes,
+        directory: StateDirectory,
+        nursery: trio.Nursery,
+        limits: Limits | None = None,
+        files: HostFiles | None = None,
+        on_shutdown: OnShutdown = "stop",
+    ) -> None:
+        """`on_shutdown`: of machines that say nothing about it."""
+        self.limits: Final = limits or Limits()
+        self.files: Final = files or HostFiles()
+        self.on_shutdown: Final = on_shutdown
+        self.changed: Final[Subscribers[[ServedMachine]]] = Subscribers()
+        """Are told of every change of a machine, the first of which is that it is there."""
+        self.removed: Final[Subscribers[[ServedMachine]]] = Subscribers()
+        self.directory: Final = directory
+        self.snapshots: Final = SnapshotStore(directory, self.limits.snapshots)
+        self.closing = False
+        """The service is about to end: no machine is made any more."""
+        self._homes: Final = homes
+        self._nursery: Final = nursery
+        self._machines: Final[dict[str, ServedMachine]] = {}
+        self._sources: Final[dict[str, Path]] = {}
+        """The files of this directory that machines go on from."""
+        self._names: Final[set[str]] = set()
+        """Of machines that are being made."""
+        self._opening = 0
+        self._opening_memory = 0
+        self._starting = 0
+
+    # Which there are.
+
+    def __iter__(self) -> Iterator[ServedMachine]:
+        """In the order in which they were made."""
+        return iter(tuple(self._machines.values()))
+
+    def __getitem__(self, name: str) -> ServedMachine:
+        """The machine with this id, or this name. NotThere."""
+        machine = self._machines.get(name)
+        if machine is None:
+            machine = next((machine for machine in self._machines.values() if machine.name == name), None)
+        if machine is None:
+            raise NotThere(f"machine: {name!r}: there is none with this id or name", field="machine", value=name)
+        return machine
+
+    @property
+    def living(self) -> list[ServedMachine]:
+        """Those that are not over."""
+        return [machine for machine in self._machines.values() if not machine.is_over]
+
+    @property
+    def running(self) -> int:
+        return sum(machine.state == "running" for machine in self._machines.values()) + self._starting
+
+    @property
+    def opening(self) -> int:
+        """How many are being made."""
+        return self._opening
+
+    # Making them.
+
+    async def create(self, wish: Wish) -> ServedMachine:
+        """The machine, which runs if the wish says so. KevError if it cannot be; nothing of it is left then."""
+        self._check_open()
+        identity = self._identity(wish)
+        with self._named(identity.name):
+            source = None if wish.snapshot is None else self.snapshots[wish.snapshot].file
+            with self._held(source):
+                plan = await trio.to_thread.run_sync(self._plan, wish, source)
+                with self._room(1, plan.resolved, starts=wish.start):
+                    identity = attrs.evolve(identity, spec=self._said(wish, plan))
+                    machine = await self._open(identity, plan, source, wish.start)
+        return machine
+
+    async def _open(self, identity: Identity, plan: _Plan, source: Path | None, start: bool) -> ServedMachine:
+        machine = ServedMachine(
+            identity, plan.resolved, Console(self.limits.console), self._note_change, begun=plan.goes_on and not start
+        )
+        try:
+            machine.move_in(await self._homes.open(plan.spec, machine))
+            await self._record(machine, state="running" if start else machine.state)
+            if start:
+                await machine.start()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await machine.close()
+                await trio.to_thread.run_sync(remove, *self._files(machine))
+            raise
+        self._add(machine, source)
+        return machine
+
+    def _add(self, machine: ServedMachine, source: Path | None = None) -> None:
+        self._machines[machine.id] = machine
+        if source is not None:
+            self.snapshots.hold(source)
+            self._sources[machine.id] = source
+        if not machine.concluded.is_set():
+            self._nursery.start_soon(self._live, machine)
+        self._note_change(machine)
+
+    async def _live(self, machine: ServedMachine) -> None:
+        """Until nothing happens to it any more."""
+        await machine.over.wait()
+        await machine.conclude()
+        if machine.id in self._machines:
+            self._release(machine)
+            await self._record_if_possible(machine)
+        self.forget_oldest()
+
+    def _plan(self, wish: Wish, source: Path | None) -> _Plan:
+        """Reads files, which may take long. KevError if the wish cannot be."""
+        spec = self.files.checked(wish.spec, trusted=wish.trusted)
+        if source is not None:
+            if spec.image:
+                raise Conflict(f"spec.image: {spec.image!r}: the snapshot {wish.snapshot!r} has its own", field="spec.image")
+            spec = spec._replace(image=os.fspath(source))
+        saved = _is_snapshot(spec.image)
+        resolved = resolved_spec(of_snapshot(spec) if saved else spec)
+        return _Plan(self.limits.admitted(spec, resolved, is_snapshot=saved), resolved, source is not None)
+
+    def _said(self, wish: Wish, plan: _Plan) -> MachineSpec:
+        """What is shown as the machine's description."""
+        if wish.snapshot is None:
+            return plan.spec
+        return MachineSpec.of(self.snapshots[wish.snapshot].spec).replace(**wish.spec.given())
+
+    def _identity(self, wish: Wish) -> Identity:
+        number = secrets.token_hex(_ID_BYTES)
+        on_shutdown = wish.on_shutdown or self.on_shutdown
+        return Identity(number, wish.name or number, wish.spec, wish.labels, on_shutdown, datetime.now(UTC))
+
+    # Limits.
+
+    def _check_open(self) -> None:
+        if self.closing:
+            raise ShuttingDown("the service is about to end: it makes no machines")
+
+    @contextmanager
+    def _named(self, *names: str) -> Iterator[None]:
+        """Nobody else gives a machine one of these names meanwhile. Conflict if one is taken."""
+        taken = self._names.union(*((machine.id, machine.name) for machine in self._machines.values()))
+        for name in names:
+            if name in taken:
+                raise Conflict(f"name: {name!r}: a machine is called so already", field="name", value=name)
+        self._names.update(names)
+        try:
+            yield
+        finally:
+            self._names.difference_update(names)
+
+    @contextmanager
+    def _room(self, count: int, resolved: MachineSpec, *, starts: bool) -> Iterator[None]:
+        """There is room for `count` machines, which nobody else takes meanwhile. LimitReached."""
+        memory = count * (resolved.memory or 0)
+        living = self.living
+        _check("machines", len(living) + self._opening, count, self.limits.machines)
+        used = sum(machine.memory for machine in living) + self._opening_memory
+        if used + memory > self.limits.total_memory:
+            most = size_text(self.limits.total_memory)
+            problem = f"{size_text(used)} of {most} are given away: this would be {size_text(memory)} more"
+            raise LimitReached(f"total_memory: {problem}", field="total_memory", value=size_text(memory), limit=most)
+        self._opening += count
+        self._opening_memory += memory
+        try:
+            with self.slot(starts):
+                yield
+        finally:
+            self._opening -= count
+            self._opening_memory -= memory
+
+    @contextmanager
+    def slot(self, needed: bool = True) -> Iterator[None]:
+        """There is room for one more machine that runs, if that is `needed`. LimitReached."""
+        if not needed:
+            yield
+            return
+        _check("running", self.running, 1, self.limits.running)
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
+
+    # What is done to one of them.
+
+    async def start(self, machine: ServedMachine) -> None:
+        with self.slot(machine.state != "running"):
+            await machine.start()
+        await self._record(machine)
+
+    async def resume(self, machine: ServedMachine) -> None:
+        with self.slot(machine.state != "running"):
+            await machine.resume()
+        await self._record(machine)
+
+    async def remove(self, machine: ServedMachine) -> None:
+        """Stops it, if it is not over, and forgets it."""
+        await machine.stop()
+        self._forget(machine)
+
+    async def snapshot(self, machine: ServedMachine, name: str, *, compress: bool = False) -> Snapshot:
+        """KevError if it cannot be written."""
+        self._check_open()
+        home = machine.home_to_save()
+        with self.snapshots.naming(name):
+            file = self.snapshots.new_file()
+            size = await self.snapshots.write(home, file, compress=compress)
+            spec = machine.identity.spec.to_dict()
+            snapshot = Snapshot(name, file, machine.id, machine.name, time_text(datetime.now(UTC)), size, spec)
+            try:
+                await self.snapshots.add(snapshot)
+            except BaseException:
+                remove(file)
+                raise
+        log.info("snapshot", id=machine.id, name=name, size=size)
+        return snapshot
+
+    async def fork(self, machine: ServedMachine, count: int) -> list[ServedMachine]:
+        """So many machines that are what this one is now, paused. KevError if they cannot be; there is none of them then."""
+        self._check_open()
+        _check_forkable(machine)
+        home = machine.home_to_save()
+        with self._room(count, machine.resolved, starts=False):
+            file = self.snapshots.new_file()
+            with self._held(file):
+                await self.snapshots.write(home, file)
+                return await self._open_forks(machine, file, count)
+
+    async def _open_forks(self, machine: ServedMachine, file: Path, count: int) -> list[ServedMachine]:
+        spec = MachineSpec(os.fspath(file), timeout=machine.resolved.timeout, timeline=machine.resolved.timeline or None)
+        plan = _Plan(spec, machine.resolved, goes_on=True)
+        wish = Wish(
+            machine.identity.spec,
+            labels={**machine.identity.labels, "fork-of": machine.id},
+            on_shutdown=machine.identity.on_shutdown,
+        )
+        forks: list[ServedMachine] = []
+        try:
+            for _ in range(count):
+                forks.append(await self._open(self._identity(wish), plan, file, start=False))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                for fork in forks:
+                    await self.remove(fork)
+            raise
+        return forks
+
+    # What is left of them.
+
+    def forget_oldest(self) -> None:
+        """Of those that are over, only so many are kept, and only so long."""
+        over = sorted((machine for machine in self if machine.concluded.is_set()), key=_end)
+        now = datetime.now(UTC)
+        for place, machine in enumerate(reversed(over)):
+            if place >= self.limits.ended or (now - _end(machine)).total_seconds() > self.limits.ended_for:
+                self._forget(machine)
+
+    def _forget(self, machine: ServedMachine) -> None:
+        if self._machines.pop(machine.id, None) is not None:
+            self._release(machine)
+            remove(*self._files(machine))
+            log.info("machine", id=machine.id, name=machine.name, state="removed")
+            self.removed(machine)
+
+    def _release(self, machine: ServedMachine) -> None:
+        source = self._sources.pop(machine.id, None)
+        if source is not None:
+            self.snapshots.release(source)
+
+    @contextmanager
+    def _held(self, source: Path | None) -> Iterator[None]:
+        """The file is kept meanwhile."""
+        if source is None:
+            yield
+            return
+        self.snapshots.hold(source)
+        try:
+            yield
+        finally:
+            self.snapshots.release(source)
+
+    async def _record(self, machine: ServedMachine, *, state: str | None = None) -> None:
+        file, _, _ = self._files(machine)
+        await trio.to_thread.run_sync(write_record, file, record_of(machine, state=state))
+
+    async def _record_if_possible(self, machine: ServedMachine) -> None:
+        try:
+            await self._record(machine)
+        except ServiceError as error:
+            log.warning("no record", id=machine.id, error=str(error))
+
+    def _files(self, machine: ServedMachine) -> Sequence[Path]:
+        """The record, the snapshot and the console."""
+        return tuple(self.directory.machines / f"{machine.id}{ending}" for ending in (".json", ".kevsnap", ".console"))
+
+    def _note_change(self, machine: ServedMachine) -> None:
+        if machine.id in self._machines:
+            self.changed(machine)
+
+
+def _check(what: str, there: int, more: int, most: int) -> None:
+    if there + more > most:
+        problem = f"{there} of {most} there may be are there: {more} more cannot be"
+        raise LimitReached(f"{what}: {problem}", field=what, value=more, limit=most)
+
+
+def _check_forkable(machine: ServedMachine) -> None:
+    for number, disk in enumerate(machine.resolved.disks):
+        if disk.access == "write":
+            problem = "it is written in place, and the forks would share it: give it overlay or ro"
+            raise Conflict(
+                f"disk {str(disk)!r}: {problem}", field=f"spec.disks[{number}]", value=str(disk), limit=["ro", "overlay"]
+            )
+
+
+def _end(machine: ServedMachine) -> datetime:
+    return machine.ended or machine.identity.created
+
+
+def _is_snapshot(image: str) -> bool:
+    if os.sep not in image or not os.path.isfile(image):
+        return False
+    with FileSource(image) as source:
+        return is_snapshot(source)
