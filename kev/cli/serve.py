@@ -55,6 +55,14 @@ def _default_state() -> Path:
     show_default=True,
     help="What becomes of machines that do not say it themselves.",
 )
+@click.option(
+    "--shutdown-time",
+    type=Duration(),
+    default=60.0,
+    show_default="60 s",
+    metavar="TIME",
+    help="How long machines have to be saved or stopped.",
+)
 @click.option("--max-machines", "machines", type=click.IntRange(1), metavar="N", help="Machines that have not ended.")
 @click.option("--max-running", "running", type=click.IntRange(1), metavar="N", help="Machines that run at once.")
 @click.option("--max-memory", "memory", type=Size(), metavar="SIZE", help="RAM of one machine.")
@@ -64,6 +72,7 @@ def _default_state() -> Path:
 @click.option("--max-output", "output", type=Size(), metavar="SIZE", help="How much a machine may print.")
 @click.option("--max-snapshots", "snapshots", type=Size(), metavar="SIZE", help="Size of all snapshots.")
 @click.option("--console-size", "console", type=Size(), metavar="SIZE", help="How much of each machine's output is kept.")
+@click.option("--max-requests", "requests", type=click.IntRange(1), metavar="N", help="Requests and streams at once.")
 @click.option("--keep-ended", "ended", type=click.IntRange(0), metavar="N", help="Ended machines whose reports are kept.")
 @click.option("--keep-ended-for", "ended_for", type=Duration(), metavar="TIME", help="How long they are kept.")
 @click.option(
@@ -79,6 +88,7 @@ def command(
     in_process: bool,
     state_dir: Path | None,
     on_shutdown: Any,
+    shutdown_time: float,
     log_level: str,
     log_json: bool,
     **limits: Any,
@@ -106,6 +116,12 @@ def command(
         images=images,
         limits=Limits(**{name: value for name, value in limits.items() if value is not None}),
         on_shutdown=on_shutdown,
+        shutdown_seconds=shutdown_time,
         in_process=in_process,
     )
-    run_service(options, lambda line: (sys.stderr.write(line + "\n"), sys.stderr.flush()))
+    run_service(options, _say)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

@@ -16,13 +16,15 @@ class NoWorker(KevError):
 class ServiceError(KevError):
     """A client asks for what there is not, what cannot be, or what is too much. Names the thing, its value and the limit."""
 
+    field: str = ""
+    """What the client calls the thing, such as `spec.memory`; empty if it has no name."""
+    value: Any = None
+    limit: Any = None
+    """What the value may be; None if that is no single value."""
+
     def __init__(self, message: str, *, field: str = "", value: Any = None, limit: Any = None) -> None:
         super().__init__(message)
-        self.field = field
-        """What the client calls the thing, such as `spec.memory`; empty if it has no name."""
-        self.value = value
-        self.limit = limit
-        """What the value may be; None if that is no single value."""
+        self.field, self.value, self.limit = field, value, limit
 
 
 class NotThere(ServiceError):

@@ -64,6 +64,10 @@ class Home(Protocol):
     async def report(self) -> dict[str, Any]:
         """`RunReport.as_dict()`: when the run has ended, or so far. With the timeline, if the machine's description asks for it."""
 
+    async def figures(self) -> dict[str, Any]:
+        """How far the run is, at little cost: `pages_loaded` and `violations`, `exits` by kind, and `load_times` as
+        `kev.service.load_times` describes them."""
+
     async def pages(self) -> dict[str, Any]:
         """Which pages of guest memory are there: see `kev.service.pages`."""
 

@@ -6,11 +6,13 @@ from typing import Any, Final
 
 import trio
 
+from kev.exits import EptViolation
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.machine import Machine, MachineState
 from kev.machine.start import running
 from kev.service.home import Observer, Status
+from kev.service.load_times import LoadTimes
 from kev.service.pages import describe_pages
 from kev.spec.machine_spec import MachineSpec
 
@@ -42,6 +44,8 @@ class InProcessHome:
     def __init__(self, machine: Machine, observer: Observer) -> None:
         self.machine: Final = machine
         self._observer: Final = observer
+        self._load_times: Final = LoadTimes()
+        machine.vm.pager.observe(self._load_times)
         self._started = False
         self._leave: Final = trio.Event()
         self._left: Final = trio.Event()
@@ -93,6 +97,15 @@ class InProcessHome:
 
     async def report(self) -> dict[str, Any]:
         return self.machine.report().as_dict()
+
+    async def figures(self) -> dict[str, Any]:
+        vm = self.machine.vm
+        return {
+            "pages_loaded": vm.pager.statistics.loads,
+            "violations": vm.exits[EptViolation],
+            "exits": {kind.__name__: count for kind, count in vm.exits.items() if count},
+            "load_times": self._load_times.describe(),
+        }
 
     async def pages(self) -> dict[str, Any]:
         return describe_pages(self.machine.vm)

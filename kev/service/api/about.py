@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from kev.service.api.call import Call
 from kev.service.api.kinds import answer
-from kev.service.api.operation import Answer, Operation, json_response
+from kev.service.api.operation import Answer, Operation, bytes_response, json_response
 from kev.service.errors import ShuttingDown
 from kev.version import __version__
 
@@ -30,6 +30,10 @@ async def show_service(call: Call) -> Response:
     )
 
 
+async def front(_call: Call) -> Response:
+    return bytes_response(f"kev {__version__}: /openapi.json describes this service\n".encode(), "text/plain")
+
+
 async def health(_call: Call) -> Response:
     return json_response({"status": "ok"})
 
@@ -46,6 +50,16 @@ def _status(name: str, path: str, summary: str, handler: Any, *problems: HTTPSta
 
 
 OPERATIONS: Final = (
+    Operation(
+        "front",
+        "GET",
+        "/",
+        "What this is.",
+        front,
+        (Answer("A line.", _TEXT, "text/plain"),),
+        needs_token=False,
+        tag="service",
+    ),
     Operation(
         "show_service",
         "GET",

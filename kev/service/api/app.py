@@ -12,19 +12,37 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from kev.errors import KevError
-from kev.service.api import about, console, machines, snapshots
+from kev.service.api import about, console, event_stream, machines, metrics, snapshots
 from kev.service.api.call import Call, read_body, read_query
 from kev.service.api.console import stream_console
-from kev.service.api.operation import Operation
+from kev.service.api.openapi import describe_api
+from kev.service.api.operation import Answer, Operation, json_response
 from kev.service.api.problems import NotAllowed, fault_response, problem_response
 from kev.service.api.service import Service
+from kev.service.api.watched import note_operation
 from kev.service.errors import NotThere
+
+
+async def describe(_call: Call) -> Response:
+    return json_response(describe_api(OPERATIONS))
+
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *machines.OPERATIONS,
     *console.OPERATIONS,
     *snapshots.OPERATIONS,
+    *event_stream.OPERATIONS,
+    *metrics.OPERATIONS,
     *about.OPERATIONS,
+    Operation(
+        "describe_api",
+        "GET",
+        "/openapi.json",
+        "This description.",
+        describe,
+        (Answer("An OpenAPI document.", {"type": "object"}),),
+        tag="service",
+    ),
 )
 
 
@@ -66,6 +84,7 @@ class _Endpoint:
             response = problem_response(problem)
             response.headers["allow"] = ", ".join(allowed)
             return response
+        note_operation(request.scope, operation.name)
         query = read_query(request, operation.query)
         body = await read_body(request, operation.body)
         return await operation.handler(
@@ -74,6 +93,7 @@ class _Endpoint:
 
 
 async def _stream(service: Service, websocket: WebSocket) -> None:
+    note_operation(websocket.scope, "stream_console")
     try:
         machine = service.registry[websocket.path_params["machine"]]
         offset = read_query(websocket, (console.OFFSET,))["offset"]

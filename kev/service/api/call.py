@@ -31,6 +31,7 @@ class Parameter(NamedTuple):
     """Raises ValueError, saying what it must be."""
     default: Any = None
     many: bool = False
+    required: bool = False
 
 
 class Body(NamedTuple):
@@ -70,6 +71,8 @@ def _value(request: HTTPConnection, parameter: Parameter) -> Any:
     given = request.query_params.getlist(parameter.name)
     if parameter.many:
         return [_parsed(parameter, text) for text in given]
+    if not given and parameter.required:
+        raise BadRequest(f"{parameter.name}: is missing: {parameter.description}", field=parameter.name, limit="there")
     if not given:
         return parameter.default
     if len(given) > 1:

@@ -32,6 +32,11 @@ class Listener:
         self._waiting[key] = event
         self._news.set()
 
+    def forget(self, id: str) -> None:
+        """Nothing that waits about it is sent any more."""
+        for key in [key for key in self._waiting if key[1] == id]:
+            del self._waiting[key]
+
     async def take(self) -> list[Event]:
         """What has happened since the last call: waits for the first of it."""
         await self._news.wait()
@@ -62,3 +67,7 @@ class Events:
     def tell(self, key: tuple[str, str], event: Callable[[], Event]) -> None:
         for listener in self._listeners:
             listener.tell(key, event)
+
+    def forget(self, id: str) -> None:
+        for listener in self._listeners:
+            listener.forget(id)

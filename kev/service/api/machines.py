@@ -184,8 +184,6 @@ async def show_screen(call: Call) -> Response:
 
 
 async def read_memory(call: Call) -> Response:
-    if call.query["gpa"] is None:
-        raise Invalid("gpa: is missing: from where on is memory read?", field="gpa", limit="there")
     return bytes_response(await _machine(call).read_memory(call.query["gpa"], call.query["length"]))
 
 
@@ -311,6 +309,7 @@ OPERATIONS: Final = (
                 "The guest-physical address, in decimal or with 0x.",
                 {"type": "string", "pattern": "^(0x[0-9a-fA-F]+|[0-9]+)$"},
                 _address,
+                required=True,
             ),
             number_parameter("length", "How many bytes.", 1, _MOST_MEMORY, 4096),
         ),

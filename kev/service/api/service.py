@@ -1,19 +1,50 @@
 """What the operations work on."""
 
-import attrs
+from functools import partial
+from typing import Final
+
 import trio
 
-from kev.service.api.events import Events
+from kev.service.api.events import Event, Events, Listener
+from kev.service.api.metrics import Metrics
+from kev.service.machines.machine import ServedMachine
 from kev.service.machines.registry import Registry
+from kev.service.machines.sampling import Rates, watch_rates
 
 
-@attrs.define
 class Service:
     """One service: its machines, and who listens to them."""
 
-    registry: Registry
-    events: Events
-    stopping: trio.Event = attrs.field(factory=trio.Event)
-    """Streams come to their end."""
-    requests: int = 0
-    """That are being answered, streams among them."""
+    def __init__(self, registry: Registry) -> None:
+        self.registry: Final = registry
+        self.events: Final = Events()
+        self.metrics: Final = Metrics(self)
+        self.stopping: Final = trio.Event()
+        """Streams come to their end."""
+        self.requests = 0
+        """That are being answered, streams among them."""
+        registry.changed.subscribe(self._tell_change)
+        registry.removed.subscribe(self._tell_removal)
+
+    async def watch(self) -> None:
+        """Tells those who listen how fast machines go."""
+        await watch_rates(self.registry, self._tell_rates)
+
+    def tell_all(self, listener: Listener) -> None:
+        """What there is."""
+        for machine in self.registry:
+            listener.tell(("machine", machine.id), partial(_event, machine))
+
+    def _tell_change(self, machine: ServedMachine) -> None:
+        self.events.tell(("machine", machine.id), partial(_event, machine))
+
+    def _tell_removal(self, machine: ServedMachine) -> None:
+        self.events.forget(machine.id)
+        self.events.tell(("machine", machine.id), lambda: Event("removed", {"id": machine.id}))
+
+    def _tell_rates(self, machine: ServedMachine, rates: Rates) -> None:
+        self.events.tell(("rates", machine.id), lambda: Event("rates", rates.describe()))
+
+
+def _event(machine: ServedMachine) -> Event:
+    return Event("machine", machine.describe())

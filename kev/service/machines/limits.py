@@ -47,6 +47,8 @@ class Limits:
     """Seconds that they are kept."""
     forks: int = 256
     """Of one request."""
+    requests: int = 4_000
+    """That are answered at once, streams among them."""
 
     def admitted(self, spec: MachineSpec, resolved: MachineSpec, *, is_snapshot: bool = False) -> MachineSpec:
         """`spec` with the limits of one run. Invalid, naming the field, if it wants more.

@@ -13,6 +13,7 @@ from kev.machine.ending import Ending
 from kev.service.errors import Conflict, Gone, MachineLost
 from kev.service.home import Home, Status
 from kev.service.machines.console import Console
+from kev.service.machines.figures import Figures, Totals
 from kev.spec.machine_spec import MachineSpec
 
 OnShutdown: TypeAlias = Literal["snapshot", "stop"]
@@ -29,14 +30,6 @@ class Identity:
     labels: Mapping[str, str]
     on_shutdown: OnShutdown
     created: datetime
-
-
-class Figures(NamedTuple):
-    """How far a run is."""
-
-    pages_loaded: int = 0
-    violations: int = 0
-    exits: Mapping[str, int] = {}
 
 
 class Documents(NamedTuple):
@@ -56,10 +49,11 @@ class ServedMachine:
         resolved: MachineSpec,
         console: Console,
         changed: Callable[["ServedMachine"], object],
+        totals: Totals,
         *,
-        begun: bool = False,
+        goes_on: bool = False,
     ) -> None:
-        """`resolved`: with what its image wants. `begun`: it goes on from a snapshot, and counts as paused until it does."""
+        """`resolved`: with what its image wants. `goes_on`: from a snapshot, and it counts as paused until it does."""
         self.identity: Final = identity
         self.resolved: Final = resolved
         self.console: Final = console
@@ -74,8 +68,11 @@ class ServedMachine:
         """And what is kept of it, is."""
         self._home: Home | None = None
         self._status: Status = Status("created")
-        self._begun = begun
+        self.is_put_away = False
+        """Another service goes on with the run."""
+        self._goes_on: Final = goes_on
         self._changed: Final = changed
+        self._totals: Final = totals
 
     @classmethod
     def finished(
@@ -87,7 +84,7 @@ class ServedMachine:
         figures: Figures,
     ) -> "ServedMachine":
         """One whose run was over before this service began."""
-        machine = cls(identity, identity.spec, console, lambda _machine: None)
+        machine = cls(identity, identity.spec, console, lambda _machine: None, Totals())
         machine._status = status
         machine.started, machine.ended = times
         machine.figures = figures
@@ -107,7 +104,7 @@ class ServedMachine:
         self.console.append(data)
 
     def changed(self, status: Status) -> None:
-        if self.is_over:
+        if self.is_over or self.is_put_away:
             return
         self._status = status
         if status.state == "running" and self.started is None:
@@ -131,7 +128,7 @@ class ServedMachine:
 
     @property
     def state(self) -> str:
-        if self._begun and self._status.state == "created":
+        if self._goes_on and self._status.state == "created":
             return "paused"
         return self._status.state
 
@@ -172,10 +169,14 @@ class ServedMachine:
 
     # What is done to it. MachineError if its state forbids it; Conflict, or Gone, if the run is over.
 
-    async def start(self) -> None:
-        if self._begun:
-            raise Conflict(f"{self.name}: the machine is {self.state}: it goes on by `resume`")
+    async def begin(self) -> None:
+        """It runs: one that was created, and one that goes on."""
         await self._living("started").start()
+
+    async def start(self) -> None:
+        if self._goes_on:
+            raise Conflict(f"{self.name}: the machine is {self.state}: it goes on by `resume`")
+        await self.begin()
 
     async def pause(self) -> None:
         home = self._living("paused")
@@ -222,7 +223,7 @@ class ServedMachine:
 
     @property
     def _waits_to_go_on(self) -> bool:
-        return self._begun and self._status.state == "created"
+        return self._goes_on and self._status.state == "created"
 
     def _living(self, what: str) -> Home:
         if self.is_over or self._home is None:
@@ -247,7 +248,7 @@ class ServedMachine:
         """Looks how far the run is."""
         if self._home is not None and not self.is_over:
             try:
-                self.figures = figures_of(await self._home.report())
+                self._note_figures(await self._home.figures())
             except KevError:
                 """It has just ended: what it came to is looked at then."""
 
@@ -256,9 +257,8 @@ class ServedMachine:
         home = self._home
         try:
             if home is not None and self._status.state == "ended":
-                report = await home.report()
-                self.documents = Documents(report, await home.pages(), await home.screenshot())
-                self.figures = figures_of(report)
+                self._note_figures(await home.figures())
+                self.documents = Documents(await home.report(), await home.pages(), await home.screenshot())
         except KevError as error:
             log.warning("no documents", id=self.id, error=str(error))
         finally:
@@ -266,16 +266,28 @@ class ServedMachine:
             self.concluded.set()
             self._changed(self)
 
+    def _note_figures(self, told: Mapping[str, Any]) -> None:
+        figures = Figures.of(told)
+        # What a machine that goes on had done before, was counted before.
+        self._totals.add(figures if self._goes_on and not self.figures.exits else self.figures, figures)
+        self.figures = figures
+
+    async def put_away(self) -> None:
+        """Gives its home back without an end of the run, which another service goes on with."""
+        self.is_put_away = True
+        await self.close()
+
+    def lose(self, message: str) -> None:
+        """Nothing goes on with the run: `message` says why."""
+        self.is_put_away = False
+        self.changed(Status("lost", None, message))
+
     async def close(self) -> None:
         """Gives its home back."""
         home, self._home = self._home, None
         if home is not None:
             with trio.CancelScope(shield=True):
                 await home.aclose()
-
-
-def figures_of(report: dict[str, Any]) -> Figures:
-    return Figures(report["pages_loaded"], report["violations"], report["exits"])
 
 
 def described_ending(ending: Ending) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What is written down of a machine, so that a service that begins later knows of it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import attrs
@@ -8,7 +8,8 @@ import attrs
 from kev.machine.ending import Ending, EndingKind
 from kev.service.home import Status
 from kev.service.machines.console import Console
-from kev.service.machines.machine import Figures, Identity, ServedMachine, described_ending, time_text
+from kev.service.machines.figures import Figures
+from kev.service.machines.machine import Identity, ServedMachine, described_ending, time_text
 from kev.service.machines.state_directory import StateError
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
@@ -91,11 +92,14 @@ class MachineRecord:
         except (ValueError, SpecError) as error:
             raise StateError(f"{name}: not a record of this service: {error}") from error
 
-    def finished(self, status: Status, ended: datetime) -> ServedMachine:
-        """The machine, whose run is over; nothing of what it has printed is there."""
-        return ServedMachine.finished(
-            self.identity, Console(1, self.console_end), status, (self.started, self.ended or ended), self.figures
-        )
+    @property
+    def is_over(self) -> bool:
+        return self.status.state in ("ended", "lost")
+
+    def finished(self, status: Status) -> ServedMachine:
+        """The machine, whose run is over, with this status; nothing of what it has printed is there."""
+        times = (self.started, self.ended or datetime.now(UTC))
+        return ServedMachine.finished(self.identity, Console(1, self.console_end), status, times, self.figures)
 
 
 def record_of(machine: ServedMachine, *, state: str | None = None, saved: bool = False) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +18,13 @@ from kev.pager.source import FileSource, is_snapshot
 from kev.service.errors import Conflict, LimitReached, NotThere, ServiceError, ShuttingDown
 from kev.service.home import Homes
 from kev.service.machines.console import Console
+from kev.service.machines.figures import Totals
 from kev.service.machines.files import HostFiles
 from kev.service.machines.limits import Limits
 from kev.service.machines.machine import Identity, OnShutdown, ServedMachine, time_text
 from kev.service.machines.record import record_of
 from kev.service.machines.snapshots import Snapshot, SnapshotStore
-from kev.service.machines.state_directory import StateDirectory, remove, write_record
+from kev.service.machines.state_directory import MachineFiles, StateDirectory, remove, write_record
 from kev.spec.machine_spec import MachineSpec
 from kev.spec.sizes import size_text
 from kev.subscribers import Subscribers
@@ -46,8 +47,8 @@ class Wish:
     """The client may name any file of the host."""
 
 
-class _Plan(NamedTuple):
-    """How the wish is carried out."""
+class Plan(NamedTuple):
+    """How a machine is made."""
 
     spec: MachineSpec
     """What the home is opened with."""
@@ -79,6 +80,8 @@ class Registry:
         self.snapshots: Final = SnapshotStore(directory, self.limits.snapshots)
         self.closing = False
         """The service is about to end: no machine is made any more."""
+        self.totals: Final = Totals()
+        """What all machines have done since the service began."""
         self._homes: Final = homes
         self._nursery: Final = nursery
         self._machines: Final[dict[str, ServedMachine]] = {}
@@ -131,28 +134,32 @@ class Registry:
                 plan = await trio.to_thread.run_sync(self._plan, wish, source)
                 with self._room(1, plan.resolved, starts=wish.start):
                     identity = attrs.evolve(identity, spec=self._said(wish, plan))
-                    machine = await self._open(identity, plan, source, wish.start)
+                    machine = await self.open(identity, plan, source, start=wish.start)
         return machine
 
-    async def _open(self, identity: Identity, plan: _Plan, source: Path | None, start: bool) -> ServedMachine:
-        machine = ServedMachine(
-            identity, plan.resolved, Console(self.limits.console), self._note_change, begun=plan.goes_on and not start
-        )
+    async def open(
+        self, identity: Identity, plan: Plan, source: Path | None, *, start: bool, console: Console | None = None
+    ) -> ServedMachine:
+        """A machine that is one of these from now on. `source`: the file of this directory that it goes on from. KevError."""
+        console = console or Console(self.limits.console)
+        machine = ServedMachine(identity, plan.resolved, console, self._note_change, self.totals, goes_on=plan.goes_on)
         try:
             machine.move_in(await self._homes.open(plan.spec, machine))
-            await self._record(machine, state="running" if start else machine.state)
+            await self.record(machine, state="running" if start else machine.state)
             if start:
-                await machine.start()
+                await machine.begin()
         except BaseException:
             with trio.CancelScope(shield=True):
                 await machine.close()
-                await trio.to_thread.run_sync(remove, *self._files(machine))
+                await trio.to_thread.run_sync(remove, *self.files_of(machine.id))
             raise
-        self._add(machine, source)
+        self.add(machine, source)
         return machine
 
-    def _add(self, machine: ServedMachine, source: Path | None = None) -> None:
+    def add(self, machine: ServedMachine, source: Path | None = None) -> None:
+        """It is one of these from now on."""
         self._machines[machine.id] = machine
+        self.totals.machines += 1
         if source is not None:
             self.snapshots.hold(source)
             self._sources[machine.id] = source
@@ -166,10 +173,14 @@ class Registry:
         await machine.conclude()
         if machine.id in self._machines:
             self._release(machine)
-            await self._record_if_possible(machine)
+            await self.record_if_possible(machine)
         self.forget_oldest()
 
-    def _plan(self, wish: Wish, source: Path | None) -> _Plan:
+    def plan_of(self, spec: MachineSpec) -> Plan:
+        """How a machine is made that is described so, by a client that may. Reads files. KevError if it cannot be."""
+        return self._plan(Wish(spec), None)
+
+    def _plan(self, wish: Wish, source: Path | None) -> Plan:
         """Reads files, which may take long. KevError if the wish cannot be."""
         spec = self.files.checked(wish.spec, trusted=wish.trusted)
         if source is not None:
@@ -178,9 +189,9 @@ class Registry:
             spec = spec._replace(image=os.fspath(source))
         saved = _is_snapshot(spec.image)
         resolved = resolved_spec(of_snapshot(spec) if saved else spec)
-        return _Plan(self.limits.admitted(spec, resolved, is_snapshot=saved), resolved, source is not None)
+        return Plan(self.limits.admitted(spec, resolved, is_snapshot=saved), resolved, source is not None)
 
-    def _said(self, wish: Wish, plan: _Plan) -> MachineSpec:
+    def _said(self, wish: Wish, plan: Plan) -> MachineSpec:
         """What is shown as the machine's description."""
         if wish.snapshot is None:
             return plan.spec
@@ -248,12 +259,12 @@ class Registry:
     async def start(self, machine: ServedMachine) -> None:
         with self.slot(machine.state != "running"):
             await machine.start()
-        await self._record(machine)
+        await self.record(machine)
 
     async def resume(self, machine: ServedMachine) -> None:
         with self.slot(machine.state != "running"):
             await machine.resume()
-        await self._record(machine)
+        await self.record(machine)
 
     async def remove(self, machine: ServedMachine) -> None:
         """Stops it, if it is not over, and forgets it."""
@@ -290,7 +301,7 @@ class Registry:
 
     async def _open_forks(self, machine: ServedMachine, file: Path, count: int) -> list[ServedMachine]:
         spec = MachineSpec(os.fspath(file), timeout=machine.resolved.timeout, timeline=machine.resolved.timeline or None)
-        plan = _Plan(spec, machine.resolved, goes_on=True)
+        plan = Plan(spec, machine.resolved, goes_on=True)
         wish = Wish(
             machine.identity.spec,
             labels={**machine.identity.labels, "fork-of": machine.id},
@@ -299,7 +310,7 @@ class Registry:
         forks: list[ServedMachine] = []
         try:
             for _ in range(count):
-                forks.append(await self._open(self._identity(wish), plan, file, start=False))
+                forks.append(await self.open(self._identity(wish), plan, file, start=False))
         except BaseException:
             with trio.CancelScope(shield=True):
                 for fork in forks:
@@ -320,7 +331,7 @@ class Registry:
     def _forget(self, machine: ServedMachine) -> None:
         if self._machines.pop(machine.id, None) is not None:
             self._release(machine)
-            remove(*self._files(machine))
+            remove(*self.files_of(machine.id))
             log.info("machine", id=machine.id, name=machine.name, state="removed")
             self.removed(machine)
 
@@ -341,19 +352,21 @@ class Registry:
         finally:
             self.snapshots.release(source)
 
-    async def _record(self, machine: ServedMachine, *, state: str | None = None) -> None:
-        file, _, _ = self._files(machine)
-        await trio.to_thread.run_sync(write_record, file, record_of(machine, state=state))
+    async def record(self, machine: ServedMachine, *, state: str | None = None, saved: bool = False) -> None:
+        """Writes down what is known of it, or that it is in another state. StorageFull, StateError."""
+        data = record_of(machine, state=state, saved=saved)
+        await trio.to_thread.run_sync(write_record, self.files_of(machine.id).record, data)
 
-    async def _record_if_possible(self, machine: ServedMachine) -> None:
+    async def record_if_possible(self, machine: ServedMachine) -> None:
+        """The same of what has happened, whether that can be written down or not."""
         try:
-            await self._record(machine)
+            await self.record(machine)
         except ServiceError as error:
             log.warning("no record", id=machine.id, error=str(error))
 
-    def _files(self, machine: ServedMachine) -> Sequence[Path]:
-        """The record, the snapshot and the console."""
-        return tuple(self.directory.machines / f"{machine.id}{ending}" for ending in (".json", ".kevsnap", ".console"))
+    def files_of(self, id: str) -> MachineFiles:
+        """Where it is written down."""
+        return self.directory.files_of(id)
 
     def _note_change(self, machine: ServedMachine) -> None:
         if machine.id in self._machines:

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kev.errors import KevError
 from kev.service.errors import ServiceError, StorageFull
@@ -31,6 +31,14 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 class StateError(ServiceError):
     """The state directory cannot be used, or what is in it is not what this service has written. Names the file."""
+
+
+class MachineFiles(NamedTuple):
+    """The files of one machine."""
+
+    record: Path
+    snapshot: Path
+    console: Path
 
 
 class StateDirectory:
@@ -58,6 +66,10 @@ class StateDirectory:
 
     def close(self) -> None:
         os.close(self._lock)
+
+    def files_of(self, id: str) -> MachineFiles:
+        """Where the machine with this id is written down."""
+        return MachineFiles(*(self.machines / f"{id}{ending}" for ending in (".json", ".kevsnap", ".console")))
 
     def _clean(self) -> None:
         """Nothing half-written is left of a service that was killed."""

@@ -1,32 +1,41 @@
 """`kev serve`: a service, from its sockets to its end."""
 
+import os
+import resource
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import attrs
 import trio
+from starlette.types import ASGIApp
 
 from kev import log
+from kev.machine.ungrouped import ungrouped
 from kev.service.api.access import Guarded, Trusted
 from kev.service.api.app import OPERATIONS, application
-from kev.service.api.events import Events
 from kev.service.api.service import Service
+from kev.service.api.watched import Watched
 from kev.service.errors import Invalid
 from kev.service.home import Homes
 from kev.service.in_process import InProcessHomes
 from kev.service.machines.files import HostFiles
 from kev.service.machines.limits import Limits
 from kev.service.machines.machine import OnShutdown
+from kev.service.machines.outliving import put_away, take_up
 from kev.service.machines.registry import Registry
 from kev.service.machines.state_directory import StateDirectory
 from kev.service.serving.http import serve_http
 from kev.service.serving.sockets import Listener, default_address, listen, passed_by_systemd
+from kev.service.serving.systemd import keep_watchdog, notify
 from kev.service.serving.token import Token, read_token
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PATIENCE: Final = 5.0
+"""Seconds that clients have to take what they were sent, when all machines are put away."""
 
 
 @attrs.frozen
@@ -40,22 +49,105 @@ class ServeOptions:
     images: Sequence[str] = ()
     limits: Limits = attrs.field(factory=Limits)
     on_shutdown: OnShutdown = "snapshot"
+    shutdown_seconds: float = 60.0
+    """That machines have to be put away."""
     in_process: bool = False
 
 
 def run_service(options: ServeOptions, tell: Callable[[str], object]) -> None:
     """Until a signal ends it. `tell` is given a line about each address. KevError if it cannot begin."""
+    files = HostFiles.within(options.images)
     listeners = passed_by_systemd() or listen(options.listen or [default_address()])
     try:
         token = _token(options, listeners)
         directory = StateDirectory(options.state_directory)
         try:
-            trio.run(partial(_serve, options, listeners, token, directory, tell), strict_exception_groups=True)
+            _raise_descriptor_limit()
+            trio.run(_Serving(options, files, listeners, token, directory, tell).run, strict_exception_groups=True)
         finally:
             directory.close()
     finally:
         for listener in listeners:
             listener.close()
+
+
+class _Serving:
+    """One run of a service."""
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        files: HostFiles,
+        listeners: Sequence[Listener],
+        token: Token | None,
+        directory: StateDirectory,
+        tell: Callable[[str], object],
+    ) -> None:
+        self._options: Final = options
+        self._files: Final = files
+        self._listeners: Final = listeners
+        self._token: Final = token
+        self._directory: Final = directory
+        self._tell: Final = tell
+        self._over: Final = trio.Event()
+        """The servers end."""
+
+    async def run(self) -> None:
+        options = self._options
+        with trio.open_signal_receiver(*_SIGNALS) as signals, ungrouped():
+            async with _homes(in_process=options.in_process) as homes, trio.open_nursery() as nursery:
+                registry = Registry(homes, self._directory, nursery, options.limits, self._files, options.on_shutdown)
+                await take_up(registry)
+                service = Service(registry)
+                nursery.start_soon(service.watch)
+                nursery.start_soon(keep_watchdog)
+                async with trio.open_nursery() as servers:
+                    await self._serve(service, servers)
+                    await self._until_signal(signals)
+                    await self._end(service, signals)
+                    servers.cancel_scope.deadline = trio.current_time() + _PATIENCE
+                nursery.cancel_scope.cancel()
+
+    async def _serve(self, service: Service, servers: trio.Nursery) -> None:
+        for listener in self._listeners:
+            app = Watched(self._allowed(listener, application(service)), service, listener.address)
+            await servers.start(partial(serve_http, app, listener, self._over.wait))
+            self._tell(f"kev: listening on {listener.address}")
+        log.info("service", state="ready", process=os.getpid())
+        notify("READY=1")
+
+    def _allowed(self, listener: Listener, app: ASGIApp) -> ASGIApp:
+        if listener.is_local:
+            return Trusted(app)
+        assert self._token is not None
+        return Guarded(app, self._token, self._options.hosts, [item.path for item in OPERATIONS if not item.needs_token])
+
+    async def _until_signal(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            log.info("service", state="ending", signal=signal.Signals(number).name)
+            notify("STOPPING=1")
+            return
+
+    async def _end(self, service: Service, signals: AsyncIterator[int]) -> None:
+        """A second signal ends it at once."""
+        async with trio.open_nursery() as nursery:
+
+            async def hurry() -> None:
+                await self._until_signal(signals)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(hurry)
+            await put_away(service.registry, self._options.shutdown_seconds)
+            nursery.cancel_scope.cancel()
+        service.stopping.set()
+        self._over.set()
+
+
+@asynccontextmanager
+async def _homes(*, in_process: bool) -> AsyncIterator[Homes]:
+    async with trio.open_nursery() as nursery:
+        yield InProcessHomes(nursery)
+        nursery.cancel_scope.cancel()
 
 
 def _token(options: ServeOptions, listeners: Sequence[Listener]) -> Token | None:
@@ -68,36 +160,8 @@ def _token(options: ServeOptions, listeners: Sequence[Listener]) -> Token | None
     return None
 
 
-async def _serve(
-    options: ServeOptions,
-    listeners: Sequence[Listener],
-    token: Token | None,
-    directory: StateDirectory,
-    tell: Callable[[str], object],
-) -> None:
-    files = HostFiles.within(options.images)
-    with trio.open_signal_receiver(*_SIGNALS) as signals:
-        async with trio.open_nursery() as machines:
-            homes: Homes = InProcessHomes(machines)
-            registry = Registry(homes, directory, machines, options.limits, files, options.on_shutdown)
-            service = Service(registry, Events())
-            async with trio.open_nursery() as servers:
-                over = trio.Event()
-                for listener in listeners:
-                    app = application(service)
-                    guarded = (
-                        Trusted(app) if token is None or listener.is_local else Guarded(app, token, options.hosts, _open_paths())
-                    )
-                    await servers.start(partial(serve_http, guarded, listener, over.wait))
-                    tell(f"kev: listening on {listener.address}")
-                async for number in signals:
-                    log.info("service", state="ending", signal=signal.Signals(number).name)
-                    break
-                registry.closing = True
-                service.stopping.set()
-                over.set()
-            machines.cancel_scope.cancel()
-
-
-def _open_paths() -> list[str]:
-    return [operation.path for operation in OPERATIONS if not operation.needs_token]
+def _raise_descriptor_limit() -> None:
+    """Every client and every worker takes some (getrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
