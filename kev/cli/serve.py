@@ -72,6 +72,7 @@ def _default_state() -> Path:
 @click.option("--max-output", "output", type=Size(), metavar="SIZE", help="How much a machine may print.")
 @click.option("--max-snapshots", "snapshots", type=Size(), metavar="SIZE", help="Size of all snapshots.")
 @click.option("--console-size", "console", type=Size(), metavar="SIZE", help="How much of each machine's output is kept.")
+@click.option("--max-jobs", "jobs", type=click.IntRange(1), metavar="N", help="Races and benchmarks that run at once.")
 @click.option("--max-requests", "requests", type=click.IntRange(1), metavar="N", help="Requests and streams at once.")
 @click.option("--keep-ended", "ended", type=click.IntRange(0), metavar="N", help="Ended machines whose reports are kept.")
 @click.option("--keep-ended-for", "ended_for", type=Duration(), metavar="TIME", help="How long they are kept.")

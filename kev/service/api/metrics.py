@@ -63,6 +63,10 @@ class _OfService(Collector):
         consoles = sum(machine.console.end - machine.console.start for machine in registry)
         yield GaugeMetricFamily("kev_console_bytes", "Output that is kept.", consoles, unit="bytes")
         yield GaugeMetricFamily("kev_requests_open", "Requests that are being answered, streams among them.", service.requests)
+        jobs = GaugeMetricFamily("kev_jobs", "Jobs by state.", labels=["state"])
+        for state, count in sorted(Counter(job.state for job in service.jobs).items()):
+            jobs.add_metric([state], count)
+        yield jobs
         yield GaugeMetricFamily("kev_listeners", "Clients that listen to events.", len(service.events))
         yield from self._totals()
 

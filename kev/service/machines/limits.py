@@ -47,6 +47,9 @@ class Limits:
     """Seconds that they are kept."""
     forks: int = 256
     """Of one request."""
+    jobs: int = 2
+    """That run at once."""
+    waiting_jobs: int = 32
     requests: int = 4_000
     """That are answered at once, streams among them."""
 

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from kev import log
-from kev.errors import KevError
+from kev.errors import KevError, one_line
 from kev.machine.ending import Ending
 from kev.service.errors import Conflict, Gone, MachineLost
 from kev.service.home import Home, Status
@@ -259,8 +259,9 @@ class ServedMachine:
             if home is not None and self._status.state == "ended":
                 self._note_figures(await home.figures())
                 self.documents = Documents(await home.report(), await home.pages(), await home.screenshot())
-        except KevError as error:
-            log.warning("no documents", id=self.id, error=str(error))
+        except Exception as error:
+            # One machine's trouble, even one that is a fault of kev, is not the service's.
+            log.warning("no documents", id=self.id, error=one_line(repr(error)))
         finally:
             await self.close()
             self.concluded.set()

@@ -5,6 +5,7 @@
     machines/ID.kevsnap     the machine as it was when the service ended
     machines/ID.console     the end of what it had printed
     snapshots/NAME.json     a snapshot that a client has asked for: which file it is, and of what
+    races/                  what race jobs have found (`kev.race.store`)
     files/*.kevsnap         the snapshots' files, and those that forks go on from
 
 Everything is written beside its name, and there as a whole or not at all.
@@ -50,6 +51,7 @@ class StateDirectory:
         self.machines: Final = self.path / "machines"
         self.snapshots: Final = self.path / "snapshots"
         self.files: Final = self.path / "files"
+        self.races: Final = self.path / "races"
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             for folder in (self.machines, self.snapshots, self.files):

@@ -22,6 +22,7 @@ from kev.service.api.watched import Watched
 from kev.service.errors import Invalid
 from kev.service.home import Homes
 from kev.service.in_process import InProcessHomes
+from kev.service.jobs.jobs import Jobs
 from kev.service.machines.files import HostFiles
 from kev.service.machines.limits import Limits
 from kev.service.machines.machine import OnShutdown
@@ -98,7 +99,8 @@ class _Serving:
             async with _homes(in_process=options.in_process) as homes, trio.open_nursery() as nursery:
                 registry = Registry(homes, self._directory, nursery, options.limits, self._files, options.on_shutdown)
                 await take_up(registry)
-                service = Service(registry)
+                jobs = Jobs(nursery, options.limits, self._files, self._directory.races)
+                service = Service(registry, jobs)
                 nursery.start_soon(service.watch)
                 nursery.start_soon(keep_watchdog)
                 async with trio.open_nursery() as servers:
