@@ -17,6 +17,7 @@ from kev.service.errors import (
     LimitReached,
     MachineLost,
     NotThere,
+    NoWorker,
     ServiceError,
     ShuttingDown,
     StorageFull,
@@ -69,6 +70,7 @@ _STATUS: Final[tuple[tuple[type[KevError], HTTPStatus], ...]] = (
     (WrongMediaType, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (LimitReached, HTTPStatus.TOO_MANY_REQUESTS),
     (ShuttingDown, HTTPStatus.SERVICE_UNAVAILABLE),
+    (NoWorker, HTTPStatus.SERVICE_UNAVAILABLE),
     (TooMany, HTTPStatus.SERVICE_UNAVAILABLE),
     (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE),
     (StateError, HTTPStatus.INTERNAL_SERVER_ERROR),
@@ -113,7 +115,7 @@ def problem_response(error: KevError) -> Response:
     headers = {"cache-control": "no-store"}
     if isinstance(error, LimitReached):
         headers["retry-after"] = str(error.retry_after)
-    elif isinstance(error, TooMany | ShuttingDown):
+    elif isinstance(error, TooMany | ShuttingDown | NoWorker):
         headers["retry-after"] = "1"
     elif isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"

@@ -98,7 +98,8 @@ class MachineRecord:
 
     def finished(self, status: Status) -> ServedMachine:
         """The machine, whose run is over, with this status; nothing of what it has printed is there."""
-        times = (self.started, self.ended or datetime.now(UTC))
+        began = None if self.status.state == "created" else self.identity.created
+        times = (self.started or began, self.ended or datetime.now(UTC))
         return ServedMachine.finished(self.identity, Console(1, self.console_end), status, times, self.figures)
 
 

@@ -33,6 +33,7 @@ from kev.service.serving.http import serve_http
 from kev.service.serving.sockets import Listener, default_address, listen, passed_by_systemd
 from kev.service.serving.systemd import keep_watchdog, notify
 from kev.service.serving.token import Token, read_token
+from kev.service.workers.homes import worker_homes
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PATIENCE: Final = 5.0
@@ -147,6 +148,10 @@ class _Serving:
 
 @asynccontextmanager
 async def _homes(*, in_process: bool) -> AsyncIterator[Homes]:
+    if not in_process:
+        async with worker_homes() as homes:
+            yield homes
+        return
     async with trio.open_nursery() as nursery:
         yield InProcessHomes(nursery)
         nursery.cancel_scope.cancel()

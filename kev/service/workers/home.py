@@ -197,6 +197,9 @@ class WorkerHome:
     async def report(self) -> dict[str, Any]:
         return cast(dict[str, Any], await self._calls.call("report", {}))
 
+    async def figures(self) -> dict[str, Any]:
+        return cast(dict[str, Any], await self._calls.call("figures", {}))
+
     async def pages(self) -> dict[str, Any]:
         return cast(dict[str, Any], await self._calls.call("pages", {}))
 

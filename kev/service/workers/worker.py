@@ -139,7 +139,9 @@ class Worker:
         confined.after(wanted, self._home.machine)
 
 
-_OTHER_CALLS: Final = frozenset(("start", "pause", "resume", "stop", "report", "pages", "registers", "read_memory", "screenshot"))
+_OTHER_CALLS: Final = frozenset(
+    ("start", "pause", "resume", "stop", "report", "figures", "pages", "registers", "read_memory", "screenshot")
+)
 
 
 def _result(number: int, result: Any) -> list[bytes]:
