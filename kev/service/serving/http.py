@@ -1,8 +1,8 @@
 """The HTTP server: Hypercorn, at a socket that listens already."""
 
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any
+import traceback
+from typing import Any, Final
 
 import trio
 from hypercorn.config import Config
@@ -14,8 +14,9 @@ from kev import log
 from kev.errors import one_line
 from kev.service.serving.sockets import Listener
 
-_IDLE_SECONDS = 15
-_GRACE_SECONDS = 2
+_IDLE_SECONDS: Final = 15
+_GRACE_SECONDS: Final = 2
+_REST_SECONDS: Final = 0.1
 
 
 class _Log(Logger):
@@ -26,8 +27,6 @@ class _Log(Logger):
         super().__init__(config)
 
     async def exception(self, message: str, *args: Any, **kwargs: Any) -> None:
-        import traceback
-
         log.warning("fault", error=one_line(message % args if args else message), where=traceback.format_exc(limit=-3))
 
     async def error(self, message: str, *args: Any, **kwargs: Any) -> None:
@@ -51,9 +50,15 @@ def _config(listener: Listener) -> Config:
 async def serve_http(
     app: ASGIApp,
     listener: Listener,
-    until: Callable[[], Awaitable[None]],
+    until: trio.Event,
     *,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serves until `until` returns."""
-    await serve(app, _config(listener), shutdown_trigger=until, task_status=task_status, mode="asgi")  # type: ignore[arg-type]
+    """Serves until `until` is set. A fault of the server costs connections; machines, and clients that come later, are not hurt."""
+    task_status.started()
+    while not until.is_set():
+        try:
+            await serve(app, _config(listener), shutdown_trigger=until.wait, mode="asgi")  # type: ignore[arg-type]
+        except Exception as error:
+            log.warning("fault", error=one_line(repr(error)), where="".join(traceback.format_exception(error)[-3:]))
+            await trio.sleep(_REST_SECONDS)

@@ -30,13 +30,13 @@ from kev.service.machines.outliving import put_away, take_up
 from kev.service.machines.registry import Registry
 from kev.service.machines.state_directory import StateDirectory
 from kev.service.serving.http import serve_http
-from kev.service.serving.sockets import Listener, default_address, listen, passed_by_systemd
+from kev.service.serving.sockets import Listener, default_address, disconnect, listen, passed_by_systemd
 from kev.service.serving.systemd import keep_watchdog, notify
 from kev.service.serving.token import Token, read_token
 from kev.service.workers.homes import worker_homes
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 3.0
 """Seconds that clients have to take what they were sent, when all machines are put away."""
 
 
@@ -104,17 +104,17 @@ class _Serving:
                 service = Service(registry, jobs)
                 nursery.start_soon(service.watch)
                 nursery.start_soon(keep_watchdog)
+                nursery.start_soon(self._disconnect_at_last)
                 async with trio.open_nursery() as servers:
                     await self._serve(service, servers)
                     await self._until_signal(signals)
                     await self._end(service, signals)
-                    servers.cancel_scope.deadline = trio.current_time() + _PATIENCE
                 nursery.cancel_scope.cancel()
 
     async def _serve(self, service: Service, servers: trio.Nursery) -> None:
         for listener in self._listeners:
             app = Watched(self._allowed(listener, application(service)), service, listener.address)
-            await servers.start(partial(serve_http, app, listener, self._over.wait))
+            await servers.start(partial(serve_http, app, listener, self._over))
             self._tell(f"kev: listening on {listener.address}")
         log.info("service", state="ready", process=os.getpid())
         notify("READY=1")
@@ -144,6 +144,11 @@ class _Serving:
             nursery.cancel_scope.cancel()
         service.stopping.set()
         self._over.set()
+
+    async def _disconnect_at_last(self) -> None:
+        await self._over.wait()
+        await trio.sleep(_PATIENCE)
+        disconnect(self._listeners)
 
 
 @asynccontextmanager
