@@ -7,6 +7,7 @@ the service was given.
 """
 
 import ipaddress
+import re
 import secrets
 import time
 from collections.abc import Collection, Mapping
@@ -26,6 +27,7 @@ from kev.service.errors import Forbidden
 COOKIE: Final = "kev-session"
 _SESSION_SECONDS: Final = 12 * 3600
 _MOST_SESSIONS: Final = 256
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?")
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 
 
@@ -142,10 +144,9 @@ def _cookie(header: str) -> str | None:
 
 
 def _name_of(host: str) -> str:
-    """Without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()
+    """Without its port; empty if it is neither a name nor an address (RFC 9110, section 7.2)."""
+    match = _HOST.fullmatch(host.lower())
+    return "" if match is None else match[1] or match[2]
 
 
 def _is_address(name: str) -> bool:

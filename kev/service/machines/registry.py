@@ -171,10 +171,10 @@ class Registry:
         """Until nothing happens to it any more."""
         await machine.over.wait()
         await machine.conclude()
-        if machine.id in self._machines:
-            self._release(machine)
-            await self.record_if_possible(machine)
+        self._release(machine)
         self.forget_oldest()
+        if machine.id in self._machines:
+            await self.record_if_possible(machine)
 
     def plan_of(self, spec: MachineSpec) -> Plan:
         """How a machine is made that is described so, by a client that may. Reads files. KevError if it cannot be."""

@@ -14,7 +14,17 @@ from typing import Any, Self
 
 import httpx
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, RejectConnection, RejectData, Request, TextMessage
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    RejectConnection,
+    RejectData,
+    Request,
+    TextMessage,
+)
 
 PATIENCE = 60.0
 """Seconds that something may take on a busy machine before a test fails."""
@@ -27,8 +37,8 @@ class Server:
         self.folder = folder
         self.socket = folder / "kev.sock"
         self.token_file = folder / "token"
-        self.errors = folder / "errors"
-        with open(self.errors, "ab") as errors:
+        self.errors = folder / f"errors-{len(list(folder.glob('errors-*')))}"
+        with open(self.errors, "xb") as errors:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "kev", "serve", "--state-dir", str(folder / "state"), "--log-json"),
@@ -143,8 +153,10 @@ class WebSocketClient:
     def next(self) -> Event:
         """The next thing that comes; whole messages."""
         while True:
-            if self._events:
-                return self._events.pop(0)
+            while self._events:
+                event = self._events.pop(0)
+                if not isinstance(event, Ping):
+                    return event
             data = self.connection.recv(65536)
             self.protocol.receive_data(data or None)
             self._events.extend(self.protocol.events())

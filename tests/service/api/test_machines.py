@@ -153,9 +153,7 @@ def test_a_machine_with_a_disk_that_is_written_in_place_is_not_forked(server: Se
         ([], 422, "body"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name_and_leaves_nothing(
-    server: Server, body: object, status: int, field: str | None
-) -> None:
+def test_what_cannot_be_is_refused_by_name_and_leaves_nothing(server: Server, body: object, status: int, field: str | None) -> None:
     before = server.client.get("/v1/machines").json()
     answer = server.client.post("/v1/machines", json=body)
     assert answer.status_code == status, answer.text
@@ -217,7 +215,9 @@ def test_requests_that_lead_nowhere_get_problems(server: Server, method: str, pa
     assert answer.json()["status"] == status
 
 
-@pytest.mark.parametrize("query", ["", "?gpa=x", "?gpa=-1", "?gpa=0x1&length=0", "?gpa=0x100000000000000000", "?gpa=0x1&length=99999999"])
+@pytest.mark.parametrize(
+    "query", ["", "?gpa=x", "?gpa=-1", "?gpa=0x1&length=0", "?gpa=0x100000000000000000", "?gpa=0x1&length=99999999"]
+)
 def test_memory_is_not_read_where_there_can_be_none(server: Server, query: str) -> None:
     assert server.client.get(f"/v1/machines/none/memory{query}").status_code == 400
 
