@@ -128,6 +128,12 @@ class Server:
     def say(self, machine: str, text: bytes) -> None:
         assert self.client.post(f"/v1/machines/{machine}/input", content=text).status_code == 204
 
+    def clear(self) -> None:
+        """Removes everything that clients have made."""
+        for kind, key in (("machines", "id"), ("snapshots", "name"), ("jobs", "id")):
+            for found in self.client.get(f"/v1/{kind}").json()[kind]:
+                self.client.delete(f"/v1/{kind}/{found[key]}")
+
     def events(self) -> list[dict[str, Any]]:
         """What the service has logged."""
         import json
