@@ -54,6 +54,10 @@ class LimitReached(ServiceError):
     """Seconds after which asking again makes sense."""
 
 
+class InputFull(LimitReached):
+    """A guest has not taken what was typed before."""
+
+
 class ShuttingDown(ServiceError):
     """The service is about to end, and begins nothing."""
 

@@ -11,10 +11,14 @@ from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.machine import Machine, MachineState
 from kev.machine.start import running
+from kev.service.errors import InputFull
 from kev.service.home import Observer, Status
 from kev.service.load_times import LoadTimes
 from kev.service.pages import describe_pages
 from kev.spec.machine_spec import MachineSpec
+
+MOST_INPUT: Final = 1 << 20
+"""Bytes that are typed and wait for the guest to take them."""
 
 
 class InProcessHomes:
@@ -90,6 +94,13 @@ class InProcessHome:
         self._note()
 
     async def send(self, data: bytes) -> None:
+        line = self.machine.vm.input_line
+        if line is not None and line.backlog + len(data) > MOST_INPUT:
+            raise InputFull(
+                f"{self.machine.image}: the guest has not taken {line.backlog:,} bytes of what was typed: {MOST_INPUT:,} may wait",
+                field="input",
+                limit=MOST_INPUT,
+            )
         self.machine.send(data)
 
     async def snapshot(self, file: os.PathLike[str], *, compress: bool = False) -> None:

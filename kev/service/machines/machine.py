@@ -61,7 +61,7 @@ class ServedMachine:
         self.ended: datetime | None = None
         self.documents: Documents | None = None
         self.figures = Figures()
-        self.process: int | None = None
+        self._process: int | None = None
         self.over: Final = trio.Event()
         """The run has ended, or the machine is lost."""
         self.concluded: Final = trio.Event()
@@ -98,7 +98,6 @@ class ServedMachine:
     def move_in(self, home: Home) -> None:
         """It lives there, from now on."""
         self._home = home
-        self.process = home.process
 
     def printed(self, data: bytes) -> None:
         self.console.append(data)
@@ -131,6 +130,13 @@ class ServedMachine:
         if self._goes_on and self._status.state == "created":
             return "paused"
         return self._status.state
+
+    @property
+    def process(self) -> int | None:
+        """The process that it lives in, or lived in last; None while it is parked."""
+        if self._home is not None:
+            self._process = self._home.process or None
+        return self._process
 
     @property
     def status(self) -> Status:
@@ -269,8 +275,7 @@ class ServedMachine:
 
     def _note_figures(self, told: Mapping[str, Any]) -> None:
         figures = Figures.of(told)
-        # What a machine that goes on had done before, was counted before.
-        self._totals.add(figures if self._goes_on and not self.figures.exits else self.figures, figures)
+        self._totals.add(self.figures, figures)
         self.figures = figures
 
     async def put_away(self) -> None:
@@ -285,6 +290,7 @@ class ServedMachine:
 
     async def close(self) -> None:
         """Gives its home back."""
+        self._process = self.process
         home, self._home = self._home, None
         if home is not None:
             with trio.CancelScope(shield=True):

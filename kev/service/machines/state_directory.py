@@ -5,6 +5,7 @@
     machines/ID.kevsnap     the machine as it was when the service ended
     machines/ID.console     the end of what it had printed
     snapshots/NAME.json     a snapshot that a client has asked for: which file it is, and of what
+    parked/                 machines that are paused and that nobody needs, while a service runs (`kev.service.parking`)
     races/                  what race jobs have found (`kev.race.store`)
     files/*.kevsnap         the snapshots' files, and those that forks go on from
 
@@ -51,10 +52,11 @@ class StateDirectory:
         self.machines: Final = self.path / "machines"
         self.snapshots: Final = self.path / "snapshots"
         self.files: Final = self.path / "files"
+        self.parked: Final = self.path / "parked"
         self.races: Final = self.path / "races"
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for folder in (self.machines, self.snapshots, self.files):
+            for folder in (self.machines, self.snapshots, self.files, self.parked):
                 folder.mkdir(exist_ok=True, mode=0o700)
             self._lock: Final = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -78,6 +80,8 @@ class StateDirectory:
         for folder in (self.machines, self.snapshots, self.files):
             for draft in folder.glob(".*"):
                 draft.unlink(missing_ok=True)
+        for parked in self.parked.iterdir():
+            parked.unlink(missing_ok=True)
 
 
 def write_record(file: Path, record: dict[str, Any]) -> None:

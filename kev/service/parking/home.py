@@ -16,7 +16,7 @@ from kev.errors import KevError
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.service.home import Home, Homes, Observer, Status
-from kev.service.parking.report import joined
+from kev.service.parking.report import joined, joined_figures
 from kev.snapshot.new_file import NewFile
 from kev.spec.machine_spec import MachineSpec
 
@@ -60,7 +60,7 @@ class ParkedHome:
         self._touched = trio.current_time()
         self._can_be_parked = _can_be_parked(spec)
         self._before: bytes | None = None
-        """JSON: the report and the pages, when it was parked last."""
+        """JSON: the report, the figures and the pages, when it was parked last."""
 
     async def open(self) -> None:
         """Makes the machine. KevError."""
@@ -84,7 +84,11 @@ class ParkedHome:
             if self._users or self._home is None or self._status.state not in ("created", "paused"):
                 return
             try:
-                told = {"report": await self._report_of(self._home), "pages": await self._home.pages()}
+                told = {
+                    "report": await self._report_of(self._home),
+                    "figures": await self._figures_of(self._home),
+                    "pages": await self._home.pages(),
+                }
                 await self._home.snapshot(self._file)
             except KevError as error:
                 self._can_be_parked = False
@@ -199,6 +203,12 @@ class ParkedHome:
         async with self._used(only_told=True) as home:
             return await self._report_of(home)
 
+    async def figures(self) -> dict[str, Any]:
+        if (told := self._told_while_parked("figures")) is not None:
+            return told
+        async with self._used(only_told=True) as home:
+            return await self._figures_of(home)
+
     async def pages(self) -> dict[str, Any]:
         if (told := self._told_while_parked("pages")) is not None:
             return told
@@ -236,6 +246,10 @@ class ParkedHome:
     async def _report_of(self, home: Home) -> dict[str, Any]:
         report = await home.report()
         return report if self._before is None else joined(json.loads(self._before)["report"], report)
+
+    async def _figures_of(self, home: Home) -> dict[str, Any]:
+        figures = await home.figures()
+        return figures if self._before is None else joined_figures(json.loads(self._before)["figures"], figures)
 
     def _note_stopped(self) -> None:
         self._can_be_parked = False

@@ -24,6 +24,19 @@ def joined(before: dict[str, Any], since: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def joined_figures(before: dict[str, Any], since: dict[str, Any]) -> dict[str, Any]:
+    """The same of `kev.service.home.Home.figures`."""
+    times, earlier = since["load_times"], before["load_times"]
+    return {
+        **{name: before[name] + since[name] for name in ("pages_loaded", "violations")},
+        "exits": _sums(before["exits"], since["exits"]),
+        "load_times": {
+            "counts": [old + new for old, new in zip(earlier["counts"], times["counts"], strict=True)],
+            "seconds": earlier["seconds"] + times["seconds"],
+        },
+    }
+
+
 def _sums(before: dict[str, int], since: dict[str, int]) -> dict[str, int]:
     return {kind: before.get(kind, 0) + since.get(kind, 0) for kind in before | since}
 

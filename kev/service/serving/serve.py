@@ -29,6 +29,7 @@ from kev.service.machines.machine import OnShutdown
 from kev.service.machines.outliving import put_away, take_up
 from kev.service.machines.registry import Registry
 from kev.service.machines.state_directory import StateDirectory
+from kev.service.parking.homes import parked_homes
 from kev.service.serving.http import serve_http
 from kev.service.serving.sockets import Listener, default_address, disconnect, listen, passed_by_systemd
 from kev.service.serving.systemd import keep_watchdog, notify
@@ -97,7 +98,7 @@ class _Serving:
     async def run(self) -> None:
         options = self._options
         with trio.open_signal_receiver(*_SIGNALS) as signals, ungrouped():
-            async with _homes(in_process=options.in_process) as homes, trio.open_nursery() as nursery:
+            async with _homes(self._directory.parked, in_process=options.in_process) as homes, trio.open_nursery() as nursery:
                 registry = Registry(homes, self._directory, nursery, options.limits, self._files, options.on_shutdown)
                 await take_up(registry)
                 jobs = Jobs(nursery, options.limits, self._files, self._directory.races)
@@ -152,9 +153,10 @@ class _Serving:
 
 
 @asynccontextmanager
-async def _homes(*, in_process: bool) -> AsyncIterator[Homes]:
+async def _homes(parked: Path, *, in_process: bool) -> AsyncIterator[Homes]:
+    """`parked`: the folder for machines that nobody needs."""
     if not in_process:
-        async with worker_homes() as homes:
+        async with worker_homes() as workers, parked_homes(workers, parked) as homes:
             yield homes
         return
     async with trio.open_nursery() as nursery:

@@ -29,7 +29,7 @@ def test_without_the_token_nothing_is_told_but_that_the_service_is_there(server:
 
 @pytest.mark.parametrize("said", ["wrong", "é", "x" * 5000])
 def test_a_wrong_token_is_none(server: Server, anyone: httpx.Client, said: str) -> None:
-    answer = anyone.get("/v1", headers={"authorization": b"Bearer " + said.encode()})
+    answer = anyone.get("/v1", headers=[(b"authorization", b"Bearer " + said.encode())])
     assert answer.status_code == 401
     assert anyone.get("/", params={"token": said}).status_code == 401
 

@@ -112,3 +112,11 @@ def test_a_client_that_closes_its_stream_gets_it_closed(server: Server) -> None:
         while not isinstance(stream.next(), CloseConnection):
             """Output that was under way."""
     server.client.delete(f"/v1/machines/{machine}")
+
+
+def test_what_is_typed_and_not_taken_is_bounded(server: Server) -> None:
+    machine = server.create("spin")["id"]
+    answers = [server.client.post(f"/v1/machines/{machine}/input", content=bytes(60_000)) for _ in range(18)]
+    assert [answer.status_code for answer in answers] == [204] * 17 + [429]
+    assert answers[-1].json()["field"] == "input"
+    server.client.delete(f"/v1/machines/{machine}")

@@ -56,7 +56,7 @@ def test_metrics_are_openmetrics_and_count_what_happens(server: Server) -> None:
         assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
         return {
             sample.name + "".join(f" {value}" for _, value in sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(answer.text)
+            for family in text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
             for sample in family.samples
         }
 

@@ -106,7 +106,7 @@ main()
             stderr=subprocess.PIPE,
         )
         with process:
-            said = set()
+            said: set[bytes] = set()
             while not {b"READY=1", b"WATCHDOG=1"} <= said:
                 said.add(told.recv(100))
             with socket.socket(socket.AF_UNIX) as client:
