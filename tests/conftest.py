@@ -6,21 +6,20 @@ In CI the examples are the same every time: what chance finds is found, and mend
 """
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.folders import folder_in_memory
+
 settings.register_profile("kev", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("kev")
-
-_IN_MEMORY = "/dev/shm"
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder in memory, where there is one."""
-    with tempfile.TemporaryDirectory(dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None) as name:
-        yield Path(name)
+    with folder_in_memory() as found:
+        yield found

@@ -307,7 +307,7 @@ OPERATIONS: Final = (
             Parameter(
                 "gpa",
                 "The guest-physical address, in decimal or with 0x.",
-                {"type": "string", "pattern": "^(0x[0-9a-fA-F]+|[0-9]+)$"},
+                {"type": "string", "pattern": "^(0x[0-9a-fA-F]{1,12}|0|[1-9][0-9]{0,13})$"},
                 _address,
                 required=True,
             ),

@@ -15,7 +15,7 @@ from kev.spec.machine_spec import MachineSpec
 from kev.user_json import Mismatch
 
 _DIGITS: Final = {"type": "string", "pattern": "^-?[0-9]{1,900}$"}
-_SIZE_TEXT: Final = {"type": "string", "pattern": "^[0-9]{1,20}([KMGTkmgt]i?)?[Bb]?$"}
+_SIZE_TEXT: Final = {"type": "string", "pattern": "^[1-9][0-9]{0,11}([KMGTkmgt]i?)?[Bb]?$"}
 _FILE: Final[Schema] = {"type": "string", "minLength": 1, "description": "The name of a file of the host."}
 
 

@@ -1,13 +1,17 @@
-"""The HTTP server: Hypercorn, at a socket that listens already."""
+"""The HTTP server: Hypercorn's, at a socket that listens already."""
 
-import os
 import traceback
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import trio
 from hypercorn.config import Config
 from hypercorn.logging import Logger
-from hypercorn.trio import serve
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp
 
 from kev import log
@@ -16,7 +20,6 @@ from kev.service.serving.sockets import Listener
 
 _IDLE_SECONDS: Final = 15
 _GRACE_SECONDS: Final = 2
-_REST_SECONDS: Final = 0.1
 
 
 class _Log(Logger):
@@ -33,32 +36,63 @@ class _Log(Logger):
         log.warning("server", error=one_line(message % args if args else message))
 
 
-def _config(listener: Listener) -> Config:
+def _config() -> Config:
     config = Config()
-    # The server closes the descriptor that it is given.
-    config.bind = [f"fd://{os.dup(listener.socket.fileno())}"]
     config.logger_class = _Log
     config.include_server_header = False
     config.keep_alive_timeout = _IDLE_SECONDS
-    config.graceful_timeout = _GRACE_SECONDS
     config.websocket_max_message_size = 64 << 10
     config.websocket_ping_interval = 30
-    config.backlog = 256
     return config
 
 
-async def serve_http(
-    app: ASGIApp,
-    listener: Listener,
-    until: trio.Event,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serves until `until` is set. A fault of the server costs connections; machines, and clients that come later, are not hurt."""
-    task_status.started()
-    while not until.is_set():
+class HttpServer:
+    """Serves an application at one socket.
+
+    What `hypercorn.trio.serve` does, but for two things: a connection that fails, whatever the reason, hurts no other one; and
+    connections of clients that read nothing are ended when the service is, instead of being waited for.
+    """
+
+    def __init__(self, app: ASGIApp, listener: Listener) -> None:
+        self._app: Final = wrap_app(app, 0, "asgi")  # type: ignore[arg-type]
+        self._listener: Final = listener
+        self._config: Final = _config()
+        self._context: Final = WorkerContext(None)
+        self._streams: Final[set[trio.SocketStream]] = set()
+        self._left = trio.Event()
+        """A connection has ended."""
+
+    async def serve(self, until: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until `until` is set, and connections a little longer."""
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(self._listener.socket.dup()))]
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                serve = partial(trio.serve_listeners, self._serve_connection, listeners, handler_nursery=connections)
+                await accepting.start(serve)
+                task_status.started()
+                await until.wait()
+                accepting.cancel_scope.cancel()
+            await self._context.terminated.set()
+            with trio.move_on_after(_GRACE_SECONDS):
+                await self._until_left()
+            for stream in self._streams:
+                with suppress(OSError):
+                    stream.socket.shutdown(trio.socket.SHUT_RDWR)
+
+    async def _until_left(self) -> None:
+        """Returns when there are no connections."""
+        while self._streams:
+            self._left = trio.Event()
+            await self._left.wait()
+
+    async def _serve_connection(self, stream: trio.SocketStream) -> None:
+        self._streams.add(stream)
         try:
-            await serve(app, _config(listener), shutdown_trigger=until.wait, mode="asgi")  # type: ignore[arg-type]
+            await TCPServer(self._app, self._config, self._context, ConnectionState({}), stream)  # type: ignore[arg-type]
         except Exception as error:
-            log.warning("fault", error=one_line(repr(error)), where="".join(traceback.format_exception(error)[-3:]))
-            await trio.sleep(_REST_SECONDS)
+            log.warning("a connection has failed", error=one_line(repr(error)))
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+        finally:
+            self._streams.discard(stream)
+            self._left.set()

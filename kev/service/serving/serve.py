@@ -5,7 +5,6 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,15 +29,13 @@ from kev.service.machines.outliving import put_away, take_up
 from kev.service.machines.registry import Registry
 from kev.service.machines.state_directory import StateDirectory
 from kev.service.parking.homes import parked_homes
-from kev.service.serving.http import serve_http
-from kev.service.serving.sockets import Listener, default_address, disconnect, listen, passed_by_systemd
+from kev.service.serving.http import HttpServer
+from kev.service.serving.sockets import Listener, default_address, listen, passed_by_systemd
 from kev.service.serving.systemd import keep_watchdog, notify
 from kev.service.serving.token import Token, read_token
 from kev.service.workers.homes import worker_homes
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_PATIENCE: Final = 3.0
-"""Seconds that clients have to take what they were sent, when all machines are put away."""
 
 
 @attrs.frozen
@@ -105,7 +102,6 @@ class _Serving:
                 service = Service(registry, jobs)
                 nursery.start_soon(service.watch)
                 nursery.start_soon(keep_watchdog)
-                nursery.start_soon(self._disconnect_at_last)
                 async with trio.open_nursery() as servers:
                     await self._serve(service, servers)
                     await self._until_signal(signals)
@@ -115,7 +111,7 @@ class _Serving:
     async def _serve(self, service: Service, servers: trio.Nursery) -> None:
         for listener in self._listeners:
             app = Watched(self._allowed(listener, application(service)), service, listener.address)
-            await servers.start(partial(serve_http, app, listener, self._over))
+            await servers.start(HttpServer(app, listener).serve, self._over)
             self._tell(f"kev: listening on {listener.address}")
         log.info("service", state="ready", process=os.getpid())
         notify("READY=1")
@@ -145,11 +141,6 @@ class _Serving:
             nursery.cancel_scope.cancel()
         service.stopping.set()
         self._over.set()
-
-    async def _disconnect_at_last(self) -> None:
-        await self._over.wait()
-        await trio.sleep(_PATIENCE)
-        disconnect(self._listeners)
 
 
 @asynccontextmanager

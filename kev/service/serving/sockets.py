@@ -91,24 +91,6 @@ class _PassedListener(Listener):
         self.socket.close()
 
 
-def disconnect(listeners: Sequence[Listener]) -> None:
-    """Ends all connections that came to these sockets: also of clients that read nothing, which a server would wait for."""
-    ours = {_place(listener.socket) for listener in listeners}
-    for name in os.listdir("/dev/fd"):
-        try:
-            with socket.socket(fileno=os.dup(int(name))) as found:
-                if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _place(found) in ours:
-                    found.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            """It is no socket, or was closed meanwhile."""
-
-
-def _place(found: socket.socket) -> tuple[int, object]:
-    """The same for a socket that listens and for one that it has accepted: the path, or the port."""
-    name = found.getsockname()
-    return found.family, name if found.family == socket.AF_UNIX else name[1]
-
-
 def _listen(address: str) -> Listener:
     if address.startswith(_UNIX):
         return _listen_at_path(address, address.removeprefix(_UNIX))

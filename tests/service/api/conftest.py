@@ -3,13 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.folders import folder_in_memory
 from tests.service.api.serving import Server
 
 
 @pytest.fixture(scope="session")
-def in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def in_process() -> Iterator[Server]:
     """A service for all tests, since one takes a second to begin. Its machines live in its process: that begins sooner."""
-    with Server(tmp_path_factory.mktemp("service"), "--in-process", "--max-memory", "512M", "--console-size", "4K") as server:
+    words = ("--in-process", "--max-memory", "512M", "--console-size", "4K")
+    with folder_in_memory() as folder, Server(folder, *words) as server:
         yield server
 
 
@@ -21,6 +23,6 @@ def server(in_process: Server) -> Server:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
+def state(folder: Path) -> Path:
     """A folder for services that come one after the other."""
-    return tmp_path
+    return folder

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -108,16 +109,15 @@ def test_streams_need_the_token_or_the_cookie_and_the_origin(server: Server, any
     assert opened((b"authorization", b"Bearer " + server.token.encode())) == 101
 
 
-def test_over_tcp_files_are_those_in_folders_of_images(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("service")
-    images, outside = folder / "images", folder / "outside"
+def test_over_tcp_files_are_those_in_folders_of_images(state: Path) -> None:
+    images, outside = state / "images", state / "outside"
     images.mkdir()
     outside.write_bytes(b"secret" * 1000)
     (images / "kernel").write_bytes(b"not one, but there")
     (images / "disk").write_bytes(bytes(4096))
     (images / "link").symlink_to(outside)
     (images / "inner").symlink_to(images / "kernel")
-    with Server(folder, "--in-process", "--images", str(images)) as server, server.over_tcp() as client:
+    with Server(state, "--in-process", "--images", str(images)) as server, server.over_tcp() as client:
 
         def asked(who: httpx.Client, **spec: object) -> tuple[int, str]:
             answer = who.post("/v1/machines", json={"spec": spec, "start": False})

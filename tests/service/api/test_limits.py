@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.folders import folder_in_memory
 from tests.service.api.serving import Server
 
 _LIMITS = (
@@ -14,9 +15,9 @@ _LIMITS = (
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def small() -> Iterator[Server]:
     """A service that may hold little."""
-    with Server(tmp_path_factory.mktemp("service"), "--in-process", *_LIMITS) as server:
+    with folder_in_memory() as folder, Server(folder, "--in-process", *_LIMITS) as server:
         yield server
 
 
@@ -98,9 +99,9 @@ def test_of_machines_that_have_ended_the_oldest_are_forgotten(small: Server) -> 
     assert not (Path(small.folder) / "state" / "machines" / f"{ids[0]}.json").exists()
 
 
-def test_only_so_many_requests_are_answered_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_only_so_many_requests_are_answered_at_once(state: Path) -> None:
     with (
-        Server(tmp_path_factory.mktemp("service"), "--in-process", "--max-requests", "2") as server,
+        Server(state, "--in-process", "--max-requests", "2") as server,
         server.client.stream("GET", "/v1/events"),
         server.client.stream("GET", "/v1/events"),
     ):
