@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import attrs
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from kev.service.api.call import Call
@@ -32,6 +33,10 @@ async def show_service(call: Call) -> Response:
 
 async def front(_call: Call) -> Response:
     return bytes_response(f"kev {__version__}: /openapi.json describes this service\n".encode(), "text/plain")
+
+
+async def show_metrics(call: Call) -> Response:
+    return bytes_response(call.service.metrics.text(), CONTENT_TYPE_LATEST)
 
 
 async def health(_call: Call) -> Response:
@@ -79,6 +84,15 @@ OPERATIONS: Final = (
                 ),
             ),
         ),
+        tag="service",
+    ),
+    Operation(
+        "show_metrics",
+        "GET",
+        "/metrics",
+        "Metrics for Prometheus, and whatever else reads OpenMetrics.",
+        show_metrics,
+        (Answer("Metrics.", _TEXT, CONTENT_TYPE_LATEST.partition(";")[0]),),
         tag="service",
     ),
     _status("health", "/healthz", "The service answers.", health),

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from kev.errors import KevError
-from kev.service.api import about, console, event_stream, jobs, machines, metrics, snapshots
+from kev.service.api import about, console, event_stream, jobs, machines, snapshots
 from kev.service.api.call import Call, read_body, read_query
 from kev.service.api.console import stream_console
 from kev.service.api.openapi import describe_api
@@ -33,7 +33,6 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *snapshots.OPERATIONS,
     *jobs.OPERATIONS,
     *event_stream.OPERATIONS,
-    *metrics.OPERATIONS,
     *about.OPERATIONS,
     Operation(
         "describe_api",

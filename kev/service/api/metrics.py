@@ -3,29 +3,41 @@
 from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
-from starlette.responses import Response
 
-from kev.service.api.call import Call
-from kev.service.api.operation import Answer, Operation, bytes_response
+from kev.service.api.events import Events
+from kev.service.jobs.jobs import Jobs
 from kev.service.load_times import BOUNDS
-
-if TYPE_CHECKING:
-    from kev.service.api.service import Service
+from kev.service.machines.registry import Registry
 
 _STATES: Final = ("created", "running", "paused", "ended", "lost")
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
+class Counted(Protocol):
+    """Where everything is counted: see `kev.service.api.service.Service`."""
+
+    requests: int
+
+    @property
+    def registry(self) -> Registry: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def events(self) -> Events: ...
+
+
 class Metrics:
     """Counts requests, and knows where everything else is counted."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: Counted) -> None:
         self._registry: Final = CollectorRegistry(auto_describe=False)
         self._registry.register(_OfService(service))
         ProcessCollector(registry=self._registry)
@@ -46,7 +58,7 @@ class Metrics:
 
 
 class _OfService(Collector):
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: Counted) -> None:
         self._service: Final = service
 
     def collect(self) -> Iterator[Metric]:
@@ -87,20 +99,3 @@ class _OfService(Collector):
             sum_value=totals.load_seconds,
             unit="seconds",
         )
-
-
-async def show_metrics(call: Call) -> Response:
-    return bytes_response(call.service.metrics.text(), CONTENT_TYPE_LATEST)
-
-
-OPERATIONS: Final = (
-    Operation(
-        "show_metrics",
-        "GET",
-        "/metrics",
-        "Metrics for Prometheus, and whatever else reads OpenMetrics.",
-        show_metrics,
-        (Answer("Metrics.", {"type": "string"}, CONTENT_TYPE_LATEST.partition(";")[0]),),
-        tag="service",
-    ),
-)

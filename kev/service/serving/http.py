@@ -78,6 +78,8 @@ class HttpServer:
             for stream in self._streams:
                 with suppress(OSError):
                     stream.socket.shutdown(trio.socket.SHUT_RDWR)
+            # What still waits, such as for the time of the next ping, waits for nobody.
+            connections.cancel_scope.cancel()
 
     async def _until_left(self) -> None:
         """Returns when there are no connections."""
