@@ -73,7 +73,7 @@ def launch(
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
     - `modules`: files, or pairs of a file and its text. `disks`: files, or tuples of a file, then "svirtb", "virtio", "virtio-pci"
-      or "ide" (at most one of each, but several of "virtio-pci" and two of "ide"), then perhaps "ro" for a disk that cannot be
+      or "ide" (one "svirtb", five "virtio", two "ide", and several "virtio-pci"), then perhaps "ro" for a disk that cannot be
       written, or "overlay" for one whose file stays as it is. A text is read as on the command line.
     - `paging`: which pages are loaded besides those that are touched: "lazy", "eager", "around=16", "record=FILE", "prefetch=FILE",
       or a policy of `kev.pager`. `source_latency`: how slow reading the image is made, such as "2ms,100MB/s".

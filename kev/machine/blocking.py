@@ -98,6 +98,10 @@ class BlockingMachine:
         """Types `data` on COM1's line."""
         self._call(lambda: self._machine.send(data))
 
+    def press_ctrl_alt_delete(self) -> None:
+        """Presses the three keys on the keyboard, which most kernels shut down or restart for."""
+        self._call(self._machine.press_ctrl_alt_delete)
+
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
         """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI."""
         self._call(lambda: self._machine.inject(interrupt, vcpu))

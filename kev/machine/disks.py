@@ -1,9 +1,11 @@
 """The disks of a machine, each behind the device that the guest has a driver for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SIZE, Gpa
+from kev.boot.base import VirtioTransport
 from kev.dev.block_device import BlockBackend
 from kev.dev.devices import Devices
 from kev.dev.interrupts.irq import InterruptControllers
@@ -15,8 +17,14 @@ from kev.errors import KevError
 if TYPE_CHECKING:
     from kev.dev.pci.function import PciFunction
 
-VIRTIO_BLOCK_GPA: Final = Gpa(0xD000_0000)
-VIRTIO_BLOCK_IRQ: Final = 10
+_VIRTIO_BLOCK: Final = 0xD000_0000
+_VIRTIO_BLOCK_IRQS: Final = (10, 5, 6, 7, 3)
+"""ISA interrupts, so that kernels without ACPI know them, and nobody else's: Linux would lose edges of a shared one."""
+VIRTIO_BLOCKS: Final = tuple(
+    VirtioTransport(range(start, start + PAGE_SIZE), irq)
+    for start, irq in zip(count(_VIRTIO_BLOCK, PAGE_SIZE), _VIRTIO_BLOCK_IRQS, strict=False)
+)
+"""Where the disks behind virtio over MMIO are, in order."""
 FIRST_PCI_DISK: Final = 4
 """The number of the PCI device that the first disk is; the others follow."""
 _PCI_MEMORY: Final = Gpa(0xFE00_0000)
@@ -36,7 +44,7 @@ class DriveError(KevError):
 
 _MOST: Final[Mapping[DriveKind, int]] = {
     DriveKind.SVIRTB: 1,
-    DriveKind.VIRTIO: 1,
+    DriveKind.VIRTIO: len(VIRTIO_BLOCKS),
     DriveKind.VIRTIO_PCI: DEVICES - FIRST_PCI_DISK,
     DriveKind.IDE: 2,
     DriveKind.IDE_MASTER: 1,
@@ -121,12 +129,12 @@ def _attach_svirtb(
 
 
 def _attach_virtio(devices: Devices, machine: Surroundings, disks: Sequence[BlockBackend]) -> None:
-    for disk in disks:
+    for disk, place in zip(disks, VIRTIO_BLOCKS, strict=False):
         from kev.dev.storage.virtio.block import VirtioBlock
         from kev.dev.storage.virtio.mmio import VirtioMmio
 
-        line = machine.line(VIRTIO_BLOCK_IRQ)
-        devices.attach(VirtioMmio(VIRTIO_BLOCK_GPA, VirtioBlock(disk), machine.memory, line))
+        line = machine.line(place.interrupt)
+        devices.attach(VirtioMmio(Gpa(place.registers.start), VirtioBlock(disk), machine.memory, line))
 
 
 def _attach_bridge(devices: Devices, controllers: InterruptControllers) -> None:

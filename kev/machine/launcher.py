@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from kev import log
 from kev.abi.selection import abi_named, default_abi
-from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, PciRoot, VirtioTransport
 from kev.boot.detection import open_detected
 from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.at_once import finished
 from kev.machine.builder import MachineOptions, VmBuilder
-from kev.machine.disks import PCI_IRQ, VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_IRQ
+from kev.machine.disks import PCI_IRQ, VIRTIO_BLOCKS
 from kev.machine.ending import Ending
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
@@ -41,7 +40,6 @@ _PATIENCE_FOR_NAMES: Final = 1.0
 _MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
 """In bytes. What would lie behind the 40 bits of the CPU's physical addresses (`kev.vmexit.cpuid`), no guest could reach."""
 _HEAD_START: Final = 0.02  # seconds
-_VIRTIO_BLOCK: Final = VirtioTransport(range(VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_GPA + PAGE_SIZE), VIRTIO_BLOCK_IRQ)
 
 
 def prepare(
@@ -145,7 +143,7 @@ def _hard_disks(options: MachineOptions) -> int:
 
 
 def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:
-    return (_VIRTIO_BLOCK,) if any(drive.kind is DriveKind.VIRTIO for drive in options.drives) else ()
+    return VIRTIO_BLOCKS[: sum(drive.kind is DriveKind.VIRTIO for drive in options.drives)]
 
 
 def _pci(options: MachineOptions) -> PciRoot | None:

@@ -359,6 +359,18 @@ class Machine:
         self.vm.input_line.receive(data.encode(errors="surrogateescape") if isinstance(data, str) else bytes(data))
         self._note_activity()
 
+    def press_ctrl_alt_delete(self) -> None:
+        """Presses the three keys on the keyboard, which most kernels shut down or restart for. MachineError if the run has ended."""
+        if self.state is MachineState.ENDED:
+            raise MachineError(f"{self.image}: no key can be pressed: the run has ended")
+        from kev.dev.chipset.keyboard import KeyboardController
+        from kev.dev.chipset.keys import CONTROL_ALT_DELETE
+
+        keyboard = self.vm.devices.build(KeyboardController.name)
+        assert isinstance(keyboard, KeyboardController)
+        keyboard.press(CONTROL_ALT_DELETE)
+        self._note_activity()
+
     def inject(self, interrupt: int | Literal["nmi"], vcpu: int = 0) -> None:
         """Sends a vCPU an interrupt, by its vector (16 to 255), or an NMI.
 

@@ -58,6 +58,9 @@ class Home(Protocol):
     async def send(self, data: bytes) -> None:
         """Types `data` on COM1's line, or on the keyboard."""
 
+    async def press_ctrl_alt_delete(self) -> None:
+        """Presses the three keys on the keyboard, which most kernels shut down or restart for."""
+
     async def snapshot(self, file: Path, *, compress: bool = False) -> None:
         """Writes the machine to `file`, which is there as a whole or not at all."""
 

@@ -103,6 +103,9 @@ class InProcessHome:
             )
         self.machine.send(data)
 
+    async def press_ctrl_alt_delete(self) -> None:
+        self.machine.press_ctrl_alt_delete()
+
     async def snapshot(self, file: os.PathLike[str], *, compress: bool = False) -> None:
         await self.machine.snapshot(file, compress=compress)
 

@@ -152,7 +152,7 @@ def test_a_wrong_field_is_refused_by_device_field_and_value() -> None:
     ("kind", "count", "most"),
     [
         (DriveKind.SVIRTB, 2, 1),
-        (DriveKind.VIRTIO, 2, 1),
+        (DriveKind.VIRTIO, 6, 5),
         (DriveKind.VIRTIO_PCI, 29, 28),
         (DriveKind.IDE, 3, 2),
         (DriveKind.IDE_MASTER, 2, 1),

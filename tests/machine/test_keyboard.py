@@ -7,6 +7,7 @@ import pytest
 
 import kev
 from kev.cli.launch import main
+from kev.machine.errors import MachineError
 from tests.abi.calls import POWER_OFF, kernel
 from tests.boot.images import source
 from tests.machine.code import code
@@ -35,6 +36,17 @@ def test_a_holder_types_too() -> None:
         machine.send("B\n")
         report = machine.wait()
     assert (report.exit_code, report.output) == (0, CODES)
+
+
+def test_control_alt_delete_is_pressed_whatever_input_goes_to() -> None:
+    # The same, until Control is released.
+    until_control = UNTIL_ENTER.replace(b"\x3c\x9c", b"\x3c\x9d")
+    with kev.start(source(kernel(until_control + POWER_OFF)), memory="16M", timeout=30) as machine:
+        machine.press_ctrl_alt_delete()
+        report = machine.wait()
+        with pytest.raises(MachineError, match="no key can be pressed: the run has ended"):
+            machine.press_ctrl_alt_delete()
+    assert (report.exit_code, report.output) == (0, bytes.fromhex("1d 38 e053 e0d3 b8 9d"))
 
 
 def test_without_being_asked_input_goes_to_com1() -> None:

@@ -6,7 +6,7 @@ which would take it for an answer.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Self
 
 from kev.clock import TIMER, Clock, Timer, TimerQueue
@@ -261,7 +261,11 @@ class KeyboardController(PlainDevice):
         """Somebody types `data`, as a terminal sends it: any amount of it."""
         from kev.dev.chipset.keys import strokes
 
-        self._keys.extend(strokes(data))
+        self.press(strokes(data))
+
+    def press(self, codes: Iterable[int]) -> None:
+        """Somebody presses and releases keys: scan codes of set 1 (`kev.dev.chipset.keys`)."""
+        self._keys.extend(codes)
         self._expect_key()
 
     @property

@@ -12,6 +12,9 @@ _RELEASED: Final = 0x80
 _SET_2_RELEASED: Final = 0xF0
 _SHIFT: Final = 0x2A
 _CONTROL: Final = 0x1D
+_ALT: Final = 0x38
+_DELETE: Final = 0x53
+"""Behind 0xe0."""
 _ESCAPE: Final = 0x01
 _ESCAPE_CHARACTER: Final = 0x1B
 _CONTROL_Z: Final = 0x1A
@@ -44,6 +47,17 @@ _SET_2: Final = bytes.fromhex(
     "32313a41494a597c1129580506040c03" "0b830a0109777e6c757d7b6b73747969" "727a7071000000780700000000000000"
 )  # fmt: skip
 """The codes of set 2, by those of set 1 below 0x60."""
+CONTROL_ALT_DELETE: Final = (
+    _CONTROL,
+    _ALT,
+    _EXTENDED,
+    _DELETE,
+    _EXTENDED,
+    _DELETE | _RELEASED,
+    _ALT | _RELEASED,
+    _CONTROL | _RELEASED,
+)
+"""The three keys, pressed together: kernels shut down, or restart."""
 
 
 def strokes(data: bytes) -> Iterator[int]:

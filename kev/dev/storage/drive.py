@@ -12,7 +12,7 @@ class DriveKind(Enum):
     SVIRTB = "svirtb"
     """KeV's, at 0xcafe0000."""
     VIRTIO = "virtio"
-    """virtio-blk over MMIO, at 0xd0000000 with interrupt 10."""
+    """virtio-blk over MMIO, from 0xd0000000 on, the first one with interrupt 10. There can be several."""
     VIRTIO_PCI = "virtio-pci"
     """virtio-blk behind PCI, from device 00:04.0 on: where KeOS looks for its disks. There can be several."""
     IDE = "ide"
