@@ -2,16 +2,22 @@
 
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from kev.cli.durations import Duration
 from kev.cli.sizes import Size
 from kev.errors import KevError
 from kev.log import LEVELS
+from kev.spec.errors import SpecError
 
+_OF_FIRECRACKER: Final = frozenset(("api_sock", "instance", "config_file", "no_api"))
+"""Parameters."""
+_DEFAULT_SOCKET: Final = "/run/firecracker.socket"
 _NEEDED: Final = ("starlette", "hypercorn", "prometheus_client")
 
 
@@ -80,7 +86,15 @@ def _default_state() -> Path:
     "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Events that are written to stderr."
 )
 @click.option("--log-json", is_flag=True, help="Write events as JSON.")
+@click.option("--firecracker", is_flag=True, help="Serve one machine, by Firecracker's API.")
+@click.option("--api-sock", metavar="PATH", help="With --firecracker: the socket of its API.  [default: /run/firecracker.socket]")
+@click.option("--id", "instance", metavar="ID", help="With --firecracker: what the machine is called.")
+@click.option("--config-file", metavar="FILE", help="With --firecracker: configure the machine by this file, and start it.")
+@click.option("--no-api", is_flag=True, help="With --firecracker and --config-file: without an API.")
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     *,
     listen: tuple[str, ...],
     token_file: str | None,
@@ -92,11 +106,19 @@ def command(
     shutdown_time: float,
     log_level: str,
     log_json: bool,
+    firecracker: bool,
+    api_sock: str | None,
+    instance: str | None,
+    config_file: str | None,
+    no_api: bool,
     **limits: Any,
 ) -> None:
     """Serve machines over HTTP: made, started, watched, typed to, saved and forked by any number of clients.
 
     docs/service.md says how, and /openapi.json describes it. SIGTERM or Ctrl-C ends the service: machines are saved or stopped.
+
+    With --firecracker it is one machine, whose serial line is standard input and output, and the service ends with it
+    (docs/firecracker.md).
     """
     try:
         import hypercorn  # noqa: F401
@@ -104,6 +126,10 @@ def command(
         import starlette  # noqa: F401
     except ModuleNotFoundError as error:
         raise ExtraMissing(f"{error.name} is not installed: pip install 'kev-hypervisor[service]'") from error
+    if firecracker:
+        _refuse_others(context, {*_OF_FIRECRACKER, "firecracker"}, "it has no meaning with --firecracker")
+        context.exit(_serve_firecracker(None if no_api else api_sock or _DEFAULT_SOCKET, instance, config_file))
+    _refuse_others(context, context.params.keys() - _OF_FIRECRACKER, "it is for --firecracker")
     from kev import log
     from kev.service.machines.limits import Limits
     from kev.service.serving.serve import ServeOptions, run_service
@@ -126,3 +152,17 @@ def command(
 def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def _serve_firecracker(socket: str | None, instance: str | None, config_file: str | None) -> int:
+    from kev.service.firecracker.serve import DEFAULT_ID, Settings, serve_firecracker
+
+    return serve_firecracker(Settings(socket, instance or DEFAULT_ID, config_file))
+
+
+def _refuse_others(context: click.Context, known: Collection[str], why: str) -> None:
+    """SpecError if an option was given that is not among the parameters that are `known`."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name not in known:
+            raise SpecError(f"{parameter.opts[0]}: {why}")

@@ -1,0 +1,142 @@
+"""One machine behind Firecracker's API, in a process of its own: see `serve_firecracker`."""
+
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from kev.errors import KevError
+from kev.machine.ungrouped import ungrouped
+from kev.service.firecracker.app import application
+from kev.service.firecracker.config_file import configure
+from kev.service.firecracker.faults import Fault
+from kev.service.firecracker.microvm import Microvm
+from kev.service.firecracker.terminal import ConsoleOutput, forward_input
+from kev.service.home import Homes
+from kev.service.in_process import InProcessHomes
+from kev.service.serving.http import serve_http
+from kev.service.serving.sockets import Listener, ListenError, listen
+from kev.spec.errors import SpecError
+
+DEFAULT_ID: Final = "anonymous-instance"
+_LONGEST_ID: Final = 64
+
+
+@frozen
+class Settings:
+    """What the process is started with."""
+
+    socket: str | None
+    """Where the API is; None for a machine without."""
+    instance: str = DEFAULT_ID
+    config_file: str | None = None
+    """What the machine is configured by; it starts at once then."""
+
+    def check(self) -> None:
+        """SpecError if something cannot be."""
+        if not 0 < len(self.instance) <= _LONGEST_ID or not all(letter == "-" or letter.isalnum() for letter in self.instance):
+            raise SpecError(f"--id: {self.instance!r}: it must have 1 to {_LONGEST_ID} letters, digits and hyphens")
+        if self.socket is None and self.config_file is None:
+            raise SpecError("--no-api: nobody could start the machine: add --config-file FILE")
+
+
+def serve_firecracker(settings: Settings, open_homes: Callable[[trio.Nursery], Homes] = InProcessHomes) -> int:
+    """Serves the API until the machine ends, or a signal ends the process. The exit code is the guest's, or the signal's.
+
+    The serial line is standard input and output. KevError if the socket cannot be listened on, or the machine not be configured.
+    """
+    settings.check()
+    return trio.run(_serve, settings, open_homes)
+
+
+async def _serve(settings: Settings, open_homes: Callable[[trio.Nursery], Homes]) -> int:
+    output = ConsoleOutput(sys.stdout.fileno())
+    listener = None if settings.socket is None else _listen(settings.socket)
+    try:
+        with ungrouped():
+            async with trio.open_nursery() as outer:
+                outer.start_soon(output.run)
+                try:
+                    return await _live(settings, open_homes, listener, output)
+                finally:
+                    output.finish()
+    finally:
+        if listener is not None:
+            listener.close()
+
+
+async def _live(
+    settings: Settings, open_homes: Callable[[trio.Nursery], Homes], listener: Listener | None, output: ConsoleOutput
+) -> int:
+    """The life of the machine, and what its process ends with."""
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            microvm = Microvm(open_homes(nursery), settings.instance, output.put)
+            left = _Left(microvm)
+            nursery.start_soon(left.watch_signals)
+            nursery.start_soon(_forward_input, microvm, partial(left.leave, 0))
+            nursery.start_soon(left.watch)
+            if settings.config_file is not None:
+                configure(microvm, settings.config_file)
+                await microvm.start()
+            if listener is None:
+                await left.event.wait()
+            else:
+                await serve_http(application(microvm), listener, left.event.wait)
+            await microvm.end()
+            nursery.cancel_scope.cancel()
+    return left.exit_code(microvm)
+
+
+class _Left:
+    """Why the process ends."""
+
+    def __init__(self, microvm: Microvm) -> None:
+        self.event: Final = trio.Event()
+        self._microvm: Final = microvm
+        self._exit_code: int | None = None
+
+    def leave(self, exit_code: int) -> None:
+        if self._exit_code is None:
+            self._exit_code = exit_code
+        self.event.set()
+
+    async def watch(self) -> None:
+        """Until the machine has ended."""
+        await self._microvm.ended.wait()
+        self.event.set()
+
+    async def watch_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            async for number in signals:
+                self.leave(128 + number)
+
+    def exit_code(self, microvm: Microvm) -> int:
+        """KevError if the machine is lost."""
+        if self._exit_code is not None:
+            return self._exit_code
+        if microvm.ending is None:
+            raise KevError(microvm.lost)
+        return microvm.ending.exit_code
+
+
+async def _forward_input(microvm: Microvm, leave: Callable[[], None]) -> None:
+    await microvm.started.wait()
+    try:
+        await forward_input(sys.stdin.fileno(), microvm.type, leave)
+    except (KevError, OSError, ValueError, AttributeError):
+        return  # the run has ended, or there is no standard input
+
+
+def _listen(path: str) -> Listener:
+    """On a socket that only this user may write to. Fault if that cannot be."""
+    try:
+        return listen([f"unix:{path}"])[0]
+    except ListenError as error:
+        cause = error.__cause__
+        reason = (cause.strerror or str(cause)) if isinstance(cause, OSError) else "it is no socket, or somebody listens there"
+        raise Fault(f"Failed to open the API socket at: {path}. Check that it is not already used: {reason}") from error
