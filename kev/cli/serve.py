@@ -157,7 +157,7 @@ def _say(line: str) -> None:
 def _serve_firecracker(socket: str | None, instance: str | None, config_file: str | None) -> int:
     from kev.service.firecracker.serve import DEFAULT_ID, Settings, serve_firecracker
 
-    return serve_firecracker(Settings(socket, instance or DEFAULT_ID, config_file))
+    return serve_firecracker(Settings(socket, instance or DEFAULT_ID, config_file), _say)
 
 
 def _refuse_others(context: click.Context, known: Collection[str], why: str) -> None:

@@ -1,6 +1,7 @@
 """The API as an ASGI application."""
 
 import json
+from contextlib import aclosing
 from http import HTTPMethod, HTTPStatus
 from typing import Any, Final
 
@@ -10,12 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from kev.errors import KevError
 from kev.service.firecracker.faults import Fault
 from kev.service.firecracker.microvm import Microvm
 from kev.service.firecracker.requests import carry_out
 
 _LONGEST_BODY: Final = 51200
 """Bytes."""
+_TOO_LARGE: Final = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _HEADERS: Final = {"Server": "Firecracker API", "Connection": "keep-alive"}
 
 
@@ -28,7 +31,8 @@ def application(microvm: Microvm) -> Starlette:
             body = await _body(request)
             async with turn:
                 reply = await carry_out(microvm, request.method, request.url.path, body)
-        except Fault as fault:
+        except KevError as error:
+            fault = error if isinstance(error, Fault) else Fault(f"Internal VMM error: {error}")
             microvm.log.write("Error", f"Received Error. Status code: {fault.status.value} {fault.status.phrase}. Message: {fault}")
             return _response(fault.status, {"fault_message": str(fault)})
         status = HTTPStatus.NO_CONTENT if reply.body is None else HTTPStatus.OK
@@ -42,13 +46,11 @@ def application(microvm: Microvm) -> Starlette:
 async def _body(request: Request) -> bytes:
     """Fault if it is too long."""
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _LONGEST_BODY:
-            raise Fault(
-                f"Request payload is larger than the limit of {_LONGEST_BODY} allowed by server.",
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            )
+    async with aclosing(request.stream()) as parts:
+        async for part in parts:
+            body += part
+            if len(body) > _LONGEST_BODY:
+                raise Fault(f"Request payload is larger than the limit of {_LONGEST_BODY} allowed by server.", _TOO_LARGE)
     return bytes(body)
 
 

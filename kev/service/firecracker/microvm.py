@@ -1,6 +1,6 @@
 """The machine that the API configures, starts and steers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from kev.spec.machine_spec import MachineSpec
 class Microvm:
     """One machine, before and after its start. What it is asked for, it is asked one after the other: by one task at a time.
 
-    Every request that cannot be carried out raises Fault.
+    What cannot be carried out raises Fault, or another KevError if it is the machine that fails.
     """
 
     def __init__(self, homes: Homes, instance: str, console: Callable[[bytes], object]) -> None:
@@ -131,15 +131,15 @@ class Microvm:
     async def pause(self) -> None:
         home = self._started_home()
         if home.status.state == "running":
-            await _carried_out(home.pause())
+            await home.pause()
 
     async def resume(self) -> None:
         home = self._started_home()
         if home.status.state == "created":
-            await _carried_out(home.start())
+            await home.start()
             self.started.set()
         elif home.status.state == "paused":
-            await _carried_out(home.resume())
+            await home.resume()
 
     def update_drive(self, name: str, path: str | None, rate_limiter: RateLimiter | None) -> None:
         self._started_home()
@@ -163,7 +163,7 @@ class Microvm:
             raise Fault(f"Create snapshot error: {error}") from error
 
     async def press_ctrl_alt_delete(self) -> None:
-        await _carried_out(self._started_home().press_ctrl_alt_delete())
+        await self._started_home().press_ctrl_alt_delete()
 
     async def flush_metrics(self) -> None:
         home = self._started_home()
@@ -205,13 +205,6 @@ class Microvm:
         if self._home is None:
             raise BeforeStart
         return self._home
-
-
-async def _carried_out(request: Awaitable[None]) -> None:
-    try:
-        await request
-    except KevError as error:
-        raise Fault(f"Internal VMM error: {error}") from error
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -44,18 +44,23 @@ class Settings:
             raise SpecError("--no-api: nobody could start the machine: add --config-file FILE")
 
 
-def serve_firecracker(settings: Settings, open_homes: Callable[[trio.Nursery], Homes] = InProcessHomes) -> int:
+def serve_firecracker(
+    settings: Settings, tell: Callable[[str], object], open_homes: Callable[[trio.Nursery], Homes] = InProcessHomes
+) -> int:
     """Serves the API until the machine ends, or a signal ends the process. The exit code is the guest's, or the signal's.
 
-    The serial line is standard input and output. KevError if the socket cannot be listened on, or the machine not be configured.
+    The serial line is standard input and output. `tell` is given a line about the socket. KevError if that cannot be listened
+    on, or if the machine cannot be configured.
     """
     settings.check()
-    return trio.run(_serve, settings, open_homes)
+    return trio.run(_serve, settings, tell, open_homes)
 
 
-async def _serve(settings: Settings, open_homes: Callable[[trio.Nursery], Homes]) -> int:
+async def _serve(settings: Settings, tell: Callable[[str], object], open_homes: Callable[[trio.Nursery], Homes]) -> int:
     output = ConsoleOutput(sys.stdout.fileno())
     listener = None if settings.socket is None else _listen(settings.socket)
+    if listener is not None:
+        tell(f"kev: listening on {listener.address}")
     try:
         with ungrouped():
             async with trio.open_nursery() as outer:
