@@ -22,6 +22,15 @@ _COMMANDS: Final = {
     "bench": "Measure how soon guests boot, and compare measurements.",
     "report": "Make one HTML page of the reports of runs.",
     "serve": "Serve machines over HTTP.",
+    "start": "Start a machine on a service.",
+    "ps": "List the machines of a service.",
+    "attach": "Show what a machine of a service prints, and type to it.",
+    "logs": "Print what a machine of a service has printed.",
+    "pause": "Let machines of a service stand still.",
+    "resume": "Let machines of a service go on.",
+    "stop": "End machines of a service.",
+    "rm": "Make a service forget machines.",
+    "snapshot": "Save a machine of a service.",
 }
 """Name and summary; the command itself is `kev.cli.<name>.command`."""
 

@@ -360,7 +360,7 @@ class Machine:
         self._note_activity()
 
     def press_ctrl_alt_delete(self) -> None:
-        """Presses the three keys on the keyboard, which most kernels shut down or restart for. MachineError if the run has ended."""
+        """Presses the three keys on the keyboard: most kernels shut down or restart then. MachineError if the run has ended."""
         if self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: no key can be pressed: the run has ended")
         from kev.dev.chipset.keyboard import KeyboardController

@@ -10,7 +10,8 @@ import trio.testing
 
 import kev
 from kev.machine.ending import EndingKind
-from kev.machine.terminal import EscapeFilter, InputForwarder, Key
+from kev.machine.terminal import InputForwarder
+from kev.machine.terminal_keys import EscapeFilter, Key
 from tests.dev.test_serial import Line
 
 MUCH = bytes(range(256)) * 1024

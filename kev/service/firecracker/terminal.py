@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from kev.machine.terminal import EscapeFilter, Key, TerminalMode
+from kev.machine.terminal_keys import EscapeFilter, Key, TerminalMode
 
 _AT_ONCE: Final = 4096
 """Bytes that a pipe or a terminal takes without waiting if it takes any: PIPE_BUF of Linux (pipe(7))."""

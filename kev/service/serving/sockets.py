@@ -10,9 +10,10 @@ from typing import Final
 
 import attrs
 
+from kev.service.address import UNIX as _UNIX
+from kev.service.address import default_socket
 from kev.service.errors import ServiceError
 
-_UNIX: Final = "unix:"
 _BACKLOG: Final = 256
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:\[\]]*)):([0-9]{1,5})")
 _FIRST_PASSED: Final = 3
@@ -48,11 +49,11 @@ class Listener:
 
 
 def default_address() -> str:
-    """`unix:kev.sock` in the user's runtime directory (XDG Base Directory Specification 0.8: XDG_RUNTIME_DIR)."""
-    folder = os.environ.get("XDG_RUNTIME_DIR", "")
-    if not os.path.isabs(folder):
+    """The socket in the user's runtime directory. ListenError if there is none."""
+    path = default_socket()
+    if path is None:
         raise ListenError("--listen: XDG_RUNTIME_DIR names no folder for the socket: say where, as unix:PATH")
-    return f"{_UNIX}{os.path.join(folder, 'kev.sock')}"
+    return f"{_UNIX}{path}"
 
 
 def listen(addresses: Sequence[str]) -> list[Listener]:
