@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """Start IMAGE on a service, which `kev serve` is, and print the id of the machine. It goes on without this command.
 
-    IMAGE and the options that describe the machine are those of `kev run`. Over TCP, names of files are those of the service's host.
+    IMAGE and the options that describe the machine are those of `kev run`. Over TCP, names of files are those of its host.
     """
     client = client_of(service, token_file)
     wish: dict[str, Any] = {"labels": dict(map(_label, labels))}

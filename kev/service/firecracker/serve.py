@@ -91,7 +91,7 @@ async def _live(
             if listener is None:
                 await left.event.wait()
             else:
-                await serve_http(application(microvm), listener, left.event.wait)
+                await serve_http(application(microvm), listener, left.event)
             await microvm.end()
             nursery.cancel_scope.cancel()
     return left.exit_code(microvm)

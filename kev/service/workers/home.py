@@ -185,6 +185,9 @@ class WorkerHome:
         for start in range(0, len(data), PIECE):
             await self._calls.call("send", {"data": data[start : start + PIECE].decode("latin-1")})
 
+    async def press_ctrl_alt_delete(self) -> None:
+        await self._calls.call("press_ctrl_alt_delete", {})
+
     async def snapshot(self, file: Path, *, compress: bool = False) -> None:
         # The worker can make no files.
         new = NewFile(file)

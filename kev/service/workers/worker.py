@@ -140,7 +140,19 @@ class Worker:
 
 
 _OTHER_CALLS: Final = frozenset(
-    ("start", "pause", "resume", "stop", "report", "figures", "pages", "registers", "read_memory", "screenshot")
+    (
+        "start",
+        "pause",
+        "resume",
+        "stop",
+        "press_ctrl_alt_delete",
+        "report",
+        "figures",
+        "pages",
+        "registers",
+        "read_memory",
+        "screenshot",
+    )
 )
 
 
