@@ -116,3 +116,10 @@ def test_a_device_that_the_guest_touches_brings_none_with_it_that_is_touched_les
 @pytest.mark.parametrize("protocol", ["multiboot1", "pvh", "linux", "real_mode"])
 def test_boot_protocols_that_the_image_is_not_made_for_are_not_imported(protocol: str) -> None:
     assert f"kev.boot.{protocol}" not in imported(KEV, "run", "hypercalls")
+
+
+@pytest.mark.parametrize("command", ["ps", "attach", "logs", "stop", "start"])
+def test_a_client_of_a_service_needs_no_service(command: str) -> None:
+    modules = imported(KEV, command, *([] if command == "ps" else ["x"]), "--service", "unix:/nowhere")
+    assert "kev.service.client" in modules
+    assert not modules & {"trio", "starlette", "hypercorn", "httpx", "attr", "structlog", "unicorn", "elftools", "matplotlib"}

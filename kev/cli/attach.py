@@ -19,5 +19,5 @@ def command(context: click.Context, /, machine: str, tail: int, service: str | N
 
     On a terminal, every key goes to the guest, Ctrl-C too; Ctrl-A x leaves, and the machine goes on. The exit code is the guest's.
     """
-    client = client_of(service, token_file)
-    context.exit(attach(client, client.machine(machine), tail))
+    with client_of(service, token_file) as client:
+        context.exit(attach(client, client.machine(machine), tail))

@@ -30,7 +30,7 @@ def attach(client: Client, machine: dict[str, Any], lines: int | None) -> int:
     finally:
         output.is_wanted = False
     if left:
-        sys.stderr.write(f"\r\nkev: left {machine['name']}, which goes on\n")
+        sys.stderr.write(f"\nkev: left {machine['name']}, which goes on\n")
         return 0
     if output.error is not None:
         raise output.error
@@ -60,6 +60,7 @@ class _Output(threading.Thread):
         self.error: KevError | None = None
         """Why, if it is not the guest's end."""
         self.is_wanted = True
+        self._client: Final = client
         self._reader: Final = ConsoleReader(client, machine)
         self._lines: Final = lines
 
@@ -72,6 +73,7 @@ class _Output(threading.Thread):
         except KevError as error:
             self.error = error
         finally:
+            self._client.close()
             os.close(self._end)
 
 

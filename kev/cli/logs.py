@@ -15,12 +15,11 @@ from kev.service.client import client_of
 @asks_service
 def command(machine: str, follow: bool, tail: int | None, service: str | None, token_file: str | None) -> None:
     """Print what MACHINE has printed, as far as the service keeps it."""
-    client = client_of(service, token_file)
-    found = client.machine(machine)
     output = StandardOutput()
-    reader = ConsoleReader(client, found["id"])
-    output.write(reader.rest() if tail is None else reader.last_lines(tail))
-    while follow and not reader.is_over:
-        output.write(reader.more())
+    with client_of(service, token_file) as client:
+        reader = ConsoleReader(client, client.machine(machine)["id"])
+        output.write(reader.rest() if tail is None else reader.last_lines(tail))
+        while follow and not reader.is_over:
+            output.write(reader.more())
     if reader.lost:
         click.echo(f"kev: {reader.lost:,} bytes are not kept any more", err=True)

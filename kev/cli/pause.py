@@ -11,5 +11,5 @@ from kev.service.client import client_of
 @asks_service
 def command(machines: tuple[str, ...], service: str | None, token_file: str | None) -> None:
     """Let each MACHINE stand still, and its time with it, until `kev resume`."""
-    client = client_of(service, token_file)
-    for_each(client, machines, lambda machine: client.act(machine["id"], "pause"))
+    with client_of(service, token_file) as client:
+        for_each(client, machines, lambda machine: client.act(machine["id"], "pause"))

@@ -23,7 +23,8 @@ _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 def command(state: str | None, as_json: bool, service: str | None, token_file: str | None) -> None:
     """List the machines of a service, in the order in which they were made."""
     query = {} if state is None else {"state": state}
-    machines = list(client_of(service, token_file).machines(**query))
+    with client_of(service, token_file) as client:
+        machines = list(client.machines(**query))
     if as_json:
         click.echo(json.dumps(machines, indent=2))
         return

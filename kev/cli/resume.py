@@ -1,11 +1,14 @@
 """`kev resume`: lets machines of a service go on."""
 
-from typing import Any
+from typing import Final
 
 import click
 
 from kev.cli.service import asks_service, for_each, machines_argument
 from kev.service.client import client_of
+
+_ACTIONS: Final = {"created": "start"}
+"""By state."""
 
 
 @click.command
@@ -13,9 +16,5 @@ from kev.service.client import client_of
 @asks_service
 def command(machines: tuple[str, ...], service: str | None, token_file: str | None) -> None:
     """Let each MACHINE go on that is paused, or start if it was made without."""
-    client = client_of(service, token_file)
-
-    def go_on(machine: dict[str, Any]) -> None:
-        client.act(machine["id"], "start" if machine["state"] == "created" else "resume")
-
-    for_each(client, machines, go_on)
+    with client_of(service, token_file) as client:
+        for_each(client, machines, lambda machine: client.act(machine["id"], _ACTIONS.get(machine["state"], "resume")))

@@ -32,8 +32,8 @@ def asks_service(function: C) -> C:
 def complete_machine(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Names and ids of machines. Nothing, if no service answers."""
     try:
-        client = client_of(context.params.get("service"), context.params.get("token_file"), _PATIENCE)
-        machines = list(client.machines())
+        with client_of(context.params.get("service"), context.params.get("token_file"), _PATIENCE) as client:
+            machines = list(client.machines())
     except KevError:
         return []
     found = {machine["name"]: f"{machine['state']}, {image_of(machine)}" for machine in machines}

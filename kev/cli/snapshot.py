@@ -13,5 +13,5 @@ from kev.service.client import client_of
 @asks_service
 def command(machine: str, name: str, compress: bool, service: str | None, token_file: str | None) -> None:
     """Save MACHINE, which goes on, as the snapshot NAME: `kev start --snapshot NAME` goes on from there."""
-    client = client_of(service, token_file)
-    client.save(client.machine(machine)["id"], name, compress=compress)
+    with client_of(service, token_file) as client:
+        client.save(client.machine(machine)["id"], name, compress=compress)

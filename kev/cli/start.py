@@ -39,19 +39,14 @@ def command(
 
     IMAGE and the options that describe the machine are those of `kev run`. Over TCP, names of files are those of its host.
     """
-    client = client_of(service, token_file)
-    wish: dict[str, Any] = {"labels": dict(map(_label, labels))}
-    if snapshot is not None:
-        wish["snapshot"] = snapshot
-    spec = _spec(client, given, is_restored=snapshot is not None)
-    if spec or snapshot is None:
-        wish["spec"] = spec
-    wish |= {key: value for key, value in (("name", name), ("on_shutdown", on_shutdown)) if value is not None}
-    machine = client.create(wish)
-    if attached:
-        from kev.cli.attaching import attach
+    with client_of(service, token_file) as client:
+        wish: dict[str, Any] = {"labels": dict(map(_label, labels)), "name": name, "on_shutdown": on_shutdown, "snapshot": snapshot}
+        wish["spec"] = _spec(client, given, is_restored=snapshot is not None)
+        machine = client.create({key: value for key, value in wish.items() if value is not None})
+        if attached:
+            from kev.cli.attaching import attach
 
-        context.exit(attach(client, machine, None))
+            context.exit(attach(client, machine, None))
     click.echo(machine["id"])
 
 

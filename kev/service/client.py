@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from kev.errors import KevError
@@ -79,7 +79,7 @@ class Console(NamedTuple):
 
 
 class Client:
-    """Asks one service, request by request, over one connection. For one thread."""
+    """Asks one service, request by request, over one connection, which is closed at the end of a `with` block. For one thread."""
 
     def __init__(self, address: Address, token: str | None = None, patience: float = _PATIENCE) -> None:
         """Connects when it has to. `token`: what the service wants to hear over TCP. `patience` in seconds."""
@@ -88,6 +88,12 @@ class Client:
         self._token: Final = token
         self._patience: Final = patience
         self._connection: http.client.HTTPConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def another(self) -> "Client":
         """One for another thread."""
@@ -106,12 +112,14 @@ class Client:
 
     def machine(self, name: str) -> dict[str, Any]:
         """The one of this id or name, or the only one whose id begins so. UnclearName."""
+        if not name:
+            raise UnclearName("'': no machine has no name")
         try:
             return self._about(self._json("GET", f"/v1/machines/{quote(name, safe='')}"))
         except Refused as refused:
             if refused.status != http.client.NOT_FOUND:
                 raise
-        found = [machine for machine in self.machines() if machine["id"].startswith(name)] if name else []
+        found = [machine for machine in self.machines() if machine["id"].startswith(name)]
         if len(found) == 1:
             return found[0]
         if found:
