@@ -1,5 +1,6 @@
 """One machine behind Firecracker's API, in a process of its own: see `serve_firecracker`."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def serve_firecracker(
 
 
 async def _serve(settings: Settings, tell: Callable[[str], object], open_homes: Callable[[trio.Nursery], Homes]) -> int:
-    output = ConsoleOutput(sys.stdout.fileno())
+    output = ConsoleOutput(_standard_output())
     listener = None if settings.socket is None else _listen(settings.socket)
     if listener is not None:
         tell(f"kev: listening on {listener.address}")
@@ -135,6 +136,13 @@ async def _forward_input(microvm: Microvm, leave: Callable[[], None]) -> None:
         await forward_input(sys.stdin.fileno(), microvm.type, leave)
     except (KevError, OSError, ValueError, AttributeError):
         return  # the run has ended, or there is no standard input
+
+
+def _standard_output() -> int:
+    try:
+        return sys.stdout.fileno()
+    except (AttributeError, ValueError, OSError):
+        return os.open(os.devnull, os.O_WRONLY)  # the process was started without
 
 
 def _listen(path: str) -> Listener:
