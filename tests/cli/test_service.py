@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
 from kev.cli.ps import age_text
-from tests.cli.test_signals import ENOUGH, Session
+from tests.cli.sessions import ENOUGH, Session
 from tests.guests.images import read_file
 from tests.service.api.serving import Server
 
@@ -209,14 +209,6 @@ def test_names_and_ids_of_machines_are_completed(monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         patch.setenv("KEV_SERVICE", "unix:/nowhere")
         assert completed("logs", "ze") == []
-
-
-@pytest.fixture
-def sessions() -> Iterator[list[Session]]:
-    started: list[Session] = []
-    yield started
-    for session in started:
-        session.close()
 
 
 @pytest.mark.slow

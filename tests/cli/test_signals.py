@@ -1,20 +1,16 @@
 """`kev run` on a terminal and under signals: it ends as it should, and the terminal is as it was."""
 
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import termios
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-ENOUGH: Final = 60  # seconds
+from tests.cli.sessions import ENOUGH, Session
+
 KEV: Final = [sys.executable, "-c", "from kev.__main__ import main; main()", "run"]
 BACKGROUND: Final = """
 import os, sys
@@ -26,57 +22,6 @@ _, status = os.waitpid(child, os.WUNTRACED)
 print("ended with", os.waitstatus_to_exitcode(status) if not os.WIFSTOPPED(status) else f"stopped by {os.WSTOPSIG(status)}")
 """
 """A shell with one job in the background, whose terminal this is."""
-
-
-class Session:
-    """A program that leads a session on a terminal of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.terminal, side = pty.openpty()
-        self.before = termios.tcgetattr(side)
-        self.output = b""
-        self.process = subprocess.Popen(
-            arguments, stdin=side, stdout=side, stderr=side, start_new_session=True, preexec_fn=lambda: take_terminal(side)
-        )
-        self._side = side
-
-    def expect(self, text: bytes) -> None:
-        while text not in self.output:
-            ready, _, _ = select.select([self.terminal], [], [], ENOUGH)
-            assert ready, f"{text!r} did not come after {self.output!r}"
-            self.output += os.read(self.terminal, 4096)
-
-    def end(self) -> int:
-        """The exit code; the rest of the output is read before."""
-        code = self.process.wait(ENOUGH)
-        while select.select([self.terminal], [], [], 0)[0]:
-            self.output += os.read(self.terminal, 4096)
-        return code
-
-    @property
-    def mode(self) -> list[Any]:
-        return termios.tcgetattr(self._side)
-
-    def close(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        os.close(self.terminal)
-        os.close(self._side)
-
-
-def take_terminal(side: int) -> None:
-    import fcntl
-
-    fcntl.ioctl(side, termios.TIOCSCTTY, 0)
-
-
-@pytest.fixture
-def sessions() -> Iterator[list[Session]]:
-    started: list[Session] = []
-    yield started
-    for session in started:
-        session.close()
 
 
 def begin(sessions: list[Session], *arguments: str) -> Session:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from kev.service.firecracker.terminal import ConsoleOutput, forward_input
-from tests.cli.test_signals import Session
+from tests.cli.sessions import Session
 from tests.service.firecracker.api import guest_file
 
 MUCH = bytes(range(256)) * 2048
