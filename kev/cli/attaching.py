@@ -23,7 +23,7 @@ def attach(client: Client, machine: dict[str, Any], lines: int | None) -> int:
     On a terminal, every key is the guest's, Ctrl-C too, but for Ctrl-A x: that leaves, and the machine goes on. The exit code: the
     guest's when it has ended, 0 when it was left. KevError.
     """
-    output = _Output(client.another(), machine["id"], lines)
+    output = _Output(client.another(), machine, lines)
     output.start()
     try:
         left = _type(client, machine["id"], output)
@@ -53,7 +53,7 @@ def _ended(client: Client, machine: str) -> int:
 class _Output(threading.Thread):
     """Prints what the guest does, until its end."""
 
-    def __init__(self, client: Client, machine: str, lines: int | None) -> None:
+    def __init__(self, client: Client, machine: dict[str, Any], lines: int | None) -> None:
         super().__init__(name="output", daemon=True)
         self.over, self._end = os.pipe()
         """Readable when it is over."""
@@ -67,7 +67,7 @@ class _Output(threading.Thread):
     def run(self) -> None:
         output, reader = StandardOutput(lambda: not self.is_wanted), self._reader
         try:
-            output.write(reader.rest() if self._lines is None else reader.last_lines(self._lines))
+            output.write(reader.past() if self._lines is None else reader.last_lines(self._lines))
             while self.is_wanted and not reader.is_over:
                 output.write(reader.more())
         except KevError as error:

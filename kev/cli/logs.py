@@ -17,8 +17,8 @@ def command(machine: str, follow: bool, tail: int | None, service: str | None, t
     """Print what MACHINE has printed, as far as the service keeps it."""
     output = StandardOutput()
     with client_of(service, token_file) as client:
-        reader = ConsoleReader(client, client.machine(machine)["id"])
-        output.write(reader.rest() if tail is None else reader.last_lines(tail))
+        reader = ConsoleReader(client, client.machine(machine))
+        output.write(reader.past() if tail is None else reader.last_lines(tail))
         while follow and not reader.is_over:
             output.write(reader.more())
     if reader.lost:

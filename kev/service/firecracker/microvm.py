@@ -182,10 +182,6 @@ class Microvm:
     # At any time.
 
     @property
-    def has_started(self) -> bool:
-        return self._home is not None
-
-    @property
     def state(self) -> str:
         """As `GET /` has it."""
         if self._home is None:

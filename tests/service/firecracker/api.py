@@ -45,11 +45,11 @@ class Client:
 
     async def put(self, path: str, **body: Any) -> None:
         response = await self.ask("PUT", path, body)
-        assert (response.status_code, response.text) == (204, "")
+        assert (response.status_code, response.text) == (204, ""), response.text
 
     async def patch(self, path: str, **body: Any) -> None:
         response = await self.ask("PATCH", path, body)
-        assert (response.status_code, response.text) == (204, "")
+        assert (response.status_code, response.text) == (204, ""), response.text
 
     async def get(self, path: str) -> Any:
         response = await self.ask("GET", path)

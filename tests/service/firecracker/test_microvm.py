@@ -58,9 +58,24 @@ async def test_drives_are_disks_that_the_command_line_says(tmp_path: Path) -> No
         await client.put("/boot-source", kernel_image_path=guest_file(tmp_path, "virtio"), boot_args="")
         await client.put("/drives/b", drive_id="b", path_on_host=str(other), is_root_device=False, is_read_only=True)
         await client.put("/drives/a", drive_id="a", path_on_host=str(image), is_root_device=True, is_read_only=False)
+        again = {"drive_id": "c", "path_on_host": str(other), "is_root_device": True, "is_read_only": True}
+        assert await client.fault("PUT", "/drives/c", again) == "Drive config error: A root block device already exists!"
         assert [drive["drive_id"] for drive in (await client.get("/vm/config"))["drives"]] == ["a", "b"]
         await client.start()
         assert await client.ended() == 0, client.console.text.decode()
+
+
+async def test_the_drives_of_a_machine_that_runs_stay_as_they_are(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(512))
+    async with serving() as client:
+        await client.put("/boot-source", kernel_image_path=guest_file(tmp_path, "echo"))
+        await client.put("/drives/a", drive_id="a", path_on_host=str(disk), is_root_device=False, is_read_only=True)
+        await client.start()
+        message = await client.fault("PATCH", "/drives/a", {"drive_id": "a", "path_on_host": "/dev/zero"})
+        assert message == "The requested operation is not supported: drives: a disk stays as it was when the machine started"
+        assert "there is no drive 'b'" in await client.fault("PATCH", "/drives/b", {"drive_id": "b"})
+        await client.patch("/drives/a", drive_id="a", rate_limiter={"ops": {"size": 0, "refill_time": 0}})
 
 
 async def test_control_alt_delete_reaches_the_guest(tmp_path: Path) -> None:
