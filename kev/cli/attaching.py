@@ -5,6 +5,7 @@ import select
 import signal
 import sys
 import threading
+from http import HTTPStatus
 from typing import Any, Final
 
 from kev.cli.console_reader import ConsoleReader
@@ -15,6 +16,8 @@ from kev.machine.terminal_keys import EscapeFilter, Key, TerminalMode
 from kev.service.client import Client, Refused
 
 _READ_SIZE: Final = 4096
+_LOOK_AGAIN: Final = 0.1
+"""Seconds between two looks whether the guest has taken some of what was typed."""
 
 
 def attach(client: Client, machine: dict[str, Any], lines: int | None) -> int:
@@ -95,7 +98,7 @@ def _type(client: Client, machine: str, output: _Output) -> bool:
             for typed in (data,) if keys is None else keys.feed(data):
                 if isinstance(typed, Key):
                     return True
-                if not _typed(client, machine, typed):
+                if not _typed(client, machine, typed, output.over):
                     break
         select.select([output.over], [], [])
         return False
@@ -121,12 +124,16 @@ def _next(descriptor: int, over: int) -> bytes:
         return b""
 
 
-def _typed(client: Client, machine: str, data: bytes) -> bool:
-    """Whether the guest has got it: not if it has ended meanwhile."""
-    try:
-        client.type(machine, data)
-    except Refused:
-        if client.machine(machine)["state"] in ("ended", "lost"):
-            return False
-        raise
-    return True
+def _typed(client: Client, machine: str, data: bytes, over: int) -> bool:
+    """Whether the guest has got it: not if it has ended meanwhile. While it takes nothing, more waits here."""
+    while True:
+        try:
+            client.type(machine, data)
+        except Refused as refused:
+            if client.machine(machine)["state"] in ("ended", "lost"):
+                return False
+            if refused.status != HTTPStatus.TOO_MANY_REQUESTS:
+                raise
+            select.select([over], [], [], _LOOK_AGAIN)
+        else:
+            return True

@@ -127,8 +127,10 @@ def command(
     except ModuleNotFoundError as error:
         raise ExtraMissing(f"{error.name} is not installed: pip install 'kev-hypervisor[service]'") from error
     if firecracker:
-        _refuse_others(context, {*_OF_FIRECRACKER, "firecracker"}, "it has no meaning with --firecracker")
-        context.exit(_serve_firecracker(None if no_api else api_sock or _DEFAULT_SOCKET, instance, config_file))
+        _refuse_others(context, {*_OF_FIRECRACKER, "firecracker", "in_process"}, "it has no meaning with --firecracker")
+        context.exit(
+            _serve_firecracker(None if no_api else api_sock or _DEFAULT_SOCKET, instance, config_file, in_process=in_process)
+        )
     _refuse_others(context, context.params.keys() - _OF_FIRECRACKER, "it is for --firecracker")
     from kev import log
     from kev.service.machines.limits import Limits
@@ -154,10 +156,10 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _serve_firecracker(socket: str | None, instance: str | None, config_file: str | None) -> int:
+def _serve_firecracker(socket: str | None, instance: str | None, config_file: str | None, *, in_process: bool) -> int:
     from kev.service.firecracker.serve import DEFAULT_ID, Settings, serve_firecracker
 
-    return serve_firecracker(Settings(socket, instance or DEFAULT_ID, config_file), _say)
+    return serve_firecracker(Settings(socket, instance or DEFAULT_ID, config_file, in_process), _say)
 
 
 def _refuse_others(context: click.Context, known: Collection[str], why: str) -> None:

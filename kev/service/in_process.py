@@ -1,6 +1,8 @@
 """Machines that live in this process: of guests that are trusted, and in each worker the one that is its own."""
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -31,6 +33,14 @@ class InProcessHomes:
         """See `Homes`."""
         home: InProcessHome = await self._nursery.start(partial(_live, spec, observer))
         return home
+
+
+@asynccontextmanager
+async def in_process_homes() -> AsyncIterator[InProcessHomes]:
+    """Homes for the block, which end with it."""
+    async with trio.open_nursery() as nursery:
+        yield InProcessHomes(nursery)
+        nursery.cancel_scope.cancel()
 
 
 async def _live(spec: MachineSpec, observer: Observer, task_status: "trio.TaskStatus[InProcessHome]") -> None:

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from kev.errors import KevError
 from kev.machine.ending import Ending
+from kev.service.errors import InputFull
 from kev.service.firecracker.faults import AfterStart, BeforeStart, Fault, NotSupported, os_error_text
 from kev.service.firecracker.output_files import Log, MetricsFile, OutputFile
 from kev.service.firecracker.resources import (
@@ -24,6 +25,9 @@ from kev.service.firecracker.resources import (
 from kev.service.firecracker.saved_state import SnapshotFiles
 from kev.service.home import Home, Homes, Status
 from kev.spec.machine_spec import MachineSpec
+
+_LOOK_AGAIN: Final = 0.05
+"""Seconds between two looks whether the guest has taken some of what was typed."""
 
 
 class Microvm:
@@ -171,8 +175,14 @@ class Microvm:
             self._metrics.flush(await home.report())
 
     async def type(self, data: bytes) -> None:
-        """What stands on standard input. KevError if the run has ended."""
-        await self._started_home().send(data)
+        """What stands on standard input: returns when the guest's line has room for it. KevError if the run has ended."""
+        while True:
+            try:
+                await self._started_home().send(data)
+            except InputFull:
+                await trio.sleep(_LOOK_AGAIN)
+            else:
+                return
 
     async def end(self) -> None:
         """Ends the run, if there is one."""

@@ -18,9 +18,10 @@ from kev.service.firecracker.faults import Fault
 from kev.service.firecracker.microvm import Microvm
 from kev.service.firecracker.terminal import ConsoleOutput, forward_input
 from kev.service.home import Homes
-from kev.service.in_process import InProcessHomes
-from kev.service.serving.http import serve_http
+from kev.service.in_process import in_process_homes
+from kev.service.serving.http import HttpServer
 from kev.service.serving.sockets import Listener, ListenError, listen
+from kev.service.workers.homes import worker_homes
 from kev.spec.errors import SpecError
 
 DEFAULT_ID: Final = "anonymous-instance"
@@ -36,6 +37,8 @@ class Settings:
     instance: str = DEFAULT_ID
     config_file: str | None = None
     """What the machine is configured by; it starts at once then."""
+    in_process: bool = False
+    """The machine lives in this process, instead of a confined one of its own."""
 
     def check(self) -> None:
         """SpecError if something cannot be."""
@@ -45,19 +48,17 @@ class Settings:
             raise SpecError("--no-api: nobody could start the machine: add --config-file FILE")
 
 
-def serve_firecracker(
-    settings: Settings, tell: Callable[[str], object], open_homes: Callable[[trio.Nursery], Homes] = InProcessHomes
-) -> int:
+def serve_firecracker(settings: Settings, tell: Callable[[str], object]) -> int:
     """Serves the API until the machine ends, or a signal ends the process. The exit code is the guest's, or the signal's.
 
     The serial line is standard input and output. `tell` is given a line about the socket. KevError if that cannot be listened
     on, or if the machine cannot be configured.
     """
     settings.check()
-    return trio.run(_serve, settings, tell, open_homes)
+    return trio.run(_serve, settings, tell)
 
 
-async def _serve(settings: Settings, tell: Callable[[str], object], open_homes: Callable[[trio.Nursery], Homes]) -> int:
+async def _serve(settings: Settings, tell: Callable[[str], object]) -> int:
     output = ConsoleOutput(_standard_output())
     listener = None if settings.socket is None else _listen(settings.socket)
     if listener is not None:
@@ -67,7 +68,8 @@ async def _serve(settings: Settings, tell: Callable[[str], object], open_homes: 
             async with trio.open_nursery() as outer:
                 outer.start_soon(output.run)
                 try:
-                    return await _live(settings, open_homes, listener, output)
+                    async with in_process_homes() if settings.in_process else worker_homes(ready=0) as homes:
+                        return await _live(settings, homes, listener, output)
                 finally:
                     output.finish()
     finally:
@@ -75,13 +77,11 @@ async def _serve(settings: Settings, tell: Callable[[str], object], open_homes: 
             listener.close()
 
 
-async def _live(
-    settings: Settings, open_homes: Callable[[trio.Nursery], Homes], listener: Listener | None, output: ConsoleOutput
-) -> int:
+async def _live(settings: Settings, homes: Homes, listener: Listener | None, output: ConsoleOutput) -> int:
     """The life of the machine, and what its process ends with."""
     with ungrouped():
         async with trio.open_nursery() as nursery:
-            microvm = Microvm(open_homes(nursery), settings.instance, output.put)
+            microvm = Microvm(homes, settings.instance, output.put)
             left = _Left(microvm)
             nursery.start_soon(left.watch_signals)
             nursery.start_soon(_forward_input, microvm, partial(left.leave, 0))
@@ -92,7 +92,7 @@ async def _live(
             if listener is None:
                 await left.event.wait()
             else:
-                await serve_http(application(microvm), listener, left.event)
+                await HttpServer(application(microvm), listener).serve(left.event)
             await microvm.end()
             nursery.cancel_scope.cancel()
     return left.exit_code(microvm)

@@ -179,6 +179,10 @@ class ParkedHome:
         async with self._used() as home:
             await home.send(data)
 
+    async def press_ctrl_alt_delete(self) -> None:
+        async with self._used() as home:
+            await home.press_ctrl_alt_delete()
+
     async def snapshot(self, file: Path, *, compress: bool = False) -> None:
         async with self._moving:
             if self._home is None and not compress:

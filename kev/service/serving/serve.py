@@ -20,7 +20,7 @@ from kev.service.api.service import Service
 from kev.service.api.watched import Watched
 from kev.service.errors import Invalid
 from kev.service.home import Homes
-from kev.service.in_process import InProcessHomes
+from kev.service.in_process import in_process_homes
 from kev.service.jobs.jobs import Jobs
 from kev.service.machines.files import HostFiles
 from kev.service.machines.limits import Limits
@@ -146,13 +146,12 @@ class _Serving:
 @asynccontextmanager
 async def _homes(parked: Path, *, in_process: bool) -> AsyncIterator[Homes]:
     """`parked`: the folder for machines that nobody needs."""
-    if not in_process:
+    if in_process:
+        async with in_process_homes() as homes:
+            yield homes
+    else:
         async with worker_homes() as workers, parked_homes(workers, parked) as homes:
             yield homes
-        return
-    async with trio.open_nursery() as nursery:
-        yield InProcessHomes(nursery)
-        nursery.cancel_scope.cancel()
 
 
 def _token(options: ServeOptions, listeners: Sequence[Listener]) -> Token | None:
