@@ -99,6 +99,10 @@ class VcpuState(Protocol):
     @property
     def cs(self) -> SegmentRegister: ...
 
+    @property
+    def instruction_address(self) -> int:
+        """The linear address of the instruction at `rip`."""
+
     def segment(self, name: str) -> SegmentRegister:
         """One of the segment registers in `kev.engine.registers.SEGMENTS`."""
 

@@ -8,6 +8,7 @@ import attrs
 from kev.machine.schedule import Scheduler
 from kev.race.outcome import Outcome
 from kev.race.schedule import Schedule
+from kev.race.shared import SharedAccesses
 from kev.race.stories.story import Story
 
 
@@ -42,6 +43,9 @@ class Subject(Protocol):
     @property
     def longest_turn(self) -> int:
         """1 if every single step can be chosen; else how many steps a turn may well have, when its length is left to chance."""
+
+    def shared_accesses(self) -> SharedAccesses | None:
+        """What its vCPUs share; None if that cannot be known before. RaceError if its runs are too long to find it out."""
 
     def run(self, scheduler: Scheduler) -> Outcome:
         """One run from the beginning, until it ends or does something wrong. Whatever `scheduler` raises."""

@@ -2,12 +2,12 @@
 
 from typing import Final, NamedTuple
 
-from kev.addressing import PAGE_SHIFT, Gpa, Hpa, page_floor, page_offset
+from kev.addressing import Gpa, Hpa, page_floor
 from kev.engine.base import VcpuState
 from kev.exits import Access
 from kev.machine.vcpu import ActivityState, Vcpu
-from kev.pager.pages import PageState
 from kev.postmortem.places import Place, Places
+from kev.race.guest.frames import GuestPhysical
 from kev.race.guest.machine import GuestMachine
 
 _MOST_VARIABLES: Final = 3
@@ -34,8 +34,7 @@ class Waits:
         self._machine: Final = machine
         self._vm: Final = machine.vm
         self._places: Final = places
-        self._pages: Final[dict[int, int]] = {}
-        """The guest-physical page of each host-physical one."""
+        self._frames: Final = GuestPhysical(machine.vm)
         self._changes: Final[dict[int, Change]] = {}
         """The last of each byte of memory, by its guest-physical address."""
         self._read: Final[list[dict[tuple[int, int], int]]] = [{} for _ in self._vm.vcpus]
@@ -50,7 +49,7 @@ class Waits:
         return "; ".join(filter(None, map(self._describe, self._vm.vcpus)))
 
     def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
-        gpa = self._gpa(hpa)
+        gpa = self._frames.gpa(hpa)
         if gpa is None:
             return
         vcpu = state.index
@@ -67,18 +66,6 @@ class Waits:
             self._changes[byte] = change
             if fair:
                 self._changed[vcpu].add(byte)
-
-    def _gpa(self, hpa: int) -> int | None:
-        page = self._pages.get(hpa >> PAGE_SHIFT)
-        if page is None:
-            pager = self._vm.pager
-            for run in pager.pages.runs(PageState.PRESENT):
-                for present in run:
-                    frame = pager.gpa2hpa(Gpa(present))
-                    if frame is not None:
-                        self._pages[frame >> PAGE_SHIFT] = present
-            page = self._pages.get(hpa >> PAGE_SHIFT)
-        return None if page is None else page | page_offset(hpa)
 
     def _describe(self, vcpu: Vcpu) -> str:
         if vcpu.activity is ActivityState.HLT:

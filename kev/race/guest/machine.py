@@ -33,6 +33,7 @@ from kev.race.outcome import Failure, Turn
 from kev.race.stopping import check
 from kev.race.strategy.base import UNLIMITED, Redundant
 from kev.race.strategy.free import UnpreemptedScheduler
+from kev.race.strategy.placed import PlacedScheduler
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.strategy.turn_search import TurnScheduler
 
@@ -132,6 +133,7 @@ class GuestMachine:
         """
         vm, vcpus = self.vm, self.vm.vcpus
         ticks = 0
+        self._stop_where(scheduler)
         if marks:
             scheduler = _FromMark(self, scheduler)
         if isinstance(scheduler, TurnScheduler):
@@ -232,11 +234,24 @@ class GuestMachine:
         else:
             if self.ticks <= self._limit and not (isinstance(scheduler, RoughScheduler) and scheduler.over):
                 return chosen
+        self._stop_nowhere()
         self.fair = FairTurns(self.vm, min(self._limit, _LONGEST_CHANCE))
         self.scheduled = len(self.turns)
         if self.witness is not None:
             self.witness.schedule_over()
         return None
+
+    def _stop_where(self, scheduler: Scheduler) -> None:
+        """The turns of this run end where `scheduler` wants them to."""
+        if not isinstance(scheduler, PlacedScheduler):
+            self._stop_nowhere()
+            return
+        vcpus = self.vm.vcpus
+        scheduler.where = lambda vcpu: vcpus[vcpu].state.instruction_address
+        self.stage.stop_at(scheduler.places)
+
+    def _stop_nowhere(self) -> None:
+        self.stage.stop_at(frozenset())
 
     def _all_spin(self) -> bool:
         """Of vCPUs that all let others go first: none of them, whoever goes on, comes to another state."""
@@ -357,6 +372,8 @@ class GuestMachine:
     def _execute(self, vcpu: Vcpu, limit: int) -> tuple[int, Step]:
         state = vcpu.state
         before = state.instructions
+        if self.stage.places:
+            self.vm.engine.pass_breakpoint(state)
         step = self.vm.run(vcpu, Budget(instructions=limit))
         ticks = max(state.instructions - before, 1)
         if isinstance(step, Ran) and isinstance(step.exit, Pause):

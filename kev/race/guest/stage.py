@@ -38,6 +38,8 @@ class Stage:
         self.vm: Final = vm
         self.image: Final = image
         self._run: Run
+        self.places: frozenset[int] = frozenset()
+        """Linear addresses of instructions before which turns end."""
         self._observers: tuple[LoadObserver, ...] = ()
         vm.pager.observe(self)
         vm.pager.schedule_by(reach, lambda: Meeting(self._run))
@@ -52,6 +54,12 @@ class Stage:
         self._run = run
         self._observers = ()
         self.vm.place_of = None
+
+    def stop_at(self, places: frozenset[int]) -> None:
+        """Turns end before the instructions at `places`, linear addresses, and before no others."""
+        if places != self.places:
+            self.places = places
+            self.vm.engine.set_breakpoints(places)
 
     def observe_loads(self, observer: LoadObserver) -> None:
         """Tells `observer` of every load of the run that is under way, besides those who are told already."""

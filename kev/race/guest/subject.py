@@ -17,11 +17,13 @@ from kev.race.guest.files import guest_called, read_files, read_kernel
 from kev.race.guest.machine import ENDLESS, GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.prepared import LONGEST_FREE_RUN, CannotRace, Start, point_of_interest
+from kev.race.guest.profile import shared_accesses
 from kev.race.guest.snapshot import SnapshotReference, is_snapshot_file, opened_snapshot
 from kev.race.guest.start import guest_machine, random_numbers_before
 from kev.race.guest.story import TurnRecorder
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
+from kev.race.shared import SharedAccesses
 from kev.race.stories.story import Story
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
@@ -131,6 +133,9 @@ class GuestSubject:
     @property
     def free_steps(self) -> int:
         return _contested_steps(self)
+
+    def shared_accesses(self) -> SharedAccesses:
+        return shared_accesses(self.start, self._limit)
 
     def run(self, scheduler: Scheduler) -> GuestOutcome:
         return self._run(scheduler, fair=True)

@@ -7,15 +7,18 @@ from kev.race.strategy.base import Strategy
 from kev.race.strategy.exhaustive import Exhaustive
 from kev.race.strategy.free import Free
 from kev.race.strategy.pct import Pct
+from kev.race.strategy.portfolio import Portfolio
+from kev.race.strategy.pos import Pos
 from kev.race.strategy.seeded import SeededRandom
+from kev.race.strategy.surw import Surw
 
-NAMES: Final = ("free", "random", "pct", "exhaustive")
+NAMES: Final = ("free", "random", "pct", "pos", "surw", "portfolio", "exhaustive")
 
-__all__ = ["NAMES", "Exhaustive", "Free", "Pct", "SeededRandom", "Strategy", "make_strategy"]
+__all__ = ["NAMES", "Exhaustive", "Free", "Pct", "Portfolio", "Pos", "SeededRandom", "Strategy", "Surw", "make_strategy"]
 
 
 def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | None = 2) -> Strategy:
-    """The strategy called `name`; `depth` is for PCT, `preemptions` for the exhaustive one. RaceError."""
+    """The strategy called `name`; `depth` is for PCT and the portfolio, `preemptions` for the exhaustive one. RaceError."""
     match name:
         case "free":
             return Free()
@@ -23,6 +26,12 @@ def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | N
             return SeededRandom(seed)
         case "pct":
             return Pct(seed, depth)
+        case "pos":
+            return Pos(seed)
+        case "surw":
+            return Surw(seed)
+        case "portfolio":
+            return Portfolio(seed, depth)
         case "exhaustive":
             return Exhaustive(preemptions)
         case _:

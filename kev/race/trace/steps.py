@@ -22,6 +22,10 @@ class SteppedSubject(ABC):
     def longest_turn(self) -> int:
         return 1
 
+    def shared_accesses(self) -> None:
+        """None: what a step touches is known only behind it."""
+        return
+
     @property
     def free_steps(self) -> int:
         return self.run(UnpreemptedScheduler()).steps

@@ -54,8 +54,13 @@ static void run_together(uint32_t id)
 
 void run_on_package(processor_main *entry)
 {
+	run_on(processors_in_package(), entry);
+}
+
+void run_on(uint32_t count, processor_main *entry)
+{
 	together = entry;
-	team = processors_in_package();
+	team = count;
 	for (uint32_t id = 1; id < team; id++)
 		start_processor(id, run_together);
 	run_together(0);

@@ -17,4 +17,6 @@ uint32_t processors_in_package(void);
 
 /* Has every processor of the package call `entry`, all at the same time, and returns when all have returned from it. Once only. */
 void run_on_package(processor_main *entry);
+/* The same for the first `count` processors of the package. */
+void run_on(uint32_t count, processor_main *entry);
 #endif

@@ -1,0 +1,91 @@
+"""Finds out what the vCPUs of a guest share, from the accesses of a few runs."""
+
+from collections import Counter, defaultdict
+from functools import cache
+from typing import Final
+
+from kev.addressing import Hpa
+from kev.engine.base import VcpuState
+from kev.exits import Access
+from kev.machine.schedule import CountedScheduler, Scheduler
+from kev.race.errors import RaceError
+from kev.race.guest.frames import GuestPhysical
+from kev.race.guest.machine import GuestMachine
+from kev.race.guest.prepared import Start
+from kev.race.guest.start import guest_machine
+from kev.race.shared import SharedAccesses
+from kev.race.strategy.free import UnpreemptedScheduler
+
+_LONGEST: Final = 3_000_000
+"""Steps of a run of which every access is looked at."""
+_VARIABLE: Final = 8
+"""Bytes."""
+_SHORT_SLICE: Final = 16
+_MOST_PLACES: Final = 4_096
+"""Instructions: where more access what is shared, those that do so most often are left out."""
+
+
+class _Profile:
+    """The accesses of one run."""
+
+    def __init__(self, machine: GuestMachine) -> None:
+        self._frames: Final = GuestPhysical(machine.vm)
+        self._machine: Final = machine
+        self.accesses: Final[Counter[tuple[int, int, int, bool]]] = Counter()
+        """How often there was each: vCPU, instruction, variable, and whether it is changed."""
+        machine.vm.engine.trace_accesses(self._accessed)
+
+    def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
+        gpa = self._frames.gpa(hpa)
+        if gpa is not None:
+            self.accesses[state.index, address, gpa & -_VARIABLE, access is Access.WRITE] += 1
+
+
+@cache
+def shared_accesses(start: Start, limit: int) -> SharedAccesses:
+    """What the vCPUs of a guest share in a run in which nobody interferes, and in one in which they alternate quickly.
+
+    RaceError if such a run has more than 3 million steps.
+    """
+    profiles = [_profile(start, limit, scheduler) for scheduler in (UnpreemptedScheduler(), CountedScheduler(_SHORT_SLICE))]
+    users: defaultdict[int, set[int]] = defaultdict(set)
+    changed: set[int] = set()
+    for vcpu, _, variable, writes in (access for profile in profiles for access in profile):
+        users[variable].add(vcpu)
+        if writes:
+            changed.add(variable)
+    shared = {variable for variable, vcpus in users.items() if len(vcpus) > 1 and variable in changed}
+    places = _rarest({address for profile in profiles for _, address, variable, _ in profile if variable in shared}, profiles)
+    variables: defaultdict[int, set[int]] = defaultdict(set)
+    written: set[int] = set()
+    counts: list[Counter[int]] = [Counter() for _ in range(start.spec.vcpus or 1)]
+    for profile in profiles:
+        for (vcpu, address, variable, writes), times in profile.items():
+            if variable in shared and address in places:
+                variables[address].add(variable)
+                counts[vcpu][variable] = max(counts[vcpu][variable], times)
+                if writes:
+                    written.add(address)
+    return SharedAccesses({address: frozenset(found) for address, found in variables.items()}, frozenset(written), counts)
+
+
+def _rarest(places: set[int], profiles: list[Counter[tuple[int, int, int, bool]]]) -> set[int]:
+    if len(places) <= _MOST_PLACES:
+        return places
+    times: Counter[int] = Counter()
+    for profile in profiles:
+        for (_, address, _, _), count in profile.items():
+            times[address] += count
+    return set(sorted(places, key=lambda address: (times[address], address))[:_MOST_PLACES])
+
+
+def _profile(start: Start, limit: int, scheduler: Scheduler) -> Counter[tuple[int, int, int, bool]]:
+    with guest_machine(start, min(limit, _LONGEST), apart=True) as machine:
+        profile = _Profile(machine)
+        machine.run(scheduler, fair=True)
+        if machine.ticks > _LONGEST:
+            raise RaceError(
+                f"{start.spec.image}: a run has {machine.ticks:,} steps: what vCPUs share is looked for in runs of up to"
+                f" {_LONGEST:,}; `--after` begins later"
+            )
+        return profile.accesses

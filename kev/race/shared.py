@@ -1,0 +1,23 @@
+"""Where vCPUs touch what others touch, too."""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+
+@attrs.frozen(slots=True)
+class SharedAccesses:
+    """Instructions that access variables which several vCPUs access, and at least one changes. As seen in some runs: not all."""
+
+    variables: Mapping[int, frozenset[int]]
+    """Of each of these instructions, by linear address: the guest-physical addresses of the quadwords that it has accessed."""
+    writes: frozenset[int]
+    """Those of the instructions that change what they access."""
+    counts: Sequence[Mapping[int, int]]
+    """How often each vCPU accesses each variable in a run."""
+
+    def are_in_conflict(self, one: int, other: int) -> bool:
+        """Whether the order of two instructions may matter."""
+        if one not in self.writes and other not in self.writes:
+            return False
+        return not self.variables.get(one, frozenset()).isdisjoint(self.variables.get(other, ()))

@@ -1,0 +1,42 @@
+"""Several strategies in turn: what one of them hardly ever finds, another may find soon."""
+
+from collections.abc import Callable, Sequence
+
+from kev.machine.schedule import Scheduler
+from kev.race.shared import SharedAccesses
+from kev.race.strategy.base import Strategy
+from kev.race.strategy.pct import Pct
+from kev.race.strategy.placed import PlacedStrategy
+from kev.race.strategy.pos import Pos
+from kev.race.strategy.seeded import SeededRandom
+from kev.race.strategy.surw import Surw
+
+
+class Portfolio(Strategy):
+    """Random choices, PCT of the given depth and of the depth below, and for guests POS and SURW: run after run by the next one."""
+
+    name = "portfolio"
+
+    def __init__(self, seed: int = 0, depth: int = 3) -> None:
+        self.strategies: Sequence[Strategy] = (
+            SeededRandom(seed),
+            *(Pct(seed, one) for one in sorted({depth, max(depth - 1, 1)}, reverse=True)),
+            Pos(seed),
+            Surw(seed),
+        )
+
+    def measure(
+        self, vcpus: int, steps: int, longest_turn: int, shared: Callable[[], SharedAccesses | None] = lambda: None
+    ) -> None:
+        super().measure(vcpus, steps, longest_turn)
+        if longest_turn == 1:
+            self.strategies = [strategy for strategy in self.strategies if not isinstance(strategy, PlacedStrategy)]
+        for strategy in self.strategies:
+            strategy.measure(vcpus, steps, longest_turn, shared)
+
+    def scheduler(self, run: int) -> Scheduler | None:
+        number, member = divmod(run, len(self.strategies))
+        return self.strategies[member].scheduler(number)
+
+    def describe(self) -> str:
+        return "in turn: " + "; ".join(strategy.describe() for strategy in self.strategies)

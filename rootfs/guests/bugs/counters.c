@@ -1,0 +1,145 @@
+/* Accesses that belong together and are not made together. */
+#include "bugs.h"
+
+#define TURNS 2
+
+static volatile uint32_t counter, maximum, length, limit, balance_of_one, balance_of_other, bitmap, taken[2], results, done;
+static struct spinlock lock;
+
+static void lose_update(uint32_t id)
+{
+	(void)id;
+	for (int turn = 0; turn < TURNS; turn++) {
+		if (corrected) {
+			__atomic_fetch_add(&counter, 1, __ATOMIC_SEQ_CST);
+		} else {
+			uint32_t copy = load(&counter);
+			counter = copy + 1;
+		}
+	}
+}
+
+static const char *was_update_lost(void)
+{
+	return counter == 2 * TURNS ? 0 : "an increment was lost";
+}
+
+/* The greatest of what all processors have seen: 1 from the first, 2 from the second. */
+static void lose_maximum(uint32_t id)
+{
+	uint32_t seen = id + 1, known = maximum;
+
+	while (seen > known) {
+		if (!corrected) {
+			maximum = seen;
+			return;
+		}
+		if (__atomic_compare_exchange_n(&maximum, &known, seen, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			return;
+	}
+}
+
+static const char *was_maximum_lost(void)
+{
+	return maximum == 2 ? 0 : "the maximum is not the greatest value";
+}
+
+/* A length that is checked, and fetched again when it is used; its owner changes it in between. */
+static void fetch_twice(uint32_t id)
+{
+	if (id) {
+		length = 9;
+		return;
+	}
+	limit = 4;
+
+	uint32_t copy = length;
+
+	if (copy <= limit && (corrected ? copy : length) > limit)
+		note("more bytes were copied than were checked");
+}
+
+/* Money goes from one account to the other, under a lock that the reader of both does not take. */
+static void tear_pair(uint32_t id)
+{
+	if (!id) {
+		spin_lock(&lock);
+		balance_of_one -= 1;
+		balance_of_other += 1;
+		spin_unlock(&lock);
+		return;
+	}
+	if (corrected)
+		spin_lock(&lock);
+	if (balance_of_one + balance_of_other != 0)
+		note("the sum of both accounts changed during a transfer");
+	if (corrected)
+		spin_unlock(&lock);
+}
+
+/* What was read under the lock has changed when the lock is taken again. */
+static void split_section(uint32_t id)
+{
+	(void)id;
+	spin_lock(&lock);
+
+	uint32_t copy = load(&counter);
+
+	if (!corrected) {
+		spin_unlock(&lock);
+		spin_lock(&lock);
+	}
+	counter = copy + 1;
+	spin_unlock(&lock);
+}
+
+static const char *was_section_split(void)
+{
+	return counter == 2 ? 0 : "an increment was lost between two critical sections";
+}
+
+/* Both look for a free bit, and find the same one. */
+static void allocate_bit(uint32_t id)
+{
+	uint32_t known = load(&bitmap), bit;
+
+	do
+		bit = known & 1 ? 1 : 0;
+	while (corrected &&
+	       !__atomic_compare_exchange_n(&bitmap, &known, known | 1u << bit, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	if (!corrected)
+		bitmap = known | 1u << bit;
+	taken[id] = bit;
+}
+
+static const char *was_bit_shared(void)
+{
+	return taken[0] != taken[1] ? 0 : "two processors were given the same number";
+}
+
+/* Work is counted as done before its result is there. */
+static void count_completion(uint32_t id)
+{
+	if (id) {
+		wait_until_set(&done);
+		if (results != 42)
+			note("work was counted as done before its result was there");
+	} else if (corrected) {
+		results = 42;
+		done = 1;
+	} else {
+		done = 1;
+		results = 42;
+	}
+}
+
+const struct bug counter_bugs[] = {
+	{ "lost-update", 2, lose_update, was_update_lost },
+	{ "lost-maximum", 2, lose_maximum, was_maximum_lost },
+	{ "double-fetch", 2, fetch_twice, noted },
+	{ "torn-pair", 2, tear_pair, noted },
+	{ "split-critical-section", 2, split_section, was_section_split },
+	{ "shared-number", 2, allocate_bit, was_bit_shared },
+	{ "early-completion", 2, count_completion, noted },
+	{ 0, 0, 0, 0 },
+};
