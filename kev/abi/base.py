@@ -14,9 +14,9 @@ from kev.clock import Clock
 from kev.dev.base import Device, GuestMemory
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.interrupts.local_apic.message import InterruptMessage
-from kev.engine.base import VcpuState
+from kev.engine.base import EntryState, VcpuState
 from kev.errors import KevError
-from kev.exits import CpuidResult, Reply, Vmcall
+from kev.exits import CpuidResult, EptViolation, Reply, Vmcall
 
 MARK: Final = 0x6B65_7600
 """The number of KeV's hypercall that says where a guest begins with what race tests are about: "kev" and 0."""
@@ -81,6 +81,15 @@ class GuestAbi(ABC):
         """The CPUID leaves that the guest sees, of those that the machine has: by default, the same and no hypervisor."""
         return machine
 
+    def own_leaves(self) -> Mapping[int, Callable[[VcpuState], CpuidResult]]:
+        """CPUID leaves that are answered by the registers that a vCPU has when it asks; they come before `cpuid_leaves`."""
+        return {}
+
+    @classmethod
+    def entry(cls, protocol: str, state: EntryState) -> EntryState:
+        """How the hypervisor enters a kernel that is booted by the protocol of this name: by default, as that does."""
+        return state
+
     def msr_devices(self) -> Sequence[Device]:
         """The devices behind the ABI's own MSRs. Called once."""
         return ()
@@ -92,6 +101,9 @@ class GuestAbi(ABC):
         None ends the slice before the instruction is finished: it is executed again if the run has not ended. PageAbsent, raised
         before anything was changed, has it repeated when the page is there. HypercallError ends the run.
         """
+
+    def violated(self, state: VcpuState, exit: EptViolation) -> None:
+        """A vCPU has touched what is neither memory nor a device. HypercallError ends the run; by default it reads ones there."""
 
     def halted(self, state: VcpuState) -> None:
         """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""
