@@ -257,7 +257,8 @@ class _Auditor:
             owner = self._owners[table]
             return f"its table at {table:#x} is already " + ("the root" if owner == _ROOT else f"that of the entry at {owner:#x}")
         self._owners[table] = location
-        if not any(word & self._format.present for word in self._table.words_of(table).tolist()):
+        words = self._table.words_of(table)
+        if not words[0] & self._format.present and not any(word & self._format.present for word in words.tolist()):
             return f"its table at {table:#x} is empty"
         return None
 

@@ -101,7 +101,7 @@ class WholeMachine(NamedTuple):
     def _mixed(self) -> Iterator[MappedRange]:
         yield _same(0, _VIDEO.start, MemoryType.WB)
         yield _same(_VIDEO.start, _VIDEO.stop, MemoryType.UC)
-        yield _moved(MIB, 2 * MIB, self.shift, PageSize.SIZE_4K)
+        yield from self._ram(MIB, 2 * MIB, PageSize.SIZE_4K)
         yield from self._ram(2 * MIB, min(self.memory, _DEVICES.start), PageSize.SIZE_2M)
         yield from self._device_gibibyte()
         yield from self._ram(_DEVICES.stop, self.memory, PageSize.SIZE_2M)

@@ -31,12 +31,13 @@ def damage(table: PageTable, gpa: int, level: int, change: Callable[[int], int])
     location = entry_location(table, gpa, level)
     entry = table.memory.words[location >> 3] = change(table.memory.words[location >> 3])
     name = f"{table.format.name} {('PTE', 'PDE', 'PDPTE', 'PML4E')[level - 1]}"
-    covered = gpa >> 3 + 9 * level << 3 + 9 * level
-    return f"{name} {entry:#018x} at {location:#x}, for guest-physical {covered:#x}: "
+    start = gpa >> 3 + 9 * level << 3 + 9 * level
+    end = start + (1 << 3 + 9 * level) - 1
+    return f"{start:#018x}-{end:#018x}  entry: {name} {entry:#018x} at {location:#x}: "
 
 
 def findings(table: PageTable, host_limit: int | None = None) -> list[str]:
-    return [str(finding) for finding in audit(table, host_limit)]
+    return [str(finding) for finding in audit(table, host_limit=host_limit)]
 
 
 def test_a_well_formed_table_has_no_findings(mixed: PageTable) -> None:
