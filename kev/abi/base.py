@@ -70,6 +70,8 @@ class GuestAbi(ABC):
     """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
     ends_by_halt: ClassVar[bool] = False
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
+    handles_violations: ClassVar[bool] = False
+    """`violated` is told of EPT violations where there is neither memory nor a device."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
 
@@ -102,9 +104,13 @@ class GuestAbi(ABC):
         before anything was changed, has it repeated when the page is there. HypercallError ends the run.
         """
 
-    def violated(self, state: VcpuState, exit: EptViolation) -> None:
-        """A vCPU has touched what is neither memory nor a device. HypercallError ends the run; by default it reads ones there."""
-
     def halted(self, state: VcpuState) -> None:
         """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""
+        raise NotImplementedError
+
+    def violated(self, state: VcpuState, exit: EptViolation) -> None:
+        """A vCPU has touched what is neither memory nor a device, and the ABI says `handles_violations`.
+
+        HypercallError ends the run; else it goes on as without this.
+        """
         raise NotImplementedError

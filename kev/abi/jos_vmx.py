@@ -35,6 +35,7 @@ class JosVmx(GuestAbi):
 
     name = "jos_vmx"
     extra_cr4 = _CR4_VMXE
+    handles_violations = True
 
     def own_leaves(self) -> Mapping[int, Callable[[VcpuState], CpuidResult]]:
         return {INSIDE_LEAF: lambda state: CpuidResult(INSIDE, state.rbx, state.rcx, state.rdx)}

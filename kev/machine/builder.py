@@ -193,7 +193,8 @@ class VmBuilder:
         cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, has_apic, abi.own_leaves())
         if abi.ends_by_halt:
             vm.halted = abi.halted
-        self._violations.at_nothing = abi.violated
+        if abi.handles_violations:
+            self._violations.at_nothing = abi.violated
         if abi.extra_cr4:
             self._engine.permit_cr4(abi.extra_cr4)
         vm.handle(EptViolation, self._violations.handle)

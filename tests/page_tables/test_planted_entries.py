@@ -1,4 +1,4 @@
-"""Every kind of wrong entry, planted anywhere in the table of a whole machine, is found where it is; in a good table there is none."""
+"""Every kind of wrong entry, planted anywhere in the table of a whole machine, is found where it is; in a good one, none."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import GIB, MIB, PAGE_SIZE, Gpa, Hpa
-from kev.errors import KevError
 from kev.host_memory import HostMemory
 from kev.page_tables.audit import audit
 from kev.page_tables.ept import EptFormat
@@ -102,7 +102,7 @@ def test_tables_that_are_no_tree_are_refused_where_all_of_them_would_have_to_be_
     data = bytearray(small_file())
     struct.pack_into("<Q", data, 0x1000 + 8, 0x1007)
     ept = parse_table(bytes(data), "it")
-    with pytest.raises(TableFileError, match="^it: has a wrong entry, of which `kev ept audit` says all: .* is already the root$"):
+    with pytest.raises(TableFileError, match=r"^it: has a wrong entry, of which `kev ept audit` says all: .* is already the root$"):
         check_tree(ept)
 
 
@@ -126,7 +126,5 @@ def test_whatever_is_in_the_tables_they_can_be_audited_and_walked(changes: list[
 @given(st.binary(max_size=300))
 def test_any_header_is_read_or_refused(header: bytes) -> None:
     data = (b"kev-ept 1\n" + header).ljust(PAGE_SIZE, b" ") + small_file()[PAGE_SIZE:]
-    try:
+    with suppress(TableFileError):
         assert parse_table(data, "it").table.tables == 4
-    except KevError as error:
-        assert str(error).startswith("it: ")

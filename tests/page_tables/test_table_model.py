@@ -182,7 +182,12 @@ class TableMachine(RuleBasedStateMachine):
     @invariant()
     def runs_are_leaves_in_fewer_words(self) -> None:
         each = [
-            (first.gpa + number * (step := 1 << 3 + 9 * first.level), first.entry + number * step, first.level, first.permission_bits)
+            (
+                first.gpa + number * (step := 1 << 3 + 9 * first.level),
+                first.entry + number * step,
+                first.level,
+                first.permission_bits,
+            )
             for first, length in self.table.runs()
             for number in range(length)
         ]

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from kev.addressing import Gpa, Hpa
+from kev.cli.ept.addresses import parse_address
 from kev.cli.ept.printing import about_as_json, draw, json_option, range_as_json, size_as_json, size_lines, svg_option
 from kev.cli.ept.tables import EptCommandError, of_plan, plan_meant, plan_options
 from kev.observe.output import check_writable, write_bytes
@@ -82,10 +83,10 @@ def _map(table: PageTable, text: str) -> None:
 
 
 def _address(option: str, text: str, address: str) -> int:
-    try:
-        return int(address, 16 if address.lower().startswith("0x") else 10)
-    except ValueError:
-        raise EptCommandError(f"{option} {text}: {address!r} is no address: it must be a number, hexadecimal with 0x") from None
+    found = parse_address(address)
+    if found is None:
+        raise EptCommandError(f"{option} {text}: {address!r} is no address: it must be a number, hexadecimal with 0x")
+    return found
 
 
 def _size(option: str, text: str, size: str) -> PageSize:

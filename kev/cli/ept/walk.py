@@ -5,28 +5,15 @@ from typing import Any
 
 import click
 
+from kev.cli.ept.addresses import Address
 from kev.cli.ept.printing import about_as_json, heading, json_option
 from kev.cli.ept.tables import table_options, tables_meant
 from kev.errors import one_line
 from kev.page_tables.steps import Walk, walk
 
 
-class GuestAddress(click.ParamType[int]):
-    """A guest-physical address: decimal, or hexadecimal with 0x."""
-
-    name = "address"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return int(value, 16 if value.lower().startswith("0x") else 10)
-        except ValueError:
-            self.fail(f"{value!r} is no address: it must be a number, hexadecimal with 0x", param, ctx)
-
-
 @click.command
-@click.argument("gpa", type=GuestAddress())
+@click.argument("gpa", type=Address())
 @click.argument("file", required=False)
 @table_options
 @json_option
