@@ -105,13 +105,11 @@ def audit(table: PageTable, plan: WholeMachine | None = None, host_limit: int | 
     return sorted(found, key=_start)
 
 
-def differences(table: PageTable, intended: Iterable[MappedRange]) -> list[Difference]:
-    """Where a table differs from the disjoint ranges it was meant to map, page sizes included, in the order of addresses."""
-    return compare(table.ranges(), intended)
-
-
 def compare(found: Iterable[MappedRange], intended: Iterable[MappedRange]) -> list[Difference]:
-    """The same of ranges. What differs in the same way is one difference, as far as neither side has a boundary there."""
+    """Where the ranges of a table differ from those that were meant, page sizes included, in the order of addresses.
+
+    Either are disjoint. What differs in the same way is one difference, as far as neither side has a boundary there.
+    """
     have_ranges, want_ranges = sorted(found, key=_start), sorted(intended, key=_start)
     boundaries = sorted({edge for mapped in (*want_ranges, *have_ranges) for edge in (mapped.gpa, mapped.end)})
     result = []

@@ -6,6 +6,7 @@ a page was unmapped, protected or remapped the engine must forget what it cached
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from kev.addressing import PAGE_SIZE, Gpa, Hpa
@@ -81,7 +82,13 @@ def equal_neighbours(table: memoryview, step: int) -> Iterator[tuple[int, int]]:
 
 def _consecutive(first: int, step: int) -> bytes:
     """A table whose entries are `first` and what follows in steps: they are added as one number, which takes a few microseconds."""
-    return (first * _EACH + step * _COUNTING).to_bytes(PAGE_SIZE, "little")
+    return (first * _EACH + _counting(step)).to_bytes(PAGE_SIZE, "little")
+
+
+@lru_cache(maxsize=LEVELS)
+def _counting(step: int) -> int:
+    """A table whose entries are 0 and what follows in steps, as one number."""
+    return step * _COUNTING
 
 
 class PageTable:

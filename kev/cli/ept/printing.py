@@ -85,7 +85,7 @@ def draw(ept: Ept, ranges: Sequence[MappedRange], file: Path) -> None:
     from kev.observe.page_map import as_svg
 
     size = ept.table.tables * PAGE_SIZE
-    write_text(file, as_svg(f"EPT of {ept.name}", f"{ept.table.tables:,} tables of 4 KiB, {size:,} bytes", ranges))
+    write_text(file, as_svg(f"EPT of {printable(ept.name)}", f"{ept.table.tables:,} tables of 4 KiB, {size:,} bytes", ranges))
     click.echo(f"kev: wrote {file}", err=True)
 
 
