@@ -57,7 +57,7 @@ class Ept(NamedTuple):
 
 def table_bytes(ept: Ept) -> bytes:
     """What a file of these tables contains. Their tables are numbered anew, in the order of a walk through all of them."""
-    about: dict[str, Any] = {"plan": None if ept.plan is None else _plan_as_json(ept.plan)}
+    about: dict[str, Any] = {"plan": plan_as_json(ept.plan)}
     start = page_ceil(len(_header({"eptp": LARGEST_FILE, **about})))
     table = ept.table
     places = {hpa: start + number * PAGE_SIZE for number, (_, hpa) in enumerate(table.links())}
@@ -119,7 +119,10 @@ def _parsed_header(data: bytes, name: str) -> tuple[dict[str, Any], int]:
     return parse_user_json(data[len(MAGIC) : end], name, TableFileError, "a header of tables", _HEADER), page_ceil(end)
 
 
-def _plan_as_json(plan: WholeMachine) -> dict[str, Any]:
+def plan_as_json(plan: WholeMachine | None) -> dict[str, Any] | None:
+    """What a file says of a plan."""
+    if plan is None:
+        return None
     return {
         "memory": plan.memory,
         "shift": plan.shift,

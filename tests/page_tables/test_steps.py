@@ -6,6 +6,7 @@ from kev.addressing import GIB, MIB, Gpa, Hpa
 from kev.host_memory import HostMemory
 from kev.page_tables.ept import EptFormat
 from kev.page_tables.errors import AddressOutOfRange, Misconfigured, NotPresent, UnalignedAddress
+from kev.page_tables.format import EntryFormat
 from kev.page_tables.mapping import MemoryType, PageSize, Permissions
 from kev.page_tables.steps import walk
 from kev.page_tables.table import PageTable
@@ -88,3 +89,12 @@ def test_an_address_that_is_no_pages_is_refused_with_the_page_that_it_is_in(tabl
 def test_an_address_that_four_levels_cannot_translate_is_refused(table: PageTable, gpa: int) -> None:
     with pytest.raises(AddressOutOfRange, match=f"guest-physical address {gpa:#x} "):
         walk(table, gpa)
+
+
+def test_a_walk_finds_what_the_table_translates_to(memory: HostMemory, entry_format: EntryFormat) -> None:
+    table = PageTable(memory, entry_format)
+    table.map(Gpa(0x5000), Hpa(0x7000))
+    table.map(Gpa(2 * MIB), Hpa(64 * MIB), size=PageSize.SIZE_2M)
+    table.map(Gpa(GIB), Hpa(3 * GIB), size=PageSize.SIZE_1G)
+    for gpa in (0, 0x5000, 2 * MIB + 0x3000, GIB + 0x5000, 2 * GIB):
+        assert walk(table, gpa).hpa == table.translate(gpa)

@@ -10,7 +10,7 @@ import click
 from kev.addressing import KIB, MIB, PAGE_SIZE
 from kev.errors import printable
 from kev.page_tables.mapping import MappedRange, PageSize
-from kev.page_tables.table_file import Ept
+from kev.page_tables.table_file import Ept, plan_as_json
 
 EXIT_CODE_DIFFERENT: Final = 1
 """The tables have something wrong, or differ."""
@@ -50,20 +50,7 @@ def size_as_json(ept: Ept, ranges: Sequence[MappedRange]) -> dict[str, Any]:
 
 
 def about_as_json(ept: Ept) -> dict[str, Any]:
-    plan = ept.plan
-    return {
-        "name": ept.name,
-        "format": ept.table.format.name,
-        "eptp": ept.eptp,
-        "plan": None
-        if plan is None
-        else {
-            "memory": plan.memory,
-            "shift": plan.shift,
-            "style": plan.style,
-            "memory_map": [str(region) for region in plan.regions],
-        },
-    }
+    return {"name": ept.name, "format": ept.table.format.name, "eptp": ept.eptp, "plan": plan_as_json(ept.plan)}
 
 
 def range_as_json(mapped: MappedRange | None) -> dict[str, Any] | None:
