@@ -24,6 +24,7 @@ _BENCHMARKS: Final = (
     "snapshots",
     "shortcuts",
     "service_api",
+    "page_tables",
 )
 """Modules of this package. Each has a `TITLE`, and `measure(quick)` returns its results."""
 

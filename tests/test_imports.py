@@ -69,6 +69,20 @@ def test_a_short_run_needs_no_runtime_no_log_and_no_reports() -> None:
     assert not {module for module in modules if module.startswith("kev.postmortem")}
 
 
+def test_tables_of_a_whole_machine_need_no_hypervisor() -> None:
+    modules = imported(KEV, "ept", "size", "--memory", "2M")
+    assert "kev.page_tables.table" in modules
+    assert not modules & {
+        "trio",
+        "structlog",
+        "elftools",
+        "unicorn",
+        "kev.machine.api",
+        "kev.engine.factory",
+        "kev.observe.page_map",
+    }
+
+
 def test_what_every_run_imports_makes_no_classes_with_attrs() -> None:
     modules = imported("import kev.exits, kev.engine.base, kev.pager.kernel, kev.boot.multiboot2_header, kev.spec.machine_spec")
     assert not modules & {"attr", "inspect"}

@@ -14,9 +14,9 @@ from kev.clock import Clock
 from kev.dev.base import Device, GuestMemory
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.interrupts.local_apic.message import InterruptMessage
-from kev.engine.base import VcpuState
+from kev.engine.base import EntryState, VcpuState
 from kev.errors import KevError
-from kev.exits import CpuidResult, Reply, Vmcall
+from kev.exits import CpuidResult, EptViolation, Reply, Vmcall
 
 MARK: Final = 0x6B65_7600
 """The number of KeV's hypercall that says where a guest begins with what race tests are about: "kev" and 0."""
@@ -70,6 +70,8 @@ class GuestAbi(ABC):
     """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
     ends_by_halt: ClassVar[bool] = False
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
+    handles_violations: ClassVar[bool] = False
+    """`violated` is told of EPT violations where there is neither memory nor a device."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
 
@@ -80,6 +82,15 @@ class GuestAbi(ABC):
     def cpuid_leaves(cls, machine: Mapping[int, CpuidResult]) -> Mapping[int, CpuidResult]:
         """The CPUID leaves that the guest sees, of those that the machine has: by default, the same and no hypervisor."""
         return machine
+
+    def own_leaves(self) -> Mapping[int, Callable[[VcpuState], CpuidResult]]:
+        """CPUID leaves that are answered by the registers that a vCPU has when it asks; they come before `cpuid_leaves`."""
+        return {}
+
+    @classmethod
+    def entry(cls, protocol: str, state: EntryState) -> EntryState:
+        """How the hypervisor enters a kernel that is booted by the protocol of this name: by default, as that does."""
+        return state
 
     def msr_devices(self) -> Sequence[Device]:
         """The devices behind the ABI's own MSRs. Called once."""
@@ -95,4 +106,11 @@ class GuestAbi(ABC):
 
     def halted(self, state: VcpuState) -> None:
         """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""
+        raise NotImplementedError
+
+    def violated(self, state: VcpuState, exit: EptViolation) -> None:
+        """A vCPU has touched what is neither memory nor a device, and the ABI says `handles_violations`.
+
+        HypercallError ends the run; else it goes on as without this.
+        """
         raise NotImplementedError

@@ -12,7 +12,7 @@ from kev.errors import KevError
 if TYPE_CHECKING:
     from kev.abi.base import GuestAbi
 
-ABIS: Final = {"keos": "Keos", "kvm": "Kvm", "kev": "Kev", "jos": "Jos", "lvisor": "Lvisor"}
+ABIS: Final = {"keos": "Keos", "kvm": "Kvm", "kev": "Kev", "jos": "Jos", "jos_vmx": "JosVmx", "lvisor": "Lvisor"}
 """The names of all ABIs and of the classes in their modules."""
 _BY_PROTOCOL: Final = {"keos": "keos"}
 _FOR_ANY_PROTOCOL: Final = "kev"

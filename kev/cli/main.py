@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "inspect": "Say how an image would be launched, and what would be refused.",
     "guests": "List the guests on the root file system.",
     "fs": "Make, list and read SIMPLEFS images.",
+    "ept": "Build, show and check extended page tables.",
     "race": "Find races of guests and of the pager, and replay them exactly.",
     "bench": "Measure how soon guests boot, and compare measurements.",
     "report": "Make one HTML page of the reports of runs.",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import re
 
     from kev.machine.run_report import RunReport
+    from kev.page_tables.table import PageTable
     from kev.pager.pages import PageState
     from kev.pager.symbols import Symbol
 
@@ -129,6 +130,10 @@ class BlockingMachine:
     def write(self, data: bytes, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> None:
         """Writes guest memory, as `read` reads it."""
         self._await(lambda: self._machine.write(data, gpa=gpa, gva=gva, vcpu=vcpu))
+
+    def ept(self) -> "PageTable":
+        """What the guest's nested page tables map now, in Intel's format."""
+        return self._call(self._machine.ept)
 
     def places(self) -> list[str]:
         """Where every vCPU is, with the kernel's function and line if the image says: a line each."""

@@ -189,9 +189,12 @@ class VmBuilder:
         mmio = MmioController(buses.mmio, self._violations.stored)
         msrs = MsrController(buses.msrs, self._counters)
         vcpus = len(self._vcpus)
-        cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
+        has_apic = self._controllers.local_apics.is_enabled
+        cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, has_apic, abi.own_leaves())
         if abi.ends_by_halt:
             vm.halted = abi.halted
+        if abi.handles_violations:
+            self._violations.at_nothing = abi.violated
         if abi.extra_cr4:
             self._engine.permit_cr4(abi.extra_cr4)
         vm.handle(EptViolation, self._violations.handle)

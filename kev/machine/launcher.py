@@ -95,7 +95,7 @@ def prepare(
         hard_disks=_hard_disks(options),
         random=None if options.virtual_time else os.urandom,
     )
-    entry = kernel.prepare(pager, told)
+    entry = guest_abi.entry(kernel.name, kernel.prepare(pager, told))
     if saved is not None:
         pager.restore(saved.memory)
     policy.attach(pager)

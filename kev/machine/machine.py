@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kev.machine.run_report import RunReport
     from kev.machine.runtime import Runtime
     from kev.observe.timeline import Timeline
+    from kev.page_tables.table import PageTable
     from kev.pager.pages import PageState
     from kev.pager.symbols import Symbol
     from kev.postmortem.death import Death
@@ -445,6 +446,16 @@ class Machine:
         else:
             assert gpa is not None
             await self._loading(lambda: memory.write(Gpa(gpa), data))
+
+    def ept(self) -> "PageTable":
+        """What the guest's nested page tables map now, in Intel's format: a copy, which stays as it is.
+
+        Pages that are not Present are not mapped; a device's page is, once it was touched. MachineError if the machine is closed.
+        """
+        from kev.page_tables.copied import ept_of
+
+        self._check_open("no page table left")
+        return ept_of(self.vm.memory.table.ranges())
 
     def places(self) -> list[str]:
         """Where every vCPU is, with the kernel's function and line if the image says: a line each."""

@@ -7,11 +7,13 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from kev.guests.catalogue import Guest, guest_meant
 from kev.guests.images import open_image_or_url
+from kev.machine.at_once import finished
 from kev.machine.file_identity import check, identify
 from kev.machine.saved import load_vm, save_vm
 from kev.machine.schedule import RunScheduler
 from kev.machine.vm import Vm
 from kev.pager.kernel import trio_rendezvous
+from kev.pager.saved import runs_of
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, is_snapshot
 from kev.pager.survey import Survey
 from kev.snapshot.description import FREE, Description, FileIdentity, ParentReference, located
@@ -123,6 +125,13 @@ def restored(wanted: MachineSpec, source: Source, slowed: Callable[[Source], Sou
             keeps_schedule=wanted.seed is None,
         )
         yield Restored(spec, image, guest, saved)
+
+
+def present_pages(source: Source) -> list[range]:
+    """The guest-physical addresses of the pages that a snapshot, with its parents, has: runs of pages, in order. SnapshotError."""
+    with _chain(source, _as_it_is) as (files, _):
+        memory = SnapshotMemory(files)
+        return [run for chunk in memory.chunks() for run in runs_of(chunk, finished(memory.present(chunk)))]
 
 
 def of_snapshot(wanted: MachineSpec) -> MachineSpec:

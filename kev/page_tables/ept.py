@@ -23,6 +23,7 @@ class EptFormat(EntryFormat):
     present = _PERMISSIONS
     table_flags = _PERMISSIONS
     accessed_dirty = 1 << 8 | 1 << 9
+    named_bits: ClassVar = {6: "ignore PAT", 8: "accessed", 9: "dirty", 10: "user execute", 63: "suppress #VE"}
     table_reserved: ClassVar = (0, 0, bits(6, 3), bits(6, 3), bits(7, 3))
     large_page_low_bit = 12
 

@@ -57,6 +57,8 @@ class EntryFormat(ABC):
     """The flags of an entry that points to a table: everything is permitted, the leaf decides."""
     accessed_dirty: ClassVar[int]
     """The bits that the CPU sets on its own."""
+    named_bits: ClassVar[dict[int, str]]
+    """What the bits are called that say neither of these, nor permissions nor memory type, by number."""
     table_reserved: ClassVar[tuple[int, ...]]
     """The bits that must be 0 in an entry that points to a table, by level."""
     large_page_low_bit: ClassVar[int]
@@ -77,6 +79,10 @@ class EntryFormat(ABC):
     @abstractmethod
     def misconfigurations(self, entry: int, leaf: bool) -> Iterator[str]:
         """Which encodings of a present entry the CPU refuses, or takes to permit nothing."""
+
+    def other_bits(self, entry: int) -> list[str]:
+        """The names of the bits that are set in a present entry, but for address, permissions, memory type and page size."""
+        return [name for bit, name in self.named_bits.items() if entry >> bit & 1]
 
     def problems(self, entry: int, level: int) -> Iterator[str]:
         """Everything in a present entry at `level` that is not as the manual wants it."""

@@ -104,5 +104,5 @@ class MappedRange(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.gpa:#018x}-{self.end - 1:#018x} -> {self.hpa:#018x}  "
-            f"{self.length // self.page_size} x {self.page_size}  {self.permissions} {self.memory_type.name}"
+            f"{-(-self.length // self.page_size)} x {self.page_size}  {self.permissions} {self.memory_type.name}"
         )

@@ -40,6 +40,7 @@ class NptFormat(EntryFormat):
     present = _PRESENT
     table_flags = _PRESENT | _WRITABLE | _USER
     accessed_dirty = 1 << 5 | 1 << 6
+    named_bits: ClassVar = {5: "accessed", 6: "dirty", 8: "global"}
     table_reserved: ClassVar = (0, 0, 0, 0, bits(8, 7))
     large_page_low_bit = 13
 

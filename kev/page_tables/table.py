@@ -5,7 +5,8 @@ a page was unmapped, protected or remapped the engine must forget what it cached
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from kev.addressing import PAGE_SIZE, Gpa, Hpa
@@ -27,7 +28,12 @@ from kev.page_tables.format import (
 from kev.page_tables.mapping import MappedRange, Mapping, MemoryType, PageSize, Permissions
 
 _INDEX: Final = 511
+_ENTRIES: Final = 512
 _EMPTY_TABLE: Final = bytes(PAGE_SIZE)
+_EACH: Final = int.from_bytes((1).to_bytes(8, "little") * 512, "little")
+"""A table whose entries are 1, as one number."""
+_COUNTING: Final = int.from_bytes(array("Q", range(512)).tobytes(), "little")
+"""A table whose entries are 0 to 511, as one number."""
 _ALL_WRITABLE: Final = int.from_bytes(WRITABLE.to_bytes(8, "little") * 512, "little")
 """A table whose entries have this bit alone, as one number."""
 _TAKEN_SHIFT: Final = WRITE_TAKEN.bit_length() - WRITABLE.bit_length()
@@ -41,6 +47,48 @@ class Leaf(NamedTuple):
     level: int
     permission_bits: int
     """What every level on the way to it permits."""
+
+
+class Run(NamedTuple):
+    """Leaves that are neighbours in one table, each of which maps the page behind that of the one before, and is else the same."""
+
+    first: Leaf
+    length: int
+    """How many they are."""
+
+    @property
+    def end(self) -> int:
+        """The first guest-physical address behind them."""
+        return self.first.gpa + (self.length << level_shift(self.first.level))
+
+
+def equal_neighbours(table: memoryview, step: int) -> Iterator[tuple[int, int]]:
+    """Cuts a table of 512 words into runs, (index, length): entries that are all 0, or each `step` more than the one before.
+
+    Whole tables of one kind are found at once. An entry that is followed by another kind is a run of its own.
+    """
+    first = table[0]
+    if table.tobytes() == (_consecutive(first, step) if first else _EMPTY_TABLE):
+        yield 0, _ENTRIES
+        return
+    entries = table.tolist()
+    start = 0
+    for index in range(1, _ENTRIES):
+        if entries[index] != (entries[index - 1] + step if entries[start] else 0):
+            yield start, index - start
+            start = index
+    yield start, _ENTRIES - start
+
+
+def _consecutive(first: int, step: int) -> bytes:
+    """A table whose entries are `first` and what follows in steps: they are added as one number, which takes a few microseconds."""
+    return (first * _EACH + _counting(step)).to_bytes(PAGE_SIZE, "little")
+
+
+@lru_cache(maxsize=LEVELS)
+def _counting(step: int) -> int:
+    """A table whose entries are 0 and what follows in steps, as one number."""
+    return step * _COUNTING
 
 
 class PageTable:
@@ -59,13 +107,14 @@ class PageTable:
         "tables",
     )
 
-    def __init__(self, memory: HostMemory, format: EntryFormat) -> None:
-        """An empty table in `memory`, of one page."""
+    def __init__(self, memory: HostMemory, format: EntryFormat, found: tuple[Hpa, int] | None = None) -> None:
+        """An empty table in `memory`, of one page; or the one that is there already: its root, and of how many pages it is."""
         self.memory: Final = memory
         self.format: Final = format
-        self.root: Final = memory.allocate()
+        root, tables = found or (memory.allocate(), 1)
+        self.root: Final = root
         """Where the level 4 table lies: what the engine is told."""
-        self.tables = 1
+        self.tables = tables
         """The pages of host-physical memory that the tree consists of."""
         self._words: Final = memory.words
         self._present: Final = format.present
@@ -287,21 +336,7 @@ class PageTable:
 
     def ranges(self) -> Iterator[MappedRange]:
         """The same with consecutive equal pages merged: what a person can read."""
-        ignored = self.format.accessed_dirty
-        first: Leaf | None = None
-        following, expected = 0, 0  # the guest-physical address and the entry that would continue the range
-        for leaf in self.leaves():
-            gpa, entry, level, permission_bits = leaf
-            step = 1 << level_shift(level)
-            entry &= ~ignored
-            if first and (gpa, entry, level, permission_bits) == (following, expected, first.level, first.permission_bits):
-                following, expected = following + step, expected + step
-                continue
-            if first:
-                yield self._range(first, following)
-            first, following, expected = leaf, gpa + step, entry + step
-        if first:
-            yield self._range(first, following)
+        return merged(self.runs(), self.format)
 
     def dump(self) -> list[str]:
         """The whole table as lines for a person: addresses, number and size of pages, permissions, memory type."""
@@ -310,6 +345,19 @@ class PageTable:
     def leaves(self, start: int = 0, end: int = 1 << ADDRESS_BITS) -> Iterator[Leaf]:
         """The leaves that touch the guest-physical addresses [start, end), in order, undecoded."""
         return self._leaves(self.root, LEVELS, 0, start, end, Permissions.RWX.value)
+
+    def runs(self) -> Iterator[Run]:
+        """All leaves in order, undecoded, those of a table that are alike together: quick, however many there are."""
+        return self._runs(self.root, LEVELS, 0, Permissions.RWX.value)
+
+    def words_of(self, table: int) -> memoryview:
+        """The 512 entries of the table at a host-physical address."""
+        return self._words[table >> 3 : (table >> 3) + _ENTRIES]
+
+    def links(self) -> Iterator[tuple[int, int]]:
+        """The tables of the tree, each behind that whose entry points to it: level and host-physical address."""
+        yield LEVELS, self.root
+        yield from self._links(self.root, LEVELS)
 
     def _leaf_table(self, gpa: int) -> int:
         """The word index of the level 1 table for `gpa`, which is made if need be."""
@@ -369,7 +417,10 @@ class PageTable:
             count = min(512 - (gpa >> shift & _INDEX), (end - gpa) >> shift)
             index = self._entry_index(gpa, size.level)
             length = count << shift
-            self._words[index : index + count] = memoryview(array("Q", range(hpa | flags, (hpa | flags) + length, size)))
+            if count == _ENTRIES:
+                self.memory.page(Hpa(index << 3))[:] = _consecutive(hpa | flags, size)
+            else:
+                self._words[index : index + count] = memoryview(array("Q", range(hpa | flags, (hpa | flags) + length, size)))
             gpa += length
             hpa += length
 
@@ -464,10 +515,27 @@ class PageTable:
         hpa = Hpa(entry & self._address_mask & -size)
         return Mapping(Gpa(gpa), hpa, size, Permissions(permission_bits), self.format.memory_type(entry))
 
-    def _range(self, first: Leaf, end: int) -> MappedRange:
-        """The pages from `first` up to the guest-physical address `end`."""
-        page = self._describe(*first)
-        return MappedRange(page.gpa, page.hpa, end - page.gpa, page.size, page.permissions, page.memory_type)
+    def _runs(self, table: int, level: int, base: int, permission_bits: int) -> Iterator[Run]:
+        """The leaves below one table, which begins at the guest-physical address `base`."""
+        shift = level_shift(level)
+        entries = self.words_of(table)
+        for index, count in equal_neighbours(entries, 1 << shift):
+            entry = entries[index]
+            if not entry & self._present:
+                continue
+            if is_leaf(entry, level):
+                permitted = permission_bits & self.format.permission_bits(entry)
+                yield Run(Leaf(base + (index << shift), entry & ~(ADDRESS_MASK ^ self._address_mask), level, permitted), count)
+                continue
+            for number, link in enumerate(entries[index : index + count], index):
+                permitted = permission_bits & self.format.permission_bits(link)
+                yield from self._runs(link & ADDRESS_MASK, level - 1, base + (number << shift), permitted)
+
+    def _links(self, table: int, level: int) -> Iterator[tuple[int, int]]:
+        for entry in self.words_of(table).tolist() if level > 1 else ():
+            if entry & self._present and not is_leaf(entry, level):
+                yield level - 1, entry & ADDRESS_MASK
+                yield from self._links(entry & ADDRESS_MASK, level - 1)
 
     def _leaves(self, table: int, level: int, base: int, start: int, end: int, permission_bits: int) -> Iterator[Leaf]:
         """The leaves below one table, which begins at the guest-physical address `base`, that touch [start, end)."""
@@ -483,6 +551,33 @@ class PageTable:
                 yield Leaf(gpa, entry, level, permitted)
             else:
                 yield from self._leaves(entry & ADDRESS_MASK, level - 1, gpa, start, end, permitted)
+
+
+def merged(runs: Iterable[Run], format: EntryFormat) -> Iterator[MappedRange]:
+    """What runs of leaves in order say, with those merged that continue each other. Misconfigured for a reserved memory type."""
+    ignored = format.accessed_dirty
+    first: Leaf | None = None
+    following, expected = 0, 0  # the guest-physical address and the entry that would continue the range
+    for leaf, count in runs:
+        gpa, entry, level, permission_bits = leaf
+        step = count << level_shift(level)
+        entry &= ~ignored
+        if first and (gpa, entry, level, permission_bits) == (following, expected, first.level, first.permission_bits):
+            following, expected = following + step, expected + step
+            continue
+        if first:
+            yield _range(first, following, format)
+        first, following, expected = leaf, gpa + step, entry + step
+    if first:
+        yield _range(first, following, format)
+
+
+def _range(first: Leaf, end: int, format: EntryFormat) -> MappedRange:
+    """The pages from `first` up to the guest-physical address `end`."""
+    gpa, entry, level, permission_bits = first
+    size = PageSize(1 << level_shift(level))
+    hpa = Hpa(entry & ADDRESS_MASK & -size)
+    return MappedRange(Gpa(gpa), hpa, end - gpa, size, Permissions(permission_bits), format.memory_type(entry))
 
 
 def _page_flags(format: EntryFormat, permissions: int) -> int | None:

@@ -64,7 +64,8 @@ FIELDS: Final = (
     ),
     Field(
         "abi", values.abi, ("--abi",), metavar="ABI",
-        help="How the guest talks to its hypervisor: keos, kvm, kev, jos or lvisor.  [default: by the guest, or its boot protocol]",
+        help="How the guest talks to its hypervisor: keos, kvm, kev, jos, jos_vmx or lvisor.  "
+        "[default: by the guest, or its boot protocol]",
     ),
     Field("command_line", values.text, ("--append", "--command-line"), metavar="TEXT", help="The kernel's command line."),
     Field(

@@ -1,13 +1,14 @@
 """CPUID: the processor that guests see. What they see of the hypervisor is said by their ABI (`kev.abi`)."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, TypeAlias
 
 from kev.engine.base import VcpuState
 from kev.exits import Cpuid, CpuidResult
 
-_Computed: TypeAlias = Callable[[int, int], CpuidResult]
-"""A leaf of a vCPU number and a subleaf."""
+_Computed: TypeAlias = Callable[[VcpuState, int], CpuidResult]
+"""A leaf of a vCPU and a subleaf."""
 
 _ABSENT: Final = CpuidResult(0, 0, 0, 0)
 _BRAND: Final = b"kev virtual CPU (emulated AMD-V)".ljust(48, b"\0")
@@ -84,8 +85,14 @@ class CpuidController:
 
     __slots__ = ("_answers", "_has_apic", "_leaves", "_vcpus")
 
-    def __init__(self, leaves: Mapping[int, CpuidResult], vcpus: int, has_apic: Callable[[int], bool]) -> None:
-        """`leaves`: those of `machine_leaves(vcpus)`, as the guest's ABI shows them.
+    def __init__(
+        self,
+        leaves: Mapping[int, CpuidResult],
+        vcpus: int,
+        has_apic: Callable[[int], bool],
+        own: Mapping[int, Callable[[VcpuState], CpuidResult]],
+    ) -> None:
+        """`leaves`: those of `machine_leaves(vcpus)`, as the guest's ABI shows them. `own`: those that the ABI answers by itself.
 
         `has_apic(vcpu)`: the processor's local APIC is enabled in IA32_APIC_BASE; if not, it is as if there were none.
         """
@@ -93,24 +100,30 @@ class CpuidController:
         self._vcpus: Final = vcpus
         self._has_apic: Final = has_apic
         computed = {1: self._features, 7: self._structured_features, 0xB: self._topology}
-        self._answers: Final[dict[int, CpuidResult | _Computed]] = {**leaves, **computed}
+        by_abi: dict[int, _Computed] = {leaf: partial(_without_subleaf, answer) for leaf, answer in own.items()}
+        self._answers: Final[dict[int, CpuidResult | _Computed]] = {**leaves, **computed, **by_abi}
 
     def handle(self, state: VcpuState, exit: Cpuid) -> CpuidResult:
         answer = self._answers.get(exit.leaf, _ABSENT)
-        return answer if isinstance(answer, CpuidResult) else answer(state.index, exit.subleaf)
+        return answer if isinstance(answer, CpuidResult) else answer(state, exit.subleaf)
 
-    def _features(self, vcpu: int, _subleaf: int) -> CpuidResult:
-        found = self._leaves[1]
+    def _features(self, state: VcpuState, _subleaf: int) -> CpuidResult:
+        found, vcpu = self._leaves[1], state.index
         edx = found.edx if self._has_apic(vcpu) else found.edx & ~_APIC
         return CpuidResult(found.eax, vcpu << 24 | found.ebx, found.ecx, edx)
 
-    def _structured_features(self, _vcpu: int, subleaf: int) -> CpuidResult:
+    def _structured_features(self, _state: VcpuState, subleaf: int) -> CpuidResult:
         return _ABSENT if subleaf else self._leaves[7]
 
-    def _topology(self, vcpu: int, subleaf: int) -> CpuidResult:
+    def _topology(self, state: VcpuState, subleaf: int) -> CpuidResult:
         """Extended topology: one thread a core, all cores in one package."""
+        vcpu = state.index
         if subleaf == 0:
             return CpuidResult(_THREADS.eax, _THREADS.ebx, _THREADS.ecx, vcpu)
         if subleaf == 1:
             return CpuidResult((self._vcpus - 1).bit_length(), self._vcpus, 2 << 8 | 1, vcpu)
         return CpuidResult(0, 0, subleaf, vcpu)
+
+
+def _without_subleaf(answer: Callable[[VcpuState], CpuidResult], state: VcpuState, _subleaf: int) -> CpuidResult:
+    return answer(state)

@@ -1,5 +1,6 @@
 """EPT violations: a page is loaded, or a device's page is mapped, or one that nothing answers."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, Hpa, page_floor
@@ -31,7 +32,7 @@ class ViolationController:
     a page of memory that the guest reads without an exit, the window takes the page's place for the length of one store.
     """
 
-    __slots__ = ("_devices", "_engine", "_large_windows", "_mapped", "_pager", "_readable", "_table", "_windows")
+    __slots__ = ("_devices", "_engine", "_large_windows", "_mapped", "_pager", "_readable", "_table", "_windows", "at_nothing")
 
     def __init__(self, pager: KernelVmPager, table: PageTable, devices: MmioBus, engine: WindowEngine) -> None:
         self._pager: Final = pager
@@ -42,17 +43,21 @@ class ViolationController:
         self._large_windows: Final[dict[int, Hpa]] = {}
         self._mapped: Final[set[int]] = set()  # the pages that lead to windows now
         self._readable: Final[dict[int, Hpa]] = {}
+        self.at_nothing: Callable[[VcpuState, EptViolation], None] | None = None
+        """Told of a violation where there is neither memory nor a device, before a window is mapped there: it may end the run."""
 
     def map_readable(self, gpa: Gpa, page: Hpa) -> None:
         """Maps a device's page of memory: reads and fetches do not exit from now on, writes do."""
         self._pager.map_mmio_page(gpa, page)
         self._readable[gpa] = page
 
-    def handle(self, _vcpu: VcpuState, exit: EptViolation) -> int | None:
+    def handle(self, vcpu: VcpuState, exit: EptViolation) -> int | None:
         if self._devices.device_at(exit.gpa) is None:
             try:
                 return 0 if self._pager.try_lazy_paging(exit) else None
             except NoSuchPage:
+                if self.at_nothing is not None:
+                    self.at_nothing(vcpu, exit)
                 if not self._map_nothing(exit):
                     raise
                 return 0

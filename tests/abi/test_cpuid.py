@@ -15,7 +15,7 @@ ABSENT = CpuidResult(0, 0, 0, 0)
 
 
 def answer(leaf: int, subleaf: int = 0, *, vcpu: int = 0, vcpus: int = 4, abi: str = "keos", apic: bool = True) -> CpuidResult:
-    controller = CpuidController(abi_named(abi).cpuid_leaves(machine_leaves(vcpus)), vcpus, lambda _: apic)
+    controller = CpuidController(abi_named(abi).cpuid_leaves(machine_leaves(vcpus)), vcpus, lambda _: apic, {})
     with Cpu(HLT, vcpus=vcpus) as cpu:
         return controller.handle(cpu.vcpus[vcpu], Cpuid(leaf, subleaf))
 

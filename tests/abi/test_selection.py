@@ -12,7 +12,7 @@ from kev.cli.main import kev as kev_command
 from kev.guests.catalogue import Guest, guests
 from kev.guests.images import open_image
 
-_OTHERS = {"gKeOS": "keos", "lv6-vmcall": "lvisor"}
+_OTHERS = {"gKeOS": "keos", "lv6-vmcall": "lvisor", "jos-vmx": "jos_vmx"}
 
 
 @pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)

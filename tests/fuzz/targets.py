@@ -20,6 +20,11 @@ from kev.measure.result import BenchResult
 from kev.observe.html_report.page import page
 from kev.observe.html_report.runs import RunFileError
 from kev.observe.html_report.shape import REPORT
+from kev.page_tables.audit import audit
+from kev.page_tables.identity import WholeMachine
+from kev.page_tables.memory_map import Region, parse_memory_map
+from kev.page_tables.steps import walk
+from kev.page_tables.table_file import Ept, check_tree, parse_table, table_bytes
 from kev.pager.image import KernelImage
 from kev.pager.sections import sections
 from kev.pager.working_set import FORMAT, WorkingSet
@@ -149,6 +154,27 @@ def _read_spec(data: bytes) -> None:
 
 
 @cache
+def _tables() -> Sequence[bytes]:
+    plan = WholeMachine(1 << 21, regions=(Region(0, 1 << 20),))
+    return (table_bytes(Ept("machine", plan.build(), plan)),)
+
+
+def _read_tables(data: bytes) -> None:
+    ept = parse_table(data, "tables")
+    audit(ept.table, ept.plan)
+    walk(ept.table, 0x1000)
+    check_tree(ept)
+    ept.table.dump()
+
+
+def _memory_maps() -> Sequence[bytes]:
+    return (
+        b"# a map\n0x0-0x9fbff usable\n0x100000-0xbffdffff ACPI data\n",
+        b"[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable\n",
+    )
+
+
+@cache
 def _cores() -> tuple[bytes, ...]:
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -178,5 +204,13 @@ TARGETS = (
     Target("working-set", _working_sets, lambda data: WorkingSet.from_json(data, "set"), ("pager/working_set.py",), is_text=True),
     Target("results", _results, _read_results, ("kev/measure/result.py", "kev/user_json.py"), is_text=True),
     Target("spec", _specs, _read_spec, ("kev/spec/*",), is_text=True),
+    Target("tables", _tables, _read_tables, ("kev/page_tables/table_file.py", "kev/page_tables/audit.py")),
+    Target(
+        "memory-map",
+        _memory_maps,
+        lambda data: parse_memory_map(data.decode("utf-8", "replace"), "map"),
+        ("kev/page_tables/memory_map.py",),
+        is_text=True,
+    ),
     Target("core", _cores, _read_core, ("kev/postmortem/core_file.py", "kev/postmortem/core_notes.py")),
 )

@@ -1,0 +1,86 @@
+"""The ABI of JOS-vmx: a kernel that runs itself once more inside a virtual machine.
+
+CPUID leaf 0xfeedcafe says 0xdeadbeef in EAX, by which the kernel knows that it is inside, and leaves the other registers as they
+are. CPUID shows no VMX and no hypervisor, but the guest may set CR4.VMXE, which is set when it is entered. There are no hypercalls:
+VMCALL, as any exit without a handler, ends the guest with a panic. So does an EPT violation, beyond the 4 GiB that are mapped.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
+
+from kev.abi.base import GuestAbi, HypercallError
+from kev.addressing import GIB
+from kev.engine.base import EntryState, VcpuState
+from kev.engine.registers import SegmentRegister
+from kev.exits import Access, CpuidResult, EptViolation, Vmcall
+from kev.x86 import CR0_PG, CR0_REAL_MODE, DATA_16, REAL_MODE_IDT_LIMIT, REAL_MODE_LIMIT
+
+INSIDE_LEAF: Final = 0xFEED_CAFE
+"""The CPUID leaf by which a guest finds out where it is."""
+INSIDE: Final = 0xDEAD_BEEF
+
+_BOOT_SECTOR: Final = 0x7C00
+_GDT_LIMIT: Final = 0x30
+_CR4_VMXE: Final = 1 << 13
+_MAPPED: Final = 4 * GIB
+_REASON_VMCALL: Final = 18
+"""Of the basic exit reasons (Intel SDM vol. 3, appendix C)."""
+_LINEAR_VALID: Final = 1 << 7
+_FINAL_TRANSLATION: Final = 1 << 8
+"""Bits of an EPT violation's exit qualification (Intel SDM vol. 3, "Exit qualification for EPT violations")."""
+
+
+class JosVmx(GuestAbi):
+    """See above."""
+
+    name = "jos_vmx"
+    extra_cr4 = _CR4_VMXE
+    handles_violations = True
+
+    def own_leaves(self) -> Mapping[int, Callable[[VcpuState], CpuidResult]]:
+        return {INSIDE_LEAF: lambda state: CpuidResult(INSIDE, state.rbx, state.rcx, state.rdx)}
+
+    @classmethod
+    def entry(cls, protocol: str, state: EntryState) -> EntryState:
+        """A boot sector is entered by VM entry, and not by a BIOS: DL does not say which drive it is on, and there is no stack.
+
+        Interrupts are off. CR0 is NE, and ET, which always reads as 1.
+        """
+        if protocol != "real_mode":
+            return state
+        segment = SegmentRegister(0, 0, REAL_MODE_LIMIT, DATA_16)
+        return EntryState(
+            rip=_BOOT_SECTOR,
+            cs=segment,
+            data=segment,
+            cr0=CR0_REAL_MODE,
+            cr4=_CR4_VMXE,
+            idt_limit=REAL_MODE_IDT_LIMIT,
+            gdt_limit=_GDT_LIMIT,
+        )
+
+    def hypercall(self, state: VcpuState, exit: Vmcall) -> NoReturn:
+        """HypercallError: there are none."""
+        self._panic(f"Fatal error: handler not implemented. code:{_REASON_VMCALL}, ip:{state.rip:#x}")
+
+    def violated(self, state: VcpuState, exit: EptViolation) -> None:
+        """HypercallError above 4 GiB. Below, all is mapped, and what nobody answers reads ones."""
+        if exit.gpa < _MAPPED:
+            return
+        linear = _linear_address(state, exit)
+        valid = 0 if linear is None else _LINEAR_VALID | _FINAL_TRANSLATION
+        address = "not known" if linear is None else f"{linear:#x}"
+        self._panic(
+            f"EPT violation: qualification {exit.access.value | valid:#x}, linear address {address}, physical address {exit.gpa:#x}"
+        )
+
+    def _panic(self, text: str) -> NoReturn:
+        self.services.write(f"{text}\n".encode())
+        raise HypercallError(text)
+
+
+def _linear_address(state: VcpuState, exit: EptViolation) -> int | None:
+    """Where the guest thought it was; None if only its own page tables could tell."""
+    if exit.access is Access.EXECUTE:
+        return state.cs.base + state.rip
+    return None if state.cr0 & CR0_PG else exit.gpa
