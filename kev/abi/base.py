@@ -1,8 +1,8 @@
 """What a guest ABI is: how a guest talks to the hypervisor that it is made for, and what it is shown of it.
 
 An ABI owns hypercall numbers and registers, the answer to a number that it does not know, the hypervisor's CPUID leaves,
-paravirtual MSRs, what HLT with interrupts off means, and which logs its hypervisor keeps. `kev.abi.selection` finds the ABI of a
-guest.
+paravirtual MSRs, the system calls that the hypervisor can serve, what HLT with interrupts off means, and which logs its hypervisor
+keeps. `kev.abi.selection` finds the ABI of a guest.
 """
 
 from abc import ABC, abstractmethod
@@ -70,6 +70,8 @@ class GuestAbi(ABC):
     """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
     ends_by_halt: ClassVar[bool] = False
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
+    serves_system_calls: ClassVar[bool] = False
+    """The ABI has system calls, too: see `system_call`."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
 
@@ -92,6 +94,13 @@ class GuestAbi(ABC):
         None ends the slice before the instruction is finished: it is executed again if the run has not ended. PageAbsent, raised
         before anything was changed, has it repeated when the page is there. HypercallError ends the run.
         """
+
+    def system_call(self, state: VcpuState) -> int | None:
+        """Carries out the SYSCALL of a program at CPL 3, if the hypervisor is to, and the ABI says `serves_system_calls`.
+
+        The reply is the new RAX; None and exceptions as of `hypercall`.
+        """
+        raise NotImplementedError
 
     def halted(self, state: VcpuState) -> None:
         """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""

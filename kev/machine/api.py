@@ -81,6 +81,7 @@ def launch(
       are loaded; `max_output`, when more bytes are printed. `retry`: how often what the image's source cannot give is asked for
       again. `timeline`: puts every violation and load into the report.
     - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
+    - `abi`: the name of a guest ABI. `syscall`: "native", or "intercept" and "emulate" for what is SYSCALL to a hypervisor.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
       addresses without memory or a device, end the run instead of reading all ones.
 
@@ -225,11 +226,13 @@ def _built(
     """A machine as `spec`, which is resolved, describes it; its disks are opened, and closed with `files`."""
     assert spec.memory is not None
     assert spec.vcpus is not None
+    assert spec.syscall is not None
     return prepare(
         start.source,
         memory=spec.memory,
         options=MachineOptions(
             vcpus=spec.vcpus,
+            syscall=spec.syscall,
             lenient_msr=bool(spec.lenient_msr),
             strict_ports=bool(spec.strict_ports),
             strict_memory=bool(spec.strict_memory),
