@@ -59,8 +59,7 @@ _REGISTERS: Final = Fields(
 )
 
 _UNFINISHED: Final = {
-    kind.__name__: kind
-    for kind in (IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Wrmsr, Rdtsc, Vmcall, InvalidOpcode, CrAccess)
+    kind.__name__: kind for kind in (IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Wrmsr, Rdtsc, Vmcall, InvalidOpcode, CrAccess)
 }
 """Exits that may have to wait for a page."""
 

@@ -68,8 +68,8 @@ FIELDS: Final = (
     ),
     Field(
         "syscall", values.syscall, ("--syscall",), metavar="HOW",
-        help="Who carries SYSCALL out: native (the CPU), emulate (the hypervisor, so that the guest's handler runs) or intercept (the "
-        "hypervisor serves the call, as --abi says; alone, lvisor's).  [default: native]",
+        help="Who carries SYSCALL out: native (the CPU), emulate (the hypervisor, so that the guest's handler runs) or intercept "
+        "(the hypervisor serves the call as --abi says, which is lvisor then).  [default: native]",
     ),
     Field("command_line", values.text, ("--append", "--command-line"), metavar="TEXT", help="The kernel's command line."),
     Field(

@@ -116,10 +116,7 @@ def _behind_syscall(state: VcpuState, mode: _Mode) -> int:
 def _enter(state: VcpuState, mode: _Mode) -> int | GuestException:
     """SYSCALL: to LSTAR from 64-bit mode, to CSTAR from compatibility mode, else to the low half of STAR."""
     star = state.read_msr(MSR_STAR)
-    if mode.long:
-        target = state.read_msr(MSR_LSTAR if mode.code_64 else MSR_CSTAR)
-    else:
-        target = star & _MASK32
+    target = state.read_msr(MSR_LSTAR if mode.code_64 else MSR_CSTAR) if mode.long else star & _MASK32
     if not target or not state.cr0 & CR0_PE:
         return INVALID_OPCODE
     rflags = state.rflags & ~RFLAGS_RF
