@@ -176,7 +176,7 @@ def test_every_example_is_a_command_line_that_there_is(example: Example, monkeyp
     assert result.exit_code == 0 or (example.in_sentence and _INCOMPLETE.search(result.output)), result.output
 
 
-_CHEAP = re.compile(r"kev inspect gKeOS|kev run|kev run smp --smp 2 --seed 7|kev run .*booted.snap|kev race replay kev1-.*")
+_CHEAP = re.compile(r"kev inspect gKeOS|kev run|kev run smp --smp 2 --seed 7|kev run lv6.*|kev run .*booted.snap|kev race replay kev1-.*")
 _RUN = [example for example in examples() if example.output and _CHEAP.fullmatch(example.line)]
 """Examples that are run, and compared with what is shown."""
 _MADE = {example.words[-1]: example.line for example in _RUN if "--snapshot-at" in example.words}
@@ -185,7 +185,7 @@ _NUMBER = re.compile(r"0x[0-9a-f]+|\d[\d,.]*")
 
 
 def test_there_are_examples_to_run() -> None:
-    assert len(_RUN) == 6
+    assert len(_RUN) == 10
 
 
 @pytest.mark.parametrize("example", _RUN, ids=shown)
