@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "fs": "Make, list and read SIMPLEFS images.",
     "race": "Find races of guests and of the pager, and replay them exactly.",
     "bench": "Measure how soon guests boot, and compare measurements.",
+    "tour": "Learn what older hypervisors have taught, with exercises that are checked.",
     "report": "Make one HTML page of the reports of runs.",
 }
 """Name and summary; the command itself is `kev.cli.<name>.command`."""
