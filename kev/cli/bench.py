@@ -197,9 +197,8 @@ def tables(guests: int, processes: int, pages: int, kernel_pages: int, as_json: 
     if as_json:
         import json
 
-        click.echo(
-            json.dumps({name: kind._asdict() if isinstance(kind, tuple) else kind for name, kind in counts._asdict().items()})
-        )
+        kinds = {"guest": counts.guest, "shadow": counts.shadow, "nested": counts.nested}
+        click.echo(json.dumps(counts._asdict() | {name: kind._asdict() for name, kind in kinds.items()}))
         return
     click.echo(f"{guests:,} guests of {processes:,} processes, of {pages:,} pages each, and of kernels of {kernel_pages:,} pages")
     click.echo(f"{'':24}{'page tables':>12}{'pages of them':>15}{'KiB':>10}")

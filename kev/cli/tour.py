@@ -26,8 +26,8 @@ class AnswersError(KevError):
 def command(name: str | None, answers: tuple[str, ...], file: str | None) -> None:
     """List the tours; show the exercises of TOUR; or check answers to them.
 
-    An answer is a text such as a number, or the name of a file. Guests are run to see what they do, always in the same way. The exit
-    code is 1 if an answer is wrong.
+    An answer is a text such as a number, or the name of a file. Guests are run to see what they do, always in the same way. The
+    exit code is 1 if an answer is wrong.
     """
     if name is None:
         for known in NAMES:
@@ -39,7 +39,8 @@ def command(name: str | None, answers: tuple[str, ...], file: str | None) -> Non
         _show(tour)
         return
     checked = [(exercise_named(tour, exercise), answer) for exercise, answer in given]
-    if not all([_check(exercise, answer) for exercise, answer in checked]):
+    verdicts = [_check(exercise, answer) for exercise, answer in checked]
+    if not all(verdicts):
         sys.exit(1)
 
 

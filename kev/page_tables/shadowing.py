@@ -142,7 +142,7 @@ def _share_kernel(table: PageTable, kernel: PageTable) -> None:
 
 
 def count_tables(population: Population) -> Counts:
-    """Builds all tables of these guests, and tries translations of all processes both ways. PopulationError if they are too many."""
+    """Builds all tables of these guests, and tries translations of all processes both ways. PopulationError for too many."""
     for name, number in population._asdict().items():
         if number < 1:
             raise PopulationError(f"{name}: {number}: it must be 1 or more")

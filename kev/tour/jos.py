@@ -57,8 +57,8 @@ TOUR: Final = Tour(
     (
         Exercise(
             "entry",
-            f"`ept_map_hva2gpa` maps a page of the host at {_PAGE:#x} with all permissions, write-back, and sets bit 6, which ignores the "
-            "guest's PAT. Which entry does it write?",
+            f"`ept_map_hva2gpa` maps a page of the host at {_PAGE:#x} with all permissions, write-back, and sets bit 6, which "
+            "ignores the guest's PAT. Which entry does it write?",
             "NUMBER",
             _entry,
         ),
@@ -70,15 +70,15 @@ TOUR: Final = Tour(
         ),
         Exercise(
             "mbmap",
-            f"Make a kernel whose first hypercall is {_MBMAP} (MBMAP), from CPL 0, and which shuts down as guests of the JOS VMM do, by HLT "
-            "with interrupts off. It has 16 MiB.",
+            f"Make a kernel whose first hypercall is {_MBMAP} (MBMAP), from CPL 0, and which shuts down as guests of the JOS "
+            "VMM do, by HLT with interrupts off. It has 16 MiB.",
             "IMAGE",
             _mbmap,
         ),
         Exercise(
             "boot-sector",
-            "Make a boot sector that enters protected mode, then prints `protected` and a line end on COM1 or port 0xe9, and powers off "
-            "through a port (a double word 0x2000 to 0x604).",
+            "Make a boot sector that enters protected mode, then prints `protected` and a line end on COM1 or port 0xe9, and "
+            "powers off through a port (a double word 0x2000 to 0x604).",
             "FILE",
             _boot_sector,
         ),

@@ -97,7 +97,8 @@ TOUR: Final = Tour(
         Exercise("large", "Which one maps 2 MiB at gpa 0x200000 onto the same addresses, write-back?", "NUMBER", _large),
         Exercise(
             "shifted",
-            "The host keeps its first 64 MiB to itself: all of the guest above 1 MiB lies 64 MiB higher. Which entry maps gpa 0x100000?",
+            "The host keeps its first 64 MiB to itself: all of the guest above 1 MiB lies 64 MiB higher. Which entry maps gpa"
+            " 0x100000?",
             "NUMBER",
             _shifted,
         ),
@@ -109,22 +110,22 @@ TOUR: Final = Tour(
         ),
         Exercise(
             "mixed",
-            "32 GiB are mapped: the first 2 MiB and from 3 GiB to 4 GiB by pages of 4 KiB, everything else by pages of 2 MiB. Of how many "
-            "pages is the table?",
+            "32 GiB are mapped: the first 2 MiB and from 3 GiB to 4 GiB by pages of 4 KiB, everything else by pages of 2 MiB."
+            " Of how many pages is the table?",
             "NUMBER",
             _mixed,
         ),
         Exercise(
             "shadow",
-            f"{_GUESTS} guests have {_PROCESSES} processes each. How many page tables does the hypervisor keep for them, with shadow paging "
-            "and with nested paging?",
+            f"{_GUESTS} guests have {_PROCESSES} processes each. How many page tables does the hypervisor keep for them, with "
+            "shadow paging and with nested paging?",
             "N,N",
             _shadow,
         ),
         Exercise(
             "reads",
-            "Nothing is cached. How many entries are read at most until the host-physical address of a page of 4 KiB is known, with shadow "
-            "paging and with nested paging?",
+            "Nothing is cached. How many entries are read at most until the host-physical address of a page of 4 KiB is "
+            "known, with shadow paging and with nested paging?",
             "N,N",
             _reads,
         ),

@@ -64,15 +64,15 @@ TOUR: Final = Tour(
     (
         Exercise(
             "hello",
-            f"Make a kernel that prints `hello` and a line end by hypercall 1 (text in RDI, length in RSI), and ends the run with exit "
-            f"code {_CODE} by hypercall 0 (code in RDI).",
+            "Make a kernel that prints `hello` and a line end by hypercall 1 (text in RDI, length in RSI), and ends the run "
+            f"with exit code {_CODE} by hypercall 0 (code in RDI).",
             "IMAGE",
             _hello,
         ),
         Exercise(
             "touch",
-            f"Make a kernel that ends with exit code 0, and of whose machine of 64 MiB exactly {_PAGES} pages are loaded. The last line "
-            "of `kev run` counts them.",
+            f"Make a kernel that ends with exit code 0, and of whose machine of 64 MiB exactly {_PAGES} pages are loaded. The "
+            "last line of `kev run` counts them.",
             "IMAGE",
             _touch,
         ),

@@ -11,6 +11,7 @@ _GUEST: Final = "lv6"
 _LOGGED: Final = re.compile(rb"cr3: ([0-9a-f]+)")
 _TIME: Final = re.compile(rb"^\[ *\d+\.\d+\] ", re.MULTILINE)
 _HEY, _BYE = b"hey 481\n", b"bye 451\n"
+_REX_W: Final = b"\x48"
 _USER: Final = 3
 _KERNEL_CODE, _KERNEL_DATA, _USER_CODE, _USER_DATA = 0x10, 0x18, 0x33, 0x2B
 
@@ -22,13 +23,13 @@ def _log(text: str) -> str:
 
 
 def _opcodes(text: str) -> str:
-    trapped = {
-        code.hex() if code.startswith(b"\x48") else code[:2].hex() for code in see(_GUEST, syscall="emulate").invalid_opcodes
-    }
-    found = set(re.split(r"\s*,\s*", text.strip().lower()))
-    for wrong in sorted({"".join(code.split()) for code in found} ^ trapped):
-        problem = "is one that there is, and is missing" if wrong in trapped else "does not trap in lv6"
-        raise WrongAnswer(f"{wrong if wrong not in trapped else 'an instruction'} {problem}")
+    codes = see(_GUEST, syscall="emulate").invalid_opcodes
+    trapped = {(code if code.startswith(_REX_W) else code[:2]).hex() for code in codes}
+    found = {"".join(code.split()).lower() for code in text.split(",")}
+    for wrong in sorted(found - trapped):
+        raise WrongAnswer(f"{wrong!r} is no invalid opcode in {_GUEST}")
+    if found != trapped:
+        raise WrongAnswer(f"{len(found)} of {len(trapped)} are there")
     return "SYSCALL on the way in, SYSRETQ on the way out"
 
 
@@ -67,10 +68,8 @@ def _emulated(image: str) -> str:
     require_end(native)
     require_end(emulated)
     _require_trap(emulated)
-    lines = [_TIME.sub(b"", seen.output).splitlines() for seen in (native, emulated)]
-    _require_words(
-        [line.decode(errors="replace") for line in lines[1]], [line.decode(errors="replace") for line in lines[0]], "line"
-    )
+    right, found = (_TIME.sub(b"", seen.output).decode(errors="replace").splitlines() for seen in (native, emulated))
+    _require_words(found, right, "line")
     return "the guest does not see who has carried its system calls out"
 
 
@@ -98,14 +97,15 @@ TOUR: Final = Tour(
     (
         Exercise(
             "log",
-            f"`kev run {_GUEST}` writes every value of CR3 down. Which ones are written, in which order, until the guest has said bye?",
+            f"`kev run {_GUEST}` writes every value of CR3 down. Which ones are written, in which order, until the guest has "
+            "said bye?",
             "HEX,HEX,...",
             _log,
         ),
         Exercise(
             "opcodes",
-            f"With EFER.SCE kept at 0, which instructions of {_GUEST} are invalid opcodes? Give their bytes, with commas between the "
-            "instructions.",
+            f"With EFER.SCE kept at 0, which instructions of {_GUEST} are invalid opcodes? Give their bytes, with commas "
+            "between the instructions.",
             "BYTES,BYTES,...",
             _opcodes,
         ),
@@ -118,8 +118,8 @@ TOUR: Final = Tour(
         ),
         _image(
             "hypercall",
-            "Make a kernel with a program at CPL 3 that calls the hypervisor by VMCALL: first with RAX 0 and RDI 481, then with RAX 1 and "
-            "RDI 451.",
+            "Make a kernel with a program at CPL 3 that calls the hypervisor by VMCALL: first with RAX 0 and RDI 481, then "
+            "with RAX 1 and RDI 451.",
             _hypercall,
         ),
         _image(
@@ -129,8 +129,8 @@ TOUR: Final = Tour(
         ),
         _image(
             "emulate",
-            "Make one that serves the SYSCALLs of its program itself, prints the same with `--syscall native` and with `--syscall emulate`, "
-            "and ends with exit code 0.",
+            "Make one that serves the SYSCALLs of its program itself, prints the same with `--syscall native` and with "
+            "`--syscall emulate`, and ends with exit code 0.",
             _emulated,
         ),
     ),
