@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SEED: Final = 1
 """All guests run by the same schedule and in virtual time: a check says the same always."""
-_LONGEST: Final = 20.0  # seconds
+_LONGEST: Final = 20  # seconds
 _MOST_OUTPUT: Final = 1 << 16
 _LONGEST_SHOWN: Final = 60
 _LONGEST_OPCODE: Final = 3
@@ -72,12 +72,11 @@ def see(image: str, **wishes: Any) -> Seen:
     report = launch(
         image,
         seed=SEED,
-        timeout=_LONGEST,
         max_output=_MOST_OUTPUT,
         log=log.append,
         at_start=witness.start,
         at_end=witness.end,
-        **{"memory": 16 * MIB, **wishes},
+        **{"memory": 16 * MIB, "timeout": _LONGEST, **wishes},
     )
     return Seen(
         report,
