@@ -180,8 +180,6 @@ _CHEAP = re.compile(
     r"kev inspect gKeOS|kev run|kev run (?:lv6|gKeOS|hypercalls).*|kev tour.*|kev bench tables"
     r"|kev run smp --smp 2 --seed 7|kev run .*booted.snap|kev race replay kev1-.*"
 )
-    r"kev inspect gKeOS|kev run|kev run smp --smp 2 --seed 7|kev run (?:lv6|gKeOS|hypercalls).*|kev tour.*|kev bench tables|kev run .*booted.snap|kev race replay kev1-.*"
-)
 _RUN = [example for example in examples() if example.output and _CHEAP.fullmatch(example.line)]
 """Examples that are run, and compared with what is shown."""
 _MADE = {example.words[-1]: example.line for example in _RUN if "--snapshot-at" in example.words}
