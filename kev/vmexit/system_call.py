@@ -7,7 +7,7 @@ itself (AMD64 APM vol. 3, "SYSCALL" and "SYSRET"; Intel SDM vol. 2 for #GP).
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from kev.addressing import Gva, is_canonical
+from kev.addressing import PAGE_SIZE, Gva, is_canonical, page_offset
 from kev.dev.base import DeviceError
 from kev.engine.base import VcpuState
 from kev.engine.registers import SegmentRegister
@@ -29,10 +29,11 @@ from kev.x86 import (
     SEGMENT_L,
 )
 
-_BEGINNINGS: Final = frozenset({b"", b"\x0f", b"\x48", b"\x48\x0f"})
-"""Of SYSCALL, SYSRETL and SYSRETQ: what more has to be read of."""
-_LENGTH: Final = 2
-"""Of SYSCALL, in bytes."""
+_SYSCALL: Final = b"\x0f\x05"
+_SYSRET: Final = b"\x0f\x07"
+_SYSRETQ: Final = b"\x48\x0f\x07"
+_BEGINNINGS: Final = frozenset({b"\x0f", b"\x48", b"\x48\x0f"})
+"""What more has to be read of."""
 
 _USER: Final = 3
 _DPL_3: Final = _USER << 5
@@ -75,21 +76,21 @@ class SystemCallController:
 
     def handle(self, state: VcpuState, exit: InvalidOpcode) -> int | GuestException | None:
         mode = _Mode.of(state)
-        match self._instruction(state, mode):
-            case b"\x0f\x05":
-                return _enter(state, mode) if self._serve is None else self._served(state, mode, self._serve)
-            case b"\x0f\x07":
-                return _leave(state, mode, wide=False)
-            case b"\x48\x0f\x07" if mode.code_64:
-                return _leave(state, mode, wide=True)
-            case _:
-                return INVALID_OPCODE
+        code = self._code(state, mode)
+        if code.startswith(_SYSCALL):
+            return _enter(state, mode) if self._serve is None else self._served(state, mode, self._serve)
+        if code.startswith(_SYSRET):
+            return _leave(state, mode, wide=False)
+        if code.startswith(_SYSRETQ) and mode.code_64:
+            return _leave(state, mode, wide=True)
+        return INVALID_OPCODE
 
-    def _instruction(self, state: VcpuState, mode: _Mode) -> bytes:
-        """The bytes at RIP, as far as they can be one of the three: no byte is read that the processor has not fetched."""
-        code = b""
-        start = state.cs.base + state.rip
+    def _code(self, state: VcpuState, mode: _Mode) -> bytes:
+        """The bytes at RIP. On the next page none is read but those of an instruction that was fetched: there may be nothing."""
+        start = state.rip if mode.code_64 else state.cs.base + state.rip & _MASK32
+        here = min(len(_SYSRETQ), PAGE_SIZE - page_offset(start))
         try:
+            code = self._read_virtual(state, Gva(start), here)
             while code in _BEGINNINGS:
                 address = start + len(code)
                 code += self._read_virtual(state, Gva(address if mode.code_64 else address & _MASK32), 1)
@@ -109,7 +110,7 @@ class SystemCallController:
 
 
 def _behind_syscall(state: VcpuState, mode: _Mode) -> int:
-    address = state.rip + _LENGTH
+    address = state.rip + len(_SYSCALL)
     return address if mode.code_64 else address & _MASK32
 
 

@@ -4,6 +4,7 @@ SYSCALL and SYSRET are carried out by the processor, and by the hypervisor where
 """
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.machine.cpu import Cpu
 from tests.machine.modes import (
     COMPATIBILITY_USER,
     GDT,
+    KERNEL_PAGE,
     LONG,
     LONG_USER,
     PROTECTED,
@@ -51,11 +53,11 @@ def wrmsr(msr: int, value: int) -> bytes:
     return struct.pack("<BIBIBI", 0xB9, msr, 0xB8, value & 0xFFFF_FFFF, 0xBA, value >> 32) + code("0f 30")
 
 
-def emulate_system_calls(cpu: Cpu) -> None:
+def emulate_system_calls(cpu: Cpu, serve: Callable[[VcpuState], int | None] | None = None) -> None:
     def read(_state: VcpuState, gva: Gva, length: int) -> bytes:
         return cpu.read(gva, length).to_bytes(length, "little")
 
-    controller = SystemCallController(read)
+    controller = SystemCallController(read, serve)
     cpu.engine.withhold_efer(EFER_SCE)
     cpu.engine.intercept_invalid_opcodes()
     cpu.answers[InvalidOpcode] = lambda _: controller.handle(cpu.current, InvalidOpcode())
@@ -289,3 +291,65 @@ def test_a_breakpoint_at_the_entry_of_the_kernel_is_hit() -> None:
         assert cpu.run() == Breakpoint(Gva(ENTRY))
         assert cpu.run() == Vmcall()
         assert cpu.vcpu.cpl == 0
+
+
+@SLICES
+def test_a_call_that_is_served_changes_rax_and_nothing_else(slice_length: int | None) -> None:
+    text = code("b9 01 00 00 00 41 bb 02 00 00 00 ; mov ecx, 1; mov r11d, 2") + SYSCALL + VMCALL
+    with after_setup(LONG_USER, text, VMCALL, rflags=0xAD7) as cpu:
+        emulate_system_calls(cpu, lambda state: state.rcx + 6)
+        assert cpu.run(slice_length) == Vmcall()
+        vcpu = cpu.vcpu
+        assert (vcpu.rax, vcpu.rcx, vcpu.r11) == (7, 1, 2)
+        assert (vcpu.rip, vcpu.cpl, vcpu.rflags) == (TEXT + 0x100 + len(text) - 3, 3, 0xAD7)
+
+
+def test_a_call_that_ends_the_slice_is_made_again() -> None:
+    with after_setup(LONG_USER, SYSCALL + VMCALL, VMCALL) as cpu:
+        replies = iter([None, 5])
+        emulate_system_calls(cpu, lambda _: next(replies))
+        assert cpu.run() == InvalidOpcode()
+        assert cpu.vcpu.rip == TEXT + 0x100
+        assert cpu.run() == Vmcall()
+        assert (cpu.vcpu.rax, cpu.vcpu.rip) == (5, TEXT + 0x102)
+
+
+def test_a_call_that_was_put_off_is_finished_later() -> None:
+    with after_setup(LONG_USER, SYSCALL + VMCALL, SYSRETQ) as cpu:
+        emulate_system_calls(cpu)
+        answer, cpu.answers[InvalidOpcode] = cpu.answers[InvalidOpcode], lambda _: None
+        for _ in range(2):
+            exit = cpu.run()
+            assert exit == InvalidOpcode()
+            reply = answer(exit)
+            assert reply is not None
+            cpu.engine.complete(cpu.vcpu, exit, reply)
+        assert cpu.run() == Vmcall()
+        assert (cpu.vcpu.rip, cpu.vcpu.cpl) == (TEXT + 0x102, 3)
+
+
+def test_a_kernel_is_served_nothing() -> None:
+    with cpu_in(LONG, SYSCALL) as cpu:
+        emulate_system_calls(cpu, lambda _: 0)
+        assert delivery(cpu, LONG, cpu.run(), error_code=False).vector == 6
+
+
+@pytest.mark.parametrize("text", [SYSCALL, code("06")], ids=["syscall", "06"])
+def test_at_the_end_of_a_page_nothing_behind_it_is_read(text: bytes) -> None:
+    """The next page is not mapped."""
+    start = KERNEL_PAGE - len(text)
+    jump = b"\x48\xb8" + struct.pack("<Q", start) + code("ff e0 ; mov rax, start; jmp rax")
+    with cpu_in(LONG, jump, {start: text}) as cpu:
+        read: list[int] = []
+
+        def note(_state: VcpuState, gva: Gva, length: int) -> bytes:
+            read.extend(range(gva, gva + length))
+            return cpu.read(gva, length).to_bytes(length, "little")
+
+        controller = SystemCallController(note)
+        cpu.engine.withhold_efer(EFER_SCE)
+        cpu.engine.intercept_invalid_opcodes()
+        cpu.answers[InvalidOpcode] = lambda _: controller.handle(cpu.vcpu, InvalidOpcode())
+        assert delivery(cpu, LONG, cpu.run(), error_code=False).vector == 6
+        assert read
+        assert max(read) < KERNEL_PAGE
