@@ -70,10 +70,10 @@ class GuestAbi(ABC):
     """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
     ends_by_halt: ClassVar[bool] = False
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
-    serves_system_calls: ClassVar[bool] = False
-    """The ABI has system calls, too: see `system_call`."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
+    serves_system_calls: ClassVar[bool] = False
+    """The ABI has system calls, too: see `system_call`."""
 
     def __init__(self, services: Services) -> None:
         self.services: Final = services
@@ -95,13 +95,13 @@ class GuestAbi(ABC):
         before anything was changed, has it repeated when the page is there. HypercallError ends the run.
         """
 
+    def halted(self, state: VcpuState) -> None:
+        """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""
+        raise NotImplementedError
+
     def system_call(self, state: VcpuState) -> int | None:
         """Carries out the SYSCALL of a program at CPL 3, if the hypervisor is to, and the ABI says `serves_system_calls`.
 
         The reply is the new RAX; None and exceptions as of `hypercall`.
         """
-        raise NotImplementedError
-
-    def halted(self, state: VcpuState) -> None:
-        """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""
         raise NotImplementedError

@@ -1,8 +1,9 @@
 """Finds the ABI of a guest.
 
-What a user or the guest's manifest names comes first. If the hypervisor is to serve system calls, it is the ABI that has some.
-Otherwise it follows the boot protocol: an image that is entered as KeOS is gets KeOS' ABI, and any other one `kev.abi.kev`, which
-serves kernels for KVM and kernels for KeV alike.
+What a user or the guest's manifest names comes first. Otherwise it follows the boot protocol: an image that is entered as KeOS is
+gets KeOS' ABI, and any other one `kev.abi.kev`, which serves kernels for KVM and kernels for KeV alike.
+
+If the hypervisor is to serve system calls, it is the ABI that has some instead.
 """
 
 from importlib import import_module
@@ -34,7 +35,7 @@ def chosen_abi(name: str | None, protocol: str, syscall: str) -> "type[GuestAbi]
     return abi
 
 
-def default_abi(protocol: str, syscall: str) -> str:
+def default_abi(protocol: str, syscall: str = "native") -> str:
     """The name of the ABI of an image that is booted by the protocol of this name, on a machine with this `syscall`."""
     if syscall == INTERCEPT:
         return _WITH_SYSTEM_CALLS

@@ -81,9 +81,9 @@ def launch(
       are loaded; `max_output`, when more bytes are printed. `retry`: how often what the image's source cannot give is asked for
       again. `timeline`: puts every violation and load into the report.
     - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
-    - `abi`: the name of a guest ABI. `syscall`: "native", or "intercept" and "emulate" for what is SYSCALL to a hypervisor.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
       addresses without memory or a device, end the run instead of reading all ones.
+    - `abi`: the name of a guest ABI. `syscall`: who carries SYSCALL out, "native", "emulate" or "intercept".
 
     `output` is given what the guest prints, as it comes; without it, the report has it, up to `max_output`. `logs` names what is
     logged of the guest ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit,

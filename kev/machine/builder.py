@@ -4,7 +4,6 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kev.abi.base import GuestAbi, Services
-from kev.abi.selection import INTERCEPT
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.block_device import BlockBackend
@@ -209,17 +208,20 @@ class VmBuilder:
         vm.handle(Cpuid, cpuid.handle)
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, abi.hypercall)
-        if self._options.syscall != "native":
-            self._take_system_calls(vm, abi if self._options.syscall == INTERCEPT else None)
         self._prepare_shortcuts()
+        if self._options.syscall != "native":
+            self._take_system_calls(vm, abi)
 
-    def _take_system_calls(self, vm: Vm, abi: GuestAbi | None) -> None:
+    def _take_system_calls(self, vm: Vm, abi: GuestAbi) -> None:
         """SYSCALL is no longer the processor's: the ABI serves it, or else the guest does as it would without a hypervisor."""
+        from kev.abi.selection import INTERCEPT
         from kev.vmexit.system_call import SystemCallController
 
         self._engine.withhold_efer(EFER_SCE)
         self._engine.intercept_invalid_opcodes()
-        controller = SystemCallController(self._memory.read_virtual, None if abi is None else abi.system_call)
+        controller = SystemCallController(
+            self._memory.read_virtual, abi.system_call if self._options.syscall == INTERCEPT else None
+        )
         vm.handle(InvalidOpcode, controller.handle)
 
     def _prepare_shortcuts(self) -> None:

@@ -12,24 +12,23 @@ from kev.cli.main import kev as kev_command
 from kev.guests.catalogue import Guest, guests
 from kev.guests.images import open_image
 
-NATIVE = "native"
 _OTHERS = {"gKeOS": "keos", "lv6": "lvisor", "lv6-vmcall": "lvisor"}
 
 
 @pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)
 def test_the_abi_of_every_guest_follows_its_manifest_or_its_protocol(guest: Guest) -> None:
-    assert (guest.abi or default_abi(guest.boot, NATIVE)) == _OTHERS.get(guest.name, "kev")
+    assert (guest.abi or default_abi(guest.boot)) == _OTHERS.get(guest.name, "kev")
 
 
 @pytest.mark.parametrize("guest", [guest for guest in guests() if not guest.abi], ids=lambda guest: guest.name)
 def test_a_guest_without_an_abi_in_its_manifest_gets_the_same_one_as_a_file(guest: Guest) -> None:
     with open_image(guest.name) as (source, _):
-        assert default_abi(detect(KernelFile(source)).protocol.name, NATIVE) == default_abi(guest.boot, NATIVE)
+        assert default_abi(detect(KernelFile(source)).protocol.name) == default_abi(guest.boot)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_protocol_has_an_abi(protocol: str) -> None:
-    assert abi_named(default_abi(protocol, NATIVE)).name == ("keos" if protocol == "keos" else "kev")
+    assert abi_named(default_abi(protocol)).name == ("keos" if protocol == "keos" else "kev")
 
 
 @pytest.mark.parametrize("name", ABIS)
