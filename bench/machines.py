@@ -35,10 +35,10 @@ def free_machines() -> None:
     gc.collect()
 
 
-def run_on_kev(guest: str, vcpus: int = 1) -> Transcript:
+def run_on_kev(guest: str, vcpus: int = 1, syscall: str = "native") -> Transcript:
     """Runs a guest to its end, as `kev run` does."""
     transcript = Transcript()
-    with launched(guest, MachineOptions(vcpus=vcpus)) as machine:
+    with launched(guest, MachineOptions(vcpus=vcpus, syscall=syscall)) as machine:
         transcript.record(machine.vm)
         run(machine)
     return transcript

@@ -105,6 +105,16 @@ class Vmcall(_Bare):
     __slots__ = ()
 
 
+class InvalidOpcode(_Bare):
+    """#UD of an instruction, where the machine wants to see them (Intel: the exception bitmap's bit 6).
+
+    RIP is on the instruction. Reply: 0 if the machine has carried it out instead, which may have changed general registers, RFLAGS,
+    CS, SS and, past the instruction, RIP; or `INVALID_OPCODE`.
+    """
+
+    __slots__ = ()
+
+
 class Hlt(_Bare):
     """HLT. Never finished on the spot: the vCPU waits for an interrupt."""
 
@@ -170,6 +180,7 @@ Exit: TypeAlias = (
     | Wrmsr
     | Rdtsc
     | Vmcall
+    | InvalidOpcode
     | Hlt
     | Pause
     | CrAccess

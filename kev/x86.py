@@ -118,6 +118,8 @@ MSR_TSC_AUX: Final = 0xC0000103
 MSR_VM_HSAVE_PA: Final = 0xC0010117
 
 # Access rights of segments (vol. 3, "Segment descriptors", in the format of "Guest register state").
+SEGMENT_L: Final = 1 << 13
+"""Of a code segment: 64-bit mode, if EFER.LMA is set."""
 CODE_16: Final = 0x009B
 """Present, execute and read, accessed."""
 DATA_16: Final = 0x0093

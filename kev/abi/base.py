@@ -1,8 +1,8 @@
 """What a guest ABI is: how a guest talks to the hypervisor that it is made for, and what it is shown of it.
 
 An ABI owns hypercall numbers and registers, the answer to a number that it does not know, the hypervisor's CPUID leaves,
-paravirtual MSRs, what HLT with interrupts off means, and which logs its hypervisor keeps. `kev.abi.selection` finds the ABI of a
-guest.
+paravirtual MSRs, the system calls that the hypervisor can serve, what HLT with interrupts off means, and which logs its hypervisor
+keeps. `kev.abi.selection` finds the ABI of a guest.
 """
 
 from abc import ABC, abstractmethod
@@ -74,6 +74,8 @@ class GuestAbi(ABC):
     """`violated` is told of EPT violations where there is neither memory nor a device."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
+    serves_system_calls: ClassVar[bool] = False
+    """The ABI has system calls, too: see `system_call`."""
 
     def __init__(self, services: Services) -> None:
         self.services: Final = services
@@ -112,5 +114,12 @@ class GuestAbi(ABC):
         """A vCPU has touched what is neither memory nor a device, and the ABI says `handles_violations`.
 
         HypercallError ends the run; else it goes on as without this.
+        """
+        raise NotImplementedError
+
+    def system_call(self, state: VcpuState) -> int | None:
+        """Carries out the SYSCALL of a program at CPL 3, if the hypervisor is to, and the ABI says `serves_system_calls`.
+
+        The reply is the new RAX; None and exceptions as of `hypercall`.
         """
         raise NotImplementedError

@@ -13,6 +13,7 @@ from kev.dev.clocks.kvmclock import KvmClock
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
 from kev.engine.base import VcpuState
 from kev.exits import CpuidResult, Vmcall
+from kev.x86 import EFER_LMA, SEGMENT_L
 
 ENOSYS: Final = -1000
 _EPERM: Final = -1
@@ -36,8 +37,6 @@ _LEAVES: Final = {
 _UNDER_A_HYPERVISOR: Final = 1 << 31
 """Of leaf 1, ECX."""
 
-_EFER_LMA: Final = 1 << 10
-_ACCESS_L: Final = 1 << 13
 _MASK32: Final = 0xFFFF_FFFF
 _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -90,4 +89,4 @@ class Kvm(GuestAbi):
 
 def in_64_bit_mode(state: VcpuState) -> bool:
     """EFER.LMA and CS.L are set (Intel SDM vol. 3, "IA-32e mode")."""
-    return bool(state.efer & _EFER_LMA and state.cs.access & _ACCESS_L)
+    return bool(state.efer & EFER_LMA and state.cs.access & SEGMENT_L)

@@ -1,4 +1,4 @@
-"""lvisor's ABI: the system calls of lv6, served by the hypervisor for programs that make them by VMCALL.
+"""lvisor's ABI: the system calls of lv6, served by the hypervisor for programs that make them by VMCALL, or by SYSCALL.
 
 lvisor shows its guests the processor without a paravirtual interface, and logs their writes to CR3.
 """
@@ -17,20 +17,23 @@ _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Lvisor(GuestAbi):
-    """VMCALL at CPL 3 with the number in RAX and an int in RDI: 0 says hey, 1 says bye and ends the guest. Others get -ENOSYS."""
+    """A call from CPL 3 with the number in RAX and an int in RDI: 0 says hey, 1 says bye and ends the guest. Others get -ENOSYS."""
 
     name = "lvisor"
     logs = ("cr3",)
+    serves_system_calls = True
 
     def hypercall(self, state: VcpuState, exit: Vmcall) -> int | None:
         """HypercallError for a kernel: it has no hypercalls."""
-        number = state.rax
         if state.cpl != _USER:
-            raise HypercallError(f"hypercall {number:#x} from CPL {state.cpl}: lvisor serves programs, at CPL 3")
-        if number == _HEY:
+            raise HypercallError(f"hypercall {state.rax:#x} from CPL {state.cpl}: lvisor serves programs, at CPL 3")
+        return self.system_call(state)
+
+    def system_call(self, state: VcpuState) -> int | None:
+        if state.rax == _HEY:
             self._say("hey", state)
             return 0
-        if number == _BYE:
+        if state.rax == _BYE:
             self._say("bye", state)
             self.services.end(0)
             return None

@@ -2,6 +2,8 @@
 
 What a user or the guest's manifest names comes first. Otherwise it follows the boot protocol: an image that is entered as KeOS is
 gets KeOS' ABI, and any other one `kev.abi.kev`, which serves kernels for KVM and kernels for KeV alike.
+
+If the hypervisor is to serve system calls, it is the ABI that has some instead.
 """
 
 from importlib import import_module
@@ -16,14 +18,27 @@ ABIS: Final = {"keos": "Keos", "kvm": "Kvm", "kev": "Kev", "jos": "Jos", "jos_vm
 """The names of all ABIs and of the classes in their modules."""
 _BY_PROTOCOL: Final = {"keos": "keos"}
 _FOR_ANY_PROTOCOL: Final = "kev"
+_WITH_SYSTEM_CALLS: Final = "lvisor"
+INTERCEPT: Final = "intercept"
+"""What a description's `syscall` is where the hypervisor serves system calls."""
 
 
 class AbiError(KevError):
-    """There is no guest ABI of that name."""
+    """There is no guest ABI of that name, or it has not what is asked of it."""
 
 
-def default_abi(protocol: str) -> str:
-    """The name of the ABI of an image that is booted by the protocol of this name."""
+def chosen_abi(name: str | None, protocol: str, syscall: str) -> "type[GuestAbi]":
+    """The ABI called `name`, or else that of an image that is booted by `protocol`, on a machine with this `syscall`. AbiError."""
+    abi = abi_named(name or default_abi(protocol, syscall))
+    if syscall == INTERCEPT and not abi.serves_system_calls:
+        raise AbiError(f"syscall: {syscall!r}: the guest ABI {abi.name!r} has no system calls to serve; {_WITH_SYSTEM_CALLS!r} has")
+    return abi
+
+
+def default_abi(protocol: str, syscall: str = "native") -> str:
+    """The name of the ABI of an image that is booted by the protocol of this name, on a machine with this `syscall`."""
+    if syscall == INTERCEPT:
+        return _WITH_SYSTEM_CALLS
     return _BY_PROTOCOL.get(protocol, _FOR_ANY_PROTOCOL)
 
 

@@ -56,7 +56,7 @@ class _Latency(click.ParamType[float]):
 
 @click.group
 def command() -> None:
-    """Measure how soon guests boot, or go on from snapshots, and compare measurements."""
+    """Measure how soon guests boot, or go on from snapshots, compare measurements, and count page tables."""
 
 
 @command.command
@@ -177,6 +177,36 @@ def compare(old: Path, new: Path, everything: bool) -> None:
         for name in names:
             click.echo(f"{label}: {name}")
     click.echo(f"{len(significant)} of {len(found)} figures changed beyond noise")
+
+
+@command.command
+@click.option("--guests", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Guests of the host.")
+@click.option("--processes", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Processes of each guest.")
+@click.option("--pages", type=click.IntRange(1), default=256, show_default=True, metavar="N", help="Pages of each process.")
+@click.option("--kernel-pages", type=click.IntRange(1), default=512, show_default=True, metavar="N", help="Pages of each kernel.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def tables(guests: int, processes: int, pages: int, kernel_pages: int, as_json: bool) -> None:
+    """Count the page tables of many guests, with shadow paging and with nested paging.
+
+    All of them are built: the guests' own, their shadows, and EPT. Pages of processes lie together, from 4 MiB on; processes of a
+    guest share its kernel's tables. Nothing is executed.
+    """
+    from kev.page_tables.shadowing import Population, count_tables
+
+    counts = count_tables(Population(guests, processes, pages, kernel_pages))
+    if as_json:
+        import json
+
+        kinds = {"guest": counts.guest, "shadow": counts.shadow, "nested": counts.nested}
+        click.echo(json.dumps(counts._asdict() | {name: kind._asdict() for name, kind in kinds.items()}))
+        return
+    click.echo(f"{guests:,} guests of {processes:,} processes, of {pages:,} pages each, and of kernels of {kernel_pages:,} pages")
+    click.echo(f"{'':24}{'page tables':>12}{'pages of them':>15}{'KiB':>10}")
+    for name, kind in (("the guests' own", counts.guest), ("shadows of them", counts.shadow), ("EPT instead", counts.nested)):
+        click.echo(f"{name:24}{kind.trees:12,}{kind.pages:15,}{kind.pages * 4:10,}")
+    reads = f"{counts.shadow_reads} by a shadow, {counts.nested_reads} by EPT"
+    click.echo(f"entries that a walk reads where nothing is cached: {reads}")
+    click.echo(f"{counts.translations:,} addresses were looked up both ways, and lie at the same place")
 
 
 def _check_files(*files: Path | None) -> None:

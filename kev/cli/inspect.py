@@ -48,7 +48,7 @@ def command(as_json: bool, **given: Any) -> None:
             return
         inspection = inspect(source, start.protocol or spec.boot)
         resolved = spec.resolved(None if start.guest is None else start.guest.spec)
-    abi = resolved.abi or (None if inspection.protocol is None else default_abi(inspection.protocol))
+    abi = resolved.abi or (None if inspection.protocol is None else default_abi(inspection.protocol, resolved.syscall or ""))
     machine, error = None, inspection.error
     if error is None:
         from kev.machine.inspection import inspect_machine

@@ -186,6 +186,12 @@ class Engine(Protocol[State]):
     def permit_cr4(self, bits: int) -> None:
         """The guest may set these bits of CR4, too. They have no effect."""
 
+    def intercept_invalid_opcodes(self) -> None:
+        """From now on, #UD of instructions, though not of INT 6, exits as `InvalidOpcode`."""
+
+    def withhold_efer(self, bits: int) -> None:
+        """From now on, writes to EFER leave these bits 0, whatever the guest writes. It reads them as they are."""
+
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
 

@@ -83,6 +83,7 @@ def launch(
     - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
       addresses without memory or a device, end the run instead of reading all ones.
+    - `abi`: the name of a guest ABI. `syscall`: who carries SYSCALL out, "native", "emulate" or "intercept".
 
     `output` is given what the guest prints, as it comes; without it, the report has it, up to `max_output`. `logs` names what is
     logged of the guest ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit,
@@ -230,11 +231,13 @@ def _built(
     """A machine as `spec`, which is resolved, describes it; its disks are opened, and closed with `files`."""
     assert spec.memory is not None
     assert spec.vcpus is not None
+    assert spec.syscall is not None
     return prepare(
         start.source,
         memory=spec.memory,
         options=MachineOptions(
             vcpus=spec.vcpus,
+            syscall=spec.syscall,
             lenient_msr=bool(spec.lenient_msr),
             strict_ports=bool(spec.strict_ports),
             strict_memory=bool(spec.strict_memory),

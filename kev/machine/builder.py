@@ -18,7 +18,7 @@ from kev.dev.storage.drive import Drive
 from kev.dev.surroundings import Surroundings
 from kev.engine.base import EntryState
 from kev.engine.factory import GuestAddressSpace
-from kev.exits import Cpuid, CrAccess, EptViolation, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
+from kev.exits import Cpuid, CrAccess, EptViolation, InvalidOpcode, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
 from kev.machine.bios import BiosController
 from kev.machine.console import Console
 from kev.machine.disks import Disks
@@ -36,6 +36,7 @@ from kev.vmexit.mmio import MmioController
 from kev.vmexit.msr import MsrController
 from kev.vmexit.pio import PortController
 from kev.vmexit.violation import ViolationController
+from kev.x86 import EFER_SCE
 
 if TYPE_CHECKING:
     from kev.bios.drives import BootDrive
@@ -53,6 +54,8 @@ class MachineOptions(NamedTuple):
     """In virtual time: which of the tables `kev.machine.exit_costs.EXIT_COSTS` says what exits take."""
     random_seed: int = 0
     """In virtual time: what RDRAND and RDSEED draw from."""
+    syscall: str = "native"
+    """How SYSCALL is executed: one of `kev.spec.values.SYSCALLS`."""
     lenient_msr: bool = False
     """Unknown MSRs read as 0 and ignore writes, instead of raising #GP."""
     strict_ports: bool = False
@@ -209,6 +212,20 @@ class VmBuilder:
         vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
         vm.handle(Vmcall, abi.hypercall)
         self._prepare_shortcuts()
+        if self._options.syscall != "native":
+            self._take_system_calls(vm, abi)
+
+    def _take_system_calls(self, vm: Vm, abi: GuestAbi) -> None:
+        """SYSCALL is no longer the processor's: the ABI serves it, or else the guest does as it would without a hypervisor."""
+        from kev.abi.selection import INTERCEPT
+        from kev.vmexit.system_call import SystemCallController
+
+        self._engine.withhold_efer(EFER_SCE)
+        self._engine.intercept_invalid_opcodes()
+        controller = SystemCallController(
+            self._memory.read_virtual, abi.system_call if self._options.syscall == INTERCEPT else None
+        )
+        vm.handle(InvalidOpcode, controller.handle)
 
     def _prepare_shortcuts(self) -> None:
         """Tells the engine what it may answer without asking, in host time."""

@@ -12,7 +12,7 @@ Violations take nothing: all vCPUs stand still until the page is there, however 
 from collections.abc import Mapping
 from typing import Final
 
-from kev.exits import Cpuid, CrAccess, Hlt, IoIn, IoOut, MmioRead, MmioWrite, Pause, Rdmsr, Rdtsc, Vmcall, Wrmsr
+from kev.exits import Cpuid, CrAccess, Hlt, InvalidOpcode, IoIn, IoOut, MmioRead, MmioWrite, Pause, Rdmsr, Rdtsc, Vmcall, Wrmsr
 
 _EXIT: Final = 550
 _EXIT_TO_USER_SPACE: Final = 1_011
@@ -21,7 +21,7 @@ _PAUSE: Final = 56
 EXIT_COSTS: Final[tuple[Mapping[type, int], ...]] = (
     {},
     {
-        **dict.fromkeys((Cpuid, CrAccess, Hlt, Rdmsr, Rdtsc, Vmcall, Wrmsr), _EXIT),
+        **dict.fromkeys((Cpuid, CrAccess, Hlt, InvalidOpcode, Rdmsr, Rdtsc, Vmcall, Wrmsr), _EXIT),
         **dict.fromkeys((IoIn, IoOut, MmioRead, MmioWrite), _EXIT_TO_USER_SPACE),
         Pause: _PAUSE,
     },

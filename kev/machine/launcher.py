@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kev import log
-from kev.abi.selection import abi_named, default_abi
+from kev.abi.selection import chosen_abi
 from kev.boot.base import BootOptions, PciRoot, VirtioTransport
 from kev.boot.detection import open_detected
 from kev.dev.storage.drive import DriveKind
@@ -78,7 +78,7 @@ def prepare(
     policy = policy or PagingPolicy()
     ram_kib = min(memory, _MOST_RAM) >> 10
     kernel, detection = open_detected(blocking(source), protocol)
-    guest_abi = abi_named(abi or default_abi(kernel.name))
+    guest_abi = chosen_abi(abi, kernel.name, options.syscall)
     log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
     for warning in detection.warnings:
         log.warning("boot", image=source.name, warning=warning)

@@ -8,7 +8,7 @@ from typing import Final
 
 from kev.engine.base import EntryState, VcpuState
 from kev.engine.registers import GENERAL, MSRS, SEGMENTS, DescriptorTable, FpuState, PendingEvents, SegmentRegister
-from kev.exits import CrAccess, Exit, GuestException, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
+from kev.exits import CrAccess, Exit, GuestException, InvalidOpcode, IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Rdtsc, Vmcall, Wrmsr
 from kev.machine.vcpu import ActivityState
 from kev.machine.vm import Vm
 from kev.state import (
@@ -58,7 +58,9 @@ _REGISTERS: Final = Fields(
     events=_EVENTS,
 )
 
-_UNFINISHED: Final = {kind.__name__: kind for kind in (IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Wrmsr, Rdtsc, Vmcall, CrAccess)}
+_UNFINISHED: Final = {
+    kind.__name__: kind for kind in (IoIn, IoOut, MmioRead, MmioWrite, Rdmsr, Wrmsr, Rdtsc, Vmcall, InvalidOpcode, CrAccess)
+}
 """Exits that may have to wait for a page."""
 
 

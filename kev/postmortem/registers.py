@@ -9,7 +9,6 @@ from kev.engine.base import VcpuState
 from kev.engine.registers import GENERAL, MSRS, SEGMENTS, DescriptorTable, FpuState, RaisedEvent, SegmentRegister
 
 _CONTROL: Final = ("cr0", "cr2", "cr3", "cr4", "efer")
-_CODE_64: Final = 1 << 13
 _CODE_32: Final = 1 << 14
 
 
@@ -70,7 +69,7 @@ class VcpuRegisters:
     def bits(self) -> int:
         """16, 32 or 64: what the code that runs is made for."""
         access = self.segments["cs"].access
-        if self.efer & x86.EFER_LMA and access & _CODE_64:
+        if self.efer & x86.EFER_LMA and access & x86.SEGMENT_L:
             return 64
         return 32 if self.cr0 & x86.CR0_PE and access & _CODE_32 else 16
 
@@ -80,7 +79,7 @@ class VcpuRegisters:
 
     def linear(self, segment: str, offset: int) -> int:
         """The linear address of an offset into a segment."""
-        if self.efer & x86.EFER_LMA and self.segments["cs"].access & _CODE_64:
+        if self.efer & x86.EFER_LMA and self.segments["cs"].access & x86.SEGMENT_L:
             return offset + (self.segments[segment].base if segment in ("fs", "gs") else 0) & (1 << 64) - 1
         return self.segments[segment].base + offset & 0xFFFF_FFFF
 

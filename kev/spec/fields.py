@@ -67,6 +67,11 @@ FIELDS: Final = (
         help="How the guest talks to its hypervisor: keos, kvm, kev, jos, jos_vmx or lvisor.  "
         "[default: by the guest, or its boot protocol]",
     ),
+    Field(
+        "syscall", values.syscall, ("--syscall",), metavar="HOW",
+        help="Who carries SYSCALL out: native (the CPU), emulate (the hypervisor, so that the guest's handler runs) or intercept "
+        "(the hypervisor serves the call as --abi says, which is lvisor then).  [default: native]",
+    ),
     Field("command_line", values.text, ("--append", "--command-line"), metavar="TEXT", help="The kernel's command line."),
     Field(
         "modules", values.modules, ("--module", "--initrd"), metavar="FILE[ TEXT]", arity=Arity.MANY,

@@ -28,6 +28,8 @@ class _Fields(NamedTuple):
     """The name of a boot protocol (`kev.boot.protocols`); without it, the image says which."""
     abi: str | None = None
     """The name of a guest ABI (`kev.abi`)."""
+    syscall: str | None = None
+    """`native`, `intercept` or `emulate`: who carries SYSCALL out, the processor, the hypervisor, or the guest with its help."""
     command_line: str | None = None
     """The kernel's."""
     modules: tuple[ModuleFile, ...] = ()
@@ -194,6 +196,7 @@ DEFAULTS: Final = MachineSpec._of(
     {
         "memory": 256 << 20,
         "vcpus": 1,
+        "syscall": "native",
         "command_line": "",
         "paging": "lazy",
         "timeline": False,

@@ -15,6 +15,7 @@ LEAST_MEMORY: Final = 1 << 20
 """In bytes: a PC's firmware tables lie in the last part of the first MiB."""
 MOST_MEMORY: Final = 1 << 40
 PAGING: Final = "lazy, eager, around=N, record=FILE or prefetch=FILE"
+SYSCALLS: Final = ("native", "intercept", "emulate")
 _LARGEST: Final = 1 << 48
 _PAGE: Final = 4096
 _MOST_DIGITS: Final = 999
@@ -124,6 +125,10 @@ def abi(label: str, value: Any) -> str:
     from kev.abi.selection import ABIS
 
     return _one_of(label, value, "guest ABI", tuple(ABIS))
+
+
+def syscall(label: str, value: Any) -> str:
+    return _one_of(label, value, "way to carry SYSCALL out", SYSCALLS)
 
 
 def paging(label: str, value: Any) -> str:

@@ -19,6 +19,7 @@ class MachineWishes(TypedDict, total=False):
     smp: int | str | None
     boot: str | None
     abi: str | None
+    syscall: str | None
     command_line: str | None
     append: str | None
     modules: StrPath | Sequence[File] | None

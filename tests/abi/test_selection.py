@@ -12,7 +12,7 @@ from kev.cli.main import kev as kev_command
 from kev.guests.catalogue import Guest, guests
 from kev.guests.images import open_image
 
-_OTHERS = {"gKeOS": "keos", "lv6-vmcall": "lvisor", "jos-vmx": "jos_vmx"}
+_OTHERS = {"gKeOS": "keos", "lv6": "lvisor", "lv6-vmcall": "lvisor", "jos-vmx": "jos_vmx"}
 
 
 @pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)
@@ -55,3 +55,14 @@ def test_the_command_line_says_which_abi_there_is() -> None:
 def test_the_user_decides() -> None:
     assert kev.launch("hypercalls", abi="keos").exit_code == 42
     assert b"printed" not in (kev.launch("hypercalls", abi="kvm", timeout=30).output or b"")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_where_the_hypervisor_serves_system_calls_the_abi_is_the_one_that_has_some(protocol: str) -> None:
+    assert abi_named(default_abi(protocol, "intercept")).serves_system_calls
+
+
+def test_an_abi_without_system_calls_serves_none() -> None:
+    message = "^syscall: 'intercept': the guest ABI 'kvm' has no system calls to serve; 'lvisor' has$"
+    with pytest.raises(AbiError, match=message):
+        kev.launch("user", abi="kvm", syscall="intercept")

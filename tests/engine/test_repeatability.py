@@ -31,7 +31,7 @@ def run(slice_length: int, before: Callable[[Vm], None] = lambda vm: None) -> Ru
         while vm.ending is None:
             vm.run(vm.vcpus[0], Budget(instructions=slice_length))
         vm.engine.close()
-    charged = sum(cost * vm.exits[kind] for kind, cost in EXIT_COSTS[CURRENT].items())
+    charged = sum(cost * vm.exits.get(kind, 0) for kind, cost in EXIT_COSTS[CURRENT].items())
     return Run(vm.vcpus[0].state.instructions, vm.clock.now(), bytes(output), charged)
 
 

@@ -8,6 +8,7 @@ import pytest
 import kev
 from kev.boot.detection import detect
 from kev.boot.kernel_file import KernelFile
+from kev.boot.multiboot1 import HEADER_MAGIC
 from kev.guests.catalogue import Guest, find_guest, guests
 from kev.guests.images import open_image
 from tests.guests.images import elf_file, read_file
@@ -16,9 +17,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)
-def test_every_guest_is_an_elf_file_on_the_root_file_system_or_begins_with_a_boot_sector(guest: Guest) -> None:
+def test_every_guest_is_an_elf_file_on_the_root_file_system_or_begins_with_a_boot_sector_or_header(guest: Guest) -> None:
     if guest.boot == "real_mode" or guest.name.startswith("linux-bzimage"):
         assert read_file(guest.name)[510:512] == b"\x55\xaa"
+    elif guest.name.startswith("lv6"):
+        assert read_file(guest.name)[4:8] == HEADER_MAGIC.to_bytes(4, "little")
     else:
         assert elf_file(guest.name)["e_type"] == "ET_EXEC"
 

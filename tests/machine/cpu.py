@@ -89,6 +89,7 @@ class Cpu:
         self._initial = bytearray(RAM)
         for gpa, data in ((CODE, text), *contents):
             self._initial[gpa : gpa + len(data)] = data
+        self._current = 0
         self.vcpus = [self.engine.create_vcpu(index) for index in range(vcpus)]
         for vcpu in self.vcpus:
             self.engine.reset(vcpu, entry)
@@ -97,11 +98,16 @@ class Cpu:
     def vcpu(self) -> AmdvVcpu:
         return self.vcpus[0]
 
+    @property
+    def current(self) -> AmdvVcpu:
+        """The one that runs, or ran last."""
+        return self.vcpus[self._current]
+
     def run(self, slice_length: int | None = None, vcpu: int = 0) -> Exit:
         """Runs in slices of so many instructions, or without slices, until an exit that has no answer."""
         budget = _LONG_ENOUGH if slice_length is None else Budget(instructions=slice_length)
         for _ in range(_MANY_SLICES):
-            exit = self.engine.run(self.vcpus[vcpu], budget, self._serve)
+            exit = self.run_slice(budget, vcpu)
             if self.awaits_pages and isinstance(exit, EptViolation) and exit.gpa < RAM and not exit.present:
                 self.page(exit.gpa)
             elif not isinstance(exit, PreemptionTimer):
@@ -111,6 +117,7 @@ class Cpu:
         raise AssertionError("the code does not end")
 
     def run_slice(self, budget: Budget, vcpu: int = 0) -> Exit:
+        self._current = vcpu
         return self.engine.run(self.vcpus[vcpu], budget, self._serve)
 
     def told(self, kind: type) -> list[Exit]:

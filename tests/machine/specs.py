@@ -6,6 +6,7 @@ from kev.abi.selection import ABIS
 from kev.boot.protocols import PROTOCOLS
 from kev.spec.files import DISK_ACCESSES, DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.machine_spec import MachineSpec
+from kev.spec.values import SYSCALLS
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 """What Unicode has, without a zero byte."""
@@ -28,6 +29,7 @@ SPECS = st.builds(
     vcpus=st.none() | st.integers(1, 64),
     boot=st.none() | st.sampled_from(list(PROTOCOLS)),
     abi=st.none() | st.sampled_from(list(ABIS)),
+    syscall=st.none() | st.sampled_from(SYSCALLS),
     command_line=st.none() | TEXTS,
     modules=st.lists(MODULES, max_size=3),
     disks=st.lists(DISKS, max_size=3),

@@ -165,6 +165,11 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
             "disks: x: 'virtio-pic': there is no such device for a disk: is it 'virtio-pci'? "
             "There are svirtb, virtio, virtio-pci, ide, ide-master",
         ),
+        (
+            {"syscall": "intercpt"},
+            "syscall: 'intercpt': there is no such way to carry SYSCALL out: is it 'intercept'? "
+            "There are native, intercept, emulate",
+        ),
         ({"paging": "eagr"}, "paging: 'eagr': it must be lazy, eager, around=N, record=FILE or prefetch=FILE"),
         ({"paging": "around=513"}, "paging: 'around=513': a violation loads 1 to 512 pages"),
         ({"paging": 5}, "paging: 5: it must be lazy, "),

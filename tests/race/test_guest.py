@@ -220,6 +220,7 @@ RACED = {
     "vcpus",
     "boot",
     "abi",
+    "syscall",
     "command_line",
     "modules",
     "disks",

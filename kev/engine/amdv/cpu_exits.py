@@ -10,7 +10,7 @@ from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.flags import settle_flags
-from kev.engine.amdv.instructions import INTERCEPTED, vmcall
+from kev.engine.amdv.instructions import INTERCEPTED, invalid_opcode, vmcall
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu
@@ -149,7 +149,7 @@ class CpuExits(ExitContext):
         elif self.random_numbers is not None and self.random_numbers.emulate(self.linear, vcpu):
             self.events.deliver_pending(vcpu)
         elif code[:1] == _TWO_BYTE:
-            self.events.raise_exception(vcpu, INVALID_OPCODE)
+            self._tell_undefined(vcpu)
         else:
             self._raise_undefined(vcpu)
 
@@ -158,10 +158,14 @@ class CpuExits(ExitContext):
         try:
             length = int1_length(self.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION))
         except UndecodableInstruction:
-            self.events.raise_exception(vcpu, INVALID_OPCODE)
+            self._tell_undefined(vcpu)
         else:
             vcpu.rip += length
             self.events.raise_exception(vcpu, GuestException(DEBUG), length)
+
+    def _tell_undefined(self, vcpu: AmdvVcpu) -> None:
+        invalid_opcode(self, vcpu)
+        self.events.deliver_pending(vcpu)
 
     def _on_syscall(self, _uc: int, _data: object) -> None:
         self._system_call(syscall)
@@ -176,7 +180,10 @@ class CpuExits(ExitContext):
             settle_flags(vcpu.quads, vcpu.words)
         exception = instruction(vcpu)
         if exception is not None:
-            self.events.raise_exception(vcpu, exception)
+            if exception is INVALID_OPCODE:
+                self._tell_undefined(vcpu)
+            else:
+                self.events.raise_exception(vcpu, exception)
             vcpu.rip -= SYSTEM_CALL_LENGTH  # the CPU still moves it past the instruction
 
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:

@@ -185,6 +185,12 @@ class AmdvEngine:
     def permit_cr4(self, bits: int) -> None:
         self._exits.permitted_cr4 |= bits
 
+    def intercept_invalid_opcodes(self) -> None:
+        self._exits.tells_invalid_opcodes = True
+
+    def withhold_efer(self, bits: int) -> None:
+        self._exits.withheld_efer |= bits
+
     def yield_soon(self) -> None:
         self._slice.end_soon()
 

@@ -26,7 +26,19 @@ _DEFINED_CR4: Final = CR4_LEGACY | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP
 class ExitContext:
     """The parts of the engine that an exit may concern, and the ways to finish one."""
 
-    __slots__ = ("code", "debug_stops", "events", "intercepts", "linear", "permitted_cr4", "random_numbers", "slice", "uc")
+    __slots__ = (
+        "code",
+        "debug_stops",
+        "events",
+        "intercepts",
+        "linear",
+        "permitted_cr4",
+        "random_numbers",
+        "slice",
+        "tells_invalid_opcodes",
+        "uc",
+        "withheld_efer",
+    )
 
     def __init__(
         self, uc: EmulatedCpu, slice: Slice, events: Events, linear: LinearMemory, intercepts: Intercepts, code: TranslatedCode
@@ -39,6 +51,10 @@ class ExitContext:
         self.code: Final = code
         self.permitted_cr4 = _DEFINED_CR4
         """What the guest may set in CR4."""
+        self.withheld_efer = 0
+        """What the guest does not get in EFER, though it writes it."""
+        self.tells_invalid_opcodes = False
+        """#UD exits for whoever may carry the instruction out."""
         self.random_numbers: RandomNumbers | None = None
         """Where RDRAND and RDSEED get theirs, if not from the host."""
         self.debug_stops: DebugStops | None = None

@@ -29,6 +29,7 @@ from kev.exits import (
     CpuidResult,
     Exit,
     Hlt,
+    InvalidOpcode,
     Pause,
     Rdmsr,
     Rdtsc,
@@ -59,6 +60,8 @@ def finish(linear: LinearMemory, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> No
         case Vmcall(), int():
             vcpu.rax = reply
             vcpu.skip(3)
+        case InvalidOpcode(), int():
+            _finish_carried_out(vcpu)
         case _:
             pass
 
@@ -110,7 +113,7 @@ def _efer(exits: ExitContext, vcpu: AmdvVcpu, value: int | None) -> None:
     if value & ~(_EFER_WRITABLE | x86.EFER_LMA) or paging and (value ^ vcpu.efer) & x86.EFER_LME:
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
-    vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE | vcpu.efer & x86.EFER_LMA | x86.EFER_SVME
+    vcpu.quads[layout.EFER >> 3] = value & _EFER_WRITABLE & ~exits.withheld_efer | vcpu.efer & x86.EFER_LMA | x86.EFER_SVME
     exits.uc.flush_tlb()
     exits.intercepts.follow(vcpu)
     if value & x86.EFER_NXE:
@@ -182,6 +185,20 @@ def vmcall(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     if isinstance(reply, int):
         vcpu.rax = reply
         vcpu.skip(3)
+
+
+def invalid_opcode(exits: ExitContext, vcpu: AmdvVcpu) -> None:
+    """#UD: the guest's, unless the machine carries the instruction out."""
+    if not exits.tells_invalid_opcodes:
+        exits.events.raise_exception(vcpu, INVALID_OPCODE)
+    elif isinstance(exits.reply_or_stop(vcpu, InvalidOpcode()), int):
+        _finish_carried_out(vcpu)
+
+
+def _finish_carried_out(vcpu: AmdvVcpu) -> None:
+    """RIP is past the instruction already, and what else it has changed needs no loading."""
+    vcpu.is_edited = False
+    vcpu.skip(0)
 
 
 def shutdown(exits: ExitContext, vcpu: AmdvVcpu) -> None:

@@ -7,16 +7,22 @@ on the instruction; the caller moves it past, which is why they leave RIP two by
 from typing import Final
 
 from kev.engine.amdv import layout
-from kev.engine.amdv.vcpu import CS, HFLAGS_CPL, HFLAGS_CS64, HFLAGS_INHIBIT_IRQ, HFLAGS_LMA, SS, AmdvVcpu
+from kev.engine.amdv.vcpu import (
+    CS,
+    HFLAGS_ADDSEG,
+    HFLAGS_CPL,
+    HFLAGS_CS32,
+    HFLAGS_CS64,
+    HFLAGS_INHIBIT_IRQ,
+    HFLAGS_LMA,
+    HFLAGS_SS32,
+    SS,
+    AmdvVcpu,
+)
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, GuestException
 from kev.x86 import CODE_32, CODE_64, DATA_32, EFER_SCE, RFLAGS_IF, RFLAGS_RF, RFLAGS_VM
 
 LENGTH: Final = 2  # of either instruction, in bytes
-
-
-_HFLAGS_ADDSEG: Final = 1 << 6
-_HFLAGS_CS32: Final = 1 << 4
-_HFLAGS_SS32: Final = 1 << 5
 
 _CODE_64: Final = CODE_64 << 8  # second word of a flat descriptor
 _CODE_32: Final = CODE_32 << 8
@@ -64,7 +70,7 @@ def _enter_kernel(vcpu: AmdvVcpu, selector: int, target: int, rflags: int, *, lo
     vcpu.set_raw_segment(CS, selector, 0, 0xFFFF_FFFF, _CODE_64 if long_mode else _CODE_32)
     vcpu.set_raw_segment(SS, selector + 8 & 0xFFFF, 0, 0xFFFF_FFFF, _DATA)
     vcpu.set_rflags(rflags)
-    cleared = HFLAGS_CPL | HFLAGS_CS64 | HFLAGS_INHIBIT_IRQ | _HFLAGS_ADDSEG
-    hflags = vcpu.words[layout.HFLAGS >> 2] & ~cleared | _HFLAGS_CS32 | _HFLAGS_SS32
+    cleared = HFLAGS_CPL | HFLAGS_CS64 | HFLAGS_INHIBIT_IRQ | HFLAGS_ADDSEG
+    hflags = vcpu.words[layout.HFLAGS >> 2] & ~cleared | HFLAGS_CS32 | HFLAGS_SS32
     vcpu.words[layout.HFLAGS >> 2] = hflags | (HFLAGS_CS64 if long_mode else 0)
     vcpu.rip = target - LENGTH

@@ -24,6 +24,10 @@ _CS_BASE: Final = (layout.SEGMENTS >> 2) + 6 * CS + 2
 # Internal flags that the CPU derives from the state.
 HFLAGS_CPL: Final = 3
 HFLAGS_INHIBIT_IRQ: Final = 1 << 3
+HFLAGS_CS32: Final = 1 << 4
+HFLAGS_SS32: Final = 1 << 5
+HFLAGS_ADDSEG: Final = 1 << 6
+_HFLAGS_OF_SEGMENTS: Final = HFLAGS_CPL | HFLAGS_CS32 | HFLAGS_SS32 | HFLAGS_ADDSEG
 HFLAGS_LMA: Final = 1 << 14
 HFLAGS_CS64: Final = 1 << 15
 _HFLAGS_GUEST: Final = 1 << 21
@@ -34,6 +38,7 @@ _CR2: Final = (layout.CONTROL_REGISTERS >> 3) + 2
 
 # In a descriptor's second word.
 _LONG: Final = 1 << 21
+_BIG: Final = 1 << 22
 _DPL_SHIFT: Final = 13
 USER_SEGMENT: Final = 3 << _DPL_SHIFT
 """DPL 3."""
@@ -411,11 +416,24 @@ class AmdvVcpu:
     def _edited(self) -> None:
         """What the hypervisor itself goes by until the CPU has loaded the state anew."""
         self.is_edited = True
-        flags = self.words[layout.HFLAGS >> 2] & ~(HFLAGS_CPL | HFLAGS_LMA | HFLAGS_CS64)
-        flags |= self.raw_segment(SS)[3] >> _DPL_SHIFT & HFLAGS_CPL
-        if self.efer & x86.EFER_LMA:
-            flags |= HFLAGS_LMA | (HFLAGS_CS64 if self.raw_segment(CS)[3] & _LONG else 0)
+        flags = self.words[layout.HFLAGS >> 2] & ~(HFLAGS_LMA | HFLAGS_CS64 | _HFLAGS_OF_SEGMENTS)
+        _, _, _, code = self.raw_segment(CS)
+        _, _, _, stack = self.raw_segment(SS)
+        flags |= stack >> _DPL_SHIFT & HFLAGS_CPL | (HFLAGS_SS32 if stack & _BIG else 0)
+        long_mode = self.efer & x86.EFER_LMA
+        if long_mode:
+            flags |= HFLAGS_LMA
+        if long_mode and code & _LONG:
+            flags |= HFLAGS_CS64 | HFLAGS_CS32 | HFLAGS_SS32
+        else:
+            flags |= (HFLAGS_CS32 if code & _BIG else 0) | (HFLAGS_ADDSEG if self._adds_segment_bases(code) else 0)
         self.words[layout.HFLAGS >> 2] = flags
+
+    def _adds_segment_bases(self, code: int) -> bool:
+        """Whether they may differ from 0 outside of 64-bit mode, as the CPU sees it."""
+        if not self.protected_mode or self.quads[layout.RFLAGS >> 3] & x86.RFLAGS_VM or not code & _BIG:
+            return True
+        return any(self.raw_segment(number)[1] for number in (DS, ES, SS))
 
     # The rest.
 

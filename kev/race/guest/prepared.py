@@ -103,11 +103,13 @@ def _machine(start: Start, source: ScheduledSource, saved: SavedMachine | None) 
     resolved = spec.resolved(None if files.guest is None else files.guest.spec)
     assert resolved.vcpus is not None
     assert resolved.memory is not None
+    assert resolved.syscall is not None
     options = MachineOptions(
         vcpus=resolved.vcpus,
         virtual_time=True,
         exit_costs=start.exit_costs,
         random_seed=start.random_seed,
+        syscall=resolved.syscall,
         lenient_msr=bool(spec.lenient_msr),
         strict_ports=bool(spec.strict_ports),
         strict_memory=bool(spec.strict_memory),
