@@ -97,9 +97,7 @@ def test_an_unknown_strategy_is_refused_by_name() -> None:
     @races(strategy="luck")
     async def body(vcpu: TraceVcpu) -> None: ...
 
-    with pytest.raises(
-        RaceError, match="there is no strategy 'luck': there are free, random, pct, pos, surw, portfolio, exhaustive"
-    ):
+    with pytest.raises(RaceError, match=r"there is no strategy 'luck': there are free, random, pct, pos, .*exhaustive"):
         body()
 
 
