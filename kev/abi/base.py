@@ -26,14 +26,31 @@ class HypercallError(KevError):
     """A hypercall that ends the run, because it does not exist in this ABI or cannot be carried out."""
 
 
+class Received(Protocol):
+    """What came of waiting for a message."""
+
+    @property
+    def error(self) -> int:
+        """0, or a negative error of JOS: then there is no message."""
+
+    @property
+    def value(self) -> int: ...
+
+
 class Ipc(Protocol):
-    """The host's environments, to which a guest sends messages, and from which it receives some."""
+    """The host's environments, to which a guest sends messages, and from which it receives some.
+
+    `send` and `receive` raise PageAbsent before anything has changed.
+    """
 
     def send(self, destination: int, value: int, page: Gpa, permissions: int) -> int:
         """Sends `value` and the guest's page to the environment of type `destination`: 0, or a negative error of JOS."""
 
-    def receive(self, page: Gpa) -> int | None:
-        """The value that has been sent to the guest, with its page at `page`; None if nothing has come yet."""
+    def receive(self, vcpu: int, page: Gpa) -> Received | None:
+        """What has been sent to the guest, with its page at `page`.
+
+        None if nothing has come yet: vCPU number `vcpu` stops behind the hypercall, and `GuestAbi.message_came` finishes it later.
+        """
 
 
 class Services(NamedTuple):
@@ -70,6 +87,8 @@ class GuestAbi(ABC):
     """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
     ends_by_halt: ClassVar[bool] = False
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
+    has_host: ClassVar[bool] = False
+    """The ABI's hypervisor has environments of its own: the machine is given an `Ipc`."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
 
@@ -92,6 +111,10 @@ class GuestAbi(ABC):
         None ends the slice before the instruction is finished: it is executed again if the run has not ended. PageAbsent, raised
         before anything was changed, has it repeated when the page is there. HypercallError ends the run.
         """
+
+    def message_came(self, state: VcpuState, value: int) -> None:
+        """What a vCPU that was stopped by `Ipc.receive` has waited for; it goes on behind the hypercall."""
+        raise NotImplementedError
 
     def halted(self, state: VcpuState) -> None:
         """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""

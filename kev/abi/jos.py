@@ -56,6 +56,7 @@ class Jos(GuestAbi):
     name = "jos"
     extra_cr4 = _CR4_VMXE
     ends_by_halt = True
+    has_host = True
 
     @classmethod
     def cpuid_leaves(cls, machine: Mapping[int, CpuidResult]) -> Mapping[int, CpuidResult]:
@@ -88,15 +89,19 @@ class Jos(GuestAbi):
         return ipc.send(state.rbx, state.rcx & _MASK32, Gpa(state.rdx), state.rsi) & _MASK64
 
     def _receive(self, state: VcpuState) -> int | None:
-        """IPCRECV: the value in RSI, zero-extended, and a page, if there comes one, at RBX."""
+        """IPCRECV: the value in RSI, zero-extended, and a page, if there comes one, at RBX. RIP moves on before the wait."""
         ipc = self.services.ipc
         if ipc is None:
             raise HypercallError("hypercall 3 (IPCRECV): there is no host environment to receive from")
-        value = ipc.receive(Gpa(state.rbx))
-        if value is None:
-            return None
+        received = ipc.receive(state.index, Gpa(state.rbx))
+        if received is None:
+            return 0
+        if not received.error:
+            self.message_came(state, received.value)
+        return received.error & _MASK64
+
+    def message_came(self, state: VcpuState, value: int) -> None:
         state.rsi = value & _MASK32
-        return 0
 
     def _end_interrupt(self, state: VcpuState) -> int:
         """LAPICEOI: the interrupt was the host's, which has ended it."""

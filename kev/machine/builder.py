@@ -135,7 +135,7 @@ class VmBuilder:
         vm.disks_in_place = disks.in_place
         vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
         disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
-        self._connect(vm, self._attach_abi(devices, machine))
+        self._connect(vm, self._attach_abi(vm, devices, machine, disks))
         if self._options.has_bios:
             vm.handle(Vmcall, self._bios(vm, machine, disks).handle)
         vm.devices = devices
@@ -160,7 +160,12 @@ class VmBuilder:
     def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:
         return BiosController(vm, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))
 
-    def _attach_abi(self, devices: Devices, machine: Surroundings) -> GuestAbi:
+    def _attach_abi(self, vm: Vm, devices: Devices, machine: Surroundings, disks: Disks) -> GuestAbi:
+        host = None
+        if self._abi.has_host:
+            from kev.machine.host_environments import HostEnvironments
+
+            host = HostEnvironments(vm, machine, disks.ipc)
         services = Services(
             end=machine.end,
             write=machine.console.write,
@@ -172,7 +177,11 @@ class VmBuilder:
             boot_time=machine.boot_time,
             send_interrupt=self._controllers.local_apics.deliver,
         )
+        if host is not None:
+            services = services._replace(ipc=host.port, guest_number=host.port.number)
         abi = self._abi(services)
+        if host is not None:
+            host.connect(abi)
         for device in abi.msr_devices():
             devices.attach(device)
         return abi

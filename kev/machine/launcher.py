@@ -140,7 +140,7 @@ def _disk(source: SynchronousSource) -> "BlockBackend":
 
 
 def _hard_disks(options: MachineOptions) -> int:
-    disks = len(options.drives) + (options.boot_disk is not None)
+    disks = sum(drive.kind is not DriveKind.IPC for drive in options.drives) + (options.boot_disk is not None)
     return disks if options.booted is None or options.booted.is_hard_disk else disks - 1
 
 

@@ -144,6 +144,8 @@ class Vm:
         """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
         self.halted: Callable[[VcpuState], None] | None = None
         """Told of every HLT with interrupts off."""
+        self.expects_message: Callable[[], bool] | None = None
+        """Says whether somebody may still send what a vCPU waits for in WAIT_FOR_MESSAGE."""
         self.devices: Devices
         """All of them, when the machine is built."""
         self.disks_in_place: Sequence[str] = ()
@@ -352,6 +354,8 @@ class Vm:
         deadline = self.timers.next_deadline()
         if any(vcpu.needs is not None for vcpu in self.vcpus):
             return Idle(None if self._virtual is not None else deadline)
+        if self._expects_message:
+            return Idle(deadline)
         if not self._interruptible or (deadline is None and not self.expects_input):
             self.ended = time.perf_counter()
             self.end(self._halted_for_ever())
@@ -517,7 +521,26 @@ class Vm:
         if reply is not None and not isinstance(exit, _RESTARTED_BY_THE_MACHINE):
             self.engine.complete(vcpu.state, exit, reply)
 
+    def wait_for_message(self, vcpu: Vcpu) -> None:
+        """The vCPU stops, behind the exit that is being serviced."""
+        vcpu.activity = ActivityState.WAIT_FOR_MESSAGE
+        self.let_others_run()
+
+    def message_came(self, vcpu: Vcpu) -> None:
+        """What the vCPU waited for is there: it is runnable again."""
+        vcpu.activity = ActivityState.ACTIVE
+        self.interrupts.runnable()
+
     # Reports.
+
+    @property
+    def _expects_message(self) -> bool:
+        """One of the vCPUs waits for a message, and one may come."""
+        return (
+            self.expects_message is not None
+            and any(vcpu.activity is ActivityState.WAIT_FOR_MESSAGE for vcpu in self.vcpus)
+            and self.expects_message()
+        )
 
     @property
     def _interruptible(self) -> bool:
@@ -550,6 +573,8 @@ class Vm:
     def _describe_activity(self, vcpu: Vcpu) -> str:
         if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
             return f"vCPU {vcpu.index} waits for a start-up IPI"
+        if vcpu.activity is ActivityState.WAIT_FOR_MESSAGE:
+            return f"{self.where(vcpu)} waits for a message, which nobody can send"
         return f"{self.where(vcpu)} halted with interrupts {'on' if vcpu.state.interrupts_enabled else 'off'}"
 
 

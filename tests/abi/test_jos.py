@@ -8,6 +8,7 @@ import pytest
 from kev.abi.base import HypercallError
 from kev.abi.jos import Jos, memory_map
 from kev.addressing import Gpa
+from kev.envs.guest_port import Received
 from kev.exits import CpuidResult, Vmcall
 from kev.machine.ending import EndingKind
 from kev.vmexit.cpuid import machine_leaves
@@ -67,9 +68,9 @@ class Host:
         self.sent.append((destination, value, page, permissions))
         return 0 if destination == 1 else E_INVAL
 
-    def receive(self, page: Gpa) -> int | None:
+    def receive(self, vcpu: int, page: Gpa) -> Received | None:
         self.pages.append(page)
-        return self.values.pop(0) if self.values else None
+        return Received(0, self.values.pop(0)) if self.values else None
 
 
 @EVERYWHERE
@@ -108,10 +109,10 @@ def test_a_negative_value_is_received_zero_extended() -> None:
     assert registers(call(Jos, LONG, load(rax=IPCRECV, rbx=0x9000), ipc=Host([-8])))[4] == -8 % 2**32
 
 
-def test_while_nothing_comes_the_instruction_is_not_finished() -> None:
-    called = call(Jos, LONG, load(rax=IPCRECV, rbx=0x9000), ipc=Host())
-    assert called.rip_moved == 0
-    assert registers(called)[0] == IPCRECV
+def test_rip_moves_on_before_the_wait_for_a_message() -> None:
+    called = call(Jos, LONG, load(rax=IPCRECV, rbx=0x9000, rsi=7), ipc=Host())
+    assert called.rip_moved == len(VMCALL) + 2
+    assert (registers(called)[0], registers(called)[4]) == (0, 7)
 
 
 def test_without_a_host_there_is_nobody_to_receive_from() -> None:
