@@ -32,8 +32,9 @@ class Status(Enum):
 class AddressSpace(Protocol):
     """The pages of an environment: page tables, or the EPT of a guest."""
 
-    limit: int
-    """Addresses from here on are none of the environment's."""
+    @property
+    def limit(self) -> int:
+        """Addresses from here on are none of the environment's."""
 
     def find(self, address: int) -> "MappedPage | None":
         """The page that is mapped at a page boundary below `limit`."""
@@ -61,7 +62,20 @@ class MappedPage:
 class Environment:
     """One of them, with what JOS keeps of it in struct Env."""
 
-    __slots__ = ("id", "kind", "parent", "receives_at", "receiving", "runs", "sender", "space", "status", "value", "with_page")
+    __slots__ = (
+        "entry",
+        "id",
+        "kind",
+        "parent",
+        "receives_at",
+        "receiving",
+        "runs",
+        "sender",
+        "space",
+        "status",
+        "value",
+        "with_page",
+    )
 
     def __init__(self, id: int, kind: EnvironmentKind, parent: int, space: AddressSpace) -> None:
         self.id: Final = id
@@ -69,18 +83,33 @@ class Environment:
         self.parent: Final = parent
         """The id of the environment that made it; 0 if the host did."""
         self.space: Final = space
-        self.status = Status.NOT_RUNNABLE
-        self.runs = 0
+        self.entry = 0
+        """Where a guest begins."""
+        self.status: Status
+        self.runs: int
         """How often it was switched to."""
-        self.receiving = False
+        self.receiving: bool
         """It waits for a message."""
-        self.receives_at = 0
+        self.receives_at: int
         """Where it wants the page that comes with one."""
-        self.value = 0
+        self.value: int
         """The last message's, 32 bits unsigned."""
-        self.sender = 0
-        self.with_page = 0
+        self.sender: int
+        """The id of who sent it; 0 when it was read."""
+        self.with_page: int
         """The permissions of the page that came with it; 0 if none did."""
+        self.begin_anew()
+
+    def switch_to(self) -> str:
+        """It runs next; says how a guest is entered: VMLAUNCH the first time, else VMRESUME."""
+        self.runs += 1
+        return "VMLAUNCH" if self.runs == 1 else "VMRESUME"
+
+    def begin_anew(self) -> None:
+        """As when it was made: it is not started, and has had no message."""
+        self.status = Status.NOT_RUNNABLE
+        self.runs = self.receives_at = self.value = self.sender = self.with_page = 0
+        self.receiving = False
 
 
 def environment_id(place: int, generation: int = 1) -> int:

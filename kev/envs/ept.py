@@ -1,8 +1,8 @@
 """The functions of the JOS VMM that work on a guest's EPT (JOS VMM, vmm/ept.c), on real tables.
 
-The lab has two editions. In that of the thesis, `ept_page_insert` is told whether to overwrite, and `ept_map_hva2gpa` never does. In
-that of UT Austin it is the other way round: `ept_map_hva2gpa` is told, and `ept_page_insert` always overwrites. Here both functions
-are there once, and the edition says which of them takes the flag, and which bits the entries get.
+The lab has two editions. In that of the thesis, `ept_page_insert` is told whether to overwrite, and `ept_map_hva2gpa` never does.
+In that of UT Austin it is the other way round: `ept_map_hva2gpa` is told, and `ept_page_insert` always overwrites. Here both
+functions are there once, and the edition says which of them takes the flag, and which bits the entries get.
 """
 
 from enum import Enum
@@ -39,8 +39,8 @@ class Edition(Enum):
 def ept_lookup_gpa(root: PageTable | None, gpa: int, create: bool) -> int:
     """Which word of host memory is the entry for the 4 KiB page at `gpa`. Tables that `create` makes permit everything.
 
-    JosFailure: E_INVAL without a root, or if no table has an entry for the address; E_NO_ENT if a table is missing and none is to be
-    made; E_NO_MEM if there is no room for one.
+    JosFailure: E_INVAL without a root, or if no table has an entry for the address; E_NO_ENT if a table is missing and none is to
+    be made; E_NO_MEM if there is no room for one.
     """
     if root is None:
         raise JosFailure(JosError.INVAL, "there is no EPT: its root is NULL")
@@ -93,8 +93,8 @@ def ept_page_insert(
 ) -> None:
     """Maps a page of the host at `gpa`, which gives it one more reference; a page that was mapped there loses one.
 
-    UT's: `overwrite` must be None, what is mapped is always replaced, `perm` may be a page table entry's permissions, READ is added,
-    and the memory type is UC. The thesis': a page that is mapped stays unless `overwrite`; the entry is write-back. JosFailure:
+    UT's: `overwrite` must be None, what is mapped is replaced, `perm` may be a page table entry's permissions, READ is added, and
+    the memory type is UC. The thesis': a page that is mapped stays unless `overwrite`; the entry is write-back. JosFailure:
     E_INVAL if a page is mapped and stays; those of `ept_lookup_gpa`.
     """
     _check_flag("ept_page_insert", overwrite, edition is Edition.THESIS, edition)

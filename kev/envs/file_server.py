@@ -83,6 +83,21 @@ class FileServer:
         self.requests = 0
         """How many were served, those that failed too."""
 
+    @property
+    def files(self) -> HostFiles:
+        """What it serves."""
+        return self._files
+
+    @property
+    def can_go_on(self) -> bool:
+        """A step would come to something: a request is there, or somebody waits for the answer."""
+        if self.reply is None:
+            return not self.environment.receiving
+        try:
+            return self._find(self.reply.to).receiving
+        except JosFailure:
+            return True
+
     def step(self) -> bool:
         """Goes on until there is nothing to do but wait; False if that was so from the first.
 

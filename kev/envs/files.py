@@ -13,8 +13,9 @@ LONGEST_NAME: Final = 127
 class HostFile(Protocol):
     """An open file. All of it raises JosFailure, and what a disk raises."""
 
-    name: str
-    """Without its folder."""
+    @property
+    def name(self) -> str:
+        """Without its folder."""
 
     @property
     def size(self) -> int:
@@ -47,14 +48,16 @@ class HostFiles(Protocol):
     def sync(self) -> None:
         """What was written anywhere is on the disk."""
 
+    def forget(self) -> None:
+        """The disks may hold something else now: what is kept of them in memory is of no use."""
+
 
 class DiskImage:
     """A whole disk as a file, which keeps its size. It is read through a cache, and written through it."""
 
-    is_directory: Final = False
-
     def __init__(self, name: str, disk: BlockBackend) -> None:
         self.name: Final = name
+        self.is_directory: Final = False
         self._disk: Final = disk
         self.cache: Final = BlockCache(disk, name)
 
@@ -91,10 +94,12 @@ class DiskImage:
 
 
 class DiskImages:
-    """A host that has no files but the disks of its guests: `/vmm/fs1.img` is that of the first guest, and so on."""
+    """The disks of a host's guests: `/vmm/fs1.img` is that of the first guest, and so on. There may be other files beside them."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: HostFiles | None = None) -> None:
+        """`beside` has all other files; by default there are none."""
         self._images: Final[dict[str, DiskImage]] = {}
+        self._beside: Final = beside
 
     def add(self, guest_number: int, disk: BlockBackend) -> DiskImage:
         """The disk of the guest with this number, from 1."""
@@ -104,24 +109,43 @@ class DiskImages:
 
     def open(self, path: str) -> HostFile:
         check_path(path)
-        image = self._images.get("/" + "/".join(filter(None, path.split("/"))))
-        if image is None:
+        image = self._image(path)
+        if image is not None:
+            return image
+        if self._beside is None:
             raise JosFailure(JosError.NOT_FOUND, f"{path}: there is no such file: the host has {', '.join(self._images) or 'none'}")
-        return image
+        return self._beside.open(path)
 
     def create(self, path: str, *, directory: bool) -> HostFile:
-        raise self._has_no_more(path)
+        check_path(path)
+        if self._image(path) is not None:
+            raise JosFailure(JosError.FILE_EXISTS, f"{path}: a guest's disk is there already")
+        if self._beside is None:
+            raise JosFailure(JosError.INVAL, f"{path}: the host's files are the disks of its guests: none is made")
+        return self._beside.create(path, directory=directory)
 
     def remove(self, path: str) -> None:
-        self.open(path)
-        raise self._has_no_more(path)
+        check_path(path)
+        if self._image(path) is not None:
+            raise JosFailure(JosError.INVAL, f"{path}: it is a guest's disk, and cannot be removed")
+        if self._beside is None:
+            raise JosFailure(JosError.NOT_FOUND, f"{path}: there is no such file")
+        self._beside.remove(path)
 
     def sync(self) -> None:
         for image in self._images.values():
             image.flush()
+        if self._beside is not None:
+            self._beside.sync()
 
-    def _has_no_more(self, path: str) -> JosFailure:
-        return JosFailure(JosError.INVAL, f"{path}: the host's files are the disks of its guests: none is made or removed")
+    def forget(self) -> None:
+        for image in self._images.values():
+            image.cache.drop()
+        if self._beside is not None:
+            self._beside.forget()
+
+    def _image(self, path: str) -> DiskImage | None:
+        return self._images.get("/" + "/".join(filter(None, path.split("/"))))
 
 
 def check_path(path: str) -> None:

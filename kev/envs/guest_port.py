@@ -24,12 +24,17 @@ class GuestPort:
     """The guest's side of a host. See `kev.abi.base.Ipc`."""
 
     def __init__(self, host: Environments, ram: Sequence[range], memory: GuestMemory, number: int = 1) -> None:
-        """Makes the guest's environment, which has `ram`; `memory` is what the guest sees. `number` counts the host's guests from 1."""
+        """Makes the guest's environment, which has `ram`; `memory` is what the guest sees.
+
+        `number` counts the host's guests from 1.
+        """
         self.host: Final = host
         self.number: Final = number
         self.environment: Final[Environment] = host.create_guest(ram, memory)
         self.waiting: int | None = None
         """The vCPU that waits for a message."""
+        self.give_way: Callable[[], None] | None = None
+        """Called when the guest has to try again: others should go on first."""
         self.park: Callable[[int], None] | None = None
         """Told of the vCPU that has to wait."""
         self.wake: Callable[[int, int], None] | None = None
@@ -40,6 +45,8 @@ class GuestPort:
             self._touch(page)
             try_send(self.environment, self.host.of_kind(destination), value, page, permissions)
         except JosFailure as failure:
+            if failure.code is JosError.IPC_NOT_RECV and self.give_way is not None:
+                self.give_way()
             return failure.code
         return 0
 
@@ -52,7 +59,8 @@ class GuestPort:
             receive(self.environment, page)
         except JosFailure as failure:
             return Received(failure.code)
-        self.host.run_host()
+        if not self.host.scheduled:
+            self.host.run_host()
         if self.environment.receiving:
             self.waiting = vcpu
             if self.park is not None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kev.addressing import PAGE_SIZE
+from kev.addressing import PAGE_SIZE, Hpa
 from kev.envs.environment import Environment, Status
 from kev.envs.errors import JosError, JosFailure
 
@@ -50,7 +50,7 @@ def receive(receiver: Environment, address: int) -> None:
     receiver.status = Status.NOT_RUNNABLE
 
 
-def _checked(sender: Environment, address: int, permissions: int) -> int:
+def _checked(sender: Environment, address: int, permissions: int) -> Hpa:
     if address % PAGE_SIZE:
         raise JosFailure(JosError.INVAL, f"address {address:#x} of a page to send is not the beginning of one")
     if permissions & (PTE_P | PTE_U) != PTE_P | PTE_U or permissions & ~_SENDABLE:

@@ -101,6 +101,11 @@ class PhysicalMemory:
         else:
             self.memory.view[page + offset : page + offset + len(data)] = data
 
+    def clear(self) -> None:
+        """Takes back every page, and the tables with them."""
+        self._pages.clear()
+        self.memory.clear()
+
     # Pages in guests.
 
     def homes(self, page: Hpa) -> list[Home]:

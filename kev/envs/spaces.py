@@ -6,7 +6,16 @@ from typing import Final
 from kev.addressing import PAGE_SIZE, Gpa, Hpa
 from kev.dev.base import GuestMemory
 from kev.envs.environment import USER_TOP, MappedPage
-from kev.envs.ept import EPTE_FULL, KERNEL_BASE, ept_entry, ept_map_hva2gpa, ept_page_insert, ept_page_remove
+from kev.envs.ept import (
+    EPTE_FULL,
+    KERNEL_BASE,
+    Edition,
+    ept_entry,
+    ept_lookup_gpa,
+    ept_map_hva2gpa,
+    ept_page_insert,
+    ept_page_remove,
+)
 from kev.envs.errors import JosError, JosFailure
 from kev.envs.memory import Home, PhysicalMemory
 from kev.page_tables.ept import EptFormat
@@ -19,10 +28,10 @@ _SOFTWARE_BITS: Final = 0xE00
 class HostSpace:
     """The pages of an environment of the host's."""
 
-    __slots__ = ("_memory", "_pages")
-    limit: Final = USER_TOP
+    __slots__ = ("_memory", "_pages", "limit")
 
     def __init__(self, memory: PhysicalMemory) -> None:
+        self.limit: Final = USER_TOP
         self._memory: Final = memory
         self._pages: Final[dict[int, MappedPage]] = {}
 
@@ -32,6 +41,19 @@ class HostSpace:
 
     def find(self, address: int) -> MappedPage | None:
         return self._pages.get(address)
+
+    def entries(self) -> Iterator[tuple[int, Hpa, int]]:
+        """What is mapped, to be saved: its address, the page, and the permissions."""
+        for address, mapped in self._pages.items():
+            yield address, mapped.page, mapped.permissions
+
+    def begin_anew(self) -> None:
+        """All memory was taken back: nothing is mapped."""
+        self._pages.clear()
+
+    def restore(self, address: int, page: Hpa, permissions: int) -> None:
+        """What `entries` has given."""
+        self.insert(address, page, permissions)
 
     def insert(self, address: int, page: Hpa, permissions: int) -> None:
         self._memory.retain(page)
@@ -66,7 +88,7 @@ class GuestSpace:
         self._machine: Final = machine
         self.limit: Final = ram[-1].stop
         """Where RAM ends."""
-        self.table: Final = PageTable(memory.memory, EptFormat())
+        self.table = PageTable(memory.memory, EptFormat())
         """The guest's EPT."""
 
     def __iter__(self) -> Iterator[tuple[int, MappedPage]]:
@@ -90,6 +112,19 @@ class GuestSpace:
             self._move_in(address, page, before)
         ept_page_insert(self._memory, self.table, page, address, permissions, None)
 
+    def map_new(self, address: int, page: Hpa, perm: int, edition: Edition) -> None:
+        """Maps a page where none is, which gives it one more reference: the end of `sys_ept_map`.
+
+        JosFailure: E_INVAL if something is mapped; E_NO_MEM.
+        """
+        if edition is Edition.THESIS:
+            ept_page_insert(self._memory, self.table, page, address, perm, False, edition)
+        else:
+            ept_map_hva2gpa(self._memory, self.table, KERNEL_BASE + page, address, perm, False, edition)
+            self._memory.retain(page)
+        if self._machine is not None:
+            self._move_in(address, page, None)
+
     def remove(self, address: int) -> None:
         entry = ept_entry(self.table, address)
         if entry and self._machine is not None:
@@ -100,6 +135,23 @@ class GuestSpace:
         """Makes sure that a page of the guest's machine can be read and written at once. PageAbsent if it has to be awaited."""
         if self._machine is not None and self._is_ram(address):
             self._machine.read(Gpa(address), 1)
+
+    def entries(self) -> Iterator[tuple[int, Hpa, int]]:
+        """What is mapped, to be saved: its address, the page, and the other bits of its entry."""
+        for gpa, entry, _, _ in self.table.leaves():
+            yield gpa, Hpa(entry & ADDRESS_MASK), entry & ~ADDRESS_MASK
+
+    def begin_anew(self) -> None:
+        """All memory was taken back: nothing is mapped."""
+        self.table = PageTable(self._memory.memory, EptFormat())
+
+    def restore(self, address: int, page: Hpa, flags: int) -> None:
+        """What `entries` has given. A running guest holds what the page does."""
+        index = ept_lookup_gpa(self.table, address, True)
+        self._memory.memory.words[index] = page | flags
+        self._memory.retain(page)
+        if self._machine is not None:
+            self._memory.adopt(page, self._home(address))
 
     def free_tables(self) -> None:
         """Nothing is mapped any more: the tables go, too. The space is of no use then."""

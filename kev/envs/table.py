@@ -15,8 +15,14 @@ from kev.envs.spaces import GuestSpace, HostSpace
 class Environments:
     """All of a host, of which one serves files."""
 
-    def __init__(self, files: HostFiles, write: Callable[[bytes], None], memory: int = DEFAULT_SIZE) -> None:
-        """`write` is what the host's console prints; `memory` is the host's, in bytes."""
+    def __init__(
+        self, files: HostFiles, write: Callable[[bytes], None], memory: int = DEFAULT_SIZE, *, scheduled: bool = False
+    ) -> None:
+        """`write` is what the host's console prints; `memory` is the host's, in bytes.
+
+        `scheduled`: somebody says when each environment goes on. Else those of the host's own do whenever a guest waits for them.
+        """
+        self.scheduled: Final = scheduled
         self.memory: Final = PhysicalMemory(memory)
         self._table: Final[list[Environment | None]] = []
         self._generations: Final[list[int]] = []
@@ -39,7 +45,7 @@ class Environments:
         return found
 
     def of_kind(self, kind: int) -> Environment:
-        """The first environment of a kind: what a guest names in IPCSEND. JosFailure (E_INVAL): a guest reaches the file system only."""
+        """Whom a guest names in IPCSEND. JosFailure (E_INVAL) unless it is the file system's environment."""
         for environment in self:
             if environment.kind is EnvironmentKind.FS and environment.kind.value == kind:
                 return environment
@@ -66,6 +72,18 @@ class Environments:
         environment.status = Status.ENDED
         environment.receiving = False
         self._table[environment.id % MOST_ENVIRONMENTS] = None
+
+    def begin_anew(self) -> None:
+        """The same environments as at the beginning: none has a page, nobody waits, no file is open."""
+        self.memory.clear()
+        self.file_server.open_files.clear()
+        self.file_server.reply = None
+        self.file_server.files.forget()
+        for environment in self:
+            space = environment.space
+            assert isinstance(space, HostSpace | GuestSpace)
+            space.begin_anew()
+            environment.begin_anew()
 
     def run_host(self) -> bool:
         """Lets the host's own environments go on until none can; says whether any could."""

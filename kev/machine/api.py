@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from kev.machine.family import Built
+    from kev.machine.host_environments import GuestHost
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
     from kev.machine.snapshot_at import SnapshotAt
@@ -143,6 +144,8 @@ class WantedMachine(NamedTuple):
     """The image's bytes, if they are not those of what `spec` names."""
     policy: PagingPolicy | None
     """The paging policy, if it is not the one that `spec` names. It serves one run."""
+    host: "GuestHost | None" = None
+    """Whose guest it is, if that has several."""
     read_through: Callable[[_Source], _Source] | None = None
     """Makes of a source what image and snapshots are read from, before that is made slow."""
 
@@ -194,7 +197,8 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
         assert spec.paging is not None
         modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(start.guest)))
         boot = BootOptions(command_line=spec.command_line or "", modules=modules)
-        build = partial(_built, spec, start._replace(source=_retried(slowed(start.source), spec.retry)), boot, saved)
+        start = start._replace(source=_retried(slowed(start.source), spec.retry))
+        build = partial(_built, spec, start, boot, saved, wanted.host)
         machine = build(
             files,
             logs=logs,
@@ -218,6 +222,7 @@ def _built(
     start: Start,
     boot: BootOptions,
     saved: "SavedMachine | None",
+    host: "GuestHost | None",
     files: ExitStack,
     boot_time: int | None = None,
     **others: Any,
@@ -238,6 +243,7 @@ def _built(
             boot_disk=None if start.open_boot_disk is None else files.enter_context(start.open_boot_disk()),
             boots_from_drives=start.boots_from_drives,
             boot_time=boot_time,
+            host=host,
         ),
         boot=boot,
         protocol=start.protocol or spec.boot,

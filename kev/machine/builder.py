@@ -39,6 +39,7 @@ from kev.vmexit.violation import ViolationController
 
 if TYPE_CHECKING:
     from kev.bios.drives import BootDrive
+    from kev.machine.host_environments import GuestHost
 
 MAX_VCPUS: Final = 64
 
@@ -73,6 +74,8 @@ class MachineOptions(NamedTuple):
     """The BIOS's drive from which the guest was booted; its disk is the first of all."""
     pci_chipset: bool = False
     """There are a host bridge and an IDE controller on the PCI bus, as firmware expects them."""
+    host: "GuestHost | None" = None
+    """The host that the guest is one of several of; by default a host with environments has this guest alone."""
     boot_time: int | None = None
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
@@ -162,10 +165,12 @@ class VmBuilder:
 
     def _attach_abi(self, vm: Vm, devices: Devices, machine: Surroundings, disks: Disks) -> GuestAbi:
         host = None
+        if disks.ipc is not None and not self._abi.has_host:
+            raise MachineError(f"a disk behind ipc: a guest with the ABI {self._abi.name} has no host that would serve it")
         if self._abi.has_host:
             from kev.machine.host_environments import HostEnvironments
 
-            host = HostEnvironments(vm, machine, disks.ipc)
+            host = HostEnvironments(vm, machine, disks.ipc, self._options.host)
         services = Services(
             end=machine.end,
             write=machine.console.write,
@@ -182,6 +187,7 @@ class VmBuilder:
         abi = self._abi(services)
         if host is not None:
             host.connect(abi)
+            devices.attach(host.state)
         for device in abi.msr_devices():
             devices.attach(device)
         return abi
