@@ -42,7 +42,7 @@ class GuestPort:
 
     def send(self, destination: int, value: int, page: Gpa, permissions: int) -> int:
         try:
-            self._touch(page)
+            self._space.touch(page)
             try_send(self.environment, self.host.of_kind(destination), value, page, permissions)
         except JosFailure as failure:
             if failure.code is JosError.IPC_NOT_RECV and self.give_way is not None:
@@ -54,7 +54,7 @@ class GuestPort:
         """PageAbsent, before anything has changed, if a page that the answer may go to has to be awaited."""
         if self.waiting is not None:
             return Received(JosError.INVAL)
-        self._touch_all(page)
+        self._space.touch(page)
         try:
             receive(self.environment, page)
         except JosFailure as failure:
@@ -77,15 +77,8 @@ class GuestPort:
         self.wake(vcpu, self.environment.value)
         return True
 
-    def _touch_all(self, page: Gpa) -> None:
-        """What the host reads and writes to answer must be there: it is not interrupted half-way."""
+    @property
+    def _space(self) -> GuestSpace:
         space = self.environment.space
         assert isinstance(space, GuestSpace)
-        for address, _ in space:
-            space.touch(address)
-        self._touch(page)
-
-    def _touch(self, page: Gpa) -> None:
-        space = self.environment.space
-        assert isinstance(space, GuestSpace)
-        space.touch(page)
+        return space

@@ -78,7 +78,7 @@ class GuestSpace:
     Of a guest with a machine, all RAM is there, and what the guest never showed to anybody is the machine's own affair.
     """
 
-    __slots__ = ("_guest", "_machine", "_memory", "_ram", "limit", "table")
+    __slots__ = ("_guest", "_homes", "_machine", "_memory", "_ram", "limit", "table")
 
     def __init__(self, memory: PhysicalMemory, guest: int, ram: Sequence[range], machine: GuestMemory | None = None) -> None:
         """`guest` is the id of the environment, `machine` the memory that the guest itself sees, if it runs."""
@@ -86,6 +86,8 @@ class GuestSpace:
         self._guest: Final = guest
         self._ram: Final = ram
         self._machine: Final = machine
+        self._homes: Final[dict[int, Hpa]] = {}
+        """The pages that the running guest sees, by address."""
         self.limit: Final = ram[-1].stop
         """Where RAM ends."""
         self.table = PageTable(memory.memory, EptFormat())
@@ -127,14 +129,18 @@ class GuestSpace:
 
     def remove(self, address: int) -> None:
         entry = ept_entry(self.table, address)
-        if entry and self._machine is not None:
-            self._memory.leave(Hpa(entry & ADDRESS_MASK), self._home(address))
+        if address in self._homes:
+            self._leave(address)
         ept_page_remove(self._memory, self.table, address)
 
-    def touch(self, address: int) -> None:
-        """Makes sure that a page of the guest's machine can be read and written at once. PageAbsent if it has to be awaited."""
-        if self._machine is not None and self._is_ram(address):
-            self._machine.read(Gpa(address), 1)
+    def touch(self, *addresses: int) -> None:
+        """Makes sure that the host can read and write what it shares with the running guest at once, and the pages at `addresses`.
+
+        PageAbsent if one has to be awaited.
+        """
+        if self._machine is not None:
+            for address in (*self._homes, *filter(self._is_ram, addresses)):
+                self._machine.read(Gpa(address), 1)
 
     def entries(self) -> Iterator[tuple[int, Hpa, int]]:
         """What is mapped, to be saved: its address, the page, and the other bits of its entry."""
@@ -143,6 +149,7 @@ class GuestSpace:
 
     def begin_anew(self) -> None:
         """All memory was taken back: nothing is mapped."""
+        self._homes.clear()
         self.table = PageTable(self._memory.memory, EptFormat())
 
     def restore(self, address: int, page: Hpa, flags: int) -> None:
@@ -151,14 +158,14 @@ class GuestSpace:
         self._memory.memory.words[index] = page | flags
         self._memory.retain(page)
         if self._machine is not None:
-            self._memory.adopt(page, self._home(address))
+            self._adopt(address, page)
 
     def free_tables(self) -> None:
         """Nothing is mapped any more: the tables go, too. The space is of no use then."""
         self._memory.memory.free(self.table.root)
 
     def _move_in(self, address: int, page: Hpa, before: Hpa | None) -> None:
-        elsewhere = next((home.gpa for home in self._memory.homes(page) if home.guest == self._guest), None)
+        elsewhere = next((gpa for gpa, there in self._homes.items() if there == page), None)
         if elsewhere is not None:
             raise JosFailure(
                 JosError.INVAL, f"gpa {address:#x}: guest {self._guest:08x} has the page at {elsewhere:#x}, and sees it there only"
@@ -166,10 +173,10 @@ class GuestSpace:
         self.touch(address)
         contents = self._memory.read(page)
         if before is not None:
-            self._memory.leave(before, self._home(address))
+            self._leave(address)
         assert self._machine is not None
         self._machine.write(Gpa(address), contents)
-        self._memory.adopt(page, self._home(address))
+        self._adopt(address, page)
 
     def _shown(self, address: int) -> MappedPage:
         """A page that the guest shows to the host for the first time: it is mapped as at an EPT violation."""
@@ -177,8 +184,15 @@ class GuestSpace:
         page = self._memory.allocate()
         ept_map_hva2gpa(self._memory, self.table, KERNEL_BASE + page, address, EPTE_FULL, False)
         self._memory.retain(page)
-        self._memory.adopt(page, self._home(address))
+        self._adopt(address, page)
         return MappedPage(page, EPTE_FULL)
+
+    def _adopt(self, address: int, page: Hpa) -> None:
+        self._homes[address] = page
+        self._memory.adopt(page, self._home(address))
+
+    def _leave(self, address: int) -> None:
+        self._memory.leave(self._homes.pop(address), self._home(address))
 
     def _home(self, address: int) -> Home:
         assert self._machine is not None

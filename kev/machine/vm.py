@@ -354,9 +354,9 @@ class Vm:
         deadline = self.timers.next_deadline()
         if any(vcpu.needs is not None for vcpu in self.vcpus):
             return Idle(None if self._virtual is not None else deadline)
-        if self._expects_message:
-            return Idle(deadline)
         if not self._interruptible or (deadline is None and not self.expects_input):
+            if self._expects_message:
+                return Idle(deadline)
             self.ended = time.perf_counter()
             self.end(self._halted_for_ever())
             assert self.ending is not None

@@ -19,6 +19,8 @@ FD: Final = 0x20_1000
 """Where a page that comes with an answer goes."""
 _OUT_DWORD: Final = code("56 b9 04 00 00 00 89 f0 ba e9 00 00 00 ee c1 e8 08 e2 fa 5e")
 """push esi; mov ecx, 4; mov eax, esi; mov edx, 0xe9; 1: out dx, al; shr eax, 8; loop 1b; pop esi"""
+SEND: Final = code("b8 02 00 00 00 0f 01 c1 83 f8 f8 74 f3 ; 1: mov eax, 2; vmcall; cmp eax, -E_IPC_NOT_RECV; je 1b")
+"""As long as the host's file system is busy with another."""
 STACK: Final = code("bc 00 00 30 00 ; mov esp, 0x300000")
 
 
@@ -55,7 +57,7 @@ class Program:
 
     def request(self, number: int, page: int = REQUEST, answer: int = FD) -> "Program":
         """Sends a request and prints the value of the answer."""
-        self.call(rax=2, rbx=1, rcx=number, rdx=page, rsi=7)
+        self.text += load(rbx=1, rcx=number, rdx=page, rsi=7) + SEND
         return self.call(rax=3, rbx=answer).show_rsi()
 
     def open(self, path: str, mode: int = 2) -> "Program":
