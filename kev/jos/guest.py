@@ -27,7 +27,10 @@ class Guest:
         """What it has printed."""
         self._wakes: float | None = None
         """When a timer is due that it waits for, by `time.monotonic`."""
+        self.gave_way = False
+        """It has to try again what others must make possible first."""
         machine.vm.console.output.subscribe(self.output.extend)
+        port.give_way = self._give_way
 
     @property
     def number(self) -> int:
@@ -82,6 +85,10 @@ class Guest:
         """Ends its run, wherever it is: the first reason counts."""
         self.machine.vm.end(ending)
         self.machine.note_end()
+
+    def _give_way(self) -> None:
+        self.gave_way = True
+        self.machine.vm.let_others_run()
 
     def report(self) -> RunReport:
         """The figures of its run."""

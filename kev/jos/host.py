@@ -118,6 +118,10 @@ class Host:
         server = [FILE_SYSTEM] if self.environments.file_server.can_go_on else []
         return server + [guest.number for guest in self.guests if guest.can_run]
 
+    def offered(self, runnable: Sequence[int]) -> Sequence[int]:
+        """Those of `runnable` whose turn it may be: not the guests that have found the file system busy since others went on."""
+        return [place for place in runnable if place == FILE_SYSTEM or not self.guests[place - 1].gave_way] or runnable
+
     def run(self, timeout: float | None = None) -> list[RunReport]:
         """Lets all go on until every guest that was started has ended; returns their reports, in order.
 
@@ -140,11 +144,13 @@ class Host:
         if not runnable:
             self._idle()
             return None
-        return self.take_turn(self._scheduler.next(runnable), runnable)
+        return self.take_turn(self._scheduler.next(self.offered(runnable)), runnable)
 
     def take_turn(self, decision: Decision, runnable: Sequence[int]) -> "Turn":
         """Lets the one go on who was chosen among the places in `runnable`."""
         place = decision.vcpu
+        for guest in self.guests:
+            guest.gave_way = False
         if place == FILE_SYSTEM:
             self.environments.file_server.step()
             steps = 0
