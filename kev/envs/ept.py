@@ -125,10 +125,8 @@ def _physical(hva: int) -> int:
 
 def _check_flag(function: str, overwrite: bool | None, taken: bool, edition: Edition) -> None:
     if (overwrite is not None) is not taken:
-        raise JosFailure(
-            JosError.INVAL,
-            f"{function} of the {edition.value} edition {'needs' if taken else 'has no'} overwrite flag: {overwrite}",
-        )
+        wanted = "needs an" if taken else "takes no"
+        raise JosFailure(JosError.INVAL, f"{function} of the {edition.value} edition {wanted} overwrite flag")
 
 
 def _mapped_already(gpa: int) -> JosFailure:

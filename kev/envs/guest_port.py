@@ -42,6 +42,8 @@ class GuestPort:
 
     def send(self, destination: int, value: int, page: Gpa, permissions: int) -> int:
         try:
+            if page >= self._space.limit:
+                raise JosFailure(JosError.INVAL, f"gpa {page:#x} of a page to send is beyond the guest's memory")
             self._space.touch(page)
             try_send(self.environment, self.host.of_kind(destination), value, page, permissions)
         except JosFailure as failure:

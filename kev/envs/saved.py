@@ -27,8 +27,7 @@ _ENVIRONMENT: Final = Fields(
 )
 _HOST: Final = Fields(
     {},
-    pages=listed(_U64),
-    contents=listed(BYTES),
+    pages=listed(BYTES),
     environments=listed(PART),
     open_files=listed(record(lambda *file: file, bits(10), _U32, BYTES)),
     reply=optional(record(Reply, _U32, _U32, _U64)),
@@ -55,11 +54,11 @@ class SavedHost:
     def save(self) -> State:
         host, server = self._port.host, self._port.host.file_server
         pages = list(host.memory)
+        numbers = {page: number for number, page in enumerate(pages)}
         return _HOST.save(
             self,
-            pages=pages,
-            contents=[b"" if host.memory.homes(page) else host.memory.read(page) for page in pages],
-            environments=[_save_environment(environment) for environment in host],
+            pages=[b"" if host.memory.homes(page) else host.memory.read(page) for page in pages],
+            environments=[_save_environment(environment, numbers) for environment in host],
             open_files=[(place, file.id, file.path.encode(errors="surrogateescape")) for place, file in server.open_files.items()],
             reply=server.reply,
             waiting=self._port.waiting,
@@ -71,9 +70,8 @@ class SavedHost:
         host.begin_anew()
         environments = list(host)
         check_count(self.name, "environments", parts["environments"], len(environments))
-        check_count(self.name, "contents", parts["contents"], len(parts["pages"]))
         try:
-            pages = {page: self._load_page(contents) for page, contents in zip(parts["pages"], parts["contents"], strict=True)}
+            pages = [self._load_page(contents) for contents in parts["pages"]]
             for environment, saved in zip(environments, parts["environments"], strict=True):
                 self._load_environment(environment, saved, pages)
             for place, id, path in parts["open_files"]:
@@ -86,19 +84,19 @@ class SavedHost:
     def _load_page(self, contents: bytes) -> Hpa:
         memory = self._port.host.memory
         if len(contents) not in (0, PAGE_SIZE):
-            raise StateError(self.name, "contents", contents, f"{PAGE_SIZE} bytes each, or none")
+            raise StateError(self.name, "pages", contents, f"{PAGE_SIZE} bytes each, or none")
         page = memory.allocate()
         if contents:
             memory.write(page, 0, bytes(contents))
         return page
 
-    def _load_environment(self, environment: Environment, saved: State, pages: dict[int, Hpa]) -> None:
+    def _load_environment(self, environment: Environment, saved: State, pages: list[Hpa]) -> None:
         mapped = _ENVIRONMENT.load(environment, f"environment {environment.id:08x}", saved)["mapped"]
         space = environment.space
         assert isinstance(space, HostSpace | GuestSpace)
         for address, page, flags in mapped:
-            if page not in pages:
-                raise StateError(self.name, "page", page, "among those that were saved")
+            if page >= len(pages):
+                raise StateError(self.name, "page", page, f"one of the {len(pages)} that were saved")
             space.restore(address, pages[page], flags)
 
     def _load_open_file(self, place: int, id: int, path: str) -> None:
@@ -107,10 +105,11 @@ class SavedHost:
         file.id, file.path, file.file = id, path, server.files.open(path)
 
 
-def _save_environment(environment: Environment) -> State:
+def _save_environment(environment: Environment, numbers: dict[Hpa, int]) -> State:
+    """Pages are saved by their numbers: where they lie is nobody's affair."""
     space = environment.space
     assert isinstance(space, HostSpace | GuestSpace)
-    return _ENVIRONMENT.save(environment, mapped=list(space.entries()))
+    return _ENVIRONMENT.save(environment, mapped=[(address, numbers[page], flags) for address, page, flags in space.entries()])
 
 
 class SharedHost:
