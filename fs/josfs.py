@@ -385,9 +385,10 @@ class _Check:
         self._take(path, block, structure.indirect)
         indirect = self._fs.cache.block(structure.indirect).cast("I") if structure.indirect else ()
         for index, number in enumerate((*structure.direct, *indirect)):
-            self._take(path, block if index < NDIRECT else structure.indirect, number)
+            where = block if index < NDIRECT else structure.indirect
+            self._take(path, where, number)
             if number and index >= blocks_of(structure.size):
-                raise self._damaged(block, f"{path!r} has block {number} behind its end: it has {structure.size} bytes")
+                raise self._damaged(where, f"{path!r} has block {number} behind its end: it has {structure.size} bytes")
 
     def _take(self, path: str, block: int, number: int) -> None:
         if not number:

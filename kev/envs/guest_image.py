@@ -44,8 +44,9 @@ def map_in_guest(
 ) -> None:
     """Maps `filesz` bytes of a file from `offset` on, and zeros up to `memsz`, from `gpa` on, which is rounded down to a page.
 
-    Page by page, all of it RWX: a temporary page is allocated, filled, mapped into the guest and unmapped here. Without `zeros`
-    as in the edition that maps `filesz` bytes only: what is behind them appears when the guest touches it. JosFailure as `ept_map`.
+    Page by page, all of it RWX: a temporary page is allocated, filled, mapped into the guest and unmapped here. Without `zeros`,
+    only `filesz` bytes are mapped, as in one edition: what is behind them appears when the guest touches it. JosFailure as
+    `ept_map`.
     """
     before = page_offset(gpa)
     gpa, memsz, filesz, offset = gpa - before, memsz + before, filesz + before, offset - before
@@ -60,7 +61,10 @@ def map_in_guest(
 
 
 def copy_guest_kern_gpa(calls: SystemCalls, guest: int, file: ReadableFile, *, zeros: bool = True) -> None:
-    """Maps every PT_LOAD of a 64-bit ELF kernel at its physical address. JosFailure: E_NOT_EXEC if it is none; as `map_in_guest`."""
+    """Maps every PT_LOAD of a 64-bit ELF kernel at its physical address.
+
+    JosFailure: E_NOT_EXEC if the file is no such kernel; as `map_in_guest`.
+    """
     for segment in load_segments(file):
         map_in_guest(calls, guest, segment.p_pa, segment.memsz, file, segment.filesz, segment.offset, zeros=zeros)
 

@@ -128,7 +128,6 @@ class GuestSpace:
             self._move_in(address, page, None)
 
     def remove(self, address: int) -> None:
-        entry = ept_entry(self.table, address)
         if address in self._homes:
             self._leave(address)
         ept_page_remove(self._memory, self.table, address)

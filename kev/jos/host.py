@@ -89,10 +89,14 @@ class Host:
         if wishes.get("vcpus", 1) != 1:
             raise HostError(f"vcpus: {wishes['vcpus']}: a guest of the JOS VMM has one")
         wanted = wanted_machine(image, asked)._replace(host=self)
-        machine = self._opened.enter_context(opened(wanted))
-        port, self._new = self._new, None
-        if port is None:
-            raise HostError(f"{machine.image}: a guest of a host needs the ABI jos: with {asked['abi']} it has no environments")
+        with ExitStack() as made:
+            made.callback(self._forget_new)
+            machine = made.enter_context(opened(wanted))
+            port = self._new
+            if port is None:
+                raise HostError(f"{machine.image}: a guest of a host needs the ABI jos: with {asked['abi']} it has no environments")
+            self._new = None
+            self._opened.push(made.pop_all())
         machine.build_alike = None
         guest = Guest(machine, port)
         self.guests.append(guest)
@@ -198,6 +202,12 @@ class Host:
                 vm = guest.machine.vm
                 guest.end(Ending.died(f"{vm.where(vm.vcpus[0])}: {_NO_ENVIRONMENT}"))
                 self._destroy(guest)
+
+    def _forget_new(self) -> None:
+        """Takes back the environment of a guest that could not be made."""
+        if self._new is not None:
+            self.environments.destroy(self._new.environment)
+            self._new = None
 
     def _print(self, data: bytes) -> None:
         self.console.extend(data)

@@ -1,4 +1,4 @@
-"""A guest that exchanges messages with the host's file system over and over, and dies if one is lost or a page holds anything else."""
+"""A guest that exchanges messages with the host's file system, and dies if one is lost or a page holds anything else."""
 
 import struct
 from typing import Final

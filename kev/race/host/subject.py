@@ -74,7 +74,7 @@ class HostSubject:
         with self._host() as host:
             outcome = self._run(host, ReplayScheduler(schedule), fair=False)
             moments, before = [], 0
-            for number, turn in enumerate(outcome.turns):
+            for turn in outcome.turns:
                 waiting = frozenset(range(1 + len(host.guests))) - frozenset(turn.runnable)
                 moments.append(Moment(before, turn.vcpu, _told(turn), Kind.ACCESS, (), waiting))
                 before += turn.steps
