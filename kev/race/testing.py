@@ -127,9 +127,9 @@ def check_host(
 ) -> None:
     """Explores a host of the JOS VMM (`kev.jos.Host`) whose guests must all exit with code 0.
 
-    `make` is given a host without guests, and makes them; `check` asserts what must hold of the host when all have ended. Who goes
-    on is the schedule: the host's file system, or a guest for so many instructions. `depth` is for PCT. RaceDetected if a run fails,
-    RaceError if two runs with the same schedule differ.
+    `make` is given a host without guests, and makes them; `check` asserts what must hold of the host when all have ended. Who
+    goes on is the schedule: the host's file system, or a guest for so many instructions. `depth` is for PCT. RaceDetected if a run
+    fails, RaceError if two runs with the same schedule differ.
     """
     __tracebackhide__ = True
     from kev.race.host.subject import HostSubject

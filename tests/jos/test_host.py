@@ -1,8 +1,8 @@
 """Hosts with several guests: real ones, which take turns with the host's file system."""
 
 import io
-from itertools import pairwise
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import pytest

@@ -10,6 +10,7 @@ from kev.jos import Host
 from kev.race import RaceDetected, check_host
 from kev.race.explore import explore
 from kev.race.host.subject import HostSubject
+from kev.race.store import FOLDER
 from kev.race.strategy import make_strategy
 from kev.race.strategy.replay import ReplayScheduler
 from tests.abi.calls import POWER_OFF, load
@@ -24,6 +25,11 @@ GUESTS = 2
 @cache
 def _image(number: int) -> bytes:
     return exchanging(f"/vmm/fs{number}.img", 1)
+
+
+@pytest.fixture(autouse=True)
+def _failures_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path / "failures"))
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""`kev jos`, as a person at the prompt sees it."""
+
+import struct
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kev.cli.main import kev
+from tests.envs.exchange import exchanging
+from tests.envs.guest import REQUEST, Program
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(kev, ["jos", "run", *arguments], prog_name="kev")
+
+
+def saying(folder: Path, text: str) -> str:
+    """A guest that prints its number and a text, without an end of line."""
+    file = folder / text.strip()
+    program = Program().store(REQUEST, text.encode()).show(REQUEST, len(text))
+    file.write_bytes(program.image())
+    return str(file)
+
+
+def test_guests_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    result = run("--seed", "1", saying(tmp_path, "one\nmore\n"), saying(tmp_path, "two"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert sorted(result.stdout.splitlines()) == ["1: more", "1: one", "2: two"]
+
+
+def test_one_guest_prints_what_it_prints(tmp_path: Path) -> None:
+    assert run(saying(tmp_path, "alone\nin")).stdout == "alone\nin"
+
+
+def test_each_guest_has_the_next_disk(tmp_path: Path) -> None:
+    arguments = []
+    for number in (1, 2):
+        (tmp_path / f"guest{number}").write_bytes(exchanging(f"/vmm/fs{number}.img", 2))
+        (tmp_path / f"disk{number}").write_bytes(bytes(16 << 10))
+        arguments += ["--disk", f"{tmp_path}/disk{number}"]
+    result = run(*arguments, str(tmp_path / "guest1"), str(tmp_path / "guest2"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert all((tmp_path / f"disk{number}").read_bytes()[8192:8196] == struct.pack("<I", 1) for number in (1, 2))
+
+
+def test_the_first_failure_is_the_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "dying").write_bytes(Program().call(rax=99).image())
+    result = run(saying(tmp_path, "fine"), str(tmp_path / "dying"))
+    assert result.exit_code == 3
+    assert "2: Unhandled VMEXIT, aborting guest.\n" in result.stdout
+    assert result.stderr.startswith(f"kev: guest 2, {tmp_path}/dying: vCPU 0 at RIP 0x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--processor", "no-vmx"], "kev: [VMM] VMX extension not supported. (-17, E_NO_VMX)"),
+        (["--processor", "no-ept"], "kev: [VMM] EPT extension not supported. (-18, E_NO_EPT)"),
+        (["--disk", "a", "--disk", "b"], "kev: 2 disks for 1 guests: each has one"),
+        (["--disk", "a,virtio"], "kev: disk a,virtio: a guest of the JOS VMM has its disk behind ipc, not virtio"),
+        (["--disk", "no/such/disk"], "kev: disk no/such/disk: cannot be opened for reading and writing: No such file or directory"),
+        ([], "kev: gone: there is no such file, and no such guest on the root file system"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(tmp_path: Path, arguments: list[str], line: str) -> None:
+    image = saying(tmp_path, "unheard") if arguments else "gone"
+    result = run(*arguments, image)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
