@@ -18,6 +18,7 @@ from kev.fs.josfs_format import (
     ENTRY_SIZE,
     LARGEST_FILE,
     LONGEST_NAME,
+    LONGEST_PATH,
     MAGIC,
     MOST_BLOCKS,
     NDIRECT,
@@ -195,10 +196,15 @@ class JosFs:
 
     def walk(self, directory: JosFile | None = None) -> Iterator[JosFile]:
         """All files and directories under one, by default the root: each directory comes before what is in it."""
-        for file in self.entries(directory or self.root):
+        pending = [self.entries(directory or self.root)]
+        while pending:
+            file = next(pending[-1], None)
+            if file is None:
+                pending.pop()
+                continue
             yield file
             if file.is_directory:
-                yield from self.walk(file)
+                pending.append(self.entries(file))
 
     def create(self, path: str, *, directory: bool = False) -> JosFile:
         """An empty file or directory. JosFsExists; JosFsNotFound if its directory is missing; JosFsBadPath; JosFsFull."""
@@ -373,7 +379,10 @@ class _Check:
             if "/" in entry.name or entry.name in names or len(encode_name(entry.name)) > LONGEST_NAME:
                 raise self._damaged(place.block, f"directory {path!r} has a file {entry.name!r}: it cannot be, or not twice")
             names.add(entry.name)
-            yield f"{path}/{entry.name}".lstrip("/"), place.block, entry
+            below = f"{path}/{entry.name}".lstrip("/")
+            if len(encode_name(below)) > LONGEST_PATH:
+                raise self._damaged(place.block, f"{below[:40]!r}...: a path has up to {LONGEST_PATH} bytes")
+            yield below, place.block, entry
 
     def _check_structure(self, path: str, block: int, structure: FileStructure) -> None:
         if structure.type not in (REGULAR, DIRECTORY):

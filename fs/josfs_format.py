@@ -21,6 +21,8 @@ MOST_BLOCKS: Final = 0xC000_0000 // BLOCK_SIZE
 """Of a disk: JOS maps it into 3 GiB."""
 LONGEST_NAME: Final = 127
 """In bytes, without the NUL."""
+LONGEST_PATH: Final = 1023
+"""Likewise."""
 NDIRECT: Final = 10
 NINDIRECT: Final = BLOCK_SIZE // 4
 LARGEST_FILE: Final = (NDIRECT + NINDIRECT) * BLOCK_SIZE

@@ -302,6 +302,17 @@ def test_a_directory_within_itself_is_found() -> None:
         mounted(data)
 
 
+def test_directories_that_are_too_deep_for_a_path_are_damage() -> None:
+    blocks = 20
+    data = bytearray(blocks * BLOCK)
+    data[BLOCK : BLOCK + 8] = struct.pack("<II", 0x4A0530AE, blocks)
+    data[ROOT : ROOT + 256] = structure(b"/", BLOCK, DIRECTORY, 3)
+    for block in range(3, 15):
+        data[block * BLOCK : block * BLOCK + 256] = structure(100 * b"d", BLOCK, DIRECTORY, block + 1)
+    with refused(JosFsError, f"disk: block 13: '{40 * 'd'}'...: a path has up to 1023 bytes"):
+        mounted(data)
+
+
 def test_a_disk_that_is_too_small_is_none() -> None:
     with refused(JosFsError, "disk: block 1: a disk of 8192 bytes has no superblock and bitmap"):
         JosFs(Disk(io.BytesIO(bytes(2 * BLOCK)), "disk"))
