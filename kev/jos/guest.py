@@ -67,6 +67,10 @@ class Guest:
         """`Status.RUNNABLE` starts it or lets it go on, `Status.NOT_RUNNABLE` stops it: sys_env_set_status."""
         self.environment.status = status
 
+    def send(self, data: str | bytes) -> None:
+        """Types `data` on the guest's serial line. MachineError if its run has ended."""
+        self.machine.send(data)
+
     def run(self, budget: Budget) -> int:
         """One slice; returns how many instructions it took, where they are counted."""
         vm = self.machine.vm

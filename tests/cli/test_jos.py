@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from kev.cli.main import kev
 from tests.envs.exchange import exchanging
 from tests.envs.guest import REQUEST, Program
+from tests.machine.code import code
 
 
 def run(*arguments: str) -> Result:
@@ -27,6 +28,19 @@ def test_guests_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
     result = run("--seed", "1", saying(tmp_path, "one\nmore\n"), saying(tmp_path, "two"))
     assert (result.exit_code, result.stderr) == (0, "")
     assert sorted(result.stdout.splitlines()) == ["1: more", "1: one", "2: two"]
+
+
+def test_what_is_typed_reaches_every_guest(tmp_path: Path) -> None:
+    echoing = Program()
+    echoing.text += 2 * code(
+        """66 ba fd 03 ; mov dx, 0x3fd
+        ec a8 01 74 fb ; 1: in al, dx; test al, 1; jz 1b
+        66 ba f8 03 ec e6 e9 ; mov dx, 0x3f8; in al, dx; out 0xe9, al"""
+    )
+    (tmp_path / "guest").write_bytes(echoing.image())
+    (tmp_path / "keys").write_text("ok")
+    result = run("--seed", "1", "--input", str(tmp_path / "keys"), str(tmp_path / "guest"), str(tmp_path / "guest"))
+    assert sorted(result.stdout.splitlines()) == ["1: ok", "2: ok"]
 
 
 def test_one_guest_prints_what_it_prints(tmp_path: Path) -> None:

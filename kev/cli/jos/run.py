@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
@@ -15,6 +15,8 @@ from kev.spec.files import DISK_DEVICES, DiskFile
 if TYPE_CHECKING:
     from kev.envs.vmx import VmxCapabilities
 
+_LARGEST_INPUT: Final = 1 << 20
+"""In bytes."""
 _IPC: Final = "ipc"
 _PROCESSORS: Final = ("vmx", "no-ept", "no-vmx")
 
@@ -29,6 +31,9 @@ class GuestDiskError(KevError):
     "--disk", "disks", metavar="FILE[,ro|overlay]", multiple=True, help="The next guest's disk image, its /vmm/fs1.img, ..."
 )
 @click.option("-m", "--memory", type=Size(), default="16M", show_default=True, help="RAM of each guest.")
+@click.option(
+    "--input", "typed", type=click.File("rb"), help="What is typed on each guest's serial line, all at once; - is standard input."
+)
 @click.option("--seed", type=int, help="Make the run repeatable: time is derived from instructions.")
 @click.option("--timeout", type=Duration(), help="End all guests after so long.")
 @click.option(
@@ -44,6 +49,7 @@ def command(
     images: tuple[str, ...],
     disks: tuple[str, ...],
     memory: int,
+    typed: BinaryIO | None,
     seed: int | None,
     timeout: float | None,
     processor: str,
@@ -58,10 +64,11 @@ def command(
     if len(disks) > len(images):
         raise GuestDiskError(f"{len(disks)} disks for {len(images)} guests: each has one")
     files = [_disk(text) for text in disks]
+    keys = b"" if typed is None else typed.read(_LARGEST_INPUT)
     output = _Output(numbered=len(images) > 1)
     with Host(seed=seed, processor=_capabilities(processor), output=output.write) as host:
         for image, disk in zip_longest(images, files):
-            host.mkguest(image, memory=memory, disks=() if disk is None else (disk,))
+            host.mkguest(image, memory=memory, disks=() if disk is None else (disk,)).send(keys)
         try:
             reports = host.run(timeout)
         finally:
