@@ -68,7 +68,7 @@ class FileServer:
         space: HostSpace,
         files: HostFiles,
         find: Callable[[int], Environment],
-        write: Callable[[bytes], None],
+        write: Callable[[bytes], object],
     ) -> None:
         """`find` is asked for the environment with an id; `write` is what the host's console prints."""
         self._memory: Final = memory

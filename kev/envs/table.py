@@ -16,7 +16,7 @@ class Environments:
     """All of a host, of which one serves files."""
 
     def __init__(
-        self, files: HostFiles, write: Callable[[bytes], None], memory: int = DEFAULT_SIZE, *, scheduled: bool = False
+        self, files: HostFiles, write: Callable[[bytes], object], memory: int = DEFAULT_SIZE, *, scheduled: bool = False
     ) -> None:
         """`write` is what the host's console prints; `memory` is the host's, in bytes.
 

@@ -17,11 +17,12 @@ from kev.envs.ept import (
     ept_page_insert,
     ept_page_remove,
 )
-from kev.envs.errors import JosError, JosFailure
+from kev.envs.errors import JosError
 from kev.envs.memory import PhysicalMemory
 from kev.page_tables.ept import EptFormat
 from kev.page_tables.format import ADDRESS_MASK, LEVELS, level_shift
 from kev.page_tables.table import PageTable
+from tests.envs.lab import failure
 
 GPA = 0x10_0000
 
@@ -29,12 +30,6 @@ GPA = 0x10_0000
 def tables(size: int = MIB) -> tuple[PhysicalMemory, PageTable]:
     memory = PhysicalMemory(size)
     return memory, PageTable(memory.memory, EptFormat())
-
-
-def failure(call: Callable[[], object]) -> tuple[JosError, str]:
-    with pytest.raises(JosFailure) as caught:
-        call()
-    return caught.value.code, str(caught.value)
 
 
 def test_a_look_up_without_a_root_is_invalid() -> None:

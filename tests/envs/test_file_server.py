@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,7 @@ def test_two_vcpus_are_no_hindrance(disk: Path) -> None:
 
 
 @pytest.mark.parametrize("wish", [{"seed": 1}, {"paging": "eager"}, {"source_latency": "1ms"}], ids=str)
-def test_it_makes_no_difference_how_the_guest_is_run(disk: Path, wish: dict[str, object]) -> None:
+def test_it_makes_no_difference_how_the_guest_is_run(disk: Path, wish: dict[str, Any]) -> None:
     program = Program().open(PATH).transfer(READ, FIRST, 4, 512).show(REQUEST, 4)
     output = program.run(disk, **wish).output or b""
     assert struct.unpack("<3i", output) == (0, 4, 1)

@@ -1,20 +1,15 @@
 """How a guest is filled before it starts."""
 
 import struct
-from collections.abc import Callable
 
 import attrs
 import pytest
 
-from kev.addressing import MIB, PAGE_SIZE
-from kev.envs.environment import EnvironmentKind
+from kev.addressing import PAGE_SIZE
 from kev.envs.ept import Edition, ept_entry
-from kev.envs.errors import JosError, JosFailure
-from kev.envs.files import DiskImages
+from kev.envs.errors import JosError
 from kev.envs.guest_image import UTEMP, copy_boot_sector, copy_guest_kern_gpa, map_in_guest
-from kev.envs.spaces import GuestSpace
-from kev.envs.system_calls import SystemCalls
-from kev.envs.table import Environments
+from tests.envs.lab import Lab, failure, lab
 
 GPA = 0x10_0000
 
@@ -28,26 +23,9 @@ class File:
         return self.data[offset : offset + length]
 
 
-@attrs.frozen
-class Lab:
-    calls: SystemCalls
-    guest: int
-
-    @property
-    def space(self) -> GuestSpace:
-        space = self.calls.host.find(self.guest).space
-        assert isinstance(space, GuestSpace)
-        return space
-
-    def mapped(self) -> dict[int, bytes]:
-        """What the guest has, by address."""
-        return {gpa: self.calls.host.memory.read(page.page) for gpa, page in self.space}
-
-
-def lab(memory: int = 4 * MIB, edition: Edition = Edition.UT) -> Lab:
-    host = Environments(DiskImages(), bytes, memory)
-    calls = SystemCalls(host, host.create(EnvironmentKind.USER), edition=edition)
-    return Lab(calls, calls.env_mkguest())
+def mapped(made: Lab) -> dict[int, bytes]:
+    """What the guest has, by address."""
+    return {gpa: made.calls.host.memory.read(page.page) for gpa, page in made.space}
 
 
 def page(*parts: tuple[int, bytes]) -> bytes:
@@ -57,39 +35,33 @@ def page(*parts: tuple[int, bytes]) -> bytes:
     return bytes(contents)
 
 
-def failure(call: Callable[[], object]) -> JosError:
-    with pytest.raises(JosFailure) as caught:
-        call()
-    return caught.value.code
-
-
 @pytest.mark.parametrize("edition", Edition)
 def test_the_file_comes_first_and_zeros_follow(edition: Edition) -> None:
     made = lab(edition=edition)
     data = bytes(range(1, 256)) * 20
     map_in_guest(made.calls, made.guest, GPA, 3 * PAGE_SIZE, File(b"??" + data), len(data), 2)
     rest = data[PAGE_SIZE:]
-    assert made.mapped() == {GPA: data[:PAGE_SIZE], GPA + PAGE_SIZE: page((0, rest)), GPA + 2 * PAGE_SIZE: page()}
-    assert all(ept_entry(made.space.table, gpa) & 0xFFF == 0x77 for gpa in made.mapped())
+    assert mapped(made) == {GPA: data[:PAGE_SIZE], GPA + PAGE_SIZE: page((0, rest)), GPA + 2 * PAGE_SIZE: page()}
+    assert all(ept_entry(made.space.table, gpa) & 0xFFF == 0x77 for gpa in mapped(made))
 
 
 def test_one_edition_maps_the_file_only() -> None:
     made = lab()
     map_in_guest(made.calls, made.guest, GPA, 3 * PAGE_SIZE, File(b"x" * 5000), 5000, 0, zeros=False)
-    assert list(made.mapped()) == [GPA, GPA + PAGE_SIZE]
+    assert list(mapped(made)) == [GPA, GPA + PAGE_SIZE]
 
 
 def test_an_address_within_a_page_is_rounded_down_and_so_is_the_file() -> None:
     made = lab()
     data = bytes(range(256)) * 40
     map_in_guest(made.calls, made.guest, GPA + 0x123, 5000, File(data), 5000, 0x1123)
-    assert made.mapped() == {GPA: data[0x1000:0x2000], GPA + PAGE_SIZE: page((0, data[0x2000 : 0x1123 + 5000]))}
+    assert mapped(made) == {GPA: data[0x1000:0x2000], GPA + PAGE_SIZE: page((0, data[0x2000 : 0x1123 + 5000]))}
 
 
 def test_what_would_be_before_the_file_is_zeros() -> None:
     made = lab()
     map_in_guest(made.calls, made.guest, GPA + 0x100, 16, File(b"0123456789abcdef"), 16, 0)
-    assert made.mapped() == {GPA: page((0x100, b"0123456789abcdef"))}
+    assert mapped(made) == {GPA: page((0x100, b"0123456789abcdef"))}
 
 
 def test_the_temporary_page_is_gone_and_each_page_is_the_guests_alone() -> None:
@@ -104,14 +76,14 @@ def test_the_temporary_page_is_gone_and_each_page_is_the_guests_alone() -> None:
 def test_a_failure_leaves_no_temporary_page() -> None:
     made = lab()
     map_in_guest(made.calls, made.guest, GPA, PAGE_SIZE, File(b"x"), 1, 0)
-    assert failure(lambda: map_in_guest(made.calls, made.guest, GPA, PAGE_SIZE, File(b"x"), 1, 0)) is JosError.INVAL
+    assert failure(lambda: map_in_guest(made.calls, made.guest, GPA, PAGE_SIZE, File(b"x"), 1, 0))[0] is JosError.INVAL
     assert made.calls.current.space.find(UTEMP) is None
     assert len(made.calls.host.memory) == 1
 
 
 def test_memory_that_is_used_up_ends_it() -> None:
     made = lab(memory=16 * PAGE_SIZE)
-    assert failure(lambda: map_in_guest(made.calls, made.guest, GPA, 32 * PAGE_SIZE, File(b""), 0, 0)) is JosError.NO_MEM
+    assert failure(lambda: map_in_guest(made.calls, made.guest, GPA, 32 * PAGE_SIZE, File(b""), 0, 0))[0] is JosError.NO_MEM
 
 
 def elf(*segments: tuple[int, int, bytes, int]) -> bytes:
@@ -132,27 +104,27 @@ def test_every_load_segment_goes_to_its_physical_address() -> None:
     made = lab()
     kernel = elf((1, 0x10_0000, b"text", 4), (4, 0x50_0000, b"note", 4), (1, 0x20_0010, b"data", PAGE_SIZE))
     copy_guest_kern_gpa(made.calls, made.guest, File(kernel))
-    assert list(made.mapped()) == [0x10_0000, 0x20_0000, 0x20_1000]
-    assert made.mapped()[0x10_0000][:4] == b"text"
-    assert made.mapped()[0x20_0000][0x10:0x14] == b"data"
-    assert made.mapped()[0x20_1000] == page()
+    assert list(mapped(made)) == [0x10_0000, 0x20_0000, 0x20_1000]
+    assert mapped(made)[0x10_0000][:4] == b"text"
+    assert mapped(made)[0x20_0000][0x10:0x14] == b"data"
+    assert mapped(made)[0x20_1000] == page()
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fEL", b"\x7fELG".ljust(512), elf()[:200], b"MZ".ljust(600)])
 def test_what_is_no_elf_file_is_refused(data: bytes) -> None:
     made = lab()
-    assert failure(lambda: copy_guest_kern_gpa(made.calls, made.guest, File(data))) is JosError.NOT_EXEC
-    assert made.mapped() == {}
+    assert failure(lambda: copy_guest_kern_gpa(made.calls, made.guest, File(data)))[0] is JosError.NOT_EXEC
+    assert mapped(made) == {}
 
 
 def test_program_headers_that_are_not_in_the_file_are_refused() -> None:
     made = lab()
     kernel = bytearray(elf())
     struct.pack_into("<H", kernel, 56, 20)
-    assert failure(lambda: copy_guest_kern_gpa(made.calls, made.guest, File(bytes(kernel)))) is JosError.NOT_EXEC
+    assert failure(lambda: copy_guest_kern_gpa(made.calls, made.guest, File(bytes(kernel))))[0] is JosError.NOT_EXEC
 
 
 def test_the_boot_sector_goes_where_the_guest_begins() -> None:
     made = lab()
     copy_boot_sector(made.calls, made.guest, File(b"\xfa" * 512, "boot"))
-    assert made.mapped() == {0x7000: page((0, b"\xfa" * 512))}
+    assert mapped(made) == {0x7000: page((0, b"\xfa" * 512))}

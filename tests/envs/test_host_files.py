@@ -5,22 +5,17 @@ from collections.abc import Callable
 
 import pytest
 
-from kev.envs.errors import JosError, JosFailure
+from kev.envs.errors import JosError
 from kev.envs.files import DiskImages
 from kev.envs.josfs_files import JosFsFiles
 from kev.fs.disk import Disk
 from kev.fs.josfs_mkfs import create_josfs_image
+from tests.envs.lab import failure
 
 
 def josfs() -> tuple[JosFsFiles, io.BytesIO]:
     file = io.BytesIO()
     return JosFsFiles(create_josfs_image(file, "disk", {"vmm/motd": io.BytesIO(b"hi")}, 16 * 4096)), file
-
-
-def failure(call: Callable[[], object]) -> JosError:
-    with pytest.raises(JosFailure) as caught:
-        call()
-    return caught.value.code
 
 
 def test_a_file_of_the_hosts_disk_is_read_written_and_flushed() -> None:
@@ -55,7 +50,7 @@ def test_what_is_forgotten_is_read_from_the_disk_again() -> None:
 )
 def test_errors_of_the_file_system_have_joss_codes(call: Callable[[JosFsFiles], object], code: JosError) -> None:
     files, _ = josfs()
-    assert failure(lambda: call(files)) is code
+    assert failure(lambda: call(files))[0] is code
 
 
 def test_guests_disks_come_before_the_hosts_own_files() -> None:
@@ -64,10 +59,10 @@ def test_guests_disks_come_before_the_hosts_own_files() -> None:
     files.add(2, Disk(io.BytesIO(bytes(8192)), "image"))
     assert (files.open("/vmm/fs2.img").size, files.open("/vmm/motd").size) == (8192, 2)
     assert files.create("/vmm/fs3.img", directory=False).size == 0
-    assert failure(lambda: files.create("/vmm/fs2.img", directory=False)) is JosError.FILE_EXISTS
-    assert failure(lambda: files.remove("/vmm/fs2.img")) is JosError.INVAL
+    assert failure(lambda: files.create("/vmm/fs2.img", directory=False))[0] is JosError.FILE_EXISTS
+    assert failure(lambda: files.remove("/vmm/fs2.img"))[0] is JosError.INVAL
     files.remove("/vmm/fs3.img")
-    assert failure(lambda: files.open("/vmm/fs3.img")) is JosError.NOT_FOUND
+    assert failure(lambda: files.open("/vmm/fs3.img"))[0] is JosError.NOT_FOUND
 
 
 def test_a_disk_image_is_read_block_by_block_and_written_through() -> None:

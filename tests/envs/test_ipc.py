@@ -1,7 +1,5 @@
 """Messages between environments, and the pages that they share."""
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,12 +7,12 @@ from hypothesis import strategies as st
 from kev.addressing import MIB, PAGE_SIZE, Gpa
 from kev.dev.base import DeviceError
 from kev.envs.environment import Environment, EnvironmentKind, Status
-from kev.envs.errors import JosError, JosFailure
-from kev.envs.files import DiskImages
+from kev.envs.errors import JosError
 from kev.envs.guest_port import GuestPort
 from kev.envs.ipc import NO_PAGE, PTE_P, PTE_U, PTE_W, receive, try_send
 from kev.envs.spaces import GuestSpace, HostSpace
 from kev.envs.table import Environments
+from tests.envs.lab import failure, new_host
 
 PAGE = 0x40_0000
 OTHER = 0x50_0000
@@ -37,19 +35,13 @@ class Memory:
 
 
 def environments() -> tuple[Environments, Environment, Environment]:
-    host = Environments(DiskImages(), bytes)
+    host = new_host()
     return host, host.create(EnvironmentKind.USER), host.create(EnvironmentKind.USER)
 
 
 def space(environment: Environment) -> HostSpace:
     assert isinstance(environment.space, HostSpace)
     return environment.space
-
-
-def failure(call: Callable[[], object]) -> JosError:
-    with pytest.raises(JosFailure) as caught:
-        call()
-    return caught.value.code
 
 
 def test_a_value_comes_without_a_page() -> None:
@@ -64,10 +56,10 @@ def test_a_value_comes_without_a_page() -> None:
 
 def test_who_does_not_wait_gets_nothing() -> None:
     _, sender, receiver = environments()
-    assert failure(lambda: try_send(sender, receiver, 1, NO_PAGE, 0)) is JosError.IPC_NOT_RECV
+    assert failure(lambda: try_send(sender, receiver, 1, NO_PAGE, 0))[0] is JosError.IPC_NOT_RECV
     receive(receiver, NO_PAGE)
     try_send(sender, receiver, 1, NO_PAGE, 0)
-    assert failure(lambda: try_send(sender, receiver, 2, NO_PAGE, 0)) is JosError.IPC_NOT_RECV
+    assert failure(lambda: try_send(sender, receiver, 2, NO_PAGE, 0))[0] is JosError.IPC_NOT_RECV
     assert receiver.value == 1
 
 
@@ -100,13 +92,13 @@ def test_a_page_that_cannot_be_sent_leaves_the_receiver_waiting(address: int, pe
     space(sender).allocate(PAGE, RW)
     space(sender).allocate(PAGE + PAGE_SIZE, PTE_P | PTE_U)
     receive(receiver, 0)
-    assert failure(lambda: try_send(sender, receiver, 1, address, permissions)) is JosError.INVAL
+    assert failure(lambda: try_send(sender, receiver, 1, address, permissions))[0] is JosError.INVAL
     assert receiver.receiving
 
 
 def test_a_page_is_received_at_the_beginning_of_one() -> None:
     _, _, receiver = environments()
-    assert failure(lambda: receive(receiver, PAGE + 8)) is JosError.INVAL
+    assert failure(lambda: receive(receiver, PAGE + 8))[0] is JosError.INVAL
     assert not receiver.receiving
 
 
@@ -160,7 +152,7 @@ def test_a_guest_sees_a_page_at_one_address() -> None:
     receive(guest, 0x2000)
     try_send(sender, guest, 1, PAGE, RW)
     receive(guest, 0x3000)
-    assert failure(lambda: try_send(sender, guest, 1, PAGE, RW)) is JosError.INVAL
+    assert failure(lambda: try_send(sender, guest, 1, PAGE, RW))[0] is JosError.INVAL
     receive(guest, 0x2000)
     try_send(sender, guest, 1, PAGE, RW)
 
@@ -214,7 +206,7 @@ MOVES = st.lists(
 @settings(max_examples=100, deadline=None)
 def test_whoever_looks_at_a_shared_page_sees_what_was_stored_last(moves: list[tuple[str, int, int]]) -> None:
     """Two guests, which take turns, and an environment of the host's; four pages, each at its own place everywhere."""
-    host = Environments(DiskImages(), bytes)
+    host = new_host()
     owner = host.create(EnvironmentKind.USER)
     guests = [guest_of(host) for _ in range(2)]
     pages = [space(owner).allocate(PAGE + number * PAGE_SIZE, RW) for number in range(4)]

@@ -1,20 +1,16 @@
 """Making guests: the checks of `sys_env_mkguest` and `sys_ept_map`, each with its error."""
 
-from collections.abc import Callable
-
-import attrs
 import pytest
 
 from kev.addressing import MIB, PAGE_SIZE, Hpa
-from kev.envs.environment import USER_TOP, EnvironmentKind, MappedPage, Status
+from kev.envs.environment import USER_TOP, EnvironmentKind, Status
 from kev.envs.ept import Edition, ept_entry
-from kev.envs.errors import JosError, JosFailure
-from kev.envs.files import DiskImages
+from kev.envs.errors import JosError
 from kev.envs.ipc import PTE_P, PTE_U, PTE_W
-from kev.envs.spaces import GuestSpace
 from kev.envs.system_calls import SystemCalls
-from kev.envs.table import Environments
 from kev.envs.vmx import CPUID_VMX, ENABLE_EPT, SECONDARY_CONTROLS, VmxCapabilities
+from tests.envs.lab import Lab, failure, new_host
+from tests.envs.lab import lab as new_lab
 
 SOURCE = 0x40_0000
 READ_ONLY = 0x40_1000
@@ -23,42 +19,22 @@ GPA = 0x10_0000
 R, W, X, RWX = 1, 2, 4, 7
 
 
-@attrs.frozen
-class Lab:
-    """An environment with two pages, and a guest of it."""
-
-    calls: SystemCalls
-    guest: int
-
-    @property
-    def space(self) -> GuestSpace:
-        space = self.calls.host.find(self.guest).space
-        assert isinstance(space, GuestSpace)
-        return space
-
-    @property
-    def page(self) -> MappedPage:
-        page = self.calls.current.space.find(SOURCE)
-        assert page is not None
-        return page
-
-    @property
-    def references(self) -> int:
-        return self.calls.host.memory.references(self.page.page)
-
-
 def lab(edition: Edition = Edition.UT, memory: int = MIB) -> Lab:
-    host = Environments(DiskImages(), bytes, memory)
-    calls = SystemCalls(host, host.create(EnvironmentKind.USER), edition=edition)
-    calls.page_alloc(SOURCE, PTE_P | PTE_U | PTE_W)
-    calls.page_alloc(READ_ONLY, PTE_P | PTE_U)
-    return Lab(calls, calls.env_mkguest())
+    """The current environment has two pages."""
+    made = new_lab(edition, memory)
+    made.calls.page_alloc(SOURCE, PTE_P | PTE_U | PTE_W)
+    made.calls.page_alloc(READ_ONLY, PTE_P | PTE_U)
+    return made
 
 
-def failure(call: Callable[[], object]) -> tuple[JosError, str]:
-    with pytest.raises(JosFailure) as caught:
-        call()
-    return caught.value.code, str(caught.value)
+def page(made: Lab) -> Hpa:
+    mapped = made.calls.current.space.find(SOURCE)
+    assert mapped is not None
+    return mapped.page
+
+
+def references(made: Lab) -> int:
+    return made.calls.host.memory.references(page(made))
 
 
 EDITIONS = pytest.mark.parametrize("edition", Edition)
@@ -116,7 +92,7 @@ def test_a_guest_has_whole_pages_of_memory() -> None:
 
 
 def test_there_are_1024_environments() -> None:
-    host = Environments(DiskImages(), bytes)
+    host = new_host()
     for _ in range(1023):
         host.create(EnvironmentKind.USER)
     assert failure(lambda: host.create(EnvironmentKind.USER))[0] is JosError.NO_FREE_ENV
@@ -126,8 +102,8 @@ def test_there_are_1024_environments() -> None:
 def test_a_page_is_mapped_and_has_one_more_reference(edition: Edition) -> None:
     made = lab(edition)
     made.calls.ept_map(0, SOURCE, made.guest, GPA, R)
-    assert ept_entry(made.space.table, GPA) == made.page.page | R | 0x30 | 0x40
-    assert made.references == 2
+    assert ept_entry(made.space.table, GPA) == page(made) | R | 0x30 | 0x40
+    assert references(made) == 2
 
 
 @EDITIONS
@@ -146,7 +122,7 @@ def test_what_is_mapped_stays(edition: Edition) -> None:
     made.calls.ept_map(0, SOURCE, made.guest, GPA, R)
     code, what = failure(lambda: made.calls.ept_map(0, SOURCE, made.guest, GPA, R))
     assert (code, what) == (JosError.INVAL, "gpa 0x100000 is mapped already (-3, E_INVAL)")
-    assert made.references == 2
+    assert references(made) == 2
 
 
 @pytest.mark.parametrize(
@@ -177,7 +153,7 @@ def test_each_check_of_a_mapping_has_its_own_error(source: int, srcva: int, gpa:
         code,
         f"{what} ({code.value}, E_{code.name})",
     )
-    assert made.references == 1
+    assert references(made) == 1
     assert list(made.space) == []
 
 
@@ -200,23 +176,23 @@ def test_without_memory_for_a_table_nothing_is_mapped(edition: Edition) -> None:
     code, what = failure(lambda: made.calls.ept_map(0, SOURCE, made.guest, GPA, R))
     assert code is JosError.NO_MEM
     assert what.startswith("no memory for a table of the EPT")
-    assert made.references == 1
+    assert references(made) == 1
 
 
 def test_a_guest_that_is_gone_leaves_no_page_and_no_table() -> None:
     made = lab()
     host = made.calls.host
     before = host.memory.memory.allocated - PAGE_SIZE  # the root of the guest's EPT
-    for page in range(3):
-        made.calls.ept_map(0, SOURCE, made.guest, GPA + page * PAGE_SIZE, R)
-    assert made.references == 4
+    for number in range(3):
+        made.calls.ept_map(0, SOURCE, made.guest, GPA + number * PAGE_SIZE, R)
+    assert references(made) == 4
     host.destroy(host.find(made.guest))
-    assert (made.references, host.memory.memory.allocated) == (1, before)
+    assert (references(made), host.memory.memory.allocated) == (1, before)
     assert failure(lambda: host.find(made.guest))[0] is JosError.BAD_ENV
 
 
 def test_the_next_environment_in_a_place_has_another_id() -> None:
-    host = Environments(DiskImages(), bytes)
+    host = new_host()
     first = host.create(EnvironmentKind.USER)
     host.destroy(first)
     assert (first.id, host.create(EnvironmentKind.USER).id) == (0x1001, 0x2001)
@@ -225,9 +201,9 @@ def test_the_next_environment_in_a_place_has_another_id() -> None:
 def test_a_freed_page_is_zeros_for_its_next_owner() -> None:
     made = lab()
     memory = made.calls.host.memory
-    memory.write(made.page.page, 0, b"secret")
-    page = made.page.page
+    memory.write(page(made), 0, b"secret")
+    freed = page(made)
     made.calls.page_unmap(SOURCE)
-    assert memory.references(Hpa(page)) == 0
+    assert memory.references(freed) == 0
     made.calls.page_alloc(SOURCE, PTE_P | PTE_U | PTE_W)
-    assert memory.read(made.page.page) == bytes(PAGE_SIZE)
+    assert memory.read(page(made)) == bytes(PAGE_SIZE)
