@@ -7,7 +7,7 @@ guest.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from kev.addressing import Gpa, Gva
 from kev.clock import Clock
@@ -22,8 +22,16 @@ MARK: Final = 0x6B65_7600
 """The number of KeV's hypercall that says where a guest begins with what race tests are about: "kev" and 0."""
 
 
+Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
+"""Finishes one kind of exit, or returns None to end the slice."""
+
+
 class HypercallError(KevError):
     """A hypercall that ends the run, because it does not exist in this ABI or cannot be carried out."""
+
+
+class UnhandledExit(KevError):
+    """An exit that the ABI's hypervisor does not handle: it ends the guest."""
 
 
 class Received(Protocol):
@@ -72,6 +80,8 @@ class Services(NamedTuple):
     """In seconds since 1970."""
     send_interrupt: Callable[[InterruptMessage], bool]
     """Sends a message to the local APICs; says whether there was one that takes it."""
+    write_apic: Callable[[int, int], None] = lambda register, value: None
+    """Writes a register of vCPU 0's local APIC, by its offset in the page of registers."""
     guest_number: int = 1
     """Which guest of its host this is, from 1."""
     ipc: Ipc | None = None
@@ -100,9 +110,19 @@ class GuestAbi(ABC):
         """The CPUID leaves that the guest sees, of those that the machine has: by default, the same and no hypervisor."""
         return machine
 
-    def msr_devices(self) -> Sequence[Device]:
-        """The devices behind the ABI's own MSRs. Called once."""
+    def devices(self) -> Sequence[Device]:
+        """The ABI's own: those behind its MSRs, and what else has a state that is saved. Called once."""
         return ()
+
+    def controllers(self, machine: Mapping[type, Controller]) -> Mapping[type, Controller]:
+        """What finishes exits that the ABI's hypervisor treats in a way of its own, by kind, where `machine` has the machine's.
+
+        What finishes a `TripleFault` is told of it; the guest ends.
+        """
+        return {}
+
+    def start(self) -> None:
+        """The machine is complete, and the guest has not begun."""
 
     @abstractmethod
     def hypercall(self, state: VcpuState, exit: Vmcall) -> Reply | None:

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kev.abi.base import GuestAbi, Services
+from kev.abi.base import Controller, GuestAbi, Services
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.block_device import BlockBackend
@@ -181,6 +181,7 @@ class VmBuilder:
             counters=self._counters,
             boot_time=machine.boot_time,
             send_interrupt=self._controllers.local_apics.deliver,
+            write_apic=lambda register, value: self._controllers.local_apics.write_mmio(0, register, 4, value),
         )
         if host is not None:
             services = services._replace(ipc=host.port, guest_number=host.port.number)
@@ -188,7 +189,7 @@ class VmBuilder:
         if host is not None:
             host.connect(abi)
             devices.attach(host.state)
-        for device in abi.msr_devices():
+        for device in abi.devices():
             devices.attach(device)
         return abi
 
@@ -209,17 +210,22 @@ class VmBuilder:
             vm.halted = abi.halted
         if abi.extra_cr4:
             self._engine.permit_cr4(abi.extra_cr4)
-        vm.handle(EptViolation, self._violations.handle)
-        vm.handle(IoIn, ports.read)
-        vm.handle(IoOut, ports.write)
-        vm.handle(MmioRead, mmio.load)
-        vm.handle(MmioWrite, mmio.store)
-        vm.handle(Rdmsr, msrs.read)
-        vm.handle(Wrmsr, msrs.write)
-        vm.handle(Rdtsc, msrs.read_time_stamp_counter)
-        vm.handle(Cpuid, cpuid.handle)
-        vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
-        vm.handle(Vmcall, abi.hypercall)
+        controllers: dict[type, Controller] = {
+            EptViolation: self._violations.handle,
+            IoIn: ports.read,
+            IoOut: ports.write,
+            MmioRead: mmio.load,
+            MmioWrite: mmio.store,
+            Rdmsr: msrs.read,
+            Wrmsr: msrs.write,
+            Rdtsc: msrs.read_time_stamp_counter,
+            Cpuid: cpuid.handle,
+            CrAccess: Cr8Controller(self._controllers.local_apics).handle,
+            Vmcall: abi.hypercall,
+        }
+        for kind, controller in (controllers | dict(abi.controllers(controllers))).items():
+            vm.handle(kind, controller)
+        abi.start()
         self._prepare_shortcuts()
 
     def _prepare_shortcuts(self) -> None:

@@ -14,6 +14,7 @@ from kev.abi.selection import abi_named, default_abi
 from kev.addressing import PAGE_SIZE
 from kev.boot.base import BootOptions, PciRoot, VirtioTransport
 from kev.boot.detection import open_detected
+from kev.boot.protocols import default_memory
 from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.at_once import finished
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from kev.machine.snapshots import SavedMachine
     from kev.observe.timeline import Timeline
 
-DEFAULT_MEMORY: Final = 256 << 20
-"""Bytes of RAM of a guest that does not say what it wants."""
 _PATIENCE_FOR_NAMES: Final = 1.0
 """Seconds that a source may take for what only names places: symbols and debug information."""
 _MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
@@ -47,7 +46,7 @@ _VIRTIO_BLOCK: Final = VirtioTransport(range(VIRTIO_BLOCK_GPA, VIRTIO_BLOCK_GPA 
 def prepare(
     source: SynchronousSource | AsynchronousSource,
     *,
-    memory: int = DEFAULT_MEMORY,
+    memory: int | None = None,
     options: MachineOptions | None = None,
     boot: BootOptions | None = None,
     protocol: str | None = None,
@@ -63,6 +62,7 @@ def prepare(
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
+    Without `memory`, it has as much as the boot protocol says (`kev.boot.protocols.default_memory`).
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it chooses
@@ -78,8 +78,8 @@ def prepare(
     if saved is not None:
         options = options._replace(boot_time=saved.boot_time)
     policy = policy or PagingPolicy()
-    ram_kib = min(memory, _MOST_RAM) >> 10
     kernel, detection = open_detected(blocking(source), protocol)
+    ram_kib = min(default_memory(kernel.name) if memory is None else memory, _MOST_RAM) >> 10
     guest_abi = abi_named(abi or default_abi(kernel.name))
     log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
     for warning in detection.warnings:
@@ -97,6 +97,7 @@ def prepare(
         hard_disks=_hard_disks(options),
         random=None if options.virtual_time else os.urandom,
     )
+    kernel.refuse_boot_sector(told)
     entry = kernel.prepare(pager, told)
     if saved is not None:
         pager.restore(saved.memory)

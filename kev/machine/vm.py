@@ -6,8 +6,9 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kev.abi.base import Controller
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
     from kev.dev.display.framebuffer import Framebuffer
     from kev.pager.borrowed_memory import BorrowedMemory
     from kev.pager.write_tracker import WriteTracker
-
-Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
-"""Finishes one kind of exit, or returns None to end the slice."""
-
 
 class VmObserver:
     """Is told what happens in a machine, of which nothing may be changed on the way. What is not overridden does nothing."""
@@ -389,6 +386,8 @@ class Vm:
             self._exits[PreemptionTimer] += 1
         elif isinstance(exit, TripleFault):
             self._exits[TripleFault] += 1
+            if TripleFault in self._controllers:
+                self._controllers[TripleFault](vcpu.state, exit)
             self._die(vcpu, _describe_triple_fault(vcpu.state, exit))
         return exit
 
