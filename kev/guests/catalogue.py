@@ -34,6 +34,8 @@ class Guest(NamedTuple):
     command_line: str = ""
     modules: Sequence[str] = ()
     """Names of files on the root file system."""
+    input: str = ""
+    """What is typed on COM1, or on the keyboard, when nobody types: there is no standard input, or there is nothing in it."""
     disk: str = ""
     """The device that its disk is behind: the value of a `kev.machine.disks.DriveKind`. Without it, it has no disk."""
     disk_files: Sequence[str] = ()

@@ -213,6 +213,8 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
         machine.build_alike = partial(_built_alike, build, machine.vm.boot_time)
         spec = spec._replace(memory=spec.memory if says_memory else sum(map(len, machine.vm.pager.ram)))
         machine.spec = spec if spec.image and spec.firmware is None else None
+        if start.guest is not None and saved is None:
+            machine.own_input = start.guest.input.encode()
         machine.name_places()
         if spec.max_pages is not None:
             machine.vm.pager.limit(spec.max_pages)

@@ -107,6 +107,8 @@ class Machine:
         self._deadline: float | None = None
         self.stopped: Final[Subscribers[[]]] = Subscribers()
         """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
+        self.own_input = b""
+        """What the guest is typed when nobody types."""
         self.save_key: Callable[[], None] | None = None
         """What Ctrl-A s does on the terminal, if it is given before the run; else the guest gets it."""
         self.times: Final = times
