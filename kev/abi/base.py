@@ -95,6 +95,8 @@ class GuestAbi(ABC):
     """As `--abi` has it: the name of the module in `kev.abi`."""
     extra_cr4: ClassVar[int] = 0
     """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
+    sees_msrs: ClassVar[bool] = False
+    """RDMSR and WRMSR exit for every MSR but EFER, also for those that processors keep themselves."""
     ends_by_halt: ClassVar[bool] = False
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
     has_host: ClassVar[bool] = False

@@ -79,6 +79,7 @@ class Jos(GuestAbi):
 
     name = "jos"
     extra_cr4 = CR4_VMXE
+    sees_msrs = True
     ends_by_halt = True
     has_host = True
 

@@ -208,6 +208,8 @@ class VmBuilder:
         cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, self._controllers.local_apics.is_enabled)
         if abi.ends_by_halt:
             vm.halted = abi.halted
+        if abi.sees_msrs:
+            self._engine.intercept_msrs()
         if abi.extra_cr4:
             self._engine.permit_cr4(abi.extra_cr4)
         controllers: dict[type, Controller] = {

@@ -140,7 +140,7 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
         (
             {"boot": "multiboot"},
             "boot: 'multiboot': there is no such boot protocol: is it 'multiboot2'? "
-            "There are keos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode, firmware",
+            "There are keos, jos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode, firmware",
         ),
         ({"abi": "kmv"}, "abi: 'kmv': there is no such guest ABI: is it 'kvm'? There are keos, kvm, kev"),
         ({"command_line": b"quiet"}, "command_line: b'quiet': it must be a text"),
