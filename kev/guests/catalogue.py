@@ -39,7 +39,7 @@ class Guest(NamedTuple):
     disk: str = ""
     """The device that its disk is behind: the value of a `kev.machine.disks.DriveKind`. Without it, it has no disk."""
     disk_files: Sequence[str] = ()
-    """Names of files on the root file system. The disk is a SIMPLEFS image of them, made anew for every run."""
+    """Names of files on the root file system. The disk is an image of them, made anew for every run: see `kev.guests.disk`."""
 
     @property
     def spec(self) -> MachineSpec:
