@@ -353,7 +353,7 @@ class Vm:
             return Idle(None if self._virtual is not None else deadline)
         if not self._interruptible or (deadline is None and not self.expects_input):
             if self._expects_message:
-                return Idle(deadline)
+                return Idle(None)
             self.ended = time.perf_counter()
             self.end(self._halted_for_ever())
             assert self.ending is not None
@@ -400,6 +400,7 @@ class Vm:
     def _reset(self, vcpu: Vcpu, entry: EntryState) -> None:
         self.engine.reset(vcpu.state, entry)
         vcpu.startup = None
+        self.interrupts.loaded(vcpu)  # an interrupt may have come before
 
     def _until_next_timer(self, budget: Budget) -> Budget:
         deadline = self.timers.next_deadline()

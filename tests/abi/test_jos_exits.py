@@ -5,7 +5,9 @@ import struct
 import pytest
 
 import kev
-from kev.machine.ending import EndingKind
+from kev.clock import VirtualClock
+from kev.machine.ending import Ending, EndingKind
+from kev.machine.launcher import prepare
 from kev.machine.run_report import RunReport
 from tests.boot.images import elf, source
 from tests.machine.code import code
@@ -143,6 +145,18 @@ def test_the_hosts_timer_interrupts_the_guest_as_vector_32(seed: int | None) -> 
 def test_ticks_wake_a_guest_that_halts_with_interrupts_on() -> None:
     text = ticking(code("fb f4 fa ; sti; hlt; cli") + SHUT_DOWN, PRINT_TICK + END_OF_INTERRUPT + RETURN)
     assert printed(launch(text)) == b"t"
+
+
+def test_a_tick_that_is_due_before_the_guest_begins_is_not_lost() -> None:
+    text = ticking(code("fb eb fe ; sti; 1: jmp 1b"), SHUT_DOWN)
+    machine = prepare(source(elf(ASK + text, bits=64)), seed=1)
+    vm = machine.vm
+    assert isinstance(vm.clock, VirtualClock)
+    vm.clock.advance(15_000_000)
+    while vm.ending is None and vm.instructions < 1000:
+        vm.step(machine.scheduler)
+    assert vm.ending == Ending.exited(0)
+    machine.close()
 
 
 def test_there_are_a_hundred_ticks_a_second() -> None:
