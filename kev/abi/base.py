@@ -101,6 +101,8 @@ class GuestAbi(ABC):
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
     has_host: ClassVar[bool] = False
     """The ABI's hypervisor has environments of its own: the machine is given an `Ipc`."""
+    apic: ClassVar[Mapping[int, int]] = {}
+    """What its hypervisor has written to the registers of vCPU 0's local APIC, by their offsets, before the guest begins."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
 
@@ -122,9 +124,6 @@ class GuestAbi(ABC):
         What finishes a `TripleFault` is told of it; the guest ends.
         """
         return {}
-
-    def start(self) -> None:
-        """The machine is complete, and the guest has not begun."""
 
     @abstractmethod
     def hypercall(self, state: VcpuState, exit: Vmcall) -> Reply | None:

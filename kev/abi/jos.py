@@ -1,12 +1,12 @@
 """The ABI of the JOS VMM: VMCALL from CPL 0 and 3, numbers in RAX.
 
 1 MBMAP asks for the memory map, 2 IPCSEND and 3 IPCRECV exchange messages with environments of the host, 4 LAPICEOI ends an
-interrupt, 5 BACKTOHOST leaves the guest, 6 GETDISKIMGNUM asks how many guests there have been. CPUID shows no VMX and no hypervisor,
-but the guest may set CR4.VMXE. HLT with interrupts off is its way to shut down.
+interrupt, 5 BACKTOHOST leaves the guest, 6 GETDISKIMGNUM asks how many guests there have been. CPUID shows no VMX and no
+hypervisor, but the guest may set CR4.VMXE. HLT with interrupts off is its way to shut down.
 
-The host's timer interrupts the guest, too, as vector 32: guests program none of their own. What the JOS VMM does not handle ends the
-guest with a dump of its registers: any other hypercall, MSRs but EFER, guest-physical addresses that are neither RAM nor the first
-page of VGA text, registers of the CMOS memory but those that say how much RAM there is, and triple faults.
+The host's timer interrupts the guest, too, as vector 32: guests program none of their own. What the JOS VMM does not handle ends
+the guest with a dump of its registers: any other hypercall, MSRs but EFER, guest-physical addresses that are neither RAM nor the
+first page of VGA text, registers of the CMOS memory but those that say how much RAM there is, and triple faults.
 """
 
 import struct
@@ -55,8 +55,8 @@ _TIMER: Final = {
     LVT_TIMER: 1 << 17 | 32,  # periodic; vector 32
     INITIAL_COUNT: 10_000_000,
 }
-"""What JOS writes to its local APIC: 100 interrupts a second where the bus runs at 1 GHz, as the emulators' does that it is made for,
-and the one here."""
+"""What JOS writes to its local APIC (kern/lapic.c): 100 interrupts a second where the bus runs at 1 GHz, as QEMU's does, and the
+one here."""
 
 _BACK_TO_HOST: Final = b"Now back to the host, VM halt in the background, run vmmanager to resume the VM.\n"
 _HALTED: Final = b"\nHLT in guest, exiting guest.\n"
@@ -79,6 +79,7 @@ class Jos(GuestAbi):
 
     name = "jos"
     extra_cr4 = CR4_VMXE
+    apic = _TIMER
     sees_msrs = True
     ends_by_halt = True
     has_host = True
@@ -94,10 +95,6 @@ class Jos(GuestAbi):
 
     def devices(self) -> Sequence[Device]:
         return (self._cmos,)
-
-    def start(self) -> None:
-        for register, value in _TIMER.items():
-            self.services.write_apic(register, value)
 
     def hypercall(self, state: VcpuState, exit: Vmcall) -> int | None:
         """UnhandledExit for an unknown number; HypercallError for IPCRECV if there is no host to receive from."""

@@ -1,7 +1,7 @@
 """Guests of the JOS VMM: a 64-bit ELF kernel, and in front of it a boot sector that enters it in 32-bit protected mode.
 
-The VMM copies both into the guest's memory, the sector to 0x7000, and starts its processor there in real mode. There is no BIOS, and
-nothing else in memory: the kernel asks for the memory map by its first hypercall.
+The VMM copies both into the guest's memory, the sector to 0x7000, and starts its processor there in real mode. There is no BIOS,
+and nothing else in memory: the kernel asks for the memory map by its first hypercall.
 """
 
 import struct

@@ -9,7 +9,6 @@ from kev.dev.storage.drive import Drive, DriveKind
 from kev.guests.catalogue import Guest
 from kev.guests.images import open_root_file_system
 
-
 _FREE: Final = 128 * KIB
 """What is left on a disk of JOS, for what the guest writes."""
 

@@ -227,7 +227,8 @@ class VmBuilder:
         }
         for kind, controller in (controllers | dict(abi.controllers(controllers))).items():
             vm.handle(kind, controller)
-        abi.start()
+        for register, value in abi.apic.items():
+            abi.services.write_apic(register, value)
         self._prepare_shortcuts()
 
     def _prepare_shortcuts(self) -> None:

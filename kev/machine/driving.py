@@ -33,9 +33,9 @@ async def drive(
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
     `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1 or to the keyboard; with a seed,
-    all of it is there before the guest begins, unless a person types it. If nothing comes, the guest gets its own. `job_control`: this is the main thread, which gets the
-    signals of the terminal. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed
-    first. Started when the machine can be talked to.
+    all of it is there before the guest begins, unless a person types it. If nothing comes, the guest gets its own. `job_control`:
+    this is the main thread, which gets the signals of the terminal. `policy_has_run`: what the paging policy does before a run is
+    done. `paused`: it waits to be resumed first. Started when the machine can be talked to.
     """
     runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:

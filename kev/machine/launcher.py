@@ -165,8 +165,9 @@ def run(
 ) -> "RunReport":
     """Runs a machine to its end, and closes it. `at_end` is given the machine in between.
 
-    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`, or else it is the guest's own. Ctrl-C ends the run; it is then raised
-    as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
+    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`, or else it is the guest's own. Ctrl-C
+    ends the run; it is then raised as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are
+    SIGTERM and SIGHUP.
     """
     try:
         if timeout is not None and machine.time_left is None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from kev.pager.borrowed_memory import BorrowedMemory
     from kev.pager.write_tracker import WriteTracker
 
+
 class VmObserver:
     """Is told what happens in a machine, of which nothing may be changed on the way. What is not overridden does nothing."""
 

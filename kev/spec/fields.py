@@ -52,7 +52,8 @@ def _number(value: float) -> str:
 FIELDS: Final = (
     Field(
         "memory", values.memory, ("-m", "--memory"), metavar="SIZE", text=size_text,
-        help="RAM, such as 256M or 4G; a number alone is MiB.  [default: what the guest asks for, or 256M; 16M for a guest of the JOS VMM]",
+        help="RAM, such as 256M or 4G; a number alone is MiB.  "
+        "[default: what the guest asks for, or 256M; 16M for a guest of the JOS VMM]",
     ),
     Field(
         "vcpus", values.vcpus, ("--smp", "--vcpus"), metavar="N",

@@ -83,7 +83,9 @@ def test_an_address_outside_of_memory_ends_the_guest(gpa: int, shown: str, opcod
 
 @pytest.mark.parametrize("gpa", [0, 0x9FFFC, 0xB8000, 0xB8FFC, MIB + 0x10000, 16 * MIB - 4])
 def test_memory_and_the_first_page_of_vga_text_can_be_written(gpa: int) -> None:
-    report = launch(code("b8 61 00 00 00 a3") + struct.pack("<I", gpa) + code("31 c0 a1") + struct.pack("<I", gpa) + code("e6 e9") + SHUT_DOWN)
+    report = launch(
+        code("b8 61 00 00 00 a3") + struct.pack("<I", gpa) + code("31 c0 a1") + struct.pack("<I", gpa) + code("e6 e9") + SHUT_DOWN
+    )
     assert printed(report) == b"a"
 
 
@@ -161,7 +163,10 @@ def test_a_tick_that_is_due_before_the_guest_begins_is_not_lost() -> None:
 
 def test_there_are_a_hundred_ticks_a_second() -> None:
     """Guest time between two ticks, in the handler, which is quick."""
-    text = ticking(code("fb f4 f4 f4") + SHUT_DOWN, code("0f 31 e6 e9 c1 e8 08 e6 e9 c1 e8 08 e6 e9 c1 e8 08 e6 e9") + END_OF_INTERRUPT + RETURN)
+    text = ticking(
+        code("fb f4 f4 f4") + SHUT_DOWN,
+        code("0f 31 e6 e9 c1 e8 08 e6 e9 c1 e8 08 e6 e9 c1 e8 08 e6 e9") + END_OF_INTERRUPT + RETURN,
+    )
     first, second, third = struct.unpack("<3I", printed(launch(text, seed=1)))
     assert abs(second - first - 10_000_000) < 1000
     assert abs(third - second - 10_000_000) < 1000

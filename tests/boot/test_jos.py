@@ -55,9 +55,7 @@ def show(*moves: str) -> bytes:
 def test_the_boot_sector_is_entered_in_real_mode_with_nothing_in_the_registers(sector: BytesSource | None) -> None:
     booted = Booted(KERNEL) if sector is None else Booted(KERNEL, boot_sector=sector)
     segment = SegmentRegister(selector=0, base=0, limit=0xFFFF, access=0x93)
-    assert booted.entry == EntryState(
-        rip=0x7000, cs=segment, data=segment, cr0=0x30, cr4=0x2000, gdt_limit=0x30, idt_limit=0x3FF
-    )
+    assert booted.entry == EntryState(rip=0x7000, cs=segment, data=segment, cr0=0x30, cr4=0x2000, gdt_limit=0x30, idt_limit=0x3FF)
 
 
 def test_nothing_is_loaded_before_it_is_touched_and_then_what_was_given() -> None:

@@ -217,7 +217,12 @@ def test_jos_lists_reads_and_writes_files_when_nobody_types() -> None:
 @pytest.mark.slow
 def test_what_is_typed_comes_before_what_the_guest_would_get() -> None:
     assert jos(typed="echo hello\nexit\n") == ["vm$ echo hello", "hello", "vm$ exit", *HALTED]
-    assert jos("--seed", "7", typed="cat nothing\nexit\n") == ["vm$ cat nothing", "nothing: there is no such file", "vm$ exit", *HALTED]
+    assert jos("--seed", "7", typed="cat nothing\nexit\n") == [
+        "vm$ cat nothing",
+        "nothing: there is no such file",
+        "vm$ exit",
+        *HALTED,
+    ]
 
 
 @pytest.mark.slow

@@ -224,7 +224,7 @@ class CpuExits(ExitContext):
         return True
 
     def _cut(self, port: int, reason: EptViolation | KevError | None) -> None:
-        """The instruction cannot be left half-way: it is taken back behind the access to `port`, or else at the end of its block."""
+        """The instruction cannot be left half-way: it is taken back behind its access to `port`, or at the end of the block."""
         vcpu = self.slice.vcpu
         assert vcpu is not None
         self._cut_short = vcpu.rip, reason
