@@ -72,7 +72,7 @@ async def _take_all_input(machine: Machine, descriptor: int) -> None:
         found = await read_to_end(descriptor, _LARGEST_INPUT)
         machine.vm.input_line.receive(found or machine.own_input)
         return
-    machine.vm.input_line.receive(machine.own_input)
+    machine.type_own_input()
     log.warning(
         "there is no input in this run: with a seed it must have come to its end before the guest begins", seconds=_INPUT_SECONDS
     )
@@ -87,4 +87,4 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
         runtime.note_activity()
 
     if not await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key):
-        vm.input_line.receive(machine.own_input)
+        machine.type_own_input()

@@ -173,8 +173,7 @@ def run(
         if timeout is not None and machine.time_left is None:
             machine.set_time_limit(timeout)
         if input_descriptor is None:
-            assert machine.vm.input_line is not None
-            machine.vm.input_line.receive(machine.own_input)
+            machine.type_own_input()
         signals = signals_that_end(interrupt_ends)
         with _signals_end(machine, signals):
             _run(machine, timeout, input_descriptor, bool(signals))

@@ -268,6 +268,11 @@ class Machine:
         self.runtime.pause()
         self.start_beside(partial(go_on_behind, self.runtime))
 
+    def type_own_input(self) -> None:
+        """Nobody types: the guest gets what it has for that."""
+        assert self.vm.input_line is not None
+        self.vm.input_line.receive(self.own_input)
+
     def note_end(self) -> None:
         """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""
         if self._ending is not None:

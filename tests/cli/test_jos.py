@@ -83,3 +83,12 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, arguments: list[str], line:
     assert result.exit_code == 2
     assert result.stderr.startswith(line)
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_two_guests_of_the_root_file_system_come_to_their_ends() -> None:
+    result = run("jos", "jos", "--seed", "1")
+    assert result.exit_code == 0
+    for number in (1, 2):
+        assert f"{number}: note.txt 21\n" in result.stdout
+        assert f"{number}: HLT in guest, exiting guest.\n" in result.stdout

@@ -68,7 +68,8 @@ def command(
     output = _Output(numbered=len(images) > 1)
     with Host(seed=seed, processor=_capabilities(processor), output=output.write) as host:
         for image, disk in zip_longest(images, files):
-            host.mkguest(image, memory=memory, disks=() if disk is None else (disk,)).send(keys)
+            guest = host.mkguest(image, memory=memory, disks=() if disk is None else (disk,))
+            guest.send(keys or guest.machine.own_input)
         try:
             reports = host.run(timeout)
         finally:
