@@ -7,10 +7,11 @@ from typing import Final
 
 import attrs
 
+from kev.abi.base import Controller
 from kev.dev.serial.uart16550 import COM1
 from kev.engine.base import VcpuState
 from kev.exits import IoOut, Reply
-from kev.machine.vm import Controller, Vm
+from kev.machine.vm import Vm
 
 _TIMED_LINE: Final = re.compile(rb"([ -~]+): ([0-9]+) <>\n")
 

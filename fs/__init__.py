@@ -1,1 +1,1 @@
-"""The disk that guest images come from: SIMPLEFS over 512-byte sectors."""
+"""The disks of guests: SIMPLEFS, which images come from, and the file system of JOS; both over 512-byte sectors."""

@@ -9,3 +9,23 @@ class DiskError(KevError):
 
 class SimpleFsError(KevError):
     """A SIMPLEFS image is damaged, or is asked for something that it does not have. Damage is named by its sector."""
+
+
+class JosFsError(KevError):
+    """A JOS-FS image is damaged, or is asked for something that it does not have. Damage is named by its block."""
+
+
+class JosFsNotFound(JosFsError):
+    """There is no file of that path."""
+
+
+class JosFsExists(JosFsError):
+    """There is a file of that path already."""
+
+
+class JosFsBadPath(JosFsError):
+    """No file can have that path."""
+
+
+class JosFsFull(JosFsError):
+    """There is no free block, or the file would be larger than one can be."""

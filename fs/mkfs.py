@@ -24,7 +24,7 @@ def create_image(image: BinaryIO, name: str, contents: Mapping[str, BinaryIO], s
     sectors = {0: encode_superblock(size)} | {entry.sector: encode_header(entry.name, entry.size) for entry in entries}
     if free_sector * SECTOR_SIZE < size:
         sectors[free_sector] = encode_free_space(size - (free_sector + 1) * SECTOR_SIZE)
-    disk = _blank_disk(image, name, size)
+    disk = blank_disk(image, name, size)
     for sector, data in sectors.items():
         disk.write_sector(sector, data)
     fs = SimpleFs(disk)
@@ -59,7 +59,7 @@ def _fill(file: File, contents: BinaryIO) -> None:
         raise SimpleFsError(f"{file.name!r}: changed while it was read: {copied} bytes instead of {file.size}")
 
 
-def _blank_disk(image: BinaryIO, name: str, size: int) -> Disk:
+def blank_disk(image: BinaryIO, name: str, size: int) -> Disk:
     """A disk of zeros, which take no space where the operating system knows sparse files."""
     try:
         image.truncate(0)

@@ -67,6 +67,11 @@ class SimpleFs:
         return File(self.disk, name, entry.start, entry.size)
 
 
+def is_simplefs(disk: Disk) -> bool:
+    """The disk begins as one of these does."""
+    return disk.sectors > 0 and disk.read_sector(0).startswith(_MAGIC)
+
+
 def encode_superblock(size: int) -> bytes:
     """Sector 0 of a disk of `size` bytes."""
     return _SUPERBLOCK.pack(_MAGIC, size).ljust(SECTOR_SIZE, b"\0")

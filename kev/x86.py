@@ -34,6 +34,7 @@ CR4_DE: Final = 1 << 3
 CR4_PSE: Final = 1 << 4
 CR4_PAE: Final = 1 << 5
 CR4_UMIP: Final = 1 << 11
+CR4_VMXE: Final = 1 << 13
 CR4_FSGSBASE: Final = 1 << 16
 CR4_SMEP: Final = 1 << 20
 CR4_SMAP: Final = 1 << 21

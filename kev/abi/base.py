@@ -7,7 +7,7 @@ keeps. `kev.abi.selection` finds the ABI of a guest.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from kev.addressing import Gpa, Gva
 from kev.clock import Clock
@@ -22,18 +22,43 @@ MARK: Final = 0x6B65_7600
 """The number of KeV's hypercall that says where a guest begins with what race tests are about: "kev" and 0."""
 
 
+Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
+"""Finishes one kind of exit, or returns None to end the slice."""
+
+
 class HypercallError(KevError):
     """A hypercall that ends the run, because it does not exist in this ABI or cannot be carried out."""
 
 
+class UnhandledExit(KevError):
+    """An exit that the ABI's hypervisor does not handle: it ends the guest."""
+
+
+class Received(Protocol):
+    """What came of waiting for a message."""
+
+    @property
+    def error(self) -> int:
+        """0, or a negative error of JOS: then there is no message."""
+
+    @property
+    def value(self) -> int: ...
+
+
 class Ipc(Protocol):
-    """The host's environments, to which a guest sends messages, and from which it receives some."""
+    """The host's environments, to which a guest sends messages, and from which it receives some.
+
+    `send` and `receive` raise PageAbsent before anything has changed.
+    """
 
     def send(self, destination: int, value: int, page: Gpa, permissions: int) -> int:
         """Sends `value` and the guest's page to the environment of type `destination`: 0, or a negative error of JOS."""
 
-    def receive(self, page: Gpa) -> int | None:
-        """The value that has been sent to the guest, with its page at `page`; None if nothing has come yet."""
+    def receive(self, vcpu: int, page: Gpa) -> Received | None:
+        """What has been sent to the guest, with its page at `page`.
+
+        None if nothing has come yet: vCPU number `vcpu` stops behind the hypercall, and `GuestAbi.message_came` finishes it later.
+        """
 
 
 class Services(NamedTuple):
@@ -55,6 +80,8 @@ class Services(NamedTuple):
     """In seconds since 1970."""
     send_interrupt: Callable[[InterruptMessage], bool]
     """Sends a message to the local APICs; says whether there was one that takes it."""
+    write_apic: Callable[[int, int], None] = lambda register, value: None
+    """Writes a register of vCPU 0's local APIC, by its offset in the page of registers."""
     guest_number: int = 1
     """Which guest of its host this is, from 1."""
     ipc: Ipc | None = None
@@ -68,10 +95,16 @@ class GuestAbi(ABC):
     """As `--abi` has it: the name of the module in `kev.abi`."""
     extra_cr4: ClassVar[int] = 0
     """Bits of CR4 that the guest may set, besides those that CPUID announces. They have no effect."""
+    sees_msrs: ClassVar[bool] = False
+    """RDMSR and WRMSR exit for every MSR but EFER, also for those that processors keep themselves."""
     ends_by_halt: ClassVar[bool] = False
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
     handles_violations: ClassVar[bool] = False
     """`violated` is told of EPT violations where there is neither memory nor a device."""
+    has_host: ClassVar[bool] = False
+    """The ABI's hypervisor has environments of its own: the machine is given an `Ipc`."""
+    apic: ClassVar[Mapping[int, int]] = {}
+    """What its hypervisor has written to the registers of vCPU 0's local APIC, by their offsets, before the guest begins."""
     logs: ClassVar[Sequence[str]] = ()
     """What the ABI's hypervisor logs of its guests without being asked: names of logs, such as "cr3"."""
     serves_system_calls: ClassVar[bool] = False
@@ -94,9 +127,16 @@ class GuestAbi(ABC):
         """How the hypervisor enters a kernel that is booted by the protocol of this name: by default, as that does."""
         return state
 
-    def msr_devices(self) -> Sequence[Device]:
-        """The devices behind the ABI's own MSRs. Called once."""
+    def devices(self) -> Sequence[Device]:
+        """The ABI's own: those behind its MSRs, and what else has a state that is saved. Called once."""
         return ()
+
+    def controllers(self, machine: Mapping[type, Controller]) -> Mapping[type, Controller]:
+        """What finishes exits that the ABI's hypervisor treats in a way of its own, by kind, where `machine` has the machine's.
+
+        What finishes a `TripleFault` is told of it; the guest ends.
+        """
+        return {}
 
     @abstractmethod
     def hypercall(self, state: VcpuState, exit: Vmcall) -> Reply | None:
@@ -105,6 +145,10 @@ class GuestAbi(ABC):
         None ends the slice before the instruction is finished: it is executed again if the run has not ended. PageAbsent, raised
         before anything was changed, has it repeated when the page is there. HypercallError ends the run.
         """
+
+    def message_came(self, state: VcpuState, value: int) -> None:
+        """What a vCPU that was stopped by `Ipc.receive` has waited for; it goes on behind the hypercall."""
+        raise NotImplementedError
 
     def halted(self, state: VcpuState) -> None:
         """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""

@@ -54,7 +54,7 @@ class Kvm(GuestAbi):
         features = machine[1]
         return {**machine, 1: features._replace(ecx=features.ecx | _UNDER_A_HYPERVISOR), **_LEAVES}
 
-    def msr_devices(self) -> Sequence[Device]:
+    def devices(self) -> Sequence[Device]:
         services = self.services
         return (KvmClock(services.counters, services.clock, services.boot_time, services.memory),)
 

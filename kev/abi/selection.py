@@ -1,7 +1,8 @@
 """Finds the ABI of a guest.
 
 What a user or the guest's manifest names comes first. Otherwise it follows the boot protocol: an image that is entered as KeOS is
-gets KeOS' ABI, and any other one `kev.abi.kev`, which serves kernels for KVM and kernels for KeV alike.
+gets KeOS' ABI, one that the JOS VMM would enter gets that of the JOS VMM, and any other one `kev.abi.kev`, which serves kernels for
+KVM and kernels for KeV alike.
 
 If the hypervisor is to serve system calls, it is the ABI that has some instead.
 """
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 ABIS: Final = {"keos": "Keos", "kvm": "Kvm", "kev": "Kev", "jos": "Jos", "jos_vmx": "JosVmx", "lvisor": "Lvisor"}
 """The names of all ABIs and of the classes in their modules."""
-_BY_PROTOCOL: Final = {"keos": "keos"}
+_BY_PROTOCOL: Final = {"keos": "keos", "jos": "jos"}
 _FOR_ANY_PROTOCOL: Final = "kev"
 _WITH_SYSTEM_CALLS: Final = "lvisor"
 INTERCEPT: Final = "intercept"

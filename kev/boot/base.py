@@ -63,6 +63,8 @@ class BootOptions(NamedTuple):
     """The PCI bus, if there is something on it."""
     hard_disks: int = 0
     """How many INT 13h knows."""
+    boot_sector: SynchronousSource | None = None
+    """The sector that enters the kernel, for a protocol that has one in front of it; None for the protocol's own."""
     random: Callable[[int], bytes] | None = None
     """Makes so many random bytes, for a kernel that asks its boot loader for some; None if it is to have none."""
     boot_loader_name: str = f"kev {__version__}"
@@ -77,6 +79,8 @@ class BootProtocol(ABC):
     """Whether there is a way to tell the kernel of modules."""
     passes_command_line: ClassVar[bool] = True
     """The same for a command line."""
+    takes_boot_sector: ClassVar[bool] = False
+    """Whether a boot sector enters the kernel."""
     lies_in_ram: ClassVar[bool] = True
     """Whether the image is loaded into RAM: where devices are is none."""
     video_mode: "VideoMode | None" = None
@@ -122,6 +126,11 @@ class BootProtocol(ABC):
             raise BootError(f"module {options.modules[0].name!r}: the {self.name} boot protocol passes no modules")
         if options.command_line and not self.passes_command_line:
             raise BootError(f"command line {options.command_line!r}: the {self.name} boot protocol passes none")
+
+    def refuse_boot_sector(self, options: BootOptions) -> None:
+        """BootError if `options` has a boot sector and the protocol takes none."""
+        if options.boot_sector is not None and not self.takes_boot_sector:
+            raise BootError(f"boot sector {options.boot_sector.name}: the {self.name} boot protocol takes none")
 
 
 def c_string(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`kev fs`: makes, lists, reads and overwrites SIMPLEFS images."""
+"""`kev fs`: makes, lists, reads and writes images of SIMPLEFS and of JOS' file system."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ import click
 from kev.cli.sizes import Size
 from kev.errors import KevError, printable
 from kev.fs.disk import Disk
-from kev.fs.file import COPY_SIZE
-from kev.fs.simplefs import FileEntry, SimpleFs
+from kev.fs.file import COPY_SIZE, File
+from kev.fs.josfs import JosFile, JosFs, is_josfs
+from kev.fs.simplefs import SimpleFs, is_simplefs
 from kev.user_files import open_storage
 
 
@@ -25,16 +26,23 @@ _IMAGE: Final = click.argument("image", type=click.Path(path_type=Path))
 
 @click.group
 def command() -> None:
-    """Make, list and read SIMPLEFS images, the disks of KeOS."""
+    """Make, list, read and write disk images: SIMPLEFS, KeOS' format, and JOS-FS, that of JOS.
+
+    Which of them an image is, it says itself.
+    """
 
 
 @command.command
 @_IMAGE
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format", "kind", type=click.Choice(["simplefs", "josfs"]), default="simplefs", show_default=True, help="The file system."
+)
 @click.option("--size", type=Size(), help="Size of the disk, such as 16M; by default what the files need.")
 @click.option("--force", is_flag=True, help="Replace IMAGE if it exists.")
-def mk(image: Path, files: tuple[Path, ...], size: int | None, force: bool) -> None:
+def mk(image: Path, files: tuple[Path, ...], kind: str, size: int | None, force: bool) -> None:
     """Make IMAGE from each FILE, named as on the host but without its folder."""
+    from kev.fs.josfs_mkfs import create_josfs_image
     from kev.fs.mkfs import create_image
 
     if image.exists() and not force:
@@ -42,16 +50,21 @@ def mk(image: Path, files: tuple[Path, ...], size: int | None, force: bool) -> N
     by_name = _by_name(files)
     with ExitStack() as stack:
         contents = {name: stack.enter_context(_open(file)) for name, file in by_name.items()}
-        create_image(stack.enter_context(_replacement(image)), str(image), contents, size)
+        create = create_image if kind == "simplefs" else create_josfs_image
+        create(stack.enter_context(_replacement(image)), str(image), contents, size)
 
 
 @command.command
 @_IMAGE
 @click.option("--json", "as_json", is_flag=True, help="As a JSON list of objects with name and size.")
 def ls(image: Path, as_json: bool) -> None:
-    """List the files of IMAGE: size in bytes, and name."""
+    """List the files of IMAGE: size in bytes, and name. Directories end with a slash, and their files follow."""
     with _open(image) as file:
-        entries = list(SimpleFs(Disk(file, str(image))).files.values())
+        fs = _file_system(file, image)
+        if isinstance(fs, JosFs):
+            entries = [(found.path + "/" * found.is_directory, found.size) for found in fs.walk()]
+        else:
+            entries = [(entry.name, entry.size) for entry in fs.files.values()]
     click.echo(_as_json(entries) if as_json else _as_table(entries), nl=as_json)
 
 
@@ -61,9 +74,9 @@ def ls(image: Path, as_json: bool) -> None:
 def cat(image: Path, name: str) -> None:
     """Write the bytes of the file NAME to standard output."""
     with _open(image) as file:
-        source = SimpleFs(Disk(file, str(image))).open(name)
-        while chunk := source.read(COPY_SIZE):
-            click.echo(chunk, nl=False)
+        source = _opened(_file_system(file, image), name)
+        for offset in range(0, source.size, COPY_SIZE):
+            click.echo(source.read_at(offset, COPY_SIZE), nl=False)
 
 
 @command.command
@@ -71,14 +84,43 @@ def cat(image: Path, name: str) -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
 def put(image: Path, name: str, file: Path) -> None:
-    """Overwrite the file NAME of IMAGE with FILE, in place.
+    """Write FILE to the file NAME of IMAGE.
 
-    FILE must not be larger. If it is smaller, the rest of NAME stays as it is, for a file of a SIMPLEFS disk keeps its size.
+    A file of a SIMPLEFS disk is overwritten in place, and keeps its size: FILE must not be larger, and if it is smaller, the rest
+    of NAME stays as it is. On a disk of JOS, NAME is made if it is not there, and becomes as large as FILE.
     """
     with _open(file) as source, _open(image, "r+b") as disk:
-        target = SimpleFs(Disk(disk, str(image))).open(name)
-        written = target.overwrite(source)
-    click.echo(f"{name}: {written} of {target.size} bytes overwritten")
+        fs = _file_system(disk, image)
+        if isinstance(fs, JosFs):
+            click.echo(f"{name}: {fs.put(name, source)} bytes written")
+        else:
+            target = fs.open(name)
+            click.echo(f"{name}: {target.overwrite(source)} of {target.size} bytes overwritten")
+
+
+@command.command
+@_IMAGE
+@click.argument("name")
+def rm(image: Path, name: str) -> None:
+    """Remove the file or empty directory NAME of IMAGE, a disk of JOS."""
+    with _open(image, "r+b") as disk:
+        fs = _file_system(disk, image)
+        if not isinstance(fs, JosFs):
+            raise FsCommandError(f"{image}: a SIMPLEFS disk keeps its files: none can be removed")
+        fs.remove(name)
+        fs.flush()
+
+
+def _file_system(file: BinaryIO, image: Path) -> SimpleFs | JosFs:
+    disk = Disk(file, str(image))
+    return JosFs(disk) if is_josfs(disk) and not is_simplefs(disk) else SimpleFs(disk)
+
+
+def _opened(fs: SimpleFs | JosFs, name: str) -> File | JosFile:
+    found = fs.open(name)
+    if isinstance(found, JosFile) and found.is_directory:
+        raise FsCommandError(f"{fs.disk.name}: {name!r} is a directory")
+    return found
 
 
 def _open(path: Path, mode: Literal["rb", "r+b"] = "rb") -> BinaryIO:
@@ -120,13 +162,13 @@ def _by_name(files: tuple[Path, ...]) -> dict[str, Path]:
     return by_name
 
 
-def _as_json(entries: list[FileEntry]) -> str:
+def _as_json(entries: list[tuple[str, int]]) -> str:
     import json
 
-    return json.dumps([{"name": entry.name, "size": entry.size} for entry in entries], indent=2)
+    return json.dumps([{"name": name, "size": size} for name, size in entries], indent=2)
 
 
-def _as_table(entries: list[FileEntry]) -> str:
-    width = max((len(str(entry.size)) for entry in entries), default=0)
+def _as_table(entries: list[tuple[str, int]]) -> str:
+    width = max((len(str(size)) for _, size in entries), default=0)
     # A disk may come from anywhere: its names must not reach the terminal as control sequences.
-    return "".join(f"{entry.size:{width}}  {printable(entry.name)}\n" for entry in entries)
+    return "".join(f"{size:{width}}  {printable(name)}\n" for name, size in entries)

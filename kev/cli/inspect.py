@@ -46,8 +46,8 @@ def command(as_json: bool, **given: Any) -> None:
         if is_snapshot(source):
             click.echo(_snapshot(source, as_json))
             return
-        inspection = inspect(source, start.protocol or spec.boot)
-        resolved = spec.resolved(None if start.guest is None else start.guest.spec)
+        inspection = inspect(source, start.protocol or spec.protocol)
+        resolved = spec.resolved(None if start.guest is None else start.guest.spec, inspection.protocol)
     abi = resolved.abi or (None if inspection.protocol is None else default_abi(inspection.protocol, resolved.syscall or ""))
     machine, error = None, inspection.error
     if error is None:

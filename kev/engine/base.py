@@ -183,6 +183,12 @@ class Engine(Protocol[State]):
     def intercept_cr3_writes(self) -> None:
         """From now on, writes to CR3 exit as `CrAccess(3, value)`, and are carried out with the reply."""
 
+    def intercept_msrs(self) -> None:
+        """From now on, RDMSR and WRMSR of every MSR but EFER exit, also of those that the CPU keeps itself.
+
+        Of those, a write is not carried out, whatever the reply.
+        """
+
     def permit_cr4(self, bits: int) -> None:
         """The guest may set these bits of CR4, too. They have no effect."""
 

@@ -34,10 +34,12 @@ class Guest(NamedTuple):
     command_line: str = ""
     modules: Sequence[str] = ()
     """Names of files on the root file system."""
+    input: str = ""
+    """What is typed on COM1, or on the keyboard, when nobody types: there is no standard input, or there is nothing in it."""
     disk: str = ""
     """The device that its disk is behind: the value of a `kev.machine.disks.DriveKind`. Without it, it has no disk."""
     disk_files: Sequence[str] = ()
-    """Names of files on the root file system. The disk is a SIMPLEFS image of them, made anew for every run."""
+    """Names of files on the root file system. The disk is an image of them, made anew for every run: see `kev.guests.disk`."""
 
     @property
     def spec(self) -> MachineSpec:

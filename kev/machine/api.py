@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from kev.machine.family import Built
+    from kev.machine.host_environments import GuestHost
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
     from kev.machine.snapshot_at import SnapshotAt
@@ -68,8 +69,8 @@ def launch(
     `image` is a file, the name of a guest that comes with kev, a URL that fsspec reads, a `kev.MachineSpec`, or a source of bytes
     (an object with `name`, `size` and `read_into`); if that is a snapshot, the machine that was saved goes on. A description
     without an image, but with disks, is started from the first. `wishes` are the keywords of `kev.MachineSpec`, and say what the
-    machine is like; what is not said is as the guest wants it, or else 256 MiB, one vCPU, no disk, the protocol that the image is
-    made for:
+    machine is like; what is not said is as the guest wants it, or else 256 MiB (16 MiB for a guest of the JOS VMM), one vCPU, no
+    disk, the protocol that the image is made for:
 
     - `memory`: bytes of RAM, or "256M". `vcpus`: 1 to 64. `command_line`: the kernel's. `boot`: the name of a boot protocol.
     - `modules`: files, or pairs of a file and its text. `disks`: files, or tuples of a file, then "svirtb", "virtio", "virtio-pci"
@@ -80,7 +81,8 @@ def launch(
     - `seed`: makes the run repeatable, bit for bit. `timeout`: ends the run after so many seconds; `max_pages`, before more pages
       are loaded; `max_output`, when more bytes are printed. `retry`: how often what the image's source cannot give is asked for
       again. `timeline`: puts every violation and load into the report.
-    - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk.
+    - `firmware`: a ROM to start instead, which finds the image, if there is one, as a disk. `boot_sector`: what enters a guest of
+      the JOS VMM.
     - `lenient_msr`: unknown MSRs read as 0 instead of raising #GP. `strict_ports`, `strict_memory`: ports without a device, and
       addresses without memory or a device, end the run instead of reading all ones.
     - `abi`: the name of a guest ABI. `syscall`: who carries SYSCALL out, "native", "emulate" or "intercept".
@@ -149,6 +151,8 @@ class WantedMachine(NamedTuple):
     """The image's bytes, if they are not those of what `spec` names."""
     policy: PagingPolicy | None
     """The paging policy, if it is not the one that `spec` names. It serves one run."""
+    host: "GuestHost | None" = None
+    """Whose guest it is, if that has several."""
     read_through: Callable[[_Source], _Source] | None = None
     """Makes of a source what image and snapshots are read from, before that is made slow."""
 
@@ -196,11 +200,15 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
 
             spec, source, guest, saved = files.enter_context(restored(spec, start.source, slowed))
             start = Start(source, guest, spec.disks)
-        spec = spec.resolved(None if start.guest is None else start.guest.spec)
+        wish = None if start.guest is None else start.guest.spec
+        says_memory = (spec if wish is None else spec.over(wish)).memory is not None
+        spec = spec.resolved(wish)
         assert spec.paging is not None
         modules = tuple(files.enter_context(_modules(spec.modules) if spec.modules else _modules_of(start.guest)))
-        boot = BootOptions(command_line=spec.command_line or "", modules=modules)
-        build = partial(_built, spec, start._replace(source=_retried(slowed(start.source), spec.retry)), boot, saved)
+        sector = None if spec.boot_sector is None else files.enter_context(_file_source("boot sector", spec.boot_sector))
+        boot = BootOptions(command_line=spec.command_line or "", modules=modules, boot_sector=sector)
+        start = start._replace(source=_retried(slowed(start.source), spec.retry))
+        build = partial(_built, spec if says_memory else spec._replace(memory=None), start, boot, saved, wanted.host)
         machine = build(
             files,
             logs=logs,
@@ -209,7 +217,10 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
             warn=warn,
         )
         machine.build_alike = partial(_built_alike, build, machine.vm.boot_time)
+        spec = spec._replace(memory=spec.memory if says_memory else sum(map(len, machine.vm.pager.ram)))
         machine.spec = spec if spec.image and spec.firmware is None else None
+        if start.guest is not None and saved is None:
+            machine.own_input = start.guest.input.encode()
         machine.name_places()
         if spec.max_pages is not None:
             machine.vm.pager.limit(spec.max_pages)
@@ -224,12 +235,12 @@ def _built(
     start: Start,
     boot: BootOptions,
     saved: "SavedMachine | None",
+    host: "GuestHost | None",
     files: ExitStack,
     boot_time: int | None = None,
     **others: Any,
 ) -> "Machine":
     """A machine as `spec`, which is resolved, describes it; its disks are opened, and closed with `files`."""
-    assert spec.memory is not None
     assert spec.vcpus is not None
     assert spec.syscall is not None
     return prepare(
@@ -246,9 +257,10 @@ def _built(
             boot_disk=None if start.open_boot_disk is None else files.enter_context(start.open_boot_disk()),
             boots_from_drives=start.boots_from_drives,
             boot_time=boot_time,
+            host=host,
         ),
         boot=boot,
-        protocol=start.protocol or spec.boot,
+        protocol=start.protocol or spec.protocol,
         abi=spec.abi,
         seed=spec.seed,
         engines=_ENGINES,
@@ -303,14 +315,14 @@ def _new_timeline() -> "Timeline":
 @contextmanager
 def _modules(files: Sequence[ModuleFile]) -> Iterator[list[Module]]:
     with ExitStack() as sources:
-        yield [Module(file.path, sources.enter_context(_module_source(file.path)), file.text) for file in files]
+        yield [Module(file.path, sources.enter_context(_file_source("module", file.path)), file.text) for file in files]
 
 
-def _module_source(path: str) -> FileSource:
+def _file_source(what: str, path: str) -> FileSource:
     try:
         return FileSource(path)
     except SourceError as error:
-        raise SourceError(f"module {error}") from error
+        raise SourceError(f"{what} {error}") from error
 
 
 @contextmanager

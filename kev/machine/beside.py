@@ -51,13 +51,13 @@ async def forward_input(
     expect_input: Callable[[bool], None],
     job_control: bool,
     save: Callable[[], None] | None = None,
-) -> None:
-    """Input is expected until there is no more, or the user has left, which ends the run; see `InputForwarder`."""
+) -> bool:
+    """Input is expected until there is no more, or the user has left, which ends the run; see `InputForwarder.run`."""
 
     def leave() -> None:
         end(Ending.left())
 
     try:
-        await InputForwarder(descriptor, line, leave, expect_input, job_control=job_control, save=save).run()
+        return await InputForwarder(descriptor, line, leave, expect_input, job_control=job_control, save=save).run()
     finally:
         expect_input(False)

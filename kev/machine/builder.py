@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kev.abi.base import GuestAbi, Services
+from kev.abi.base import Controller, GuestAbi, Services
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.block_device import BlockBackend
@@ -40,6 +40,7 @@ from kev.x86 import EFER_SCE
 
 if TYPE_CHECKING:
     from kev.bios.drives import BootDrive
+    from kev.machine.host_environments import GuestHost
 
 MAX_VCPUS: Final = 64
 
@@ -76,6 +77,8 @@ class MachineOptions(NamedTuple):
     """The BIOS's drive from which the guest was booted; its disk is the first of all."""
     pci_chipset: bool = False
     """There are a host bridge and an IDE controller on the PCI bus, as firmware expects them."""
+    host: "GuestHost | None" = None
+    """The host that the guest is one of several of; by default a host with environments has this guest alone."""
     boot_time: int | None = None
     """What the real-time clock shows at the start, in seconds since 1970; None for the host's time."""
 
@@ -138,7 +141,7 @@ class VmBuilder:
         vm.disks_in_place = disks.in_place
         vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
         disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
-        self._connect(vm, self._attach_abi(devices, machine))
+        self._connect(vm, self._attach_abi(vm, devices, machine, disks))
         if self._options.has_bios:
             vm.handle(Vmcall, self._bios(vm, machine, disks).handle)
         vm.devices = devices
@@ -163,7 +166,14 @@ class VmBuilder:
     def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:
         return BiosController(vm, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))
 
-    def _attach_abi(self, devices: Devices, machine: Surroundings) -> GuestAbi:
+    def _attach_abi(self, vm: Vm, devices: Devices, machine: Surroundings, disks: Disks) -> GuestAbi:
+        host = None
+        if disks.ipc is not None and not self._abi.has_host:
+            raise MachineError(f"a disk behind ipc: a guest with the ABI {self._abi.name} has no host that would serve it")
+        if self._abi.has_host:
+            from kev.machine.host_environments import HostEnvironments
+
+            host = HostEnvironments(vm, machine, disks.ipc, self._options.host)
         services = Services(
             end=machine.end,
             write=machine.console.write,
@@ -174,9 +184,15 @@ class VmBuilder:
             counters=self._counters,
             boot_time=machine.boot_time,
             send_interrupt=self._controllers.local_apics.deliver,
+            write_apic=lambda register, value: self._controllers.local_apics.write_mmio(0, register, 4, value),
         )
+        if host is not None:
+            services = services._replace(ipc=host.port, guest_number=host.port.number)
         abi = self._abi(services)
-        for device in abi.msr_devices():
+        if host is not None:
+            host.connect(abi)
+            devices.attach(host.state)
+        for device in abi.devices():
             devices.attach(device)
         return abi
 
@@ -198,19 +214,27 @@ class VmBuilder:
             vm.halted = abi.halted
         if abi.handles_violations:
             self._violations.at_nothing = abi.violated
+        if abi.sees_msrs:
+            self._engine.intercept_msrs()
         if abi.extra_cr4:
             self._engine.permit_cr4(abi.extra_cr4)
-        vm.handle(EptViolation, self._violations.handle)
-        vm.handle(IoIn, ports.read)
-        vm.handle(IoOut, ports.write)
-        vm.handle(MmioRead, mmio.load)
-        vm.handle(MmioWrite, mmio.store)
-        vm.handle(Rdmsr, msrs.read)
-        vm.handle(Wrmsr, msrs.write)
-        vm.handle(Rdtsc, msrs.read_time_stamp_counter)
-        vm.handle(Cpuid, cpuid.handle)
-        vm.handle(CrAccess, Cr8Controller(self._controllers.local_apics).handle)
-        vm.handle(Vmcall, abi.hypercall)
+        controllers: dict[type, Controller] = {
+            EptViolation: self._violations.handle,
+            IoIn: ports.read,
+            IoOut: ports.write,
+            MmioRead: mmio.load,
+            MmioWrite: mmio.store,
+            Rdmsr: msrs.read,
+            Wrmsr: msrs.write,
+            Rdtsc: msrs.read_time_stamp_counter,
+            Cpuid: cpuid.handle,
+            CrAccess: Cr8Controller(self._controllers.local_apics).handle,
+            Vmcall: abi.hypercall,
+        }
+        for kind, controller in (controllers | dict(abi.controllers(controllers))).items():
+            vm.handle(kind, controller)
+        for register, value in abi.apic.items():
+            abi.services.write_apic(register, value)
         self._prepare_shortcuts()
         if self._options.syscall != "native":
             self._take_system_calls(vm, abi)

@@ -48,6 +48,7 @@ _MOST: Final[Mapping[DriveKind, int]] = {
     DriveKind.VIRTIO_PCI: DEVICES - FIRST_PCI_DISK,
     DriveKind.IDE: 2,
     DriveKind.IDE_MASTER: 1,
+    DriveKind.IPC: 1,
 }
 """How many disks there can be behind a device of each kind."""
 
@@ -60,7 +61,10 @@ class Disks:
         self._behind: Final = {kind: [drive.backend for drive in drives if drive.kind is kind] for kind in DriveKind}
         self._boot_disk: Final = boot_disk
         self._all: Final = [boot_disk, *(disk for kind in DriveKind for disk in self._behind[kind])]
-        self.numbered: Final = [*filter(None, (boot_disk,)), *(drive.backend for drive in drives)]
+        self.numbered: Final = [
+            *filter(None, (boot_disk,)),
+            *(drive.backend for drive in drives if drive.kind is not DriveKind.IPC),
+        ]
         """All disks in the order in which a BIOS counts them: that which was booted from first, the others as they were given."""
         for kind, disks in self._behind.items():
             most = _MOST[kind] - (kind is DriveKind.IDE and self._first_ide is not None)
@@ -78,6 +82,11 @@ class Disks:
         """The names of those that are written to where they come from."""
         disks = filter(None, self._all)
         return [getattr(disk, "name", "without a name") for disk in disks if disk.writable and not hasattr(disk, "save")]
+
+    @property
+    def ipc(self) -> BlockBackend | None:
+        """The one that the host serves to the guest by messages."""
+        return next(iter(self._behind[DriveKind.IPC]), None)
 
     @property
     def ide(self) -> Sequence[BlockBackend | None]:

@@ -33,9 +33,9 @@ async def drive(
     """Runs a machine until it has ended, also if that is because the caller is cancelled.
 
     `timeout` is in seconds of the host's clock. What comes from `input_descriptor` goes to COM1 or to the keyboard; with a seed,
-    all of it is there before the guest begins, unless a person types it. `job_control`: this is the main thread, which gets the
-    signals of the terminal. `policy_has_run`: what the paging policy does before a run is done. `paused`: it waits to be resumed
-    first. Started when the machine can be talked to.
+    all of it is there before the guest begins, unless a person types it. If nothing comes, the guest gets its own. `job_control`:
+    this is the main thread, which gets the signals of the terminal. `policy_has_run`: what the paging policy does before a run is
+    done. `paused`: it waits to be resumed first. Started when the machine can be talked to.
     """
     runtime = machine.runtime = Runtime(machine.vm, scheduler or machine.scheduler, machine.note_stop)
     try:
@@ -69,8 +69,10 @@ async def _take_all_input(machine: Machine, descriptor: int) -> None:
     """What the guest reads must not depend on when the host writes it."""
     assert machine.vm.input_line is not None
     with trio.move_on_after(_INPUT_SECONDS):
-        machine.vm.input_line.receive(await read_to_end(descriptor, _LARGEST_INPUT))
+        found = await read_to_end(descriptor, _LARGEST_INPUT)
+        machine.vm.input_line.receive(found or machine.own_input)
         return
+    machine.type_own_input()
     log.warning(
         "there is no input in this run: with a seed it must have come to its end before the guest begins", seconds=_INPUT_SECONDS
     )
@@ -84,4 +86,5 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
         vm.expects_input = expected
         runtime.note_activity()
 
-    await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key)
+    if not await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key):
+        machine.type_own_input()

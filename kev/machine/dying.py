@@ -73,6 +73,8 @@ def _activity(vcpu: Vcpu) -> str:
         return "waits for a start-up IPI"
     if vcpu.activity is ActivityState.HLT:
         return f"halted with interrupts {'on' if vcpu.state.interrupts_enabled else 'off'}"
+    if vcpu.activity is ActivityState.WAIT_FOR_MESSAGE:
+        return "waits for a message"
     if vcpu.activity is ActivityState.SHUTDOWN:
         return "shut down"
     return ACTIVE if vcpu.needs is None else f"waits for the page at gpa {vcpu.needs:#x}"

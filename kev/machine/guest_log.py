@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Final
 
+from kev.abi.base import Controller
 from kev.clock import Clock
 from kev.engine.base import VcpuState
 from kev.errors import KevError
 from kev.exits import CrAccess, Reply
-from kev.machine.vm import Controller, Vm
+from kev.machine.vm import Vm
 
 LOGS: Final = ("cr3",)
 """The names of all logs."""

@@ -13,6 +13,7 @@ from kev import log
 from kev.abi.selection import chosen_abi
 from kev.boot.base import BootOptions, PciRoot, VirtioTransport
 from kev.boot.detection import open_detected
+from kev.boot.protocols import default_memory
 from kev.dev.storage.drive import DriveKind
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.at_once import finished
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from kev.machine.snapshots import SavedMachine
     from kev.observe.timeline import Timeline
 
-DEFAULT_MEMORY: Final = 256 << 20
-"""Bytes of RAM of a guest that does not say what it wants."""
 _PATIENCE_FOR_NAMES: Final = 1.0
 """Seconds that a source may take for what only names places: symbols and debug information."""
 _MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
@@ -45,7 +44,7 @@ _HEAD_START: Final = 0.02  # seconds
 def prepare(
     source: SynchronousSource | AsynchronousSource,
     *,
-    memory: int = DEFAULT_MEMORY,
+    memory: int | None = None,
     options: MachineOptions | None = None,
     boot: BootOptions | None = None,
     protocol: str | None = None,
@@ -61,6 +60,7 @@ def prepare(
 ) -> Machine:
     """Builds a machine of `memory` bytes of RAM around the kernel in `source`, of which only headers are read.
 
+    Without `memory`, it has as much as the boot protocol says (`kev.boot.protocols.default_memory`).
     `protocol` names a boot protocol; by default the image says which. `abi` names a guest ABI; by default it follows the protocol.
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it chooses
@@ -76,8 +76,8 @@ def prepare(
     if saved is not None:
         options = options._replace(boot_time=saved.boot_time)
     policy = policy or PagingPolicy()
-    ram_kib = min(memory, _MOST_RAM) >> 10
     kernel, detection = open_detected(blocking(source), protocol)
+    ram_kib = min(default_memory(kernel.name) if memory is None else memory, _MOST_RAM) >> 10
     guest_abi = chosen_abi(abi, kernel.name, options.syscall)
     log.info("boot", image=source.name, protocol=kernel.name, because=detection.reason, mode=kernel.mode, abi=guest_abi.name)
     for warning in detection.warnings:
@@ -95,6 +95,7 @@ def prepare(
         hard_disks=_hard_disks(options),
         random=None if options.virtual_time else os.urandom,
     )
+    kernel.refuse_boot_sector(told)
     entry = guest_abi.entry(kernel.name, kernel.prepare(pager, told))
     if saved is not None:
         pager.restore(saved.memory)
@@ -138,7 +139,7 @@ def _disk(source: SynchronousSource) -> "BlockBackend":
 
 
 def _hard_disks(options: MachineOptions) -> int:
-    disks = len(options.drives) + (options.boot_disk is not None)
+    disks = sum(drive.kind is not DriveKind.IPC for drive in options.drives) + (options.boot_disk is not None)
     return disks if options.booted is None or options.booted.is_hard_disk else disks - 1
 
 
@@ -162,12 +163,15 @@ def run(
 ) -> "RunReport":
     """Runs a machine to its end, and closes it. `at_end` is given the machine in between.
 
-    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`. Ctrl-C ends the run; it is then raised
-    as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are SIGTERM and SIGHUP.
+    `timeout` in seconds of the host's clock; input for COM1 comes from `input_descriptor`, or else it is the guest's own. Ctrl-C
+    ends the run; it is then raised as a KeyboardInterrupt unless `interrupt_ends`: then it is an `Ending` like others, and so are
+    SIGTERM and SIGHUP.
     """
     try:
         if timeout is not None and machine.time_left is None:
             machine.set_time_limit(timeout)
+        if input_descriptor is None:
+            machine.type_own_input()
         signals = signals_that_end(interrupt_ends)
         with _signals_end(machine, signals):
             _run(machine, timeout, input_descriptor, bool(signals))

@@ -108,6 +108,8 @@ class Machine:
         self._deadline: float | None = None
         self.stopped: Final[Subscribers[[]]] = Subscribers()
         """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
+        self.own_input = b""
+        """What the guest is typed when nobody types."""
         self.save_key: Callable[[], None] | None = None
         """What Ctrl-A s does on the terminal, if it is given before the run; else the guest gets it."""
         self.times: Final = times
@@ -266,6 +268,11 @@ class Machine:
 
         self.runtime.pause()
         self.start_beside(partial(go_on_behind, self.runtime))
+
+    def type_own_input(self) -> None:
+        """Nobody types: the guest gets what it has for that."""
+        assert self.vm.input_line is not None
+        self.vm.input_line.receive(self.own_input)
 
     def note_end(self) -> None:
         """The run is over: fixes what its report says. Called by whoever drives the machine. Raises what its observers do."""

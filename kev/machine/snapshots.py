@@ -167,6 +167,8 @@ def _files(spec: MachineSpec) -> Iterator[FileIdentity]:
     if guest is not None and not spec.modules:
         for name in guest.modules:
             yield identify("module", name, packed=True)
+    if spec.boot_sector is not None:
+        yield identify("boot sector", spec.boot_sector)
     for disk in spec.disks:
         yield identify("disk", disk.path)
     if guest is not None and not spec.disks and guest.disk:
@@ -182,6 +184,7 @@ def _with_absolute_names(spec: MachineSpec) -> MachineSpec:
         **dict.fromkeys(FREE),
         image=image,
         modules=tuple(module._replace(path=os.path.abspath(module.path)) for module in spec.modules),
+        boot_sector=None if spec.boot_sector is None else os.path.abspath(spec.boot_sector),
         disks=tuple(disk._replace(path=os.path.abspath(disk.path)) for disk in spec.disks),
     )
 
@@ -195,6 +198,7 @@ def _with_files_found(description: Description, spec: MachineSpec, snapshot: str
     return spec._replace(
         image=places.get(spec.image, spec.image),
         modules=tuple(module._replace(path=places.get(module.path, module.path)) for module in spec.modules),
+        boot_sector=None if spec.boot_sector is None else places.get(spec.boot_sector, spec.boot_sector),
         disks=tuple(disk._replace(path=places.get(disk.path, disk.path)) for disk in spec.disks),
     )
 

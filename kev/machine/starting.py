@@ -79,7 +79,10 @@ def _start_disk(files: ExitStack, spec: MachineSpec) -> Start:
     """A disk that is booted from is the IDE channel's first, unless it is behind virtio."""
     from kev.boot.detection import disk_protocol
 
-    first, *others = spec.disks
+    first = next((disk for disk in spec.disks if DriveKind(disk.device) is not DriveKind.IPC), None)
+    if first is None:
+        raise SpecError(f"disk {spec.disks[0].path}: no image is named, and a disk behind {DriveKind.IPC.value} is not booted from")
+    others = [disk for disk in spec.disks if disk is not first]
     source = files.enter_context(FileSource(first.path, watched=False))
     protocol = spec.boot or disk_protocol(source)
     if DriveKind(first.device) in _VIRTIO:

@@ -43,19 +43,25 @@ class InputForwarder:
         self._job_control: Final = job_control and self._mode.is_terminal
         self._continued = trio.Event()
 
-    async def run(self) -> None:
-        """Returns at the end of the input. The terminal is as it was before then, also while the process is stopped."""
+    async def run(self) -> bool:
+        """Returns at the end of the input: whether there was some, or a terminal, at which somebody may have typed it.
+
+        The terminal is as it was before then, also while the process is stopped.
+        """
+        found = False
         try:
             self._mode.enter()
             async with trio.open_nursery() as nursery:
                 if self._job_control:
                     await nursery.start(self._watch_jobs)
-                await self._forward()
+                found = await self._forward()
                 nursery.cancel_scope.cancel()
         finally:
             self._mode.leave()
+        return found or self._mode.is_terminal
 
-    async def _forward(self) -> None:
+    async def _forward(self) -> bool:
+        found = False
         keys = EscapeFilter({Key.LEAVE} if self._save is None else set(Key)) if self._mode.is_terminal else None
         self._expect_input(True)
         while True:
@@ -63,13 +69,14 @@ class InputForwarder:
                 await _wait_for_room(self._port, self._expect_input)
             data = await self._read()
             if not data:
-                return
+                return found
+            found = True
             for typed in (data,) if keys is None else keys.feed(data):
                 if isinstance(typed, bytes):
                     self._port.receive(typed)
                 elif typed is Key.LEAVE:
                     self._leave()
-                    return
+                    return found
                 elif self._save is not None:
                     self._save()
 

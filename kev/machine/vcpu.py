@@ -16,6 +16,8 @@ class ActivityState(Enum):
     """Stopped by HLT: an interrupt makes it active again."""
     WAIT_FOR_SIPI = auto()
     """An application processor that has had INIT, or nothing yet."""
+    WAIT_FOR_MESSAGE = auto()
+    """Stopped by a hypercall until a message comes: interrupts wait as well."""
     SHUTDOWN = auto()
     """Ended for good."""
 

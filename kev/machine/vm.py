@@ -6,8 +6,9 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from kev.abi.base import Controller
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from kev.dev.display.framebuffer import Framebuffer
     from kev.pager.borrowed_memory import BorrowedMemory
     from kev.pager.write_tracker import WriteTracker
-
-Controller: TypeAlias = Callable[[VcpuState, Any], Reply | None]
-"""Finishes one kind of exit, or returns None to end the slice."""
 
 
 class VmObserver:
@@ -144,6 +142,8 @@ class Vm:
         """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
         self.halted: Callable[[VcpuState], None] | None = None
         """Told of every HLT with interrupts off."""
+        self.expects_message: Callable[[], bool] | None = None
+        """Says whether somebody may still send what a vCPU waits for in WAIT_FOR_MESSAGE."""
         self.devices: Devices
         """All of them, when the machine is built."""
         self.disks_in_place: Sequence[str] = ()
@@ -353,6 +353,8 @@ class Vm:
         if any(vcpu.needs is not None for vcpu in self.vcpus):
             return Idle(None if self._virtual is not None else deadline)
         if not self._interruptible or (deadline is None and not self.expects_input):
+            if self._expects_message:
+                return Idle(None)
             self.ended = time.perf_counter()
             self.end(self._halted_for_ever())
             assert self.ending is not None
@@ -385,6 +387,8 @@ class Vm:
             self._exits[PreemptionTimer] += 1
         elif isinstance(exit, TripleFault):
             self._exits[TripleFault] += 1
+            if TripleFault in self._controllers:
+                self._controllers[TripleFault](vcpu.state, exit)
             self._die(vcpu, _describe_triple_fault(vcpu.state, exit))
         return exit
 
@@ -397,6 +401,7 @@ class Vm:
     def _reset(self, vcpu: Vcpu, entry: EntryState) -> None:
         self.engine.reset(vcpu.state, entry)
         vcpu.startup = None
+        self.interrupts.loaded(vcpu)  # an interrupt may have come before
 
     def _until_next_timer(self, budget: Budget) -> Budget:
         deadline = self.timers.next_deadline()
@@ -517,7 +522,26 @@ class Vm:
         if reply is not None and not isinstance(exit, _RESTARTED_BY_THE_MACHINE):
             self.engine.complete(vcpu.state, exit, reply)
 
+    def wait_for_message(self, vcpu: Vcpu) -> None:
+        """The vCPU stops, behind the exit that is being serviced."""
+        vcpu.activity = ActivityState.WAIT_FOR_MESSAGE
+        self.let_others_run()
+
+    def message_came(self, vcpu: Vcpu) -> None:
+        """What the vCPU waited for is there: it is runnable again."""
+        vcpu.activity = ActivityState.ACTIVE
+        self.interrupts.runnable()
+
     # Reports.
+
+    @property
+    def _expects_message(self) -> bool:
+        """One of the vCPUs waits for a message, and one may come."""
+        return (
+            self.expects_message is not None
+            and any(vcpu.activity is ActivityState.WAIT_FOR_MESSAGE for vcpu in self.vcpus)
+            and self.expects_message()
+        )
 
     @property
     def _interruptible(self) -> bool:
@@ -550,6 +574,8 @@ class Vm:
     def _describe_activity(self, vcpu: Vcpu) -> str:
         if vcpu.activity is ActivityState.WAIT_FOR_SIPI:
             return f"vCPU {vcpu.index} waits for a start-up IPI"
+        if vcpu.activity is ActivityState.WAIT_FOR_MESSAGE:
+            return f"{self.where(vcpu)} waits for a message, which nobody can send"
         return f"{self.where(vcpu)} halted with interrupts {'on' if vcpu.state.interrupts_enabled else 'off'}"
 
 

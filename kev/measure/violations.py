@@ -4,13 +4,13 @@ import time
 from itertools import pairwise
 from statistics import median
 
+from kev.abi.base import Controller
 from kev.addressing import MIB, PAGE_SIZE
 from kev.engine.base import VcpuState
 from kev.exits import EptViolation, Reply
 from kev.guests.images import open_image
 from kev.host_memory import HostMemory
 from kev.machine.launcher import prepare, run
-from kev.machine.vm import Controller
 from kev.measure.case import Metrics
 from kev.pager.image import Segment
 

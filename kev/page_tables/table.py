@@ -329,6 +329,15 @@ class PageTable:
         index = table + (gpa >> 12 & 511)
         return index if self._words[index] & self._present else None
 
+    def entry_index(self, gpa: int, *, create: bool) -> int | None:
+        """Which of `memory.words` is the entry for the 4 KiB page at `gpa`, be it mapped or not.
+
+        Tables on the way to it are made if `create`; else None if one is missing. AlreadyMapped if a large page is mapped there;
+        AddressOutOfRange; HostMemoryError.
+        """
+        _check_range(gpa, 0, PAGE_SIZE, PageSize.SIZE_4K)
+        return self._entry_index(gpa, 1) if create or self._has_tables(gpa) else None
+
     def __iter__(self) -> Iterator[Mapping]:
         """Every page in the order of guest-physical addresses. A page just seen may be protected or remapped meanwhile."""
         for gpa, entry, level, permission_bits in self.leaves():
@@ -386,6 +395,16 @@ class PageTable:
                 self._hand_down(index)
             table = entry & ADDRESS_MASK
         return (table >> 3) + (gpa >> level_shift(level) & _INDEX)
+
+    def _has_tables(self, gpa: int) -> bool:
+        """Every table on the way to the entry of the 4 KiB page at `gpa` is there, or a large page in its place."""
+        table: int = self.root
+        for level in range(LEVELS, 1, -1):
+            entry = self._words[(table >> 3) + (gpa >> level_shift(level) & _INDEX)]
+            if not entry & self._present or is_leaf(entry, level):
+                return bool(entry & self._present)
+            table = entry & ADDRESS_MASK
+        return True
 
     def _hand_down(self, index: int) -> None:
         """Gives the entry at `index` its permission to write back, and takes it from those of the table that it points to."""

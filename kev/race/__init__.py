@@ -13,6 +13,7 @@ __all__ = [
     "cancel",
     "check",
     "check_guest",
+    "check_host",
     "evict",
     "fetch",
     "prefetch",
@@ -22,12 +23,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from kev.race.testing import RaceDetected, check, check_guest, races
+    from kev.race.testing import RaceDetected, check, check_guest, check_host, races
     from kev.race.trace.program import Action, Page, Program, Verb, cancel, evict, fetch, prefetch, read, write
     from kev.race.trace.vcpu import Cancelled, TraceVcpu
 else:
     _MODULES = {
-        **dict.fromkeys(("RaceDetected", "check", "check_guest", "races"), "kev.race.testing"),
+        **dict.fromkeys(("RaceDetected", "check", "check_guest", "check_host", "races"), "kev.race.testing"),
         **dict.fromkeys(("Cancelled", "TraceVcpu"), "kev.race.trace.vcpu"),
     }
 

@@ -48,6 +48,7 @@ from kev.race.trace.vcpu import TraceVcpu
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from kev.jos.host import Host
     from kev.machine.api import Image, StrPath
     from kev.spec.wishes import MachineWishes
 
@@ -112,6 +113,33 @@ def races(
 def check(program: Program, *, strategy: str = "pct", runs: int = 100, seed: int = 0, pager: PagerFactory = KernelVmPager) -> None:
     """Explores one trace program. RaceDetected if a run fails, RaceError if two runs with the same schedule differ."""
     _require(detect(TraceSubject(program, pager), make_strategy(strategy, seed), runs, store=FailureStore()))
+
+
+def check_host(
+    make: "Callable[[Host], object]",
+    *,
+    check: "Callable[[Host], object]",
+    strategy: str = "random",
+    runs: int | None = 500,
+    seconds: float | None = None,
+    seed: int = 0,
+    depth: int = 3,
+) -> None:
+    """Explores a host of the JOS VMM (`kev.jos.Host`) whose guests must all exit with code 0.
+
+    `make` is given a host without guests, and makes them; `check` asserts what must hold of the host when all have ended. Who
+    goes on is the schedule: the host's file system, or a guest for so many instructions. `depth` is for PCT. RaceDetected if a run
+    fails, RaceError if two runs with the same schedule differ.
+    """
+    __tracebackhide__ = True
+    from kev.race.host.subject import HostSubject
+
+    subject = HostSubject(make, check, f"{make.__module__}.{make.__qualname__}")
+    token = _token_to_replay(subject)
+    if token is not None:
+        _replay(subject, token.schedule)
+        return
+    _require(detect(subject, make_strategy(strategy, seed, depth, None), runs, seconds=seconds, store=FailureStore()))
 
 
 def check_guest(

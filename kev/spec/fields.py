@@ -52,7 +52,8 @@ def _number(value: float) -> str:
 FIELDS: Final = (
     Field(
         "memory", values.memory, ("-m", "--memory"), metavar="SIZE", text=size_text,
-        help="RAM, such as 256M or 4G; a number alone is MiB.  [default: what the guest asks for, or 256M]",
+        help="RAM, such as 256M or 4G; a number alone is MiB.  "
+        "[default: what the guest asks for, or 256M; 16M for a guest of the JOS VMM]",
     ),
     Field(
         "vcpus", values.vcpus, ("--smp", "--vcpus"), metavar="N",
@@ -60,7 +61,8 @@ FIELDS: Final = (
     ),
     Field(
         "boot", values.boot, ("--boot",), metavar="PROTOCOL",
-        help="keos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode or firmware.  [default: what the image says]",
+        help="keos, jos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode or firmware.  "
+        "[default: what the image says]",
     ),
     Field(
         "abi", values.abi, ("--abi",), metavar="ABI",
@@ -85,6 +87,10 @@ FIELDS: Final = (
     Field(
         "firmware", values.path, ("--firmware",), metavar="FILE",
         help="Start this ROM, such as SeaBIOS, at the reset vector; IMAGE, if it is given, is a disk then.",
+    ),
+    Field(
+        "boot_sector", values.path, ("--boot-sector",), metavar="FILE",
+        help="The 512 bytes at 0x7000 that enter a guest of the JOS VMM.  [default: kev's own]",
     ),
     Field(
         "paging", values.paging, ("--paging",), metavar="POLICY",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from kev.boot.protocols import DEFAULT_MEMORY, default_memory
 from kev.spec import values
 from kev.spec.errors import SpecError, nearest_of
 from kev.spec.fields import FIELDS, field_named, names
@@ -37,6 +38,8 @@ class _Fields(NamedTuple):
     """Without an image, the first one is booted from."""
     firmware: str | None = None
     """A ROM, which is started instead of the image; that, if there is one, is the IDE channel's first disk."""
+    boot_sector: str | None = None
+    """What enters a guest of the JOS VMM; the protocol's own without it. Says, where `boot` does not, that the image is one."""
     paging: str | None = None
     """`lazy`, `eager`, `around=N`, `record=FILE` or `prefetch=FILE`: which pages are loaded besides those that are touched."""
     source_latency: str | None = None
@@ -122,12 +125,21 @@ class MachineSpec(_Fields):
         """What this description says, and where it says nothing, what `other` says."""
         return type(self)._make(mine if mine != unset else others for mine, others, unset in zip(self, other, _UNSET, strict=True))
 
-    def resolved(self, guest: "MachineSpec | None" = None) -> Self:
+    def resolved(self, guest: "MachineSpec | None" = None, protocol: str | None = None) -> Self:
         """The same with what `guest` wants, and then `DEFAULTS`, where nothing is said.
 
         `guest` is the description that a guest of the root file system has of its machine (`kev.guests.catalogue.Guest.spec`).
+        `protocol` is what the image is booted by, if that is known: it has a say in how much memory there is by default.
         """
-        return (self if guest is None else self.over(guest)).over(DEFAULTS)
+        said = self if guest is None else self.over(guest)
+        if said.memory is None:
+            said = said._replace(memory=default_memory(said.protocol or protocol))
+        return said.over(DEFAULTS)
+
+    @property
+    def protocol(self) -> str | None:
+        """The boot protocol that it asks for, by its name or by giving what only one has; None if the image says which."""
+        return "jos" if self.boot is None and self.boot_sector is not None else self.boot
 
     def in_folder(self, folder: "StrPath", is_guest: Callable[[str], bool]) -> Self:
         """The same with relative names of files taken from `folder`; `is_guest` knows which images are guests' names."""
@@ -140,6 +152,7 @@ class MachineSpec(_Fields):
             modules=tuple(module._replace(path=_in_folder(folder, module.path)) for module in self.modules),
             disks=tuple(disk._replace(path=_in_folder(folder, disk.path)) for disk in self.disks),
             firmware=None if self.firmware is None else _in_folder(folder, self.firmware),
+            boot_sector=None if self.boot_sector is None else _in_folder(folder, self.boot_sector),
             paging=f"{kind}={_in_folder(folder, file)}" if equals and kind != "around" else self.paging,
         )
 
@@ -194,7 +207,7 @@ _UNSET: Final = tuple(_Fields())
 
 DEFAULTS: Final = MachineSpec._of(
     {
-        "memory": 256 << 20,
+        "memory": DEFAULT_MEMORY,
         "vcpus": 1,
         "syscall": "native",
         "command_line": "",

@@ -28,6 +28,7 @@ class MachineWishes(TypedDict, total=False):
     disks: StrPath | Sequence[File] | None
     disk: StrPath | Sequence[File] | None
     firmware: StrPath | None
+    boot_sector: StrPath | None
     lenient_msr: bool | None
     strict_ports: bool | None
     strict_memory: bool | None

@@ -12,7 +12,7 @@ from kev.cli.main import kev as kev_command
 from kev.guests.catalogue import Guest, guests
 from kev.guests.images import open_image
 
-_OTHERS = {"gKeOS": "keos", "lv6": "lvisor", "lv6-vmcall": "lvisor", "jos-vmx": "jos_vmx"}
+_OTHERS = {"gKeOS": "keos", "lv6": "lvisor", "lv6-vmcall": "lvisor", "jos": "jos", "jos-vmx": "jos_vmx"}
 
 
 @pytest.mark.parametrize("guest", guests(), ids=lambda guest: guest.name)
@@ -28,7 +28,7 @@ def test_a_guest_without_an_abi_in_its_manifest_gets_the_same_one_as_a_file(gues
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_protocol_has_an_abi(protocol: str) -> None:
-    assert abi_named(default_abi(protocol)).name == ("keos" if protocol == "keos" else "kev")
+    assert abi_named(default_abi(protocol)).name == {"keos": "keos", "jos": "jos"}.get(protocol, "kev")
 
 
 @pytest.mark.parametrize("name", ABIS)

@@ -12,6 +12,7 @@ from kev.page_tables.npt import NptFormat
 from kev.page_tables.table import PageTable
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
+from kev.pager.source import SynchronousSource
 from tests.boot.images import source
 
 MIB = 1 << 20
@@ -30,6 +31,7 @@ class Options(TypedDict, total=False):
     modules: tuple[Module, ...]
     vcpus: int
     virtio: tuple[VirtioTransport, ...]
+    boot_sector: SynchronousSource
     random: Callable[[int], bytes]
     boot_loader_name: str
 

@@ -35,6 +35,7 @@ FLAT_MULTIBOOT2 = multiboot2_header(tag2(2, MIB, MIB, 0, 0), tag2(3, MIB))
 
 IMAGES: dict[str, bytes | bytearray] = {
     "keos": elf(multiboot2_header(), bits=64, base=KEOS_BASE),
+    "jos": elf(bytes.fromhex("b8 01 00 00 00 0f 01 c1"), bits=64),
     "multiboot2": elf(multiboot2_header()),
     "multiboot1": elf(multiboot1_header()),
     "pvh": elf_with_note(PVH_NOTE),
@@ -73,6 +74,19 @@ def test_a_multiboot2_kernel_elsewhere_in_the_high_half_gets_all_of_multiboot2(b
 @pytest.mark.parametrize("bits", [32, 64])
 def test_an_elf_image_without_any_header_is_entered_as_keos_is(bits: int) -> None:
     assert protocol_of(elf(b"\xf4", bits=bits)) == "keos"
+
+
+def test_a_guest_of_the_jos_vmm_is_one_whatever_headers_it_has() -> None:
+    assert protocol_of(elf(bytes.fromhex("b8 01 00 00 00 0f 01 c1") + multiboot1_header(), bits=64)) == "jos"
+
+
+@pytest.mark.parametrize("code", ["b8 02 00 00 00 0f 01 c1", "b8 01 00 00 00 0f 01 d9", "b8 01 00 00 00 0f 01"])
+def test_what_asks_for_something_else_is_no_guest_of_the_jos_vmm(code: str) -> None:
+    assert protocol_of(elf(bytes.fromhex(code), bits=64, memsz=7)) == "keos"
+
+
+def test_a_32_bit_file_is_no_guest_of_the_jos_vmm() -> None:
+    assert protocol_of(elf(bytes.fromhex("b8 01 00 00 00 0f 01 c1"))) == "keos"
 
 
 def test_multiboot2_is_preferred_to_multiboot1() -> None:
@@ -142,7 +156,7 @@ def test_a_protocol_that_an_image_is_not_made_for_is_refused() -> None:
 def test_an_unknown_protocol_is_refused_with_those_that_there_are() -> None:
     message = (
         "no boot protocol is named 'lilo': "
-        "there are keos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode, firmware"
+        "there are keos, jos, multiboot2, multiboot1, pvh, linux16, linux, el_torito, real_mode, firmware"
     )
     with refused(BootError, message):
         protocol_named("lilo")
@@ -225,6 +239,8 @@ def with_sections(names: list[str]) -> bytearray:
 
 def test_what_decided_is_said() -> None:
     assert reason(IMAGES["keos"]) == "its entry is mapped at 0xffffff0000000000 above its physical address"
+    asks = "begins with MOV EAX, 1; VMCALL, by which a guest of the JOS VMM asks for the memory map"
+    assert reason(IMAGES["jos"]) == f"its entry 0x100000 {asks}"
     assert reason(IMAGES["multiboot2"]) == "a Multiboot2 header (0xe85250d6) at offset 0x1000"
     assert reason(IMAGES["multiboot1"]) == "a Multiboot header (0x1badb002) at offset 0x1000"
     assert reason(IMAGES["pvh"]) == "a note of Xen of type 18, which holds the PVH entry"

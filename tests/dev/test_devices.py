@@ -156,6 +156,7 @@ def test_a_wrong_field_is_refused_by_device_field_and_value() -> None:
         (DriveKind.VIRTIO_PCI, 29, 28),
         (DriveKind.IDE, 3, 2),
         (DriveKind.IDE_MASTER, 2, 1),
+        (DriveKind.IPC, 2, 1),
     ],
 )
 def test_more_disks_than_a_device_can_have_are_refused(kind: DriveKind, count: int, most: int) -> None:

@@ -8,7 +8,9 @@ from click.testing import CliRunner, Result
 
 from kev.cli.fs import FsCommandError, command
 from kev.errors import KevError
-from kev.fs.errors import SimpleFsError
+from kev.fs.disk import Disk
+from kev.fs.errors import JosFsError, JosFsNotFound, SimpleFsError
+from kev.fs.josfs import JosFs
 from tests.fs.errors import refused
 from tests.fs.images import free_space, image
 
@@ -169,3 +171,62 @@ def test_a_damaged_image_is_reported_by_sector(folder: Path, arguments: list[str
     Path("bad.img").write_bytes(data)
     with refused(SimpleFsError, "bad.img: sector 6: a name of 500 bytes: at most 496 fit"):
         run(*arguments)
+
+
+# Disks of JOS.
+
+
+@pytest.fixture
+def josfs(folder: Path) -> str:
+    run("mk", "--format", "josfs", "--size", "1M", "jos.img", *FILES)
+    return "jos.img"
+
+
+def test_a_disk_of_jos_is_made_listed_and_read(josfs: str) -> None:
+    assert Path(josfs).stat().st_size == 1 << 20
+    assert run("ls", josfs).output == "1800  kernel\n  16  hello.txt\n   0  empty\n"
+    assert run("cat", josfs, "kernel").stdout_bytes == FILES["kernel"]
+
+
+def test_its_directories_end_with_a_slash(josfs: str) -> None:
+    with open(josfs, "r+b") as file:
+        fs = JosFs(Disk(file, josfs))
+        fs.create("etc", directory=True)
+        fs.create("etc/motd").write_at(0, b"hi")
+        fs.flush()
+    assert json.loads(run("ls", "--json", josfs).output)[3:] == [{"name": "etc/", "size": 4096}, {"name": "etc/motd", "size": 2}]
+    with refused(FsCommandError, "jos.img: 'etc' is a directory"):
+        run("cat", josfs, "etc")
+
+
+def test_a_file_of_jos_becomes_as_large_as_what_is_put_there(josfs: str) -> None:
+    assert run("put", josfs, "kernel", "hello.txt").output == "kernel: 16 bytes written\n"
+    assert run("put", josfs, "new", "kernel").output == "new: 1800 bytes written\n"
+    assert run("cat", josfs, "kernel").stdout_bytes == FILES["hello.txt"]
+    assert run("ls", josfs).output.endswith("1800  new\n")
+
+
+def test_a_file_of_jos_is_removed(josfs: str) -> None:
+    run("rm", josfs, "kernel")
+    assert run("ls", josfs).output == "16  hello.txt\n 0  empty\n"
+    with refused(JosFsNotFound, "jos.img: no file is named 'kernel'"):
+        run("rm", josfs, "kernel")
+
+
+def test_a_file_of_simplefs_is_not_removed(folder: Path) -> None:
+    with refused(FsCommandError, "disk.img: a SIMPLEFS disk keeps its files: none can be removed"):
+        run("rm", "disk.img", "kernel")
+
+
+def test_a_simplefs_disk_that_holds_a_disk_of_jos_is_one_of_simplefs(folder: Path) -> None:
+    contents = bytes(4096 - 1024) + struct.pack("<II", 0x4A0530AE, 2) + bytes(8192)
+    Path("trick.img").write_bytes(image({"jos": contents}))
+    assert run("ls", "trick.img").output == f"{len(contents)}  jos\n"
+
+
+def test_damage_on_a_disk_of_jos_is_one_line(josfs: str) -> None:
+    data = bytearray(Path(josfs).read_bytes())
+    struct.pack_into("<I", data, 4096 + 4, 257)
+    Path(josfs).write_bytes(data)
+    with refused(JosFsError, "jos.img: block 1: the superblock is for 257 blocks: the disk has 256 of 4096 bytes"):
+        run("ls", josfs)

@@ -1,11 +1,17 @@
 """What the guests print, through `kev run`."""
 
+import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
+from kev.fs.disk import Disk
+from kev.fs.josfs import JosFs
+from kev.fs.josfs_mkfs import create_josfs_image
 from kev.fs.mkfs import create_image
 from kev.guests.catalogue import Guest, guests
 from kev.version import __version__
@@ -171,6 +177,84 @@ def test_a_disk_that_is_given_replaces_the_guests_own(tmp_path: Path) -> None:
     result = run("block", "--disk", str(disk))
     assert result.exit_code == 3
     assert result.stdout.splitlines()[-1] == "not ok 3 - it begins a SIMPLEFS image"
+
+
+JOS_BOOT = [
+    "jos, a guest of the JOS VMM",
+    "memory 0x0-0x9ffff usable",
+    "memory 0xa0000-0xfffff reserved",
+    "memory 0x100000-0xffffff usable",
+    "VMX is hidden",
+    "fs: the block cache is good",
+]
+HALTED = ["", "HLT in guest, exiting guest."]
+
+
+def jos(*arguments: str, typed: str | None = None) -> list[str]:
+    """What `jos` prints with this on standard input: the disk's size aside, what comes behind its boot."""
+    found = lines("jos", *arguments) if typed is None else typed_into(typed, *arguments).splitlines()
+    assert found[:6] == JOS_BOOT
+    return found[7:]
+
+
+def typed_into(typed: str, *arguments: str) -> str:
+    """`jos` in a process of its own, which has a standard input."""
+    command = [sys.executable, "-m", "kev", "run", "jos", "--timeout", "60", *arguments]
+    return subprocess.run(command, input=typed, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
+
+
+@pytest.mark.slow
+def test_jos_lists_reads_and_writes_files_when_nobody_types() -> None:
+    files = ["welcome.txt 204", "module.txt 176"]
+    welcome = read_file("welcome.txt").decode().splitlines()
+    expected = ["vm$ ls", *files, "vm$ cat welcome.txt", *welcome, "vm$ echo the guest wrote this > note.txt", "vm$ cat note.txt"]
+    expected += ["the guest wrote this", "vm$ ls", *files, "note.txt 21", "vm$ exit", *HALTED]
+    assert jos() == expected
+    assert jos("--seed", "7") == expected
+    assert jos(typed="") == expected
+
+
+@pytest.mark.slow
+def test_what_is_typed_comes_before_what_the_guest_would_get() -> None:
+    assert jos(typed="echo hello\nexit\n") == ["vm$ echo hello", "hello", "vm$ exit", *HALTED]
+    assert jos("--seed", "7", typed="cat nothing\nexit\n") == [
+        "vm$ cat nothing",
+        "nothing: there is no such file",
+        "vm$ exit",
+        *HALTED,
+    ]
+
+
+@pytest.mark.slow
+def test_what_jos_writes_is_on_its_disk_in_the_next_run(tmp_path: Path) -> None:
+    disk = tmp_path / "fs.img"
+    with disk.open("w+b") as image:
+        create_josfs_image(image, str(disk), {"first": io.BytesIO(b"one\n"), "large": io.BytesIO(b"x" * 5000)}, 64 * 4096).flush()
+    first = jos("--disk", f"{disk},ipc", typed="echo two > second\necho shorter > large\nexit\n")
+    assert first[-1] == HALTED[1]
+    second = jos("--disk", f"{disk},ipc", typed="ls\ncat second\ncat large\nexit\n")
+    assert second[1:4] == ["first 4", "large 8", "second 4"]
+    assert second[4:] == ["vm$ cat second", "two", "vm$ cat large", "shorter", "vm$ exit", *HALTED]
+    with disk.open("rb") as image:
+        fs = JosFs(Disk(image, str(disk)))
+        assert fs.open("large").read_at(0, 100) == b"shorter\n"
+
+
+def test_a_disk_that_cannot_be_written_ends_jos(tmp_path: Path) -> None:
+    disk = tmp_path / "fs.img"
+    with disk.open("w+b") as image:
+        create_josfs_image(image, str(disk), {}).flush()
+    result = run("jos", "--disk", f"{disk},ipc,ro")
+    assert result.exit_code == 3
+    assert "fs: the disk cannot be written\nUnhandled VMEXIT, aborting guest.\n" in result.stdout
+
+
+@pytest.mark.slow
+def test_escape_on_the_keyboard_leaves_jos() -> None:
+    assert jos("--keyboard", typed="\x1b") == [
+        "vm$ ESC pressed",
+        "Now back to the host, VM halt in the background, run vmmanager to resume the VM.",
+    ]
 
 
 def test_block_fails_its_first_check_without_a_disk(tmp_path: Path) -> None:

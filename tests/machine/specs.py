@@ -34,6 +34,7 @@ SPECS = st.builds(
     modules=st.lists(MODULES, max_size=3),
     disks=st.lists(DISKS, max_size=3),
     firmware=st.none() | PATHS,
+    boot_sector=st.none() | PATHS,
     paging=st.none() | PAGING,
     source_latency=st.none() | st.sampled_from(["2ms", "1.5ms,100MB/s,jitter=1us,seed=7"]),
     seed=st.none() | st.integers(),

@@ -39,9 +39,12 @@ class Host:
         self.line.program()
         self.expected: list[bool] = []
         self.left = False
+        self.found: bool | None = None
+        """What came of it."""
 
     async def forward(self, descriptor: int) -> None:
-        await InputForwarder(descriptor, self.line.port, self._leave, self.expected.append, job_control=False).run()
+        forwarder = InputForwarder(descriptor, self.line.port, self._leave, self.expected.append, job_control=False)
+        self.found = await forwarder.run()
 
     def _leave(self) -> None:
         self.left = True
@@ -59,6 +62,16 @@ async def test_input_is_not_read_before_the_guest_has_read_what_is_there(much_in
         assert 0 < position(much_input) <= BOUND
         assert host.expected[-1] is False
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("text", [b"", b"x"])
+async def test_it_is_told_whether_there_was_input(tmp_path: Path, text: bytes) -> None:
+    file = tmp_path / "input"
+    file.write_bytes(text)
+    host = Host()
+    with file.open("rb", buffering=0) as opened:
+        await host.forward(opened.fileno())
+    assert host.found is bool(text)
 
 
 async def test_input_of_any_length_arrives_whole_and_in_order(much_input: int) -> None:

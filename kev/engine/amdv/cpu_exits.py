@@ -23,6 +23,7 @@ from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import HFLAGS_CPL, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
+from kev.errors import KevError
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, GuestException, IoIn, IoOut
 from kev.x86 import DEBUG
 
@@ -57,8 +58,9 @@ class CpuExits(ExitContext):
         super().__init__(uc, slice, events, linear, intercepts, code)
         self._exit_info_2: Final = vmcb.exit_info_2
         self._words: Final = state.words
-        self._cut_short: tuple[int, EptViolation | None] | None = None
-        """Where a forbidden port access was begun, and what its check has to wait for."""
+        self._cut_short: tuple[int, EptViolation | KevError | None] | None = None
+        """Where a port access was begun that does not take place: because it is forbidden, its check has to wait for something, or
+        nobody can carry it out."""
         self._port_trap: Final = PortTrap()
         uc.on_interrupt(self._on_interrupt)
         uc.on_invalid_instruction(self._on_invalid_instruction)
@@ -68,7 +70,10 @@ class CpuExits(ExitContext):
         uc.on_sysenter(self._on_sysenter)
 
     def take_back_port_access(self, vcpu: AmdvVcpu) -> EptViolation | None:
-        """Takes back the forbidden port access that has just ended the slice, if one has. Says what has to be awaited first."""
+        """Takes back the port access that has just ended the slice, if one has. Says what has to be awaited first.
+
+        KevError if nobody can carry it out.
+        """
         if self._cut_short is None:
             return None
         violation = self._take_back(vcpu)
@@ -189,21 +194,29 @@ class CpuExits(ExitContext):
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
             return 0
-        reply = self.slice.service(exit := IoIn(port, size))
+        try:
+            reply = self.slice.service(exit := IoIn(port, size))
+        except KevError as error:
+            self._cut(port, error)
+            return 0
         return reply if type(reply) is int else self.cannot_wait(exit)
 
     def _on_out(self, _uc: int, port: int, size: int, value: int, _data: object) -> None:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):
             return
         exit = IoOut(port, size, value & (1 << 8 * size) - 1)
-        if type(self.slice.service(exit)) is not int:
+        try:
+            reply = self.slice.service(exit)
+        except KevError as error:
+            self._cut(port, error)
+            return
+        if type(reply) is not int:
             self.cannot_wait(exit)
 
     def _refuse_port(self, port: int, size: int) -> bool:
         """Whether the guest's IOPL and I/O permission map forbid the access, which the emulated CPU does not check.
 
-        They cannot at CPL 0. The instruction cannot be left half-way: it is taken back behind the access, or else at the end of its
-        block.
+        They cannot at CPL 0.
         """
         vcpu = self.slice.vcpu
         assert vcpu is not None
@@ -212,18 +225,24 @@ class CpuExits(ExitContext):
         try:
             if may_access_port(vcpu, self.linear, port, size):
                 return False
-            self._cut_short = vcpu.rip, None
+            self._cut(port, None)
         except AwaitedPage as awaited:
-            self._cut_short = vcpu.rip, awaited.violation
+            self._cut(port, awaited.violation)
+        return True
+
+    def _cut(self, port: int, reason: EptViolation | KevError | None) -> None:
+        """The instruction cannot be left half-way: it is taken back behind its access to `port`, or at the end of the block."""
+        vcpu = self.slice.vcpu
+        assert vcpu is not None
+        self._cut_short = vcpu.rip, reason
         if self.slice.counted:
             settle_flags(vcpu.quads, vcpu.words)
         if not self._port_trap.plant(vcpu, port):
             self.slice.kick_hard()
-        return True
 
     def _end_cut_short(self, vcpu: AmdvVcpu) -> None:
-        violation = self._take_back(vcpu)
         self.slice.take_back_hard_kick()
+        violation = self._take_back(vcpu)
         vcpu.words[layout.EXCEPTION_IS_INT >> 2] = 0
         if violation is None:
             self.events.raise_exception(vcpu, GENERAL_PROTECTION)
@@ -231,8 +250,10 @@ class CpuExits(ExitContext):
             self.slice.stop(vcpu, violation)
 
     def _take_back(self, vcpu: AmdvVcpu) -> EptViolation | None:
-        """Puts the vCPU before its forbidden port access; says what has to be awaited before that can be decided."""
+        """Puts the vCPU before its port access; says what has to be awaited before it is decided. KevError if that is why."""
         assert self._cut_short is not None
         self._port_trap.remove(vcpu)
-        (vcpu.rip, violation), self._cut_short = self._cut_short, None
-        return violation
+        (vcpu.rip, reason), self._cut_short = self._cut_short, None
+        if isinstance(reason, KevError):
+            raise reason
+        return reason

@@ -182,6 +182,9 @@ class AmdvEngine:
     def intercept_cr3_writes(self) -> None:
         self._intercepts.expect_cr3_writes()
 
+    def intercept_msrs(self) -> None:
+        self._intercepts.expect_msrs()
+
     def permit_cr4(self, bits: int) -> None:
         self._exits.permitted_cr4 |= bits
 

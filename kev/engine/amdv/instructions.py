@@ -83,7 +83,7 @@ def msr(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     value = (vcpu.rdx & _MASK32) << 32 | vcpu.rax & _MASK32
     if index == x86.MSR_EFER:
         _efer(exits, vcpu, value if is_write else None)
-    elif is_write and index in vmcb.CANONICAL_ADDRESSES:
+    elif is_write and index in vmcb.CANONICAL_ADDRESSES and exits.intercepts.keeps_msrs:
         _write_address(exits, vcpu, index, value)
     elif is_write:
         if exits.reply_or_stop(vcpu, Wrmsr(index, value)) is not None:

@@ -44,6 +44,7 @@ class Intercepts:
         "_paging_changes",
         "_several_vcpus",
         "_vmcb",
+        "keeps_msrs",
         "logs_cr3",
         "watches_address_space",
         "watches_counter",
@@ -57,6 +58,8 @@ class Intercepts:
         self._bits: Final[dict[tuple[tuple[int, ...], tuple[bool, ...]], tuple[int, int]]] = {}
         """For vCPUs in different modes that take turns: what `_codes` came to."""
         self._several_vcpus = False
+        self.keeps_msrs = True
+        """The CPU keeps some MSRs itself; else accesses to these exit, too."""
         self.logs_cr3 = False
         """Writes to CR3 exit for whoever wants to see them."""
         self.watches_address_space = False
@@ -95,6 +98,11 @@ class Intercepts:
         """Writes to CR3 exit from now on: somebody wants to see them."""
         self.logs_cr3 = True
         self._write()
+
+    def expect_msrs(self) -> None:
+        """Accesses to all MSRs exit from now on."""
+        self.keeps_msrs = False
+        self._vmcb.intercept_msrs()
 
     def watch_counter(self, enabled: bool) -> None:
         """RDTSC and RDTSCP exit from now on, or not."""

@@ -115,7 +115,7 @@ def intercept_bits(codes: frozenset[int]) -> tuple[int, int]:
 class Vmcb:
     """The one VMCB of a machine: what VMRUN loads the guest from, and what it intercepts."""
 
-    __slots__ = ("_memory", "_quads", "_words32", "address", "exit_info_2")
+    __slots__ = ("_memory", "_permission_map", "_quads", "_words32", "address", "exit_info_2")
 
     def __init__(self, memory: HostMemory, nested_root: Hpa) -> None:
         self._memory = memory
@@ -125,9 +125,10 @@ class Vmcb:
         self.exit_info_2: Final = memory.words[exit_info_2 : exit_info_2 + 1]
         """One word: of a nested page fault, the guest-physical address."""
         self._words32 = memory.page(self.address).cast("I")
-        permission_map = memory.allocate(_MSRPM_SIZE // PAGE_SIZE)
-        self._write_permission_map(permission_map)
-        self._pack(_MSRPM_BASE, "Q", permission_map)
+        self._permission_map: Final = memory.allocate(_MSRPM_SIZE // PAGE_SIZE)
+        self.intercept_msrs()
+        self._let_msrs_pass()
+        self._pack(_MSRPM_BASE, "Q", self._permission_map)
         self._pack(_ASID, "I", 1)
         self._pack(_TLB_CONTROL, "B", _FLUSH_ALL)
         self._pack(_VIRTUAL_INTERRUPT, "I", _V_INTR_MASKING)
@@ -137,9 +138,13 @@ class Vmcb:
     def _pack(self, offset: int, layout: str, *values: int) -> None:
         struct.pack_into("<" + layout, self._memory.view, self.address + offset, *values)
 
-    def _write_permission_map(self, address: Hpa) -> None:
-        view = self._memory.view
-        view[address : address + _MSRPM_SIZE] = b"\xff" * _MSRPM_SIZE
+    def intercept_msrs(self) -> None:
+        """Accesses to all MSRs exit."""
+        address = self._permission_map
+        self._memory.view[address : address + _MSRPM_SIZE] = b"\xff" * _MSRPM_SIZE
+
+    def _let_msrs_pass(self) -> None:
+        view, address = self._memory.view, self._permission_map
         for msr in _PASSED_THROUGH:
             bit = 2 * msr if msr < 0x2000 else 2 * (0x2000 + msr - 0xC0000000)
             passed = _READ if msr in CANONICAL_ADDRESSES else _READ | _WRITE

@@ -29,6 +29,7 @@ _AFTER: Final = "after"
 _REPEATED: Final = ("module", "disk")
 _REFUSED: Final = {
     "firmware": "a token does not say what is in a ROM",
+    "boot_sector": "a token does not say what is in it",
     "paging": "pages come one by one, when the schedule lets them",
     "source_latency": "a page takes as long as the schedule says",
     "seed": "the schedule is chosen by the strategy, which has a seed of its own",

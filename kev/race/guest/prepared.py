@@ -121,7 +121,7 @@ def _machine(start: Start, source: ScheduledSource, saved: SavedMachine | None) 
         memory=resolved.memory,
         options=options,
         boot=BootOptions(resolved.command_line or "", files.modules),
-        protocol=resolved.boot,
+        protocol=resolved.protocol,
         abi=resolved.abi,
         engines=_ENGINES,
         saved=saved,

@@ -2,11 +2,11 @@
 
 from typing import Any, Final, Protocol
 
-from kev.abi.base import MARK
+from kev.abi.base import MARK, Controller
 from kev.addressing import Gpa, page_floor
 from kev.engine.base import VcpuState
 from kev.exits import EptViolation, Vmcall
-from kev.machine.vm import Controller, Vm
+from kev.machine.vm import Vm
 from kev.pager.pages import PageEvent, PageState
 from kev.pager.protocols import LoadObserver
 from kev.race.guest.source import MemorySource

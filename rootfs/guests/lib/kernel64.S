@@ -29,37 +29,13 @@ _start:
 
 .code64
 long_mode:
-	mov $KERNEL_DATA, %eax
-	mov %eax, %ds
-	mov %eax, %es
-	mov %eax, %fs
-	mov %eax, %gs
-	mov %eax, %ss
-	mov $stack_end, %esp
-	xor %ebp, %ebp
+	load_kernel_segments stack_end
 	mov %edi, %edi
 	mov %esi, %esi
 	call main
 
 .section .data, "aw"
-.balign 16
-.globl gdt
-gdt:
-	.quad 0
-	.quad 0x00af9b000000ffff	/* KERNEL_CODE */
-	.quad 0x00cf93000000ffff	/* KERNEL_DATA */
-	.quad 0x00cffb000000ffff	/* USER_CODE_32 */
-	.quad 0x00cff3000000ffff	/* USER_DATA */
-	.quad 0x00affb000000ffff	/* USER_CODE */
-	.quad 0x00cf9b000000ffff	/* KERNEL_CODE_32 */
-	.quad 0				/* SPARE_SELECTOR */
-	.fill 2 * MAX_PROCESSORS, 8, 0	/* task states */
-gdt_end:
-
-.globl gdt_pointer
-gdt_pointer:
-	.word gdt_end - gdt - 1
-	.long gdt
+	global_descriptor_table MAX_PROCESSORS
 
 .balign 4096
 .globl pml4

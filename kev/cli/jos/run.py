@@ -1,0 +1,125 @@
+"""`kev jos run`: several guests under one host."""
+
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import click
+
+from kev.cli.durations import Duration
+from kev.cli.sizes import Size
+from kev.cli.standard_output import StandardOutput
+from kev.errors import KevError
+from kev.spec.files import DISK_DEVICES, DiskFile
+
+if TYPE_CHECKING:
+    from kev.envs.vmx import VmxCapabilities
+
+_LARGEST_INPUT: Final = 1 << 20
+"""In bytes."""
+_IPC: Final = "ipc"
+_PROCESSORS: Final = ("vmx", "no-ept", "no-vmx")
+
+
+class GuestDiskError(KevError):
+    """A disk that is no guest's."""
+
+
+@click.command
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option(
+    "--disk", "disks", metavar="FILE[,ro|overlay]", multiple=True, help="The next guest's disk image, its /vmm/fs1.img, ..."
+)
+@click.option("-m", "--memory", type=Size(), default="16M", show_default=True, help="RAM of each guest.")
+@click.option(
+    "--input", "typed", type=click.File("rb"), help="What is typed on each guest's serial line, all at once; - is standard input."
+)
+@click.option("--seed", type=int, help="Make the run repeatable: time is derived from instructions.")
+@click.option("--timeout", type=Duration(), help="End all guests after so long.")
+@click.option(
+    "--processor",
+    type=click.Choice(_PROCESSORS),
+    default="vmx",
+    show_default=True,
+    help="What the JOS VMM finds when it looks for VMX and EPT.",
+)
+@click.pass_context
+def command(
+    context: click.Context,
+    images: tuple[str, ...],
+    disks: tuple[str, ...],
+    memory: int,
+    typed: BinaryIO | None,
+    seed: int | None,
+    timeout: float | None,
+    processor: str,
+) -> None:
+    """Run each IMAGE as a guest of one host, all of them in turn.
+
+    What several guests print goes to standard output line by line, with the guest's number in front; 0 is the host. The exit code
+    is that of the first guest with another one than 0.
+    """
+    from kev.jos.host import Host
+
+    if len(disks) > len(images):
+        raise GuestDiskError(f"{len(disks)} disks for {len(images)} guests: each has one")
+    files = [_disk(text) for text in disks]
+    keys = b"" if typed is None else typed.read(_LARGEST_INPUT)
+    output = _Output(numbered=len(images) > 1)
+    with Host(seed=seed, processor=_capabilities(processor), output=output.write) as host:
+        for image, disk in zip_longest(images, files):
+            guest = host.mkguest(image, memory=memory, disks=() if disk is None else (disk,))
+            guest.send(keys or guest.machine.own_input)
+        try:
+            reports = host.run(timeout)
+        finally:
+            output.flush()
+    for number, report in enumerate(reports, 1):
+        if report.ending.message or report.exit_code:
+            click.echo(f"kev: guest {number}, {report.image}: {report.ending}", err=True)
+    context.exit(next((report.exit_code for report in reports if report.exit_code), 0))
+
+
+def _disk(text: str) -> DiskFile:
+    disk = DiskFile.parse("disk", text)
+    if disk.device not in (DISK_DEVICES[0], _IPC):
+        raise GuestDiskError(f"disk {text}: a guest of the JOS VMM has its disk behind {_IPC}, not {disk.device}")
+    return disk._replace(device=_IPC)
+
+
+def _capabilities(processor: str) -> "VmxCapabilities":
+    from kev.envs.vmx import VmxCapabilities
+
+    if processor == "no-vmx":
+        return VmxCapabilities(cpuid_1_ecx=0)
+    return VmxCapabilities(procbased_ctls2=0) if processor == "no-ept" else VmxCapabilities()
+
+
+class _Output:
+    """What guests print, so that each line is one's."""
+
+    def __init__(self, *, numbered: bool) -> None:
+        self._numbered: Final = numbered
+        self._lines: Final[dict[int, bytearray]] = {}
+        self._write: Final[Callable[[bytes], None]] = StandardOutput().write
+
+    def write(self, number: int, data: bytes) -> None:
+        if not self._numbered:
+            self._write(data)
+            return
+        line = self._lines.setdefault(number, bytearray())
+        line += data
+        end = line.rfind(b"\n") + 1
+        if end:
+            self._print(number, bytes(line[:end]))
+            del line[:end]
+
+    def flush(self) -> None:
+        """Lines that have not ended are printed, too."""
+        for number, line in self._lines.items():
+            if line:
+                self._print(number, bytes(line) + b"\n")
+        self._lines.clear()
+
+    def _print(self, number: int, lines: bytes) -> None:
+        self._write(b"".join(b"%d: %s" % (number, line) for line in lines.splitlines(keepends=True)))
