@@ -58,6 +58,10 @@ class HostSubject:
     def longest_turn(self) -> int:
         return _LONGEST_TURN
 
+    def shared_accesses(self) -> None:
+        """None: what several guests share is not their memory."""
+        return None
+
     @property
     def free_steps(self) -> int:
         return max(self.run(scheduler).contested_steps for scheduler in (UnpreemptedScheduler(), CountedScheduler(_SHORT_SLICE)))

@@ -29,7 +29,7 @@ class Portfolio(Strategy):
         self, vcpus: int, steps: int, longest_turn: int, shared: Callable[[], SharedAccesses | None] = lambda: None
     ) -> None:
         super().measure(vcpus, steps, longest_turn)
-        if longest_turn == 1:
+        if shared() is None:
             self.strategies = [strategy for strategy in self.strategies if not isinstance(strategy, PlacedStrategy)]
         for strategy in self.strategies:
             strategy.measure(vcpus, steps, longest_turn, shared)
