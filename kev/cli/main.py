@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "fs": "Make, list and read SIMPLEFS images.",
     "race": "Find races of guests and of the pager, and replay them exactly.",
     "bench": "Measure how soon guests boot, and compare measurements.",
+    "batch": "Launch many machines, and print a line of JSON for each.",
     "report": "Make one HTML page of the reports of runs.",
 }
 """Name and summary; the command itself is `kev.cli.<name>.command`."""

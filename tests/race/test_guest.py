@@ -99,7 +99,7 @@ def test_a_failure_is_shrunk_to_few_switches_and_vcpus() -> None:
 def test_the_same_seed_finds_the_same_failure_in_several_processes() -> None:
     subject = guest("boot-race")
     alone = explore(subject, SeededRandom(2), 40)
-    shared = explore_shared(subject, SeededRandom(2), 40, 2)
+    shared = explore_shared(subject, SeededRandom(2), 40, local(2))
     assert alone.found is not None
     assert shared.found == alone.found
     assert shared.runs == alone.runs
