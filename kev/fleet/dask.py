@@ -61,8 +61,7 @@ class DaskPlace:
         """Futures of parts of files, which the shipper keeps: the scheduler does as long as these are here."""
         self._size = 0
         self._counted = float("-inf")
-        self.round_trip, self.each = self._measure()
-        """Seconds from handing out a task to its result, and for each of many tasks at once, if they do nothing."""
+        self.round_trip, self.each = self.measure()
 
     @property
     def size(self) -> int:
@@ -101,7 +100,8 @@ class DaskPlace:
         if self._client.status != "running":
             raise FleetError(f"dask://{self.address}: the scheduler is gone")
 
-    def _measure(self) -> tuple[float, float]:
+    def measure(self) -> tuple[float, float]:
+        """Seconds from handing out a task that does nothing to its result, and for each of many at once."""
         trips = []
         for _ in range(_ROUND_TRIPS):
             began = time.perf_counter()

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import trio
 
+from kev.machine.ungrouped import ungrouped
 from kev.work.stopping import Stopped, stopped_when
 
 T = TypeVar("T")
@@ -44,10 +45,11 @@ async def streamed(work: Callable[[Callable[[T], None]], object]) -> AsyncIterat
         with sender, trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(thread)
 
-    async with trio.open_nursery(strict_exception_groups=False) as nursery:
-        nursery.start_soon(follow)
-        try:
-            with receiver:
-                yield receiver
-        finally:
-            left.set()
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            try:
+                with receiver:
+                    yield receiver
+            finally:
+                left.set()

@@ -17,6 +17,9 @@ _SMALLEST_SHARE: Final = 1
 _LAST_SHARES: Final = 2
 """What is left is given out in no fewer shares than so many for each worker, so that all are done at about the same time."""
 
+_SMALLEST_PART: Final = 8
+"""Nor in parts of a share that are smaller than that: handing them out would cost more than is won by it."""
+
 
 class _Share(NamedTuple):
     """Runs that a worker makes one after the other."""
@@ -115,8 +118,12 @@ class _Sharing:
             return 0
         if self.runs is None:
             return self._share
-        left = self.runs - self._begun
-        return min(self._share, -(-left // (_LAST_SHARES * self.place.size)))
+        return size_of_share(self._share, self.runs - self._begun, self.place.size)
+
+
+def size_of_share(share: int, left: int, workers: int) -> int:
+    """How many runs are given out next of those that are left, where a share of `share` runs is worth it."""
+    return min(share, left, max(-(-left // (_LAST_SHARES * workers)), share // _SMALLEST_PART))
 
 
 def _explore_share(share: _Share) -> Exploration:

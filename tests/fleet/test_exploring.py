@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from kev.race.explore import Exploration
 from kev.race.guest.subject import GuestSubject
 from kev.race.store import FailureStore
 from kev.race.strategy import Exhaustive, SeededRandom
+from kev.race.token import Token
 from kev.spec.machine_spec import MachineSpec
 from kev.work.stopping import stopped_when
 from tests.fleet.clusters import cluster
@@ -23,6 +25,8 @@ from tests.race.mutants.filling import EvictionAgainstStore
 from tests.race.subjects import subject
 
 pytestmark = pytest.mark.slow
+POINT = "work"
+"""Where the processors of the guest begin to do what they race with."""
 
 
 @pytest.fixture
@@ -32,15 +36,15 @@ def guest(tmp_path: Path) -> GuestSubject:
     image.parent.mkdir()
     with open_root_file_system() as files:
         image.write_bytes(files.open("lost-update").read())
-    return GuestSubject.find(MachineSpec(str(image), vcpus=2))
+    return GuestSubject.find(MachineSpec(str(image), vcpus=2), after=POINT)
 
 
-@pytest.mark.parametrize("on", ["local[1]", "local[2]", "fleet"])
-def test_the_failure_the_token_and_the_smallest_case_are_the_same_everywhere(
-    on: str, guest: GuestSubject, fleet: str, tmp_path: Path
-) -> None:
-    alone = api.detect(guest, SeededRandom(5), 60, failures=FailureStore(tmp_path / "alone"))
-    shared = api.detect(guest, SeededRandom(5), 60, failures=FailureStore(tmp_path / "shared"), on=fleet if on == "fleet" else on)
+@pytest.mark.parametrize("on", ["local[2]", "fleet"])
+def test_the_failure_the_token_and_the_smallest_case_are_the_same_everywhere(on: str, fleet: str, tmp_path: Path) -> None:
+    race = subject("w0/e0r0/r0r1", EvictionAgainstStore)
+    alone = api.detect(race, SeededRandom(11), 3_000, failures=FailureStore(tmp_path / "alone"))
+    where = fleet if on == "fleet" else on
+    shared = api.detect(race, SeededRandom(11), 3_000, failures=FailureStore(tmp_path / "shared"), on=where)
     assert alone.first is not None
     assert shared.first is not None
     assert shared.exploration.found == alone.exploration.found
@@ -49,6 +53,19 @@ def test_the_failure_the_token_and_the_smallest_case_are_the_same_everywhere(
     assert shared.first.token == alone.first.token
     assert shared.first.shrunk == alone.first.shrunk
     assert str(shared.first.shrunk_token) == str(alone.first.shrunk_token)
+
+
+def test_a_guest_whose_file_workers_do_not_know_fails_in_the_same_way_there(
+    guest: GuestSubject, fleet: str, tmp_path: Path
+) -> None:
+    alone = api.explore(guest, SeededRandom(5), 40, keep_going=True)
+    shared = api.explore(guest, SeededRandom(5), 40, keep_going=True, on=fleet)
+    stored = api.explore(guest, SeededRandom(5), 40, keep_going=True, on=fleet, store=str(tmp_path / "store"))
+    assert alone.found is not None
+    assert shared.found == stored.found == alone.found
+    assert shared.interleavings == stored.interleavings == alone.interleavings
+    assert Token(guest.identity, shared.found.schedule) == Token(guest.identity, alone.found.schedule)
+    assert len(list((tmp_path / "store").iterdir())) == 2
 
 
 def test_the_run_with_the_lowest_number_is_what_is_found_however_many_fail(fleet: str) -> None:
@@ -60,7 +77,7 @@ def test_the_run_with_the_lowest_number_is_what_is_found_however_many_fail(fleet
 
 
 def test_a_worker_that_is_killed_costs_a_retry(guest: GuestSubject, tmp_path: Path) -> None:
-    alone = api.explore(guest, SeededRandom(2), 60, keep_going=True)
+    alone = api.explore(guest, SeededRandom(2), 40, keep_going=True)
     with cluster(2, str(tmp_path)) as made:
         killed: list[int] = []
 
@@ -69,18 +86,11 @@ def test_a_worker_that_is_killed_costs_a_retry(guest: GuestSubject, tmp_path: Pa
                 killed.append(made.workers[0])
                 os.kill(made.workers[0], signal.SIGKILL)
 
-        shared = api.explore(guest, SeededRandom(2), 60, keep_going=True, on=made.on, progress=kill_one)
+        shared = api.explore(guest, SeededRandom(2), 40, keep_going=True, on=made.on, progress=kill_one)
     assert killed
     assert shared.runs == alone.runs
     assert shared.found == alone.found
     assert shared.interleavings == alone.interleavings
-
-
-def test_files_come_from_a_folder_that_workers_see(guest: GuestSubject, fleet: str, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    alone = api.explore(guest, SeededRandom(3), 10, keep_going=True)
-    assert api.explore(guest, SeededRandom(3), 10, keep_going=True, on=fleet, store=str(store)).found == alone.found
-    assert len(list(store.iterdir())) == 2
 
 
 def test_runs_that_depend_on_each_other_are_not_shared_out() -> None:
@@ -99,8 +109,7 @@ def test_exploring_ends_when_nobody_wants_it_any_more(guest: GuestSubject, fleet
 async def test_a_trio_program_is_told_what_is_seen_and_leaves_when_it_likes() -> None:
     race = subject("r0/r0")
 
-    def work(send: object) -> None:
-        assert callable(send)
+    def work(send: Callable[[int], None]) -> None:
         api.explore(race, SeededRandom(0), None, on="local[2]", progress=lambda seen: send(seen.runs))
 
     async with streamed(work) as counts:
@@ -110,7 +119,10 @@ async def test_a_trio_program_is_told_what_is_seen_and_leaves_when_it_likes() ->
 
 
 async def nothing_from(on: str) -> None:
-    async with streamed(lambda _send: api.explore(subject("r0/r0"), on=on)) as nothing:
+    def work(_send: Callable[[int], None]) -> None:
+        api.explore(subject("r0/r0"), on=on)
+
+    async with streamed(work) as nothing:
         async for _ in nothing:
             pass
 
