@@ -14,6 +14,9 @@ from kev.work.stopping import Stopped
 
 _SMALLEST_SHARE: Final = 1
 """Runs that a worker is given at first. Shares grow while they take less than a place's `share_seconds`."""
+_MOST_GROWTH: Final = 8
+"""How many times as large as one share the next may be."""
+_SHORTEST: Final = 1e-3  # seconds
 _LAST_SHARES: Final = 2
 """What is left is given out in no fewer shares than so many for each worker, so that all are done at about the same time."""
 
@@ -100,7 +103,8 @@ class _Sharing:
             self._waiting[number] = part
             self._is_enough = self._is_enough or part.over
             if part.seconds < self.place.share_seconds and part.runs == self._share:
-                self._share *= 2
+                growth = int(self.place.share_seconds / max(part.seconds, _SHORTEST))
+                self._share *= min(max(growth, 2), _MOST_GROWTH)
         while self._added in self._waiting and not self.total.over:
             self.total.add(self._waiting.pop(self._added))
             self._added += 1

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import kev
 from kev.fleet import api
 from kev.fleet.errors import FleetError
 from kev.fleet.streaming import streamed
 from kev.guests.images import open_root_file_system
+from kev.machine.snapshot_at import SnapshotAt
 from kev.race.errors import RaceError
 from kev.race.explore import Exploration
 from kev.race.guest.subject import GuestSubject
@@ -91,6 +93,16 @@ def test_a_worker_that_is_killed_costs_a_retry(guest: GuestSubject, tmp_path: Pa
     assert shared.runs == alone.runs
     assert shared.found == alone.found
     assert shared.interleavings == alone.interleavings
+
+
+def test_a_snapshot_goes_there_with_the_files_that_it_is_made_of(guest: GuestSubject, fleet: str, tmp_path: Path) -> None:
+    saved = str(tmp_path / "saved.snap")
+    kev.launch(guest.spec, seed=1, snapshot_at=SnapshotAt("symbol:work", saved))
+    subject = GuestSubject.find(MachineSpec(saved))
+    alone = api.explore(subject, SeededRandom(1), 10, keep_going=True)
+    shared = api.explore(subject, SeededRandom(1), 10, keep_going=True, on=fleet)
+    assert shared.interleavings == alone.interleavings
+    assert shared.found == alone.found
 
 
 def test_runs_that_depend_on_each_other_are_not_shared_out() -> None:
