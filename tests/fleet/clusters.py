@@ -38,6 +38,8 @@ class Cluster(NamedTuple):
     """What `--on` calls it."""
     workers: tuple[int, ...]
     """Their process ids."""
+    scheduler: int
+    """That of the scheduler."""
 
 
 @contextmanager
@@ -56,6 +58,6 @@ def cluster(workers: int, folder: str, *, with_kev: bool = True) -> Iterator[Clu
     try:
         assert process.stdout is not None
         address, *pids = process.stdout.readline().decode().split()
-        yield Cluster("dask" + address.removeprefix("tcp"), tuple(map(int, pids)))
+        yield Cluster("dask" + address.removeprefix("tcp"), tuple(map(int, pids)), process.pid)
     finally:
         process.communicate()
