@@ -38,6 +38,7 @@ from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.subject import Identity
 from kev.spec.fields import FIELDS
 from kev.spec.machine_spec import DEFAULTS, MachineSpec
+from kev.work.processes import local
 from tests.machine.specs import SPECS
 from tests.race import small_guests as small
 

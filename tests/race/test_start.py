@@ -25,6 +25,7 @@ from kev.race.targets import find_subject
 from kev.race.token import Token
 from kev.snapshot.errors import SnapshotError
 from kev.spec.machine_spec import MachineSpec
+from kev.work.processes import local
 from tests.race import small_guests as small
 
 pytestmark = pytest.mark.slow
