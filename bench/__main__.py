@@ -25,6 +25,7 @@ _BENCHMARKS: Final = (
     "shortcuts",
     "service_api",
     "page_tables",
+    "fleet",
 )
 """Modules of this package. Each has a `TITLE`, and `measure(quick)` returns its results."""
 

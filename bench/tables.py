@@ -38,5 +38,5 @@ def _number(value: float) -> str:
 def _verdict(measurement: Measurement) -> str:
     if measurement.met is None:
         return ""
-    target = f"at most {measurement.limit:g}" if measurement.floor is None else f"at least {measurement.floor:,.0f}"
+    target = f"at most {measurement.limit:g}" if measurement.floor is None else f"at least {measurement.floor:,}"
     return f"{target}: {'met' if measurement.met else 'MISSED'}"

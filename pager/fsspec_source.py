@@ -3,25 +3,20 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
-from kev.addressing import KIB
+from kev.pager.checked_reader import BLOCK, BlockDigests, CheckedReader, RangeReader
 from kev.pager.protocols import Rendezvous
-from kev.pager.source import AsynchronousSource, SourceError, SynchronousSource
+from kev.pager.source import AsynchronousSource, SourceError
 
-_BLOCK: Final = 64 * KIB
+_BLOCK: Final = BLOCK
 """What is read at least: a page comes with its neighbours, for which a request of their own would take as long."""
 _KEPT_BLOCKS: Final = 256
 _PARALLEL_REQUESTS: Final = 16
-
-
-class RangeReader(SynchronousSource, Protocol):
-    """Reads ranges, and holds up the thread meanwhile."""
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes of [start, end). SourceError if they cannot be had. May be called in any thread."""
-
-    def close(self) -> None: ...
+DIGEST_MARK: Final = "#blocks="
+"""In a URL, what follows is the digest of its file's manifest (`kev.pager.checked_reader`)."""
+MANIFEST: Final = ".blocks"
+"""What the URL of a manifest has more than that of its file."""
 
 
 class FsspecSource(AsynchronousSource):
@@ -36,12 +31,11 @@ class FsspecSource(AsynchronousSource):
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """SourceError if there is nothing behind `url`, or if what it takes to read it is not installed."""
-        if url.startswith(("http://", "https://")):
-            from kev.pager.http_reader import HttpReader
+        """SourceError if there is nothing behind `url`, or if what it takes to read it is not installed.
 
-            return cls(HttpReader(url))
-        return cls(BlockingFsspecSource(url))
+        Behind `DIGEST_MARK` a URL may have the digest of a manifest, which lies beside the file: then every block is checked.
+        """
+        return cls(range_reader(url))
 
     def close(self) -> None:
         """Gives back what reading takes, such as connections."""
@@ -160,6 +154,23 @@ class BlockingFsspecSource:
         # File systems that are not made for asyncio need not be made for threads either.
         with self._one_at_a_time:
             return bytes(self._file_system.cat_file(self._path, start=start, end=end))
+
+
+def range_reader(url: str) -> RangeReader:
+    """Reads what `FsspecSource` reads, without waiting. SourceError as `FsspecSource.open`."""
+    address, marked, digest = url.partition(DIGEST_MARK)
+    if marked:
+        manifest = range_reader(address + MANIFEST)
+        try:
+            digests = BlockDigests(address, manifest.read(0, manifest.size), digest)
+        finally:
+            manifest.close()
+        return CheckedReader(range_reader(address), digests)
+    if url.startswith(("http://", "https://")):
+        from kev.pager.http_reader import HttpReader
+
+        return HttpReader(url)
+    return BlockingFsspecSource(url)
 
 
 def _copy_common(data: bytes, data_offset: int, buffer: memoryview, buffer_offset: int) -> None:

@@ -11,11 +11,13 @@ import click
 
 from kev.cli.click_options import add_options, image_argument
 from kev.cli.options import described, machine_options
+from kev.cli.places import on_options, place_of
 from kev.cli.sizes import Size
 from kev.guests.images import open_image_or_url
 from kev.observe.output import check_writable, write_json
 
 if TYPE_CHECKING:
+    from kev.fleet.measuring import BenchOptions
     from kev.measure.case import Case
     from kev.measure.result import BenchResult
     from kev.measure.targets import Target
@@ -63,6 +65,7 @@ def command() -> None:
 @image_argument
 @add_options(machine_options(without=("timeline",)))
 @_results
+@on_options
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 16M 256M 4G]")
 @click.option("--ram", "memories", multiple=True, type=Size(), metavar="SIZE", help="Size of RAM.  [default: 64M 1G 16G 1T]")
 @click.option("--latency", "latencies", multiple=True, type=_Latency(), metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
@@ -75,6 +78,8 @@ def boot(
     only: tuple[str, ...],
     json_file: Path | None,
     picture: Path | None,
+    on: str | None,
+    store: str | None,
     **given: Any,
 ) -> None:
     """Measure the time from a launch to the guest's first output, by paging policy, image, RAM and source.
@@ -97,8 +102,11 @@ def boot(
     if options.machine is not None:
         with open_image_or_url(options.machine.image):
             """It is there: better said before the first round."""
-    with _folder() as folder:
-        result = _measure(list(boot_cases(options, folder)), rounds, {})
+    if on is not None or store is not None:
+        result = _measure_on(options, rounds, on, store)
+    else:
+        with _folder() as folder:
+            result = _measure(list(boot_cases(options, folder)), rounds, {})
     _show(result, list(boot_targets(result)), json_file, picture, "kev.measure.chart")
 
 
@@ -106,6 +114,7 @@ def boot(
 @click.argument("guests", nargs=-1, metavar="[SNAPSHOT|GUEST]...")
 @add_options(machine_options(without=("timeline", "paging", "source_latency")))
 @_results
+@on_options
 @click.option("--at", metavar="CONDITION", help="Where a GUEST is saved and forked, as for `kev run --snapshot-at`.")
 @click.option("--until", metavar="TEXT", help="Measure to this output, and no further.  [default: to the first, and to the end]")
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 256M 4G]")
@@ -125,6 +134,8 @@ def restore(
     only: tuple[str, ...],
     json_file: Path | None,
     picture: Path | None,
+    on: str | None,
+    store: str | None,
     **given: Any,
 ) -> None:
     """Measure how soon a machine that was saved goes on, beside booting it and forking it, by paging policy, source, image and RAM.
@@ -148,10 +159,13 @@ def restore(
         "until": until,
     }
     options = RestoreBenchOptions(**{name: value for name, value in chosen.items() if value})
-    with _folder() as folder:
-        bench = RestoreBench(options, folder)
-        cases = list(bench.cases())
-        result = _measure(cases, rounds, bench.notes)
+    if on is not None or store is not None:
+        result = _measure_on(options, rounds, on, store)
+    else:
+        with _folder() as folder:
+            bench = RestoreBench(options, folder)
+            cases = list(bench.cases())
+            result = _measure(cases, rounds, bench.notes)
     _show(result, list(restore_targets(result)), json_file, picture, "kev.measure.restore_chart")
 
 
@@ -242,6 +256,15 @@ def _measure(cases: "Sequence[Case]", rounds: int, notes: Mapping[str, str]) -> 
         values = run_rounds(cases, rounds, lambda done: bar.update(done - bar.pos))
     peers = {case.parameters["what"]: version_of(case.command) for case in cases if case.parameters.get("what") == "QEMU"}
     return BenchResult.of(cases, values, rounds, {**peers, **notes})
+
+
+def _measure_on(options: "BenchOptions", rounds: int, on: str | None, store: str | None) -> "BenchResult":
+    """The same by the workers of a place, a scenario each."""
+    from kev.fleet.measuring import measure
+    from kev.work.stopping import signals_noted
+
+    with signals_noted(), place_of(None, on, store) as place:
+        return measure(options, rounds, place, lambda done, of: click.echo(f"kev: {done} of {of} scenarios are measured", err=True))
 
 
 def _show(result: "BenchResult", targets: "Sequence[Target]", json_file: Path | None, picture: Path | None, chart: str) -> None:

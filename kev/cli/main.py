@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "race": "Find races of guests and of the pager, and replay them exactly.",
     "bench": "Measure how soon guests boot, and compare measurements.",
     "tour": "Learn what older hypervisors have taught, with exercises that are checked.",
+    "batch": "Launch many machines, and print a line of JSON for each.",
     "report": "Make one HTML page of the reports of runs.",
     "serve": "Serve machines over HTTP.",
     "start": "Start a machine on a service.",

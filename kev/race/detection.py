@@ -9,12 +9,18 @@ import attrs
 
 from kev.race.explore import Exploration, Finds, Found, Progress, explore
 from kev.race.jobs import explore_shared
+from kev.race.outcome import Failure
+from kev.race.schedule import Schedule
 from kev.race.shrink import Shrunk, shrink
-from kev.race.stopping import Stopped, signals_noted
 from kev.race.store import FailureStore
 from kev.race.strategy.base import Strategy
 from kev.race.subject import Subject
 from kev.race.token import Token
+from kev.work.base import Place
+from kev.work.here import Here
+from kev.work.processes import Processes
+from kev.work.results import as_ended
+from kev.work.stopping import Stopped, signals_noted
 
 S = TypeVar("S", bound=Subject)
 
@@ -92,38 +98,50 @@ def detect(
     *,
     seconds: float | None = None,
     keep_going: bool = False,
-    jobs: int = 1,
+    place: Place = Here(),  # noqa: B008
     store: FailureStore,
     progress: Progress | None = None,
     on_found: Callable[[Found, Token], None] | None = None,
 ) -> Detection[S]:
     """Explores a subject for `runs` runs or `seconds`; keeps and shrinks the first failure, or with `keep_going` one of each kind.
 
-    `on_found` hears of it before it is shrunk. SIGINT ends it, and what was found until then is the result.
+    Runs and shrinking are shared out to the workers of `place`. `on_found` hears of a failure before it is shrunk. SIGINT ends it,
+    and what was found until then is the result. WorkError.
     """
     with signals_noted():
         exploration = explore(subject, strategy, 0, known=store.schedules(subject.identity), keep_going=keep_going)
         if not exploration.over:
             known = exploration
-            exploration = explore_shared(subject, strategy, runs, jobs, progress, seconds=seconds, keep_going=keep_going)
+            exploration = explore_shared(subject, strategy, runs, place, progress, seconds=seconds, keep_going=keep_going)
             for kind, finds in known.kinds.items():
                 exploration.kinds.setdefault(kind, finds)
             exploration.found = known.found or exploration.found
-        failures = []
-        for finds in sorted(exploration.kinds.values(), key=lambda finds: finds.first.run):
+        every = sorted(exploration.kinds.values(), key=lambda finds: finds.first.run)
+        kept = []
+        for finds in every:
             token = Token(subject.identity, finds.first.schedule)
             if on_found is not None:
                 on_found(finds.first, token)
-            file = store.keep(token, finds.first.failure)
-            failures.append(Detected(finds, token, file, _shrunk(subject, exploration, finds.first)))
+            kept.append((finds, token, store.keep(token, finds.first.failure)))
+        shrunk = _shrunk(subject, exploration, [finds.first for finds in every], place)
+        failures = [Detected(*failure, smallest) for failure, smallest in zip(kept, shrunk, strict=True)]
         return Detection(exploration, failures)
 
 
-def _shrunk(subject: S, exploration: Exploration, found: Found) -> Shrunk[S] | None:
+def _shrunk(subject: S, exploration: Exploration, found: Sequence[Found], place: Place) -> list[Shrunk[S] | None]:
+    """The smallest of each failure, by a worker; None for what a signal came before, and where runs cannot be relied upon."""
+    smallest: list[Shrunk[S] | None] = [None] * len(found)
     if exploration.nondeterminism is not None or exploration.stopped is not None:
-        return None
+        return smallest
+    if len(found) == 1 and isinstance(place, Processes):
+        place = Here()  # it takes no longer, and no process has to be started
     try:
-        return shrink(subject, found.schedule, found.failure)
+        for index, shrunk in as_ended(_shrink, [(subject, first.schedule, first.failure) for first in found], place):
+            smallest[index] = shrunk
     except Stopped as stopped:
         exploration.stopped = stopped.signal
-        return None
+    return smallest
+
+
+def _shrink(failed: tuple[S, Schedule, Failure]) -> Shrunk[S]:
+    return shrink(*failed)

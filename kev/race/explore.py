@@ -11,10 +11,10 @@ import attrs
 from kev.race.errors import CannotReplay
 from kev.race.outcome import Failure, Outcome
 from kev.race.schedule import Schedule
-from kev.race.stopping import Stopped, check
 from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.subject import Subject
+from kev.work.stopping import Stopped, check
 
 _REPEAT_EVERY: Final = 256
 """Of so many runs one is made twice, to see whether it is the same."""
@@ -141,7 +141,7 @@ def explore(
 
     It stops at the first that does something wrong, unless `keep_going`, and when there is nothing left to try. `known` are
     schedules that showed something once: they are tried first, as far as they can still be followed. `progress` is called after
-    every run. A signal that `kev.race.stopping` has noted ends it, too.
+    every run. A signal that `kev.work.stopping` has noted ends it, too.
     """
     began = time.perf_counter()
     exploration = Exploration(sampled=strategy.sampled, keep_going=keep_going)

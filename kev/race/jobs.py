@@ -1,89 +1,134 @@
-"""Explores in several processes at once. What is found does not depend on how many there are."""
+"""Explores with many workers at once. What is found does not depend on how many there are, and on how quick each is."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple
+
+import attrs
 
 from kev.race.explore import Exploration, Progress, explore
-from kev.race.stopping import Stopped
 from kev.race.strategy.base import Strategy
 from kev.race.subject import Subject
-from kev.race.workers import workers
+from kev.work.base import Place, Pool
+from kev.work.here import Here
+from kev.work.stopping import Stopped
 
 _SMALLEST_SHARE: Final = 1
-"""Runs that a process is given at first. Shares grow while they take less than `_SHARE_SECONDS`."""
-_SHARE_SECONDS: Final = 0.3
+"""Runs that a worker is given at first. Shares grow while they take less than a place's `share_seconds`."""
+_MOST_GROWTH: Final = 8
+"""How many times as large as one share the next may be."""
+_SHORTEST: Final = 1e-3  # seconds
+_LAST_SHARES: Final = 2
+"""What is left is given out in no fewer shares than so many for each worker, so that all are done at about the same time."""
 
-A = TypeVar("A")
-R = TypeVar("R")
+_SMALLEST_PART: Final = 8
+"""Nor in parts of a share that are smaller than that: handing them out would cost more than is won by it."""
+
+
+class _Share(NamedTuple):
+    """Runs that a worker makes one after the other."""
+
+    subject: Subject
+    strategy: Strategy
+    first: int
+    runs: int
+    keep_going: bool
 
 
 def explore_shared(
     subject: Subject,
     strategy: Strategy,
     runs: int | None,
-    jobs: int,
+    place: Place,
     progress: Progress | None = None,
     *,
     seconds: float | None = None,
     keep_going: bool = False,
 ) -> Exploration:
-    """As `explore`, by `jobs` processes where a strategy's runs do not depend on each other."""
-    if jobs <= 1 or not strategy.sampled:
+    """As `explore`, by the workers of `place` where a strategy's runs do not depend on each other.
+
+    A failure counts when all runs before it are done: so the one that is found is that with the lowest number, whoever was quicker.
+    Runs behind it are not begun any more. WorkError.
+    """
+    if isinstance(place, Here) or not strategy.sampled:
         return explore(subject, strategy, runs, progress=progress, seconds=seconds, keep_going=keep_going)
-    began = time.perf_counter()
     total = Exploration(keep_going=keep_going)
-    waiting: dict[int, Exploration] = {}
-    """Shares that are done, but not those before them."""
-    given = added = start = 0
-    share = _SMALLEST_SHARE
-    with workers(_explore_share, jobs) as pool:
-        try:
-            while True:
-                ended = total.over or (seconds is not None and time.perf_counter() - began >= seconds)
-                while pool.idle and not ended and (runs is None or start < runs):
-                    count = share if runs is None else min(share, runs - start)
-                    pool.give(given, (subject, strategy, start, count, keep_going))
-                    start, given = start + count, given + 1
-                if total.over or not pool.busy:
-                    break
-                for number, part in pool.take():
-                    waiting[number] = part
-                    if part.seconds < _SHARE_SECONDS and part.runs == share:
-                        share *= 2
-                while added in waiting and not total.over:
-                    total.add(waiting.pop(added))
-                    added += 1
-                total.seconds = time.perf_counter() - began
+    sharing = _Sharing(subject, strategy, runs, place, total, seconds)
+    began = time.perf_counter()
+    try:
+        with place.pool(_explore_share) as pool:
+            while sharing.goes_on(pool):
+                sharing.give(pool)
+                sharing.take(pool)
                 if progress is not None:
                     progress(total)
-        except Stopped as stopped:
-            for number in sorted(waiting):
-                total.add(waiting[number])
-            total.stopped = stopped.signal
+    except Stopped as stopped:
+        sharing.conclude()
+        total.stopped = stopped.signal
     total.strategy = total.strategy or strategy.describe()
     total.seconds = time.perf_counter() - began
     return total
 
 
-def in_processes(function: Callable[[A], R], arguments: Sequence[A], jobs: int) -> Iterator[R]:
-    """The results of `function`, in the order of `arguments`; whoever stops asking stops the processes. Stopped."""
-    if jobs <= 1:
-        yield from map(function, arguments)
-        return
-    with workers(function, jobs) as pool:
-        done: dict[int, R] = {}
-        given = taken = 0
-        while taken < len(arguments):
-            while pool.idle and given < len(arguments):
-                pool.give(given, arguments[given])
-                given += 1
-            done.update(pool.take())
-            while taken in done:
-                yield done.pop(taken)
-                taken += 1
+@attrs.define(slots=True)
+class _Sharing:
+    """Shares are numbered in the order of their runs, and added up in that order."""
+
+    subject: Subject
+    strategy: Strategy
+    runs: int | None
+    place: Place
+    total: Exploration
+    seconds: float | None
+    _began: float = attrs.field(init=False, factory=time.perf_counter)
+    _waiting: dict[int, Exploration] = attrs.field(init=False, factory=dict)
+    """Shares that are done, but not those before them."""
+    _begun: int = attrs.field(init=False, default=0)
+    """Runs that were given out."""
+    _given: int = attrs.field(init=False, default=0)
+    _added: int = attrs.field(init=False, default=0)
+    _share: int = attrs.field(init=False, default=_SMALLEST_SHARE)
+    _is_enough: bool = attrs.field(init=False, default=False)
+    """One share has come to an end of the whole: nothing behind it is wanted."""
+
+    def goes_on(self, pool: Pool[_Share, Exploration]) -> bool:
+        return not self.total.over and (pool.is_busy or self._next_share > 0)
+
+    def give(self, pool: Pool[_Share, Exploration]) -> None:
+        while pool.has_room and (count := self._next_share):
+            pool.give(self._given, _Share(self.subject, self.strategy, self._begun, count, self.total.keep_going))
+            self._begun, self._given = self._begun + count, self._given + 1
+
+    def take(self, pool: Pool[_Share, Exploration]) -> None:
+        for number, part in pool.take():
+            self._waiting[number] = part
+            self._is_enough = self._is_enough or part.over
+            if part.seconds < self.place.share_seconds and part.runs == self._share:
+                growth = int(self.place.share_seconds / max(part.seconds, _SHORTEST))
+                self._share *= min(max(growth, 2), _MOST_GROWTH)
+        while self._added in self._waiting and not self.total.over:
+            self.total.add(self._waiting.pop(self._added))
+            self._added += 1
+        self.total.seconds = time.perf_counter() - self._began
+
+    def conclude(self) -> None:
+        """Adds what is done, although not all is that comes before."""
+        for number in sorted(self._waiting):
+            self.total.add(self._waiting[number])
+
+    @property
+    def _next_share(self) -> int:
+        """How many runs the next share has; 0 if there is none."""
+        if self._is_enough or (self.seconds is not None and time.perf_counter() - self._began >= self.seconds):
+            return 0
+        if self.runs is None:
+            return self._share
+        return size_of_share(self._share, self.runs - self._begun, self.place.size)
 
 
-def _explore_share(share: tuple[Subject, Strategy, int, int, bool]) -> Exploration:
-    subject, strategy, first, runs, keep_going = share
-    return explore(subject, strategy, runs, first=first, keep_going=keep_going)
+def size_of_share(share: int, left: int, workers: int) -> int:
+    """How many runs are given out next of those that are left, where a share of `share` runs is worth it."""
+    return min(share, left, max(-(-left // (_LAST_SHARES * workers)), share // _SMALLEST_PART))
+
+
+def _explore_share(share: _Share) -> Exploration:
+    return explore(share.subject, share.strategy, share.runs, first=share.first, keep_going=share.keep_going)

@@ -8,12 +8,12 @@ import attrs
 
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule, Stretch
-from kev.race.stopping import check
 from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.exhaustive import Exhaustive
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.strategy.seeded import SeededRandom
 from kev.race.subject import Subject
+from kev.work.stopping import check
 
 _PREEMPTIONS: Final = 2
 _SEARCH: Final = 300

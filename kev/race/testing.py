@@ -29,7 +29,6 @@ from kev.race.errors import RaceError
 from kev.race.outcome import Outcome, SteppedOutcome
 from kev.race.replay_variable import REPLAY
 from kev.race.schedule import Schedule
-from kev.race.stopping import Stopped
 from kev.race.store import FailureStore
 from kev.race.stories.story import Story
 from kev.race.stories.words import in_words
@@ -44,6 +43,8 @@ from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.subject import TraceSubject
 from kev.race.trace.vcpu import TraceVcpu
+from kev.work.processes import local
+from kev.work.stopping import Stopped
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -177,7 +178,7 @@ def check_guest(
     snapshot = None if from_snapshot is None else os.fspath(from_snapshot)
     subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot)
     chosen = make_strategy(strategy, seed, depth, preemptions)
-    _require(detect(subject, chosen, runs, seconds=seconds, jobs=jobs, store=store))
+    _require(detect(subject, chosen, runs, seconds=seconds, place=local(jobs), store=store))
 
 
 @attrs.frozen(slots=True)

@@ -9,14 +9,15 @@ import attrs
 
 from kev.race.catalogue import Catalogue
 from kev.race.explore import Exploration, explore
-from kev.race.jobs import in_processes
 from kev.race.shrink import Shrunk, shrink
-from kev.race.stopping import Stopped
 from kev.race.strategy import make_strategy
 from kev.race.token import Token
 from kev.race.trace.generate import random_program
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
+from kev.work.base import Place
+from kev.work.results import in_order
+from kev.work.stopping import Stopped
 
 MOST_SWITCHES: Final = 4
 """What a shrunk schedule of a mutant may have."""
@@ -136,13 +137,13 @@ class HealthyReport:
         return {"survived": self.survived, **attrs.asdict(self), "runs_per_second": per_second}
 
 
-def check_mutants(catalogue: Catalogue, seed: int, jobs: int) -> Iterator[MutantReport]:
+def check_mutants(catalogue: Catalogue, seed: int, place: Place) -> Iterator[MutantReport]:
     """Tries every strategy on every mutant of a catalogue."""
-    return in_processes(_check_mutant, [(catalogue.module, mutant.name, seed) for mutant in catalogue.mutants], jobs)
+    return in_order(_check_mutant, [(catalogue.module, mutant.name, seed) for mutant in catalogue.mutants], place)
 
 
 def check_healthy(
-    programs: Sequence[Program], runs: int, seed: int, jobs: int, progress: Callable[[HealthyReport], None] | None = None
+    programs: Sequence[Program], runs: int, seed: int, place: Place, progress: Callable[[HealthyReport], None] | None = None
 ) -> HealthyReport:
     """Runs kev's own pager `runs` times: the given programs, and others from the seed, by PCT and at random."""
     everything = [*programs, *generated_programs(seed, _GENERATED)]
@@ -155,7 +156,7 @@ def check_healthy(
         for first in range(0, end, _SHARE)
     ]
     try:
-        for part in in_processes(_check_healthy, batches, jobs):
+        for part in in_order(_check_healthy, batches, place):
             total.add(part)
             if progress is not None:
                 progress(total)

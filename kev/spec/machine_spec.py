@@ -143,17 +143,21 @@ class MachineSpec(_Fields):
 
     def in_folder(self, folder: "StrPath", is_guest: Callable[[str], bool]) -> Self:
         """The same with relative names of files taken from `folder`; `is_guest` knows which images are guests' names."""
+        return self.with_files(lambda name: _in_folder(folder, name), is_guest)
+
+    def with_files(self, place: Callable[[str], str], is_guest: Callable[[str], bool]) -> Self:
+        """The same with the names that `place` gives to its files. URLs, and images that `is_guest` knows, stay what they are."""
         image = self.image
         if image and "://" not in image and (os.sep in image or not is_guest(image)):
-            image = _in_folder(folder, image)
+            image = place(image)
         kind, equals, file = (self.paging or "").partition("=")
         return self._replace(
             image=image,
-            modules=tuple(module._replace(path=_in_folder(folder, module.path)) for module in self.modules),
-            disks=tuple(disk._replace(path=_in_folder(folder, disk.path)) for disk in self.disks),
-            firmware=None if self.firmware is None else _in_folder(folder, self.firmware),
-            boot_sector=None if self.boot_sector is None else _in_folder(folder, self.boot_sector),
-            paging=f"{kind}={_in_folder(folder, file)}" if equals and kind != "around" else self.paging,
+            modules=tuple(module._replace(path=place(module.path)) for module in self.modules),
+            disks=tuple(disk._replace(path=place(disk.path)) for disk in self.disks),
+            firmware=None if self.firmware is None else place(self.firmware),
+            boot_sector=None if self.boot_sector is None else place(self.boot_sector),
+            paging=f"{kind}={place(file)}" if equals and kind != "around" else self.paging,
         )
 
     # Written forms. Each is read back as the same description.

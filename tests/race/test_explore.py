@@ -19,6 +19,7 @@ from kev.race.shrink import shrink
 from kev.race.strategy import Exhaustive, SeededRandom
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.trace.smaller import smaller_programs
+from kev.work.processes import local
 from tests.race.mutants.filling import EvictionAgainstStore, NoFlush
 from tests.race.mutants.waking import LostWakeUp
 from tests.race.subjects import subject
@@ -41,7 +42,7 @@ def test_the_same_seed_finds_the_same_failure() -> None:
 def test_processes_find_what_one_process_finds() -> None:
     race = subject("w0/e0r0/r0r1", EvictionAgainstStore)
     alone = explore(race, SeededRandom(11), 3_000)
-    together = explore_shared(race, SeededRandom(11), 3_000, jobs=2)
+    together = explore_shared(race, SeededRandom(11), 3_000, place=local(2))
     assert alone.found is not None
     assert together.found == alone.found
 
@@ -49,7 +50,7 @@ def test_processes_find_what_one_process_finds() -> None:
 def test_processes_add_up_what_they_have_seen() -> None:
     race = subject("r0/r0")
     alone = explore(race, SeededRandom(0), 2_500)
-    together = explore_shared(race, SeededRandom(0), 2_500, jobs=2)
+    together = explore_shared(race, SeededRandom(0), 2_500, place=local(2))
     assert (together.runs, together.schedules, together.interleavings) == (2_500, alone.schedules, alone.interleavings)
     assert together.coverage == alone.coverage
 

@@ -38,6 +38,7 @@ from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.subject import Identity
 from kev.spec.fields import FIELDS
 from kev.spec.machine_spec import DEFAULTS, MachineSpec
+from kev.work.processes import local
 from tests.machine.specs import SPECS
 from tests.race import small_guests as small
 
@@ -99,7 +100,7 @@ def test_a_failure_is_shrunk_to_few_switches_and_vcpus() -> None:
 def test_the_same_seed_finds_the_same_failure_in_several_processes() -> None:
     subject = guest("boot-race")
     alone = explore(subject, SeededRandom(2), 40)
-    shared = explore_shared(subject, SeededRandom(2), 40, 2)
+    shared = explore_shared(subject, SeededRandom(2), 40, local(2))
     assert alone.found is not None
     assert shared.found == alone.found
     assert shared.runs == alone.runs

@@ -14,6 +14,7 @@ from kev.race.targets import find_subject
 from kev.race.token import Token
 from kev.race.trace.subject import TraceSubject
 from kev.race.verify import MOST_SWITCHES, MUTANT_RUNS, check_healthy
+from kev.work.processes import local
 from tests.race.mutants import MUTANTS
 
 CAUGHT = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -51,7 +52,7 @@ def test_a_token_finds_the_mutant_again(mutant: Mutant) -> None:
 
 
 def test_the_healthy_pager_survives() -> None:
-    report = check_healthy([mutant.program for mutant in MUTANTS], runs=2_000, seed=1, jobs=1)
+    report = check_healthy([mutant.program for mutant in MUTANTS], runs=2_000, seed=1, place=local(1))
     assert (report.failures, report.nondeterminism) == ([], [])
     assert report.survived
     assert report.runs == 2_000

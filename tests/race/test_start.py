@@ -25,6 +25,7 @@ from kev.race.targets import find_subject
 from kev.race.token import Token
 from kev.snapshot.errors import SnapshotError
 from kev.spec.machine_spec import MachineSpec
+from kev.work.processes import local
 from tests.race import small_guests as small
 
 pytestmark = pytest.mark.slow
@@ -108,7 +109,7 @@ def test_a_failure_is_shrunk_to_fewer_vcpus_which_come_to_the_same_point() -> No
 def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
     subject = subjects(tmp_path)["snapshot"]
     alone = explore(subject, SeededRandom(2), 60, keep_going=True)
-    shared = explore_shared(subject, SeededRandom(2), 60, 2, keep_going=True)
+    shared = explore_shared(subject, SeededRandom(2), 60, local(2), keep_going=True)
     assert shared.schedules == alone.schedules
     assert shared.found == alone.found
     assert shared.kinds.keys() == alone.kinds.keys()

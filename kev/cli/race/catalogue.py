@@ -5,20 +5,22 @@ from typing import Any
 
 import click
 
-from kev.cli.race.printing import EXIT_CODE_FAILED, counted, say_stopped
+from kev.cli.race.printing import EXIT_CODE_FAILED, counted
 from kev.cli.race.progress import ProgressLine
+from kev.cli.signals import say_stopped
 from kev.race.catalogue import Catalogue
-from kev.race.stopping import Stopped
 from kev.race.verify import HealthyReport, MutantReport, check_healthy, check_mutants
+from kev.work.base import Place
+from kev.work.stopping import Stopped
 
 
-def check_catalogue(module: str, runs: int, seed: int, jobs: int, *, as_json: bool) -> int:
+def check_catalogue(module: str, runs: int, seed: int, place: Place, *, as_json: bool) -> int:
     """The exit code."""
     catalogue = Catalogue.load(module)
     line = ProgressLine()
     mutants = []
     try:
-        for mutant in check_mutants(catalogue, seed, jobs):
+        for mutant in check_mutants(catalogue, seed, place):
             mutants.append(mutant)
             line.note(f"{len(mutants)} of {len(catalogue.mutants)} broken pagers, {mutant.name}")
     except Stopped as stopped:
@@ -26,7 +28,7 @@ def check_catalogue(module: str, runs: int, seed: int, jobs: int, *, as_json: bo
         for mutant in mutants:
             click.echo(_describe_mutant(mutant), err=as_json)
         return say_stopped(stopped.signal, f"{len(mutants)} of {len(catalogue.mutants)} broken pagers were tried")
-    healthy = check_healthy([mutant.program for mutant in catalogue.mutants], runs, seed, jobs, line.survived)
+    healthy = check_healthy([mutant.program for mutant in catalogue.mutants], runs, seed, place, line.survived)
     line.clear()
     ok = healthy.survived and all(mutant.caught for mutant in mutants)
     if as_json:
@@ -38,10 +40,10 @@ def check_catalogue(module: str, runs: int, seed: int, jobs: int, *, as_json: bo
     return _exit_code(healthy, ok=ok)
 
 
-def check_pager(runs: int, seed: int, jobs: int, *, as_json: bool) -> int:
+def check_pager(runs: int, seed: int, place: Place, *, as_json: bool) -> int:
     """The exit code."""
     line = ProgressLine()
-    healthy = check_healthy((), runs, seed, jobs, line.survived)
+    healthy = check_healthy((), runs, seed, place, line.survived)
     line.clear()
     click.echo(json.dumps(healthy.as_dict(), indent=2) if as_json else _describe_healthy(healthy))
     return _exit_code(healthy, ok=healthy.survived)

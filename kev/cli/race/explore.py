@@ -11,25 +11,26 @@ from kev.cli.click_options import add_options
 from kev.cli.completion import complete_image
 from kev.cli.durations import Duration
 from kev.cli.options import described, machine_options
+from kev.cli.places import place_of, place_options
 from kev.cli.race.catalogue import check_catalogue, check_pager
-from kev.cli.race.printing import EXIT_CODE_FAILED, SIGNALS, command_line, counted, picture_file, print_story, say_stopped
+from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, counted, picture_file, print_story
 from kev.cli.race.progress import ProgressLine, summary
 from kev.cli.race.tokens import state_option
+from kev.cli.signals import SIGNALS, say_stopped
 from kev.observe.output import check_writable
 from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detected, Detection, detect
 from kev.race.errors import RaceError
 from kev.race.explore import Found
-from kev.race.stopping import Stopped, signals_noted
 from kev.race.store import FailureStore
 from kev.race.strategy import NAMES, make_strategy
 from kev.race.targets import subject_called
 from kev.race.token import Token
+from kev.work.stopping import Stopped, signals_noted
 
 _UNBOUNDED = "none"
 _RUNS: Final = 1_000
 _PAGER_RUNS: Final = 100_000
-_MOST_JOBS: Final = 256
 _GUEST_OPTIONS: Final = [option._replace(help=f"Guests: {option.help}") for option in machine_options(without=("seed", "timeline"))]
 """All that describe a machine, but for what the strategy has of its own."""
 
@@ -71,9 +72,7 @@ class _Preemptions(click.ParamType[int | None]):
     "--depth", type=click.IntRange(min=1), default=3, show_default=True, help="pct: how many ordered events the bug needs."
 )
 @click.option("--preemptions", type=_Preemptions(), default="2", show_default=True, help="exhaustive: the bound, or `none`.")
-@click.option(
-    "--jobs", type=click.IntRange(1, _MOST_JOBS), default=1, show_default=True, metavar="N", help="Use so many processes."
-)
+@place_options
 @click.option("--catalogue", metavar="MODULE", default=DEFAULT, show_default=True, help="Where the broken pagers are.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw a failure into this file.")
 @state_option
@@ -93,7 +92,9 @@ def command(
     seed: int,
     depth: int,
     preemptions: int | None,
-    jobs: int,
+    jobs: int | None,
+    on: str | None,
+    store: str | None,
     catalogue: str,
     svg: Path | None,
     state: Path | None,
@@ -115,37 +116,44 @@ def command(
             if seconds is not None or keep_going:
                 raise RaceError("--time and --keep-going are for one subject: name a guest, or a program")
             check = partial(check_catalogue, catalogue) if everything else check_pager
-            context.exit(check(runs or _PAGER_RUNS, seed, jobs, as_json=as_json))
+            with place_of(jobs, on, store) as place:
+                context.exit(check(runs or _PAGER_RUNS, seed, place, as_json=as_json))
         if svg is not None:
             check_writable(svg)
         spec = described({"image": target or snapshot, **given})
-        store = FailureStore(state)
+        kept = FailureStore(state)
         line = ProgressLine()
 
         def announce(found: Found, token: Token) -> None:
             line.clear()
             when = "again" if found.run < 0 else f"in run {found.run} (seed {seed})"
             click.echo(f"{found.failure.oracle} {when}: {found.failure.message}", err=as_json)
-            click.echo(f"  {command_line('replay', token, store)}", err=as_json)
+            click.echo(f"  {command_line('replay', token, kept)}", err=as_json)
 
         try:
             subject = subject_called(spec, catalogue, seed, after=after, snapshot=snapshot)
-            detection = detect(
-                subject,
-                make_strategy(strategy or ("pct" if subject.longest_turn == 1 else "random"), seed, depth, preemptions),
-                runs or (None if seconds is not None else _RUNS),
-                seconds=seconds,
-                keep_going=keep_going,
-                jobs=jobs,
-                store=store,
-                progress=line.explored,
-                on_found=announce,
-            )
+            chosen = make_strategy(strategy or ("pct" if subject.longest_turn == 1 else "random"), seed, depth, preemptions)
+            if on is not None and not chosen.sampled:
+                raise RaceError(
+                    f"--on: {on}: what a run of `{chosen.name}` does depends on those before it: it cannot be shared out"
+                )
+            with place_of(jobs, on, store) as place:
+                detection = detect(
+                    subject,
+                    chosen,
+                    runs or (None if seconds is not None else _RUNS),
+                    seconds=seconds,
+                    keep_going=keep_going,
+                    place=place,
+                    store=kept,
+                    progress=line.explored,
+                    on_found=announce,
+                )
             line.clear()
             if as_json:
                 click.echo(json.dumps({"target": spec.image, "seed": seed, **detection.as_dict()}, indent=2))
             else:
-                _conclude(detection, svg, store)
+                _conclude(detection, svg, kept)
         except Stopped as stopped:
             line.clear()
             context.exit(say_stopped(stopped.signal, "before there was anything to tell"))

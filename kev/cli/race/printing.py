@@ -1,7 +1,6 @@
 """What the commands of `kev race` print of a failure."""
 
 import shlex
-import signal
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +14,6 @@ from kev.race.stories.words import in_words
 from kev.race.token import LONG, Token
 
 EXIT_CODE_FAILED: Final = 1
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""They end what looks for races, with what was found until then."""
 
 
 def counted(number: int, noun: str, plural: str) -> str:
@@ -43,9 +40,3 @@ def print_story(story: Story, picture: Path | None) -> None:
     if picture is not None:
         write_text(picture, as_svg(story))
         click.echo(f"picture: {picture}")
-
-
-def say_stopped(number: int, tried: str) -> int:
-    """Says on stderr what a signal has ended; returns the exit code, as shells have it."""
-    click.echo(f"kev: stopped by {signal.Signals(number).name}: {tried}", err=True)
-    return 128 + number

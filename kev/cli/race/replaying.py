@@ -7,10 +7,10 @@ import click
 
 from kev.cli.race.printing import counted
 from kev.race.guest.machine import ENDLESS
-from kev.race.stopping import signals_noted
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.targets import find_subject
 from kev.race.token import Token
+from kev.work.stopping import signals_noted
 
 
 def replay(token: Token, times: int, pager: str | None) -> bool:

@@ -20,10 +20,10 @@ def command(token: str, pager: str | None, state: Path | None) -> None:
     from kev.cli.race.printing import command_line, print_story
     from kev.race.errors import NothingToShrink
     from kev.race.shrink import shrink
-    from kev.race.stopping import signals_noted
     from kev.race.store import FailureStore
     from kev.race.strategy.replay import ReplayScheduler
     from kev.race.targets import find_subject
+    from kev.work.stopping import signals_noted
 
     with signals_noted((signal.SIGINT, signal.SIGTERM)):
         subject = find_subject(wanted, pager)

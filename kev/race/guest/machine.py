@@ -30,12 +30,12 @@ from kev.race.guest.spinning import LONGEST_LOOP, Spinning
 from kev.race.guest.stage import Stage
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
-from kev.race.stopping import check
 from kev.race.strategy.base import UNLIMITED, Redundant
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.placed import PlacedScheduler
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.strategy.turn_search import TurnScheduler
+from kev.work.stopping import check
 
 _BEGUN: Final = (ActivityState.ACTIVE, ActivityState.HLT)
 ENDLESS: Final = "endless run"

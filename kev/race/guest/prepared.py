@@ -23,8 +23,8 @@ from kev.race.guest.files import read_files
 from kev.race.guest.snapshot import SnapshotReference, opened_snapshot
 from kev.race.guest.source import ScheduledSource
 from kev.race.guest.stage import Stage
-from kev.race.stopping import check
 from kev.spec.machine_spec import MachineSpec
+from kev.work.stopping import check
 
 LONGEST_FREE_RUN: Final = 3_000_000_000
 """Instructions of all vCPUs together: a guest has to come to its end, or to a point, within so many."""

@@ -1,4 +1,4 @@
-"""How looking for races is stopped: by signals, of which none is lost, wherever the program is when it comes.
+"""How long work is stopped: by signals, of which none is lost, wherever the program is when it comes; or by whoever asked for it.
 
 A signal that raised an exception could do so where nobody can catch it: between the emulated CPU and its callback. So a signal is
 noted, and whoever works for long looks for it in between, by `check`.
@@ -6,16 +6,17 @@ noted, and whoever works for long looks for it in between, by `check`.
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
 _received: Final[list[int]] = []
+_thread: Final = threading.local()
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal wants the work to end."""
+    """A signal wants the work to end; SIGTERM stands for whoever else does."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -23,9 +24,29 @@ class Stopped(KeyboardInterrupt):
 
 
 def check() -> None:
-    """Stopped if a signal has come."""
+    """Stopped if a signal has come, or if nobody wants any more what this thread works on."""
     if _received:
         raise Stopped(_received[0])
+    is_unwanted: Callable[[], bool] | None = getattr(_thread, "is_unwanted", None)
+    if is_unwanted is not None and is_unwanted():
+        raise Stopped(signal.SIGTERM)
+
+
+def watched() -> Callable[[], bool]:
+    """What `check` would ask in this thread, for another one that asks in its place."""
+    is_unwanted: Callable[[], bool] | None = getattr(_thread, "is_unwanted", None)
+    return lambda: bool(_received) or (is_unwanted is not None and is_unwanted())
+
+
+@contextmanager
+def stopped_when(is_unwanted: Callable[[], bool]) -> Iterator[None]:
+    """In this thread, `check` asks this, too. It is asked often: it has to be quick."""
+    before = getattr(_thread, "is_unwanted", None)
+    _thread.is_unwanted = is_unwanted if before is None else lambda: before() or is_unwanted()
+    try:
+        yield
+    finally:
+        _thread.is_unwanted = before
 
 
 @contextmanager
