@@ -60,7 +60,7 @@ class HostSubject:
 
     def shared_accesses(self) -> None:
         """None: what several guests share is not their memory."""
-        return None
+        return
 
     @property
     def free_steps(self) -> int:
