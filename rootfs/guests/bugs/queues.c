@@ -43,27 +43,33 @@ static const char *was_slot_shared(void)
 }
 
 /* The last item of a queue is taken by its owner at one end and stolen at the other. */
+static volatile uint32_t top, bottom = 1;
+
+/* Moves the top on; without a look whether somebody else has done so, where the bug is. */
+static bool move_top(uint32_t from)
+{
+	if (corrected)
+		return __atomic_compare_exchange_n(&top, &from, from + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	top = from + 1;
+	return true;
+}
+
 static void take_last(uint32_t id)
 {
-	uint32_t first = head, last;
+	uint32_t first, last;
 
-	if (!id) {
-		last = 1;
-		tail = last - 1;
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		first = head;
-		if (first < last)
-			taken[id] = corrected ? __atomic_compare_exchange_n(&head, &first, first + 1, false, __ATOMIC_SEQ_CST,
-									    __ATOMIC_SEQ_CST)
-					      : 1;
-	} else if (first < 1) {
-		if (corrected) {
-			taken[id] = __atomic_compare_exchange_n(&head, &first, first + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-		} else {
-			head = first + 1;
-			taken[id] = 1;
-		}
+	if (id) {
+		first = load(&top);
+		if (first < bottom)
+			taken[id] = move_top(first);
+		return;
 	}
+	last = load(&bottom) - 1;
+	bottom = last;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	first = load(&top);
+	if (first <= last)
+		taken[id] = move_top(first);
 }
 
 static const char *was_taken_twice(void)
