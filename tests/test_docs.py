@@ -177,8 +177,8 @@ def test_every_example_is_a_command_line_that_there_is(example: Example, monkeyp
 
 
 _CHEAP = re.compile(
-    r"kev inspect gKeOS|kev run|kev run (?:lv6|gKeOS|hypercalls).*|kev tour.*|kev bench tables"
-    r"|kev run smp --smp 2 --seed 7|kev run .*booted.snap|kev race replay kev1-.*|kev ept .*"
+    r"kev inspect gKeOS|kev run|kev run (?:lv6|gKeOS|hypercalls|jos-vmx).*|kev run jos|kev tour.*|kev bench tables|kev ept .*"
+    r"|kev run smp --smp 2 --seed 7|kev run .*booted.snap|kev race replay kev1-.*"
 )
 _RUN = [example for example in examples() if example.output and _CHEAP.fullmatch(example.line)]
 """Examples that are run, and compared with what is shown."""
@@ -189,7 +189,7 @@ _NUMBER = re.compile(r"0x[0-9a-f]+|\d[\d,.]*")
 
 
 def test_there_are_examples_to_run() -> None:
-    assert len(_RUN) == 30
+    assert len(_RUN) == 35
 
 
 @pytest.mark.parametrize("example", _RUN, ids=shown)

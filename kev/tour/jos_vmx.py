@@ -2,28 +2,19 @@
 
 from typing import Final
 
-from kev.addressing import GIB, MIB, Gpa, Hpa
-from kev.host_memory import HostMemory
-from kev.page_tables.ept import EptFormat
+from kev.abi.jos_vmx import INSIDE, INSIDE_LEAF
+from kev.addressing import GIB, MIB
+from kev.page_tables.audit import audit
+from kev.page_tables.identity import QUICK, SHIFT, WholeMachine
 from kev.page_tables.mapping import MemoryType, PageSize
 from kev.page_tables.shadowing import Counts, Population, count_tables
-from kev.page_tables.table import PageTable
+from kev.page_tables.table_file import read_table
 from kev.tour.entries import leaf, require_entry
-from kev.tour.exercise import Exercise, Tour, require_numbers
+from kev.tour.exercise import Exercise, Tour, WrongAnswer, require_numbers
+from kev.tour.guests import require_end, require_output, see
 
-_SHIFT: Final = 64 * MIB
-_MEMORY: Final = 32 * GIB
-_ROOM: Final = 64 * MIB
+_SMALL, _LARGE = 4 * GIB, 32 * GIB
 _GUESTS, _PROCESSES = 6, 30
-_MAPS: Final[dict[str, tuple[tuple[int, int, PageSize], ...]]] = {
-    "quick": ((0, 4 * GIB, PageSize.SIZE_4K),),
-    "mixed": (
-        (0, 2 * MIB, PageSize.SIZE_4K),
-        (2 * MIB, 3 * GIB, PageSize.SIZE_2M),
-        (3 * GIB, 4 * GIB, PageSize.SIZE_4K),
-        (4 * GIB, _MEMORY, PageSize.SIZE_2M),
-    ),
-}
 
 
 def _identity(text: str) -> str:
@@ -42,26 +33,33 @@ def _large(text: str) -> str:
 
 
 def _shifted(text: str) -> str:
-    entry = require_entry(text, leaf(MIB + _SHIFT, MemoryType.WB))
+    entry = require_entry(text, leaf(MIB + SHIFT, MemoryType.WB))
     return f"{entry:#x}: the guest's second MiB begins behind the host's own 64"
 
 
-def table_pages(name: str) -> int:
-    """The pages that the tables of a map consist of: counted on tables that are built."""
-    table = PageTable(HostMemory(_ROOM), EptFormat())
-    for start, end, size in _MAPS[name]:
-        table.map_range(Gpa(start), Hpa(start), end - start, largest=size)
-    return table.tables
-
-
 def _quick(text: str) -> str:
-    require_numbers(text, [table_pages("quick")], ["the number of pages"])
+    require_numbers(text, [WholeMachine(_SMALL, style=QUICK).build().tables], ["the number of pages"])
     return "so many are there when such a table is built"
 
 
 def _mixed(text: str) -> str:
-    require_numbers(text, [table_pages("mixed")], ["the number of pages"])
+    require_numbers(text, [WholeMachine(_LARGE).build().tables], ["the number of pages"])
     return "so many are there when such a table is built: 32 GiB fit in 4 MiB of tables"
+
+
+def _table(file: str) -> str:
+    found = audit(read_table(file).table, WholeMachine(_SMALL, SHIFT))
+    if found:
+        raise WrongAnswer(f"{len(found)} ranges are wrong, the first of them {found[0]}")
+    return f"no entry of {file} is wrong"
+
+
+def _inside(image: str) -> str:
+    for abi, text in (("jos_vmx", b"inside"), ("kvm", b"outside")):
+        seen = see(image, abi=abi)
+        require_output(seen, text)
+        require_end(seen)
+    return f"CPUID leaf {INSIDE_LEAF:#x} says {INSIDE:#x} inside, and something else outside"
 
 
 def _shadow(text: str) -> str:
@@ -114,6 +112,20 @@ TOUR: Final = Tour(
             " Of how many pages is the table?",
             "NUMBER",
             _mixed,
+        ),
+        Exercise(
+            "table",
+            "Make the table of a machine of 4 GiB that is shifted by 64 MiB, by the rule of `kev ept` and in its file format,"
+            " with a program of your own.",
+            "FILE",
+            _table,
+        ),
+        Exercise(
+            "inside",
+            "Make a kernel that asks CPUID whether it is inside a virtual machine of JOS-vmx, prints `inside` or `outside`, "
+            "and ends with exit code 0.",
+            "IMAGE",
+            _inside,
         ),
         Exercise(
             "shadow",

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kev.addressing import GIB
+from kev.page_tables.identity import SHIFT, WholeMachine
+from kev.page_tables.table_file import Ept, table_bytes
 from kev.tour.catalogue import NAMES, exercise_named, judged, tour_named
 from kev.tour.exercise import WrongAnswer
 from kev.tour.guests import require_end, see
@@ -19,6 +22,11 @@ ROOT = Path(__file__).parents[2]
 TOKEN = re.search(r"kev race replay (kev1-\S+)", (ROOT / "README.md").read_text(encoding="utf-8"))
 PRINT = load(rax=1, rdi=DATA, rsi=6) + VMCALL
 CLI_HLT = code("fa f4")
+SAY = code("8a 06 84 c0 74 05 e6 e9 46 eb f5 ; 1: mov al, [esi]; test al, al; jz 2f; out 0xe9, al; inc esi; jmp 1b; 2:") + POWER_OFF
+SAY_INSIDE = load(rsi=DATA) + SAY
+SAY_WHERE = (
+    code("0f a2 3d ef be ad de ; cpuid; cmp eax, 0xdeadbeef") + load(rsi=DATA) + code("74 05 ; jz 1f") + load(rsi=DATA + 8) + SAY
+)
 
 
 def end(exit_code: int) -> bytes:
@@ -101,6 +109,16 @@ IMAGES = {
         kernel(load(rax=1) + VMCALL + CLI_HLT),
         kernel(load(rax=6) + VMCALL + CLI_HLT),
         "hypercall 1 at CPL 0 is missing or comes too early; made were: 6 at CPL 0",
+    ),
+    ("jos-vmx", "table"): (
+        table_bytes(Ept("made", WholeMachine(4 * GIB, SHIFT).build(), None)),
+        table_bytes(Ept("made", WholeMachine(4 * GIB).build(), None)),
+        "3 ranges are wrong, the first of them 0x0000000000100000-0x00000000001fffff  place: ",
+    ),
+    ("jos-vmx", "inside"): (
+        kernel(load(rax=0xFEEDCAFE) + SAY_WHERE, b"inside\0\0outside\0"),
+        kernel(SAY_INSIDE, b"inside\0\0outside\0"),
+        "the guest prints b'inside', in which b'outside' is not",
     ),
     ("lvisor", "hypercall"): (
         read_file("lv6-vmcall"),
