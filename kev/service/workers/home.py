@@ -55,6 +55,7 @@ class WorkerHome:
         self._calls: Final = Calls(worker.stream)
         self._status = Status("created")
         self._gone: Final = trio.Event()
+        self.has_said_anything = False
         self._is_open = False
         self._asked: float | None = None
         """When it was asked first whether it is there, since it has said anything."""
@@ -90,6 +91,10 @@ class WorkerHome:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._relay_errors)
                 await self._listen()
+        except trio.Cancelled:
+            self._closing = True
+            self._kill("is not needed any more")
+            raise
         finally:
             with trio.CancelScope(shield=True):
                 await self._find_out_how_it_ended()
@@ -100,6 +105,7 @@ class WorkerHome:
         try:
             while frames := await self._worker.stream.read():
                 self._asked = None
+                self.has_said_anything = True
                 for frame in frames:
                     self._take(frame)
         except ProtocolError as error:

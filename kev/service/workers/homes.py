@@ -2,14 +2,14 @@
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import trio
 
 from kev import log
 from kev.machine.ungrouped import ungrouped
-from kev.service.errors import NoWorker
+from kev.service.errors import MachineLost, NoWorker
 from kev.service.home import Home, Observer
 from kev.service.workers.confinement import ALL, Confinement, describe
 from kev.service.workers.fork_server_process import ForkServerProcess
@@ -53,6 +53,10 @@ async def worker_homes(
                     nursery.cancel_scope.cancel()
 
 
+class _WasDead(MachineLost):
+    """The worker has not even begun to make the machine: another one might."""
+
+
 class WorkerHomes:
     """See `kev.service.home.Homes`. Made by `worker_homes`."""
 
@@ -68,13 +72,21 @@ class WorkerHomes:
 
     async def open(self, spec: MachineSpec, observer: Observer) -> Home:
         """See `Homes`. NoWorker if the host has no process for it."""
-        home = WorkerHome(await self._take(), spec.image, observer, self._patience)
+        if (worker := self._take_idle()) is not None:
+            with suppress(_WasDead):
+                return await self._open(worker, spec, observer)
+        return await self._open(await self._server.fork(), spec, observer)
+
+    async def _open(self, worker: WorkerProcess, spec: MachineSpec, observer: Observer) -> Home:
+        home = WorkerHome(worker, spec.image, observer, self._patience)
         self._homes.add(home)
         self._nursery.start_soon(self._live, home)
         try:
             await home.open(spec, self._confinement)
-        except BaseException:
+        except BaseException as error:
             await home.aclose()
+            if isinstance(error, MachineLost) and not home.has_said_anything:
+                raise _WasDead(str(error)) from error
             raise
         return home
 
@@ -84,14 +96,11 @@ class WorkerHomes:
         finally:
             self._homes.remove(home)
 
-    async def _take(self) -> WorkerProcess:
-        while self._idle:
-            worker = self._idle.popleft()
-            self._taken.set()
-            if not worker.ended.is_set():
-                return worker
-            await worker.aclose()
-        return await self._server.fork()
+    def _take_idle(self) -> WorkerProcess | None:
+        if not self._idle:
+            return None
+        self._taken.set()
+        return self._idle.popleft()
 
     async def keep_ready(self) -> None:
         """Forks a worker whenever too few wait."""
