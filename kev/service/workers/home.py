@@ -86,16 +86,17 @@ class WorkerHome:
             self._kill(f"has said nothing for {now - self._asked:.0f} s")
 
     async def live(self) -> None:
-        """Until the worker is gone."""
+        """Until the worker is gone. If this is cancelled, so is the worker."""
+        has_ended = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._relay_errors)
                 await self._listen()
-        except trio.Cancelled:
-            self._closing = True
-            self._kill("is not needed any more")
-            raise
+            has_ended = True
         finally:
+            if not has_ended:
+                self._closing = True
+                self._kill("is not needed any more")
             with trio.CancelScope(shield=True):
                 await self._find_out_how_it_ended()
                 await self._worker.aclose()
