@@ -22,6 +22,7 @@ _BENCHMARKS: Final = (
     "fork",
     "snapshots",
     "shortcuts",
+    "service",
     "service_api",
 )
 """Modules of this package. Each has a `TITLE`, and `measure(quick)` returns its results."""

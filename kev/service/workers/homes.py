@@ -68,6 +68,7 @@ class WorkerHomes:
         self._confinement: Final = confinement
         self._idle: Final[deque[WorkerProcess]] = deque()
         self._taken = trio.Event()
+        self._refilled = trio.Event()
         self._homes: Final[set[WorkerHome]] = set()
 
     async def open(self, spec: MachineSpec, observer: Observer) -> Home:
@@ -102,12 +103,19 @@ class WorkerHomes:
         self._taken.set()
         return self._idle.popleft()
 
+    async def until_ready(self) -> None:
+        """Returns when as many workers wait as are to."""
+        while len(self._idle) < self._ready:
+            await self._refilled.wait()
+
     async def keep_ready(self) -> None:
         """Forks a worker whenever too few wait."""
         try:
             while True:
                 while len(self._idle) < self._ready:
                     self._idle.append(await self._server.fork())
+                self._refilled.set()
+                self._refilled = trio.Event()
                 self._taken = trio.Event()
                 await self._taken.wait()
         except NoWorker as error:
