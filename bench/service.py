@@ -1,4 +1,4 @@
-"""What it costs that each machine of the service has a process, in throughput, time and memory; and whether anything is left of one."""
+"""What it costs that each machine of the service has a process: throughput, time, memory; and whether anything is left of one."""
 
 import os
 import random

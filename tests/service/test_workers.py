@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,13 +11,17 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from kev.machine.ending import Ending
 from kev.service.errors import MachineLost, NoWorker
 from kev.service.home import Status
+from kev.service.workers.channel import Channel
 from kev.service.workers.contained import launch_contained
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.homes import WorkerHomes, worker_homes
+from kev.service.workers.stream import Stream
+from kev.service.workers.worker import Worker
 from kev.spec.machine_spec import MachineSpec
 from tests.cli.programs import FLOOD
 from tests.service.watcher import Watcher
@@ -172,6 +177,24 @@ async def test_a_flood_that_the_service_does_not_take_makes_nobody_grow(homes: W
     await counted.has(counted.count + 500_000)
     await home.stop()
     await home.aclose()
+
+
+async def test_what_is_printed_soon_after_something_comes_too_though_nothing_follows() -> None:
+    ours, theirs = socket.socketpair()
+    stream = Stream(ours)
+    with theirs:
+        async with trio.open_nursery() as nursery:
+            worker = Worker(Channel(theirs))
+            nursery.start_soon(worker.live)
+            await trio.testing.wait_all_tasks_blocked()
+            printed = b""
+            for number in range(5):
+                worker.printed(b"%d" % number)
+            with trio.fail_after(60):
+                while printed != b"01234":
+                    printed += b"".join(frame.contents for frame in await stream.read())
+            nursery.cancel_scope.cancel()
+    stream.close()
 
 
 class Counter:

@@ -96,6 +96,7 @@ class Worker:
     async def _flush_soon(self) -> None:
         while True:
             await self._has_output.wait()
+            self._has_output = trio.Event()
             self._flush()
 
     def _flush(self) -> None:
@@ -103,7 +104,6 @@ class Worker:
             self._channel.write(b"".join(pack(FrameKind.OUTPUT, 0, piece) for piece in pieces(bytes(self._output))))
             self._output.clear()
         self._flushed = time.perf_counter()
-        self._has_output = trio.Event()
 
     def changed(self, status: Status) -> None:
         self._flush()
