@@ -24,6 +24,8 @@ _END_PATIENCE: Final = 5.0
 """Seconds that a process may take to be gone when it has closed its stream."""
 _OPENING_PATIENCE: Final = 120.0
 """Seconds that making a machine may take at least: what it is made from may have to come from far away."""
+_MOST_LOGGED: Final = 1000
+"""Events and lines of one worker: a guest that has taken it over writes no more into the log of its service."""
 _LONGEST_LINE: Final = 4096
 _ANSWERS: Final = frozenset((FrameKind.PART, FrameKind.DATA, FrameKind.VALUE, FrameKind.ERROR))
 
@@ -56,6 +58,7 @@ class WorkerHome:
         self._status = Status("created")
         self._gone: Final = trio.Event()
         self.has_said_anything = False
+        self._logged = 0
         self._is_open = False
         self._asked: float | None = None
         """When it was asked first whether it is there, since it has said anything."""
@@ -147,6 +150,11 @@ class WorkerHome:
             rest = rest[:_LONGEST_LINE]
 
     def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self._logged += 1
+        if self._logged > _MOST_LOGGED:
+            return
+        if self._logged == _MOST_LOGGED:
+            level, event, fields = "warning", "a worker says more, which is not written down", {}
         log.emit(level, event, **{**fields, "machine": self._image, "process": self.process})
 
     async def _find_out_how_it_ended(self) -> None:

@@ -104,31 +104,39 @@ class WorkerHomes:
         return self._idle.popleft()
 
     async def until_ready(self) -> None:
-        """Returns when as many workers wait as are to."""
-        while len(self._idle) < self._ready:
+        """Returns when as many workers wait as are to, or as there can be."""
+        while len(self._idle) < self._ready and not self._server.is_gone:
             await self._refilled.wait()
 
     async def keep_ready(self) -> None:
-        """Forks a worker whenever too few wait."""
+        """Forks a worker whenever too few wait, until there is nothing to fork from."""
         try:
-            while True:
-                while len(self._idle) < self._ready:
-                    self._idle.append(await self._server.fork())
+            while not self._server.is_gone:
+                await self._fill()
                 self._refilled.set()
                 self._refilled = trio.Event()
                 self._taken = trio.Event()
                 await self._taken.wait()
-        except NoWorker as error:
-            log.warning("no workers can be kept ready", reason=str(error))
         finally:
             with trio.CancelScope(shield=True):
                 for worker in self._idle:
                     await worker.aclose()
 
+    async def _fill(self) -> None:
+        try:
+            while len(self._idle) < self._ready:
+                self._idle.append(await self._server.fork())
+        except NoWorker as error:
+            log.warning("no workers can be kept ready", reason=str(error))
+
     async def watch(self) -> None:
-        """Kills workers that do not answer."""
+        """Kills workers that do not answer, and replaces idle ones that have died."""
         while True:
             await trio.sleep(self._patience / _LOOKS)
+            for worker in [worker for worker in self._idle if worker.ended.is_set()]:
+                self._idle.remove(worker)
+                self._taken.set()
+                await worker.aclose()
             for home in self._homes:
                 if home.should_answer:
                     self._nursery.start_soon(home.ask)

@@ -16,12 +16,13 @@ import trio
 from kev import log
 from kev.addressing import KIB
 from kev.errors import KevError
+from kev.machine.errors import MachineError
 from kev.service.home import Status
 from kev.service.in_process import InProcessHome, InProcessHomes
 from kev.service.workers.channel import Channel
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.confinement.machine import MachineConfinement
-from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, pack, pack_json, pieces
+from kev.service.workers.framing import MOST_ANSWER, PIECE, Frame, FrameKind, ProtocolError, pack, pack_json, pieces
 from kev.snapshot.new_file import GivenFile
 from kev.spec.machine_spec import MachineSpec
 
@@ -127,8 +128,8 @@ class Worker:
         scope = self._calls[number]
         try:
             with scope:
-                result = await call()
-            frames = [_error(number, trio.Cancelled, "")] if scope.cancelled_caught else _result(number, result)
+                answer = _result(number, await call())
+            frames = [_error(number, trio.Cancelled, "")] if scope.cancelled_caught else answer
         except KevError as error:
             frames = [_error(number, type(error), str(error))]
         except Exception as error:
@@ -184,7 +185,10 @@ _OTHER_CALLS: Final = frozenset(
 
 def _result(number: int, result: Any) -> list[bytes]:
     is_data = isinstance(result, bytes)
-    *parts, last = pieces(result if is_data else json.dumps(result, separators=(",", ":")).encode())
+    contents = result if is_data else json.dumps(result, separators=(",", ":")).encode()
+    if len(contents) > MOST_ANSWER:
+        raise MachineError(f"{len(contents)} bytes are too much to tell: the most are {MOST_ANSWER}")
+    *parts, last = pieces(contents)
     return [
         *(pack(FrameKind.PART, number, part) for part in parts),
         pack(FrameKind.DATA if is_data else FrameKind.VALUE, number, last),
