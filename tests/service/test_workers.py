@@ -217,17 +217,24 @@ class Counter:
             await self._more.wait()
 
 
-async def test_a_fork_server_that_dies_takes_its_machines_with_it_and_no_more() -> None:
+async def test_a_fork_server_that_dies_takes_its_machines_with_it_and_is_replaced() -> None:
+    async with worker_homes(ready=1) as homes:
+        watcher = Watcher()
+        home = await homes.open(SPIN, watcher)
+        await home.start()
+        os.kill(parent_of(home.process), signal.SIGKILL)
+        assert (await watcher.ends()).state == "lost"
+        await home.aclose()
+        again = await homes.open(SPIN, Watcher())
+        await again.aclose()
+
+
+async def test_where_there_is_nothing_to_fork_from_no_machine_is_made() -> None:
     with ForkServerProcess() as process:
-        async with worker_homes(ready=1, forked_from=process) as homes:
-            watcher = Watcher()
-            home = await homes.open(SPIN, watcher)
-            await home.start()
+        async with worker_homes(ready=0, forked_from=process) as homes:
             os.kill(process.number, signal.SIGKILL)
-            assert (await watcher.ends()).state == "lost"
-            with pytest.raises(NoWorker, match="the process that workers are forked from"):
+            with pytest.raises(NoWorker, match="the process that workers are forked from is gone"):
                 await homes.open(SPIN, Watcher())
-            await home.aclose()
 
 
 SERVICE = """
@@ -283,6 +290,10 @@ def workers_of(server: ForkServerProcess) -> list[int]:
 def state_of(process: int) -> str:
     """As ps(1) has it: S, it waits for something."""
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def resident(process: int) -> int:
