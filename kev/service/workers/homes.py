@@ -71,7 +71,7 @@ class _Supply:
         return await self._server.fork()
 
     async def serve(self, given: ForkServerProcess | None, task_status: trio.TaskStatus[None]) -> None:
-        """Until this is cancelled. `given` is used as long as it is there, and nothing then. NoWorker if there is none to begin with."""
+        """Until this is cancelled. `given` is used as long as it is there, and nothing then. NoWorker if the first cannot be."""
         has_started = False
         while True:
             try:
