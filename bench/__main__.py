@@ -23,6 +23,7 @@ _BENCHMARKS: Final = (
     "fork",
     "snapshots",
     "shortcuts",
+    "service",
     "service_api",
     "page_tables",
     "fleet",

@@ -5,10 +5,14 @@ plain data: numbers, texts, bytes, lists and dicts, so that it can travel betwee
 """
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from kev.addressing import MIB
 from kev.machine.ending import Ending
 from kev.spec.machine_spec import MachineSpec
+
+MOST_READ: Final = 16 * MIB
+"""Bytes of guest memory that are read at once."""
 
 
 class Status(NamedTuple):
@@ -43,7 +47,7 @@ class Home(Protocol):
 
     @property
     def process(self) -> int:
-        """The process that the machine lives in."""
+        """The process that the machine lives in; 0 while it is in none."""
 
     async def start(self) -> None:
         """Lets a machine that was created run. MachineError in any other state."""
@@ -77,7 +81,8 @@ class Home(Protocol):
     async def registers(self) -> list[dict[str, int]]:
         """The registers of every vCPU, by name."""
 
-    async def read_memory(self, gpa: int, length: int) -> bytes: ...
+    async def read_memory(self, gpa: int, length: int) -> bytes:
+        """MachineError for more than `MOST_READ` bytes."""
 
     async def screenshot(self) -> bytes:
         """What the guest shows, as a PNG file."""

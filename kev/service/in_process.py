@@ -14,7 +14,7 @@ from kev.machine.errors import MachineError
 from kev.machine.machine import Machine, MachineState
 from kev.machine.start import running
 from kev.service.errors import InputFull
-from kev.service.home import Observer, Status
+from kev.service.home import MOST_READ, Observer, Status
 from kev.service.load_times import LoadTimes
 from kev.service.pages import describe_pages
 from kev.spec.machine_spec import MachineSpec
@@ -138,6 +138,8 @@ class InProcessHome:
         return [self.machine.registers(vcpu) for vcpu in range(self.machine.vcpus)]
 
     async def read_memory(self, gpa: int, length: int) -> bytes:
+        if length > MOST_READ:
+            raise MachineError(f"{length} bytes cannot be read at once: the most are {MOST_READ}")
         return await self.machine.read(length, gpa=gpa)
 
     async def screenshot(self) -> bytes:

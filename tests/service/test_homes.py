@@ -115,6 +115,8 @@ async def test_memory_and_pages_are_those_of_the_machine(homes: Homes) -> None:
     assert pages["page_size"] == 4096
     assert first % 4096 == behind % 4096 == 0
     assert len(await home.read_memory(first, 300_000)) == 300_000
+    with pytest.raises(MachineError, match="16777217 bytes cannot be read at once: the most are 16777216"):
+        await home.read_memory(0, (16 << 20) + 1)
     with pytest.raises(KevError, match="0x123456789000"):
         await home.read_memory(0x1234_5678_9000, 8)
     (registers,) = await home.registers()

@@ -1,18 +1,17 @@
 """Calls of one worker that wait for their answers."""
 
+import json
 from typing import Any, Final
 
 import trio
 
 import kev.machine.api  # noqa: F401  so that the classes of errors are known
-from kev.addressing import MIB
 from kev.errors import KevError
-from kev.service.workers.framing import Frame, FrameKind, ProtocolError, pack, pack_json, parse
+from kev.machine.errors import MachineError
+from kev.service.workers.framing import MOST_ANSWER, MOST_CONTENTS, Frame, FrameKind, ProtocolError, pack, parse
 from kev.service.workers.stream import Stream
 from kev.user_json import each, record, text
 
-MOST_ANSWER: Final = 64 * MIB
-"""Bytes of one answer."""
 _ERROR: Final = record({"classes": each(text), "message": text})
 
 
@@ -50,8 +49,11 @@ class Calls:
             raise self._lost
         self._number += 1
         number = self._number
+        contents = json.dumps({"name": name, "arguments": arguments}).encode()
+        if len(contents) > MOST_CONTENTS:
+            raise MachineError(f"{name}: {len(contents)} bytes are too much to ask for: the most are {MOST_CONTENTS}")
         call = self._open[number] = _Call()
-        await self._write(pack_json(FrameKind.CALL, {"name": name, "arguments": arguments}, number), descriptors)
+        await self._write(pack(FrameKind.CALL, number, contents), descriptors)
         try:
             await call.answered.wait()
         except trio.Cancelled:

@@ -40,6 +40,11 @@ class ForkServerProcess:
             self._control.close()
             raise NoWorker(f"the process that workers are forked from cannot be started: {error.strerror}") from error
 
+    @property
+    def number(self) -> int:
+        """Of the process, with the operating system."""
+        return self._process.pid
+
     def connect(self) -> socket.socket:
         """A client's stream. It is answered as soon as everything is imported."""
         ours, theirs = socket.socketpair()

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import trio
@@ -59,7 +59,7 @@ class _Forking:
 
 
 class ForkServer:
-    """One that runs, until `is_gone`."""
+    """One that runs, until it is `gone`."""
 
     def __init__(self, stream: Stream, nursery: trio.Nursery) -> None:
         self._stream: Final = stream
@@ -68,7 +68,7 @@ class ForkServer:
         self._forkings: Final[dict[int, _Forking]] = {}
         self._processes: Final[dict[int, WorkerProcess]] = {}
         """Those that have not ended, by their numbers."""
-        self.is_gone = False
+        self.gone: Final = trio.Event()
 
     async def fork(self) -> WorkerProcess:
         """Another worker. NoWorker if the host has none."""
@@ -84,9 +84,10 @@ class ForkServer:
         self._number += 1
         self._forkings[self._number] = forking
         try:
-            if self.is_gone:
+            if self.gone.is_set():
                 raise NoWorker(_GONE)
-            await self._stream.write(pack_json(FrameKind.CALL, {"name": "fork"}, self._number), descriptors)
+            with suppress(BrokenPipeError, ConnectionResetError):  # then it is told that it is gone
+                await self._stream.write(pack_json(FrameKind.CALL, {"name": "fork"}, self._number), descriptors)
             await forking.answered.wait()
             if forking.refusal:
                 raise NoWorker(f"a worker process cannot be started: {forking.refusal}")
@@ -101,7 +102,7 @@ class ForkServer:
 
     async def _kill(self, number: int) -> None:
         # While it is there, nobody else has its number.
-        if number in self._processes and not self.is_gone:
+        if number in self._processes and not self.gone.is_set():
             try:
                 await self._stream.write(pack_json(FrameKind.CALL, {"name": "kill", "process": number}))
             except OSError:
@@ -133,16 +134,16 @@ class ForkServer:
         self._processes.pop(told["process"]).note_end(how_it_ended(told["code"]))
 
     def _note_gone(self) -> None:
-        self.is_gone = True
+        self.gone.set()
         for forking in self._forkings.values():
             forking.refusal = _GONE
             forking.answered.set()
         for process in self._processes.values():
-            process.note_end(f"ended with {_GONE}")
+            process.note_end(f"ended: {_GONE}")
         self._processes.clear()
 
 
-_GONE: Final = "the process that workers are forked from, which is gone"
+_GONE: Final = "the process that workers are forked from is gone"
 
 
 def _new_process(server: ForkServer, theirs: ExitStack) -> tuple[WorkerProcess, tuple[int, int]]:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from kev.addressing import KIB
+from kev.addressing import KIB, MIB
 from kev.errors import KevError
 from kev.user_json import Shape, parse_user_json
 
 MOST_CONTENTS: Final = 512 * KIB
 """Bytes of one frame."""
+MOST_ANSWER: Final = 64 * MIB
+"""Bytes of one answer, in all of its frames."""
 PIECE: Final = 64 * KIB
 """Bytes of a frame of something long: what one side writes at once, and the other has to keep."""
 _HEAD: Final = struct.Struct(">BII")

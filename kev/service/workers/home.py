@@ -24,6 +24,8 @@ _END_PATIENCE: Final = 5.0
 """Seconds that a process may take to be gone when it has closed its stream."""
 _OPENING_PATIENCE: Final = 120.0
 """Seconds that making a machine may take at least: what it is made from may have to come from far away."""
+_MOST_LOGGED: Final = 1000
+"""Events and lines of one worker: a guest that has taken it over writes no more into the log of its service."""
 _LONGEST_LINE: Final = 4096
 _ANSWERS: Final = frozenset((FrameKind.PART, FrameKind.DATA, FrameKind.VALUE, FrameKind.ERROR))
 
@@ -55,6 +57,8 @@ class WorkerHome:
         self._calls: Final = Calls(worker.stream)
         self._status = Status("created")
         self._gone: Final = trio.Event()
+        self.has_said_anything = False
+        self._logged = 0
         self._is_open = False
         self._asked: float | None = None
         """When it was asked first whether it is there, since it has said anything."""
@@ -85,12 +89,17 @@ class WorkerHome:
             self._kill(f"has said nothing for {now - self._asked:.0f} s")
 
     async def live(self) -> None:
-        """Until the worker is gone."""
+        """Until the worker is gone. If this is cancelled, so is the worker."""
+        has_ended = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._relay_errors)
                 await self._listen()
+            has_ended = True
         finally:
+            if not has_ended:
+                self._closing = True
+                self._kill("is not needed any more")
             with trio.CancelScope(shield=True):
                 await self._find_out_how_it_ended()
                 await self._worker.aclose()
@@ -100,6 +109,7 @@ class WorkerHome:
         try:
             while frames := await self._worker.stream.read():
                 self._asked = None
+                self.has_said_anything = True
                 for frame in frames:
                     self._take(frame)
         except ProtocolError as error:
@@ -140,6 +150,11 @@ class WorkerHome:
             rest = rest[:_LONGEST_LINE]
 
     def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self._logged += 1
+        if self._logged > _MOST_LOGGED:
+            return
+        if self._logged == _MOST_LOGGED:
+            level, event, fields = "warning", "a worker says more, which is not written down", {}
         log.emit(level, event, **{**fields, "machine": self._image, "process": self.process})
 
     async def _find_out_how_it_ended(self) -> None:

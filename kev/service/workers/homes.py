@@ -2,14 +2,14 @@
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import trio
 
 from kev import log
 from kev.machine.ungrouped import ungrouped
-from kev.service.errors import NoWorker
+from kev.service.errors import MachineLost, NoWorker
 from kev.service.home import Home, Observer
 from kev.service.workers.confinement import ALL, Confinement, describe
 from kev.service.workers.fork_server_process import ForkServerProcess
@@ -21,6 +21,8 @@ READY: Final = 2
 """How many processes wait for machines, if nothing else is said."""
 PATIENCE: Final = 30.0
 """Seconds, if nothing else is said."""
+_BETWEEN_STARTS: Final = 0.5
+"""Seconds, in case that it dies at once again and again."""
 _LOOKS: Final = 4
 """How often a worker is looked at before patience is over."""
 
@@ -42,39 +44,90 @@ async def worker_homes(
     measures = describe(confinement)
     log.info("workers are confined", **{measure.name: measure.detail for measure in measures})
     in_force = Confinement(*(measure.in_force for measure in measures))
-    with ExitStack() as own:
-        async with fork_server(forked_from or own.enter_context(ForkServerProcess())) as server:
-            with ungrouped():
-                async with trio.open_nursery() as nursery:
-                    homes = WorkerHomes(server, nursery, ready, patience, in_force)
-                    nursery.start_soon(homes.keep_ready)
-                    nursery.start_soon(homes.watch)
-                    yield homes
-                    nursery.cancel_scope.cancel()
+    with ungrouped():
+        async with trio.open_nursery() as beneath:
+            supply = _Supply()
+            await beneath.start(supply.serve, forked_from)
+            async with trio.open_nursery() as nursery:
+                homes = WorkerHomes(supply, nursery, ready, patience, in_force)
+                nursery.start_soon(homes.keep_ready)
+                nursery.start_soon(homes.watch)
+                yield homes
+                nursery.cancel_scope.cancel()
+            beneath.cancel_scope.cancel()
+
+
+class _Supply:
+    """What workers are forked from. If it dies, another takes its place."""
+
+    def __init__(self) -> None:
+        self._server: ForkServer | None = None
+        self._is_there = trio.Event()
+
+    async def fork(self) -> WorkerProcess:
+        """Another worker, when there is something to fork it from. NoWorker if the host has none."""
+        await self._is_there.wait()
+        assert self._server is not None
+        return await self._server.fork()
+
+    async def serve(self, given: ForkServerProcess | None, task_status: trio.TaskStatus[None]) -> None:
+        """Until this is cancelled. `given` is used as long as it is there, and nothing then. NoWorker if the first cannot be."""
+        has_started = False
+        while True:
+            try:
+                with ExitStack() as own:
+                    async with fork_server(given or own.enter_context(ForkServerProcess())) as self._server:
+                        self._is_there.set()
+                        if not has_started:
+                            task_status.started()
+                            has_started = True
+                        await self._server.gone.wait()
+            except NoWorker as error:
+                if not has_started:
+                    raise
+                log.warning("nothing can be started that workers are forked from", reason=str(error))
+            if given is not None:
+                return
+            self._is_there = trio.Event()
+            log.warning("what workers are forked from is gone, and all workers with it: another one is started")
+            await trio.sleep(_BETWEEN_STARTS)
+
+
+class _WasDead(MachineLost):
+    """The worker has not even begun to make the machine: another one might."""
 
 
 class WorkerHomes:
     """See `kev.service.home.Homes`. Made by `worker_homes`."""
 
-    def __init__(self, server: ForkServer, nursery: trio.Nursery, ready: int, patience: float, confinement: Confinement) -> None:
-        self._server: Final = server
+    def __init__(self, supply: _Supply, nursery: trio.Nursery, ready: int, patience: float, confinement: Confinement) -> None:
+        self._supply: Final = supply
         self._nursery: Final = nursery
         self._ready: Final = ready
         self._patience: Final = patience
         self._confinement: Final = confinement
         self._idle: Final[deque[WorkerProcess]] = deque()
         self._taken = trio.Event()
+        self._refilled = trio.Event()
         self._homes: Final[set[WorkerHome]] = set()
 
     async def open(self, spec: MachineSpec, observer: Observer) -> Home:
         """See `Homes`. NoWorker if the host has no process for it."""
-        home = WorkerHome(await self._take(), spec.image, observer, self._patience)
+        if (worker := self._take_idle()) is not None:
+            with suppress(_WasDead):
+                return await self._open(worker, spec, observer)
+        return await self._open(await self._supply.fork(), spec, observer)
+
+    async def _open(self, worker: WorkerProcess, spec: MachineSpec, observer: Observer) -> Home:
+        home = WorkerHome(worker, spec.image, observer, self._patience)
         self._homes.add(home)
         self._nursery.start_soon(self._live, home)
         try:
             await home.open(spec, self._confinement)
-        except BaseException:
+        except BaseException as error:
             await home.aclose()
+            if isinstance(error, MachineLost) and not home.has_said_anything:
+                raise _WasDead(str(error)) from error
             raise
         return home
 
@@ -84,34 +137,46 @@ class WorkerHomes:
         finally:
             self._homes.remove(home)
 
-    async def _take(self) -> WorkerProcess:
-        while self._idle:
-            worker = self._idle.popleft()
-            self._taken.set()
-            if not worker.ended.is_set():
-                return worker
-            await worker.aclose()
-        return await self._server.fork()
+    def _take_idle(self) -> WorkerProcess | None:
+        if not self._idle:
+            return None
+        self._taken.set()
+        return self._idle.popleft()
+
+    async def until_ready(self) -> None:
+        """Returns when as many workers wait as are to."""
+        while len(self._idle) < self._ready:
+            await self._refilled.wait()
 
     async def keep_ready(self) -> None:
         """Forks a worker whenever too few wait."""
         try:
             while True:
-                while len(self._idle) < self._ready:
-                    self._idle.append(await self._server.fork())
+                await self._fill()
+                self._refilled.set()
+                self._refilled = trio.Event()
                 self._taken = trio.Event()
                 await self._taken.wait()
-        except NoWorker as error:
-            log.warning("no workers can be kept ready", reason=str(error))
         finally:
             with trio.CancelScope(shield=True):
                 for worker in self._idle:
                     await worker.aclose()
 
+    async def _fill(self) -> None:
+        try:
+            while len(self._idle) < self._ready:
+                self._idle.append(await self._supply.fork())
+        except NoWorker as error:
+            log.warning("no workers can be kept ready", reason=str(error))
+
     async def watch(self) -> None:
-        """Kills workers that do not answer."""
+        """Kills workers that do not answer, and replaces idle ones that have died."""
         while True:
             await trio.sleep(self._patience / _LOOKS)
+            for worker in [worker for worker in self._idle if worker.ended.is_set()]:
+                self._idle.remove(worker)
+                self._taken.set()
+                await worker.aclose()
             for home in self._homes:
                 if home.should_answer:
                     self._nursery.start_soon(home.ask)

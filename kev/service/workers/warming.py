@@ -9,6 +9,7 @@ import kev.machine.api
 from kev.service.workers.calls import Calls
 from kev.service.workers.channel import Channel
 from kev.service.workers.confinement import Confinement
+from kev.service.workers.confinement.machine import prepare
 from kev.service.workers.framing import FrameKind
 from kev.service.workers.stream import Stream
 from kev.service.workers.worker import Worker
@@ -23,6 +24,7 @@ def warm_up() -> None:
 
     Leaves no thread behind.
     """
+    prepare()
     trio.run(_play)
     kev.machine.api.rest()
 

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
@@ -15,15 +16,18 @@ import trio
 from kev import log
 from kev.addressing import KIB
 from kev.errors import KevError
+from kev.machine.errors import MachineError
 from kev.service.home import Status
 from kev.service.in_process import InProcessHome, InProcessHomes
 from kev.service.workers.channel import Channel
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.confinement.machine import MachineConfinement
-from kev.service.workers.framing import Frame, FrameKind, ProtocolError, pack, pack_json, pieces
+from kev.service.workers.framing import MOST_ANSWER, PIECE, Frame, FrameKind, ProtocolError, pack, pack_json, pieces
 from kev.snapshot.new_file import GivenFile
 from kev.spec.machine_spec import MachineSpec
 
+_TOGETHER: Final = 0.002
+"""Seconds within which what is printed goes to the service together."""
 _LONGEST_MESSAGE: Final = 16 * KIB
 """Characters of an error that is none of kev's: those have a limit of their own."""
 
@@ -54,11 +58,16 @@ class Worker:
         self._calls: Final[dict[int, trio.CancelScope]] = {}
         """Those that are not answered."""
         self._home: InProcessHome | None = None
+        self._output: Final = bytearray()
+        """What was printed and not passed on."""
+        self._has_output = trio.Event()
+        self._flushed = 0.0
 
     async def live(self) -> None:
         """Until the machine is closed, or the service is gone."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._flush_soon)
             self._homes = InProcessHomes(nursery)
             while True:
                 for frame in await self._channel.read():
@@ -78,10 +87,27 @@ class Worker:
     # What the machine is watched by.
 
     def printed(self, data: bytes) -> None:
-        for piece in pieces(data):
-            self._channel.write(pack(FrameKind.OUTPUT, 0, piece))
+        """Passed on at once; in a flood, together with what comes soon after."""
+        self._output.extend(data)
+        if len(self._output) >= PIECE or time.perf_counter() - self._flushed > _TOGETHER:
+            self._flush()
+        else:
+            self._has_output.set()
+
+    async def _flush_soon(self) -> None:
+        while True:
+            await self._has_output.wait()
+            self._has_output = trio.Event()
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._output:
+            self._channel.write(b"".join(pack(FrameKind.OUTPUT, 0, piece) for piece in pieces(bytes(self._output))))
+            self._output.clear()
+        self._flushed = time.perf_counter()
 
     def changed(self, status: Status) -> None:
+        self._flush()
         ending = status.ending
         told = None if ending is None else {"kind": ending.kind.value, "exit_code": ending.exit_code, "message": ending.message}
         self._channel.write(pack_json(FrameKind.STATUS, {"state": status.state, "ending": told}))
@@ -102,14 +128,15 @@ class Worker:
         scope = self._calls[number]
         try:
             with scope:
-                result = await call()
-            frames = [_error(number, trio.Cancelled, "")] if scope.cancelled_caught else _result(number, result)
+                answer = _result(number, await call())
+            frames = [_error(number, trio.Cancelled, "")] if scope.cancelled_caught else answer
         except KevError as error:
             frames = [_error(number, type(error), str(error))]
         except Exception as error:
             traceback.print_exc()
             frames = [_error(number, type(error), f"{type(error).__name__}: {error}")]
         del self._calls[number]
+        self._flush()
         for frame in frames:
             self._channel.write(frame)
 
@@ -158,7 +185,10 @@ _OTHER_CALLS: Final = frozenset(
 
 def _result(number: int, result: Any) -> list[bytes]:
     is_data = isinstance(result, bytes)
-    *parts, last = pieces(result if is_data else json.dumps(result, separators=(",", ":")).encode())
+    contents = result if is_data else json.dumps(result, separators=(",", ":")).encode()
+    if len(contents) > MOST_ANSWER:
+        raise MachineError(f"{len(contents)} bytes are too much to tell: the most are {MOST_ANSWER}")
+    *parts, last = pieces(contents)
     return [
         *(pack(FrameKind.PART, number, part) for part in parts),
         pack(FrameKind.DATA if is_data else FrameKind.VALUE, number, last),

@@ -5,7 +5,8 @@ import os
 import struct
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
@@ -77,8 +78,9 @@ def restrict(rules: Mapping[str, int], *, network: bool) -> None:
         os.close(ruleset)
 
 
-def libraries() -> Iterator[str]:
-    """What Python, its packages and shared libraries are loaded from, and kev's own files."""
+@cache
+def libraries() -> tuple[str, ...]:
+    """What Python, its packages and shared libraries are loaded from, and kev's own files: none of them within another one."""
     folders = {sys.prefix, sys.base_prefix, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))}
     for package in ("kev", "kev.pager", "kev.fs"):
         folders.update(_folders_of(package))
@@ -86,7 +88,11 @@ def libraries() -> Iterator[str]:
         # Beside a package lie the modules that it is made of, and the libraries that it brings.
         folders.update(map(os.path.dirname, _folders_of(package)))
     folders.update(_LIBRARIES)
-    return filter(os.path.exists, sorted(map(os.path.realpath, folders)))
+    found: list[str] = []
+    for path in filter(os.path.exists, sorted(map(os.path.realpath, folders))):
+        if not (found and path.startswith(f"{found[-1]}{os.sep}")):
+            found.append(path)
+    return tuple(found)
 
 
 def _folders_of(package: str) -> Iterable[str]:

@@ -1,7 +1,6 @@
 """Confines a worker to its machine: when its files are open, and before its guest runs."""
 
 import os
-import ssl
 import sys
 import threading
 from typing import Final
@@ -64,6 +63,15 @@ class MachineConfinement:
             seccomp.restrict(network=network)
 
 
+def prepare() -> None:
+    """Imports, and finds out, what all processes need that are forked from this one."""
+    if sys.platform == "linux":
+        from kev.service.workers.confinement import capabilities, landlock, limits, seccomp  # noqa: F401
+
+        landlock.libraries()
+        seccomp.prepare()
+
+
 def in_force(wanted: Confinement) -> Confinement:
     """What of `wanted` can be had here."""
     from kev.service.workers.confinement import describe
@@ -92,6 +100,8 @@ def _is_http(image: str) -> bool:
 
 
 def _for_http() -> list[str]:
+    import ssl
+
     certificates = ssl.get_default_verify_paths()
     places = (*_FOR_NAMES_OF_HOSTS, os.path.realpath("/etc/resolv.conf"), certificates.cafile, certificates.capath)
     return [place for place in places if place]

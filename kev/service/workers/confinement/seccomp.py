@@ -8,7 +8,8 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Final, NamedTuple
 
 from kev.service.workers.confinement.linux import MACHINE, give_up_new_privileges, system_call
@@ -195,6 +196,13 @@ def available() -> tuple[bool, str]:
     return True, f"{len(_DENIED) + len(_NETWORK)} system calls denied"
 
 
+def prepare() -> None:
+    """Makes what is the same of the filters of all processes that are forked from this one."""
+    if MACHINE in _ARCHITECTURES:
+        for network in (False, True):
+            _beginning(_ARCHITECTURES[MACHINE], network)
+
+
 def restrict(*, network: bool) -> None:
     """This process, with all of its threads, for good. `network`: sockets may be made. OSError."""
     architecture = _ARCHITECTURES[MACHINE]
@@ -207,36 +215,43 @@ def restrict(*, network: bool) -> None:
 
 def _program(architecture: _Architecture, network: bool) -> Iterator[bytes]:
     """The filter, instruction by instruction. A jump skips so many if its condition holds, or else so many others."""
-    deny = _instruction(_RETURN, _FAIL | errno.EPERM)
-    unknown = _instruction(_RETURN, _FAIL | errno.ENOSYS)
-    allow = _instruction(_RETURN, _ALLOW)
-
-    def numbers(calls: dict[str, tuple[int | None, int | None]]) -> Iterator[int]:
-        for call in calls.values():
-            if (number := call[architecture.column]) is not None:
-                yield number
-
-    yield from (_instruction(_LOAD, _ARCHITECTURE), _instruction(_JUMP_EQUAL, architecture.audit, 1, 0), deny)
-    yield _instruction(_LOAD, _NUMBER)
-    # x32's numbers are among these.
-    yield from (_instruction(_JUMP_GREATER, _NEWEST, 0, 1), unknown)
-    # A C library makes threads by clone then, whose flags a filter can see.
-    yield from (_instruction(_JUMP_EQUAL, _CLONE3[architecture.column], 0, 1), unknown)
-    for number in numbers(_DENIED if network else _DENIED | _NETWORK):
-        yield from (_instruction(_JUMP_EQUAL, number, 0, 1), deny)
+    yield _beginning(architecture, network)
     own = os.getpid()
-    for number in numbers(dict(_OWN_PROCESS_ONLY)):
+    for number in _numbers(_OWN_PROCESS_ONLY, architecture):
         yield from (_instruction(_JUMP_EQUAL, number, 0, 6), _instruction(_LOAD, _ARGUMENTS))
-        zero = deny if number == _OWN_PROCESS_ONLY["kill"][architecture.column] else allow
-        yield from (_instruction(_JUMP_EQUAL, own, 2, 0), _instruction(_JUMP_EQUAL, 0, 0, 2), zero, allow, deny)
+        zero = _DENY if number == _OWN_PROCESS_ONLY["kill"][architecture.column] else _PERMIT
+        yield from (_instruction(_JUMP_EQUAL, own, 2, 0), _instruction(_JUMP_EQUAL, 0, 0, 2), zero, _PERMIT, _DENY)
     yield from (_instruction(_JUMP_EQUAL, _CLONE[architecture.column], 0, 4), _instruction(_LOAD, _ARGUMENTS))
-    yield from (_instruction(_JUMP_ANY_BIT, _CLONE_THREAD, 0, 1), allow, deny)
+    yield from (_instruction(_JUMP_ANY_BIT, _CLONE_THREAD, 0, 1), _PERMIT, _DENY)
     yield from (_instruction(_JUMP_EQUAL, _IOCTL[architecture.column], 0, 4), _instruction(_LOAD, _ARGUMENTS + 8))
     first, second = _TERMINAL_INPUTS
-    yield from (_instruction(_JUMP_EQUAL, first, 1, 0), _instruction(_JUMP_EQUAL, second, 0, 1), deny)
-    yield allow
+    yield from (_instruction(_JUMP_EQUAL, first, 1, 0), _instruction(_JUMP_EQUAL, second, 0, 1), _DENY)
+    yield _PERMIT
+
+
+@cache
+def _beginning(architecture: _Architecture, network: bool) -> bytes:
+    """What is the same in all processes: it is made once, before they are forked."""
+    program = [_instruction(_LOAD, _ARCHITECTURE), _instruction(_JUMP_EQUAL, architecture.audit, 1, 0), _DENY]
+    program.append(_instruction(_LOAD, _NUMBER))
+    # x32's numbers are among these.
+    program += (_instruction(_JUMP_GREATER, _NEWEST, 0, 1), _UNKNOWN)
+    # A C library makes threads by clone then, whose flags a filter can see.
+    program += (_instruction(_JUMP_EQUAL, _CLONE3[architecture.column], 0, 1), _UNKNOWN)
+    for number in _numbers(_DENIED if network else _DENIED | _NETWORK, architecture):
+        program += (_instruction(_JUMP_EQUAL, number, 0, 1), _DENY)
+    return b"".join(program)
+
+
+def _numbers(calls: Mapping[str, tuple[int | None, int | None]], architecture: _Architecture) -> Iterator[int]:
+    return (number for call in calls.values() if (number := call[architecture.column]) is not None)
 
 
 def _instruction(code: int, value: int, if_so: int = 0, if_not: int = 0) -> bytes:
     """`struct sock_filter` (linux/filter.h)."""
     return struct.pack("=HBBI", code, if_so, if_not, value)
+
+
+_DENY: Final = _instruction(_RETURN, _FAIL | errno.EPERM)
+_UNKNOWN: Final = _instruction(_RETURN, _FAIL | errno.ENOSYS)
+_PERMIT: Final = _instruction(_RETURN, _ALLOW)

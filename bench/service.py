@@ -1,0 +1,208 @@
+"""What it costs that each machine of the service has a process: throughput, time, memory; and whether anything is left of one."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import trio
+
+from bench.measurement import Measurement, Result, Skipped, repeat
+from bench.processes import own_memory, proportional_memory, with_descendants
+from bench.service_load import Waiter, in_homes, plain_processes, seconds_of
+from kev.addressing import MIB
+from kev.service.home import Home, Homes
+from kev.service.in_process import InProcessHomes
+from kev.service.parking.homes import parked_homes
+from kev.service.workers.fork_server_process import ForkServerProcess
+from kev.service.workers.homes import WorkerHomes, worker_homes
+from kev.spec.machine_spec import MachineSpec
+
+TITLE: Final = "machines in processes of their own"
+_ROUNDS: Final = 3
+_GUEST: Final = "gKeOS"
+_MACHINES: Final = 200
+_AT_ONCE: Final = 16
+_QUICK: Final = 20
+_PROCESSES: Final = 2
+_THROUGHPUT: Final = 0.8
+_WAITING: Final = MachineSpec("echo")
+_PROMPT: Final = b"echo> "
+_PAUSED: Final = 1000
+_PAUSED_LIMIT: Final = 1024.0  # MiB
+_BEFORE_PARKING: Final = 20
+_KILLS: Final = 100
+_BESIDE: Final = 4
+"""Machines that must not notice."""
+
+
+def measure(quick: bool) -> list[Result]:
+    if not Path("/proc/self/smaps_rollup").exists():
+        return [Skipped("all", "memory of processes is read from Linux's /proc")]
+    with ForkServerProcess() as process:
+        return [
+            *_throughput(quick, process),
+            *trio.run(_opening, quick, process),
+            *trio.run(_paused, _QUICK if quick else _PAUSED, process),
+            *trio.run(_killed, _QUICK if quick else _KILLS, process),
+        ]
+
+
+# Throughput.
+
+
+def _throughput(quick: bool, process: ForkServerProcess) -> list[Result]:
+    machines = _QUICK if quick else _MACHINES
+    with plain_processes(_GUEST, _PROCESSES) as plain:
+        samples = repeat(_ROUNDS, quick, partial(_throughput_once, machines, process, plain))
+    ratio = samples.pop("ratio")
+    return [
+        *(Measurement(name, "machines/s", values) for name, values in samples.items()),
+        Measurement("homes, of plain processes", "", ratio, floor=_THROUGHPUT),
+    ]
+
+
+def _throughput_once(machines: int, process: ForkServerProcess, plain: Callable[[int], float]) -> Mapping[str, float]:
+    by_homes = machines / trio.run(_run_all, machines, process)
+    by_plain = machines / plain(machines)
+    return {
+        f"{_GUEST} in homes, {_AT_ONCE} at once": by_homes,
+        f"{_GUEST} by kev.launch in {_PROCESSES} processes": by_plain,
+        "ratio": by_homes / by_plain,
+    }
+
+
+async def _run_all(machines: int, process: ForkServerProcess) -> float:
+    async with worker_homes(forked_from=process) as homes:
+        return await seconds_of(in_homes(homes, MachineSpec(_GUEST)), machines, _AT_ONCE)
+
+
+# Time and memory of one.
+
+
+async def _opening(quick: bool, process: ForkServerProcess) -> list[Result]:
+    times: dict[str, list[float]] = {"in a worker that waits": [], "in a worker that is forked": [], "in this process": []}
+    rounds = 1 if quick else 21
+    async with worker_homes(ready=0, forked_from=process) as forked, worker_homes(ready=1, forked_from=process) as ready:
+        async with trio.open_nursery() as nursery:
+            kinds: dict[str, Homes] = dict(zip(times, (ready, forked, InProcessHomes(nursery)), strict=True))
+            for number in range(1 + rounds):
+                for name, homes in kinds.items():
+                    await ready.until_ready()
+                    milliseconds = await _milliseconds_to_run(homes)
+                    if number or quick:
+                        times[name].append(milliseconds)
+            nursery.cancel_scope.cancel()
+        own = [own_memory(home.process) / MIB for home in await _waiting(ready, 3)]
+    return [
+        *(Measurement(f"from open to running, {name}", "ms", values) for name, values in times.items()),
+        Measurement("a paused worker, beside what is shared", "MiB", own),
+    ]
+
+
+async def _milliseconds_to_run(homes: Homes) -> float:
+    began = time.perf_counter()
+    home = await homes.open(MachineSpec(_GUEST), Waiter())
+    await home.start()
+    milliseconds = (time.perf_counter() - began) * 1000
+    await home.aclose()
+    return milliseconds
+
+
+async def _waiting(homes: Homes, count: int) -> list[Home]:
+    """Machines that wait for input, and are paused."""
+    return [await _waiting_one(homes) for _ in range(count)]
+
+
+async def _waiting_one(homes: Homes) -> Home:
+    waiter = Waiter(_PROMPT)
+    home = await homes.open(_WAITING, waiter)
+    await home.start()
+    await waiter.has_printed.wait()
+    await home.pause()
+    return home
+
+
+# Many that are paused.
+
+
+async def _paused(count: int, process: ForkServerProcess) -> list[Result]:
+    with TemporaryDirectory() as folder:
+        async with worker_homes(forked_from=process) as homes, parked_homes(homes, Path(folder), after=1e6) as parking:
+            machines: list[Home] = []
+            while len(machines) < count:
+                machines += await _waiting(parking, min(_BEFORE_PARKING, count - len(machines)))
+                await parking.park()
+            memory = proportional_memory(with_descendants(os.getpid())) / MIB
+            files = sum(file.stat().st_size for file in Path(folder).iterdir()) / MIB / count  # noqa: ASYNC240
+            back = [await _milliseconds_to_come_back(machine) for machine in machines[:_BEFORE_PARKING]]
+            for machine in machines:
+                await machine.aclose()
+    return [
+        Measurement(f"{count} paused machines, all processes together", "MiB", [memory], limit=_PAUSED_LIMIT),
+        Measurement("a parked machine's file", "MiB", [files]),
+        Measurement("a parked machine is resumed", "ms", back),
+    ]
+
+
+async def _milliseconds_to_come_back(machine: Home) -> float:
+    began = time.perf_counter()
+    await machine.resume()
+    milliseconds = (time.perf_counter() - began) * 1000
+    await machine.pause()
+    return milliseconds
+
+
+# Many that are killed.
+
+
+async def _killed(count: int, process: ForkServerProcess) -> list[Result]:
+    chance = random.Random(1)
+    descriptors, processes = len(os.listdir("/proc/self/fd")), len(with_descendants(os.getpid()))
+    async with worker_homes(forked_from=process) as homes:
+        beside = [Waiter(_PROMPT) for _ in range(_BESIDE)]
+        others = [await homes.open(_WAITING, waiter) for waiter in beside]
+        for other in others:
+            await other.start()
+        before = 0
+        for number in range(count):
+            if number == count // 2:
+                before = own_memory(os.getpid())
+            await _kill_one(homes, chance.random())
+        grown = (own_memory(os.getpid()) - before) / (count - count // 2) / 1024
+        unnoticed = sum([await _still_runs(other) for other in others])
+        for other in others:
+            await other.aclose()
+    with trio.move_on_after(5):
+        while len(with_descendants(os.getpid())) != processes:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    return [
+        Measurement(
+            f"descriptors left of {count} workers that were killed", "", [len(os.listdir("/proc/self/fd")) - descriptors], limit=0
+        ),
+        Measurement("processes left", "", [len(with_descendants(os.getpid())) - processes], limit=0),
+        Measurement("memory that the service grows for each", "KiB", [grown]),
+        Measurement("other machines that have noticed", "", [_BESIDE - unnoticed], limit=0),
+    ]
+
+
+async def _kill_one(homes: WorkerHomes, when: float) -> None:
+    """At any time of its run, which takes some 30 ms."""
+    waiter = Waiter()
+    home = await homes.open(MachineSpec(_GUEST), waiter)
+    await home.start()
+    await trio.sleep(when * 0.03)
+    os.kill(home.process, signal.SIGKILL)
+    await waiter.over.wait()
+    await home.aclose()
+
+
+async def _still_runs(home: Home) -> bool:
+    before = await home.registers()
+    await home.send(b"x\n")
+    return home.status.state == "running" and len(before) == 1
