@@ -11,17 +11,15 @@ from typing import Final, NoReturn
 from kev.abi.base import GuestAbi, HypercallError
 from kev.addressing import GIB
 from kev.engine.base import EntryState, VcpuState
-from kev.engine.registers import SegmentRegister
+from kev.engine.vm_entry import real_mode_vm_entry
 from kev.exits import Access, CpuidResult, EptViolation, Vmcall
-from kev.x86 import CR0_PG, CR0_REAL_MODE, DATA_16, REAL_MODE_IDT_LIMIT, REAL_MODE_LIMIT
+from kev.x86 import CR0_PG, CR4_VMXE
 
 INSIDE_LEAF: Final = 0xFEED_CAFE
 """The CPUID leaf by which a guest finds out where it is."""
 INSIDE: Final = 0xDEAD_BEEF
 
 _BOOT_SECTOR: Final = 0x7C00
-_GDT_LIMIT: Final = 0x30
-_CR4_VMXE: Final = 1 << 13
 _MAPPED: Final = 4 * GIB
 _REASON_VMCALL: Final = 18
 """Of the basic exit reasons (Intel SDM vol. 3, appendix C)."""
@@ -34,7 +32,7 @@ class JosVmx(GuestAbi):
     """See above."""
 
     name = "jos_vmx"
-    extra_cr4 = _CR4_VMXE
+    extra_cr4 = CR4_VMXE
     handles_violations = True
 
     def own_leaves(self) -> Mapping[int, Callable[[VcpuState], CpuidResult]]:
@@ -42,22 +40,10 @@ class JosVmx(GuestAbi):
 
     @classmethod
     def entry(cls, protocol: str, state: EntryState) -> EntryState:
-        """A boot sector is entered by VM entry, and not by a BIOS: DL does not say which drive it is on, and there is no stack.
-
-        Interrupts are off. CR0 is NE, and ET, which always reads as 1.
-        """
+        """A boot sector is entered by VM entry, and not by a BIOS: DL does not say which drive it is on, and there is no stack."""
         if protocol != "real_mode":
             return state
-        segment = SegmentRegister(0, 0, REAL_MODE_LIMIT, DATA_16)
-        return EntryState(
-            rip=_BOOT_SECTOR,
-            cs=segment,
-            data=segment,
-            cr0=CR0_REAL_MODE,
-            cr4=_CR4_VMXE,
-            idt_limit=REAL_MODE_IDT_LIMIT,
-            gdt_limit=_GDT_LIMIT,
-        )
+        return real_mode_vm_entry(_BOOT_SECTOR)
 
     def hypercall(self, state: VcpuState, exit: Vmcall) -> NoReturn:
         """HypercallError: there are none."""

@@ -13,12 +13,12 @@ from kev.boot.entry import flat_descriptor
 from kev.boot.generated import place_generated, reaches_into
 from kev.boot.kernel_file import BOOT_SIGNATURE, SECTOR_SIZE, KernelFile
 from kev.engine.base import EntryState
-from kev.engine.registers import SegmentRegister
+from kev.engine.vm_entry import real_mode_vm_entry
 from kev.pager.errors import ImageError
 from kev.pager.image import Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import SynchronousSource, read_bytes
-from kev.x86 import CODE_32, CR0_REAL_MODE, CR4_VMXE, DATA_16, DATA_32, REAL_MODE_IDT_LIMIT, REAL_MODE_LIMIT
+from kev.x86 import CODE_32, DATA_32
 
 LOAD_ADDRESS: Final = Gpa(0x7000)
 """Of the boot sector."""
@@ -27,9 +27,6 @@ ASKS_FOR_MEMORY_MAP: Final = bytes.fromhex("b8 01 00 00 00 0f 01 c1")
 
 _BOOT_SECTOR: Final = range(LOAD_ADDRESS, LOAD_ADDRESS + SECTOR_SIZE)
 _RWX: Final = 7
-_GDT_LIMIT: Final = 0x30
-_SEGMENT: Final = SegmentRegister(0, 0, REAL_MODE_LIMIT, DATA_16)
-"""Of every segment register, CS too, which VMX allows to an unrestricted guest in real mode."""
 
 # The boot sector that `boot_sector` makes.
 _TO_PROTECTED_MODE: Final = bytes.fromhex(
@@ -94,15 +91,7 @@ class Jos(BootProtocol):
             sector = options.boot_sector
             _check(sector)
             pager.load_phdr(Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX), sector)
-        return EntryState(
-            rip=LOAD_ADDRESS,
-            cs=_SEGMENT,
-            data=_SEGMENT,
-            cr0=CR0_REAL_MODE,  # ET reads as 1 whatever a VM entry loads
-            cr4=CR4_VMXE,
-            gdt_limit=_GDT_LIMIT,
-            idt_limit=REAL_MODE_IDT_LIMIT,
-        )
+        return real_mode_vm_entry(LOAD_ADDRESS)
 
 
 def _check(sector: SynchronousSource) -> None:
