@@ -148,7 +148,7 @@ def explore(
     try:
         for schedule in known:
             _try_again(subject, schedule, exploration)
-        strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn, subject.shared_accesses)
+        strategy.prepare(subject)
         for run in count(first):
             exploration.seconds = time.perf_counter() - began
             enough = exploration.runs == runs or (seconds is not None and exploration.seconds >= seconds)

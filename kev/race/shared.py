@@ -15,6 +15,18 @@ class SharedAccesses:
     """Those of the instructions that change what they access."""
     counts: Sequence[Mapping[int, int]]
     """How often each vCPU accesses each variable in a run."""
+    places: frozenset[int] = attrs.field(init=False)
+    """All of the instructions."""
+    addresses: Sequence[int] = attrs.field(init=False)
+    """Of all variables, ascending."""
+
+    @places.default
+    def _find_places(self) -> frozenset[int]:
+        return frozenset(self.variables)
+
+    @addresses.default
+    def _find_addresses(self) -> Sequence[int]:
+        return sorted(set().union(*self.variables.values()))
 
     def are_in_conflict(self, one: int, other: int) -> bool:
         """Whether the order of two instructions may matter."""

@@ -134,7 +134,7 @@ def _search(subject: S, failure: Failure) -> Shrunk[S] | None:
     runs = _SEARCH
     if subject.longest_turn > 1:
         strategy, runs = SeededRandom(), _LONG_SEARCH
-        strategy.measure(subject.vcpus, subject.free_steps, subject.longest_turn, subject.shared_accesses)
+        strategy.prepare(subject)
     for run in range(runs):
         check()
         scheduler = strategy.scheduler(run)

@@ -248,7 +248,7 @@ class GuestMachine:
             return
         vcpus = self.vm.vcpus
         scheduler.where = lambda vcpu: vcpus[vcpu].state.instruction_address
-        self.stage.stop_at(scheduler.places)
+        self.stage.stop_at(scheduler.shared.places)
 
     def _stop_nowhere(self) -> None:
         self.stage.stop_at(frozenset())

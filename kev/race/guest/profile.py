@@ -35,7 +35,6 @@ class _Profile:
 
     def __init__(self, machine: GuestMachine) -> None:
         self._frames: Final = GuestPhysical(machine.vm)
-        self._machine: Final = machine
         self.accesses: Final[Counter[tuple[int, int, int, bool]]] = Counter()
         """How often there was each: vCPU, instruction, variable, and whether it is changed."""
         machine.vm.engine.trace_accesses(self._accessed)

@@ -1,14 +1,13 @@
 """What a strategy is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar, Final
 
 from kev.engine.base import Budget
 from kev.machine.schedule import Decision, Scheduler
 from kev.race.interleaving import MAX_VCPUS
 from kev.race.outcome import Outcome
-from kev.race.shared import SharedAccesses
+from kev.race.subject import Subject
 
 STEPS: Final = tuple(Decision(vcpu, Budget(instructions=1)) for vcpu in range(MAX_VCPUS))
 """One step, by vCPU."""
@@ -30,13 +29,14 @@ class Strategy(ABC):
     steps = 1
     longest_turn = 1
 
-    def measure(
-        self, vcpus: int, steps: int, longest_turn: int, shared: Callable[[], SharedAccesses | None] = lambda: None
-    ) -> None:
-        """Is told what it schedules before the first run: so many vCPUs, about so many steps with a choice.
+    def prepare(self, subject: Subject) -> None:
+        """Is told what it schedules before the first run."""
+        self.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
 
-        `longest_turn` is 1 where every single step is to be chosen, and more where there are too many for that. `shared` finds out
-        what vCPUs share, if that can be known.
+    def measure(self, vcpus: int, steps: int, longest_turn: int) -> None:
+        """What it schedules has so many vCPUs, and about so many steps with a choice.
+
+        `longest_turn` is 1 where every single step is to be chosen, and more where there are too many for that.
         """
         self.vcpus = vcpus
         self.steps = max(steps, 1)

@@ -4,12 +4,10 @@ A preemption is a switch away from a vCPU that could have gone on (M. Musuvathi,
 Systematic Testing of Multithreaded Programs", PLDI 2007).
 """
 
-from collections.abc import Callable
 from typing import Final
 
 from kev.machine.schedule import Scheduler
 from kev.race.outcome import Outcome
-from kev.race.shared import SharedAccesses
 from kev.race.strategy.base import Strategy
 from kev.race.strategy.step_search import StepSearch
 from kev.race.strategy.turn_search import TurnSearch
@@ -28,9 +26,7 @@ class Exhaustive(Strategy):
         self.preemptions: Final = preemptions
         self._search: StepSearch | TurnSearch = StepSearch(preemptions)
 
-    def measure(
-        self, vcpus: int, steps: int, longest_turn: int, shared: Callable[[], SharedAccesses | None] = lambda: None
-    ) -> None:
+    def measure(self, vcpus: int, steps: int, longest_turn: int) -> None:
         super().measure(vcpus, steps, longest_turn)
         if longest_turn > 1:
             self._search = TurnSearch(self.preemptions)

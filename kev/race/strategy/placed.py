@@ -1,6 +1,6 @@
 """Strategies for guests that switch vCPUs only before instructions which access what several share."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import ClassVar, Final
@@ -11,11 +11,12 @@ from kev.race.errors import RaceError
 from kev.race.shared import SharedAccesses
 from kev.race.strategy.base import UNLIMITED, Strategy
 from kev.race.strategy.seeded import run_seed
+from kev.race.subject import Subject
 
 _TURN: Final = Budget(instructions=UNLIMITED)
 
 
-class PlacedScheduler:
+class PlacedScheduler(ABC):
     """One whose turns end before the instructions at certain places, too."""
 
     def __init__(self, shared: SharedAccesses, random: Random) -> None:
@@ -23,11 +24,6 @@ class PlacedScheduler:
         self.where: Callable[[int], int]
         """The linear address of the instruction that a vCPU executes next; given before the first decision."""
         self._random: Final = random
-
-    @property
-    def places(self) -> frozenset[int]:
-        """Linear addresses of instructions."""
-        return frozenset(self.shared.variables)
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         return Decision(self.choose(runnable), _TURN)
@@ -47,11 +43,10 @@ class PlacedStrategy(Strategy):
         self.seed: Final = seed
         self._shared: SharedAccesses | None = None
 
-    def measure(
-        self, vcpus: int, steps: int, longest_turn: int, shared: Callable[[], SharedAccesses | None] = lambda: None
-    ) -> None:
-        super().measure(vcpus, steps, longest_turn)
-        self._shared = shared()
+    def prepare(self, subject: Subject) -> None:
+        """RaceError if it is not known what the vCPUs of `subject` share."""
+        super().prepare(subject)
+        self._shared = subject.shared_accesses()
         if self._shared is None:
             raise RaceError(f"strategy {self.name!r}: is for guests: what a step in the pager touches is known only behind it")
 

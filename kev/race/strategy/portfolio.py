@@ -1,15 +1,15 @@
 """Several strategies in turn: what one of them hardly ever finds, another may find soon."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from kev.machine.schedule import Scheduler
-from kev.race.shared import SharedAccesses
 from kev.race.strategy.base import Strategy
 from kev.race.strategy.pct import Pct
 from kev.race.strategy.placed import PlacedStrategy
 from kev.race.strategy.pos import Pos
 from kev.race.strategy.seeded import SeededRandom
 from kev.race.strategy.surw import Surw
+from kev.race.subject import Subject
 
 
 class Portfolio(Strategy):
@@ -25,14 +25,12 @@ class Portfolio(Strategy):
             Surw(seed),
         )
 
-    def measure(
-        self, vcpus: int, steps: int, longest_turn: int, shared: Callable[[], SharedAccesses | None] = lambda: None
-    ) -> None:
-        super().measure(vcpus, steps, longest_turn)
-        if shared() is None:
+    def prepare(self, subject: Subject) -> None:
+        super().prepare(subject)
+        if subject.shared_accesses() is None:
             self.strategies = [strategy for strategy in self.strategies if not isinstance(strategy, PlacedStrategy)]
         for strategy in self.strategies:
-            strategy.measure(vcpus, steps, longest_turn, shared)
+            strategy.prepare(subject)
 
     def scheduler(self, run: int) -> Scheduler | None:
         number, member = divmod(run, len(self.strategies))

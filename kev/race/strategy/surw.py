@@ -17,8 +17,7 @@ class SurwScheduler(PlacedScheduler):
 
     def __init__(self, vcpus: int, shared: SharedAccesses, random: Random) -> None:
         super().__init__(shared, random)
-        variables = sorted(set().union(*shared.variables.values()))
-        self._variable: Final = random.choice(variables) if variables else 0
+        self._variable: Final = random.choice(shared.addresses) if shared.addresses else 0
         self._left: Final = [counts.get(self._variable, 0) for counts in shared.counts[:vcpus]]
         """How many accesses each vCPU has still to make."""
         self._intended: int | None = None
