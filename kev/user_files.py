@@ -40,6 +40,15 @@ def open_storage(path: str | os.PathLike[str], *, writes: bool) -> BinaryIO | No
     return open(descriptor, "r+b" if writes else "rb", buffering=0)
 
 
+def synchronize_folder(folder: str | os.PathLike[str]) -> None:
+    """Waits until the new names of files in it are on the disk. OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _read(descriptor: int, most: int) -> bytes:
     data = bytearray()
     while len(data) < most and (more := os.read(descriptor, min(most - len(data), MIB))):

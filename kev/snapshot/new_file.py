@@ -4,6 +4,7 @@ import os
 from typing import Final
 
 from kev.snapshot.errors import SnapshotError
+from kev.user_files import synchronize_folder
 
 
 class NewFile(os.PathLike[str]):
@@ -34,7 +35,7 @@ class NewFile(os.PathLike[str]):
             os.replace(self._temporary, self._path)
             self._is_left = True
             os.close(self.descriptor)
-            _synchronize(self._folder)
+            synchronize_folder(self._folder)
         except OSError as error:
             raise failed(self.name, error) from error
 
@@ -72,12 +73,3 @@ class GivenFile(os.PathLike[str]):
 
 def failed(name: str, error: OSError) -> SnapshotError:
     return SnapshotError(f"{name}: cannot be written: {error.strerror}")
-
-
-def _synchronize(folder: str) -> None:
-    """Waits until the new name of a file is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

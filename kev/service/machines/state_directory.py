@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from kev.errors import KevError
 from kev.service.errors import ServiceError, StorageFull
-from kev.user_files import read_user_file
+from kev.user_files import read_user_file, synchronize_folder
 from kev.user_json import Shape, read_user_json
 
 _LARGEST_RECORD: Final = 1 << 20
@@ -100,7 +100,7 @@ def write_file(file: Path, data: bytes) -> None:
                 out.flush()
                 os.fsync(descriptor)
             os.replace(draft, file)
-            _synchronize(file.parent)
+            synchronize_folder(file.parent)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
@@ -136,11 +136,3 @@ def full_disk(error: KevError) -> bool:
 def _failure(file: Path, error: OSError) -> ServiceError:
     kind = StorageFull if error.errno in _FULL else StateError
     return kind(f"{file}: cannot be written: {error.strerror}")
-
-
-def _synchronize(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
