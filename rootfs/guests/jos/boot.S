@@ -7,9 +7,6 @@
 #include "segments.h"
 
 #define STACK_SIZE 0x4000
-#define PAGE_PRESENT_WRITABLE 0x3
-#define LARGE_PAGE 0x83
-#define LARGE_PAGE_SIZE 0x200000
 #define CR4_VMX_ENABLE (1 << 13)
 #define FEATURES 0x80000001
 #define LONG_MODE (1 << 29)
@@ -44,18 +41,7 @@ long_mode:
 .section .data, "aw"
 	global_descriptor_table 1
 
-.balign 4096
-.globl pml4
-pml4:
-	.quad page_directory_pointers + PAGE_PRESENT_WRITABLE
-	.fill 511, 8, 0
-page_directory_pointers:
-	.quad page_directory + PAGE_PRESENT_WRITABLE
-	.fill 511, 8, 0
-page_directory:
-	.rept 512
-	.quad \+ * LARGE_PAGE_SIZE + LARGE_PAGE
-	.endr
+	identity_page_tables 1
 
 .section .bss, "aw", @nobits
 .balign 16

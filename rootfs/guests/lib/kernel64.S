@@ -9,9 +9,6 @@
 #include "segments.h"
 
 #define STACK_SIZE 0x4000
-#define PAGE_PRESENT_WRITABLE 0x3
-#define LARGE_PAGE 0x83
-#define LARGE_PAGE_SIZE 0x200000
 #define GIBIBYTES 4
 
 .section .boot, "ax"
@@ -37,20 +34,7 @@ long_mode:
 .section .data, "aw"
 	global_descriptor_table MAX_PROCESSORS
 
-.balign 4096
-.globl pml4
-pml4:
-	.quad page_directory_pointers + PAGE_PRESENT_WRITABLE
-	.fill 511, 8, 0
-page_directory_pointers:
-	.rept GIBIBYTES
-	.quad page_directories + \+ * 4096 + PAGE_PRESENT_WRITABLE
-	.endr
-	.fill 512 - GIBIBYTES, 8, 0
-page_directories:
-	.rept GIBIBYTES * 512
-	.quad \+ * LARGE_PAGE_SIZE + LARGE_PAGE
-	.endr
+	identity_page_tables GIBIBYTES
 
 .section .bss, "aw", @nobits
 .balign 16

@@ -11,6 +11,10 @@
 
 #ifdef __ASSEMBLER__
 
+#define PAGE_PRESENT_WRITABLE 0x3
+#define LARGE_PAGE 0x83
+#define LARGE_PAGE_SIZE 0x200000
+
 /* Turns paging on with the 4-level tables at the physical address `page_tables`; 64-bit mode begins with the next far jump to a
    64-bit segment. Changes EAX, ECX and EDX. */
 .macro enable_long_mode page_tables:vararg
@@ -27,6 +31,28 @@
 	mov %cr0, %eax
 	or $(CR0_PAGING | CR0_WRITE_PROTECT), %eax
 	mov %eax, %cr0
+.endm
+
+/* 4-level tables called pml4, with the first `gibibytes` GiB at their physical addresses in pages of 2 MiB. */
+.macro identity_page_tables gibibytes
+.balign 4096
+.globl pml4
+pml4:
+	.quad page_directory_pointers + PAGE_PRESENT_WRITABLE
+	.fill 511, 8, 0
+page_directory_pointers:
+	.set page_index, 0
+	.rept \gibibytes
+	.quad page_directories + page_index * 4096 + PAGE_PRESENT_WRITABLE
+	.set page_index, page_index + 1
+	.endr
+	.fill 512 - \gibibytes, 8, 0
+page_directories:
+	.set page_index, 0
+	.rept \gibibytes * 512
+	.quad page_index * LARGE_PAGE_SIZE + LARGE_PAGE
+	.set page_index, page_index + 1
+	.endr
 .endm
 
 #endif

@@ -35,14 +35,19 @@ gdt_pointer:
 	.long gdt
 .endm
 
-/* In 64-bit code: all segments but CS, and the stack, which ends at `stack`. Changes EAX. */
-.macro load_kernel_segments stack
+/* All segments but CS. Changes EAX. */
+.macro load_kernel_data_segments
 	mov $KERNEL_DATA, %eax
 	mov %eax, %ds
 	mov %eax, %es
 	mov %eax, %fs
 	mov %eax, %gs
 	mov %eax, %ss
+.endm
+
+/* In 64-bit code: these, and the stack, which ends at `stack`. Changes EAX. */
+.macro load_kernel_segments stack
+	load_kernel_data_segments
 	mov $\stack, %esp
 	xor %ebp, %ebp
 .endm

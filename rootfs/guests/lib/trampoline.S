@@ -31,12 +31,7 @@ trampoline_end:
 .section .text, "ax"
 .code32
 protected_mode:
-	mov $KERNEL_DATA, %eax
-	mov %eax, %ds
-	mov %eax, %es
-	mov %eax, %fs
-	mov %eax, %gs
-	mov %eax, %ss
+	load_kernel_data_segments
 	enable_long_mode pml4
 	lgdt gdt_pointer
 	ljmp $KERNEL_CODE, $long_mode

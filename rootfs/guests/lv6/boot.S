@@ -7,8 +7,6 @@
 #include "multiboot1.h"
 
 #define STACK_SIZE 0x4000
-#define PAGE_PRESENT_WRITABLE 0x3
-#define LARGE_PAGE 0x83
 
 .section .boot, "ax"
 .code32
