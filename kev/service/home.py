@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from kev.addressing import MIB
 from kev.machine.ending import Ending
+from kev.service.page_cells import CellsWanted
 from kev.spec.machine_spec import MachineSpec
 
 MOST_READ: Final = 16 * MIB
@@ -77,6 +78,9 @@ class Home(Protocol):
 
     async def pages(self) -> dict[str, Any]:
         """Which pages of guest memory are there: see `kev.service.pages`."""
+
+    async def page_cells(self, wanted: CellsWanted) -> dict[str, Any]:
+        """The same in cells: see `kev.service.page_cells`. Invalid."""
 
     async def registers(self) -> list[dict[str, int]]:
         """The registers of every vCPU, by name."""

@@ -16,6 +16,7 @@ from kev.machine.start import running
 from kev.service.errors import InputFull
 from kev.service.home import MOST_READ, Observer, Status
 from kev.service.load_times import LoadTimes
+from kev.service.page_cells import CellsWanted, in_cells
 from kev.service.pages import describe_pages
 from kev.spec.machine_spec import MachineSpec
 
@@ -133,6 +134,9 @@ class InProcessHome:
 
     async def pages(self) -> dict[str, Any]:
         return describe_pages(self.machine.vm)
+
+    async def page_cells(self, wanted: CellsWanted) -> dict[str, Any]:
+        return in_cells(describe_pages(self.machine.vm), wanted)
 
     async def registers(self) -> list[dict[str, int]]:
         return [self.machine.registers(vcpu) for vcpu in range(self.machine.vcpus)]

@@ -12,7 +12,10 @@ BOUNDS: Final = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 
 
 
 class LoadTimes:
-    """Counts loads by how long they took: an observer of a pager (`kev.pager.protocols.LoadObserver`)."""
+    """Counts loads by how long they took: an observer of a pager (`kev.pager.protocols.LoadObserver`).
+
+    A load that was under way before anybody observed it is not counted.
+    """
 
     __slots__ = ("_began", "_counts", "_seconds")
 
@@ -32,7 +35,8 @@ class LoadTimes:
         """It takes as long as the load that is waited for."""
 
     def ended(self, pages: range, event: PageEvent) -> None:
-        seconds = time.perf_counter() - self._began.pop(pages.start)
-        if event is PageEvent.PUBLISH:
+        began = self._began.pop(pages.start, None)
+        if began is not None and event is PageEvent.PUBLISH:
+            seconds = time.perf_counter() - began
             self._counts[bisect_left(BOUNDS, seconds)] += 1
             self._seconds += seconds

@@ -9,6 +9,7 @@ from kev.errors import KevError
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
 from kev.service.home import Home, Homes, Status
+from kev.service.page_cells import CellsWanted
 from kev.spec.machine_spec import MachineSpec
 from tests.service.watcher import Watcher
 
@@ -64,6 +65,12 @@ async def test_bytes_that_are_no_text_are_typed_as_they_are(homes: Homes) -> Non
     await home.aclose()
 
 
+async def test_pages_that_are_loaded_before_anybody_looks_are_no_trouble(homes: Homes) -> None:
+    home, watcher = await started(homes, MachineSpec("hypercalls", paging="eager", source_latency="1ms"))
+    assert (await watcher.ends()).ending == Ending.exited(42)
+    await home.aclose()
+
+
 async def test_a_machine_is_paused_and_resumed(homes: Homes) -> None:
     home, watcher = await echo(homes)
     await home.pause()
@@ -113,6 +120,8 @@ async def test_memory_and_pages_are_those_of_the_machine(homes: Homes) -> None:
     pages = await home.pages()
     (first, behind), *_ = pages["present"]
     assert pages["page_size"] == 4096
+    cells = await home.page_cells(CellsWanted(100, first, behind))
+    assert sum(cells["present"]) == (behind - first) // 4096
     assert first % 4096 == behind % 4096 == 0
     assert len(await home.read_memory(first, 300_000)) == 300_000
     with pytest.raises(MachineError, match="16777217 bytes cannot be read at once: the most are 16777216"):

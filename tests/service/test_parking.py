@@ -10,6 +10,7 @@ from kev.errors import KevError
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.service.home import Homes, Status
+from kev.service.page_cells import CellsWanted
 from kev.service.parking.home import ParkedHome
 from kev.service.parking.homes import ParkedHomes, parked_homes
 from kev.snapshot.errors import SnapshotError
@@ -66,8 +67,10 @@ async def test_what_is_told_of_a_machine_brings_it_back_only_if_it_must(parking:
     (first, _), *_ = (await home.pages())["present"]
     memory, screen = await home.read_memory(first, 8192), await home.screenshot()
     report, pages = await home.report(), await home.pages()
+    cells = await home.page_cells(CellsWanted(100, 0, None))
     await parking.park()
     assert (await home.pages(), (await home.report())["violations"]) == (pages, report["violations"])
+    assert await home.page_cells(CellsWanted(100, 0, None)) == cells
     assert home.process == 0
     assert await home.read_memory(first, 8192) == memory
     assert home.process

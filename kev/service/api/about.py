@@ -31,10 +31,6 @@ async def show_service(call: Call) -> Response:
     )
 
 
-async def front(_call: Call) -> Response:
-    return bytes_response(f"kev {__version__}: /openapi.json describes this service\n".encode(), "text/plain")
-
-
 async def show_metrics(call: Call) -> Response:
     return bytes_response(call.service.metrics.text(), CONTENT_TYPE_LATEST)
 
@@ -55,16 +51,6 @@ def _status(name: str, path: str, summary: str, handler: Any, *problems: HTTPSta
 
 
 OPERATIONS: Final = (
-    Operation(
-        "front",
-        "GET",
-        "/",
-        "What this is.",
-        front,
-        (Answer("A line.", _TEXT, "text/plain"),),
-        needs_token=False,
-        tag="service",
-    ),
     Operation(
         "show_service",
         "GET",

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from kev.errors import KevError
-from kev.service.api import about, console, event_stream, jobs, machines, snapshots
+from kev.service.api import about, console, event_stream, images, jobs, machines, snapshots, web
 from kev.service.api.call import Call, read_body, read_query
 from kev.service.api.console import stream_console
 from kev.service.api.openapi import describe_api
@@ -33,7 +33,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *snapshots.OPERATIONS,
     *jobs.OPERATIONS,
     *event_stream.OPERATIONS,
+    *images.OPERATIONS,
     *about.OPERATIONS,
+    *web.OPERATIONS,
     Operation(
         "describe_api",
         "GET",
@@ -44,6 +46,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         tag="service",
     ),
 )
+
+
+def open_paths() -> list[str]:
+    """What everybody may GET."""
+    return [*(operation.path for operation in OPERATIONS if not operation.needs_token), *web.web_paths()]
 
 
 def application(service: Service) -> Starlette:

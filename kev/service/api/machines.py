@@ -17,6 +17,7 @@ from kev.service.api.spec_kind import described_machine, spec_kind
 from kev.service.errors import Invalid
 from kev.service.machines.machine import ServedMachine
 from kev.service.machines.registry import Wish
+from kev.service.page_cells import CellsWanted
 from kev.spec.machine_spec import MachineSpec
 
 _STATES: Final = ("created", "running", "paused", "ended", "lost")
@@ -24,6 +25,8 @@ _MOST_LISTED: Final = 1000
 _LARGEST_BODY: Final = 256 << 10
 _MOST_INPUT: Final = 64 << 10
 _MOST_MEMORY: Final = 16 * MIB
+_MOST_CELLS: Final = 1 << 16
+_DEFAULT_CELLS: Final = 4096
 
 NEW_MACHINE: Final = kinds.record(
     {
@@ -66,6 +69,9 @@ def number_parameter(name: str, description: str, low: int, high: int, default: 
     if default is not None:
         schema["default"] = default
     return Parameter(name, description, schema, whole_number(low, high), default)
+
+
+_ADDRESS: Final[Schema] = {"type": "string", "pattern": "^(0x[0-9a-fA-F]{1,12}|0|[1-9][0-9]{0,13})$"}
 
 
 def _address(text: str) -> int:
@@ -175,6 +181,11 @@ async def show_pages(call: Call) -> Response:
     return json_response(await _machine(call).pages())
 
 
+async def show_page_cells(call: Call) -> Response:
+    wanted = CellsWanted(call.query["count"], call.query["start"], call.query["end"])
+    return json_response(await _machine(call).page_cells(wanted))
+
+
 async def show_registers(call: Call) -> Response:
     return json_response({"vcpus": await _machine(call).registers()})
 
@@ -280,6 +291,20 @@ OPERATIONS: Final = (
     _document("report", "The figures of the run, so far or of all of it.", show_report, named("Report")),
     _document("timeline", "Every violation and load.", show_timeline, {"type": "object"}, HTTPStatus.UNPROCESSABLE_ENTITY),
     _document("pages", "Which pages of guest memory are there.", show_pages, named("Pages")),
+    Operation(
+        "show_page_cells",
+        "GET",
+        "/v1/machines/{machine}/pages/cells",
+        "The same in cells of equal size, however large the memory is.",
+        show_page_cells,
+        (Answer("How many pages of each cell are there.", named("PageCells")),),
+        (*_STATE, HTTPStatus.UNPROCESSABLE_ENTITY),
+        (
+            number_parameter("count", "At most so many cells.", 1, _MOST_CELLS, _DEFAULT_CELLS),
+            Parameter("start", "The guest-physical address of the first one.", _ADDRESS, _address, 0),
+            Parameter("end", "The address behind the last one.  [default: where RAM ends]", _ADDRESS, _address),
+        ),
+    ),
     _document(
         "registers",
         "The registers of every vCPU.",
@@ -307,7 +332,7 @@ OPERATIONS: Final = (
             Parameter(
                 "gpa",
                 "The guest-physical address, in decimal or with 0x.",
-                {"type": "string", "pattern": "^(0x[0-9a-fA-F]{1,12}|0|[1-9][0-9]{0,13})$"},
+                _ADDRESS,
                 _address,
                 required=True,
             ),

@@ -16,6 +16,7 @@ _PATH_PARAMETERS: Final = {
     "machine": "The id of a machine, or its name.",
     "snapshot": "The name of a snapshot.",
     "job": "The id of a job.",
+    "file": "The name of a file.",
 }
 _ALWAYS: Final = (
     HTTPStatus.BAD_REQUEST,

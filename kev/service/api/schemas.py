@@ -66,6 +66,16 @@ PAGES: Final = answer(
     present={"type": "array", "items": {"type": "array", "items": _NUMBER}},
     loading={"type": "array", "items": {"type": "array", "items": _NUMBER}},
 )
+PAGE_CELLS: Final = answer(
+    page_size={**_NUMBER, "description": "Bytes."},
+    regions={},
+    start=_NUMBER,
+    end=_NUMBER,
+    cell_pages={**_NUMBER, "description": "Pages of each cell, a power of two; the last one may have fewer."},
+    present={"type": "array", "items": _NUMBER, "description": "For each cell, how many of its pages are there."},
+    loading={"type": "array", "items": _NUMBER},
+    present_pages={**_NUMBER, "description": "Of all memory."},
+)
 
 
 def list_of(name: str, schema: Schema) -> Schema:
@@ -73,7 +83,14 @@ def list_of(name: str, schema: Schema) -> Schema:
     return answer(**{name: {"type": "array", "items": schema}})
 
 
-COMPONENTS: Final[dict[str, Any]] = {"Machine": MACHINE, "Snapshot": SNAPSHOT, "Job": JOB, "Report": REPORT, "Pages": PAGES}
+COMPONENTS: Final[dict[str, Any]] = {
+    "Machine": MACHINE,
+    "Snapshot": SNAPSHOT,
+    "Job": JOB,
+    "Report": REPORT,
+    "Pages": PAGES,
+    "PageCells": PAGE_CELLS,
+}
 
 
 def named(component: str) -> Schema:

@@ -14,6 +14,7 @@ from kev.service.errors import Conflict, Gone, MachineLost
 from kev.service.home import Home, Status
 from kev.service.machines.console import Console
 from kev.service.machines.figures import Figures, Totals
+from kev.service.page_cells import CellsWanted, in_cells
 from kev.spec.machine_spec import MachineSpec
 
 OnShutdown: TypeAlias = Literal["snapshot", "stop"]
@@ -213,6 +214,12 @@ class ServedMachine:
 
     async def pages(self) -> dict[str, Any]:
         return (await self._documents()).pages if self.is_over else await self._home_of("pages").pages()
+
+    async def page_cells(self, wanted: CellsWanted) -> dict[str, Any]:
+        """Invalid, too."""
+        if self.is_over:
+            return in_cells((await self._documents()).pages, wanted)
+        return await self._home_of("pages").page_cells(wanted)
 
     async def screenshot(self) -> bytes:
         return (await self._documents()).screenshot if self.is_over else await self._home_of("screenshot").screenshot()

@@ -20,6 +20,8 @@ class Rates(NamedTuple):
     exits_per_second: float
     pages: int
     """That are loaded."""
+    violations: int
+    """Of the whole run."""
 
     def describe(self) -> dict[str, Any]:
         """As clients see them."""
@@ -64,4 +66,4 @@ def _rates(id: str, before: tuple[float, Figures], after: tuple[float, Figures])
     seconds = max(after[0] - before[0], 1e-3)
     violations = after[1].violations - before[1].violations
     exits = sum(after[1].exits.values()) - sum(before[1].exits.values())
-    return Rates(id, max(violations, 0) / seconds, max(exits, 0) / seconds, after[1].pages_loaded)
+    return Rates(id, max(violations, 0) / seconds, max(exits, 0) / seconds, after[1].pages_loaded, after[1].violations)

@@ -16,6 +16,7 @@ from kev.errors import KevError
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.service.home import Home, Homes, Observer, Status
+from kev.service.page_cells import CellsWanted, in_cells
 from kev.service.parking.report import joined, joined_figures
 from kev.snapshot.new_file import NewFile
 from kev.spec.machine_spec import MachineSpec
@@ -218,6 +219,12 @@ class ParkedHome:
             return told
         async with self._used(only_told=True) as home:
             return await home.pages()
+
+    async def page_cells(self, wanted: CellsWanted) -> dict[str, Any]:
+        if (told := self._told_while_parked("pages")) is not None:
+            return in_cells(told, wanted)
+        async with self._used(only_told=True) as home:
+            return await home.page_cells(wanted)
 
     async def registers(self) -> list[dict[str, int]]:
         async with self._used() as home:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp
 from kev import log
 from kev.machine.ungrouped import ungrouped
 from kev.service.api.access import Guarded, Trusted
-from kev.service.api.app import OPERATIONS, application
+from kev.service.api.app import application, open_paths
 from kev.service.api.service import Service
 from kev.service.api.watched import Watched
 from kev.service.errors import Invalid
@@ -113,6 +114,8 @@ class _Serving:
             app = Watched(self._allowed(listener, application(service)), service, listener.address)
             await servers.start(HttpServer(app, listener).serve, self._over)
             self._tell(f"kev: listening on {listener.address}")
+            if not listener.is_local and self._options.token_file is not None:
+                self._tell(f'kev: in a browser: "http://{listener.address}/?token=$(cat {shlex.quote(self._options.token_file)})"')
         log.info("service", state="ready", process=os.getpid())
         notify("READY=1")
 
@@ -120,7 +123,7 @@ class _Serving:
         if listener.is_local:
             return Trusted(app)
         assert self._token is not None
-        return Guarded(app, self._token, self._options.hosts, [item.path for item in OPERATIONS if not item.needs_token])
+        return Guarded(app, self._token, self._options.hosts, open_paths())
 
     async def _until_signal(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:

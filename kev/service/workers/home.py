@@ -12,6 +12,7 @@ from kev.errors import KevError
 from kev.machine.ending import Ending, EndingKind
 from kev.service.errors import MachineLost
 from kev.service.home import Observer, Status
+from kev.service.page_cells import CellsWanted
 from kev.service.workers.calls import Calls
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.forking import WorkerProcess
@@ -220,6 +221,9 @@ class WorkerHome:
 
     async def pages(self) -> dict[str, Any]:
         return cast(dict[str, Any], await self._calls.call("pages", {}))
+
+    async def page_cells(self, wanted: CellsWanted) -> dict[str, Any]:
+        return cast(dict[str, Any], await self._calls.call("page_cells", wanted._asdict()))
 
     async def registers(self) -> list[dict[str, int]]:
         return cast(list[dict[str, int]], await self._calls.call("registers", {}))

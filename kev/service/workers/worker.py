@@ -19,6 +19,7 @@ from kev.errors import KevError
 from kev.machine.errors import MachineError
 from kev.service.home import Status
 from kev.service.in_process import InProcessHome, InProcessHomes
+from kev.service.page_cells import CellsWanted
 from kev.service.workers.channel import Channel
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.confinement.machine import MachineConfinement
@@ -151,6 +152,8 @@ class Worker:
         assert self._home is not None
         if name == "send":
             return await self._home.send(arguments["data"].encode("latin-1"))
+        if name == "page_cells":
+            return await self._home.page_cells(CellsWanted(**arguments))
         if name == "snapshot":
             with closing(arguments.pop("file")) as file:
                 return await self._home.snapshot(file, **arguments)

@@ -139,3 +139,15 @@ def test_over_tcp_files_are_those_in_folders_of_images(state: Path) -> None:
         assert (job.status_code, job.json()["field"]) == (403, "spec.image")
         assert asked(server.client, image=str(outside))[0] == 422, "whoever may write to the socket may name any file"
         assert b"secret" not in json.dumps(client.get("/v1/machines").json()).encode()
+
+
+def test_images_are_told_by_name_and_no_other_files_of_the_host(state: Path) -> None:
+    images = state / "images"
+    images.mkdir()
+    (images / "kernel").write_bytes(b"one")
+    (images / ".hidden").write_bytes(b"none")
+    with Server(state, "--in-process", "--images", str(images)) as server, server.over_tcp() as client:
+        found = {image["name"]: image for image in client.get("/v1/images").json()["images"]}
+    assert (found["gKeOS"]["memory"], found["smp"]["vcpus"] > 1) == (256 << 20, True)
+    assert found["kernel"] == {"name": "kernel", "description": "", "memory": None, "vcpus": None}
+    assert ".hidden" not in found

@@ -30,7 +30,7 @@ def test_whoever_listens_is_told_of_what_there_is_of_changes_of_rates_and_of_rem
             if data["id"] == new:
                 seen.append((kind, data.get("state")))
                 if kind == "rates":
-                    assert data.keys() == {"id", "violations_per_second", "exits_per_second", "pages"}
+                    assert data.keys() == {"id", "violations_per_second", "exits_per_second", "pages", "violations"}
                     break
         assert ("machine", "running") in seen
         server.client.delete(f"/v1/machines/{new}")

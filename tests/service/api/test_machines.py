@@ -20,6 +20,10 @@ def test_a_machine_runs_to_its_end_and_its_report_is_kept(server: Server) -> Non
     assert report["exit_code"] == 42
     assert report["violations"] == ended["violations"] > 0
     assert server.client.get(f"{path}/pages").json()["page_size"] == 4096
+    cells = server.client.get(f"{path}/pages/cells", params={"count": 16, "start": "0x100000", "end": "0x200000"}).json()
+    assert (cells["start"], cells["cell_pages"], len(cells["present"])) == (0x100000, 16, 16)
+    refused = server.client.get(f"{path}/pages/cells", params={"start": "0x200000", "end": "0x100000"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "start")
     assert server.client.get(f"{path}/screenshot").content.startswith(b"\x89PNG")
     for gone in ("registers", "memory?gpa=0x100000"):
         assert server.client.get(f"{path}/{gone}").status_code == 410

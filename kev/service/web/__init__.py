@@ -1,0 +1,1 @@
+"""The page that the service serves to browsers: files that browsers read as they are."""
