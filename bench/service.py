@@ -4,7 +4,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,9 @@ import trio
 
 from bench.measurement import Measurement, Result, Skipped, repeat
 from bench.processes import own_memory, proportional_memory, with_descendants
-from bench.service_load import Waiter, in_homes, plain_processes, seconds_of
+from bench.service_client import over_http
+from bench.service_load import Waiter, forking_processes, in_homes, plain_processes, seconds_of
+from bench.service_process import serving
 from kev.addressing import MIB
 from kev.service.home import Home, Homes
 from kev.service.in_process import InProcessHomes
@@ -31,6 +34,7 @@ _AT_ONCE: Final = 16
 _QUICK: Final = 20
 _PROCESSES: Final = 2
 _THROUGHPUT: Final = 0.8
+_PLAIN: Final = f"kev.launch in {_PROCESSES} processes"
 _WAITING: Final = MachineSpec("echo")
 _PROMPT: Final = b"echo> "
 _PAUSED: Final = 1000
@@ -58,28 +62,41 @@ def measure(quick: bool) -> list[Result]:
 
 def _throughput(quick: bool, process: ForkServerProcess) -> list[Result]:
     machines = _QUICK if quick else _MACHINES
-    with plain_processes(_GUEST, _PROCESSES) as plain:
-        samples = repeat(_ROUNDS, quick, partial(_throughput_once, machines, process, plain))
-    ratio = samples.pop("ratio")
-    return [
-        *(Measurement(name, "machines/s", values) for name, values in samples.items()),
-        Measurement("homes, of plain processes", "", ratio, floor=_THROUGHPUT),
-    ]
+    with ExitStack() as stack:
+        plain = stack.enter_context(plain_processes(_GUEST, _PROCESSES))
+        forking = stack.enter_context(forking_processes(_GUEST, _PROCESSES))
+        served, _ = stack.enter_context(serving())
+        reusing, _ = stack.enter_context(serving("--reuse-workers", str(_AT_ONCE)))
+        kinds: dict[str, Callable[[int], float]] = {
+            _PLAIN: plain,
+            f"kev.launch in a process for each machine, {_PROCESSES} at once": forking,
+            f"in homes, {_AT_ONCE} at once": partial(_seconds_in_homes, process, 0),
+            f"in homes that are used again, {_AT_ONCE} at once": partial(_seconds_in_homes, process, _AT_ONCE),
+            f"over HTTP, {_AT_ONCE} at once": partial(_seconds_over_http, served),
+            f"over HTTP with --reuse-workers {_AT_ONCE}, {_AT_ONCE} at once": partial(_seconds_over_http, reusing),
+        }
+        samples = repeat(_ROUNDS, quick, lambda: {name: machines / run(machines) for name, run in kinds.items()})
+    speeds = [Measurement(f"{_GUEST}: {name}", "machines/s", values) for name, values in samples.items()]
+    return [*speeds, *(_share(name, values, samples[_PLAIN]) for name, values in samples.items() if name != _PLAIN)]
 
 
-def _throughput_once(machines: int, process: ForkServerProcess, plain: Callable[[int], float]) -> Mapping[str, float]:
-    by_homes = machines / trio.run(_run_all, machines, process)
-    by_plain = machines / plain(machines)
-    return {
-        f"{_GUEST} in homes, {_AT_ONCE} at once": by_homes,
-        f"{_GUEST} by kev.launch in {_PROCESSES} processes": by_plain,
-        "ratio": by_homes / by_plain,
-    }
+def _share(name: str, values: list[float], plain: list[float]) -> Measurement:
+    ratios = [value / of for value, of in zip(values, plain, strict=True)]
+    return Measurement(f"of the first: {name}", "", ratios, floor=_THROUGHPUT if "again" in name or "HTTP" in name else None)
 
 
-async def _run_all(machines: int, process: ForkServerProcess) -> float:
-    async with worker_homes(forked_from=process) as homes:
-        return await seconds_of(in_homes(homes, MachineSpec(_GUEST)), machines, _AT_ONCE)
+def _seconds_in_homes(process: ForkServerProcess, reuse: int, machines: int) -> float:
+    async def run() -> float:
+        async with worker_homes(forked_from=process, reuse=reuse) as homes:
+            run_one = in_homes(homes, MachineSpec(_GUEST))
+            await seconds_of(run_one, reuse, _AT_ONCE)
+            return await seconds_of(run_one, machines, _AT_ONCE)
+
+    return trio.run(run)
+
+
+def _seconds_over_http(socket: str, machines: int) -> float:
+    return trio.run(seconds_of, over_http(socket, _GUEST), machines, _AT_ONCE)
 
 
 # Time and memory of one.

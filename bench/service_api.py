@@ -1,113 +1,86 @@
-"""How long requests to `kev serve` take while guests run, by clients over HTTP."""
+"""How long requests to `kev serve` take while guests run, by a client over HTTP."""
 
-import http.client
-import socket
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections import defaultdict
 from typing import Final
 
-from bench.measurement import Measurement, Result, repeat
+import trio
+
+from bench.measurement import Measurement, Result
+from bench.service_client import Client, client
+from bench.service_process import serving
 
 TITLE: Final = "requests to the service while 16 guests run"
-_ROUNDS: Final = 7
 _GUESTS: Final = 16
-_REQUESTS: Final = 300
-_REQUESTS_TO_GUESTS: Final = 20
-"""In a round."""
+"""Every other one polls its console; the others spin without an end."""
+_REQUESTS: Final = 400
+"""Of each kind."""
+_QUICK: Final = 20
 _TARGET_MS: Final = 50.0
-_PATIENCE: Final = 60.0
-_BY_SERVICE: Final = (
-    ("GET", "/v1/machines/guest-0", b""),
-    ("GET", "/v1/machines/guest-1/console", b""),
+_MACHINE: Final = b'{"name": "another", "spec": {"image": "hypercalls"}}'
+_KINDS: Final = (
+    ("GET", "/v1", b""),
     ("GET", "/v1/machines", b""),
+    ("GET", "/v1/machines/guest-0", b""),
+    ("GET", "/v1/machines/guest-0/console", b""),
     ("GET", "/metrics", b""),
+    ("POST", "/v1/machines/guest-2/input", b"\n"),
+    *(
+        ("GET", f"/v1/machines/guest-{guest}/{what}", b"")
+        for guest in (4, 5)
+        for what in ("report", "pages", "registers", "memory?gpa=0x100000&length=16", "screenshot")
+    ),
+    ("POST", "/v1/machines/guest-7/pause", b""),
+    ("POST", "/v1/machines/guest-7/resume", b""),
+    ("POST", "/v1/machines", _MACHINE),
+    ("DELETE", "/v1/machines/another", b""),
 )
-"""What the service answers by itself."""
-_BY_GUEST: Final = (("POST", "/v1/machines/guest-2/input", b"\n"), ("GET", "/v1/machines/guest-3/registers", b""))
-"""What it asks the guest's process for, which has to get a processor first."""
+"""In their order, again and again."""
 
 
 def measure(quick: bool) -> list[Result]:
-    with TemporaryDirectory() as name, _service(Path(name)) as client:
-        idle = repeat(_ROUNDS, quick, lambda: _round(client, _REQUESTS, ("GET", "/v1", b"")))
-        for number in range(_GUESTS):
-            client.ask("POST", "/v1/machines", f'{{"name": "guest-{number}", "spec": {{"image": "echo"}}}}'.encode())
-        busy = repeat(_ROUNDS, quick, lambda: _round(client, _REQUESTS, *_BY_SERVICE))
-        asked = repeat(_ROUNDS, quick, lambda: _round(client, _REQUESTS_TO_GUESTS, *_BY_GUEST))
-        made = repeat(_ROUNDS, quick, lambda: {"made": _make(client)})
+    with serving() as (socket, _):
+        return trio.run(_measure, socket, _QUICK if quick else _REQUESTS)
+
+
+async def _measure(socket: str, requests: int) -> list[Result]:
+    async with client(socket) as ours:
+        idle = [await _milliseconds(ours, *_KINDS[0]) for _ in range(requests)]
+        for guest in range(_GUESTS):
+            image = ("echo", "spin")[guest % 2]
+            await ours.done("POST", "/v1/machines", f'{{"name": "guest-{guest}", "spec": {{"image": "{image}"}}}}'.encode())
+        times: dict[str, list[float]] = defaultdict(list)
+        for _ in range(requests):
+            for method, path, body in _KINDS:
+                times[_name(method, path)].append(await _milliseconds(ours, method, path, body))
+    together = [milliseconds for values in times.values() for milliseconds in values]
     return [
-        Measurement("no guest: half of the requests", "ms", idle["median"]),
-        Measurement("no guest: 99 % of the requests", "ms", idle["p99"]),
-        Measurement(f"{_GUESTS} guests that poll: half of the requests", "ms", busy["median"]),
-        Measurement(f"{_GUESTS} guests that poll: 99 % of the requests", "ms", busy["p99"], _TARGET_MS),
-        Measurement(f"{_GUESTS} guests that poll: half of those that a guest's process answers", "ms", asked["median"]),
-        Measurement(f"{_GUESTS} guests that poll: another machine is made, runs and is removed", "ms", made["made"]),
+        *_percentiles("no guest: GET /v1", idle),
+        *(found for name, values in times.items() for found in _percentiles(name, values)),
+        *_percentiles("all of these", together, _TARGET_MS),
     ]
 
 
-class _Client:
-    """One that keeps its connection."""
-
-    def __init__(self, path: Path) -> None:
-        self._connection: Final = http.client.HTTPConnection("kev")
-        self._connection.sock = socket.socket(socket.AF_UNIX)
-        self._connection.sock.connect(str(path))
-
-    def ask(self, method: str, path: str, body: bytes) -> float:
-        """Milliseconds."""
-        headers = {"content-type": "application/json"} if body else {}
-        began = time.perf_counter()
-        self._connection.request(method, path, body or None, headers)
-        answer = self._connection.getresponse()
-        answer.read()
-        assert answer.status < 300, f"{method} {path}: {answer.status}"
-        return (time.perf_counter() - began) * 1e3
-
-    def close(self) -> None:
-        self._connection.close()
+async def _milliseconds(ours: Client, method: str, path: str, body: bytes) -> float:
+    began = time.perf_counter()
+    await ours.done(method, path, body)
+    return (time.perf_counter() - began) * 1e3
 
 
-def _round(client: _Client, count: int, *kinds: tuple[str, str, bytes]) -> dict[str, float]:
-    """So many requests, of these kinds in turn."""
-    times = [client.ask(*kinds[number % len(kinds)]) for number in range(count)]
-    return {"median": statistics.median(times), "p99": statistics.quantiles(times, n=100)[-1]}
+def _name(method: str, path: str) -> str:
+    """Of a guest that polls, or one that spins."""
+    path = path.partition("?")[0]
+    head, guest, rest = path.partition("guest-")
+    if not guest:
+        return f"{method} {path}"
+    return f"{method} {head}{('POLLS', 'SPINS')[int(rest.partition('/')[0]) % 2]}/{rest.partition('/')[2]}".rstrip("/")
 
 
-def _make(client: _Client) -> float:
-    body = b'{"name": "another", "spec": {"image": "hypercalls"}}'
-    return sum(client.ask(*request) for request in (("POST", "/v1/machines", body), ("DELETE", "/v1/machines/another", b"")))
-
-
-@contextmanager
-def _service(folder: Path) -> Iterator[_Client]:
-    errors = folder / "errors"
-    words = [
-        "--state-dir",
-        str(folder / "state"),
-        "--listen",
-        f"unix:{folder}/kev.sock",
-        "--on-shutdown",
-        "stop",
-        "--log-level",
-        "warning",
+def _percentiles(name: str, values: list[float], target: float | None = None) -> list[Result]:
+    parts = statistics.quantiles(values, n=100)
+    return [
+        Measurement(f"{name}: p50", "ms", [parts[49]]),
+        Measurement(f"{name}: p95", "ms", [parts[94]]),
+        Measurement(f"{name}: p99", "ms", [parts[98]], target),
     ]
-    with open(errors, "wb") as out:
-        process = subprocess.Popen([sys.executable, "-m", "kev", "serve", *words], stdin=subprocess.DEVNULL, stderr=out)
-    try:
-        end = time.monotonic() + _PATIENCE
-        while "listening" not in errors.read_text():
-            assert process.poll() is None, errors.read_text()
-            assert time.monotonic() < end, errors.read_text()
-            time.sleep(0.05)
-        client = _Client(folder / "kev.sock")
-        yield client
-        client.close()
-    finally:
-        process.terminate()
-        process.wait(_PATIENCE)

@@ -1,6 +1,8 @@
 """Machines that are run by many at once: in homes of the service, and by `kev.launch` in plain processes."""
 
+import gc
 import multiprocessing
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from typing import Final, TypeAlias
 import trio
 
 import kev
+import kev.machine.api
 from kev.service.home import Homes, Status
 from kev.spec.machine_spec import MachineSpec
 
@@ -43,7 +46,7 @@ class Waiter:
 def in_homes(homes: Homes, spec: MachineSpec) -> RunOne:
     async def run_one() -> None:
         waiter = Waiter()
-        home = await homes.open(spec, waiter)
+        home = await homes.open(spec, waiter, client="bench")
         await home.start()
         await waiter.over.wait()
         report = await home.report()
@@ -73,13 +76,21 @@ async def seconds_of(run_one: RunOne, count: int, at_once: int) -> float:
 def plain_processes(image: str, count: int) -> Iterator[Callable[[int], float]]:
     """Processes that call `kev.launch`, one machine after the other, and have done so before. How long so many machines take."""
     with multiprocessing.get_context("spawn").Pool(count) as pool:
-        _launch_all(pool, image, count * _COUNTED)
-        yield lambda machines: _launch_all(pool, image, machines)
+        _run_all(pool, _launch, image, count * _COUNTED)
+        yield lambda machines: _run_all(pool, _launch, image, machines)
 
 
-def _launch_all(pool: Pool, image: str, machines: int) -> float:
+@contextmanager
+def forking_processes(image: str, count: int) -> Iterator[Callable[[int], float]]:
+    """The same by processes that are forked, one for each machine, from ones that have launched machines before."""
+    with multiprocessing.get_context("spawn").Pool(count, _get_ready_to_fork, (image,)) as pool:
+        _run_all(pool, _fork_and_launch, image, count * _COUNTED)
+        yield lambda machines: _run_all(pool, _fork_and_launch, image, machines)
+
+
+def _run_all(pool: Pool, run: Callable[[str], int], image: str, machines: int) -> float:
     began = time.perf_counter()
-    for exit_code in pool.imap_unordered(_launch, [image] * machines):
+    for exit_code in pool.imap_unordered(run, [image] * machines):
         if exit_code != 0:
             raise RuntimeError(f"{image} has failed: {exit_code}")
     return time.perf_counter() - began
@@ -88,3 +99,21 @@ def _launch_all(pool: Pool, image: str, machines: int) -> float:
 def _launch(image: str) -> int:
     exit_code: int = kev.launch(image).as_dict()["exit_code"]
     return exit_code
+
+
+def _get_ready_to_fork(image: str) -> None:
+    for _ in range(_COUNTED):
+        _launch(image)
+    kev.machine.api.rest()
+    gc.collect()
+    gc.freeze()
+
+
+def _fork_and_launch(image: str) -> int:
+    process = os.fork()
+    if process == 0:
+        try:
+            os._exit(_launch(image))
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

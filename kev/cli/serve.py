@@ -49,6 +49,22 @@ def _default_state() -> Path:
 )
 @click.option("--in-process", is_flag=True, help="Machines live in the service's own process: for guests that are trusted.")
 @click.option(
+    "--reuse-workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Let so many processes whose machine is over wait for another one of the same client and the same files.",
+)
+@click.option(
+    "--park-after",
+    type=Duration(),
+    default=5.0,
+    show_default="5 s",
+    metavar="TIME",
+    help="When a paused machine that nobody needs becomes a file.",
+)
+@click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -101,6 +117,8 @@ def command(
     hosts: tuple[str, ...],
     images: tuple[str, ...],
     in_process: bool,
+    reuse_workers: int,
+    park_after: float,
     state_dir: Path | None,
     on_shutdown: Any,
     shutdown_time: float,
@@ -147,6 +165,8 @@ def command(
         on_shutdown=on_shutdown,
         shutdown_seconds=shutdown_time,
         in_process=in_process,
+        reuse_workers=reuse_workers,
+        park_after=park_after,
     )
     run_service(options, _say)
 

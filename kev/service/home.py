@@ -98,5 +98,9 @@ class Home(Protocol):
 class Homes(Protocol):
     """Makes homes: `kev.service.in_process` and `kev.service.workers` have one each."""
 
-    async def open(self, spec: MachineSpec, observer: Observer) -> Home:
-        """A home with a machine that was made as `spec` says, and has not been started. KevError if it cannot be made."""
+    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> Home:
+        """A home with a machine that was made as `spec` says, and has not been started. KevError if it cannot be made.
+
+        `client`: who has asked for it. Only machines of one client may come to live where another has lived before; without it, this
+        one does not.
+        """

@@ -30,7 +30,7 @@ class InProcessHomes:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery: Final = nursery
 
-    async def open(self, spec: MachineSpec, observer: Observer) -> "InProcessHome":
+    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> "InProcessHome":
         """See `Homes`."""
         home: InProcessHome = await self._nursery.start(partial(_live, spec, observer))
         return home

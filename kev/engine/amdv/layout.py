@@ -7,6 +7,7 @@ them against values it planted, so that a build laid out otherwise is refused by
 
 import ctypes
 import struct
+from functools import cache
 from typing import Final, NamedTuple
 
 from kev import x86
@@ -164,8 +165,12 @@ def locate(uc: EmulatedCpu) -> CpuMemory:
     )
 
 
+@cache
 def cpuid_1_ecx(state: int) -> ctypes.c_uint32:
-    """What the CPU whose state is at `state` announces by ECX of CPUID leaf 1, and so what it knows. UnknownBuild."""
+    """What the CPU whose state is at `state` announces by ECX of CPUID leaf 1, and so what it knows. UnknownBuild.
+
+    Looked for once: a process that is confined can look no more.
+    """
     if _peek(state + _VENDOR, 12) != b"AuthenticAMD":
         raise _unknown(f"its CPUID is not where the 2.1 series has it (offset {_VENDOR})")
     return ctypes.c_uint32.from_address(state + _CPUID_1_ECX)

@@ -55,6 +55,8 @@ class Plan(NamedTuple):
     resolved: MachineSpec
     goes_on: bool
     """It is a machine that was saved."""
+    client: str | None = None
+    """See `kev.service.home.Homes.open`."""
 
 
 class Registry:
@@ -144,7 +146,7 @@ class Registry:
         console = console or Console(self.limits.console)
         machine = ServedMachine(identity, plan.resolved, console, self._note_change, self.totals, goes_on=plan.goes_on)
         try:
-            machine.move_in(await self._homes.open(plan.spec, machine))
+            machine.move_in(await self._homes.open(plan.spec, machine, client=plan.client))
             await self.record(machine, state="running" if start else machine.state)
             if start:
                 await machine.begin()
@@ -178,7 +180,7 @@ class Registry:
 
     def plan_of(self, spec: MachineSpec) -> Plan:
         """How a machine is made that is described so, by a client that may. Reads files. KevError if it cannot be."""
-        return self._plan(Wish(spec), None)
+        return self._plan(Wish(spec), None)._replace(client=None)
 
     def _plan(self, wish: Wish, source: Path | None) -> Plan:
         """Reads files, which may take long. KevError if the wish cannot be."""
@@ -189,7 +191,9 @@ class Registry:
             spec = spec._replace(image=os.fspath(source))
         saved = _is_snapshot(spec.image)
         resolved = resolved_spec(of_snapshot(spec) if saved else spec)
-        return Plan(self.limits.admitted(spec, resolved, is_snapshot=saved), resolved, source is not None)
+        # Two kinds of clients are told apart: those of the unix socket, and those that know the token.
+        client = None if saved else "local" if wish.trusted else "remote"
+        return Plan(self.limits.admitted(spec, resolved, is_snapshot=saved), resolved, source is not None, client)
 
     def _said(self, wish: Wish, plan: Plan) -> MachineSpec:
         """What is shown as the machine's description."""

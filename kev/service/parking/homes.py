@@ -19,6 +19,7 @@ from kev.spec.machine_spec import MachineSpec
 AFTER: Final = 5.0
 """Seconds that a paused machine waits to be needed, if nothing else is said."""
 _LOOKS: Final = 4
+_BETWEEN_LOOKS: Final = 0.05
 _AT_ONCE: Final = 2
 """So many are parked at the same time."""
 
@@ -47,18 +48,18 @@ class ParkedHomes:
         self._number = 0
         self._homes: Final[set[ParkedHome]] = set()
 
-    async def open(self, spec: MachineSpec, observer: Observer) -> ParkedHome:
+    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> ParkedHome:
         """See `Homes`."""
         self._number += 1
         home = ParkedHome(self._beneath, spec, self._folder / f"{self._number}.snap", observer)
-        await home.open()
+        await home.open(client)
         self._homes.add(home)
         return home
 
     async def sweep(self) -> None:
         """Parks whom nobody needs, for ever."""
         while True:
-            await trio.sleep(self._after / _LOOKS)
+            await trio.sleep(max(self._after / _LOOKS, _BETWEEN_LOOKS))
             await self.park(self._after)
 
     async def park(self, forgotten_for: float = 0) -> None:

@@ -29,6 +29,7 @@ from kev.service.machines.machine import OnShutdown
 from kev.service.machines.outliving import put_away, take_up
 from kev.service.machines.registry import Registry
 from kev.service.machines.state_directory import StateDirectory
+from kev.service.parking.homes import AFTER as PARK_AFTER
 from kev.service.parking.homes import parked_homes
 from kev.service.serving.http import HttpServer
 from kev.service.serving.sockets import Listener, default_address, listen, passed_by_systemd
@@ -53,6 +54,10 @@ class ServeOptions:
     shutdown_seconds: float = 60.0
     """That machines have to be put away."""
     in_process: bool = False
+    reuse_workers: int = 0
+    """How many workers wait for another machine like their last."""
+    park_after: float = PARK_AFTER
+    """Seconds until a paused machine that nobody needs becomes a file."""
 
 
 def run_service(options: ServeOptions, tell: Callable[[str], object]) -> None:
@@ -96,7 +101,7 @@ class _Serving:
     async def run(self) -> None:
         options = self._options
         with trio.open_signal_receiver(*_SIGNALS) as signals, ungrouped():
-            async with _homes(self._directory.parked, in_process=options.in_process) as homes, trio.open_nursery() as nursery:
+            async with _homes(self._directory.parked, options) as homes, trio.open_nursery() as nursery:
                 registry = Registry(homes, self._directory, nursery, options.limits, self._files, options.on_shutdown)
                 await take_up(registry)
                 jobs = Jobs(nursery, options.limits, self._files, self._directory.races)
@@ -147,13 +152,16 @@ class _Serving:
 
 
 @asynccontextmanager
-async def _homes(parked: Path, *, in_process: bool) -> AsyncIterator[Homes]:
+async def _homes(parked: Path, options: ServeOptions) -> AsyncIterator[Homes]:
     """`parked`: the folder for machines that nobody needs."""
-    if in_process:
+    if options.in_process:
         async with in_process_homes() as homes:
             yield homes
     else:
-        async with worker_homes() as workers, parked_homes(workers, parked) as homes:
+        async with (
+            worker_homes(reuse=options.reuse_workers) as workers,
+            parked_homes(workers, parked, after=options.park_after) as homes,
+        ):
             yield homes
 
 

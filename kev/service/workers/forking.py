@@ -33,6 +33,10 @@ class WorkerProcess:
         self.ended: Final = trio.Event()
         self.how = ""
         """How it has ended, when it has."""
+        self.machines = 0
+        """That were made in it."""
+        self.logged = 0
+        """Events and lines of it that have gone to the log."""
         self._server: Final = server
 
     def kill(self) -> None:

@@ -17,6 +17,7 @@ from kev.service.workers.calls import Calls
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.forking import WorkerProcess
 from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, pack, parse
+from kev.service.workers.turns import Turn
 from kev.snapshot.new_file import NewFile
 from kev.spec.machine_spec import MachineSpec
 from kev.user_json import Mismatch, integer, optional, record, text
@@ -50,8 +51,9 @@ _LOG: Final = record({"level": partial(_one_of, list(log.LEVELS)), "event": text
 class WorkerHome:
     """See `kev.service.home.Home`."""
 
-    def __init__(self, worker: WorkerProcess, image: str, observer: Observer, patience: float) -> None:
-        self._worker: Final = worker
+    def __init__(self, worker: WorkerProcess, image: str, observer: Observer, patience: float, stays: bool) -> None:
+        """`stays`: when the machine is closed, the worker waits for another one, unless something has gone wrong."""
+        self.worker: Final = worker
         self._image: Final = image
         self._observer: Final = observer
         self._patience: Final = patience
@@ -59,18 +61,22 @@ class WorkerHome:
         self._status = Status("created")
         self._gone: Final = trio.Event()
         self.has_said_anything = False
-        self._logged = 0
         self._is_open = False
         self._asked: float | None = None
         """When it was asked first whether it is there, since it has said anything."""
         self._killed_for = ""
         """Why it was killed, if it was."""
         self._closing = False
+        self._may_stay: Final = stays
+        self.turn: Turn | None = None
+        self.has_left = False
+        """The machine is closed, and its worker waits for another one."""
+        self._listening: Final = trio.CancelScope()
 
     async def open(self, spec: MachineSpec, confinement: Confinement) -> None:
         """Makes the machine, confined. KevError."""
+        self.worker.machines += 1
         await self._calls.call("open", {"spec": spec.to_json(), "confinement": confinement})
-
         self._is_open = True
 
     @property
@@ -85,30 +91,37 @@ class WorkerHome:
         if self._asked is None:
             self._asked = now
             with suppress(OSError):  # whoever listens finds out how it ended
-                await self._worker.stream.write(pack(FrameKind.PING))
+                await self.worker.stream.write(pack(FrameKind.PING))
         elif now - self._asked >= patience:
             self._kill(f"has said nothing for {now - self._asked:.0f} s")
 
     async def live(self) -> None:
-        """Until the worker is gone. If this is cancelled, so is the worker."""
+        """Until the worker is gone, or waits for another machine. If this is cancelled, the worker is killed."""
         has_ended = False
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._relay_errors)
-                await self._listen()
+            with self._listening:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._relay_errors)
+                    await self._listen()
             has_ended = True
+            self.has_left = self._listening.cancelled_caught
         finally:
             if not has_ended:
                 self._closing = True
                 self._kill("is not needed any more")
-            with trio.CancelScope(shield=True):
-                await self._find_out_how_it_ended()
-                await self._worker.aclose()
-                self._gone.set()
+            if self.has_left:
+                self._calls.lose(MachineLost(f"{self._image}: the machine is closed"))
+            else:
+                with trio.CancelScope(shield=True):
+                    await self._find_out_how_it_ended()
+                    await self.worker.aclose()
+            if self.turn is not None:
+                self.turn.end()
+            self._gone.set()
 
     async def _listen(self) -> None:
         try:
-            while frames := await self._worker.stream.read():
+            while frames := await self.worker.stream.read():
                 self._asked = None
                 self.has_said_anything = True
                 for frame in frames:
@@ -139,33 +152,35 @@ class WorkerHome:
     def _note(self, status: Status) -> None:
         if self._status.state not in ("ended", "lost"):
             self._status = status
+            if self.turn is not None and status.state != "running":
+                self.turn.end()
             self._observer.changed(status)
 
     async def _relay_errors(self) -> None:
         """What the worker writes to its standard error goes to the log, line by line."""
         rest = b""
-        async for data in self._worker.errors:
+        async for data in self.worker.errors:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 self._log("warning", "a worker says", {"line": line[:_LONGEST_LINE].decode(errors="replace")})
             rest = rest[:_LONGEST_LINE]
 
     def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        self._logged += 1
-        if self._logged > _MOST_LOGGED:
+        self.worker.logged += 1
+        if self.worker.logged > _MOST_LOGGED:
             return
-        if self._logged == _MOST_LOGGED:
+        if self.worker.logged == _MOST_LOGGED:
             level, event, fields = "warning", "a worker says more, which is not written down", {}
         log.emit(level, event, **{**fields, "machine": self._image, "process": self.process})
 
     async def _find_out_how_it_ended(self) -> None:
         with trio.move_on_after(_END_PATIENCE):
-            await self._worker.ended.wait()
-        if not self._worker.ended.is_set():
+            await self.worker.ended.wait()
+        if not self.worker.ended.is_set():
             self._kill("has closed its stream")
             with trio.move_on_after(_END_PATIENCE):
-                await self._worker.ended.wait()
-        how = self._killed_for or self._worker.how or "is gone"
+                await self.worker.ended.wait()
+        how = self._killed_for or self.worker.how or "is gone"
         message = f"{self._image}: the machine is lost: its process {self.process} {how}"
         self._calls.lose(MachineLost(message))
         if not self._closing:
@@ -173,7 +188,7 @@ class WorkerHome:
 
     def _kill(self, why: str) -> None:
         self._killed_for = self._killed_for or f"{why}, and was killed"
-        self._worker.kill()
+        self.worker.kill()
 
     # As the service calls it.
 
@@ -183,7 +198,7 @@ class WorkerHome:
 
     @property
     def process(self) -> int:
-        return self._worker.number
+        return self.worker.number
 
     async def start(self) -> None:
         await self._calls.call("start", {})
@@ -239,8 +254,23 @@ class WorkerHome:
             self._closing = True
             with trio.move_on_after(self._patience):
                 with suppress(KevError):  # it is gone, which is what was asked for
-                    await self._calls.call("close", {})
+                    stays = self._stays
+                    await self._calls.call("close", {"stays": stays})
+                    if stays:
+                        self._leave()
                 await self._gone.wait()
             if not self._gone.is_set():
                 self._kill("does not end")
                 await self._gone.wait()
+
+    @property
+    def _stays(self) -> bool:
+        """A worker that still has something to say to somebody is of no use to anybody else."""
+        return self._may_stay and self._is_open and not self._calls
+
+    def _leave(self) -> None:
+        """The worker waits for another machine, and has nothing to say any more."""
+        if self._calls:
+            self._kill("is asked for something by somebody still")
+        else:
+            self._listening.cancel()

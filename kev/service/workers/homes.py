@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from kev import log
+from kev.errors import KevError
 from kev.machine.ungrouped import ungrouped
 from kev.service.errors import MachineLost, NoWorker
 from kev.service.home import Home, Observer
@@ -15,6 +16,8 @@ from kev.service.workers.confinement import ALL, Confinement, describe
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.forking import ForkServer, WorkerProcess, fork_server
 from kev.service.workers.home import WorkerHome
+from kev.service.workers.turns import Turns
+from kev.service.workers.used import Kind, UsedWorkers
 from kev.spec.machine_spec import MachineSpec
 
 READY: Final = 2
@@ -34,12 +37,15 @@ async def worker_homes(
     patience: float = PATIENCE,
     confinement: Confinement = ALL,
     forked_from: ForkServerProcess | None = None,
+    reuse: int = 0,
 ) -> "AsyncIterator[WorkerHomes]":
     """Homes for the block, each a process, which is ended with it.
 
     `ready`: how many processes wait for machines. `patience`: seconds that a worker may say nothing when it should; then it is
     killed. `confinement`: what is wanted; `kev.service.workers.confinement.describe` says what there is. `forked_from`: what
-    workers are forked from, if it is there already; starting it takes most of a second. NoWorker if the host has no process.
+    workers are forked from, if it is there already; starting it takes most of a second. `reuse`: how many workers whose machine is
+    closed wait for another one of the same client and the same files; see `kev.service.workers.used`. NoWorker if the host has no
+    process.
     """
     measures = describe(confinement)
     log.info("workers are confined", **{measure.name: measure.detail for measure in measures})
@@ -49,7 +55,7 @@ async def worker_homes(
             supply = _Supply()
             await beneath.start(supply.serve, forked_from)
             async with trio.open_nursery() as nursery:
-                homes = WorkerHomes(supply, nursery, ready, patience, in_force)
+                homes = WorkerHomes(supply, nursery, ready, patience, in_force, UsedWorkers(reuse))
                 nursery.start_soon(homes.keep_ready)
                 nursery.start_soon(homes.watch)
                 yield homes
@@ -100,28 +106,54 @@ class _WasDead(MachineLost):
 class WorkerHomes:
     """See `kev.service.home.Homes`. Made by `worker_homes`."""
 
-    def __init__(self, supply: _Supply, nursery: trio.Nursery, ready: int, patience: float, confinement: Confinement) -> None:
+    def __init__(
+        self,
+        supply: _Supply,
+        nursery: trio.Nursery,
+        ready: int,
+        patience: float,
+        confinement: Confinement,
+        used: UsedWorkers,
+    ) -> None:
         self._supply: Final = supply
         self._nursery: Final = nursery
         self._ready: Final = ready
         self._patience: Final = patience
         self._confinement: Final = confinement
         self._idle: Final[deque[WorkerProcess]] = deque()
+        self._used: Final = used
+        self._turns: Final = Turns()
         self._taken = trio.Event()
         self._refilled = trio.Event()
         self._homes: Final[set[WorkerHome]] = set()
 
-    async def open(self, spec: MachineSpec, observer: Observer) -> Home:
+    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> Home:
         """See `Homes`. NoWorker if the host has no process for it."""
+        kind = self._used.kind_of(spec, client)
+        turn = await self._turns.take()
+        try:
+            home = await self._open_somewhere(spec, observer, kind)
+        except BaseException:
+            turn.end()
+            raise
+        home.turn = turn
+        self._nursery.start_soon(turn.run_out)
+        return home
+
+    async def _open_somewhere(self, spec: MachineSpec, observer: Observer, kind: Kind | None) -> WorkerHome:
+        if (worker := self._used.take(kind)) is not None:
+            # Its files may have got others in their places, which this worker cannot open.
+            with suppress(KevError):
+                return await self._open(worker, spec, observer, kind)
         if (worker := self._take_idle()) is not None:
             with suppress(_WasDead):
-                return await self._open(worker, spec, observer)
-        return await self._open(await self._supply.fork(), spec, observer)
+                return await self._open(worker, spec, observer, kind)
+        return await self._open(await self._supply.fork(), spec, observer, kind)
 
-    async def _open(self, worker: WorkerProcess, spec: MachineSpec, observer: Observer) -> Home:
-        home = WorkerHome(worker, spec.image, observer, self._patience)
+    async def _open(self, worker: WorkerProcess, spec: MachineSpec, observer: Observer, kind: Kind | None) -> WorkerHome:
+        home = WorkerHome(worker, spec.image, observer, self._patience, stays=self._used.wants(worker, kind))
         self._homes.add(home)
-        self._nursery.start_soon(self._live, home)
+        self._nursery.start_soon(self._live, home, kind)
         try:
             await home.open(spec, self._confinement)
         except BaseException as error:
@@ -131,11 +163,13 @@ class WorkerHomes:
             raise
         return home
 
-    async def _live(self, home: WorkerHome) -> None:
+    async def _live(self, home: WorkerHome, kind: Kind | None) -> None:
         try:
             await home.live()
         finally:
             self._homes.remove(home)
+        if home.has_left and kind is not None:
+            await self._used.add(home.worker, kind)
 
     def _take_idle(self) -> WorkerProcess | None:
         if not self._idle:
@@ -161,6 +195,7 @@ class WorkerHomes:
             with trio.CancelScope(shield=True):
                 for worker in self._idle:
                     await worker.aclose()
+                await self._used.close()
 
     async def _fill(self) -> None:
         try:
@@ -177,6 +212,7 @@ class WorkerHomes:
                 self._idle.remove(worker)
                 self._taken.set()
                 await worker.aclose()
+            await self._used.sweep()
             for home in self._homes:
                 if home.should_answer:
                     self._nursery.start_soon(home.ask)

@@ -42,7 +42,7 @@ async def _play() -> None:
             await calls.call("start", {})
             await ended.wait()
             await calls.call("report", {})
-            await calls.call("close", {})
+            await calls.call("close", {"stays": False})
             nursery.cancel_scope.cancel()
     stream.close()
 

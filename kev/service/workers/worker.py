@@ -17,12 +17,13 @@ from kev import log
 from kev.addressing import KIB
 from kev.errors import KevError
 from kev.machine.errors import MachineError
+from kev.service.errors import MachineLost
 from kev.service.home import Status
 from kev.service.in_process import InProcessHome, InProcessHomes
 from kev.service.page_cells import CellsWanted
 from kev.service.workers.channel import Channel
 from kev.service.workers.confinement import Confinement
-from kev.service.workers.confinement.machine import MachineConfinement
+from kev.service.workers.confinement.machine import MachineConfinement, files_of
 from kev.service.workers.framing import MOST_ANSWER, PIECE, Frame, FrameKind, ProtocolError, pack, pack_json, pieces
 from kev.snapshot.new_file import GivenFile
 from kev.spec.machine_spec import MachineSpec
@@ -59,6 +60,8 @@ class Worker:
         self._calls: Final[dict[int, trio.CancelScope]] = {}
         """Those that are not answered."""
         self._home: InProcessHome | None = None
+        self._confined_for: MachineSpec | None = None
+        """What all machines of this process have in common."""
         self._output: Final = bytearray()
         """What was printed and not passed on."""
         self._has_output = trio.Event()
@@ -145,11 +148,9 @@ class Worker:
         if name == "open":
             return await self._open(**arguments)
         if name == "close":
-            if self._home is not None:
-                await self._home.aclose()
-            self._nursery.cancel_scope.cancel()
-            return None
-        assert self._home is not None
+            return await self._close(**arguments)
+        if self._home is None:
+            raise MachineLost("the machine is closed")
         if name == "send":
             return await self._home.send(arguments["data"].encode("latin-1"))
         if name == "page_cells":
@@ -163,10 +164,28 @@ class Worker:
 
     async def _open(self, spec: str, confinement: Sequence[bool]) -> None:
         wanted = MachineSpec.from_json(spec)
+        if self._confined_for is not None:
+            await self._open_another(wanted)
+            return
         confined = MachineConfinement(Confinement(*confinement))
         confined.before(wanted)
         self._home = await self._homes.open(wanted, self)
         confined.after(wanted, self._home.machine)
+        self._confined_for = files_of(wanted)
+
+    async def _open_another(self, wanted: MachineSpec) -> None:
+        """What this process may, cannot be changed any more."""
+        if self._home is not None or files_of(wanted) != self._confined_for:
+            raise ProtocolError("a machine that this process is not confined for")
+        self._home = await self._homes.open(wanted, self)
+
+    async def _close(self, stays: bool) -> None:
+        """`stays`: there may be another machine."""
+        if self._home is not None:
+            await self._home.aclose()
+            self._home = None
+        if not stays:
+            self._nursery.cancel_scope.cancel()
 
 
 _OTHER_CALLS: Final = frozenset(

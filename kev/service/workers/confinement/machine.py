@@ -63,6 +63,22 @@ class MachineConfinement:
             seccomp.restrict(network=network)
 
 
+def files_of(spec: MachineSpec) -> MachineSpec:
+    """What the measures for a machine follow from: machines for which this is the same can live in one process, one by one."""
+    return MachineSpec()._replace(image=spec.image, memory=spec.memory, modules=spec.modules, disks=spec.disks)
+
+
+def allows_another(spec: MachineSpec) -> bool:
+    """Whether a process that is confined for such a machine can open once more all that it needs."""
+    return (
+        "://" not in spec.image
+        and spec.firmware is None
+        and spec.boot_sector is None
+        and (spec.paging or "").partition("=")[0] not in ("record", "prefetch")
+        and all(disk.access != "write" for disk in spec.disks)
+    )
+
+
 def prepare() -> None:
     """Imports, and finds out, what all processes need that are forked from this one."""
     if sys.platform == "linux":
