@@ -14,6 +14,7 @@ import trio
 import kev
 import kev.machine.api
 from kev.service.home import Homes, Status
+from kev.service.workers.fork_server import NICER
 from kev.spec.machine_spec import MachineSpec
 
 RunOne: TypeAlias = Callable[[], Awaitable[None]]
@@ -74,8 +75,11 @@ async def seconds_of(run_one: RunOne, count: int, at_once: int) -> float:
 
 @contextmanager
 def plain_processes(image: str, count: int) -> Iterator[Callable[[int], float]]:
-    """Processes that call `kev.launch`, one machine after the other, and have done so before. How long so many machines take."""
-    with multiprocessing.get_context("spawn").Pool(count) as pool:
+    """Processes that call `kev.launch`, one machine after the other, and have done so before. How long so many machines take.
+
+    They yield to others as workers do.
+    """
+    with multiprocessing.get_context("spawn").Pool(count, os.nice, (NICER,)) as pool:
         _run_all(pool, _launch, image, count * _COUNTED)
         yield lambda machines: _run_all(pool, _launch, image, machines)
 
@@ -102,6 +106,7 @@ def _launch(image: str) -> int:
 
 
 def _get_ready_to_fork(image: str) -> None:
+    os.nice(NICER)
     for _ in range(_COUNTED):
         _launch(image)
     kev.machine.api.rest()

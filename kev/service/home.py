@@ -101,6 +101,6 @@ class Homes(Protocol):
     async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> Home:
         """A home with a machine that was made as `spec` says, and has not been started. KevError if it cannot be made.
 
-        `client`: who has asked for it. Only machines of one client may come to live where another has lived before; without it, this
-        one does not.
+        `client`: who has asked for it. Only machines of one client may come to live where another has lived before; a
+        machine without one does not.
         """

@@ -1,6 +1,6 @@
 """One machine of a service: who it is, where it lives, what it has printed, and what is left of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -61,6 +61,7 @@ class ServedMachine:
         self.started: datetime | None = None
         self.ended: datetime | None = None
         self.documents: Documents | None = None
+        self._kept: Callable[[], Documents | None] | None = None
         self.figures = Figures()
         self._process: int | None = None
         self.over: Final = trio.Event()
@@ -83,12 +84,14 @@ class ServedMachine:
         status: Status,
         times: tuple[datetime | None, datetime | None],
         figures: Figures,
+        kept: Callable[[], Documents | None],
     ) -> "ServedMachine":
-        """One whose run was over before this service began."""
+        """One whose run was over before this service began. `kept` reads what was kept of it."""
         machine = cls(identity, identity.spec, console, lambda _machine: None, Totals())
         machine._status = status
         machine.started, machine.ended = times
         machine.figures = figures
+        machine._kept = kept
         console.close()
         machine.over.set()
         machine.concluded.set()
@@ -250,6 +253,8 @@ class ServedMachine:
 
     async def _documents(self) -> Documents:
         await self.concluded.wait()
+        if self.documents is None and self._kept is not None:
+            self.documents = await trio.to_thread.run_sync(self._kept)
         if self.documents is None:
             why = "is lost" if self._status.state == "lost" else "ended before the service began"
             raise Gone(f"{self.name}: nothing is kept of a run that {why}", field="state", value=self.state)
@@ -265,8 +270,8 @@ class ServedMachine:
             except KevError:
                 """It has just ended: what it came to is looked at then."""
 
-    async def conclude(self) -> None:
-        """When the run is over: keeps what there is to be kept, and gives the home back."""
+    async def conclude(self, keep: Callable[["ServedMachine"], Awaitable[None]]) -> None:
+        """When the run is over: gathers what there is of it, gives the home back, and lets `keep` write down what there is."""
         home = self._home
         try:
             if home is not None and self._status.state == "ended":
@@ -277,6 +282,7 @@ class ServedMachine:
             log.warning("no documents", id=self.id, error=one_line(repr(error)))
         finally:
             await self.close()
+            await keep(self)
             self.concluded.set()
             self._changed(self)
 

@@ -86,7 +86,8 @@ async def take_up(registry: Registry) -> None:
     for record in sorted(found, key=lambda record: record.identity.created):
         files = registry.files_of(record.identity.id)
         if record.is_over:
-            registry.add(record.finished(record.status))
+            machine = await trio.to_thread.run_sync(record.finished, record.status, files, registry.limits.console)
+            registry.add(machine)
             continue
         try:
             await _go_on(registry, record, files)
@@ -119,6 +120,7 @@ def _plan_of_saved(record: MachineRecord, files: MachineFiles, source: Path) -> 
 
 async def _list_as_lost(registry: Registry, record: MachineRecord, why: str) -> None:
     log.warning("machine lost", id=record.identity.id, name=record.identity.name, why=why)
-    machine = record.finished(Status("lost", None, why))
+    files = registry.files_of(record.identity.id)
+    machine = record.finished(Status("lost", None, why), files, registry.limits.console)
     registry.add(machine)
     await registry.record_if_possible(machine)

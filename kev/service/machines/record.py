@@ -1,16 +1,17 @@
 """What is written down of a machine, so that a service that begins later knows of it."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from kev.machine.ending import Ending, EndingKind
 from kev.service.home import Status
-from kev.service.machines.console import Console
 from kev.service.machines.figures import Figures
+from kev.service.machines.keeping import kept_console, kept_documents
 from kev.service.machines.machine import Identity, ServedMachine, described_ending, time_text
-from kev.service.machines.state_directory import StateError
+from kev.service.machines.state_directory import MachineFiles, StateError
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
 from kev.user_json import Mismatch, Shape, flag, integer, named, optional, record, text
@@ -96,11 +97,12 @@ class MachineRecord:
     def is_over(self) -> bool:
         return self.status.state in ("ended", "lost")
 
-    def finished(self, status: Status) -> ServedMachine:
-        """The machine, whose run is over, with this status; nothing of what it has printed is there."""
+    def finished(self, status: Status, files: MachineFiles, most_printed: int) -> ServedMachine:
+        """The machine, whose run is over, with this status, and what was kept of it; of what it has printed, so many bytes."""
         began = None if self.status.state == "created" else self.identity.created
         times = (self.started or began, self.ended or datetime.now(UTC))
-        return ServedMachine.finished(self.identity, Console(1, self.console_end), status, times, self.figures)
+        console = kept_console(files, most_printed, self.console_end)
+        return ServedMachine.finished(self.identity, console, status, times, self.figures, partial(kept_documents, files))
 
 
 def record_of(machine: ServedMachine, *, state: str | None = None, saved: bool = False) -> dict[str, Any]:

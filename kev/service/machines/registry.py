@@ -20,6 +20,7 @@ from kev.service.home import Homes
 from kev.service.machines.console import Console
 from kev.service.machines.figures import Totals
 from kev.service.machines.files import HostFiles
+from kev.service.machines.keeping import keep
 from kev.service.machines.limits import Limits
 from kev.service.machines.machine import Identity, OnShutdown, ServedMachine, time_text
 from kev.service.machines.record import record_of
@@ -172,11 +173,18 @@ class Registry:
     async def _live(self, machine: ServedMachine) -> None:
         """Until nothing happens to it any more."""
         await machine.over.wait()
-        await machine.conclude()
+        await machine.conclude(self.keep)
         self._release(machine)
         self.forget_oldest()
         if machine.id in self._machines:
             await self.record_if_possible(machine)
+
+    async def keep(self, machine: ServedMachine) -> None:
+        """Writes down what there is of a run that is over, if that is possible."""
+        try:
+            await trio.to_thread.run_sync(keep, self.files_of(machine.id), machine.documents, machine.console)
+        except ServiceError as error:
+            log.warning("nothing is kept", id=machine.id, error=str(error))
 
     def plan_of(self, spec: MachineSpec) -> Plan:
         """How a machine is made that is described so, by a client that may. Reads files. KevError if it cannot be."""

@@ -4,6 +4,7 @@
     machines/ID.json        what is known of a machine, by `kev.service.machines.record`
     machines/ID.kevsnap     the machine as it was when the service ended
     machines/ID.console     the end of what it had printed
+    machines/ID.documents   report, pages and picture of a run that is over, by `kev.service.machines.keeping`
     snapshots/NAME.json     a snapshot that a client has asked for: which file it is, and of what
     parked/                 machines that are paused and that nobody needs, while a service runs (`kev.service.parking`)
     races/                  what race jobs have found (`kev.race.store`)
@@ -41,6 +42,7 @@ class MachineFiles(NamedTuple):
     record: Path
     snapshot: Path
     console: Path
+    documents: Path
 
 
 class StateDirectory:
@@ -73,7 +75,7 @@ class StateDirectory:
 
     def files_of(self, id: str) -> MachineFiles:
         """Where the machine with this id is written down."""
-        return MachineFiles(*(self.machines / f"{id}{ending}" for ending in (".json", ".kevsnap", ".console")))
+        return MachineFiles(*(self.machines / f"{id}{ending}" for ending in (".json", ".kevsnap", ".console", ".documents")))
 
     def _clean(self) -> None:
         """Nothing half-written is left of a service that was killed."""
@@ -89,8 +91,8 @@ def write_record(file: Path, record: dict[str, Any]) -> None:
     write_file(file, json.dumps(record, separators=(",", ":")).encode())
 
 
-def write_file(file: Path, data: bytes) -> None:
-    """As `write_record`, of bytes."""
+def write_file(file: Path, data: bytes, *, lasting: bool = True) -> None:
+    """As `write_record`, of bytes. Without `lasting`, it is left to the system when they come to the disk."""
     draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
     try:
         try:
@@ -98,9 +100,11 @@ def write_file(file: Path, data: bytes) -> None:
             with open(descriptor, "wb") as out:
                 out.write(data)
                 out.flush()
-                os.fsync(descriptor)
+                if lasting:
+                    os.fsync(descriptor)
             os.replace(draft, file)
-            synchronize_folder(file.parent)
+            if lasting:
+                synchronize_folder(file.parent)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise

@@ -23,6 +23,8 @@ from kev.service.workers.worker import work
 
 _READ: Final = 1 << 16
 _MOST_DESCRIPTORS: Final = 64
+NICER: Final = 5
+"""By how much workers yield to the service: with a third of its weight (nice(2), sched(7)), so that it answers while they compute."""
 
 
 def main() -> NoReturn:
@@ -135,6 +137,7 @@ class _ForkServer:
         """In the forked process."""
         try:
             die_with_parent(parent)
+            os.nice(NICER)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._close_all()

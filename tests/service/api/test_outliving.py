@@ -12,6 +12,9 @@ from tests.service.api.serving import Server
 pytestmark = pytest.mark.slow
 
 
+_DOCUMENTS = ("report", "timeline", "pages", "screenshot")
+
+
 def states(server: Server) -> dict[str, str]:
     return {machine["name"]: machine["state"] for machine in server.client.get("/v1/machines").json()["machines"]}
 
@@ -22,8 +25,9 @@ def test_machines_go_on_behind_a_restart_as_they_were(state: Path) -> None:
         first.create("echo", name="pauses")
         first.create("hypercalls", name="waits", start=False)
         first.create("spin", name="stops", on_shutdown="stop")
-        first.create("hypercalls", name="over")
+        first.create("hypercalls", name="over", spec={"timeline": True})
         first.output("over")
+        documents = {name: first.client.get(f"/v1/machines/over/{name}").content for name in _DOCUMENTS}
         said = first.until_printed("runs", b"echo> ")
         first.until_printed("pauses", b"echo> ")
         first.client.post("/v1/machines/pauses/pause")
@@ -39,6 +43,7 @@ def test_machines_go_on_behind_a_restart_as_they_were(state: Path) -> None:
             "stops": "ended",
             "over": "ended",
         }
+        over = second.show("over")["id"]
         now = second.show("runs")
         for kept in ("id", "labels", "spec", "created", "started"):
             assert now[kept] == before[kept]
@@ -51,7 +56,11 @@ def test_machines_go_on_behind_a_restart_as_they_were(state: Path) -> None:
         second.client.post("/v1/machines/waits/start")
         assert second.output("waits") == b"printed by a hypercall\n"
         assert second.show("stops")["ending"]["kind"] == "stopped"
-        assert second.client.get("/v1/machines/stops/report").status_code == 410
+        assert second.client.get("/v1/machines/stops/report").json()["ending"]["kind"] == "stopped"
+        assert {name: second.client.get(f"/v1/machines/over/{name}").content for name in _DOCUMENTS} == documents
+        assert second.output("over") == b"printed by a hypercall\n"
+        second.client.delete("/v1/machines/over")
+        assert not list((state / "state" / "machines").glob(f"{over}.*"))
         assert second.client.get("/v1/snapshots/named").status_code == 200
         assert second.client.post("/v1/machines", json={"snapshot": "named", "start": False}).status_code == 201
 
@@ -71,6 +80,20 @@ def test_machines_of_a_service_that_was_killed_are_listed_as_lost_and_why(state:
             assert next_one.client.get("/v1/machines/ran/report").status_code == 410
             assert next_one.client.post("/v1/machines/ran/start").status_code == 409
             assert next_one.stop() == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"report": {}, "pages": {}, "screenshot": "*"}', b'{"report": 1}'])
+def test_documents_that_are_damaged_are_as_if_they_were_gone(state: Path, damage: bytes) -> None:
+    with Server(state, "--in-process") as first:
+        machine = first.create("hypercalls", name="over")["id"]
+        first.output("over")
+        assert first.client.get("/v1/machines/over/report").status_code == 200
+        assert first.stop() == 0
+    (state / "state" / "machines" / f"{machine}.documents").write_bytes(damage)
+    with Server(state, "--in-process") as second:
+        answer = second.client.get("/v1/machines/over/report")
+        assert (answer.status_code, answer.json()["field"]) == (410, "state")
+        assert states(second) == {"over": "ended"}
 
 
 def test_what_cannot_be_saved_is_lost_by_name(state: Path) -> None:
