@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _EXIT_CODE_MISTAKE = 2
 _EXIT_CODE_INTERRUPTED = 130
 _STANDARD_DESCRIPTORS = 3
+_STANDARD_ERROR = 2
 
 
 def main() -> None:
@@ -77,6 +78,10 @@ def _keep_standard_descriptors() -> None:
 
 def _end_by_signal(number: int, _frame: "FrameType | None") -> None:
     _give_up()
+    try:
+        os.write(_STANDARD_ERROR, f"kev: ended by {signal.Signals(number).name}\n".encode())
+    except OSError:
+        """The terminal is gone, and with it whoever would read that."""
     sys.exit(128 + number)
 
 

@@ -1,44 +1,30 @@
 """`kev bench`: measures, and compares what was measured."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from kev.cli.bench_results import Measured, ResultFiles, ended_by_signals, measured, results_options, show
 from kev.cli.click_options import add_options, image_argument
 from kev.cli.options import described, machine_options
+from kev.cli.own_objects import is_own, own_callable, own_policy
 from kev.cli.places import on_options, place_of
 from kev.cli.sizes import Size
+from kev.guests.catalogue import root_file_system
 from kev.guests.images import open_image_or_url
-from kev.observe.output import check_writable, write_json
+from kev.measure.errors import BenchError
+from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
     from kev.fleet.measuring import BenchOptions
-    from kev.measure.case import Case
-    from kev.measure.result import BenchResult
-    from kev.measure.targets import Target
 
-C = TypeVar("C", bound=Callable[..., Any])
 _LONGEST_LATENCY = 1e6
 _FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-def _results(function: C) -> C:
-    """The options of a benchmark that say how often, and where its results go."""
-    for option in (
-        click.option(
-            "--picture", "--png", "picture", type=_FILE, metavar="FILE",
-            help="Draw the medians: SVG in a FILE.svg, else PNG (needs `pip install kev-hypervisor[bench]`).",
-        ),
-        click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write all values."),
-        click.option("--rounds", type=click.IntRange(1), default=11, show_default=True, help="How often each case is measured."),
-    ):  # fmt: skip
-        function = option(function)
-    return function
 
 
 class _Latency(click.ParamType[float]):
@@ -64,20 +50,23 @@ def command() -> None:
 @command.command
 @image_argument
 @add_options(machine_options(without=("timeline",)))
-@_results
+@results_options
 @on_options
 @click.option("--image", "images", multiple=True, type=Size(), metavar="SIZE", help="Size of an image.  [default: 1M 16M 256M 4G]")
 @click.option("--ram", "memories", multiple=True, type=Size(), metavar="SIZE", help="Size of RAM.  [default: 64M 1G 16G 1T]")
 @click.option("--latency", "latencies", multiple=True, type=_Latency(), metavar="MS", help="Of the source.  [default: 0 and 1 ms]")
-@click.option("--only", multiple=True, metavar="SCENARIO", help="launch, image, memory, source or violation.  [default: all]")
+@click.option("--only", multiple=True, metavar="SCENARIO", help="launch, image, memory, source, cache, violation.  [default: all]")
+@click.option("--cold", is_flag=True, help="Of IMAGE: measure it with a cold page cache of the host, too.")
+@click.option("--source", metavar="MODULE:NAME", help="Of IMAGE: read it through NAME(source), which makes a source of a source.")
 def boot(
     rounds: int,
     images: tuple[int, ...],
     memories: tuple[int, ...],
     latencies: tuple[float, ...],
     only: tuple[str, ...],
-    json_file: Path | None,
-    picture: Path | None,
+    files: ResultFiles,
+    cold: bool,
+    source: str | None,
     on: str | None,
     store: str | None,
     **given: Any,
@@ -85,35 +74,45 @@ def boot(
     """Measure the time from a launch to the guest's first output, by paging policy, image, RAM and source.
 
     With IMAGE, which is a file or the name of a guest, or with a description, that machine is measured instead, by paging policy.
+    --paging MODULE:NAME is a policy of one's own (`kev.pager.policy.PagingPolicy`), which is measured beside kev's.
     QEMU is measured in the same rounds if it is installed. The exit code is 1 if kev misses what it promises.
     """
     from kev.measure.boot import BootBenchOptions, boot_cases
     from kev.measure.targets import boot_targets
 
-    _check_files(json_file, picture)
+    files.check()
+    policies = {}
+    if is_own(given["paging"]):
+        policies[given["paging"]] = own_policy(given["paging"])
+        given["paging"] = None
+    machine = described(given) if _is_described(given) or policies or cold or source is not None else None
     chosen: dict[str, Any] = {
         "image_sizes": images,
         "memory_sizes": memories,
         "latencies": _seconds(latencies),
         "scenarios": only,
-        "machine": described(given) if _is_described(given) else None,
+        "machine": machine,
+        "policies": policies,
+        "source": None if source is None else own_callable("--source", source),
+        "cold_file": _file_of(machine) if cold and machine is not None else None,
     }
     options = BootBenchOptions(**{name: value for name, value in chosen.items() if value})
     if options.machine is not None:
         with open_image_or_url(options.machine.image):
             """It is there: better said before the first round."""
-    if on is not None or store is not None:
-        result = _measure_on(options, rounds, on, store)
-    else:
-        with _folder() as folder:
-            result = _measure(list(boot_cases(options, folder)), rounds, {})
-    _show(result, list(boot_targets(result)), json_file, picture, "kev.measure.chart")
+    with ended_by_signals():
+        if on is not None or store is not None:
+            found = _measure_on(options, rounds, on, store)
+        else:
+            with _folder() as folder:
+                found = measured(list(boot_cases(options, folder)), rounds, {})
+    show(found, list(boot_targets(found.result)), files, rounds, "kev.measure.chart")
 
 
 @command.command
 @click.argument("guests", nargs=-1, metavar="[SNAPSHOT|GUEST]...")
 @add_options(machine_options(without=("timeline", "paging", "source_latency")))
-@_results
+@results_options
 @on_options
 @click.option("--at", metavar="CONDITION", help="Where a GUEST is saved and forked, as for `kev run --snapshot-at`.")
 @click.option("--until", metavar="TEXT", help="Measure to this output, and no further.  [default: to the first, and to the end]")
@@ -132,8 +131,7 @@ def restore(
     touched: tuple[int, ...],
     latencies: tuple[float, ...],
     only: tuple[str, ...],
-    json_file: Path | None,
-    picture: Path | None,
+    files: ResultFiles,
     on: str | None,
     store: str | None,
     **given: Any,
@@ -146,7 +144,7 @@ def restore(
     from kev.measure.restore import RestoreBench, RestoreBenchOptions
     from kev.measure.targets import restore_targets
 
-    _check_files(json_file, picture)
+    files.check()
     described_guests = guests or ((None,) if _is_described(given) else ())
     chosen: dict[str, Any] = {
         "image_sizes": images,
@@ -159,24 +157,26 @@ def restore(
         "until": until,
     }
     options = RestoreBenchOptions(**{name: value for name, value in chosen.items() if value})
-    if on is not None or store is not None:
-        result = _measure_on(options, rounds, on, store)
-    else:
-        with _folder() as folder:
-            bench = RestoreBench(options, folder)
-            cases = list(bench.cases())
-            result = _measure(cases, rounds, bench.notes)
-    _show(result, list(restore_targets(result)), json_file, picture, "kev.measure.restore_chart")
+    with ended_by_signals():
+        if on is not None or store is not None:
+            found = _measure_on(options, rounds, on, store)
+        else:
+            with _folder() as folder:
+                bench = RestoreBench(options, folder)
+                cases = list(bench.cases())
+                found = measured(cases, rounds, bench.notes)
+    show(found, list(restore_targets(found.result)), files, rounds, "kev.measure.restore_chart")
 
 
 @command.command
 @click.argument("old", type=_FILE)
 @click.argument("new", type=_FILE)
 @click.option("--all", "everything", is_flag=True, help="Also what did not change beyond noise.")
-def compare(old: Path, new: Path, everything: bool) -> None:
+@click.option("--fail", is_flag=True, help="End with 1 if a figure has grown beyond noise, with 2 if none can be compared.")
+def compare(old: Path, new: Path, everything: bool, fail: bool) -> None:
     """Say what changed from the results in OLD to those in NEW, beyond noise.
 
-    A difference counts if the 95 % intervals of the medians have nothing in common.
+    A difference counts if the 95 % intervals of the medians have nothing in common. Fewer than 6 rounds allow no such interval.
     """
     from kev.measure.compare import changes, only_in
     from kev.measure.result import BenchResult
@@ -190,7 +190,16 @@ def compare(old: Path, new: Path, everything: bool) -> None:
     for label, names in ((f"only in {old}", only_in(before, after)), (f"only in {new}", only_in(after, before))):
         for name in names:
             click.echo(f"{label}: {name}")
-    click.echo(f"{len(significant)} of {len(found)} figures changed beyond noise")
+    untold = sum(change.significant is None for change in found)
+    click.echo(f"{len(significant)} of {len(found)} figures changed beyond noise{_untold_text(untold)}")
+    if fail and untold == len(found):
+        raise BenchError("--fail: there is nothing to judge by: both results must have cases in common, and 6 rounds or more")
+    if fail and any(change.is_worse for change in found):
+        sys.exit(1)
+
+
+def _untold_text(untold: int) -> str:
+    return f"; {untold} cannot be told: of fewer than 6 rounds" if untold else ""
 
 
 @command.command
@@ -223,10 +232,14 @@ def tables(guests: int, processes: int, pages: int, kernel_pages: int, as_json: 
     click.echo(f"{counts.translations:,} addresses were looked up both ways, and lie at the same place")
 
 
-def _check_files(*files: Path | None) -> None:
-    for file in files:
-        if file is not None:
-            check_writable(file)
+def _file_of(machine: MachineSpec) -> Path:
+    """The file that holds its image. BenchError if that is not one of this host."""
+    path = Path(machine.image)
+    if path.is_file():
+        return path
+    if "://" in machine.image or not machine.image:
+        raise BenchError(f"--cold: {machine.image or 'a disk'}: only of an image in a file the page cache can be made cold")
+    return Path(root_file_system())
 
 
 def _seconds(latencies: Iterable[float]) -> tuple[float, ...]:
@@ -246,38 +259,14 @@ def _folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def _measure(cases: "Sequence[Case]", rounds: int, notes: Mapping[str, str]) -> "BenchResult":
-    """`notes` stand beside the versions of all programs."""
-    from kev.measure.case import run_rounds
-    from kev.measure.processes import version_of
-    from kev.measure.result import BenchResult
-
-    with click.progressbar(length=rounds, label="kev: measuring", file=sys.stderr) as bar:
-        values = run_rounds(cases, rounds, lambda done: bar.update(done - bar.pos))
-    peers = {case.parameters["what"]: version_of(case.command) for case in cases if case.parameters.get("what") == "QEMU"}
-    return BenchResult.of(cases, values, rounds, {**peers, **notes})
-
-
-def _measure_on(options: "BenchOptions", rounds: int, on: str | None, store: str | None) -> "BenchResult":
-    """The same by the workers of a place, a scenario each."""
+def _measure_on(options: "BenchOptions", rounds: int, on: str | None, store: str | None) -> Measured:
+    """By the workers of a place, a scenario each."""
     from kev.fleet.measuring import measure
-    from kev.work.stopping import signals_noted
+    from kev.measure.boot import BootBenchOptions
 
-    with signals_noted(), place_of(None, on, store) as place:
-        return measure(options, rounds, place, lambda done, of: click.echo(f"kev: {done} of {of} scenarios are measured", err=True))
-
-
-def _show(result: "BenchResult", targets: "Sequence[Target]", json_file: Path | None, picture: Path | None, chart: str) -> None:
-    """Prints the table and writes the files; `chart` is the module that draws. Ends with 1 if a target is missed."""
-    from importlib import import_module
-
-    from kev.measure.table import table
-
-    for line in table(result, targets):
-        click.echo(line)
-    if json_file is not None:
-        write_json(json_file, result.to_json())
-    if picture is not None:
-        import_module(chart).draw(result, picture)
-    if not all(target.met for target in targets):
-        sys.exit(1)
+    if isinstance(options, BootBenchOptions) and (options.policies or options.source or options.cold_file):
+        raise BenchError("--on: what is one's own, and --cold, are measured here, and not by workers")
+    with place_of(None, on, store) as place:
+        return Measured(
+            measure(options, rounds, place, lambda done, of: click.echo(f"kev: {done} of {of} scenarios are measured", err=True))
+        )

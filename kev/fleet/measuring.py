@@ -8,14 +8,13 @@ from typing import Final, NamedTuple, TypeAlias
 import attrs
 
 from kev.measure.boot import BootBenchOptions, boot_cases
-from kev.measure.case import Case, run_rounds
+from kev.measure.case import Case, Rounds
 from kev.measure.processes import version_of
 from kev.measure.restore import RestoreBench, RestoreBenchOptions
 from kev.measure.result import BenchResult, CaseResult
 from kev.spec.machine_spec import MachineSpec
 from kev.work.base import Place
 from kev.work.results import as_ended
-from kev.work.stopping import check
 
 BenchOptions: TypeAlias = BootBenchOptions | RestoreBenchOptions
 _BETWEEN: Final = "; "
@@ -65,8 +64,9 @@ def _measure(part: _Part) -> BenchResult:
             cases, notes = list(bench.cases()), bench.notes
         else:
             cases = list(boot_cases(part.options, Path(folder)))
-        values = run_rounds(cases, part.rounds, lambda _done: check())
-        result = BenchResult.of(cases, values, part.rounds, {**peers(cases), **notes})
+        rounds = Rounds(cases)
+        rounds.measure(part.rounds, lambda _done: None)
+        result = BenchResult.of(rounds, {**peers(cases), **notes})
     called = dict(zip((spec.image for spec in _machines(part.options)), part.images, strict=True))
     return attrs.evolve(result, cases=tuple(_renamed(case, called) for case in result.cases))
 

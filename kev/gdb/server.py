@@ -42,12 +42,12 @@ async def serve(
     before it is closed. The rest is as in `kev.machine.driving.drive`.
     GdbError if nobody can connect to `address`; other KevErrors for the machine.
     """
-    async with listen(address) as listener:
+    async with listen(address) as listener, _receiving(signals) as received:
         player = Player(opener, output)
         listening(_connectable(listener, address))
         try:
             with ungrouped():
-                await _run(player, listener, wait, timeout, input_descriptor, signals)
+                await _run(player, listener, wait, timeout, input_descriptor, received)
             player.machine.note_end()
             if at_end is not None:
                 at_end(player.machine)
@@ -77,6 +77,16 @@ async def listen(address: TcpAddress | UnixAddress) -> AsyncIterator[trio.Socket
             if unix:
                 with suppress(OSError):
                     os.unlink(str(address))
+
+
+@asynccontextmanager
+async def _receiving(signals: Sequence[int]) -> AsyncIterator[AsyncIterator[int] | None]:
+    """Those that come from now on; None if there are none to receive."""
+    if not signals:
+        yield None
+        return
+    with trio.open_signal_receiver(*signals) as received:
+        yield received
 
 
 def _connectable(listener: trio.SocketListener, address: TcpAddress | UnixAddress) -> str:
@@ -132,7 +142,7 @@ async def _run(
     wait: bool,
     timeout: float | None,
     input_descriptor: int | None,
-    signals: Sequence[int],
+    received: AsyncIterator[int] | None,
 ) -> None:
     debuggee = Debuggee(player)
     reception = _Reception(debuggee)
@@ -142,12 +152,12 @@ async def _run(
             player.end(ending)
             nursery.cancel_scope.cancel()
 
-        if signals:
-            nursery.start_soon(watch_for_signals, end, signals)
+        if received is not None:
+            nursery.start_soon(watch_for_signals, end, received)
         if timeout is not None:
             nursery.start_soon(watch_for_timeout, end, timeout)
         if input_descriptor is not None:
-            nursery.start_soon(forward_input, input_descriptor, player, end, player.expect_input, bool(signals))
+            nursery.start_soon(forward_input, input_descriptor, player, end, player.expect_input, received is not None)
         nursery.start_soon(reception.receive, listener)
         await player.begin()
         if wait:

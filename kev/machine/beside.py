@@ -1,7 +1,7 @@
 """What goes on beside a run, in trio: signals and a time limit end it, and input reaches it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
 import trio
@@ -14,10 +14,9 @@ End: TypeAlias = Callable[[Ending], None]
 """Ends the run."""
 
 
-async def watch_for_signals(end: End, signals: Sequence[int]) -> None:
-    with trio.open_signal_receiver(*signals) as received:
-        async for number in received:
-            end(Ending.by_signal(number))
+async def watch_for_signals(end: End, received: AsyncIterator[int]) -> None:
+    async for number in received:
+        end(Ending.by_signal(number))
 
 
 async def watch_for_timeout(end: End, seconds: float, left: float | None = None) -> None:

@@ -27,6 +27,8 @@ EXIT_CODE_DIED = 3
 EXIT_CODE_TIMED_OUT = 124
 """Of every limit: of time, of pages, of output."""
 EXIT_CODE_INTERRUPTED = 130
+SIGNALLED = 128
+"""A signal ended the run: this and its number, as shells have it."""
 
 
 class Ending(NamedTuple):
@@ -62,7 +64,7 @@ class Ending(NamedTuple):
         """A signal ended the run: Ctrl-C's, or one that asks a process to end. The exit code is the shell's for it."""
         if number == signal.SIGINT:
             return cls.interrupted()
-        return cls(EndingKind.INTERRUPTED, 128 + number, f"ended by {signal.Signals(number).name}")
+        return cls(EndingKind.INTERRUPTED, SIGNALLED + number, f"ended by {signal.Signals(number).name}")
 
     @classmethod
     def left(cls) -> Self:

@@ -35,12 +35,12 @@ class TerminalMode:
         import tty
 
         self._before = termios.tcgetattr(self._descriptor)
-        tty.setcbreak(self._descriptor, termios.TCSADRAIN)  # what was typed before is not lost
+        tty.setcbreak(self._descriptor, termios.TCSANOW)  # what was typed before is not lost, and no output is waited for
         if not self._signals:
             mode = termios.tcgetattr(self._descriptor)
             mode[tty.LFLAG] &= ~(termios.ISIG | termios.IEXTEN)
             mode[tty.IFLAG] &= ~termios.IXON
-            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, mode)
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, mode)
 
     def leave(self) -> None:
         """The terminal is as it was."""
@@ -48,7 +48,7 @@ class TerminalMode:
         if before is not None and self.may_read:
             import termios
 
-            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, before)
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, before)
 
 
 def _in_foreground(descriptor: int) -> bool:

@@ -1,27 +1,30 @@
 """`kev bench boot`: how soon a guest says something, by paging policy, size of image, size of RAM, and latency of the source.
 
-Five scenarios. `launch` is gKeOS in a warm process, as a new process, and its Multiboot 1 twin on QEMU. `image` is a tiny guest
+Six scenarios. `launch` is gKeOS in a warm process, as a new process, and its Multiboot 1 twin on QEMU. `image` is a tiny guest
 with a segment behind it that it never touches, up to gigabytes. `memory` is the same guest with more and more RAM. `source` is
-gKeOS from sources of several latencies, to its end. `violation` is what one page costs.
+gKeOS from sources of several latencies, to its end. `cache` is gKeOS from a file that the host has in its page cache, and from one
+that it has to read from the disk. `violation` is what one page costs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
-from kev.addressing import GIB, MIB, TIB
+from kev.addressing import GIB, KIB, MIB, TIB
 from kev.guests.images import open_root_file_system
-from kev.measure.case import Case
+from kev.measure.case import Case, Metrics
 from kev.measure.errors import BenchError
 from kev.measure.image import write_padded_image
 from kev.measure.launches import Launch, MachineLaunch, prefetching
+from kev.measure.page_cache import CACHED, make_cold
 from kev.measure.processes import kev_run, measure_process, qemu_run
 from kev.measure.units import latency_text, size_text
 from kev.measure.violations import measure_violations
 from kev.pager.policy import Around, Eager, PagingPolicy
 from kev.pager.slow_source import SourceDelay
+from kev.spec.errors import nearest_of
 from kev.spec.machine_spec import MachineSpec
 
 _TINY_GUEST: Final = "hypercalls"
@@ -38,28 +41,66 @@ class BootBenchOptions:
     image_sizes: tuple[int, ...] = (MIB, 16 * MIB, 256 * MIB, 4 * GIB)
     memory_sizes: tuple[int, ...] = (64 * MIB, GIB, 16 * GIB, TIB)
     latencies: tuple[float, ...] = (0.0, 0.001)
-    scenarios: tuple[str, ...] = ("launch", "image", "memory", "source", "violation")
+    scenarios: tuple[str, ...] = ("launch", "image", "memory", "source", "cache", "violation")
     largest_eager: int = 256 * MIB
     """Images larger than this are not loaded eagerly: it would take a minute and as much memory."""
     machine: MachineSpec | None = None
     """A machine to go through instead, with its paging policy, or with each."""
+    policies: Mapping[str, Callable[[], PagingPolicy]] = {}
+    """For that machine: policies of the user's own, by name, which are measured beside those of kev."""
+    source: Callable[[Any], Any] | None = None
+    """For that machine: makes of its image's source what is read."""
+    cold_file: Path | None = None
+    """For that machine: what it is read from, if it is to be measured with a cold page cache, too."""
 
 
 def boot_cases(options: BootBenchOptions, folder: Path) -> Iterator[Case]:
     """All cases; the images that they need are written to `folder`. BenchError if there is no such scenario."""
     if options.machine is not None:
-        yield from _machine(options.machine)
+        yield from _machine(options.machine, options)
         return
     for name in options.scenarios:
         if name not in _SCENARIOS:
-            raise BenchError(f"no scenario is named {name!r}: there are {', '.join(_SCENARIOS)}")
+            nearest = nearest_of(name, list(_SCENARIOS))
+            hint = ":" if nearest is None else f": is it {nearest!r}?"
+            raise BenchError(f"no scenario is named {name!r}{hint} There are {', '.join(_SCENARIOS)}")
         yield from _SCENARIOS[name](options, folder)
 
 
-def _machine(spec: MachineSpec) -> Iterator[Case]:
-    for paging in ("lazy", "eager", f"around={_AROUND}") if spec.paging is None else (spec.paging,):
-        launch = MachineLaunch(spec.replace(paging=paging))
-        yield Case("machine", {"image": spec.image, "policy": paging}, launch.measure)
+def _machine(spec: MachineSpec, options: BootBenchOptions) -> Iterator[Case]:
+    launches = {
+        paging: MachineLaunch(spec.replace(paging=paging), source=options.source)
+        for paging in (("lazy", "eager", f"around={_AROUND}") if spec.paging is None else (spec.paging,))
+    }
+    launches |= {name: MachineLaunch(spec, policy, options.source) for name, policy in options.policies.items()}
+    for name, launch in launches.items():
+        parameters = {"image": spec.image, "policy": name}
+        if options.cold_file is None:
+            yield Case("machine", parameters, launch.measure)
+        else:
+            yield from _warm_and_cold("machine", parameters, launch.measure, options.cold_file)
+
+
+def _warm_and_cold(scenario: str, parameters: dict[str, str], measure: Callable[[], Metrics], file: Path) -> Iterator[Case]:
+    """`measure` reads `file`. Of it, `cached_kib` could not be made cold."""
+
+    def warm() -> Metrics:
+        file.read_bytes()
+        return measure()
+
+    def cold() -> Metrics:
+        cached = make_cold(file)
+        return {**measure(), CACHED: cached / KIB}
+
+    yield Case(scenario, {**parameters, "cache": "warm"}, warm)
+    yield Case(scenario, {**parameters, "cache": "cold"}, cold)
+
+
+def _caches(_options: BootBenchOptions, folder: Path) -> Iterator[Case]:
+    image = folder / _GUEST
+    image.write_bytes(_file(_GUEST))
+    for name, policy in {"lazy": PagingPolicy, "eager": Eager}.items():
+        yield from _warm_and_cold("cache", {"policy": name}, Launch(str(image), _MEMORY, policy).measure, image)
 
 
 def _launches(_options: BootBenchOptions, folder: Path) -> Iterator[Case]:
@@ -110,6 +151,7 @@ _SCENARIOS: Final = {
     "image": _image_sizes,
     "memory": _memory_sizes,
     "source": _sources,
+    "cache": _caches,
     "violation": _violations,
 }
 

@@ -8,6 +8,9 @@ from typing import Any, Final
 
 import attrs
 
+from kev.measure.errors import BenchError
+from kev.work.stopping import check
+
 _ENOUGH: Final = 0.3
 """Seconds: a case that takes less is measured several times a round."""
 _MOST_REPETITIONS: Final = 15
@@ -32,39 +35,65 @@ class Case:
         return " ".join([self.scenario, *(f"{key}={value}" for key, value in self.parameters.items())])
 
 
-def run_rounds(cases: Sequence[Case], rounds: int, progress: Callable[[int], object]) -> list[dict[str, list[float]]]:
-    """The values of each metric of each case, one a round, after a round that does not count. Tells `progress` of rounds done.
+class Rounds:
+    """The rounds of a benchmark, as far as they have been made."""
 
-    A round goes through the cases again and again, forwards and backwards in turn, until each has run often enough: what changes on
-    the machine meanwhile meets all of them alike. The value of a time is the least: whatever disturbs a run makes it longer.
-    """
-    values: list[dict[str, list[float]]] = [{} for _ in cases]
-    _round(cases, repetitions=1)
-    # What is there by now stays: looking through it before each run would take longer than most runs.
-    gc.collect()
-    gc.freeze()
-    try:
-        for number in range(rounds):
-            for index, metrics in enumerate(_round(cases, _MOST_REPETITIONS)):
-                for metric, value in metrics.items():
-                    values[index].setdefault(metric, []).append(value)
-            progress(number + 1)
-    finally:
-        gc.unfreeze()
-    return values
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.cases: Final = cases
+        self.done = 0
+        self.values: Final[list[dict[str, list[float]]]] = [{} for _ in cases]
+        """Of each metric of each case, one a round. That of a time is the least: whatever disturbs a run makes it longer."""
+        self.runs: Final[list[dict[str, list[list[float]]]]] = [{} for _ in cases]
+        """Of each time of each case, one a single run, by round."""
+
+    def measure(self, rounds: int, progress: Callable[[int], object]) -> None:
+        """Makes so many, after one that does not count. Tells `progress` of rounds done. Stopped, between two runs.
+
+        A round goes through the cases again and again, forwards and backwards in turn, until each has run often enough: what
+        changes on the machine meanwhile meets all of them alike.
+        """
+        _round(self.cases, repetitions=1)
+        # What is there by now stays: looking through it before each run would take longer than most runs.
+        gc.collect()
+        gc.freeze()
+        try:
+            for _ in range(rounds):
+                self._add(_round(self.cases, _MOST_REPETITIONS))
+                progress(self.done)
+        finally:
+            gc.unfreeze()
+
+    def _add(self, found: list[list[Metrics]]) -> None:
+        for index, runs in enumerate(found):
+            for metric, value in _summary_of_round(runs).items():
+                self.values[index].setdefault(metric, []).append(value)
+                if is_time(metric):
+                    self.runs[index].setdefault(metric, []).append([run[metric] for run in runs])
+        self.done += 1
 
 
-def _round(cases: Sequence[Case], repetitions: int) -> list[Metrics]:
+def _round(cases: Sequence[Case], repetitions: int) -> list[list[Metrics]]:
+    """The runs of each case."""
     runs: list[list[Metrics]] = [[] for _ in cases]
     spent = [0.0] * len(cases)
     waiting = list(range(len(cases)))
     while waiting:
         for index in waiting:
             began = time.perf_counter()
-            runs[index].append(cases[index].measure())
+            runs[index].append(_measured(cases[index]))
             spent[index] += time.perf_counter() - began
         waiting = [index for index in reversed(waiting) if spent[index] < _ENOUGH and len(runs[index]) < repetitions]
-    return [_summary_of_round(of_case) for of_case in runs]
+    return runs
+
+
+def _measured(case: Case) -> Metrics:
+    try:
+        metrics = case.measure()
+    except BenchError:
+        check()  # a run that a signal has cut short has not failed
+        raise
+    check()
+    return metrics
 
 
 def _summary_of_round(runs: Sequence[Metrics]) -> Metrics:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kev.measure.errors import BenchError
 from kev.measure.result import BenchResult, CaseResult
-from kev.measure.summary import Summary
+from kev.measure.summary import Summary, values_outside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,8 @@ def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str
             panel(axes, cases)
         else:
             axes.set_visible(False)
-    figure.suptitle(f"{title} of kev {result.environment['kev']}: medians of {result.rounds} rounds and their 95 % intervals")
+    bars = "too few for 95 % intervals" if values_outside(result.rounds) is None else "and their 95 % intervals"
+    figure.suptitle(f"{title} of kev {result.environment['kev']}: medians of {result.rounds} rounds, {bars}")
     if file.suffix == ".svg":
         figure.savefig(file, format="svg", metadata={"Date": None})
     else:
@@ -143,8 +144,9 @@ def by_size(axes: "Axes", sizes: Sequence[str]) -> None:
 
 
 def errors(summaries: Sequence[Summary]) -> list[list[float]]:
-    """The distances to the ends of the intervals, as matplotlib wants them."""
-    return [[summary.median - summary.low for summary in summaries], [summary.high - summary.median for summary in summaries]]
+    """The distances to the ends of the intervals, as matplotlib wants them: 0 where there are none."""
+    lows = [0.0 if summary.low is None else summary.median - summary.low for summary in summaries]
+    return [lows, [0.0 if summary.high is None else summary.high - summary.median for summary in summaries]]
 
 
 def plain(axes: Any) -> None:

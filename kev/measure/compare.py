@@ -23,9 +23,14 @@ class Change:
         return self.new.median / self.old.median if self.old.median else float("inf")
 
     @property
-    def significant(self) -> bool:
-        """The 95 % intervals have nothing in common."""
-        return not self.old.overlaps(self.new)
+    def significant(self) -> bool | None:
+        """The 95 % intervals have nothing in common; None if there were too few rounds to tell."""
+        return self.old.differs(self.new)
+
+    @property
+    def is_worse(self) -> bool:
+        """It has grown, beyond noise: whatever is measured, less of it is better."""
+        return bool(self.significant) and self.ratio > 1
 
 
 def changes(old: BenchResult, new: BenchResult) -> Iterator[Change]:

@@ -4,12 +4,13 @@ import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from kev.guests.images import open_image
 from kev.machine.api import opened, wanted_machine
-from kev.machine.ending import EndingKind
+from kev.machine.ending import SIGNALLED, EndingKind
 from kev.machine.launcher import prepare, run
 from kev.machine.run_report import RunReport
 from kev.measure.case import Metrics
@@ -20,6 +21,7 @@ from kev.pager.record import Record
 from kev.pager.slow_source import SlowSource, SourceDelay
 from kev.pager.working_set import WorkingSet
 from kev.spec.machine_spec import MachineSpec
+from kev.work.stopping import Stopped
 
 _TIMEOUT = 600.0
 
@@ -49,7 +51,8 @@ class Launch:
         with open_image(self.image) as (source, _):
             slowed = source if self.delay is None else SlowSource(source, self.delay)
             machine = prepare(slowed, memory=self.memory, policy=policy, output=_ignore)
-            return (machine.times.began - began) * 1e3, run(machine, timeout=_TIMEOUT)
+            opening = (machine.times.began - began) * 1e3
+            return opening, not_stopped(run(machine, timeout=_TIMEOUT))
 
 
 @attrs.frozen(slots=True)
@@ -57,16 +60,28 @@ class MachineLaunch:
     """A machine that is described, with the paging policy and all."""
 
     spec: MachineSpec
+    policy: Callable[[], PagingPolicy] | None = None
+    """Makes the policy of each run, if that is not the one that `spec` names."""
+    source: Callable[[Any], Any] | None = None
+    """Makes of the image's source what the image is read from (`kev.pager.source`)."""
 
     def measure(self) -> Metrics:
         """Launches it and runs it to its end, or for as long as it is to run. BenchError if it prints nothing."""
         gc.collect()
         began = time.perf_counter()
-        wanted = wanted_machine(self.spec, {})
+        wishes = {} if self.policy is None else {"paging": self.policy()}
+        wanted = wanted_machine(self.spec, wishes)._replace(read_through=self.source)
         with opened(wanted) as machine:
             opening = (machine.times.began - began) * 1e3
-            report = run(machine, timeout=wanted.spec.timeout or _TIMEOUT, interrupt_ends=False)
+            report = not_stopped(run(machine, timeout=wanted.spec.timeout or _TIMEOUT))
         return _metrics(opening, report)
+
+
+def not_stopped(report: RunReport) -> RunReport:
+    """The same. Stopped if a signal has ended the run."""
+    if report.ending.kind is EndingKind.INTERRUPTED:
+        raise Stopped(report.exit_code - SIGNALLED)
+    return report
 
 
 def _metrics(opening: float, report: RunReport) -> Metrics:

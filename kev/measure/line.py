@@ -17,6 +17,7 @@ from kev.machine.step import Ran, Stopped
 from kev.measure.case import Metrics
 from kev.measure.counted_source import ReadCounts
 from kev.measure.errors import BenchError
+from kev.measure.launches import not_stopped
 from kev.pager.policy import PagingPolicy
 from kev.pager.record import Record
 from kev.pager.working_set import WorkingSet
@@ -94,7 +95,7 @@ class LineRun:
         with opened(wanted) as machine:
             opening = (machine.times.began - began) * 1e3
             watch = LineWatch(machine, self.line, counts)
-            report = run(machine, timeout=wanted.spec.timeout or TIMEOUT, interrupt_ends=False)
+            report = not_stopped(run(machine, timeout=wanted.spec.timeout or TIMEOUT))
         if not watch.metrics or report.launch_ms is None:
             raise line_did_not_come(self.spec.image, self.line, report.ending)
         metrics = {"first_instruction_ms": opening + report.launch_ms, **watch.metrics}

@@ -1,20 +1,20 @@
 """The results of a benchmark, and the file they are kept in.
 
 The file is JSON: `format`, `environment`, `rounds`, and `cases`, each with `scenario`, `parameters`, `command` (of a process) and
-`metrics`: by name the values of all rounds, their median, and the ends of its 95 % interval.
+`metrics`: by name the values of all rounds, their median, the ends of its 95 % interval (null if there are too few rounds for one),
+and of times those of all single runs, by round.
 """
 
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Final, Self
 
 import attrs
 
 from kev.addressing import MIB
-from kev.measure.case import Case
+from kev.measure.case import Rounds
 from kev.measure.errors import BenchError
 from kev.measure.summary import Summary, summarize
 from kev.user_files import read_user_file
@@ -22,9 +22,10 @@ from kev.user_json import constant, each, integer, named, number, parse_user_jso
 from kev.version import __version__
 
 FORMAT: Final = "kev bench 1"
-LARGEST_FILE: Final = 16 * MIB
+LARGEST_FILE: Final = 64 * MIB
 """In bytes."""
 _LARGEST_VALUE: Final = 1e15
+_VALUE: Final = number(0, _LARGEST_VALUE)
 _SHAPE: Final = record(
     {
         "format": constant(FORMAT),
@@ -35,7 +36,7 @@ _SHAPE: Final = record(
                 {
                     "scenario": text,
                     "parameters": named(scalar),
-                    "metrics": named(record({"values": each(number(0, _LARGEST_VALUE), least=1)})),
+                    "metrics": named(record({"values": each(_VALUE, least=1)}, {"runs": each(each(_VALUE))})),
                     "command": each(text),
                 }
             )
@@ -67,13 +68,18 @@ class BenchResult:
     cases: tuple[CaseResult, ...]
 
     @classmethod
-    def of(cls, cases: Sequence[Case], values: Sequence[dict[str, list[float]]], rounds: int, peers: dict[str, str]) -> Self:
+    def of(cls, rounds: Rounds, peers: dict[str, str]) -> Self:
         """`peers` are the versions of other programs that were measured."""
         results = (
-            CaseResult(case.scenario, case.parameters, {name: summarize(found) for name, found in metrics.items()}, case.command)
-            for case, metrics in zip(cases, values, strict=True)
+            CaseResult(
+                case.scenario,
+                case.parameters,
+                {name: summarize(found, runs.get(name, ())) for name, found in metrics.items()},
+                case.command,
+            )
+            for case, metrics, runs in zip(rounds.cases, rounds.values, rounds.runs, strict=True)
         )
-        return cls(_environment() | peers, rounds, tuple(results))
+        return cls(_environment() | peers, rounds.done, tuple(results))
 
     def scenario(self, name: str, **parameters: Any) -> list[CaseResult]:
         """The cases of a scenario whose parameters are these, whatever the others."""
@@ -109,7 +115,7 @@ class BenchResult:
 
 
 def _case(fields: dict[str, Any]) -> CaseResult:
-    metrics = {name: summarize(summary["values"]) for name, summary in fields["metrics"].items()}
+    metrics = {name: summarize(summary["values"], summary.get("runs", ())) for name, summary in fields["metrics"].items()}
     return CaseResult(fields["scenario"], fields["parameters"], metrics, tuple(fields["command"]))
 
 

@@ -1,5 +1,6 @@
 """`kev bench`, as a person at the prompt sees it."""
 
+import csv
 import json
 import struct
 import sys
@@ -61,12 +62,12 @@ def test_a_machine_that_prints_nothing_cannot_be_measured() -> None:
 def test_a_scenario_there_is_not_is_refused() -> None:
     result = bench("boot", "--only", "nothing")
     assert result.exit_code == 2
-    assert result.stderr == "kev: no scenario is named 'nothing': there are launch, image, memory, source, violation\n"
+    assert result.stderr == "kev: no scenario is named 'nothing': There are launch, image, memory, source, cache, violation\n"
 
 
 def test_compare_says_what_changed_beyond_noise(tmp_path: Path) -> None:
     old, new = tmp_path / "old.json", tmp_path / "new.json"
-    for file, values in ((old, [10.0, 11.0]), (new, [20.0, 21.0])):
+    for file, values in ((old, [10.0, 11.0] * 3), (new, [20.0, 21.0] * 3)):
         case = {"scenario": "a", "parameters": {}, "command": [], "metrics": {"end_ms": {"values": values}}}
         file.write_text(json.dumps({"format": "kev bench 1", "environment": {}, "rounds": 2, "cases": [case]}))
     result = bench("compare", str(old), str(new))
@@ -74,8 +75,97 @@ def test_compare_says_what_changed_beyond_noise(tmp_path: Path) -> None:
         " 1.95x  a: end_ms 10.50 [10.00-11.00] -> 20.50 [20.00-21.00]",
         "1 of 1 figures changed beyond noise",
     ]
+    assert result.exit_code == 0
+    assert bench("compare", "--fail", str(old), str(new)).exit_code == 1
+    assert bench("compare", "--fail", str(new), str(old)).exit_code == 0
     assert bench("compare", str(old), str(old)).stdout == "0 of 1 figures changed beyond noise\n"
     assert "noise  a: end_ms" in bench("compare", "--all", str(old), str(old)).stdout
+
+
+def test_too_few_rounds_to_compare_are_said_and_no_success(tmp_path: Path) -> None:
+    file = tmp_path / "few.json"
+    assert bench("boot", "hypercalls", "--paging", "lazy", "--rounds", "1", "--json", str(file)).exit_code == 0
+    told = bench("compare", str(file), str(file))
+    assert told.stdout == "0 of 6 figures changed beyond noise; 6 cannot be told: of fewer than 6 rounds\n"
+    assert told.exit_code == 0
+    assert bench("compare", "--fail", str(file), str(file)).exit_code == 2
+
+
+OWN = """
+from kev.pager.policy import Around
+
+class Wide(Around):
+    def __init__(self):
+        super().__init__(64)
+
+reads = []
+
+class Noted:
+    def __init__(self, inner):
+        self.name, self.size, self.inner = inner.name, inner.size, inner
+
+    def read_into(self, offset, buffer):
+        reads.append(offset)
+        return self.inner.read_into(offset, buffer)
+
+text = "no policy"
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the user's own, in the working directory."""
+    name = f"own_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return name
+
+
+def test_own_policies_and_sources_are_measured_beside_kevs_cold_and_warm(own: str) -> None:
+    words = ("--rounds", "1", "--paging", f"{own}:Wide", "--source", f"{own}:Noted", "--cold", "--csv", "out.csv")
+    result = bench("boot", "hypercalls", *words)
+    assert result.exit_code == 0, result.stderr
+    rows = list(csv.DictReader(Path("out.csv").read_text(encoding="utf-8").splitlines()))
+    cases = dict.fromkeys((row["policy"], row["cache"]) for row in rows)
+    assert list(cases) == [
+        (policy, cache) for policy in ("lazy", "eager", "around=16", f"{own}:Wide") for cache in ("warm", "cold")
+    ]
+    assert {row["metric"] for row in rows if row["cache"] == "cold"} >= {"first_output_ms", "cached_kib"}
+    assert sys.modules[own].reads
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ("--paging={}:Wde", "AttributeError"),
+        ("--paging={}x:Wide", "ModuleNotFoundError"),
+        ("--paging={}:text", "is a str, and cannot be called"),
+        ("--paging={}:Noted.read_into.x", "AttributeError"),
+        ("--source={}", "it must be module:name"),
+    ],
+)
+def test_what_is_ones_own_and_not_there_is_said_in_a_line(own: str, wish: str, message: str) -> None:
+    result = bench("boot", "hypercalls", wish.format(own))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert message in result.stderr
+
+
+def test_all_single_runs_are_written_as_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "out.parquet"
+    assert bench("boot", "hypercalls", "--paging", "lazy", "--rounds", "1", "--parquet", str(file)).exit_code == 0
+    table = parquet.read_table(file)
+    assert table.column_names == ["scenario", "image", "policy", "metric", "round", "run", "value"]
+    assert {*table["metric"].to_pylist()} >= {"first_output_ms", "violations"}
+    assert table.schema.metadata[b"kev"]
+
+
+def test_parquet_without_pyarrow_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = bench("boot", "hypercalls", "--parquet", str(tmp_path / "out.parquet"))
+    assert result.exit_code == 2
+    assert result.stderr == f"kev: {tmp_path / 'out.parquet'}: Parquet needs pyarrow: `pip install kev-hypervisor[parquet]`\n"
 
 
 def test_results_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from kev.addressing import GIB, MIB
 from kev.cli.main import kev
-from kev.measure.case import Case
+from kev.measure.case import Case, Rounds
 from kev.measure.counted_source import ReadCounts
 from kev.measure.errors import BenchError
 from kev.measure.held import ForkRun, save_at
@@ -160,12 +160,10 @@ def test_a_machine_of_qemu_that_was_stopped_too_late_is_refused(qemu: Sequence[s
 
 
 def result(*cases: tuple[str, dict[str, str], dict[str, Sequence[float]]]) -> BenchResult:
-    return BenchResult.of(
-        [Case(scenario, parameters, dict) for scenario, parameters, _ in cases],
-        [{metric: list(values) for metric, values in metrics.items()} for _, _, metrics in cases],
-        3,
-        {},
-    )
+    made = Rounds([Case(scenario, parameters, dict) for scenario, parameters, _ in cases])
+    for found, (_, _, metrics) in zip(made.values, cases, strict=True):
+        found.update({metric: list(values) for metric, values in metrics.items()})
+    return BenchResult.of(made, {})
 
 
 def test_restores_are_held_to_what_they_promise() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kev.measure.case import Case, Metrics, run_rounds
+from kev.measure.case import Case, Metrics, Rounds
 from kev.measure.compare import changes, only_in
 from kev.measure.errors import BenchError
 from kev.measure.result import BenchResult
@@ -23,25 +23,43 @@ NUMBERS = st.floats(0.001, 1e6)
 
 
 def result(*cases: tuple[str, dict[str, str], dict[str, Sequence[float]]]) -> BenchResult:
-    return BenchResult.of(
-        [Case(scenario, parameters, dict) for scenario, parameters, _ in cases],
-        [{metric: list(values) for metric, values in metrics.items()} for _, _, metrics in cases],
-        5,
-        {"QEMU": "9"},
-    )
+    made = Rounds([Case(scenario, parameters, dict) for scenario, parameters, _ in cases])
+    for found, (_, _, metrics) in zip(made.values, cases, strict=True):
+        found.update({metric: list(values) for metric, values in metrics.items()})
+    made.done = max(len(values) for _, _, metrics in cases for values in metrics.values())
+    return BenchResult.of(made, {"QEMU": "9"})
 
 
-@given(st.lists(NUMBERS, min_size=1, max_size=40))
+@given(st.lists(NUMBERS, min_size=6, max_size=40))
 def test_a_median_lies_in_its_interval_and_that_among_the_values(values: list[float]) -> None:
     summary = summarize(values)
     assert summary.median == median(values)
+    assert summary.low is not None
+    assert summary.high is not None
     assert min(values) <= summary.low <= summary.median <= summary.high <= max(values)
     assert summary.values == tuple(values)
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=5))
+def test_a_few_values_have_a_median_and_no_interval(values: list[float]) -> None:
+    summary = summarize(values)
+    assert (summary.median, summary.low, summary.high) == (median(values), None, None)
+    assert values_outside(len(values)) is None
+
+
+@pytest.mark.parametrize(("runs", "known"), [(1, []), (2, [50]), (19, [50]), (20, [50, 95]), (99, [50, 95]), (100, [50, 95, 99])])
+def test_percentiles_are_those_that_the_single_runs_allow(runs: int, known: list[int]) -> None:
+    values = [float(number) for number in range(1, runs + 1)]
+    summary = summarize([1.0, values[-1]], [values[: runs // 2], values[runs // 2 :]])
+    assert list(summary.percentiles) == known
+    assert all(sum(value <= found for value in values) / runs >= percent / 100 for percent, found in summary.percentiles.items())
 
 
 @given(st.integers(6, 200))
 def test_the_interval_holds_the_median_with_95_percent_and_no_shorter_one_does(count: int) -> None:
     outside = values_outside(count)
+
+    assert outside is not None
 
     def coverage(left_out: int) -> float:
         return float(1 - 2 * sum(comb(count, index) for index in range(left_out + 1)) / 2**count)
@@ -60,10 +78,14 @@ def test_a_round_goes_back_and_forth_and_the_first_does_not_count() -> None:
         return Case("scenario", {"name": name}, measure)
 
     progress: list[int] = []
-    values = run_rounds([case("a"), case("b")], 2, progress.append)
+    rounds = Rounds([case("a"), case("b")])
+    rounds.measure(2, progress.append)
     assert order == [*"ab", *"ab", *"baab" * 7, *"ab", *"baab" * 7]
-    assert [len(metrics["end_ms"]) for metrics in values] == [2, 2]
-    assert values[0]["waits"] == [2.0, 2.0]
+    assert [len(metrics["end_ms"]) for metrics in rounds.values] == [2, 2]
+    assert rounds.values[0]["waits"] == [2.0, 2.0]
+    assert [len(runs) for runs in rounds.runs[0]["end_ms"]] == [15, 15]
+    assert [min(runs) for runs in rounds.runs[0]["end_ms"]] == rounds.values[0]["end_ms"]
+    assert "waits" not in rounds.runs[0]
     assert progress == [1, 2]
 
 
@@ -72,6 +94,13 @@ def test_results_survive_their_file(values: list[float]) -> None:
     before = result(("image", {"image": "1M"}, {"first_output_ms": values, "violations": [3.0]}))
     after = BenchResult.from_json(json.dumps(before.to_json()), "old.json")
     assert after == before
+
+
+def test_results_with_single_runs_survive_their_file() -> None:
+    rounds = Rounds([Case("a", {}, lambda: {"end_ms": 1.5, "waits": 3})])
+    rounds.measure(2, lambda _: None)
+    before = BenchResult.of(rounds, {})
+    assert BenchResult.from_json(json.dumps(before.to_json()), "old.json") == before
 
 
 @pytest.mark.parametrize(
@@ -92,15 +121,25 @@ def test_a_file_that_has_no_results_is_refused_by_name(text: str, message: str) 
 
 
 def test_a_change_counts_if_the_intervals_have_nothing_in_common() -> None:
-    old = result(("a", {}, {"end_ms": [10, 11, 12], "first_output_ms": [1, 2, 9]}), ("gone", {}, {"end_ms": [1.0]}))
-    new = result(("a", {}, {"end_ms": [20, 21, 22], "first_output_ms": [2, 3, 10]}), ("new", {}, {"end_ms": [1.0]}))
+    old = result(("a", {}, {"end_ms": [10, 11, 12] * 2, "first_output_ms": [1, 2, 9] * 2}), ("gone", {}, {"end_ms": [1.0]}))
+    new = result(("a", {}, {"end_ms": [20, 21, 22] * 2, "first_output_ms": [2, 3, 10] * 2}), ("new", {}, {"end_ms": [1.0]}))
     end, first_output = changes(old, new)
     assert end.significant
+    assert end.is_worse
     assert change_text(end) == " 1.91x  a: end_ms 11.00 [10.00-12.00] -> 21.00 [20.00-22.00]"
-    assert not first_output.significant
+    assert first_output.significant is False
+    assert not first_output.is_worse
     assert change_text(first_output).startswith(" noise  a: first_output_ms")
     assert only_in(old, new) == ["gone"]
     assert only_in(new, old) == ["new"]
+
+
+def test_whether_a_few_rounds_differ_cannot_be_told() -> None:
+    old, new = (result(("a", {}, {"end_ms": values})) for values in ([10.0, 11.0, 12.0], [20.0, 21.0, 22.0]))
+    (change,) = changes(old, new)
+    assert change.significant is None
+    assert not change.is_worse
+    assert change_text(change) == "     ?  a: end_ms 11.00 -> 21.00"
 
 
 def test_what_was_promised_is_worked_out_from_the_medians() -> None:
@@ -124,13 +163,29 @@ def test_what_was_promised_is_worked_out_from_the_medians() -> None:
 
 def test_the_table_has_every_case_and_every_promise() -> None:
     found = result(
-        ("image", {"image": "1M", "policy": "lazy"}, {"first_output_ms": [1.0, 2.0, 3.0], "violations": [1234.0]}),
+        ("image", {"image": "1M", "policy": "lazy"}, {"first_output_ms": [1.0, 2.0, 3.0] * 2, "violations": [1234.0]}),
         ("image", {"image": "4G", "policy": "eager"}, {"first_output_ms": [5.0]}),
     )
     text = "\n".join(table(found, list(boot_targets(found))))
     assert "QEMU 9" in text
     assert "1M     lazy    2.00 [1.00-3.00]  1,234" in text
-    assert "4G     eager   5.00 [5.00-5.00]" in text
+    assert "4G     eager   5.00\n" in f"{text}\n"
+    assert "in brackets their 95 % intervals" in text
+
+
+def test_the_table_says_that_rounds_are_too_few_and_what_could_not_be_made_cold() -> None:
+    found = result(("cache", {"policy": "lazy", "cache": "cold"}, {"end_ms": [1.0, 2.0], "cached_kib": [4.0, 0.0]}))
+    text = "\n".join(table(found, ()))
+    assert "medians of 2 rounds, each the best of its short runs; too few for 95 % intervals" in text
+    assert "NOT COLD  cache policy=lazy cache=cold: 4 KiB stayed in the page cache" in text
+
+
+def test_the_table_has_percentiles_of_single_runs() -> None:
+    rounds = Rounds([Case("a", {}, lambda: {"end_ms": next(times)})])
+    times = iter(map(float, range(1, 1000)))
+    rounds.measure(7, lambda _: None)
+    text = "\n".join(table(BenchResult.of(rounds, {}), ()))
+    assert "single runs  metric  runs  p50    p95     p99\na            end_ms  105   54.00  101.00  105.00" in text
 
 
 def test_a_picture_has_a_panel_for_each_scenario(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""How often benchmarks measure, what signals end of them, and where their results go."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from kev.cli.signals import SIGNALS, say_stopped
+from kev.observe.output import check_writable, write_json
+from kev.work.stopping import Stopped, signals_noted
+
+if TYPE_CHECKING:
+    from kev.measure.case import Case
+    from kev.measure.result import BenchResult
+    from kev.measure.targets import Target
+
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+_EXIT_CODE_MISSED: Final = 1
+
+
+@attrs.frozen(slots=True)
+class ResultFiles:
+    """Where results are written, if they are."""
+
+    json: Path | None
+    csv: Path | None
+    parquet: Path | None
+    picture: Path | None
+
+    def check(self) -> None:
+        """KevError if one cannot be written: better before the first round than after the last."""
+        for file in (self.json, self.csv, self.parquet, self.picture):
+            if file is not None:
+                check_writable(file)
+        if self.parquet is not None:
+            from kev.measure.export import check_parquet
+
+            check_parquet(self.parquet)
+
+    def write(self, result: "BenchResult", chart: str) -> None:
+        """`chart` is the module that draws."""
+        from kev.measure.export import write_csv, write_parquet
+
+        if self.json is not None:
+            write_json(self.json, result.to_json(), compact=True)
+        if self.csv is not None:
+            write_csv(result, self.csv)
+        if self.parquet is not None:
+            write_parquet(result, self.parquet)
+        if self.picture is not None:
+            import_module(chart).draw(result, self.picture)
+
+
+def results_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a benchmark that say how often, which is `rounds`, and where its results go, which is `files`."""
+
+    @wraps(function)
+    def with_files(
+        *arguments: Any, json: Path | None, csv: Path | None, parquet: Path | None, picture: Path | None, **others: Any
+    ) -> Any:
+        return function(*arguments, files=ResultFiles(json, csv, parquet, picture), **others)
+
+    decorated: Callable[..., Any] = with_files
+    for option in (
+        click.option(
+            "--picture", "--png", "picture", type=_FILE, metavar="FILE",
+            help="Draw the medians: SVG in a FILE.svg, else PNG (needs `pip install kev-hypervisor[bench]`).",
+        ),
+        click.option("--parquet", type=_FILE, metavar="FILE", help="As --csv (needs `pip install kev-hypervisor[parquet]`)."),
+        click.option("--csv", type=_FILE, metavar="FILE", help="Write a table with a row for each value, of single runs."),
+        click.option("--json", type=_FILE, metavar="FILE", help="Write all values."),
+        click.option("--rounds", type=click.IntRange(1), default=11, show_default=True, help="How often each case is measured."),
+    ):  # fmt: skip
+        decorated = option(decorated)
+    return decorated
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the benchmark between two runs, and the process with a line that says so."""
+    with signals_noted(SIGNALS):
+        try:
+            yield
+        except Stopped as stopped:
+            sys.exit(say_stopped(stopped.signal, "before a round was measured"))
+
+
+@attrs.frozen(slots=True)
+class Measured:
+    """What a benchmark came to, and the signal that ended it early, if one did."""
+
+    result: "BenchResult"
+    stopped: int | None = None
+
+
+def measured(cases: "Sequence[Case]", rounds: int, notes: Mapping[str, str]) -> Measured:
+    """Measures in this process. `notes` stand beside the versions of all programs. Stopped if there is not one round to tell of."""
+    from kev.measure.case import Rounds
+    from kev.measure.processes import version_of
+    from kev.measure.result import BenchResult
+
+    peers = {case.parameters["what"]: version_of(case.command) for case in cases if case.parameters.get("what") == "QEMU"}
+    made, stopped = Rounds(cases), None
+    with click.progressbar(length=rounds, label="kev: measuring", file=sys.stderr) as bar:
+        try:
+            made.measure(rounds, lambda done: bar.update(done - bar.pos))
+        except Stopped as reason:
+            if not made.done:
+                raise
+            stopped = reason.signal
+    return Measured(BenchResult.of(made, {**peers, **notes}), stopped)
+
+
+def show(found: Measured, targets: "Sequence[Target]", files: ResultFiles, rounds: int, chart: str) -> None:
+    """Prints the table and writes the files. Ends with 1 if a target is missed, and as a signal wants it if one has come."""
+    from kev.measure.table import table
+
+    for line in table(found.result, targets):
+        click.echo(line)
+    files.write(found.result, chart)
+    if found.stopped is not None:
+        sys.exit(say_stopped(found.stopped, f"{found.result.rounds} of {rounds} rounds were measured"))
+    if not all(target.met for target in targets):
+        sys.exit(_EXIT_CODE_MISSED)
