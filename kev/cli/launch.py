@@ -82,13 +82,43 @@ def _run(given: Mapping[str, Any]) -> int:
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
     _check_writable(None if report == STANDARD_OUTPUT else report, trace, given["dump"], given["screenshot"])
     files, snapshot = _FilesOfTheEnd(given["dump"], given["screenshot"]), _snapshot_at(given)
-    outcome = _launch(spec if trace is None else spec.replace(timeline=True), given, files, snapshot)
-    _write_files(outcome, report, trace)
+    tracing = None if trace is None else _Tracing(trace)
+    outcome = _launch(spec if tracing is None else spec.replace(timeline=True), given, files, snapshot, tracing)
+    _write_report(outcome, report)
+    if tracing is not None:
+        tracing.write(outcome)
     _conclude(outcome)
     files.conclude()
     if snapshot is not None and snapshot.problem is not None:
         raise snapshot.problem
     return outcome.exit_code
+
+
+class _Tracing:
+    """Keeps what vCPUs do, for a trace."""
+
+    def __init__(self, file: str) -> None:
+        from kev.observe.activity import Activity
+
+        self.activity: Final = Activity()
+        self._file: Final = file
+        self._began = 0.0
+
+    def begin(self, machine: "Machine") -> None:
+        from kev.machine.watching import watch_activity
+
+        self._began = machine.times.began
+        watch_activity(machine, self.activity)
+
+    def write(self, outcome: "RunReport") -> None:
+        """OutputError."""
+        from kev.observe.output import write_json
+        from kev.observe.trace_file import trace_events
+
+        self.activity.ended()
+        write_json(self._file, trace_events(outcome.as_dict(), self.activity, self._began), compact=True)
+        if self.activity.exits_left_out:
+            _write_line(f"kev: {self.activity.exits_left_out:,} exits are not in the trace: it has the first of them only")
 
 
 class _FilesOfTheEnd:
@@ -158,7 +188,13 @@ def _print(spec: MachineSpec) -> int:
     return 0
 
 
-def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd, snapshot: "SnapshotAt | None") -> "RunReport":
+def _launch(
+    spec: MachineSpec,
+    given: Mapping[str, Any],
+    at_end: _FilesOfTheEnd,
+    snapshot: "SnapshotAt | None",
+    tracing: _Tracing | None,
+) -> "RunReport":
     if given["gdb"] is None:
         from kev.machine.api import launch
 
@@ -170,6 +206,8 @@ def _launch(spec: MachineSpec, given: Mapping[str, Any], at_end: _FilesOfTheEnd,
 
     def begin(machine: "Machine") -> None:
         output.is_over = lambda: machine.ending is not None or machine.time_left == 0
+        if tracing is not None:
+            tracing.begin(machine)
 
     report = launch(
         spec,
@@ -225,7 +263,7 @@ def _check_writable(*files: str | None) -> None:
             check_writable(file)
 
 
-def _write_files(outcome: "RunReport", report: str | None, trace: str | None) -> None:
+def _write_report(outcome: "RunReport", report: str | None) -> None:
     if report == STANDARD_OUTPUT:
         from kev.observe.output import json_text
 
@@ -234,11 +272,6 @@ def _write_files(outcome: "RunReport", report: str | None, trace: str | None) ->
         from kev.observe.output import write_json
 
         write_json(report, outcome.as_dict(), compact=outcome.timeline is not None)
-    if trace is not None:
-        from kev.observe.output import write_json
-        from kev.observe.trace_file import trace_events
-
-        write_json(trace, trace_events(outcome.as_dict()), compact=True)
 
 
 def _standard_input() -> int | None:

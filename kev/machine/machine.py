@@ -113,6 +113,8 @@ class Machine:
         self.save_key: Callable[[], None] | None = None
         """What Ctrl-A s does on the terminal, if it is given before the run; else the guest gets it."""
         self.times: Final = times
+        self.imports: tuple[float, float] | None = None
+        """From when until when what drives it was imported, by `time.perf_counter`; None if it was there before."""
         self._timeline: Final = timeline
         self._ended: float | None = None
         self._ending: Ending | None = None
@@ -560,7 +562,7 @@ class Machine:
             page_waits=vm.page_waits,
             paging={"policy": self.policy.name, **self.policy.figures()},
             exits={kind.__name__: count for kind, count in vm.exits.items() if count},
-            phases=self.times.phases(vm.first_instruction, vm.console.first_byte, self._ended or time.perf_counter()),
+            phases=self.times.phases(vm.first_instruction, vm.console.first_byte, self._ended or time.perf_counter(), self.imports),
             output=bytes(self.output),
             screen=self._screen if self._ended is not None else vm.screen.text,
             screen_is_news=self._screen_is_news if self._ended is not None else self._screen_would_be_news,

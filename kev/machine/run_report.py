@@ -28,7 +28,10 @@ class RunReport(NamedTuple):
     exits: dict[str, int]
     """How often each kind of exit was taken, by Intel's name."""
     phases: dict[str, float]
-    """When each phase was over, in order: parse, register, engine, first instruction, first output, end. Those there were."""
+    """When each phase was over, in order: parse, register, engine, first instruction, first output, end. Those there were.
+
+    `imports`, if anything had to be imported to go on, with what ran before it as `head start`.
+    """
     output: bytes = b""
     """What the guest printed, if nobody else was given it."""
     screen: str = ""

@@ -60,6 +60,9 @@ class VmObserver:
     def exit_ended(self, vcpu: Vcpu, exit: Exit, reply: Reply | None) -> None:
         """It is finished; or it ends the slice: None."""
 
+    def slice_began(self, vcpu: Vcpu) -> None:
+        """A vCPU is given the CPU."""
+
     def slice_ended(self, vcpu: Vcpu, exit: Exit) -> None:
         """A vCPU has given up the CPU."""
 
@@ -368,6 +371,8 @@ class Vm:
         if vcpu.startup is not None:
             self._reset(vcpu, vcpu.startup)
         before = state.instructions
+        for observer in self._observers:
+            observer.slice_began(vcpu)
         interrupts, index = self.interrupts, vcpu.index
         interrupts.executing = index
         exit = engine.run(state, self._until_next_timer(budget), self._services[index])

@@ -59,8 +59,8 @@ def _violation(
         violation.rip,
         violation.gpa,
         violation.access,
-        _elapsed(violation.time, violation.ended),
-        0.0 if violation.suspended is None else _elapsed(violation.suspended, violation.ended),
+        _elapsed(violation.time, violation.ended, began),
+        0.0 if violation.suspended is None else _elapsed(violation.suspended, violation.ended, began),
         -1 if violation.load is None else loads[id(violation.load)],
         violation.load is not None and violation.load.vcpu == violation.vcpu and violation.load.began >= violation.time,
         _region_of(image, violation.gpa),
@@ -71,7 +71,7 @@ def _violation(
 def _load(load: PageLoad, began: float) -> tuple[Any, ...]:
     return (
         _microseconds(load.began - began),
-        _elapsed(load.began, load.ended),
+        _elapsed(load.began, load.ended, began),
         load.pages.start,
         len(load.pages),
         -1 if load.vcpu is None else load.vcpu,
@@ -85,11 +85,13 @@ def _columns(names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> dict[str,
 
 
 def _microseconds(seconds: float) -> float:
-    return round(seconds * 1e6, 1)
+    """In whole nanoseconds."""
+    return round(seconds * 1e6, 3)
 
 
-def _elapsed(start: float, end: float | None) -> float | None:
-    return None if end is None else _microseconds(end - start)
+def _elapsed(start: float, end: float | None, began: float) -> float | None:
+    """Added to when it started, as that is written, it gives when it ended: so what follows does not overlap."""
+    return None if end is None else round(_microseconds(end - began) - _microseconds(start - began), 3)
 
 
 def _regions(image: KernelImage) -> Iterator[dict[str, Any]]:

@@ -120,7 +120,7 @@ function drawPhases() {
 	document.getElementById("phases").append(svg, legend(names.map((name) => [name, phaseColour(name)])));
 }
 
-const PHASES = ["parse", "register", "engine", "first instruction", "first output", "end"];
+const PHASES = ["parse", "register", "engine", "first instruction", "first output", "end", "head start", "imports"];
 
 function phaseColour(name) {
 	return `var(--phase-${Math.max(PHASES.indexOf(name), 0)})`;
