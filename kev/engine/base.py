@@ -145,6 +145,9 @@ AccessObserver: TypeAlias = Callable[["VcpuState", int, Hpa, int, Access, int], 
 """Is told of an access before it is made: the vCPU, the linear address of the instruction, the host-physical address, how many
 bytes, whether it is a read or a write, and what is written."""
 
+InstructionObserver: TypeAlias = Callable[["VcpuState", int, int], None]
+"""Is told of an instruction before it is executed: the vCPU, its linear address, and how many bytes it has."""
+
 
 class Budget(NamedTuple):
     """How long a slice may last. At least one of the two bounds is set."""
@@ -303,8 +306,11 @@ class Engine(Protocol[State]):
         write does not count, nor what the CPU reads and writes in page tables, nor fetches of instructions.
         """
 
-    def trace_accesses(self, observer: AccessObserver) -> None:
-        """Tells `observer` of every access that an instruction makes to memory, in counted slices, until the end. Takes long."""
+    def trace_accesses(self, observer: AccessObserver, instructions: InstructionObserver | None = None) -> None:
+        """Tells `observer` of every access that an instruction makes to memory, in counted slices, until the end. Takes long.
+
+        `instructions` is told of every instruction before its accesses; and once more if it is begun again, behind a violation.
+        """
 
     def translate(self, vcpu: State, gva: int) -> Gpa | None:
         """The guest-physical address behind a linear one; None if the guest's page tables do not lead to one."""

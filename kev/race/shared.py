@@ -15,14 +15,23 @@ class SharedAccesses:
     """Those of the instructions that change what they access."""
     counts: Sequence[Mapping[int, int]]
     """How often each vCPU accesses each variable in a run."""
+    interruptible: frozenset[int] = frozenset()
+    """Instructions before which an interrupt from another vCPU makes a difference: HLT, and those that let interrupts in."""
+    synchronizing: frozenset[int] = frozenset()
+    """The bytes that vCPUs agree by: guest-physical addresses. See `kev.race.guest.synchronizing`."""
     places: frozenset[int] = attrs.field(init=False)
-    """All of the instructions."""
+    """All of these instructions."""
     addresses: Sequence[int] = attrs.field(init=False)
     """Of all variables, ascending."""
 
+    @property
+    def passed(self) -> int:
+        """About how many of these accesses a run makes."""
+        return sum(sum(counts.values()) for counts in self.counts)
+
     @places.default
     def _find_places(self) -> frozenset[int]:
-        return frozenset(self.variables)
+        return self.interruptible.union(self.variables)
 
     @addresses.default
     def _find_addresses(self) -> Sequence[int]:

@@ -4,17 +4,21 @@ from kev.addressing import Hpa
 from kev.engine.amdv.host import DATA_ALIAS
 from kev.engine.amdv.libunicorn import WRITE, EmulatedCpu
 from kev.engine.amdv.slice import Slice
-from kev.engine.base import AccessObserver
+from kev.engine.base import AccessObserver, InstructionObserver
 from kev.exits import Access
 
 
-def trace_accesses(uc: EmulatedCpu, slice: Slice, observer: AccessObserver) -> None:
-    """Tells `observer` of accesses in counted slices, from now on."""
+def trace_accesses(uc: EmulatedCpu, slice: Slice, observer: AccessObserver, instructions: InstructionObserver | None) -> None:
+    """Tells `observer` of accesses in counted slices, from now on, and `instructions` of what is executed."""
     here = 0
 
-    def before_instruction(_uc: int, address: int, _size: int, _data: object) -> None:
+    def before_instruction(_uc: int, address: int, size: int, _data: object) -> None:
         nonlocal here
         here = address
+        if instructions is not None:
+            vcpu = slice.vcpu
+            if vcpu is not None and vcpu.in_guest_mode:
+                instructions(vcpu, address, size)
 
     def before_access(_uc: int, kind: int, address: int, size: int, value: int, _data: object) -> None:
         vcpu = slice.vcpu

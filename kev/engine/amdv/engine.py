@@ -27,7 +27,7 @@ from kev.engine.amdv.slice import UNLIMITED, Slice
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event, SavedVcpu
 from kev.engine.amdv.vmcb import Vmcb
-from kev.engine.base import AccessObserver, Budget, EntryState, Service
+from kev.engine.base import AccessObserver, Budget, EntryState, InstructionObserver, Service
 from kev.engine.registers import FpuState
 from kev.exits import Access, EptViolation, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
 from kev.page_tables.table import PageTable
@@ -309,10 +309,10 @@ class AmdvEngine:
     def shorten(self, budget: Budget) -> None:
         self._slice.shorten(budget)
 
-    def trace_accesses(self, observer: AccessObserver) -> None:
+    def trace_accesses(self, observer: AccessObserver, instructions: InstructionObserver | None = None) -> None:
         from kev.engine.amdv.access_trace import trace_accesses
 
-        trace_accesses(self._uc, self._slice, observer)
+        trace_accesses(self._uc, self._slice, observer, instructions)
 
     def seed_random_numbers(self, seed: int) -> None:
         from kev.engine.amdv.random_numbers import RandomNumbers

@@ -11,9 +11,11 @@ from kev.exits import Access
 from kev.machine.schedule import CountedScheduler, Scheduler, SeededScheduler
 from kev.race.errors import RaceError
 from kev.race.guest.frames import GuestPhysical
+from kev.race.guest.instructions import Effect, Instructions
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.prepared import Start
 from kev.race.guest.start import guest_machine
+from kev.race.guest.synchronizing import Synchronizing
 from kev.race.shared import SharedAccesses
 from kev.race.strategy.free import UnpreemptedScheduler
 
@@ -35,14 +37,29 @@ class _Profile:
 
     def __init__(self, machine: GuestMachine) -> None:
         self._frames: Final = GuestPhysical(machine.vm)
+        self._instructions: Final = Instructions(machine.vm)
+        self._effect = Effect.NONE
+        """Of the instruction that is being executed."""
+        self.synchronizing: Final = Synchronizing(len(machine.vm.vcpus))
         self.accesses: Final[Counter[tuple[int, int, int, bool]]] = Counter()
         """How often there was each: vCPU, instruction, variable, and whether it is changed."""
-        machine.vm.engine.trace_accesses(self._accessed)
+        self.interruptible: Final[Counter[int]] = Counter()
+        """How often there was each instruction that lets interrupts in."""
+        machine.vm.engine.trace_accesses(self._accessed, self._executed)
+
+    def _executed(self, state: VcpuState, address: int, size: int) -> None:
+        self._effect = effect = self._instructions.effect(state, address, size)
+        if effect is Effect.NONE:
+            return
+        self.synchronizing.executed(state.index, effect)
+        if effect in (Effect.HALT, Effect.ENABLE):
+            self.interruptible[address] += 1
 
     def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
         gpa = self._frames.gpa(hpa)
         if gpa is not None:
             self.accesses[state.index, address, gpa & -_VARIABLE, access is Access.WRITE] += 1
+            self.synchronizing.accessed(state.index, address, gpa, size, access, self._effect)
 
 
 @cache
@@ -54,23 +71,33 @@ def shared_accesses(start: Start, limit: int) -> SharedAccesses:
     profiles = [_profile(start, limit, scheduler) for scheduler in _schedulers()]
     users: defaultdict[int, set[int]] = defaultdict(set)
     changed: set[int] = set()
-    for vcpu, _, variable, writes in (access for profile in profiles for access in profile):
+    for vcpu, _, variable, writes in (access for profile in profiles for access in profile.accesses):
         users[variable].add(vcpu)
         if writes:
             changed.add(variable)
     shared = {variable for variable, vcpus in users.items() if len(vcpus) > 1 and variable in changed}
-    places = _rarest({address for profile in profiles for _, address, variable, _ in profile if variable in shared}, profiles)
+    places = _rarest(
+        {address for profile in profiles for _, address, variable, _ in profile.accesses if variable in shared},
+        Counter(address for profile in profiles for _, address, _, _ in profile.accesses.elements()),
+    )
+    interruptible = sum((profile.interruptible for profile in profiles), Counter())
     variables: defaultdict[int, set[int]] = defaultdict(set)
     written: set[int] = set()
     counts: list[Counter[int]] = [Counter() for _ in range(start.spec.vcpus or 1)]
     for profile in profiles:
-        for (vcpu, address, variable, writes), times in profile.items():
+        for (vcpu, address, variable, writes), times in profile.accesses.items():
             if variable in shared and address in places:
                 variables[address].add(variable)
                 counts[vcpu][variable] = max(counts[vcpu][variable], times)
                 if writes:
                     written.add(address)
-    return SharedAccesses({address: frozenset(found) for address, found in variables.items()}, frozenset(written), counts)
+    return SharedAccesses(
+        {address: frozenset(found) for address, found in variables.items()},
+        frozenset(written),
+        counts,
+        frozenset(_rarest(set(interruptible), interruptible)),
+        frozenset().union(*(profile.synchronizing.bytes for profile in profiles)),
+    )
 
 
 def _schedulers() -> Iterator[Scheduler]:
@@ -81,17 +108,11 @@ def _schedulers() -> Iterator[Scheduler]:
         yield SeededScheduler(seed, _SHORT_SLICE << seed % _RANDOM_SIZES)
 
 
-def _rarest(places: set[int], profiles: list[Counter[tuple[int, int, int, bool]]]) -> set[int]:
-    if len(places) <= _MOST_PLACES:
-        return places
-    times: Counter[int] = Counter()
-    for profile in profiles:
-        for (_, address, _, _), count in profile.items():
-            times[address] += count
+def _rarest(places: set[int], times: Counter[int]) -> set[int]:
     return set(sorted(places, key=lambda address: (times[address], address))[:_MOST_PLACES])
 
 
-def _profile(start: Start, limit: int, scheduler: Scheduler) -> Counter[tuple[int, int, int, bool]]:
+def _profile(start: Start, limit: int, scheduler: Scheduler) -> _Profile:
     with guest_machine(start, min(limit, _LONGEST), apart=True) as machine:
         profile = _Profile(machine)
         machine.run(scheduler, fair=True)
@@ -100,4 +121,4 @@ def _profile(start: Start, limit: int, scheduler: Scheduler) -> Counter[tuple[in
                 f"{start.spec.image}: a run has {machine.ticks:,} steps: what vCPUs share is looked for in runs of up to"
                 f" {_LONGEST:,}; `--after` begins later"
             )
-        return profile.accesses
+        return profile

@@ -7,14 +7,27 @@ from kev.race.strategy.base import Strategy
 from kev.race.strategy.exhaustive import Exhaustive
 from kev.race.strategy.free import Free
 from kev.race.strategy.pct import Pct
+from kev.race.strategy.placed_pct import PlacedPct
 from kev.race.strategy.portfolio import Portfolio
 from kev.race.strategy.pos import Pos
 from kev.race.strategy.seeded import SeededRandom
 from kev.race.strategy.surw import Surw
 
-NAMES: Final = ("free", "random", "pct", "pos", "surw", "portfolio", "exhaustive")
+NAMES: Final = ("free", "random", "pct", "pos", "surw", "places", "portfolio", "exhaustive")
 
-__all__ = ["NAMES", "Exhaustive", "Free", "Pct", "Portfolio", "Pos", "SeededRandom", "Strategy", "Surw", "make_strategy"]
+__all__ = [
+    "NAMES",
+    "Exhaustive",
+    "Free",
+    "Pct",
+    "PlacedPct",
+    "Portfolio",
+    "Pos",
+    "SeededRandom",
+    "Strategy",
+    "Surw",
+    "make_strategy",
+]
 
 
 def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | None = 2) -> Strategy:
@@ -30,6 +43,8 @@ def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | N
             return Pos(seed)
         case "surw":
             return Surw(seed)
+        case "places":
+            return PlacedPct(seed, depth)
         case "portfolio":
             return Portfolio(seed, depth)
         case "exhaustive":

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import ClassVar, Final
+from typing import Final
 
 from kev.engine.base import Budget
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
@@ -36,7 +36,7 @@ class PlacedScheduler(ABC):
 class PlacedStrategy(Strategy):
     """A strategy that needs to know what is shared."""
 
-    described: ClassVar[str]
+    described: str
     """What its runs are, in a few words."""
 
     def __init__(self, seed: int = 0) -> None:

@@ -6,6 +6,7 @@ from kev.machine.schedule import Scheduler
 from kev.race.strategy.base import Strategy
 from kev.race.strategy.pct import Pct
 from kev.race.strategy.placed import PlacedStrategy
+from kev.race.strategy.placed_pct import PlacedPct
 from kev.race.strategy.pos import Pos
 from kev.race.strategy.seeded import SeededRandom
 from kev.race.strategy.surw import Surw
@@ -13,16 +14,19 @@ from kev.race.subject import Subject
 
 
 class Portfolio(Strategy):
-    """Random choices, PCT of the given depth and of the depth below, and for guests POS and SURW: run after run by the next one."""
+    """Random choices, PCT of the given depth and of the depth below, and for guests POS, SURW, and PCT at places: run after run by
+    the next one."""
 
     name = "portfolio"
 
     def __init__(self, seed: int = 0, depth: int = 3) -> None:
+        depths = sorted({depth, max(depth - 1, 1)}, reverse=True)
         self.strategies: Sequence[Strategy] = (
             SeededRandom(seed),
-            *(Pct(seed, one) for one in sorted({depth, max(depth - 1, 1)}, reverse=True)),
+            *(Pct(seed, one) for one in depths),
             Pos(seed),
             Surw(seed),
+            *(PlacedPct(seed, one) for one in depths),
         )
 
     def prepare(self, subject: Subject) -> None:
