@@ -1,5 +1,6 @@
 """Line number programs: which line of which file the code at an address comes from (DWARF 5, section 6.2; versions 2 to 5)."""
 
+import posixpath
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -10,6 +11,7 @@ from kev.postmortem.sections import DebugSections
 
 _ADDRESS_MASK: Final = (1 << 64) - 1
 _PATH: Final = 1  # DW_LNCT_path
+_DIRECTORY: Final = 2  # DW_LNCT_directory_index
 
 # Standard opcodes.
 _EXTENDED, _COPY, _ADVANCE_PC, _ADVANCE_LINE, _SET_FILE = range(5)
@@ -18,8 +20,10 @@ _FIXED_ADVANCE_PC: Final = 9
 # Extended opcodes.
 _END_SEQUENCE, _SET_ADDRESS, _DEFINE_FILE = range(1, 4)
 
-_FORM_SIZES: Final = {0x0B: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1E: 16, 0x25: 1, 0x26: 2, 0x27: 3, 0x28: 4}
-"""DW_FORM_data1, 2, 4, 8, 16 and strx1 to 4: so many bytes."""
+_FORM_SIZES: Final = {0x1E: 16, 0x25: 1, 0x26: 2, 0x27: 3, 0x28: 4}
+"""DW_FORM_data16 and strx1 to 4: so many bytes."""
+_FORM_NUMBERS: Final = {0x0B: 1, 0x05: 2, 0x06: 4, 0x07: 8}
+"""DW_FORM_data1, 2, 4 and 8."""
 _FORM_STRING: Final = 0x08
 _FORM_BLOCK: Final = 0x09
 _FORM_STRP: Final = 0x0E
@@ -67,7 +71,7 @@ class LineTable:
 
 
 def line_table(sections: DebugSections, offset: int) -> tuple[LineTable, list[str], int]:
-    """The table of the program at `offset` of .debug_line; the base names of its files, 0 first; the next program's offset.
+    """The table of the program at `offset` of .debug_line; its files as paths, 0 first; the next program's offset.
 
     A program that is damaged is read as far as it goes. DamagedDebugInformation if its header is.
     """
@@ -108,46 +112,49 @@ def _read_header(unit: Cursor, offset_size: int, sections: DebugSections) -> _He
 
 
 def _old_files(unit: Cursor) -> list[str]:
-    """Up to version 4: strings, directories first, each list with an empty string behind it."""
-    while unit.string():
-        pass
+    """Up to version 4: strings, directories first, each list with an empty string behind it. Directory 0 is the unit's."""
+    directories = [""]
+    while directory := unit.string():
+        directories.append(directory)
     files = []
     while name := unit.string():
-        _pass_file_details(unit)
-        files.append(_base(name))
+        files.append(_path(name, directories, unit.uleb128()))
+        unit.uleb128()  # its time
+        unit.uleb128()  # its length
     return files
-
-
-def _pass_file_details(unit: Cursor) -> None:
-    """Directory, time and length of a file."""
-    for _ in range(3):
-        unit.uleb128()
 
 
 def _files(unit: Cursor, offset_size: int, sections: DebugSections) -> list[str]:
     """In version 5: tables that say of what their entries consist, that of directories first."""
-    for _ in _entries(unit, offset_size, sections):
-        pass
-    return [_base(name) for name in _entries(unit, offset_size, sections)]
+    directories = [path for path, _ in _entries(unit, offset_size, sections)]
+    return [_path(name, directories, directory) for name, directory in _entries(unit, offset_size, sections)]
 
 
-def _entries(unit: Cursor, offset_size: int, sections: DebugSections) -> Iterator[str]:
-    """The paths of a table."""
+def _path(name: str, directories: list[str], index: int) -> str:
+    """Of a file in a directory, which may be relative to the first one."""
+    inside = posixpath.join(directories[0], directories[index]) if 0 <= index < len(directories) else ""
+    return posixpath.join(inside, name)
+
+
+def _entries(unit: Cursor, offset_size: int, sections: DebugSections) -> Iterator[tuple[str, int]]:
+    """The paths of a table, and the numbers of their directories."""
     formats = [(unit.uleb128(), unit.uleb128()) for _ in range(unit.unsigned(1))]
     count = unit.uleb128()
     if count and not formats:
         raise DamagedDebugInformation(f"a table of {count} entries does not say of what they consist")
     for _ in range(count):
-        path = "?"
+        path, directory = "?", 0
         for content, form in formats:
-            text = _form(unit, form, offset_size, sections)
-            if content == _PATH:
-                path = text
-        yield path
+            value = _form(unit, form, offset_size, sections)
+            if content == _PATH and isinstance(value, str):
+                path = value
+            elif content == _DIRECTORY and isinstance(value, int):
+                directory = value
+        yield path, directory
 
 
-def _form(unit: Cursor, form: int, offset_size: int, sections: DebugSections) -> str:
-    """Passes a value. It is returned if it is a string, else "?": an index into .debug_str_offsets is not followed."""
+def _form(unit: Cursor, form: int, offset_size: int, sections: DebugSections) -> str | int:
+    """Passes a value. It is returned if it is a string or a number, else "?": an index into .debug_str_offsets is not followed."""
     if form == _FORM_STRING:
         return unit.string()
     if form in (_FORM_LINE_STRP, _FORM_STRP):
@@ -155,17 +162,17 @@ def _form(unit: Cursor, form: int, offset_size: int, sections: DebugSections) ->
         return string_at(strings, unit.unsigned(offset_size))
     if form in _FORM_SIZES:
         unit.take(_FORM_SIZES[form])
-    elif form in (_FORM_UDATA, _FORM_STRX):
+    elif form in _FORM_NUMBERS:
+        return unit.unsigned(_FORM_NUMBERS[form])
+    elif form == _FORM_UDATA:
+        return unit.uleb128()
+    elif form == _FORM_STRX:
         unit.uleb128()
     elif form == _FORM_BLOCK:
         unit.take(unit.uleb128())
     else:
         raise DamagedDebugInformation(f"a line program has a value of form {form:#x}")
     return "?"
-
-
-def _base(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def _rows(unit: Cursor, header: _Header) -> Iterator[LineRow]:
@@ -190,7 +197,7 @@ def _rows(unit: Cursor, header: _Header) -> Iterator[LineRow]:
             elif extended == _SET_ADDRESS:
                 address = operands.unsigned(min(length - 1, 8))
             elif extended == _DEFINE_FILE:
-                files.append(_base(operands.string()))
+                files.append(operands.string())
         elif opcode == _COPY:
             yield LineRow(address, _name(files, file - first_file), line)
         elif opcode == _ADVANCE_PC:

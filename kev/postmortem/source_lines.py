@@ -20,6 +20,12 @@ class SourceLine:
 
     file: str
     line: int
+    path: str = attrs.field(default="", eq=False, repr=False)
+    """Of the file, as the compiler was told it: it may be relative."""
+
+    @classmethod
+    def of(cls, path: str, line: int) -> "SourceLine":
+        return cls(path.rpartition("/")[2], line, path)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -133,7 +139,7 @@ class SourceLines:
 def _line(table: LineTable, address: int) -> SourceLine | None:
     row = table.at(address)
     # A line 0 is code that comes from no line.
-    return SourceLine(row.file, row.line) if row is not None and row.file is not None and row.line > 0 else None
+    return SourceLine.of(row.file, row.line) if row is not None and row.file is not None and row.line > 0 else None
 
 
 def _place(line: SourceLine | None, functions: list[FunctionAt], files: list[str]) -> SourcePlace:
@@ -144,5 +150,5 @@ def _place(line: SourceLine | None, functions: list[FunctionAt], files: list[str
     for function in functions[:-1]:
         inlined.append(InlinedCall(function.name, line))
         file = files[function.call_file] if 0 <= function.call_file < len(files) else "?"
-        line = SourceLine(file, function.call_line) if function.call_line else None
+        line = SourceLine.of(file, function.call_line) if function.call_line else None
     return SourcePlace(line, functions[-1].name, tuple(inlined))

@@ -39,7 +39,7 @@ class CompileUnits:
 
     def __init__(self, sections: DebugSections) -> None:
         self._sections: Final = sections
-        self._information: Final = _open(sections)
+        self._information: Final = open_information(sections)
         self._ranges: Final[list[tuple[range, Any]]] = []
         """Of the units that were looked at."""
         self._rest: Final[Iterator[Any]] = iter(()) if self._information is None else self._information.iter_CUs()
@@ -104,7 +104,7 @@ def _begin(item: tuple[range, int]) -> int:
     return item[0].start
 
 
-def _open(sections: DebugSections) -> Any:
+def open_information(sections: DebugSections) -> Any:
     """What pyelftools reads units with; None if there are none."""
     from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 
