@@ -50,6 +50,8 @@ class Interrupts:
         """Are told, if `hurried`, of the vCPU that should run next: another one has sent it something."""
         self.taken: Final[Subscribers[[Vcpu, int]]] = Subscribers()
         """Are told of a vector that a vCPU has taken."""
+        self.sent: Final[Subscribers[[int, int]]] = Subscribers()
+        """Are told that what a vCPU does on the CPU, the first, may change what comes to another one, the second."""
         self.executing: int | None = None
         """The vCPU on the CPU."""
 
@@ -80,6 +82,7 @@ class Interrupts:
         if self._controllers is None:
             return
         target = self._vcpus[vcpu]
+        self._note_sent(vcpu)
         self.synchronize(target)
         vector = self._controllers.pending(vcpu)
         if vector != self.offered[vcpu]:
@@ -90,6 +93,7 @@ class Interrupts:
             self._hurry(vcpu)
 
     def nmi(self, vcpu: int) -> None:
+        self._note_sent(vcpu)
         target = self._vcpus[vcpu]
         self._engine.raise_nmi(target.state)
         self._wake(target)
@@ -97,6 +101,7 @@ class Interrupts:
 
     def init(self, vcpu: int) -> None:
         """Resets a processor; it waits for a start-up IPI from now on."""
+        self._note_sent(vcpu)
         target = self._vcpus[vcpu]
         if target.activity is ActivityState.ACTIVE:
             self._engine.yield_soon()
@@ -105,6 +110,7 @@ class Interrupts:
         self._engine.raise_interrupt(target.state, None)
 
     def startup(self, vcpu: int, vector: int) -> None:
+        self._note_sent(vcpu)
         target = self._vcpus[vcpu]
         if target.activity is not ActivityState.WAIT_FOR_SIPI:
             return
@@ -112,6 +118,10 @@ class Interrupts:
         target.activity = ActivityState.ACTIVE
         self.runnable()
         self._hurry(vcpu)
+
+    def _note_sent(self, vcpu: int) -> None:
+        if self.executing is not None and self.executing != vcpu:
+            self.sent(self.executing, vcpu)
 
     def _hurry(self, vcpu: int) -> None:
         if self._hurried and self.executing is not None and self.executing != vcpu:

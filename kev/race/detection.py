@@ -42,7 +42,7 @@ class Detected(Generic[S]):
         return None if self.shrunk is None else Token(self.shrunk.subject.identity, self.shrunk.schedule)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON. The smallest case is run once more, to tell it."""
         found, shrunk = self.finds.first, self.shrunk
         failure: dict[str, Any] = {"run": found.run, "oracle": found.failure.oracle, "message": found.failure.message}
         failure |= {"times": self.finds.times, "step": found.failure.step, "switches": found.schedule.switches}
@@ -55,6 +55,7 @@ class Detected(Generic[S]):
                 "vcpus": shrunk.subject.vcpus,
                 "subject": str(shrunk.subject.identity),
                 "token": str(self.shrunk_token),
+                "story": shrunk.subject.tell(shrunk.schedule).as_dict(),
             }
         return failure
 

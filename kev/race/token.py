@@ -75,6 +75,11 @@ class Token:
             raise TokenError(f"{argument} is neither a token, which begins with {_PREFIX}, nor a file that holds one") from error
 
 
+def is_token(text: str) -> bool:
+    """Whether it looks like one: a token itself, not a file that holds one."""
+    return text.startswith(_PREFIX)
+
+
 def _deflate(body: bytes) -> bytes:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     return compressor.compress(body) + compressor.flush()

@@ -1,5 +1,6 @@
 """What the commands of `kev race` print of a failure."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Final
@@ -35,8 +36,8 @@ def picture_file(kept: Path | None) -> Path | None:
     return None if kept is None else kept.with_suffix(".svg")
 
 
-def print_story(story: Story, picture: Path | None) -> None:
-    click.echo(in_words(story), nl=False)
+def print_story(story: Story, picture: Path | None, *, as_json: bool = False) -> None:
+    click.echo(json.dumps(story.as_dict(), indent=2) + "\n" if as_json else in_words(story), nl=False)
     if picture is not None:
         write_text(picture, as_svg(story))
-        click.echo(f"picture: {picture}")
+        click.echo(f"picture: {picture}", err=as_json)

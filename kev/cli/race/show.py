@@ -10,8 +10,9 @@ from kev.cli.race.tokens import pager_option
 @click.command
 @click.argument("token")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw it, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @pager_option
-def command(token: str, svg: Path | None, pager: str | None) -> None:
+def command(token: str, svg: Path | None, *, as_json: bool, pager: str | None) -> None:
     """Tell the run of TOKEN step by step."""
     from kev.race.token import Token
 
@@ -25,4 +26,4 @@ def command(token: str, svg: Path | None, pager: str | None) -> None:
         check_writable(svg)
     subject = find_subject(wanted, pager)
     subject.replay(ReplayScheduler(wanted.schedule))  # a schedule that cannot be followed has no story
-    print_story(subject.tell(wanted.schedule), svg)
+    print_story(subject.tell(wanted.schedule), svg, as_json=as_json)

@@ -61,7 +61,8 @@ class Waits:
         before = self._vm.pager.memory.view[hpa : hpa + size]
         if int.from_bytes(before, "little") == value:
             return
-        change = Change(vcpu, address, self._machine.ticks + self._vm.engine.instructions_in_slice())
+        machine = self._machine
+        change = Change(vcpu, address, machine.ticks + machine.ticks_of_turn + self._vm.engine.instructions_in_slice() - 1)
         for byte in range(gpa, gpa + size):
             self._changes[byte] = change
             if fair:

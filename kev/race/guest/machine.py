@@ -89,6 +89,9 @@ class GuestMachine:
         self.turns: Final[list[Turn]] = []
         """One after the other; several in a row may be of the same vCPU."""
         self.ticks = 0
+        """Up to the turn that is under way."""
+        self.ticks_of_turn = 0
+        """Of the turn that is under way, up to its present slice."""
         self.fair: FairTurns | None = None
         """Who goes on when the schedule is over."""
         self.scheduled = 0
@@ -310,7 +313,7 @@ class GuestMachine:
         The turn is over earlier when the vCPU has to wait, spins, or makes another one runnable.
         """
         limit = min(budget.instructions or UNLIMITED, self._patience - self._in_a_row)
-        taken = 0
+        taken = self.ticks_of_turn = 0
         self._others_changed = False
         if self.witness is not None:
             self.witness.chosen(vcpu)
@@ -319,6 +322,7 @@ class GuestMachine:
             while True:
                 ticks, step = self._go_on(vcpu, 1 if suspected else limit - taken)
                 taken += ticks
+                self.ticks_of_turn = taken
                 if self.witness is not None:
                     self.witness.went_on(ticks, step)
                 if suspected and self._still_suspected(vcpu, taken, step):

@@ -1,5 +1,6 @@
 """A machine that runs under schedules, one run after the other: what is put into it for that is put in once."""
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from kev.abi.base import MARK, Controller
@@ -41,18 +42,20 @@ class Stage:
         self.places: frozenset[int] = frozenset()
         """Linear addresses of instructions before which turns end."""
         self._observers: tuple[LoadObserver, ...] = ()
+        self._readers: tuple[Callable[[bytes], object], ...] = ()
         vm.pager.observe(self)
         vm.pager.schedule_by(reach, lambda: Meeting(self._run))
         vm.handle(EptViolation, self._without_short_cut(vm.controller(EptViolation)))
         vm.handle(Vmcall, self._noting_mark(vm.controller(Vmcall)))
         # A vCPU that another has started or woken may be meant to go on at once.
         vm.interrupts.runnable.subscribe(lambda: self._run.note_runnable())
-        vm.console.output.subscribe(lambda data: self._run.note_output(data))
+        vm.console.output.subscribe(self._note_output)
 
     def enter(self, run: Run) -> None:
         """`run` begins, and nobody else is told of anything from now on."""
         self._run = run
         self._observers = ()
+        self._readers = ()
         self.vm.place_of = None
 
     def stop_at(self, places: frozenset[int]) -> None:
@@ -64,6 +67,10 @@ class Stage:
     def observe_loads(self, observer: LoadObserver) -> None:
         """Tells `observer` of every load of the run that is under way, besides those who are told already."""
         self._observers = (*self._observers, observer)
+
+    def observe_output(self, reader: Callable[[bytes], object]) -> None:
+        """Tells `reader` of what the guest prints in the run that is under way."""
+        self._readers = (*self._readers, reader)
 
     # A `kev.pager.protocols.LoadObserver`.
 
@@ -78,6 +85,11 @@ class Stage:
     def ended(self, pages: range, event: PageEvent) -> None:
         for observer in self._observers:
             observer.ended(pages, event)
+
+    def _note_output(self, data: bytes) -> None:
+        self._run.note_output(data)
+        for reader in self._readers:
+            reader(data)
 
     def _noting_mark(self, controller: Controller) -> Controller:
         def handle(vcpu: VcpuState, exit: Vmcall) -> Any:

@@ -9,9 +9,12 @@ from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.pages import PageEvent
 from kev.postmortem.places import Place, Places
 from kev.race.guest.stage import Stage
+from kev.race.guest.telling import brief
 from kev.race.outcome import Failure
 from kev.race.stories.story import Kind, Moment, Story
 
+_MOST_PRINTED: Final = 80
+"""Characters that are shown of what one turn prints."""
 _TOLD_ROUNDS: Final = 2
 """Of turns that a run without an end goes on with, so many of each vCPU are told."""
 
@@ -30,10 +33,15 @@ class TurnRecorder:
         self._loads = 0
         self._awaited: Gpa | None = None
         self._vcpu: Vcpu | None = None
+        self._begins = ""
+        """Where the turn began."""
+        self._output = bytearray()
+        """What was printed in the turn."""
         self._stopped_by: Exit | None = None
         self._fair_turns: int | None = None
         """Since the schedule is over."""
         stage.observe_loads(self)
+        stage.observe_output(self._output.extend)
         stage.vm.place_of = self.place_of
 
     def place_of(self, vcpu: Vcpu) -> str:
@@ -44,6 +52,7 @@ class TurnRecorder:
         if vcpu is not self._vcpu:
             self._finish_turn()
             self._vcpu = vcpu
+            self._begins = brief(self._place(vcpu)) if vcpu.startup is None else ""
             if self._fair_turns is not None:
                 self._fair_turns += 1
 
@@ -76,13 +85,15 @@ class TurnRecorder:
         if vcpu is None or (self._fair_turns or 0) > _TOLD_ROUNDS * len(self._vm.vcpus):
             return
         waiting = frozenset(other.index for other in self._vm.vcpus if other.activity is not ActivityState.ACTIVE)
-        self._moments.append(Moment(self._number, vcpu.index, self._describe(vcpu), self._kind(), waiting=waiting))
+        begins = self._begins if self._instructions else ""
+        self._moments.append(Moment(self._number, vcpu.index, self._describe(vcpu), self._kind(), waiting=waiting, begins=begins))
+        self._output.clear()
         self._number += self._ticks
         self._ticks = self._instructions = self._loads = 0
         self._awaited = self._vcpu = self._stopped_by = None
 
     def _describe(self, vcpu: Vcpu) -> str:
-        place = self._place(vcpu)
+        place = brief(self._place(vcpu))
         parts = [f"runs {self._instructions:,} to {place}" if self._instructions else f"is at {place}"]
         if self._loads:
             parts.append(f"loads {self._loads} page{'s' if self._loads > 1 else ''}")
@@ -92,6 +103,9 @@ class TurnRecorder:
             parts.append("halts")
         elif isinstance(self._stopped_by, Pause):
             parts.append("spins")
+        if self._output:
+            printed = self._output.decode(errors="replace")
+            parts.append(f"prints {printed if len(printed) <= _MOST_PRINTED else printed[:_MOST_PRINTED] + '...'!r}")
         return ", ".join(parts)
 
     def _place(self, vcpu: Vcpu) -> Place:

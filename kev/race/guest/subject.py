@@ -10,23 +10,29 @@ import attrs
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.exit_costs import CURRENT
 from kev.machine.schedule import CountedScheduler, Scheduler
+from kev.postmortem.places import Places
 from kev.race.errors import TokenError
 from kev.race.guest.accesses import Waits
+from kev.race.guest.conflicts import collisions
 from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.files import guest_called, read_files, read_kernel
 from kev.race.guest.machine import ENDLESS, GuestMachine
+from kev.race.guest.ordering import Ordering
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.prepared import LONGEST_FREE_RUN, CannotRace, Start, point_of_interest
 from kev.race.guest.profile import shared_accesses
+from kev.race.guest.recording import Recording
 from kev.race.guest.snapshot import SnapshotReference, is_snapshot_file, opened_snapshot
 from kev.race.guest.start import guest_machine, random_numbers_before
 from kev.race.guest.story import TurnRecorder
+from kev.race.guest.telling import Telling
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
 from kev.race.shared import SharedAccesses
+from kev.race.stories.conflict import Conflict
 from kev.race.stories.story import Story
 from kev.race.strategy.free import UnpreemptedScheduler
-from kev.race.strategy.replay import ReplayScheduler
+from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.strategy.turn_search import TurnScheduler
 from kev.race.subject import Identity
 from kev.spec.machine_spec import MachineSpec
@@ -134,8 +140,13 @@ class GuestSubject:
     def free_steps(self) -> int:
         return _contested_steps(self)
 
+    @property
+    def limit(self) -> int:
+        """After so many steps, vCPUs take turns fairly: see `kev.race.guest.fairness`."""
+        return max(_LIMIT, _LIMIT_FACTOR * _free_run(self.start).outcome.steps)
+
     def shared_accesses(self) -> SharedAccesses:
-        return shared_accesses(self.start, self._limit)
+        return shared_accesses(self.start, self.limit)
 
     def run(self, scheduler: Scheduler) -> GuestOutcome:
         return self._run(scheduler, fair=True)
@@ -144,11 +155,25 @@ class GuestSubject:
         return self._run(scheduler, fair=False)
 
     def tell(self, schedule: Schedule) -> Story:
-        story = self._tell(schedule, self._limit)
-        endless = story.failure is not None and story.failure.oracle == ENDLESS
-        if not endless or schedule.steps > _LONGEST_TRACED:
+        story = self._tell(schedule, self.limit)
+        if story.failure is None or schedule.steps > _LONGEST_TRACED:
             return story
-        return self._tell(schedule, max(schedule.steps, _TRACED_STANDSTILL), with_waits=True)
+        if story.failure.oracle == ENDLESS:
+            story = self._tell(schedule, max(schedule.steps, _TRACED_STANDSTILL), with_waits=True)
+        return attrs.evolve(story, conflicts=self._conflicts(schedule))
+
+    def _conflicts(self, schedule: Schedule) -> tuple[Conflict, ...]:
+        """What collided in a run that fails."""
+        with guest_machine(self.start, max(schedule.steps, 1), apart=True) as machine:
+            recording = Recording(machine)
+            machine.run(ReplayScheduler(schedule), fair=False)
+            telling = Telling(Places(machine.vm.pager.image), self.spec.image)
+            ordering = Ordering(recording.events, recording.synchronizing.bytes, self.vcpus)
+            found = collisions(schedule, recording.accesses, ordering, self._fails)
+            return tuple(map(telling.collision, found))
+
+    def _fails(self, schedule: Schedule) -> bool:
+        return self.replay(RoughScheduler(schedule)).failure is not None
 
     def _tell(self, schedule: Schedule, limit: int, *, with_waits: bool = False) -> Story:
         # What looks at every access stays in a machine.
@@ -157,7 +182,7 @@ class GuestSubject:
             if with_waits:
                 Waits(machine, recorder.places)
             machine.run(ReplayScheduler(schedule), fair=False)
-            failure = self._judge(machine)
+            failure = self.judge(machine)
             return recorder.story(f"{self.spec.image} on {self.vcpus} vCPUs{self._begins}", failure)
 
     def smaller(self) -> Iterator["GuestSubject"]:
@@ -168,10 +193,6 @@ class GuestSubject:
 
     def compact(self, schedule: Schedule) -> tuple["GuestSubject", Schedule]:
         return self, schedule
-
-    @property
-    def _limit(self) -> int:
-        return max(_LIMIT, _LIMIT_FACTOR * _free_run(self.start).outcome.steps)
 
     @property
     def _ends_by_itself(self) -> bool:
@@ -188,11 +209,11 @@ class GuestSubject:
         return f"{snapshot}, after {self.after}" if self.after else snapshot
 
     def _run(self, scheduler: Scheduler, *, fair: bool) -> GuestOutcome:
-        with guest_machine(self.start, self._limit) as machine:
+        with guest_machine(self.start, self.limit) as machine:
             machine.run(scheduler, fair=fair, marks=fair and self.marks and not isinstance(scheduler, TurnScheduler))
-            return _outcome(machine, self._judge(machine))
+            return _outcome(machine, self.judge(machine))
 
-    def _judge(self, machine: GuestMachine) -> Failure | None:
+    def judge(self, machine: GuestMachine) -> Failure | None:
         """What went wrong, if anything did."""
         ending = machine.vm.ending
         if machine.failure is not None or ending is None:

@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Final
 
 from kev.race.stories.story import Kind, Moment, Story
+from kev.race.stories.words import conflict_in_words
 
 _ROW: Final = 28
 _NARROWEST_LANE: Final = 290
@@ -135,7 +136,8 @@ class _Picture:
     def _moment(self, row: int, moment: Moment) -> Iterator[str]:
         failed = self.story.failure is not None and not self.stranded and row == len(self.moments) - 1
         yield _text(_LEFT - 12, _y(row) + 18, str(moment.number), "small", end=True)
-        yield f"<g><title>step {moment.number}: vCPU {moment.vcpu} {escape(moment.text)}</title>"
+        begins = f"from {moment.begins} " if moment.begins else ""
+        yield f"<g><title>step {moment.number}: vCPU {moment.vcpu} {escape(begins + moment.text)}</title>"
         yield from self._box(moment.vcpu, row, moment.text, moment.kind, failed=failed)
         yield "</g>"
 
@@ -163,7 +165,8 @@ class _Picture:
     def _conclusion(self) -> Iterator[str]:
         style = "" if self.story.failure is None else "bad"
         for index, line in enumerate(self.verdict):
-            yield _text(_MARGIN, self.bottom + 32 + 18 * index, line, style)
+            indent = _CHARACTER * (len(line) - len(line.lstrip()))
+            yield _text(_MARGIN + indent, self.bottom + 32 + 18 * index, line.lstrip(), style)
 
     def _shortened(self, text: str) -> str:
         room = (self.lane - _BESIDE_TEXT) // _CHARACTER
@@ -187,9 +190,11 @@ def _stranded(story: Story) -> list[int]:
 
 
 def _verdict(story: Story, width: int) -> list[str]:
-    if story.failure is None:
-        return ["It ends well."]
-    return wrap(story.failure.message, max((width - 2 * _MARGIN) // _CHARACTER, 40))
+    room = max((width - 2 * _MARGIN) // _CHARACTER, 40)
+    verdict = ["It ends well."] if story.failure is None else wrap(story.failure.message, room)
+    for conflict in story.conflicts:
+        verdict += ["", *(line for told in conflict_in_words(conflict) for line in wrap(told, room, subsequent_indent="    "))]
+    return verdict
 
 
 def _box(x: int, y: int, width: int, height: int, fill: str, edge: str, thickness: float = 1) -> str:

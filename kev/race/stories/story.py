@@ -1,10 +1,12 @@
 """A run, told moment by moment."""
 
 from enum import Enum
+from typing import Any
 
 import attrs
 
 from kev.race.outcome import Failure
+from kev.race.stories.conflict import Conflict
 
 
 class Kind(Enum):
@@ -34,6 +36,12 @@ class Moment:
     """What became of each page: Absent, Loading or Present."""
     waiting: frozenset[int] = frozenset()
     """The vCPUs that cannot go on, afterwards."""
+    begins: str = ""
+    """The place where a guest's turn began."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"step": self.number, "vcpu": self.vcpu, "text": self.text, "kind": self.kind.value, "begins": self.begins or None}
 
 
 @attrs.frozen(slots=True)
@@ -46,3 +54,16 @@ class Story:
     """How many pages the picture shows."""
     moments: tuple[Moment, ...]
     failure: Failure | None
+    conflicts: tuple[Conflict, ...] = ()
+    """The accesses that collided, those that matter most first."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        failure = None if self.failure is None else {"oracle": self.failure.oracle, "message": self.failure.message}
+        return {
+            "title": self.title,
+            "vcpus": self.vcpus,
+            "moments": [moment.as_dict() for moment in self.moments],
+            "failure": failure,
+            "conflicts": [conflict.as_dict() for conflict in self.conflicts],
+        }

@@ -1,0 +1,107 @@
+"""The accesses of a run, as far as its schedule goes, and what vCPUs send each other."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from kev.addressing import Hpa
+from kev.engine.base import VcpuState
+from kev.exits import Access
+from kev.race.guest.frames import GuestPhysical
+from kev.race.guest.instructions import Effect, Instructions
+from kev.race.guest.machine import GuestMachine
+from kev.race.guest.synchronizing import Synchronizing
+
+_MOST: Final = 2_000_000
+"""Accesses that are kept: the first ones."""
+
+
+class Accessed(NamedTuple):
+    """An access to memory."""
+
+    step: int
+    """In which it was made, from 0."""
+    vcpu: int
+    instruction: int
+    """Its linear address."""
+    gpa: int
+    size: int
+    """In bytes, from `gpa` on."""
+    writes: bool
+    before: int
+    """What was there."""
+    after: int
+    locked: bool
+
+    @property
+    def changes(self) -> bool:
+        return self.before != self.after
+
+
+class Sent(NamedTuple):
+    """What one vCPU did reached another by an interrupt, an NMI, INIT or a start-up IPI."""
+
+    step: int
+    vcpu: int
+    receiver: int
+
+
+class Recording:
+    """Watches a machine that is about to run."""
+
+    def __init__(self, machine: GuestMachine) -> None:
+        """Of a machine that no other run uses."""
+        self.events: Final[list[Accessed | Sent]] = []
+        self.synchronizing: Final = Synchronizing(len(machine.vm.vcpus))
+        self.is_whole = True
+        """There were not more accesses than are kept."""
+        self._machine: Final = machine
+        self._frames: Final = GuestPhysical(machine.vm)
+        self._memory: Final = machine.vm.pager.memory.view
+        self._instructions: Final = Instructions(machine.vm)
+        self._effect = Effect.NONE
+        machine.vm.engine.trace_accesses(self._accessed, self._executed)
+        machine.vm.interrupts.sent.subscribe(self._sent)
+
+    @property
+    def accesses(self) -> Sequence[Accessed]:
+        return [event for event in self.events if isinstance(event, Accessed)]
+
+    @property
+    def _step(self) -> int:
+        """The number of the instruction that is being executed."""
+        machine = self._machine
+        return machine.ticks + machine.ticks_of_turn + machine.vm.engine.instructions_in_slice() - 1
+
+    def _executed(self, state: VcpuState, address: int, size: int) -> None:
+        self._effect = effect = self._instructions.effect(state, address, size)
+        if effect is not Effect.NONE:
+            self.synchronizing.executed(state.index, effect)
+
+    def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
+        gpa = self._frames.gpa(hpa)
+        if gpa is None or self._machine.fair is not None:
+            return
+        effect, vcpu, writes = self._effect, state.index, access is Access.WRITE
+        self.synchronizing.accessed(vcpu, address, gpa, size, access, effect)
+        if len(self.events) >= _MOST:
+            self.is_whole = False
+            return
+        before = int.from_bytes(self._memory[hpa : hpa + size], "little")
+        locked = effect is Effect.LOCKED
+        self.events.append(Accessed(self._step, vcpu, address, gpa, size, writes, before, value if writes else before, locked))
+
+    def _sent(self, vcpu: int, receiver: int) -> None:
+        self.events.append(Sent(self._step, vcpu, receiver))
+
+
+def shared_only(accesses: Sequence[Accessed]) -> list[Accessed]:
+    """Those to bytes that several vCPUs access, and one writes."""
+    users: dict[int, int] = {}
+    written: set[int] = set()
+    for access in accesses:
+        for byte in range(access.gpa, access.gpa + access.size):
+            users[byte] = users.get(byte, 0) | 1 << access.vcpu
+            if access.writes:
+                written.add(byte)
+    shared = {byte for byte in written if users[byte] & users[byte] - 1}
+    return [access for access in accesses if not shared.isdisjoint(range(access.gpa, access.gpa + access.size))]

@@ -1,0 +1,67 @@
+"""Puts accesses into words: by the names of variables, functions and lines."""
+
+from typing import Final
+
+from kev.postmortem.places import Place, Places
+from kev.postmortem.source_text import SourceTexts
+from kev.postmortem.variables import Variables
+from kev.race.guest.conflicts import Collision
+from kev.race.guest.recording import Accessed
+from kev.race.stories.conflict import Conflict, ConflictingAccess
+
+_LARGEST_DECIMAL: Final = 1 << 20
+"""Greater numbers are rather addresses or flags."""
+
+
+class Telling:
+    """Words for accesses of guests with one image."""
+
+    def __init__(self, places: Places, image: str) -> None:
+        """`image` is its name."""
+        self._places: Final = places
+        self._variables: Final = Variables(places)
+        self._texts: Final = SourceTexts(image)
+
+    def collision(self, collision: Collision) -> Conflict:
+        """With what came of moving the switch."""
+        claim = ""
+        if collision.needed is not None:
+            first, second = collision.needed
+            claim = (
+                f"tried: with vCPU {second.vcpu}'s access of step {second.step:,} before vCPU {first.vcpu}'s"
+                f" of step {first.step:,}, the run ends well"
+            )
+        return self.conflict(collision.accesses, claim)
+
+    def conflict(self, accesses: tuple[Accessed, ...], claim: str) -> Conflict:
+        """Accesses to one variable: the bytes that the smallest of them is to."""
+        smallest = min(accesses, key=lambda access: access.size)
+        variable = self._variables.at(smallest.gpa, smallest.size)
+        return Conflict(str(variable), tuple(map(self._access, accesses)), claim)
+
+    def _access(self, access: Accessed) -> ConflictingAccess:
+        place = self._places.at(access.instruction)
+        innermost = place.inlined[0].line if place.inlined else place.line
+        return ConflictingAccess(access.step, access.vcpu, _what(access), brief(place), self._texts.line(innermost))
+
+
+def brief(place: Place) -> str:
+    """`increment (main.c:19) in work+0xa`: the innermost function, and the one that everything is in."""
+    if not place.inlined or place.function is None:
+        return str(place)
+    innermost = place.inlined[0]
+    line = "" if innermost.line is None else f" ({innermost.line})"
+    return f"{innermost.name}{line} in {place.function}{f'+{place.offset:#x}' if place.offset else ''}"
+
+
+def _what(access: Accessed) -> str:
+    locked = ", locked" if access.locked else ""
+    if not access.writes:
+        return f"reads {_value(access.before)}{locked}"
+    if not access.changes:
+        return f"writes {_value(access.after)}, as it was{locked}"
+    return f"changes {_value(access.before)} to {_value(access.after)}{locked}"
+
+
+def _value(value: int) -> str:
+    return str(value) if value < _LARGEST_DECIMAL else f"{value:#x}"
