@@ -8,6 +8,7 @@ from kev.cli.lazy_group import LazyGroup
 
 _COMMANDS: Final = {
     "explore": "Try schedule after schedule, until one fails.",
+    "detect": "Find accesses that nothing orders, even where the outcome is right.",
     "replay": "Make a run once more, from its token.",
     "shrink": "Make a failure as small as can be.",
     "show": "Tell a run step by step, and draw it.",
