@@ -1,7 +1,7 @@
 """ACPI tables (ACPI Specification 6.5, chapter 5).
 
-They list the processors, the interrupt controllers, what there is of an old PC, the PCI bus and the virtio devices, and say how to
-switch the machine off.
+They list the processors, the interrupt controllers, what there is of an old PC, the event timer, the PCI bus and the virtio
+devices, and say how to switch the machine off.
 """
 
 import struct
@@ -12,6 +12,7 @@ from kev.addressing import Gpa
 from kev.boot import aml
 from kev.boot.base import PciRoot, VirtioTransport
 from kev.boot.checksum import with_checksum
+from kev.dev.clocks.hpet import IDENTITY, SHORTEST_PERIOD, Hpet
 from kev.dev.interrupts.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
 from kev.dev.interrupts.irq import SOURCE_OVERRIDES
 from kev.dev.interrupts.local_apic.apic import BASE_ADDRESS as LOCAL_APIC_ADDRESS
@@ -40,7 +41,8 @@ _RSDT: Final = 0x40
 _XSDT: Final = 0x80
 _FACS: Final = 0xC0
 _FADT: Final = 0x100
-_DSDT: Final = 0x200
+_HPET: Final = 0x200
+_DSDT: Final = 0x240
 _ALIGNMENT: Final = 16
 
 _FACS_LAYOUT: Final = struct.Struct("<4sI24xB31x")
@@ -59,7 +61,7 @@ _NO_POWER_BUTTON: Final = 1 << 4
 _NO_SLEEP_BUTTON: Final = 1 << 5
 _NO_RTC_WAKE_STATUS: Final = 1 << 6
 _GENERIC_ADDRESS: Final = struct.Struct("<BBBBQ")
-_SYSTEM_IO: Final = 1
+_SYSTEM_MEMORY, _SYSTEM_IO = 0, 1
 _WORD_ACCESS, _DOUBLE_WORD_ACCESS = 2, 3
 
 _SOFT_OFF: Final = (aml.ZERO,) * 4
@@ -113,10 +115,11 @@ def acpi_tables(base: Gpa, vcpus: int, virtio: Sequence[VirtioTransport] = (), p
     madt = -(-(_DSDT + len(dsdt)) // _ALIGNMENT) * _ALIGNMENT
     placed = {
         0: rsdp(base),
-        _RSDT: _table(b"RSDT", 1, struct.pack("<2I", base + _FADT, base + madt)),
-        _XSDT: _table(b"XSDT", 1, struct.pack("<2Q", base + _FADT, base + madt)),
+        _RSDT: _table(b"RSDT", 1, struct.pack("<3I", base + _FADT, base + madt, base + _HPET)),
+        _XSDT: _table(b"XSDT", 1, struct.pack("<3Q", base + _FADT, base + madt, base + _HPET)),
         _FACS: _FACS_LAYOUT.pack(b"FACS", _FACS_LAYOUT.size, _FACS_VERSION),
         _FADT: _fadt(base),
+        _HPET: _table(b"HPET", 1, _hpet()),
         _DSDT: dsdt,
         madt: _table(b"APIC", _MADT_REVISION, _madt(vcpus)),
     }
@@ -214,6 +217,12 @@ def _fadt(base: Gpa) -> bytes:
     _GENERIC_ADDRESS.pack_into(table, 172, _SYSTEM_IO, 16, 0, _WORD_ACCESS, PM1A_CONTROL)
     _GENERIC_ADDRESS.pack_into(table, 208, _SYSTEM_IO, 32, 0, _DOUBLE_WORD_ACCESS, PM_TIMER)
     return _table(b"FACP", _FADT_REVISION, bytes(table[_TABLE_HEADER.size :]))
+
+
+def _hpet() -> bytes:
+    """What tells drivers of the event timer (IA-PC HPET Specification 1.0a, section 3.2.4)."""
+    address = _GENERIC_ADDRESS.pack(_SYSTEM_MEMORY, 64, 0, 0, Hpet.gpa)
+    return struct.pack("<I12sBHB", IDENTITY, address, 0, SHORTEST_PERIOD, 0)
 
 
 def _madt(vcpus: int) -> bytes:

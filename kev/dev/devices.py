@@ -1,8 +1,10 @@
 """The devices of one machine: on their buses, by name, and in an order that is always the same."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, TypeGuard
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol, TypeGuard
 
+from kev.addressing import Gpa
 from kev.dev.base import Device, MmioDevice, MsrDevice, PortDevice
 from kev.dev.buses.claims import DeviceConflict
 from kev.dev.buses.mmio import MmioBus
@@ -26,11 +28,24 @@ class _Built(Device, PortDevice, Protocol):
     """A port device of a machine."""
 
 
+class _BuiltPage(Device, MmioDevice, Protocol):
+    """A device of a machine with a page of memory."""
+
+
 class SeldomUsed(PortDeviceKind, Protocol):
     """A class of port devices that most guests never access."""
 
     def built_for(self, machine: Surroundings) -> _Built:
         """The one of a machine."""
+
+
+class SeldomUsedPage(NamedTuple):
+    """A device with one page of memory that most guests never access."""
+
+    name: str
+    gpa: Gpa
+    path: str
+    """The module and the name of the class, with a colon between them; its `built_for` makes the device."""
 
 
 class _Later:
@@ -53,10 +68,15 @@ class Devices:
     none of them.
     """
 
-    __slots__ = ("_attached", "_imported", "_later", "_machine", "_names", "buses")
+    __slots__ = ("_attached", "_imported", "_later", "_later_pages", "_machine", "_names", "_pages", "buses")
 
-    def __init__(self, buses: Buses, machine: Surroundings, seldom_used: Sequence[str] = ()) -> None:
-        """`seldom_used`: classes of kind `SeldomUsed`, as "module:class"; the first ones are imported first."""
+    def __init__(
+        self, buses: Buses, machine: Surroundings, seldom_used: Sequence[str] = (), pages: Sequence[SeldomUsedPage] = ()
+    ) -> None:
+        """`seldom_used`: classes of kind `SeldomUsed`, as "module:class"; the first ones are imported first.
+
+        `pages`: devices that are imported and built when somebody first accesses their page.
+        """
         self.buses: Final = buses
         self._machine: Final = machine
         self._attached: Final[list[Device]] = []
@@ -64,7 +84,13 @@ class Devices:
         self._later: Final = [_Later(path) for path in seldom_used]
         self._imported = 0
         """How many of them."""
+        self._later_pages: Final = tuple(pages)
+        self._pages: Final[dict[str, _BuiltPage]] = {}
+        """Those of them that are built, by name."""
         buses.ports.find_more = self.import_next
+        for page in pages:
+            self._take_name(page.name)
+            buses.mmio.attach_later(page.name, page.gpa, partial(self._build_page, page))
 
     def attach(self, device: Device) -> None:
         """Puts `device` on every bus that it has addresses on. DeviceConflict, with both names, if it shares one with another."""
@@ -81,12 +107,9 @@ class Devices:
         """Imports the next device that is built later, and puts it on the bus; says whether there was one left."""
         if self._imported == len(self._later):
             return False
-        from importlib import import_module  # kept out of start-up: few guests come here
-
         later = self._later[self._imported]
         self._imported += 1
-        module, _, name = later.path.partition(":")
-        kind: SeldomUsed = getattr(import_module(module), name)
+        kind: SeldomUsed = _imported(later.path)
         later.kind = kind
         self._take_name(kind.name)
         self.buses.ports.attach_later(kind, lambda: self._build(later, kind))
@@ -107,6 +130,11 @@ class Devices:
         later.device = device = kind.built_for(self._machine)
         return device
 
+    def _build_page(self, page: SeldomUsedPage) -> MmioDevice:
+        device: _BuiltPage = _imported(page.path).built_for(self._machine)
+        self._pages[page.name] = device
+        return device
+
     def _take_name(self, name: str) -> None:
         if name in self._names:
             raise DeviceConflict(f"two devices are called {name!r}")
@@ -120,6 +148,7 @@ class Devices:
         for later in self._later:
             if later.device is not None:
                 yield later.device
+        yield from self._pages.values()
 
     def reset(self) -> None:
         """What switching the power on does to every device: see `Device.reset`."""
@@ -152,6 +181,17 @@ class Devices:
         for later in self._later:
             if later.kind is not None and later.kind.name in states:
                 self.build(later.kind.name)
+        for page in self._later_pages:
+            if page.name in states:
+                self.buses.mmio.device_at(page.gpa)
+
+
+def _imported(path: str) -> Any:
+    """The class that a path names, as in `SeldomUsedPage`."""
+    from importlib import import_module  # kept out of start-up: few guests come here
+
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
 
 
 # Not `isinstance`: protocols take microseconds for it.

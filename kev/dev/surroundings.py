@@ -26,6 +26,14 @@ class Output(Protocol):
     def write(self, data: bytes) -> None: ...
 
 
+class ReplacingLine(NamedTuple):
+    """An interrupt line that can be connected instead of all others to the same IRQ."""
+
+    line: InterruptLine
+    switch: Callable[[bool], None]
+    """Connects it and cuts the others off, or the other way round."""
+
+
 class Surroundings(NamedTuple):
     """What devices are handed: the rest of the machine, as they see it."""
 
@@ -39,6 +47,8 @@ class Surroundings(NamedTuple):
     memory: GuestMemory
     line: Callable[[int], InterruptLine]
     """A new line to an ISA IRQ, or from 16 on to an input of the I/O APIC."""
+    replacing_line: Callable[[int], ReplacingLine]
+    """A new line to an ISA IRQ, which is not connected at first."""
     console: Output
     screen: Screen
     end: Callable[[int], None]

@@ -26,7 +26,7 @@ from kev.machine.errors import MachineError
 from kev.machine.exit_costs import CURRENT, EXIT_COSTS
 from kev.machine.guest_memory import PagedMemory
 from kev.machine.interrupts import Interrupts
-from kev.machine.pc import SELDOM_USED, attach_platform
+from kev.machine.pc import SELDOM_USED, SELDOM_USED_PAGES, attach_platform
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
 from kev.pager.kernel import KernelVmPager
@@ -137,7 +137,7 @@ class VmBuilder:
             vm.charge(EXIT_COSTS[self._options.exit_costs])
         disks = Disks(self._options.drives, self._options.boot_disk)
         machine = self._surroundings(vm, disks)
-        devices = Devices(self._buses, machine, SELDOM_USED)
+        devices = Devices(self._buses, machine, SELDOM_USED, SELDOM_USED_PAGES)
         vm.disks_in_place = disks.in_place
         vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
         disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
@@ -157,6 +157,7 @@ class VmBuilder:
             boot_time=vm.boot_time,
             memory=self._memory,
             line=self._controllers.line,
+            replacing_line=self._controllers.replacing_line,
             console=self._console,
             screen=vm.screen,
             end=vm.exit,

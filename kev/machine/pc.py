@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from kev.addressing import Gpa
 from kev.dev.chipset.processor import ProcessorMsrs
 from kev.dev.debug.pc_testdev import PcTestMemory
-from kev.dev.devices import Devices
+from kev.dev.devices import Devices, SeldomUsedPage
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.serial.uart16550 import SerialPort
 from kev.dev.surroundings import Surroundings
@@ -31,6 +32,8 @@ SELDOM_USED: Final = (
 
 An access that nobody answers imports from the front: those that guests look for most come first, and before those that are large.
 """
+
+SELDOM_USED_PAGES: Final = (SeldomUsedPage("HPET", Gpa(0xFED0_0000), "kev.dev.clocks.hpet:Hpet"),)
 
 
 def attach_platform(

@@ -10,9 +10,11 @@ from kev.boot.acpi import acpi_tables
 from kev.boot.base import PciRoot, VirtioTransport
 from kev.clock import VirtualClock
 from kev.dev.chipset.poweroff import AcpiPowerManagement
+from kev.dev.clocks.hpet import Hpet
 from kev.dev.interrupts.irq import SOURCE_OVERRIDES
 from tests.boot.images import elf, multiboot1_header
 from tests.boot.machine import Booted
+from tests.dev.rig import Rig
 
 BASE = 0xF2000
 VIRTIO = VirtioTransport(range(0xD0000000, 0xD0001000), 10)
@@ -274,3 +276,14 @@ def test_every_virtio_device_is_listed_with_its_registers_and_its_interrupt(plac
 def test_a_kernel_finds_its_virtio_disk_in_the_tables() -> None:
     booted = Booted(elf(multiboot1_header()), virtio=(VIRTIO,))
     assert b"LNRO0005" in Tables(booted.read(BASE, 0x2000)).dsdt
+
+
+def test_the_event_timer_is_where_its_table_says() -> None:
+    found = tables()
+    block, space, width, address, minimum = struct.unpack_from("<IBBxxQxH", found.table(found.addresses[b"HPET"], b"HPET"), 36)
+    assert (space, width) == (0, 64)
+    hpet = Hpet.built_for(Rig(lambda rig: []).machine)
+    assert address == hpet.gpa
+    capabilities = hpet.read_mmio(0, 0, 8)
+    assert block == capabilities & 0xFFFF_FFFF
+    assert minimum * (capabilities >> 32) <= 10**15 // 1000, "at most a millisecond"

@@ -17,7 +17,7 @@ from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.devices import Buses, Devices
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.pci.bus import PciBus
-from kev.dev.surroundings import Surroundings
+from kev.dev.surroundings import ReplacingLine, Surroundings
 from kev.errors import KevError
 from tests.dev.board import Processors
 from tests.dev.ram import Ram, TestDisk
@@ -82,6 +82,7 @@ class Rig:
             boot_time=1_700_000_000,
             memory=self.ram,
             line=self.line,
+            replacing_line=self.replacing_line,
             console=self.output,
             screen=self.screen,
             end=lambda code: self.events.append(("end", code)),
@@ -100,6 +101,10 @@ class Rig:
                 self.events.append((number, asserted, self.clock.now()))
 
         return set_level
+
+    def replacing_line(self, number: int) -> ReplacingLine:
+        """Cuts nothing off; a switch is noted."""
+        return ReplacingLine(self.line(-number - 1), lambda replaces: self.events.append((number, "replaced", replaces)))
 
     def do(self, access: Access) -> object:
         """What a vCPU gets for an access; for an error, its text."""

@@ -15,12 +15,12 @@ from kev.dev.base import Device, PortDevice
 from kev.dev.buses.claims import DeviceConflict
 from kev.dev.chipset.parallel import ParallelPort
 from kev.dev.debug.debug_console import DebugConsole
-from kev.dev.devices import Devices
+from kev.dev.devices import Devices, SeldomUsedPage
 from kev.dev.storage.drive import Drive, DriveKind
 from kev.dev.storage.overlay_disk import OverlayDisk
 from kev.dev.storage.source_disk import SourceDisk
 from kev.machine.disks import Disks, DriveError
-from kev.machine.pc import SELDOM_USED, attach_platform
+from kev.machine.pc import SELDOM_USED, SELDOM_USED_PAGES, attach_platform
 from kev.pager.source import FileSource
 from kev.state import StateError
 from tests.dev.ram import TestDisk
@@ -34,7 +34,7 @@ def pc(drives: Sequence[Drive] = (), seldom_used: Sequence[str] = SELDOM_USED) -
     """A rig with all that a PC has."""
     rig = Rig(lambda rig: ())
     rig.machine = rig.machine._replace(line=rig.controllers.line)
-    rig.devices = Devices(rig.buses, rig.machine, seldom_used)
+    rig.devices = Devices(rig.buses, rig.machine, seldom_used, SELDOM_USED_PAGES)
     attach_platform(rig.devices, rig.machine, rig.controllers)
     Disks(drives, None).attach(rig.devices, rig.machine, rig.controllers, lambda gpa: memoryview(bytearray(PAGE_SIZE)))
     return rig
@@ -71,6 +71,21 @@ def test_every_port_of_a_device_that_is_built_later_answers() -> None:
             for port in ports:
                 assert 0 <= rig.buses.ports.read(port, 1) <= 0xFF
         assert kind.name in names(rig.devices)
+
+
+@pytest.mark.parametrize("page", SELDOM_USED_PAGES)
+def test_a_page_that_is_built_later_is_there_from_its_first_access_or_with_a_saved_state(page: SeldomUsedPage) -> None:
+    first, second = pc(), pc()
+    states = first.devices.save()
+    assert page.name not in states
+    device = first.buses.mmio.device_at(page.gpa)
+    assert device is not None
+    assert (device.name, device.gpa, device.length) == (page.name, page.gpa, PAGE_SIZE)
+    states = first.devices.save()
+    assert page.name in states
+    second.devices.load(states)
+    assert second.devices.save() == states
+    assert (page.name, range(page.gpa, page.gpa + PAGE_SIZE)) in pc().buses.mmio.owners()
 
 
 def test_devices_of_one_name_are_refused() -> None:

@@ -57,6 +57,24 @@ def test_the_lines_of_an_irq_are_ored() -> None:
     assert board.take() is None
 
 
+def test_a_replacing_line_is_connected_instead_of_all_others() -> None:
+    board = board_with_pic()
+    before = board.controllers.line(0)
+    replacing = board.controllers.replacing_line(0)
+    after = board.controllers.line(0)
+    replacing.line(True)
+    assert board.take() is None
+    replacing.switch(True)
+    assert board.take() == 0x20
+    board.pic.write_port(0x20, 1, NON_SPECIFIC_EOI)
+    replacing.line(False)
+    before(True)
+    after(True)
+    assert board.take() is None
+    replacing.switch(False)
+    assert board.take() == 0x20
+
+
 @pytest.mark.parametrize("lint0", [MASKED | EXTINT, 0x31, 0x400])
 def test_lint0_must_be_unmasked_and_extint(lint0: int) -> None:
     board = board_with_pic()

@@ -38,6 +38,7 @@ class Pc:
             boot_time=0,
             memory=Ram(),
             line=board.controllers.line,
+            replacing_line=board.controllers.replacing_line,
             console=self.console,
             screen=Screen(),
             end=self.exit_codes.append,

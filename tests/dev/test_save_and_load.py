@@ -17,6 +17,7 @@ from kev.dev.chipset.keyboard import KeyboardController
 from kev.dev.chipset.poweroff import AcpiPowerManagement, BochsShutdown
 from kev.dev.chipset.processor import ProcessorMsrs
 from kev.dev.chipset.system_control import SystemControlPort
+from kev.dev.clocks.hpet import Hpet
 from kev.dev.clocks.kvmclock import KvmClock
 from kev.dev.clocks.pit8254 import Pit8254
 from kev.dev.clocks.rtc import Rtc
@@ -202,6 +203,11 @@ NEGOTIATED = (
     (0x44, 1),
     (0x70, 15),
 )
+HPET = words(
+    Hpet.gpa,
+    (0x10, 0x20, 0xF0, 0x100, 0x108, 0x108, 0x10C, 0x120, 0x128, 0x148, 0x140),
+    (0, 1, 3, 4, 6, 0x0C, 0x4C, 0x104, 0x14E, 0x2A06, 0x2C0C, 1000, 5000, 200_000, 0xFFFF_FFFF),
+)
 RTC = (0, 2, 4, 1, 3, 5, 0x0A, 0x0B, 0x0C, 0x32, 0x0F)
 RTC_VALUES = (0x00, 0x04, 0x10, 0x12, 0x26, 0x2F, 0x42, 0x72, 0x82, 0xC0)
 IDE_REGISTERS = st.one_of(
@@ -228,6 +234,12 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
     "COM1": Kind(lambda rig: [SerialPort.built_for(rig.machine)], (0x80, 0x03, 0x10, 0x0F, 0xC7, 0x07), host=("receive",)),
     "CrtController": Kind(lambda rig: [CrtController.built_for(rig.machine)], moves=indexed(0x3D4, 0x3D5, (0x0C, 0x0D, 0x0E))),
     "FirmwareConfiguration": Kind(lambda rig: [FirmwareConfiguration.built_for(rig.machine)], (3, 5, 0x19)),
+    "Hpet": Kind(lambda rig: [Hpet.built_for(rig.machine)], moves=HPET),
+    "Hpet, running": Kind(
+        lambda rig: [Hpet.built_for(rig.machine)],
+        moves=HPET,
+        start=words_to(Hpet.gpa, (0x100, 0x4C), (0x108, 5000), (0x120, 0x2A06), (0x128, 40_000), (0x10, 3)),
+    ),
     "IdeChannel": Kind(lambda rig: [IdeChannel.built_for(rig.machine)], moves=IDE_REGISTERS),
     "IDE, reading": Kind(
         lambda rig: [IdeChannel.built_for(rig.machine)], start=writes_to(0x1F6, 0xE0) + writes_to(0x1F2, 3) + writes_to(0x1F7, 0x20)

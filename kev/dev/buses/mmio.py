@@ -1,5 +1,6 @@
 """The guest-physical pages of a machine that devices stand behind."""
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol, runtime_checkable
 
 from kev import log
@@ -73,7 +74,7 @@ class MmioBus:
     An address that no device answers reads as all ones and ignores writes, as an empty bus does, unless the bus is strict.
     """
 
-    __slots__ = ("_claims", "devices", "unanswered")
+    __slots__ = ("_claims", "_unbuilt", "devices", "unanswered")
 
     def __init__(self, strict: bool = False) -> None:
         """`strict`: accesses that no device answers are an UnhandledMmio."""
@@ -81,7 +82,8 @@ class MmioBus:
         self.unanswered: Final = None if strict else Unanswered()
         """None if the bus is strict."""
         self.devices: Final[dict[int, MmioDevice]] = {}
-        """By page number. Only `attach` and `detach` change it."""
+        """By page number. Only `attach`, `detach` and what is built later change it."""
+        self._unbuilt: Final[dict[int, Callable[[], MmioDevice]]] = {}
 
     def attach(self, device: MmioDevice) -> None:
         """Puts `device` behind its pages. DeviceConflict if one is taken."""
@@ -90,6 +92,12 @@ class MmioBus:
         pages = _pages(device)
         self._claims.claim(device.name, pages)
         self.devices.update(dict.fromkeys(pages, device))
+
+    def attach_later(self, name: str, gpa: Gpa, build: Callable[[], MmioDevice]) -> None:
+        """As `attach`, for the device of one page that `build` makes when the page is first accessed."""
+        page = gpa >> PAGE_SHIFT
+        self._claims.claim(name, (page,))
+        self._unbuilt[page] = build
 
     def detach(self, device: MmioDevice) -> None:
         """Takes a device away that is behind its pages."""
@@ -100,7 +108,11 @@ class MmioBus:
 
     def device_at(self, gpa: Gpa) -> MmioDevice | None:
         """The device behind the page that holds `gpa`, if there is one."""
-        return self.devices.get(gpa >> PAGE_SHIFT)
+        page = gpa >> PAGE_SHIFT
+        device = self.devices.get(page)
+        if device is None and page in self._unbuilt:
+            device = self.devices[page] = self._unbuilt.pop(page)()
+        return device
 
     def owners(self) -> list[tuple[str, range]]:
         """The names of the devices, each with a range of its guest-physical addresses, ascending."""
@@ -108,7 +120,7 @@ class MmioBus:
 
     def load(self, vcpu: int, gpa: Gpa, size: int) -> int:
         """A read of 1, 2, 4 or 8 bytes by vCPU number `vcpu`."""
-        device = self.devices.get(gpa >> PAGE_SHIFT)
+        device = self.devices.get(gpa >> PAGE_SHIFT) or self.device_at(gpa)
         if device is None:
             if self.unanswered is None:
                 raise UnhandledMmio(f"gpa {gpa:#x}: the guest reads {size} bytes, and no device answers")
@@ -117,7 +129,7 @@ class MmioBus:
 
     def store(self, vcpu: int, gpa: Gpa, size: int, value: int) -> None:
         """A write of 1, 2, 4 or 8 bytes by vCPU number `vcpu`."""
-        device = self.devices.get(gpa >> PAGE_SHIFT)
+        device = self.devices.get(gpa >> PAGE_SHIFT) or self.device_at(gpa)
         if device is None:
             if self.unanswered is None:
                 raise UnhandledMmio(f"gpa {gpa:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
