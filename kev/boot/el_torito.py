@@ -49,8 +49,8 @@ class _Catalog(NamedTuple):
 class ElTorito(BootProtocol):
     """The boot image that the CD's catalog names, in real mode at its own address, 07c0:0000 if it has none; DL is the CD.
 
-    The CD is the first disk of the IDE channel, too, with sectors of 512 bytes. A hybrid one, with code in its first sector, is
-    booted as a hard disk: `kev.boot.real_mode`.
+    The CD is in a drive at the secondary IDE channel, too. A hybrid one, with code in its first sector, is booted as a hard disk
+    (`kev.boot.real_mode`), unless it is said to be a CD.
     """
 
     name = "el_torito"

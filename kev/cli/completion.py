@@ -12,7 +12,7 @@ from kev.log import LEVELS
 
 Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
-_FILES = ("spec", "report", "dump", "trace", "screenshot", "modules", "disks", "firmware", "boot_sector", "restore")
+_FILES = ("spec", "report", "dump", "trace", "screenshot", "modules", "disks", "cdrom", "firmware", "boot_sector", "restore")
 _POLICIES = ("lazy", "eager", "around=", "record=", "prefetch=")
 
 

@@ -33,17 +33,20 @@ class Option(NamedTuple):
         )
 
 
+_CDROM_DEVICE: Final = "cdrom"
+"""What a CD is behind: one of `kev.spec.files.DISK_DEVICES`."""
 SPEC_FILE: Final = Option(
     "spec", ("--spec",), "Take the description of the machine from a TOML file; options override it.", "FILE.toml"
 )
+CDROM: Final = Option("cdrom", ("--cdrom",), "A CD, which is never written; as --disk FILE,cdrom.", "FILE", arity=Arity.MANY)
 PRINT_SPEC: Final = Option(
     "print_spec", ("--print-spec",), "Print the machine's description as TOML, and do not launch it.", arity=Arity.FLAG
 )
 
 
 def machine_options(*, without: Collection[str] = ()) -> list[Option]:
-    """The options that describe a machine, and the one for a file that does; `without` those of some fields."""
-    return [*(Option.of(field) for field in FIELDS if field.name not in without), SPEC_FILE]
+    """The options that describe a machine, one for CDs, and one for a file that describes it; `without` those of some fields."""
+    return [*(Option.of(field) for field in FIELDS if field.name not in without), CDROM, SPEC_FILE]
 
 
 def described(given: Mapping[str, Any], *, may_start_disk: bool = False) -> MachineSpec:
@@ -52,7 +55,10 @@ def described(given: Mapping[str, Any], *, may_start_disk: bool = False) -> Mach
     `may_start_disk`: without an image, but with a disk or a firmware, there is no image; else the default one takes its place.
     """
     names = {"image", *(field.name for field in FIELDS)}
-    spec = MachineSpec.from_options({name: value for name, value in given.items() if name in names})
+    fields = {name: value for name, value in given.items() if name in names}
+    if given["cdrom"]:
+        fields["disks"] = (*fields["disks"], *(f"{cd},{_CDROM_DEVICE}" for cd in given["cdrom"]))
+    spec = MachineSpec.from_options(fields)
     if given["spec"] is not None:
         from kev.guests.spec_files import read_spec
 

@@ -1,11 +1,14 @@
 """What a machine is to the devices that are built for it."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kev.clock import Clock, TimerQueue
 from kev.dev.base import GuestMemory, InterruptLine
 from kev.dev.block_device import BlockBackend
+
+if TYPE_CHECKING:
+    from kev.dev.storage.ide import IdeDrive
 
 
 class Screen(Protocol):
@@ -55,3 +58,5 @@ class Surroundings(NamedTuple):
     """Ends the run with an exit code."""
     ide_disks: Sequence[BlockBackend | None] = ()
     """Those of the primary channel."""
+    secondary_ide: "Sequence[IdeDrive | None]" = ()
+    """Disks and CD-ROMs of the secondary channel."""

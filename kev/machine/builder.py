@@ -68,7 +68,7 @@ class MachineOptions(NamedTuple):
     drives: tuple[Drive, ...] = ()
     """At most one of each kind, but several of VIRTIO_PCI, and two of IDE if the guest was not booted from a disk."""
     boot_disk: BlockBackend | None = None
-    """The IDE channel's first disk, from which the guest was booted."""
+    """The IDE channel's first disk, or the CD-ROM, from which the guest was booted."""
     boots_from_drives: bool = False
     """The guest is booted from `boot_disk`, or else from the first of `drives`, and not from a copy of its image."""
     has_bios: bool = False
@@ -135,7 +135,8 @@ class VmBuilder:
         )
         if self._options.virtual_time:
             vm.charge(EXIT_COSTS[self._options.exit_costs])
-        disks = Disks(self._options.drives, self._options.boot_disk)
+        booted = self._options.booted
+        disks = Disks(self._options.drives, self._options.boot_disk, boots_from_cd=bool(booted and booted.boot_catalog))
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED, SELDOM_USED_PAGES)
         vm.disks_in_place = disks.in_place
@@ -162,6 +163,7 @@ class VmBuilder:
             screen=vm.screen,
             end=vm.exit,
             ide_disks=disks.ide,
+            secondary_ide=disks.secondary_ide,
         )
 
     def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:

@@ -19,10 +19,10 @@ def open_drive(disk: DiskFile) -> Iterator[Drive]:
 
     A file that is written has one user, which nobody else reads; others can have any number. The lock is advisory: see flock(2).
     """
-    writes = disk.access == "write"
+    kind = DriveKind(disk.device)
+    writes = disk.access == "write" and kind is not DriveKind.CDROM
     with _opened(disk.path, writes=writes) as file:
         _lock(file, disk.path, exclusive=writes)
-        kind = DriveKind(disk.device)
         backing = Disk(file, disk.path, any_size=kind is DriveKind.SVIRTB)
         if disk.access == "overlay":
             from kev.dev.storage.overlay_disk import OverlayDisk

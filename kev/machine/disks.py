@@ -16,6 +16,7 @@ from kev.errors import KevError
 
 if TYPE_CHECKING:
     from kev.dev.pci.function import PciFunction
+    from kev.dev.storage.ide import IdeDrive
 
 _VIRTIO_BLOCK: Final = 0xD000_0000
 _VIRTIO_BLOCK_IRQS: Final = (10, 5, 6, 7, 3)
@@ -48,29 +49,38 @@ _MOST: Final[Mapping[DriveKind, int]] = {
     DriveKind.VIRTIO_PCI: DEVICES - FIRST_PCI_DISK,
     DriveKind.IDE: 2,
     DriveKind.IDE_MASTER: 1,
+    DriveKind.IDE_SECONDARY: 2,
+    DriveKind.CDROM: 2,
     DriveKind.IPC: 1,
 }
 """How many disks there can be behind a device of each kind."""
+_SECONDARY_DRIVES: Final = 2
 
 
 class Disks:
     """All of them, by kind."""
 
-    def __init__(self, drives: Sequence[Drive], boot_disk: BlockBackend | None) -> None:
-        """`boot_disk` is the IDE channel's first disk. DriveError if there are more of a kind than there can be."""
+    def __init__(self, drives: Sequence[Drive], boot_disk: BlockBackend | None, *, boots_from_cd: bool = False) -> None:
+        """`boot_disk` is the IDE channel's first disk, or the first CD-ROM. DriveError if there are more than there can be."""
         self._behind: Final = {kind: [drive.backend for drive in drives if drive.kind is kind] for kind in DriveKind}
-        self._boot_disk: Final = boot_disk
         self._all: Final = [boot_disk, *(disk for kind in DriveKind for disk in self._behind[kind])]
+        self._cds: Final = [*filter(None, (boot_disk if boots_from_cd else None,)), *self._behind[DriveKind.CDROM]]
+        self._boot_disk: Final = None if boots_from_cd else boot_disk
         self.numbered: Final = [
             *filter(None, (boot_disk,)),
-            *(drive.backend for drive in drives if drive.kind is not DriveKind.IPC),
+            *(drive.backend for drive in drives if drive.kind not in (DriveKind.IPC, DriveKind.CDROM)),
         ]
         """All disks in the order in which a BIOS counts them: that which was booted from first, the others as they were given."""
         for kind, disks in self._behind.items():
             most = _MOST[kind] - (kind is DriveKind.IDE and self._first_ide is not None)
             if len(disks) > most:
                 raise DriveError(f"{len(disks)} disks behind {kind.value}: there can be {most}")
-        if boot_disk is not None and self._behind[DriveKind.IDE_MASTER]:
+        if len(self._cds) + len(self._behind[DriveKind.IDE_SECONDARY]) > _SECONDARY_DRIVES:
+            raise DriveError(
+                f"{len(self._cds)} CD-ROMs and {len(self._behind[DriveKind.IDE_SECONDARY])} disks at the secondary IDE channel: "
+                f"there can be {_SECONDARY_DRIVES} together"
+            )
+        if self._boot_disk is not None and self._behind[DriveKind.IDE_MASTER]:
             raise DriveError(f"a disk behind {DriveKind.IDE_MASTER.value}: the guest was booted from the one that is there")
 
     @property
@@ -94,6 +104,15 @@ class Disks:
         disks = self._behind[DriveKind.IDE]
         return disks if len(disks) == 2 else (self._first_ide, *disks)
 
+    @property
+    def secondary_ide(self) -> "Sequence[IdeDrive | None]":
+        """Those of the secondary IDE channel, from the first on."""
+        if not self._cds:
+            return self._behind[DriveKind.IDE_SECONDARY]
+        from kev.dev.storage.atapi import CdRom
+
+        return [*map(CdRom, self._cds), *self._behind[DriveKind.IDE_SECONDARY]]
+
     def attach(
         self,
         devices: Devices,
@@ -115,7 +134,7 @@ class Disks:
                 devices.attach(DiskContents(self._all))
         _attach_svirtb(devices, machine, self._behind[DriveKind.SVIRTB], map_readable)
         _attach_virtio(devices, machine, self._behind[DriveKind.VIRTIO])
-        has_ide = chipset or any(self.ide)
+        has_ide = chipset or any(self.ide) or bool(self._cds or self._behind[DriveKind.IDE_SECONDARY])
         if has_ide or self._behind[DriveKind.VIRTIO_PCI]:
             _attach_bridge(devices, controllers)
         if has_ide:
@@ -156,16 +175,16 @@ def _attach_bridge(devices: Devices, controllers: InterruptControllers) -> None:
 
 def _attach_ide(devices: Devices, machine: Surroundings) -> None:
     from kev.dev.pci.function import PciFunction, PciIdentity
-    from kev.dev.storage.ide import IdeChannel
+    from kev.dev.storage.ide import IdeChannel, SecondaryIdeChannel
     from kev.dev.storage.ide_dma import ide_function
 
-    channel = devices.build(IdeChannel.name)
-    assert isinstance(channel, IdeChannel)
+    channels = [devices.build(kind.name) for kind in (IdeChannel, SecondaryIdeChannel)]
     bridge = PciIdentity(0x8086, 0x7000, 0x06_0100, has_several_functions=True)
     _attach_function(devices, PciFunction(f"ISA bridge at PCI 00:{_PIIX3:02x}.0", bridge), _PIIX3)
-    function, channel.dma = ide_function(
-        f"IDE at PCI 00:{_PIIX3:02x}.1", channel, machine.memory, devices.buses.ports, _BUS_MASTER_PORTS
-    )
+    ide = [channel for channel in channels if isinstance(channel, IdeChannel)]
+    function, masters = ide_function(f"IDE at PCI 00:{_PIIX3:02x}.1", ide, machine.memory, devices.buses.ports, _BUS_MASTER_PORTS)
+    for channel, master in zip(ide, masters, strict=True):
+        channel.dma = master
     _attach_function(devices, function, _PIIX3, number=1)
 
 

@@ -140,7 +140,8 @@ def _disk(source: SynchronousSource) -> "BlockBackend":
 
 
 def _hard_disks(options: MachineOptions) -> int:
-    disks = sum(drive.kind is not DriveKind.IPC for drive in options.drives) + (options.boot_disk is not None)
+    others = (DriveKind.IPC, DriveKind.CDROM)
+    disks = sum(drive.kind not in others for drive in options.drives) + (options.boot_disk is not None)
     return disks if options.booted is None or options.booted.is_hard_disk else disks - 1
 
 
@@ -149,7 +150,7 @@ def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:
 
 
 def _pci(options: MachineOptions) -> PciRoot | None:
-    on_bus = (DriveKind.VIRTIO_PCI, DriveKind.IDE, DriveKind.IDE_MASTER)
+    on_bus = (DriveKind.VIRTIO_PCI, DriveKind.IDE, DriveKind.IDE_MASTER, DriveKind.IDE_SECONDARY, DriveKind.CDROM)
     there = options.boot_disk is not None or any(drive.kind in on_bus for drive in options.drives)
     return PciRoot(PCI_IRQ) if there else None
 

@@ -24,7 +24,7 @@ SELDOM_USED: Final = (
     "kev.dev.debug.debug_console:DebugConsole",
     "kev.dev.chipset.parallel:ParallelPort",
     "kev.dev.storage.ide:IdeChannel",
-    "kev.dev.storage.ide:EmptyIdeChannel",
+    "kev.dev.storage.ide:SecondaryIdeChannel",
     "kev.dev.debug.pc_testdev:PcTestDevice",
     "kev.dev.chipset.poweroff:BochsShutdown",
 )

@@ -19,6 +19,8 @@ _Source: TypeAlias = SynchronousSource | AsynchronousSource
 _VIRTIO: Final = (DriveKind.VIRTIO, DriveKind.VIRTIO_PCI)
 _FIRMWARE: Final = "firmware"
 """The boot protocol of a ROM."""
+_CD: Final = "el_torito"
+"""That of a CD, also of one that could be a hard disk."""
 
 
 class Start(NamedTuple):
@@ -76,7 +78,7 @@ def _kept_disk(image: SynchronousSource) -> Iterator[BlockBackend]:
 
 
 def _start_disk(files: ExitStack, spec: MachineSpec) -> Start:
-    """A disk that is booted from is the IDE channel's first, unless it is behind virtio."""
+    """A disk that is booted from is the IDE channel's first, unless it is a CD or behind virtio."""
     from kev.boot.detection import disk_protocol
 
     first = next((disk for disk in spec.disks if DriveKind(disk.device) is not DriveKind.IPC), None)
@@ -84,13 +86,15 @@ def _start_disk(files: ExitStack, spec: MachineSpec) -> Start:
         raise SpecError(f"disk {spec.disks[0].path}: no image is named, and a disk behind {DriveKind.IPC.value} is not booted from")
     others = [disk for disk in spec.disks if disk is not first]
     source = files.enter_context(FileSource(first.path, watched=False))
-    protocol = spec.boot or disk_protocol(source)
-    if DriveKind(first.device) in _VIRTIO:
+    kind = DriveKind(first.device)
+    protocol = spec.boot or (_CD if kind is DriveKind.CDROM else disk_protocol(source))
+    if kind in _VIRTIO:
         return Start(source, None, spec.disks, protocol, boots_from_drives=True)
     return Start(source, None, others, protocol, partial(_disk, first), boots_from_drives=True)
 
 
 @contextmanager
 def _disk(disk: DiskFile) -> Iterator[BlockBackend]:
-    with open_drive(disk._replace(device=DriveKind.IDE.value)) as drive:
+    device = disk.device if disk.device == DriveKind.CDROM.value else DriveKind.IDE.value
+    with open_drive(disk._replace(device=device)) as drive:
         yield drive.backend

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from kev.spec.errors import SpecError, refusal, unknown
 
-DISK_DEVICES: Final = ("svirtb", "virtio", "virtio-pci", "ide", "ide-master", "ipc")
+DISK_DEVICES: Final = ("svirtb", "virtio", "virtio-pci", "ide", "ide-master", "ide-secondary", "cdrom", "ipc")
 """What a disk can be behind: the values of `kev.dev.storage.drive.DriveKind`."""
 
 DISK_ACCESSES: Final = ("write", "ro", "overlay")

@@ -17,6 +17,7 @@ from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.devices import Buses, Devices
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.pci.bus import PciBus
+from kev.dev.storage.atapi import CdRom
 from kev.dev.surroundings import ReplacingLine, Surroundings
 from kev.errors import KevError
 from tests.dev.board import Processors
@@ -87,6 +88,7 @@ class Rig:
             screen=self.screen,
             end=lambda code: self.events.append(("end", code)),
             ide_disks=[disk.disk for disk in self.disks],
+            secondary_ide=[CdRom(self.disks[0].disk), self.disks[1].disk],
         )
         self.devices = Devices(self.buses, self.machine)
         for device in build(self):

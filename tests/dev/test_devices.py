@@ -16,6 +16,7 @@ from kev.dev.buses.claims import DeviceConflict
 from kev.dev.chipset.parallel import ParallelPort
 from kev.dev.debug.debug_console import DebugConsole
 from kev.dev.devices import Devices, SeldomUsedPage
+from kev.dev.storage.atapi import CdRom
 from kev.dev.storage.drive import Drive, DriveKind
 from kev.dev.storage.overlay_disk import OverlayDisk
 from kev.dev.storage.source_disk import SourceDisk
@@ -171,6 +172,8 @@ def test_a_wrong_field_is_refused_by_device_field_and_value() -> None:
         (DriveKind.VIRTIO_PCI, 29, 28),
         (DriveKind.IDE, 3, 2),
         (DriveKind.IDE_MASTER, 2, 1),
+        (DriveKind.IDE_SECONDARY, 3, 2),
+        (DriveKind.CDROM, 3, 2),
         (DriveKind.IPC, 2, 1),
     ],
 )
@@ -199,6 +202,21 @@ def test_a_disk_can_be_the_first_of_the_ide_channel() -> None:
         Disks([slave, slave, master], None)
     with pytest.raises(DriveError, match="a disk behind ide-master: the guest was booted from the one that is there"):
         Disks([master], TestDisk().disk)
+
+
+def test_cds_and_disks_share_the_secondary_channel() -> None:
+    cd, disk = TestDisk().disk, TestDisk().disk
+    drives = [Drive(disk, DriveKind.IDE_SECONDARY), Drive(cd, DriveKind.CDROM)]
+    first, second = Disks(drives, None).secondary_ide
+    assert isinstance(first, CdRom)
+    assert (first.disc, second) == (cd, disk)
+    assert Disks(drives, None).numbered == [disk], "a BIOS knows only the CD that it has booted from"
+    with pytest.raises(DriveError, match="2 CD-ROMs and 1 disks at the secondary IDE channel: there can be 2 together"):
+        Disks([*drives, drives[1]], None)
+    booted = TestDisk().disk
+    with_boot_disk = Disks(drives[1:], booted, boots_from_cd=True)
+    assert [drive.disc for drive in with_boot_disk.secondary_ide if isinstance(drive, CdRom)] == [booted, cd]
+    assert (list(with_boot_disk.ide), with_boot_disk.numbered) == ([None], [booted])
 
 
 CONTENTS = bytes(range(256)) * 8

@@ -1,6 +1,7 @@
 """The IDE channel, driven as small kernels drive it."""
 
 import struct
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from kev.dev.base import PageAbsent
 from kev.dev.buses.ports import PortBus
 from kev.dev.pci.bus import PciBus
-from kev.dev.storage.ide import EmptyIdeChannel, IdeChannel
+from kev.dev.storage.ide import IdeChannel, SecondaryIdeChannel
 from kev.dev.storage.ide_dma import ide_function
 from tests.dev.ram import BrokenFile, Ram, ReadOnlyFile, TestDisk
 
@@ -373,7 +374,7 @@ def test_whatever_a_guest_writes_the_disks_keep_their_size_and_the_channel_works
 def test_a_channel_without_disks_has_no_status_and_no_signature() -> None:
     bus = PortBus(strict=True)
     bus.attach(IdeChannel([None, None], lambda asserted: None))
-    bus.attach(EmptyIdeChannel())
+    bus.attach(SecondaryIdeChannel([], lambda asserted: None))
     for registers, control in ((0x1F0, 0x3F6), (0x170, 0x376)):
         bus.write(control, 1, 0x04)
         bus.write(control, 1, 0x00)
@@ -382,6 +383,68 @@ def test_a_channel_without_disks_has_no_status_and_no_signature() -> None:
             bus.write(registers + 7, 1, IDENTIFY)
             assert bus.read(registers, 2) == 0
             assert [bus.read(port, 1) for port in (*range(registers + 1, registers + 8), control)] == [0] * 8
+
+
+# Addresses of 48 bits
+
+READ_EXT, WRITE_EXT, VERIFY_EXT, FLUSH_EXT = 0x24, 0x34, 0x42, 0xEA
+
+
+def wide_command(channel: Channel, command: int, lba: int, count: int = 1) -> int:
+    for shift in (24, 0):
+        channel.bus.write(0x1F2, 1, count >> (8 if shift else 0) & 0xFF)
+        for place in range(3):
+            channel.bus.write(0x1F3 + place, 1, lba >> shift + 8 * place & 0xFF)
+    channel.bus.write(0x1F6, 1, 0xE0)
+    channel.bus.write(0x1F7, 1, command)
+    return channel.bus.read(0x3F6, 1)
+
+
+def test_sectors_are_read_and_written_by_48_bits(channel: Channel) -> None:
+    assert wide_command(channel, READ_EXT, 0x1FF, count=2) == READY | REQUEST
+    assert channel.read_data(1024) == channel.first.sector(0x1FF) + channel.first.sector(0x200)
+    assert wide_command(channel, WRITE_EXT, 0x101) == READY | REQUEST
+    channel.write_data(b"w" * 512)
+    assert channel.first.sector(0x101) == b"w" * 512
+    assert wide_command(channel, FLUSH_EXT, 0) == READY
+
+
+@pytest.mark.parametrize(("lba", "count"), [(600, 1), (599, 2), (1 << 24, 1), (1 << 40, 1), (0, 0)])
+def test_sectors_beyond_the_disk_are_not_found_by_48_bits(channel: Channel, lba: int, count: int) -> None:
+    for command in (READ_EXT, WRITE_EXT, VERIFY_EXT):
+        assert wide_command(channel, command, lba, count) == READY | ERROR
+        assert channel.error == NOT_FOUND
+
+
+def test_what_a_register_had_before_is_read_as_its_high_half(channel: Channel) -> None:
+    wide_command(channel, VERIFY_EXT, 0x0000_AB12_0000_0034 & 0xFFFF_FFFF_FFFF, count=0x0102)
+    channel.bus.write(0x3F6, 1, 0x80)
+    assert channel.bus.read(0x1F2, 1) == 0x01
+    channel.bus.write(0x3F6, 1, 0)
+    assert [channel.bus.read(port, 1) for port in (0x1F2, 0x1F3)] == [0x02, 0x34]
+    channel.bus.write(0x3F6, 1, 0x80)
+    channel.bus.write(0x1F6, 1, 0xE0)
+    assert channel.bus.read(0x1F2, 1) == 0x02, "any write shows the low half again"
+
+
+# Two channels
+
+
+def test_each_channel_has_disks_and_an_interrupt_of_its_own() -> None:
+    bus, levels = PortBus(), [False, False]
+    disks = [TestDisk(8), TestDisk(9)]
+    bus.attach(IdeChannel([disks[0].disk], partial(levels.__setitem__, 0)))
+    bus.attach(SecondaryIdeChannel([disks[1].disk], partial(levels.__setitem__, 1)))
+    bus.write(0x172, 1, 1)
+    bus.write(0x173, 1, 8)
+    bus.write(0x176, 1, 0xE0)
+    bus.write(0x177, 1, READ)
+    assert levels == [False, True]
+    data = b"".join(bus.read(0x170, 2).to_bytes(2, "little") for _ in range(256))
+    assert data == disks[1].sector(8)
+    assert bus.read(0x376, 1) == READY
+    bus.read(0x177, 1)
+    assert levels == [False, False]
 
 
 # DMA, behind PCI
@@ -403,7 +466,8 @@ class DmaChannel(Channel):
         self.ram = ram or Ram()
         channel = IdeChannel([self.first.disk, self.second.disk], self._set_interrupt)
         self.bus.attach(channel)
-        self.function, channel.dma = ide_function("IDE", channel, self.ram, self.bus, BUS_MASTER)
+        secondary = SecondaryIdeChannel([], lambda asserted: None)
+        self.function, (channel.dma, secondary.dma) = ide_function("IDE", [channel, secondary], self.ram, self.bus, BUS_MASTER)
         self.pci.attach(1, self.function)
 
     def describe(self, *regions: tuple[int, int], end: bool = True) -> None:

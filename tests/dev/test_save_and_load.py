@@ -26,7 +26,7 @@ from kev.dev.debug.printer import Printer
 from kev.dev.display.vga import CrtController
 from kev.dev.pci.function import InterruptPin, PciFunction, PciIdentity
 from kev.dev.serial.uart16550 import SerialPort
-from kev.dev.storage.ide import IdeChannel
+from kev.dev.storage.ide import IdeChannel, SecondaryIdeChannel
 from kev.dev.storage.ide_dma import ide_function
 from kev.dev.storage.svirtb import SimpleVirtioBlock
 from kev.dev.storage.virtio import VirtioBlock, VirtioMmio
@@ -58,10 +58,12 @@ def virtio_pci(rig: Rig) -> Sequence[Device]:
 
 
 def ide_pci(rig: Rig) -> Sequence[Device]:
-    channel = IdeChannel.built_for(rig.machine)
-    function, channel.dma = ide_function("IDE", channel, rig.ram, rig.buses.ports, BUS_MASTER_PORTS)
+    channels = [IdeChannel.built_for(rig.machine), SecondaryIdeChannel.built_for(rig.machine)]
+    function, masters = ide_function("IDE", channels, rig.ram, rig.buses.ports, BUS_MASTER_PORTS)
+    for channel, master in zip(channels, masters, strict=True):
+        channel.dma = master
     rig.buses.pci.attach(1, function)
-    return (rig.buses.pci, channel, function)
+    return (rig.buses.pci, *channels, function)
 
 
 def interrupt_controllers(rig: Rig) -> Sequence[Device]:
@@ -214,6 +216,27 @@ IDE_REGISTERS = st.one_of(
     bytes_to((0x1F2, (1, 2, 16)), (0x1F6, (0xE0, 0xF0, 0xA0, 0xA7)), (0x1F7, (0x20, 0x30, 0x91, 0xC4, 0xC5, 0xC6, 0xEC))),
     bytes_to((0x3F6, (0, 2, 4))),
 )
+PACKETS = st.builds(
+    lambda packet, limit, words: [
+        *writes_to(0x176, 0xA0),
+        *writes_to(0x174, limit & 0xFF, 0)[:1],
+        *writes_to(0x175, limit >> 8),
+        *writes_to(0x177, 0xA0),
+        *(Access("port", 0x170, 2, int.from_bytes(packet[at : at + 2], "little")) for at in range(0, 12, 2)),
+        *[Access("port", 0x170, 4)] * words,
+    ],
+    st.sampled_from(
+        (
+            bytes((0x28, 0, 0, 0, 0, 1, 0, 0, 2)).ljust(12, b"\0"),
+            bytes((0x28, 0, 0, 0, 9)).ljust(12, b"\0"),
+            bytes((0x12, 0, 0, 0, 36)).ljust(12, b"\0"),
+            bytes((0x03, 0, 0, 0, 18)).ljust(12, b"\0"),
+            bytes(12),
+        )
+    ),
+    st.sampled_from((0, 512, 2048, 0xFFFF)),
+    st.integers(0, 20),
+)
 KEYBOARD = st.one_of(
     bytes_to((0x64, (0xD4,)), (0x60, (0xE8, 0xF3, 0xF4, 0xFF))),
     bytes_to((0x64, (0x60, 0xD1)), (0x60, (0x47, 0x30, 0xDF, 0x03))),
@@ -247,6 +270,7 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
     "IDE, writing": Kind(
         lambda rig: [IdeChannel.built_for(rig.machine)], start=writes_to(0x1F6, 0xF0) + writes_to(0x1F2, 4) + writes_to(0x1F7, 0xC5)
     ),
+    "SecondaryIdeChannel": Kind(lambda rig: [SecondaryIdeChannel.built_for(rig.machine)], moves=PACKETS),
     "KeyboardController": Kind(lambda rig: [KeyboardController.built_for(rig.machine)], (0x20, 0xD0, 0xAA), KEYBOARD, ("receive",)),
     "kvmclock": Kind(kvmclock, (0x8001, 0x9001, 0x9000), COUNTERS),
     "PcTestDevice": Kind(lambda rig: [PcTestDevice.built_for(rig.machine), PcTestMemory()]),

@@ -109,6 +109,8 @@ def test_the_pci_bus_is_there_and_in_the_acpi_tables_if_there_is_something_on_it
         DriveKind.VIRTIO_PCI: ([bridge, virtio], True),
         DriveKind.IDE: ([bridge, *ide], True),
         DriveKind.IDE_MASTER: ([bridge, *ide], True),
+        DriveKind.IDE_SECONDARY: ([bridge, *ide], True),
+        DriveKind.CDROM: ([bridge, *ide], True),
     }
 
 
@@ -174,7 +176,8 @@ def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path
         ({"memory": 0}, "memory: 0: 0 bytes are too few: the least is 1M"),
         (
             {"disks": [("disk", "floppy")]},
-            "disks: disk: 'floppy': there is no such device for a disk: There are svirtb, virtio, virtio-pci, ide, ide-master, ipc",
+            "disks: disk: 'floppy': there is no such device for a disk: There are svirtb, virtio, virtio-pci, ide, ide-master, "
+            "ide-secondary, cdrom, ipc",
         ),
         (
             {"disks": [("no/such/disk", "ide")]},

@@ -153,7 +153,7 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
         (
             {"disks": ["x,foo"]},
             "disks: x,foo: 'foo': there is no such device for a disk, which a name with a comma in it needs, too: "
-            "There are svirtb, virtio, virtio-pci, ide, ide-master, ipc, write, ro, overlay",
+            "There are svirtb, virtio, virtio-pci, ide, ide-master, ide-secondary, cdrom, ipc, write, ro, overlay",
         ),
         ({"disks": ["a,b,ro"]}, "disks: a,b: 'b': there is no such device for a disk"),
         (
@@ -163,7 +163,7 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
         (
             {"disks": [("x", "virtio-pic")]},
             "disks: x: 'virtio-pic': there is no such device for a disk: is it 'virtio-pci'? "
-            "There are svirtb, virtio, virtio-pci, ide, ide-master, ipc",
+            "There are svirtb, virtio, virtio-pci, ide, ide-master, ide-secondary, cdrom, ipc",
         ),
         (
             {"syscall": "intercpt"},

@@ -9,6 +9,7 @@ from kev.boot.base import BootError
 from kev.machine.errors import MachineError
 from kev.spec.errors import SpecError
 from tests.bios.calls import interrupt, text
+from tests.boot.real_mode_images import iso
 from tests.fs.errors import refused
 from tests.machine.code import code
 
@@ -32,6 +33,24 @@ def test_without_an_image_the_first_disk_is_booted(tmp_path: Path, device: str) 
     file = disk(tmp_path, sector(text("booted"), POWER_OFF))
     report = kev.launch(kev.MachineSpec(disks=[f"{file}{device}"]), timeout=30)
     assert (report.output, report.exit_code) == (b"booted", 0)
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_cd_is_booted_as_a_cd_and_is_in_a_drive(tmp_path: Path, hybrid: bool) -> None:
+    identify = code(
+        """
+        ba 76 01 b0 a0 ee 42 b0 a1 ee   ; mov dx, 0x176; mov al, 0xa0; out dx, al; inc dx; mov al, 0xa1; out dx, al
+        ba 70 01 ed 88 e0 b4 0e cd 10   ; mov dx, 0x170; in ax, dx; print its high byte
+        """
+    )
+    contents = bytearray(iso(text("a CD") + identify + POWER_OFF))
+    if hybrid:
+        contents[:512] = sector(text("a hard disk"), POWER_OFF)
+    file = disk(tmp_path, bytes(contents), "cd.iso")
+    file.chmod(0o444)
+    report = kev.launch(kev.MachineSpec(disks=[f"{file},cdrom"]), timeout=30)
+    assert (report.output, report.exit_code) == ("a CD\u00e0".encode(), 0)
+    assert kev.launch(file, timeout=30).output == (b"a hard disk" if hybrid else report.output)
 
 
 @pytest.mark.parametrize("device", ["ide", "virtio-pci"])

@@ -19,6 +19,10 @@ class DriveKind(Enum):
     """The primary channel: one disk is its second, where xv6 and JOS look for their file system; two are both, in order."""
     IDE_MASTER = "ide-master"
     """The primary channel's first disk, where other kernels look first."""
+    IDE_SECONDARY = "ide-secondary"
+    """The secondary channel, which one or two disks share with CD-ROMs."""
+    CDROM = "cdrom"
+    """A CD-ROM drive at the secondary channel, which comes before the disks there."""
     IPC = "ipc"
     """No device: a file of the host, which its file system serves to guests of the JOS VMM."""
 

@@ -1,7 +1,7 @@
 """Bus-master DMA of the IDE channels, and the PCI function that it belongs to (Intel 82371SB, PIIX3, datasheet; SFF-8038i)."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from kev.addressing import Gpa
@@ -9,7 +9,7 @@ from kev.dev.base import DeviceError, GuestMemory
 from kev.dev.buses.ports import PortBus
 from kev.dev.pci.function import BaseAddress, PciFunction, PciIdentity, WritableRegister
 from kev.dev.pci.ports import PciPorts
-from kev.state import FLAG, Fields, State, bits
+from kev.state import FLAG, PART, Fields, State, bits, listed
 
 _IDENTITY: Final = PciIdentity(0x8086, 0x7010, 0x01_0180)
 """An IDE controller that masters the bus, both of whose channels are where they always were."""
@@ -19,7 +19,9 @@ _ALL_BITS: Final = 0xFFFF_FFFF
 _BASE_ADDRESS: Final = 4
 
 _COMMAND, _STATUS, _TABLE = 0, 2, 4
-"""Offsets of the primary channel's registers; those of the secondary one follow, 8 further."""
+"""Offsets of a channel's registers."""
+_REGISTERS: Final = 8
+"""Bytes of them."""
 _START: Final = 1 << 0
 _TO_MEMORY: Final = 1 << 3
 _ACTIVE: Final = 1 << 0
@@ -52,12 +54,10 @@ class DmaDisk(Protocol):
 
 
 class BusMaster:
-    """The registers of both channels, the second of which never does anything.
+    """The registers of one channel.
 
     A transfer takes no time: it is done as soon as the command and the start bit are there, in whichever order.
     """
-
-    length: Final = 16
 
     __slots__ = ("_active", "_command", "_disk", "_interrupted", "_may_access_memory", "_memory", "_settings", "_table")
 
@@ -128,7 +128,7 @@ class BusMaster:
     # Ports
 
     def read(self, offset: int, size: int) -> int:
-        contents = struct.pack("<BxBxI8x", self._command, self._status, self._table)
+        contents = struct.pack("<BxBxI", self._command, self._status, self._table)
         return int.from_bytes(contents[offset : offset + size], "little")
 
     @property
@@ -160,10 +160,45 @@ class BusMaster:
                 raise
 
 
-def ide_function(name: str, channel: DmaDisk, memory: GuestMemory, ports: PortBus, base: int) -> tuple[PciFunction, BusMaster]:
-    """The PCI function of an IDE controller, whose bus master's ports are at `base` until the guest moves them."""
+class BusMasters:
+    """Those of both channels, one behind the other."""
+
+    length: Final = 2 * _REGISTERS
+
+    __slots__ = ("_channels",)
+
+    _FIELDS: Final = Fields({}, channels=listed(PART, 2))
+
+    def __init__(self, channels: Sequence[BusMaster]) -> None:
+        self._channels: Final = channels
+
+    def reset(self) -> None:
+        for channel in self._channels:
+            channel.reset()
+
+    def save(self) -> State:
+        return self._FIELDS.save(self, channels=[channel.save() for channel in self._channels])
+
+    def load(self, called: str, state: State) -> None:
+        parts = self._FIELDS.load(self, called, state)
+        for number, (channel, saved) in enumerate(zip(self._channels, parts["channels"], strict=True)):
+            channel.load(f"{called}, channel {number}", saved)
+
+    def read(self, offset: int, size: int) -> int:
+        return self._channels[offset // _REGISTERS].read(offset % _REGISTERS, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self._channels[offset // _REGISTERS].write(offset % _REGISTERS, size, value)
+
+
+def ide_function(
+    name: str, channels: Sequence[DmaDisk], memory: GuestMemory, ports: PortBus, base: int
+) -> tuple[PciFunction, Sequence[BusMaster]]:
+    """The PCI function of an IDE controller with two `channels`, and their bus masters, whose ports are at `base` until the guest
+    moves them.
+    """
     function = PciFunction(name, _IDENTITY)
-    master = BusMaster(channel, memory, lambda: function.is_bus_master)
-    function.map(BaseAddress(_BASE_ADDRESS, base, PciPorts(f"{name}, bus master", ports, master), is_ports=True))
+    masters = [BusMaster(channel, memory, lambda: function.is_bus_master) for channel in channels]
+    function.map(BaseAddress(_BASE_ADDRESS, base, PciPorts(f"{name}, bus master", ports, BusMasters(masters)), is_ports=True))
     function.add_register(WritableRegister(_TIMING, _ALL_BITS, lambda _: None), _CHANNELS_ENABLED)
-    return function, master
+    return function, masters

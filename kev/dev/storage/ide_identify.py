@@ -23,6 +23,8 @@ _MULTIPLE_VALID: Final = 1 << 8
 _ATA_6: Final = 1 << 6
 _WORD_VALID: Final = 1 << 14
 _FLUSH_CACHE: Final = 1 << 12
+_FLUSH_CACHE_EXT: Final = 1 << 13
+_48_BIT_ADDRESSES: Final = 1 << 10
 _POWER_MANAGEMENT: Final = 1 << 3
 
 
@@ -67,22 +69,23 @@ def identify_device(sectors: int, multiple: int, current: Geometry, *, dma: bool
         **(dict.fromkeys(range(65, 69), _CYCLE_NANOSECONDS) if dma else {}),
         80: _ATA_6,
         82: _POWER_MANAGEMENT,
-        83: _WORD_VALID | _FLUSH_CACHE,
+        83: _WORD_VALID | _FLUSH_CACHE | _FLUSH_CACHE_EXT | _48_BIT_ADDRESSES,
         84: _WORD_VALID,
         85: _POWER_MANAGEMENT,
-        86: _FLUSH_CACHE,
+        86: _FLUSH_CACHE | _FLUSH_CACHE_EXT | _48_BIT_ADDRESSES,
         87: _WORD_VALID,
+        **{100 + place: sectors >> 16 * place & 0xFFFF for place in range(4)},
     }
     data = bytearray(SECTOR_SIZE)
     for index, word in words.items():
         struct.pack_into("<H", data, 2 * index, word)
-    data[20:40] = _text("1", 20)  # serial number
-    data[46:54] = _text("1", 8)  # firmware revision
-    data[54:94] = _text("kev disk", 40)  # model number
+    data[20:40] = ata_text("1", 20)  # serial number
+    data[46:54] = ata_text("1", 8)  # firmware revision
+    data[54:94] = ata_text("kev disk", 40)  # model number
     return bytes(data)
 
 
-def _text(text: str, length: int) -> bytes:
+def ata_text(text: str, length: int) -> bytes:
     """ASCII padded with spaces, the first character of each pair in the high half of its word."""
     padded = text.encode("ascii").ljust(length)
     return b"".join(padded[i + 1 : i + 2] + padded[i : i + 1] for i in range(0, length, 2))
