@@ -8,6 +8,8 @@ from kev.pager.image import PHYSICAL_ADDRESS_LIMIT
 
 MMIO_HOLE: Final = range(0xBFFDA000, 4 * GIB)
 """Where devices are, and RAM is not."""
+FRAMEBUFFER: Final = range(0xFD00_0000, 0xFE00_0000)
+"""Where a display's memory is: as QEMU's."""
 
 
 class RamError(KevError):

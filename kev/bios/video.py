@@ -7,6 +7,7 @@ from kev.addressing import Gpa
 from kev.bios.call import BiosCall, NotServed, Service
 from kev.bios.data_area import Address, DataArea
 from kev.bios.teleprinter import Teleprinter
+from kev.bios.vbe import Vbe
 from kev.dev.base import GuestMemory
 from kev.dev.buses.ports import PortBus
 from kev.dev.display.screen import BYTES_PER_ROW, COLUMNS, ROWS, TEXT_MEMORY, as_shown
@@ -53,6 +54,7 @@ class Video:
         self._printed: Final = printed
         printed[:] = bytes(ROWS * BYTES_PER_ROW)
         self._teleprinter: Final = Teleprinter(print_bytes, self._row_shown)
+        self._vbe: Final = Vbe(ports, self._set_mode)
         self.functions: Final[dict[int, Service]] = {
             0x00: self._set_mode,
             0x01: self._set_cursor_shape,
@@ -72,7 +74,7 @@ class Video:
             0x12: self._alternate_select,
             0x13: self._write_string,
             0x1A: self._display_combination,
-            0x4F: self._vesa,
+            0x4F: self._vbe.serve,
         }
         """By AH."""
 
@@ -82,6 +84,7 @@ class Video:
         mode = call.al & ~_KEEPS_MEMORY
         if mode not in _TEXT_MODES:
             raise NotServed(f"video mode {mode:02x}h")
+        self._vbe.leave()
         if not call.al & _KEEPS_MEMORY:
             self._write_cells(0, 0, _BLANK * (ROWS * COLUMNS))
             self._teleprinter.clear()
@@ -234,10 +237,6 @@ class Video:
         if call.al == 0:
             call.bx = _VGA_COLOUR
         call.al = 0x1A
-
-    def _vesa(self, call: BiosCall) -> None:
-        """There is none: AL stays other than 4Fh."""
-        call.ax = 0x0100
 
     # Memory
 

@@ -3,9 +3,10 @@
 import struct
 from typing import Final
 
-from kev.dev.display.framebuffer import FRAMEBUFFER, VideoMode, install_framebuffer
+from kev.dev.display.framebuffer import VideoMode, install_framebuffer
 from kev.dev.display.screen import BYTES_PER_ROW, COLUMNS, ROWS, TEXT_MEMORY
 from kev.pager.kernel import KernelVmPager
+from kev.pager.ram import FRAMEBUFFER
 
 _LAYOUT: Final = struct.Struct("<QIIIBB")
 _BITS_PER_CHARACTER: Final = 16

@@ -8,6 +8,7 @@ from kev.dev.base import GuestMemory, InterruptLine
 from kev.dev.block_device import BlockBackend
 
 if TYPE_CHECKING:
+    from kev.dev.display.framebuffer import VideoMode
     from kev.dev.storage.ide import IdeDrive
 
 
@@ -16,6 +17,16 @@ class Screen(Protocol):
 
     start: int
     """The character at the upper left corner, from the beginning of the memory."""
+
+
+class Display(Protocol):
+    """What is shown instead of text."""
+
+    def show(self, mode: "VideoMode | None") -> None:
+        """A framebuffer of this mode; None for text."""
+
+    def clear_framebuffer(self) -> None:
+        """What was drawn is gone."""
 
 
 class Output(Protocol):
@@ -54,6 +65,7 @@ class Surroundings(NamedTuple):
     """A new line to an ISA IRQ, which is not connected at first."""
     console: Output
     screen: Screen
+    display: Display
     end: Callable[[int], None]
     """Ends the run with an exit code."""
     ide_disks: Sequence[BlockBackend | None] = ()

@@ -161,6 +161,7 @@ class VmBuilder:
             replacing_line=self._controllers.replacing_line,
             console=self._console,
             screen=vm.screen,
+            display=vm,
             end=vm.exit,
             ide_disks=disks.ide,
             secondary_ide=disks.secondary_ide,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from kev import log
 from kev.abi.selection import chosen_abi
+from kev.addressing import Gpa
 from kev.boot.base import BootOptions, PciRoot, VirtioTransport
 from kev.boot.detection import open_detected
 from kev.boot.protocols import default_memory
@@ -26,7 +27,7 @@ from kev.machine.machine import Machine
 from kev.machine.step import Ran, Stopped
 from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
-from kev.pager.ram import MMIO_HOLE
+from kev.pager.ram import FRAMEBUFFER, MMIO_HOLE
 from kev.pager.source import AsynchronousSource, SynchronousSource, blocking
 
 if TYPE_CHECKING:
@@ -98,15 +99,15 @@ def prepare(
     )
     kernel.refuse_boot_sector(told)
     entry = guest_abi.entry(kernel.name, kernel.prepare(pager, told))
+    if kernel.has_bios and kernel.video_mode is None:
+        pager.loaders.add_ram(Gpa(FRAMEBUFFER.start), Gpa(FRAMEBUFFER.stop))
     if saved is not None:
         pager.restore(saved.memory)
     policy.attach(pager)
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
     if kernel.video_mode is not None:
-        from kev.dev.display.framebuffer import Framebuffer
-
-        vm.framebuffer = Framebuffer(pager, kernel.video_mode)
+        vm.show(kernel.video_mode)
     if output is not None:
         vm.console.output.subscribe(output)
     if logs or guest_abi.logs:

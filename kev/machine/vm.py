@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kev.abi.base import Controller
-from kev.addressing import Gpa
+from kev.addressing import PAGE_SIZE, Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
@@ -46,7 +46,7 @@ from kev.subscribers import Subscribers
 from kev.vmexit.violation import ViolationController
 
 if TYPE_CHECKING:
-    from kev.dev.display.framebuffer import Framebuffer
+    from kev.dev.display.framebuffer import Framebuffer, VideoMode
     from kev.pager.borrowed_memory import BorrowedMemory
     from kev.pager.write_tracker import WriteTracker
 
@@ -132,7 +132,7 @@ class Vm:
         self.windows: Final = windows
         self.screen: Final = TextScreen(pager)
         self.framebuffer: Framebuffer | None = None
-        """What the guest draws into, if it wanted that."""
+        """What the guest draws into, if it wanted that: see `show`."""
         self._exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}
         self.ending: Ending | None = None
         self.culprit: int | None = None
@@ -254,6 +254,17 @@ class Vm:
         """Ends the run with the exit being serviced, if one is."""
         self.end(ending)
         self.let_others_run()
+
+    def show(self, mode: "VideoMode | None") -> None:
+        """A framebuffer of this mode, or text: see `kev.dev.surroundings.Display`."""
+        from kev.dev.display.framebuffer import Framebuffer  # few guests have one
+
+        self.framebuffer = None if mode is None else Framebuffer(self.pager, mode)
+
+    def clear_framebuffer(self) -> None:
+        if self.framebuffer is not None:
+            for page in self.framebuffer.touched_pages:
+                self.memory.write(page, bytes(PAGE_SIZE))
 
     def let_others_run(self) -> None:
         """The slice, if there is one, ends after the exit being serviced."""

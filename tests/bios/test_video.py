@@ -1,8 +1,11 @@
 """INT 10h."""
 
+import struct
+
 import pytest
 
 from kev.addressing import Gpa
+from kev.dev.display.framebuffer import VideoMode
 from kev.machine.machine import Machine
 from tests.bios.calls import interrupt, run, text
 from tests.machine.code import code
@@ -99,10 +102,6 @@ def test_it_is_mode_3_with_80_columns_on_a_vga() -> None:
     assert (called["al"], called["bl"]) == (0x1A, 8)
 
 
-def test_there_is_no_vesa() -> None:
-    assert run(interrupt(0x10, eax=0x4F00)).registers["rax"] & 0xFF != 0x4F
-
-
 def test_a_graphics_mode_is_named_once() -> None:
     called = run(interrupt(0x10, eax=0x0013), interrupt(0x10, eax=0x0013))
     assert called.carry
@@ -140,3 +139,106 @@ def test_a_screen_that_was_written_to_without_the_bios_is_news() -> None:
     run(direct, at_end=look)
     run(direct, code("b0 21 e6 e9 ; and on port 0xe9"), at_end=look)
     assert seen == [False, True, True, False]
+
+
+# Graphics
+
+INFORMATION = 0x9000
+FRAMEBUFFER = 0xFD00_0000
+LINEAR, KEEP = 0x4000, 0x8000
+
+
+def vbe(function: int, **registers: int) -> bytes:
+    return interrupt(0x10, eax=0x4F00 | function, **registers)
+
+
+@pytest.mark.parametrize(("wanted", "size"), [(b"VBE2", 512), (b"\0\0\0\0", 256)])
+def test_the_controller_lists_its_modes(wanted: bytes, size: int) -> None:
+    ask = code("66 c7 06 00 90") + wanted  # mov dword [INFORMATION], wanted
+    called = run(ask, code("c6 06 ff 90 77 ; mov byte [0x90ff], 0x77"), vbe(0, es=0, edi=INFORMATION))
+    assert (called["ax"], called.bytes_at(INFORMATION, 6)) == (0x004F, b"VESA\0\3")
+    assert called.bytes_at(INFORMATION + 255, 1) == b"\0"
+    offset, segment, units = struct.unpack("<HHH", called.bytes_at(INFORMATION + 0x0E, 6))
+    assert units == 256, "16 MiB"
+    numbers = struct.unpack("<64H", called.bytes_at(segment * 16 + offset, 128))
+    listed = numbers[: numbers.index(0xFFFF)]
+    assert {0x114, 0x115, 0x118, 0x144} <= set(listed)
+    assert called.bytes_at(INFORMATION + size, 4) == bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("number", "width", "height", "depth", "red"),
+    [
+        (0x117, 1024, 768, 16, (5, 11)),
+        (0x115, 800, 600, 24, (8, 16)),
+        (0x144, 1024, 768, 32, (8, 16)),
+        (0x193, 1920, 1080, 32, (8, 16)),
+    ],
+)
+def test_a_mode_says_where_its_pixels_are(number: int, width: int, height: int, depth: int, red: tuple[int, int]) -> None:
+    called = run(vbe(1, es=0, ecx=number, edi=INFORMATION))
+    assert called["ax"] == 0x004F
+    block = called.bytes_at(INFORMATION, 256)
+    (attributes,) = struct.unpack_from("<H", block)
+    assert attributes & 0x99 == 0x99, "supported, in colour, graphics, linear"
+    assert struct.unpack_from("<HHH", block, 0x10) == (width * depth // 8, width, height)
+    assert (block[0x19], block[0x1B], tuple(block[0x1F:0x21])) == (depth, 6, red)
+    assert struct.unpack_from("<I", block, 0x28) == (FRAMEBUFFER,)
+
+
+def test_a_mode_that_is_set_is_shown_and_cleared_unless_it_is_to_stay() -> None:
+    shown: list[tuple[VideoMode, bytes]] = []
+
+    def look(machine: Machine) -> None:
+        framebuffer = machine.vm.framebuffer
+        assert framebuffer is not None
+        shown.append((framebuffer.mode, framebuffer.pixels()[:3]))
+
+    # The stack's selectors keep what a boot sector has: 4 GiB limits come from protected mode, which this one enters and leaves.
+    draw = code(
+        """
+        fa 0f 01 16 LGDT                ; cli; lgdt
+        0f 20 c0 0c 01 0f 22 c0         ; enter protected mode
+        bb 08 00 8e e3                  ; mov bx, 8; mov fs, bx
+        24 fe 0f 22 c0                  ; leave it
+        66 bb 00 00 00 fd               ; mov ebx, FRAMEBUFFER
+        64 67 66 c7 03 33 22 11 00      ; mov dword fs:[ebx], 0x112233
+        """.replace("LGDT", "e0 7d")
+    )
+    table = struct.pack("<HIQQ", 15, 0x7DE6, 0, 0x00CF_9200_0000_FFFF)
+    for again in (b"", vbe(2, ebx=0x144 | LINEAR | KEEP), vbe(2, ebx=0x144 | LINEAR)):
+        body = vbe(2, ebx=0x144 | LINEAR) + draw + again + vbe(3)
+        called = run(body + code("fa f4").ljust(0x1E0 - len(body), b"\0") + table, at_end=look)
+        assert (called["ax"], called["bx"]) == (0x004F, 0x144 | LINEAR)
+    drawn = bytes((0x11, 0x22, 0x33))
+    assert shown == [(VideoMode(1024, 768, 32), pixel) for pixel in (drawn, drawn, bytes(3))]
+
+
+@pytest.mark.parametrize("back", [interrupt(0x10, eax=0x0003), vbe(2, ebx=3)])
+def test_text_is_shown_again(back: bytes) -> None:
+    seen: list[object] = []
+    called = run(vbe(2, ebx=0x115 | LINEAR), back, text("text"), vbe(3), at_end=lambda machine: seen.append(machine.vm.framebuffer))
+    assert (seen, called.text, called["bx"]) == ([None], "text", 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "ax"),
+    [
+        (vbe(2, ebx=0x144), 0x014F),  # by windows
+        (vbe(2, ebx=0x100 | LINEAR), 0x014F),
+        (vbe(1, es=0, ecx=0x100, edi=INFORMATION), 0x014F),
+        (vbe(6, ebx=1), 0x014F),
+        (vbe(0x15, ebx=0), 0x0100),
+    ],
+)
+def test_what_there_is_not_fails(call: bytes, ax: int) -> None:
+    assert run(call)["ax"] == ax
+
+
+def test_the_length_of_a_row_and_the_start_are_told() -> None:
+    mode = vbe(2, ebx=0x115 | LINEAR)
+    called = run(mode, vbe(6, ebx=1))
+    assert (called["ax"], called["bx"], called["cx"]) == (0x004F, 2400, 800)
+    assert run(mode, vbe(6, ebx=0, ecx=1024))["ax"] == 0x014F
+    assert run(mode, vbe(7, ebx=0x80, ecx=0, edx=0))["ax"] == 0x004F
+    assert run(mode, vbe(7, ebx=0, ecx=0, edx=1))["ax"] == 0x014F

@@ -15,6 +15,7 @@ from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.devices import Buses, Devices
+from kev.dev.display.framebuffer import VideoMode
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.pci.bus import PciBus
 from kev.dev.storage.atapi import CdRom
@@ -66,6 +67,7 @@ class Rig:
         self.ram = Ram(1 << 18)
         self.disks = [TestDisk(64), TestDisk(8)]
         self.output = Output()
+        self.shown: VideoMode | None = None
         self.screen = Screen()
         self.processors = Processors()
         self.levels: dict[int, bool] = {}
@@ -86,6 +88,7 @@ class Rig:
             replacing_line=self.replacing_line,
             console=self.output,
             screen=self.screen,
+            display=self,
             end=lambda code: self.events.append(("end", code)),
             ide_disks=[disk.disk for disk in self.disks],
             secondary_ide=[CdRom(self.disks[0].disk), self.disks[1].disk],
@@ -107,6 +110,12 @@ class Rig:
     def replacing_line(self, number: int) -> ReplacingLine:
         """Cuts nothing off; a switch is noted."""
         return ReplacingLine(self.line(-number - 1), lambda replaces: self.events.append((number, "replaced", replaces)))
+
+    def show(self, mode: VideoMode | None) -> None:
+        self.shown = mode
+
+    def clear_framebuffer(self) -> None:
+        self.events.append("cleared")
 
     def do(self, access: Access) -> object:
         """What a vCPU gets for an access; for an error, its text."""

@@ -6,6 +6,7 @@ from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
 from kev.dev.devices import Buses, Devices
+from kev.dev.display.framebuffer import VideoMode
 from kev.dev.pci.bus import PciBus
 from kev.dev.surroundings import Surroundings
 from kev.exits import GENERAL_PROTECTION, GuestException
@@ -41,10 +42,17 @@ class Pc:
             replacing_line=board.controllers.replacing_line,
             console=self.console,
             screen=Screen(),
+            display=self,
             end=self.exit_codes.append,
         )
         self.devices = Devices(self.buses, self.machine, SELDOM_USED)
         attach_platform(self.devices, self.machine, board.controllers)
+
+    def show(self, mode: VideoMode | None) -> None:
+        pass
+
+    def clear_framebuffer(self) -> None:
+        pass
 
     def read(self, port: int) -> int:
         return self.buses.ports.read(port, 1)
@@ -66,6 +74,7 @@ def test_every_port_of_every_device_answers() -> None:
         "debug console": (0xE9,),
         "debug exit": (0xF4, 0x501, 0x502),
         "secondary IDE channel": (*range(0x170, 0x178), 0x376),
+        "display mode": (0x1CE, 0x1CF, 0x1D0),
         "parallel port": (0x378, 0x379, 0x37A),
         "CRT controller": (0x3D4, 0x3D5, 0x3DA),
         "COM1": range(0x3F8, 0x400),

@@ -23,6 +23,7 @@ from kev.dev.clocks.pit8254 import Pit8254
 from kev.dev.clocks.rtc import Rtc
 from kev.dev.debug.pc_testdev import PcTestDevice, PcTestMemory
 from kev.dev.debug.printer import Printer
+from kev.dev.display.mode_registers import ModeRegisters
 from kev.dev.display.vga import CrtController
 from kev.dev.pci.function import InterruptPin, PciFunction, PciIdentity
 from kev.dev.serial.uart16550 import SerialPort
@@ -271,6 +272,14 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
         lambda rig: [IdeChannel.built_for(rig.machine)], start=writes_to(0x1F6, 0xF0) + writes_to(0x1F2, 4) + writes_to(0x1F7, 0xC5)
     ),
     "SecondaryIdeChannel": Kind(lambda rig: [SecondaryIdeChannel.built_for(rig.machine)], moves=PACKETS),
+    "ModeRegisters": Kind(
+        lambda rig: [ModeRegisters.built_for(rig.machine)],
+        moves=st.builds(
+            lambda register, value: [Access("port", 0x1CE, 2, register), Access("port", 0x1CF, 2, value)],
+            st.sampled_from((1, 2, 3, 4, 15)),
+            st.sampled_from((None, 0, 1, 24, 32, 640, 480, 0xFFFF)),
+        ),
+    ),
     "KeyboardController": Kind(lambda rig: [KeyboardController.built_for(rig.machine)], (0x20, 0xD0, 0xAA), KEYBOARD, ("receive",)),
     "kvmclock": Kind(kvmclock, (0x8001, 0x9001, 0x9000), COUNTERS),
     "PcTestDevice": Kind(lambda rig: [PcTestDevice.built_for(rig.machine), PcTestMemory()]),
@@ -350,6 +359,7 @@ def test_a_device_that_was_loaded_goes_on_like_the_one_that_was_saved(name: str,
     second.devices.load(states)
     assert second.levels == first.levels
     assert second.screen.start == first.screen.start
+    assert second.shown == first.shown
     assert second.inside() == first.inside()
     assert saved(second) == states
     following = data.draw(sequences)

@@ -3,13 +3,13 @@
 It is guest memory like RAM, whose pages are loaded, as zeros, when they are touched.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, page_ceil
 from kev.pager.kernel import KernelVmPager
+from kev.pager.ram import FRAMEBUFFER
 
-FRAMEBUFFER: Final = range(0xFD00_0000, 0xFE00_0000)
-"""Guest-physical addresses: where QEMU's display has it."""
 _SMALLEST: Final = 160
 """Pixels in a row or column that make sense; a text mode's columns are fewer."""
 _CHANNELS: Final = {
@@ -80,7 +80,12 @@ class Framebuffer:
     @property
     def is_drawn_on(self) -> bool:
         """The guest has touched it."""
-        return any(self._pager.gpa2hpa(Gpa(page)) is not None for page in self._pages)
+        return any(self.touched_pages)
+
+    @property
+    def touched_pages(self) -> Iterator[Gpa]:
+        """Those that are in memory."""
+        return (Gpa(page) for page in self._pages if self._pager.gpa2hpa(Gpa(page)) is not None)
 
     @property
     def _pages(self) -> range:

@@ -1,0 +1,167 @@
+"""INT 10h, AH = 4Fh: graphics with a linear framebuffer (VESA BIOS Extension Core Functions Standard 3.0)."""
+
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from kev.bios.call import BiosCall, Service
+from kev.dev.buses.ports import PortBus
+from kev.dev.display.framebuffer import VideoMode
+from kev.dev.display.mode_registers import DATA, DEPTH, ENABLED, HEIGHT, INDEX, KEEPS, NUMBER, WIDTH
+from kev.pager.ram import FRAMEBUFFER
+
+_SUPPORTED: Final = 0x4F
+_DONE, _FAILED = 0x00, 0x01
+
+_SIZES: Final = {
+    0x140: (320, 200),
+    0x141: (640, 400),
+    0x142: (640, 480),
+    0x143: (800, 600),
+    0x144: (1024, 768),
+    0x145: (1280, 1024),
+    0x147: (1600, 1200),
+    0x18C: (1920, 1200),
+    0x190: (1280, 720),
+    0x193: (1920, 1080),
+}
+"""Of modes with 32 bits per pixel, by their numbers; those below 200h with other depths are VESA's own."""
+MODES: Final = {number: VideoMode(*size, 32) for number, size in _SIZES.items()} | {
+    first + place: VideoMode(*size, depth)
+    for first, size in ((0x111, (640, 480)), (0x114, (800, 600)), (0x117, (1024, 768)), (0x11A, (1280, 1024)))
+    for place, depth in enumerate((16, 24))
+}
+"""By number."""
+_TEXT_MODE: Final = 3
+
+_MODE_NUMBER: Final = 0x1FF
+_LINEAR: Final = 1 << 14
+_KEEPS_MEMORY: Final = 1 << 15
+
+_VERSION: Final = 0x0300
+_BLOCK_SIZE: Final = 256
+_LONG_BLOCK_SIZE: Final = 512
+_WANTS_LONG_BLOCK: Final = b"VBE2"
+_UNIT: Final = 0x1_0000
+_MODE_LIST: Final = 0x22
+"""Offset in the block, which has room for it."""
+_NAME: Final = 0xC0
+_END_OF_LIST: Final = 0xFFFF
+_OEM: Final = b"kev\0"
+_ATTRIBUTES: Final = 0x00FB
+"""Supported, in colour, graphics, without the registers of a VGA, without windows, with a linear framebuffer."""
+_DIRECT_COLOUR: Final = 6
+_CHARACTER: Final = (8, 16)
+"""Pixels."""
+_FASTEST_PIXEL_CLOCK: Final = 200_000_000
+
+
+class Vbe:
+    """The functions by AL. What the display shows is in its registers."""
+
+    def __init__(self, ports: PortBus, show_text: Service) -> None:
+        """`show_text` sets the text mode."""
+        self._ports: Final = ports
+        self._show_text: Final = show_text
+        self._functions: Final[dict[int, Callable[[BiosCall], bool]]] = {
+            0x00: self._describe_controller,
+            0x01: self._describe_mode,
+            0x02: self._set_mode,
+            0x03: self._read_mode,
+            0x06: self._scan_line_length,
+            0x07: self._display_start,
+        }
+
+    def serve(self, call: BiosCall) -> None:
+        """A function that there is not leaves AL other than 4Fh."""
+        function = self._functions.get(call.al)
+        call.ax = 0x0100 if function is None else _SUPPORTED | (_DONE if function(call) else _FAILED) << 8
+
+    def leave(self) -> None:
+        """The text screen is shown."""
+        self._write(NUMBER, 0)
+        self._write(ENABLED, 0)
+
+    def _describe_controller(self, call: BiosCall) -> bool:
+        size = _LONG_BLOCK_SIZE if call.read("es", call.di, 4) == _WANTS_LONG_BLOCK else _BLOCK_SIZE
+        segment = call.vcpu.segment("es").selector
+        numbers = struct.pack(f"<{len(MODES) + 1}H", *sorted(MODES), _END_OF_LIST)
+        name, listed = (segment << 16 | (call.di + offset & 0xFFFF) for offset in (_NAME, _MODE_LIST))
+        block = bytearray(size)
+        struct.pack_into(
+            "<4sHIIIHHIII", block, 0, b"VESA", _VERSION, name, 0, listed, len(FRAMEBUFFER) // _UNIT, 0, name, name, name
+        )
+        block[_MODE_LIST : _MODE_LIST + len(numbers)] = numbers
+        block[_NAME : _NAME + len(_OEM)] = _OEM
+        call.write("es", call.di, bytes(block))
+        return True
+
+    def _describe_mode(self, call: BiosCall) -> bool:
+        mode = MODES.get(call.cx & _MODE_NUMBER)
+        if mode is None:
+            return False
+        call.write("es", call.di, _mode_information(mode))
+        return True
+
+    def _set_mode(self, call: BiosCall) -> bool:
+        number = call.bx & _MODE_NUMBER
+        if number == _TEXT_MODE:
+            call.ax = _TEXT_MODE
+            self._show_text(call)
+            return True
+        mode = MODES.get(number)
+        if mode is None or not call.bx & _LINEAR:
+            return False
+        for register, value in ((WIDTH, mode.width), (HEIGHT, mode.height), (DEPTH, mode.depth), (NUMBER, number | _LINEAR)):
+            self._write(register, value)
+        self._write(ENABLED, 1 | (KEEPS if call.bx & _KEEPS_MEMORY else 0))
+        return True
+
+    def _read_mode(self, call: BiosCall) -> bool:
+        call.bx = self._read(NUMBER) or _TEXT_MODE
+        return True
+
+    def _current(self) -> VideoMode | None:
+        return MODES.get(self._read(NUMBER) & _MODE_NUMBER)
+
+    def _scan_line_length(self, call: BiosCall) -> bool:
+        """There is one; it can be asked for."""
+        mode = self._current()
+        if mode is None:
+            return False
+        wanted = {0x00: (call.cx, mode.width), 0x02: (call.cx, mode.pitch)}.get(call.bl)
+        if wanted is not None and wanted[0] > wanted[1]:
+            return False
+        call.bx, call.cx, call.dx = mode.pitch, mode.width, min(len(FRAMEBUFFER) // mode.pitch, 0xFFFF)
+        return True
+
+    def _display_start(self, call: BiosCall) -> bool:
+        """The upper left corner is where the memory begins."""
+        if call.bl & 0x7F == 1:
+            call.bh, call.cx, call.dx = 0, 0, 0
+            return True
+        return call.bl & 0x7F == 0 and not call.cx and not call.dx
+
+    # The display's registers
+
+    def _write(self, register: int, value: int) -> None:
+        self._ports.write(INDEX, 2, register)
+        self._ports.write(DATA, 2, value)
+
+    def _read(self, register: int) -> int:
+        self._ports.write(INDEX, 2, register)
+        return self._ports.read(DATA, 2)
+
+
+def _mode_information(mode: VideoMode) -> bytes:
+    """What there is to say of a mode (section 4.4)."""
+    rest = mode.depth - sum(size for _, size in mode.channels)
+    masks = bytes(number for low, size in mode.channels for number in (size, low)) + bytes((rest, mode.depth - rest if rest else 0))
+    pages = len(FRAMEBUFFER) // mode.size - 1
+    block = bytearray(_BLOCK_SIZE)
+    struct.pack_into("<H", block, 0x00, _ATTRIBUTES)
+    sizes = mode.pitch, mode.width, mode.height, *_CHARACTER
+    struct.pack_into("<HHHBBBBBBBBB", block, 0x10, *sizes, 1, mode.depth, 1, _DIRECT_COLOUR, 0, pages, 1)
+    struct.pack_into("<8sBI", block, 0x1F, masks, 0, FRAMEBUFFER.start)
+    struct.pack_into("<HBB8sI", block, 0x32, mode.pitch, 0, pages, masks, _FASTEST_PIXEL_CLOCK)
+    return bytes(block)
