@@ -8,8 +8,11 @@ from kev.addressing import KIB, MIB
 from kev.errors import KevError
 
 
-def read_user_file(file: str | os.PathLike[str], most: int, error: type[KevError]) -> bytes:
-    """The contents of a regular file. `error` if there is none of that name, if it cannot be read or has more than `most` bytes."""
+def read_user_file(file: str | os.PathLike[str], most: int, error: type[KevError], magic: bytes = b"") -> bytes:
+    """The contents of a regular file. `error` if there is none of that name, if it cannot be read or has more than `most` bytes.
+
+    Of one that does not begin with `magic`, which whoever parses it will find, only the beginning is read.
+    """
     name = os.fspath(file)
     try:
         # Without O_NONBLOCK a FIFO would wait for its writer here.
@@ -17,14 +20,17 @@ def read_user_file(file: str | os.PathLike[str], most: int, error: type[KevError
     except (OSError, ValueError) as reason:
         raise error(f"{name}: cannot be read: {_reason(reason)}") from reason
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise error(f"{name}: cannot be read: is no regular file")
-        data = _read(descriptor, most + 1)
+        # A file of a file system such as /proc may have more bytes than it says.
+        is_too_large = status.st_size > most
+        data = b"" if is_too_large else _read(descriptor, most + 1, magic)
     except OSError as reason:
         raise error(f"{name}: cannot be read: {_reason(reason)}") from reason
     finally:
         os.close(descriptor)
-    if len(data) > most:
+    if is_too_large or len(data) > most:
         raise error(f"{name}: is too large: there may be {_size_text(most)} of it")
     return data
 
@@ -49,11 +55,15 @@ def synchronize_folder(folder: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def _read(descriptor: int, most: int) -> bytes:
-    data = bytearray()
-    while len(data) < most and (more := os.read(descriptor, min(most - len(data), MIB))):
-        data += more
-    return bytes(data)
+def _read(descriptor: int, most: int, magic: bytes) -> bytes:
+    pieces: list[bytes] = []
+    length = 0
+    while length < most and (more := os.read(descriptor, min(most - length, MIB))):
+        pieces.append(more)
+        length += len(more)
+        if not pieces[0].startswith(magic):
+            break
+    return b"".join(pieces)
 
 
 def _reason(error: OSError | ValueError) -> str:

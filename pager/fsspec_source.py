@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable
 from typing import Any, Final, Self
 
+from kev.addressing import MIB
 from kev.pager.checked_reader import BLOCK, BlockDigests, CheckedReader, RangeReader
 from kev.pager.protocols import Rendezvous
 from kev.pager.source import AsynchronousSource, SourceError
@@ -12,6 +13,7 @@ from kev.pager.source import AsynchronousSource, SourceError
 _BLOCK: Final = BLOCK
 """What is read at least: a page comes with its neighbours, for which a request of their own would take as long."""
 _KEPT_BLOCKS: Final = 256
+_LARGEST_MANIFEST: Final = 64 * MIB
 _PARALLEL_REQUESTS: Final = 16
 DIGEST_MARK: Final = "#blocks="
 """In a URL, what follows is the digest of its file's manifest (`kev.pager.checked_reader`)."""
@@ -162,6 +164,8 @@ def range_reader(url: str) -> RangeReader:
     if marked:
         manifest = range_reader(address + MANIFEST)
         try:
+            if manifest.size > _LARGEST_MANIFEST:
+                raise SourceError(f"{manifest.name}: has {manifest.size:,} bytes: a manifest may have {_LARGEST_MANIFEST:,}")
             digests = BlockDigests(address, manifest.read(0, manifest.size), digest)
         finally:
             manifest.close()

@@ -16,6 +16,7 @@ _MOST_REDIRECTIONS: Final = 5
 _REDIRECTIONS: Final = (301, 302, 303, 307, 308)
 _PARTIAL_CONTENT: Final = 206
 _CHUNK: Final = 1 << 16
+_MOST_DIGITS: Final = 18
 
 
 class _Answer(NamedTuple):
@@ -41,7 +42,7 @@ class HttpReader:
         self._url = _split(url)
         answer = self._located()
         first, slash, size = answer.content_range.partition("/")
-        if answer.code != _PARTIAL_CONTENT or first != "bytes 0-0" or not slash or not size.isdigit():
+        if answer.code != _PARTIAL_CONTENT or first != "bytes 0-0" or not slash or not _is_size(size):
             told = f"{answer.status}, Content-Range {answer.content_range or 'missing'!r}"
             raise SourceError(f"{url}: cannot be read in ranges: asked for the first byte, the server answers {told}")
         self.size: Final = int(size)
@@ -82,7 +83,7 @@ class HttpReader:
             answer = self._ask(0, 1, self.name)
             if answer.code not in _REDIRECTIONS:
                 return answer
-            self._url = _split(urljoin(self._url.geturl(), answer.location))
+            self._url = _redirected(self._url, answer.location)
             self.close()
             self._closed = False
         raise SourceError(f"{self.name}: is redirected more than {_MOST_REDIRECTIONS} times")
@@ -140,12 +141,24 @@ class HttpReader:
         return answer, response.isclosed() and not response.will_close
 
 
-def _split(url: str) -> SplitResult:
-    parts = urlsplit(url)
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+
+
+def _redirected(url: SplitResult, location: str) -> SplitResult:
     try:
+        target = urljoin(url.geturl(), location)
+    except ValueError:
+        target = location
+    return _split(target)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        usable = False
+        usable = None
     if not usable:
         raise SourceError(f"{url}: cannot be read: is no address of a web server")
     return parts

@@ -1,8 +1,8 @@
 """A source that is asked again for what it cannot give: it may come back."""
 
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
 
 from kev.errors import KevError
 from kev.pager.source import AsynchronousSource, PageSource, SourceError, SynchronousSource, blocking
@@ -10,6 +10,22 @@ from kev.pager.source import AsynchronousSource, PageSource, SourceError, Synchr
 _FIRST_PAUSE: Final = 0.1
 """Seconds before it is asked the second time; each pause is twice as long as the last."""
 _LONGEST_PAUSE: Final = 5.0
+
+
+Opened = TypeVar("Opened")
+
+
+def opened_after_all(open: Callable[[], Opened], times: int | None) -> Opened:
+    """What `open` returns, which is tried again so often while it raises a KevError. SourceError, with what the last try raised."""
+    if not times:
+        return open()
+    for pause in _pauses(times):
+        try:
+            return open()
+        except KevError as error:
+            why = error
+        time.sleep(pause)
+    raise _given_up(why, times) from why
 
 
 class RetryingSource(AsynchronousSource):

@@ -130,3 +130,11 @@ def test_what_is_no_regular_file_is_refused_and_nobody_waits(tmp_path: Path, mon
     with pytest.raises(KevError, match=r": cannot be read: ") as caught:
         read_user_file(name, 100, KevError)
     assert str(caught.value).isprintable()
+
+
+def test_of_a_file_that_begins_with_something_else_only_the_beginning_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"something else".ljust(8 << 20))
+    assert len(read_user_file(file, 16 << 20, KevError, b"magic")) < 2 << 20
+    file.write_bytes(b"magic".ljust(8 << 20))
+    assert len(read_user_file(file, 16 << 20, KevError, b"magic")) == 8 << 20

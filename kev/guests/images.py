@@ -3,13 +3,17 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from kev.errors import KevError
 from kev.fs.disk import Disk
 from kev.fs.simplefs import SimpleFs
 from kev.guests.catalogue import Guest, guest_meant, guests, root_file_system
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
+
+if TYPE_CHECKING:
+    from kev.pager.fsspec_source import FsspecSource
 
 DEFAULT_IMAGE: Final = "gKeOS"
 
@@ -19,12 +23,13 @@ class ImageNotFound(KevError):
 
 
 @contextmanager
-def open_image_or_url(name: str) -> Iterator[tuple[SynchronousSource | AsynchronousSource, Guest | None]]:
-    """As `open_image`; `name` may also be a URL that fsspec understands, such as `https://host/kernel`."""
-    if "://" in name:
-        from kev.pager.fsspec_source import FsspecSource
+def open_image_or_url(name: str, retry: int | None = None) -> Iterator[tuple[SynchronousSource | AsynchronousSource, Guest | None]]:
+    """As `open_image`; `name` may also be a URL that fsspec understands, such as `https://host/kernel`.
 
-        with closing(FsspecSource.open(name)) as source:
+    `retry`: how often what is behind a URL is asked for again if it cannot be opened.
+    """
+    if "://" in name:
+        with closing(_opened_url(name, retry)) as source:
             yield source, None
     else:
         with open_image(name) as found:
@@ -46,6 +51,13 @@ def open_image(name: str) -> Iterator[tuple[SynchronousSource, Guest | None]]:
             yield source, None
     else:
         raise ImageNotFound(f"{name}: there is no such file, and no such guest on the root file system{_hint(name)}")
+
+
+def _opened_url(url: str, retry: int | None) -> "FsspecSource":
+    from kev.pager.fsspec_source import FsspecSource
+    from kev.pager.retrying_source import opened_after_all
+
+    return opened_after_all(partial(FsspecSource.open, url), retry)
 
 
 def _hint(name: str) -> str:

@@ -195,7 +195,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
         start = files.enter_context(start_of(wanted.spec, wanted.source))
         slowed = partial(_slowed, wanted)
         spec, saved = wanted.spec, None
-        if start.may_be_snapshot and is_snapshot(start.source):
+        if start.may_be_snapshot and is_snapshot(_retried(start.source, spec.retry)):
             from kev.machine.snapshots import restored
 
             spec, source, guest, saved = files.enter_context(restored(spec, start.source, slowed))

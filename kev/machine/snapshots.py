@@ -116,7 +116,7 @@ def restored(wanted: MachineSpec, source: Source, slowed: Callable[[Source], Sou
     with ExitStack() as opened:
         chain, description = opened.enter_context(_chain(source, slowed))
         spec = _with_files_found(description, description.combined(wanted, source.name), source.name)
-        image, guest = opened.enter_context(open_image_or_url(spec.image))
+        image, guest = opened.enter_context(open_image_or_url(spec.image, spec.retry))
         saved = SavedMachine(
             name=source.name,
             memory=SnapshotMemory(chain),

@@ -51,7 +51,7 @@ def start_of(spec: MachineSpec, source: _Source | None) -> Iterator[Start]:
         if spec.firmware is not None:
             yield _start_firmware(files, spec, source)
         elif spec.image or source is not None:
-            opened, guest = files.enter_context(open_image_or_url(spec.image)) if source is None else (source, None)
+            opened, guest = files.enter_context(open_image_or_url(spec.image, spec.retry)) if source is None else (source, None)
             yield Start(opened, guest, spec.disks)
         else:
             yield _start_disk(files, spec)
@@ -65,7 +65,7 @@ def _start_firmware(files: ExitStack, spec: MachineSpec, source: _Source | None)
     rom = files.enter_context(FileSource(spec.firmware))
     image = source
     if image is None and spec.image:
-        image, _ = files.enter_context(open_image_or_url(spec.image))
+        image, _ = files.enter_context(open_image_or_url(spec.image, spec.retry))
     kept_disk = None if image is None else partial(_kept_disk, blocking(image))
     return Start(rom, None, spec.disks, _FIRMWARE, kept_disk, boots_from_drives=True)
 

@@ -78,6 +78,8 @@ class VmObserver:
 
 _NANOSECONDS: Final = 1_000_000_000
 _UNLIMITED: Final = 1 << 62
+_MOST_INTERRUPTIONS: Final = 500
+"""Of a slice whose instructions are counted: some 30 ms, after which a time limit or Ctrl-C can end the run."""
 _ACTIVE: Final = ActivityState.ACTIVE
 _STOPS: Final = (Breakpoint, Watchpoint)
 _RESTARTED_BY_THE_MACHINE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
@@ -310,11 +312,11 @@ class Vm:
         if not runnable:
             return Stopped(self.vcpus[0].index, Hlt()) if self._has_to_stop() else self.idle()
         decision = scheduler.next(runnable)
-        vcpu, (instructions, _, _) = self.vcpus[decision.vcpu], decision.budget
+        vcpu, instructions = self.vcpus[decision.vcpu], decision.budget.instructions
         if instructions is None:
             return self.run(vcpu, decision.budget)
         end = vcpu.state.instructions + instructions
-        step = self.run(vcpu, decision.budget)
+        step = self.run(vcpu, decision.budget._replace(interruptions=_MOST_INTERRUPTIONS))
         left = end - vcpu.state.instructions
         if left > 0 and self._was_cut(step):
             scheduler.cut(Decision(vcpu.index, Budget(instructions=left)))
@@ -427,7 +429,7 @@ class Vm:
         remaining = max(deadline - self.clock.now(), 1)
         if self._virtual is not None and budget.instructions is not None:
             self._margin = max(remaining - budget.instructions, 0)
-            return Budget(instructions=remaining) if remaining < budget.instructions else budget
+            return budget._replace(instructions=remaining) if remaining < budget.instructions else budget
         seconds = remaining / _NANOSECONDS
         return budget._replace(seconds=seconds) if budget.seconds is None or seconds < budget.seconds else budget
 

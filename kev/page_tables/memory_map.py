@@ -18,6 +18,7 @@ from kev.user_files import read_user_file
 
 MOST_REGIONS: Final = 1024
 _LARGEST_FILE: Final = 4 * MIB
+_LONGEST_LINE: Final = 1024
 _LIMIT: Final = 1 << PHYSICAL_ADDRESS_BITS
 _LOGGED: Final = "BIOS-e820:"
 _LOG_LINE: Final = re.compile(r"BIOS-e820:\s*\[mem (\S+?)-(\S+?)\]\s*(.*?)\s*$")
@@ -80,6 +81,8 @@ def _regions(text: str, name: str) -> Iterator[tuple[Region, int]]:
         content = line if form is _LOG_LINE else line.partition("#")[0].strip()
         if not content or (form is _LOG_LINE and _LOGGED not in content):
             continue
+        if len(content) > _LONGEST_LINE:  # what looks for its parts takes the square of its length
+            raise MemoryMapError(f"{name}, line {number}: has {len(content):,} characters: there may be {_LONGEST_LINE:,}")
         parts = form.search(content)
         if parts is None:
             raise MemoryMapError(f"{name}, line {number}: {content!r} is not {what}")

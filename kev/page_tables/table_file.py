@@ -87,7 +87,7 @@ def parse_table(data: bytes, name: str) -> Ept:
 
 def read_table(file: str | os.PathLike[str]) -> Ept:
     """The same of a file. TableFileError if it cannot be read, or has more than `LARGEST_FILE` bytes."""
-    return parse_table(read_user_file(file, LARGEST_FILE, TableFileError), os.fspath(file))
+    return parse_table(read_user_file(file, LARGEST_FILE, TableFileError, MAGIC), os.fspath(file))
 
 
 def check_tree(ept: Ept) -> None:

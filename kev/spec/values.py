@@ -19,6 +19,7 @@ SYSCALLS: Final = ("native", "intercept", "emulate")
 _LARGEST: Final = 1 << 48
 _PAGE: Final = 4096
 _MOST_DIGITS: Final = 999
+_MOST_SECONDS: Final = 10**9
 _TOO_LONG: Final = 10**_MOST_DIGITS
 
 F = TypeVar("F", ModuleFile, DiskFile)
@@ -90,13 +91,13 @@ def size(label: str, value: Any) -> int:
 
 
 def seconds(label: str, value: Any) -> float:
-    """A positive number, and a finite one."""
+    """A positive number, of which the host's clocks can make something."""
     try:
         number = float("nan" if isinstance(value, bool) else value)
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
-    if not 0 < number < float("inf"):
-        raise refusal(label, value, "it must be seconds, more than 0, such as 2.5")
+    if not 0 < number <= _MOST_SECONDS:
+        raise refusal(label, value, f"it must be seconds, more than 0 and at most {_MOST_SECONDS:,}, such as 2.5")
     return number
 
 

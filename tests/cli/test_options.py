@@ -87,7 +87,7 @@ def run(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "--timeout", "nan"], "--timeout: 'nan': it must be seconds, more than 0, such as 2.5"),
+        (["run", "--timeout", "nan"], "--timeout: 'nan': it must be seconds, more than 0 and at most 1,000,000,000, such as 2.5"),
         (["run", "--disk", "x,foo"], "--disk: x,foo: 'foo': there is no such device for a disk, which a name with a comma"),
         (["run", "--timeline"], "--timeline: it is a part of the report: add --report FILE.json"),
         (["run", "--trace", "-"], "-: standard output is the guest's; name a file, or ./- for one of that name"),

@@ -195,6 +195,14 @@ def test_dr4_and_dr5_are_dr6_and_dr7_unless_cr4_de_is_set(slice_length: int | No
 
 
 @SLICES
+@pytest.mark.parametrize("prefixes", ["4c f3", "49 3e", "44 66 41 f2", "67 2e"])
+def test_a_rex_prefix_that_is_not_the_last_one_counts_for_nothing(prefixes: str, slice_length: int | None) -> None:
+    with cpu_in(LONG, mov(0, 0x1234) + code(f"{prefixes} 0f 23 00 0f 21 c3 ; mov dr0, rax; mov rbx, dr0") + VMCALL) as cpu:
+        assert run(cpu, slice_length) == Vmcall()
+        assert cpu.vcpu.rbx == 0x1234
+
+
+@SLICES
 @pytest.mark.parametrize("move", ["0f 23 f0 ; mov dr6, rax", "0f 23 f8 ; mov dr7, rax"])
 def test_the_upper_halves_of_dr6_and_dr7_are_reserved(move: str, slice_length: int | None) -> None:
     with cpu_in(LONG, code("48 c7 c0 ff ff ff ff ; mov rax, -1") + code(move)) as cpu:

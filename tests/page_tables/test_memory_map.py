@@ -63,6 +63,8 @@ def test_only_ram_and_the_firmwares_tables_are_memory() -> None:
             "map, line 1: type 'ram' is not known: there are usable, ACPI data, ACPI NVS, reserved, unusable, soft reserved, "
             "persistent (type N), type N",
         ),
+        ("[" * 200_000, "map, line 1: has 200,000 characters: there may be 1,024"),
+        ("BIOS-e820: [mem 0x" + "-" * 200_000, "map, line 1: has 200,018 characters: there may be 1,024"),
         ("0x1000-0x2fff usable\n0x0-0x1000 reserved", "map, line 2: overlaps line 1: both have 0x1000"),
         (
             "BIOS-e820: [mem 0x0-0xfff] usable\n\nBIOS-e820: 0x1000-0x1fff usable",

@@ -1,5 +1,6 @@
 """Images behind a web server of our own, which does not always do as it should."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +11,7 @@ import pytest
 import trio
 
 from kev.addressing import KIB, MIB
+from kev.guests.images import open_image_or_url
 from kev.pager.fsspec_source import FsspecSource
 from kev.pager.http_reader import HttpReader
 from kev.pager.retrying_source import RetryingSource
@@ -38,6 +40,11 @@ class Handler(BaseHTTPRequestHandler):
         body = DATA[first : last + 1]
         if mode in ("redirected", "in-circles"):
             self._answer(302, b"", Location="/" if mode == "redirected" else self.path)
+        elif mode == "to-nowhere":
+            self._answer(302, b"", Location="http://[::1")
+        elif mode.startswith("size-"):
+            size = {"size-of-5000-digits": "9" * 5000, "size-in-no-digits": "\u00b2"}.get(mode, str(1 << 40))
+            self._answer(206, body, first=first, total=size)
         elif mode == "missing" or self.server.failures:
             self.server.failures = max(self.server.failures - 1, 0)
             self._answer(404 if mode == "missing" else 503, b"")
@@ -66,11 +73,11 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             return
 
-    def _answer(self, status: int, body: bytes, first: int | None = None, **headers: str) -> None:
+    def _answer(self, status: int, body: bytes, first: int | None = None, total: str = str(len(DATA)), **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         if first is not None:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(DATA)}")
+            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{total}")
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -153,10 +160,44 @@ def test_a_failed_request_says_the_status(server: Server) -> None:
         assert reader.read(0, 100) == DATA[:100]
 
 
-@pytest.mark.parametrize("address", ["http://", "http://host:0/", "http://host:x/", "http://127.0.0.1:1/"])
+@pytest.mark.parametrize(
+    "address", ["http://", "http://host:0/", "http://host:x/", "http://127.0.0.1:1/", "http://[::1", "http://[0m/"]
+)
 def test_an_address_that_leads_nowhere_is_refused(address: str) -> None:
-    with pytest.raises(SourceError, match=f"^{address}: cannot be read: "):
+    with pytest.raises(SourceError, match=f"^{re.escape(address)}: cannot be read: "):
         HttpReader(address)
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("to-nowhere", r"^http://\[::1: cannot be read: is no address of a web server$"),
+        ("size-of-5000-digits", "cannot be read in ranges"),
+        ("size-in-no-digits", "cannot be read in ranges"),
+    ],
+)
+def test_headers_of_a_server_are_not_taken_at_their_word(server: Server, mode: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        HttpReader(url(server, mode))
+
+
+def test_a_manifest_that_is_too_large_is_not_read(server: Server) -> None:
+    with pytest.raises(SourceError, match=r"size-of-a-tebibyte.*: has 1,099,511,627,776 bytes: a manifest may have 67,108,864$"):
+        FsspecSource.open(f"{url(server, 'size-of-a-tebibyte')}#blocks={'0' * 64}")
+    assert server.asked == 1
+
+
+def test_a_source_is_asked_again_if_it_cannot_be_opened(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    server.failures = 2
+    with open_image_or_url(url(server), retry=2) as (source, _):
+        assert source.size == len(DATA)
+    server.failures = 9
+    with (
+        pytest.raises(SourceError, match=r"answers 503 Service Unavailable, .*; it was asked 3 times$"),
+        open_image_or_url(url(server), retry=2),
+    ):
+        pass
 
 
 async def test_a_source_that_comes_back_is_asked_again(server: Server, autojump_clock: trio.testing.MockClock) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from kev.engine.amdv import layout
 from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, UndecodableInstruction, decode
+from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.libunicorn import REG_CR4
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
@@ -27,10 +28,8 @@ def write_cr0(exits: ExitContext, _vcpu: AmdvVcpu) -> None:
 
 def write_cr3(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     """While linear addresses are watched, or for whoever wants to see them."""
-    instruction = current_instruction(exits, vcpu)
-    assert instruction is not None
-    assert instruction.operand.register is not None
-    value = vcpu.quads[instruction.operand.register]
+    instruction, register = moved_register(exits, vcpu)
+    value = vcpu.quads[register]
     if not vcpu.long_mode:
         value &= 0xFFFF_FFFF
     if exits.intercepts.logs_cr3 and exits.reply_or_stop(vcpu, CrAccess(3, value)) is None:
@@ -43,11 +42,8 @@ def write_cr3(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def write_cr4(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    instruction = current_instruction(exits, vcpu)
-    if instruction is None or instruction.operand.register is None:
-        exits.events.raise_exception(vcpu, INVALID_OPCODE)
-        return
-    value = vcpu.quads[instruction.operand.register]
+    instruction, register = moved_register(exits, vcpu)
+    value = vcpu.quads[register]
     if not vcpu.long_mode:
         value &= 0xFFFF_FFFF
     if value & ~exits.permitted_cr4 or (vcpu.long_mode and not value & CR4_PAE):
@@ -63,21 +59,17 @@ def write_cr4(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def write_cr8(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    instruction = current_instruction(exits, vcpu)
-    assert instruction is not None
-    assert instruction.operand.register is not None
-    value = vcpu.quads[instruction.operand.register]
+    instruction, register = moved_register(exits, vcpu)
+    value = vcpu.quads[register]
     if exits.reply_or_stop(vcpu, CrAccess(8, value)) is not None:
         vcpu.skip(instruction.length)
 
 
 def read_cr8(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    instruction = current_instruction(exits, vcpu)
-    assert instruction is not None
-    assert instruction.operand.register is not None
+    instruction, register = moved_register(exits, vcpu)
     reply = exits.reply_or_stop(vcpu, CrAccess(8, None))
     if isinstance(reply, int):
-        vcpu.quads[instruction.operand.register] = reply
+        vcpu.quads[register] = reply
         vcpu.skip(instruction.length)
 
 
@@ -87,8 +79,8 @@ def read_cr0(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     if instruction is None or _key(instruction) == _SMSW:
         _store_system_register(exits, vcpu, instruction)
     else:
-        assert instruction.operand.register is not None
-        vcpu.quads[instruction.operand.register] = vcpu.cr0
+        instruction, register = moved_register(exits, vcpu)
+        vcpu.quads[register] = vcpu.cr0
         vcpu.skip(instruction.length)
 
 
@@ -125,6 +117,19 @@ def _stored(vcpu: AmdvVcpu, instruction: "Instruction") -> bytes:
 def _key(instruction: "Instruction") -> tuple[int, int]:
     """The second byte of the opcode, and its extension in the ModRM byte."""
     return instruction.opcode, instruction.extension & 7
+
+
+def moved_register(exits: ExitContext, vcpu: AmdvVcpu) -> tuple[Instruction, int]:
+    """The move from or to a special register at RIP, and the number of its general register.
+
+    EngineError if the guest's page tables lead to something else by now: the CPU may go on with what they were before.
+    """
+    instruction = current_instruction(exits, vcpu)
+    if instruction is None or instruction.operand.register is None:
+        raise EngineError(
+            f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: an instruction moves a control or debug register, and is not there any more"
+        )
+    return instruction, instruction.operand.register
 
 
 def current_instruction(exits: ExitContext, vcpu: AmdvVcpu) -> Instruction | None:

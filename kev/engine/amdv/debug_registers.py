@@ -6,7 +6,7 @@ The emulated CPU knows execution and I/O breakpoints. It neither raises #DB for 
 from typing import Final
 
 from kev.engine.amdv import layout
-from kev.engine.amdv.control_registers import current_instruction
+from kev.engine.amdv.control_registers import moved_register
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.vcpu import AmdvVcpu, DataBreakpoint
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, GuestException, PreemptionTimer
@@ -47,13 +47,11 @@ def read_debug_register(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def write_debug_register(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    instruction = current_instruction(exits, vcpu)
-    assert instruction is not None
-    assert instruction.operand.register is not None
+    instruction, register = moved_register(exits, vcpu)
     if vcpu.quads[_DR7] & DR7_GD:
         _detect(exits, vcpu)
         return
-    value = vcpu.quads[instruction.operand.register]
+    value = vcpu.quads[register]
     if not vcpu.in_64_bit_mode:
         value &= _MASK32
     number = instruction.extension & 7

@@ -72,15 +72,11 @@ def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
     in_64_bit_mode = vcpu.in_64_bit_mode
     default_32 = bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
     stream = _Bytes(code)
-    prefixes, byte = _prefixes(stream)
+    prefixes, rex, byte = _prefixes_and_rex(stream, in_64_bit_mode=in_64_bit_mode)
     address_size = _size(8 if in_64_bit_mode else 4 if default_32 else 2, _ADDRESS_SIZE in prefixes)
     operand_size = _size(4 if in_64_bit_mode or default_32 else 2, _OPERAND_SIZE in prefixes)
     overrides = _OVERRIDES_64 if in_64_bit_mode else _SEGMENT_PREFIXES
     segment = next((overrides[prefix] for prefix in reversed(prefixes) if prefix in overrides), None)
-    rex = 0
-    if in_64_bit_mode and byte & 0xF0 == _REX:
-        rex = byte
-        byte = stream.take()
     if byte != _TWO_BYTE:
         raise UndecodableInstruction
     opcode = stream.take()
@@ -125,9 +121,7 @@ def has_prefix(code: bytes, prefixes: frozenset[int]) -> bool:
 def is_repeated(code: bytes) -> bool:
     """Whether `code` begins with a string instruction that is executed RCX times."""
     try:
-        prefixes, byte = _prefixes(stream := _Bytes(code))
-        if byte & 0xF0 == _REX:
-            byte = stream.take()
+        prefixes, _, byte = _prefixes_and_rex(_Bytes(code), in_64_bit_mode=True)
     except UndecodableInstruction:
         return False
     return byte in _STRING_INSTRUCTIONS and bool(_REPEAT.intersection(prefixes))
@@ -139,9 +133,7 @@ def repeated_port_string(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int] | None:
     None for others, and for those with addresses of 16 bits or not of the mode's own size, or in another segment than usual.
     """
     try:
-        prefixes, byte = _prefixes(stream := _Bytes(code))
-        if vcpu.in_64_bit_mode and byte & 0xF0 == _REX:
-            byte = stream.take()
+        prefixes, _, byte = _prefixes_and_rex(_Bytes(code), in_64_bit_mode=vcpu.in_64_bit_mode)
     except UndecodableInstruction:
         return None
     wide = vcpu.in_64_bit_mode or bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
@@ -161,6 +153,19 @@ def _prefixes(stream: _Bytes) -> tuple[list[int], int]:
     while (byte := stream.take()) in _PREFIXES:
         found.append(byte)
     return found, byte
+
+
+def _prefixes_and_rex(stream: _Bytes, *, in_64_bit_mode: bool) -> tuple[list[int], int, int]:
+    """The same, with the REX prefix between the two, or 0. One that stands before another prefix counts for nothing."""
+    rex = 0
+    prefixes, byte = _prefixes(stream)
+    while in_64_bit_mode and byte & 0xF0 == _REX:
+        rex = byte
+        more, byte = _prefixes(stream)
+        if more:
+            rex = 0
+            prefixes += more
+    return prefixes, rex, byte
 
 
 def _size(default: int, changed: bool) -> int:

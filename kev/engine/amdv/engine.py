@@ -110,6 +110,8 @@ class AmdvEngine:
         self._code.settle()
         counted = stops is not None or budget.instructions is not None
         slice.begin(service, counted=counted)
+        if budget.interruptions is not None:
+            slice.limit_interruptions(budget.interruptions)
         if counted:
             self._shortcuts.close()
         elif self._shortcuts.shown != vcpu.index:

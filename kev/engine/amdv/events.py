@@ -41,6 +41,7 @@ class Events:
             if vcpu.interrupt is not None:
                 slice.note_taken(vcpu)
             vcpu.note_event(event, slice.instructions_of(vcpu) if slice.counted else vcpu.instructions)
+        slice.note_event()
         slice.do_not_count()
         self._delivery.prepare_event(vcpu, event)
 

@@ -27,10 +27,12 @@ class Slice:
 
     __slots__ = (
         "_cpu",
+        "_interruptions_left",
         "_left",
         "_not_retired",
         "_retired_before",
         "_running",
+        "_serve",
         "_timer",
         "_uc",
         "_vmcb",
@@ -70,6 +72,8 @@ class Slice:
         """Whether nothing is requested of the CPU: it would also take it at the end of the slice."""
         self._running = False
         self._not_retired = self._retired_before = self._left = 0
+        self._interruptions_left = 0
+        self._serve: Service = _no_service
 
     # The vCPU.
 
@@ -100,12 +104,22 @@ class Slice:
         self.service = service
         self.exit = None
         self.preempted = False
-        self._left = self._not_retired = self._retired_before = 0
+        self._left = self._not_retired = self._retired_before = self._interruptions_left = 0
         if counted != self.counted:
             # Counting is compiled into translated code, and so are the places where it can be left.
             self._uc.flush_code()
             self.counted = counted
             self._cpu.whole_instructions.value = not counted
+
+    def limit_interruptions(self, most: int) -> None:
+        """The slice that has begun ends behind so many exits and events."""
+        self._interruptions_left = most
+        self._serve, self.service = self.service, self._serve_and_count
+
+    def note_event(self) -> None:
+        """An event is about to be delivered, again if something has come in between. If the slice ends by that, it is behind it."""
+        if self._interruptions_left:
+            self._count_interruption()
 
     def stop_at_events(self, vcpu: AmdvVcpu) -> None:
         """The slice that has begun ends where an event has been delivered. An interrupt is taken now, or not at all."""
@@ -218,6 +232,16 @@ class Slice:
             self._not_retired += 1
             if self._running:
                 self._cpu.count_limit.value += 1
+
+    def _serve_and_count(self, exit: Exit) -> Reply | None:
+        if self._interruptions_left:
+            self._count_interruption()
+        return self._serve(exit)
+
+    def _count_interruption(self) -> None:
+        self._interruptions_left -= 1
+        if not self._interruptions_left:
+            self.end_soon()
 
     def _retired(self) -> int:
         return min(self._cpu.counter.value, self._cpu.count_limit.value) - self._not_retired

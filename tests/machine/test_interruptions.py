@@ -1,0 +1,49 @@
+"""Slices of counted instructions end also behind so many exits and events, of which a guest may make any number."""
+
+import ctypes
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kev.engine.amdv.shortcuts import NATIVE
+from kev.engine.base import Budget
+from kev.exits import EptViolation, IoOut, PreemptionTimer
+from tests.machine.code import VMCALL, code
+from tests.machine.cpu import Cpu
+from tests.machine.modes import ABSENT_PAGE, CODE_32, PROTECTED, cpu_in, gate_address
+
+FLOOD = code("e6 80 eb fc  ; out 0x80, al; jmp to it")
+
+
+@pytest.mark.parametrize("native", [NATIVE, None])
+def test_a_counted_slice_ends_behind_so_many_exits(native: ctypes.CDLL | None) -> None:
+    with Cpu(FLOOD, native=native) as cpu:
+        assert cpu.run_slice(Budget(instructions=1000, interruptions=10)) == PreemptionTimer()
+        assert len(cpu.told(IoOut)) + len(cpu.told(EptViolation)) == 10
+        assert cpu.vcpu.instructions < 1000
+
+
+def test_a_counted_slice_ends_behind_so_many_events_though_no_instruction_is_retired() -> None:
+    """The handler of page faults lies in a page that is not there."""
+    gate = struct.pack("<HHBBH", ABSENT_PAGE & 0xFFFF, CODE_32, 0, 0x8E, ABSENT_PAGE >> 16)
+    jump = code("b8") + struct.pack("<I", ABSENT_PAGE) + code("ff e0  ; jmp eax")
+    with cpu_in(PROTECTED, jump, {gate_address(PROTECTED, 14): gate}) as cpu:
+        cpu.load_everything()
+        slices = [cpu.run_slice(Budget(instructions=1000, interruptions=10)) for _ in range(2)]
+        executed = cpu.vcpu.instructions
+        assert [*slices, cpu.run_slice(Budget(instructions=1000, interruptions=10))] == [PreemptionTimer()] * 3
+        assert cpu.vcpu.instructions == executed
+        assert cpu.vcpu.rip == ABSENT_PAGE
+
+
+@given(interruptions=st.integers(1, 7), budget=st.integers(1, 50))
+def test_where_slices_end_changes_nothing(interruptions: int, budget: int) -> None:
+    text = code("bd 05 00 00 00 e6 80 0f a2 0f 31 4d 75 f7") + VMCALL  # OUT, CPUID and RDTSC, five times
+    with Cpu(text) as whole:
+        whole.run(1000)
+    with Cpu(text) as sliced:
+        while sliced.run_slice(Budget(instructions=budget, interruptions=interruptions)) == PreemptionTimer():
+            pass
+    assert (sliced.exits, sliced.vcpu.instructions) == (whole.exits, whole.vcpu.instructions)
