@@ -8,6 +8,7 @@ from typing import Final
 from kev.addressing import GIB, MIB, Gpa, Gva, Hpa
 from kev.engine.amdv import layout
 from kev.engine.amdv.libunicorn import GENERAL_REGISTERS, REG_CR4, Context, EmulatedCpu, EmulationError
+from kev.engine.amdv.tlb_fills import TlbFills
 from kev.exits import GENERAL_PROTECTION, Access, GuestException
 from kev.host_memory import HostMemory
 from kev.page_tables.npt import NptFormat
@@ -40,7 +41,8 @@ _INSTRUCTIONS = {
 class Cpu:
     """A CPU whose guest-physical memory is `memory`, one to one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, native: bool = False) -> None:
+        """Its TLB is filled by the CPU's own function, or by this project's, where that is compiled."""
         self.memory = HostMemory(GIB)
         self._nested = PageTable(self.memory, NptFormat())
         self._nested.map_range(Gpa(0), Hpa(0), GIB)
@@ -53,6 +55,11 @@ class Cpu:
         self._uc.write_msr(_SAVE_AREA_MSR, _SAVE_AREA)
         self._uc.write_register(REG_CR4, PAE)
         self._host = Context(self._uc)
+        self._fills = TlbFills(self._state, self.memory)
+        self.twin: Final = Cpu() if native else None
+        """One that fills its TLB itself."""
+        if native:
+            self._fills.start()
 
     def access(
         self, registers: Registers, gva: int, access: Access, user: bool, alignment_check: bool, expected: int | None

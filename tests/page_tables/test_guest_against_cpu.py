@@ -35,9 +35,9 @@ ROOT = CODE_TABLES.start
 IGNORED = [0, 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 8, 1 << 9, 1 << 11]
 
 
-@pytest.fixture(scope="module")
-def cpu() -> Cpu:
-    return Cpu()
+@pytest.fixture(scope="module", params=[False, True], ids=["its own", "native"])
+def cpu(request: pytest.FixtureRequest) -> Cpu:
+    return Cpu(native=request.param)
 
 
 def mostly(value: int, otherwise: st.SearchStrategy[int]) -> st.SearchStrategy[int]:
@@ -76,7 +76,7 @@ def clear_tables(cpu: Cpu) -> None:
 
 
 def check(cpu: Cpu, registers: Registers, gva: int, data: st.DataObject, user: bool) -> None:
-    """Makes a random access both ways."""
+    """Makes a random access both ways, and on the CPU's twin, if it has one: both note the same in the tables."""
     access = data.draw(st.sampled_from(list(Access)), "access")
     alignment_check = data.draw(st.booleans(), "RFLAGS.AC")
 
@@ -90,7 +90,13 @@ def check(cpu: Cpu, registers: Registers, gva: int, data: st.DataObject, user: b
         outcome = fault.exception
     expected = outcome if isinstance(outcome, int) else None
     assert expected is None or expected in TARGETS
-    assert cpu.access(registers, gva, access, user, alignment_check, expected) == outcome
+    if cpu.twin is not None:
+        cpu.twin.memory.view[ROOT : TABLES.stop] = cpu.memory.view[ROOT : TABLES.stop]
+    for _ in range(2):  # the second time, accesses are noted in the tables already
+        assert cpu.access(registers, gva, access, user, alignment_check, expected) == outcome
+        if cpu.twin is not None:
+            cpu.twin.access(registers, gva, access, user, alignment_check, expected)
+            assert cpu.memory.view[ROOT : TABLES.stop] == cpu.twin.memory.view[ROOT : TABLES.stop]
 
 
 def map_code(cpu: Cpu, shifts: tuple[int, ...], entry_size: int, user: bool) -> None:

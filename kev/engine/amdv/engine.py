@@ -50,7 +50,7 @@ class AmdvEngine:
         """Runs a guest on `host`, with the guest-physical memory that `table`, in AMD's format, maps onto the host's.
 
         `release` is given the host when the guest is over. A host that another guest could tell from a new one is closed instead.
-        `native` is what takes shortcuts, or None for Python.
+        `native` is what takes shortcuts, or None for Python, and for no other native code either.
         """
         memory = host.memory
         self._host = host
@@ -76,7 +76,11 @@ class AmdvEngine:
         self._intercepts = Intercepts(cpu, vmcb)
         self._shortcuts = Shortcuts(self._uc, cpu, self._intercepts, native)
         self._events = Events(self._slice, self._delivery, self._linear, vmcb)
-        self._code = TranslatedCode(host, table, self._linear, self._slice)
+        if native is None:
+            host.fills.stop()
+        else:
+            host.fills.start()
+        self._code = TranslatedCode(host, table, self._linear, self._slice, native=native is not None)
         self._linear.stored = self._code.stored
         self._port_blocks = PortBlocks(memory, self._linear, self._code)
         self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb, cpu)
@@ -107,8 +111,8 @@ class AmdvEngine:
         if vcpu.is_edited:
             self._load(vcpu)
         slice, events, stops = self._slice, self._events, self._exits.debug_stops
-        self._code.settle()
         counted = stops is not None or budget.instructions is not None
+        self._code.settle(counted=counted)
         slice.begin(service, counted=counted)
         if budget.interruptions is not None:
             slice.limit_interruptions(budget.interruptions)

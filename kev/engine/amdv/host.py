@@ -8,6 +8,7 @@ from kev.engine.amdv import fpu, layout
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import Context, EmulatedCpu
 from kev.engine.amdv.preempt import PreemptionThread
+from kev.engine.amdv.tlb_fills import TlbFills
 from kev.engine.registers import FpuState
 from kev.host_memory import HostMemory
 
@@ -45,11 +46,17 @@ class Host:
         return Processor(cpu, state, Context(cpu))
 
     @cached_property
+    def fills(self) -> TlbFills:
+        """Who fills the processor's TLB."""
+        return TlbFills(self.processor.state, self.memory)
+
+    @cached_property
     def data_alias(self) -> int:
         """A bit of physical addresses: with it, they lead to the same memory by another way. 0 if there is no room for that."""
         if self.memory.size > DATA_ALIAS - GIB:
             return 0
         self.processor.cpu.map_memory(DATA_ALIAS, self.memory.size, self.memory.address)
+        self.fills.expect_alias(DATA_ALIAS)
         return DATA_ALIAS
 
     @property

@@ -68,7 +68,12 @@ _CPUID_1_ECX: Final = 5640
 # Offsets from the CPU structure (CPUState), which the state lies in.
 _STATE_IN_CPU: Final = 35408
 _INTERRUPT_REQUEST: Final = 28
+_USER_POINTER: Final = 33136  # what QEMU leaves to its users
+_UC: Final = 33192  # where uc_struct is, followed by where the table of the CPU's functions is
 _EXIT_REQUESTED: Final = -14  # before the state: the half-word that ends a chain of translated blocks
+
+# Indices of pointers in the table of the CPU's functions.
+_TLB_FILL: Final = 9  # the one behind it is what this is at first
 
 # Offsets into uc_struct.
 _CPU_POINTER: Final = 440
@@ -119,6 +124,15 @@ class CpuMemory(NamedTuple):
     """The slice ends before instruction number `count_limit` + 1."""
 
 
+class TlbHooks(NamedTuple):
+    """How a function is put in the place of the one that fills the TLB."""
+
+    tlb_fill: ctypes.c_uint64
+    """The address of the function that the CPU calls."""
+    user_pointer: ctypes.c_uint64
+    """What that function finds in the CPU: nobody else uses it."""
+
+
 def view(address: int, length: int) -> memoryview:
     """`length` bytes of this process's memory, writable."""
     return memoryview((ctypes.c_char * length).from_address(address)).cast("B")
@@ -163,6 +177,29 @@ def locate(uc: EmulatedCpu) -> CpuMemory:
         counter=ctypes.c_uint64.from_address(uc_struct + _COUNTER),
         count_limit=ctypes.c_uint64.from_address(uc_struct + _COUNT_LIMIT),
     )
+
+
+def tlb_hooks(cpu: CpuMemory, tlb_fill: int) -> TlbHooks | None:
+    """The places of a CPU whose own function for that is at `tlb_fill`; None if they are not where the 2.1 series has them."""
+    beginning = cpu.address - _STATE_IN_CPU
+    try:
+        uc_struct, functions = _pointers(beginning + _UC, 2)
+        found = [
+            *_pointers(uc_struct + _CPU_POINTER),
+            *_pointers(functions + 8 * _TLB_FILL, 2),
+            *_pointers(beginning + _USER_POINTER),
+        ]
+    except UnknownBuild:
+        return None
+    if found != [beginning, tlb_fill, tlb_fill, 0]:
+        return None
+    return TlbHooks(
+        ctypes.c_uint64.from_address(functions + 8 * _TLB_FILL), ctypes.c_uint64.from_address(beginning + _USER_POINTER)
+    )
+
+
+def _pointers(address: int, count: int = 1) -> tuple[int, ...]:
+    return struct.unpack(f"<{count}Q", _peek(address, 8 * count))
 
 
 @cache

@@ -122,6 +122,12 @@ def _exported(name: str, result: type | None, *parameters: type) -> Callable[...
     return function
 
 
+def function_address(name: str) -> int | None:
+    """Where a function of QEMU's is in this process; None if this build does not export it."""
+    function = getattr(_quick, name, None)
+    return None if function is None else ctypes.cast(function, _POINTER).value
+
+
 _ram_address: Final = _exported("qemu_ram_addr_from_host_x86_64", _UINT64, _HANDLE, _POINTER)
 _forget_range: Final = _exported("tb_invalidate_phys_range_x86_64", None, _HANDLE, _UINT64, _UINT64)
 CAN_FORGET_PAGES: Final = sys.platform == "linux" and _ram_address is not None and _forget_range is not None
@@ -140,6 +146,7 @@ _INSTRUCTION: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT64, _UINT32, _POINTER
 _MEMORY_ACCESSED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _INT, _UINT64, _INT, ctypes.c_int64, _POINTER)
 _EDGE_GENERATED: Final = ctypes.CFUNCTYPE(None, _HANDLE, _POINTER, _POINTER, _POINTER)
 _MEMORY_REFUSED: Final = ctypes.CFUNCTYPE(ctypes.c_bool, _HANDLE, _INT, _UINT64, _INT, ctypes.c_int64, _POINTER)
+_BLOCK_NOTED: Final = ctypes.CFUNCTYPE(_INT, _HANDLE, _POINTER, _POINTER, _POINTER)
 _MMIO_READ: Final = ctypes.CFUNCTYPE(_UINT64, _HANDLE, _UINT64, ctypes.c_uint, _POINTER)
 _MMIO_WRITE: Final = ctypes.CFUNCTYPE(None, _HANDLE, _UINT64, ctypes.c_uint, _UINT64, _POINTER)
 
@@ -288,9 +295,19 @@ class EmulatedCpu:
         """`callback(_, _)` says whether to go on."""
         self._hook(_HOOK_INSN_INVALID, _INVALID_INSTRUCTION(self._guard(callback)))
 
-    def on_translation(self, callback: Callable[..., None]) -> None:
+    def on_translation(self, callback: Callable[..., object]) -> None:
         """`callback(_, block, _, _)` when a block was translated that is about to be executed; see `block_range`."""
         self._hook(_HOOK_EDGE_GENERATED, _EDGE_GENERATED(self._guard(callback)))
+
+    def on_translation_natively(self, native: tuple[int, int], callback: Callable[..., int]) -> int:
+        """The same, but with the function at `native[0]`, whose last argument is `native[1]`.
+
+        Returns the address of one that calls `callback`, which may return a number.
+        """
+        asked = _BLOCK_NOTED(self._guard(callback))
+        self._callbacks.append(asked)
+        self._hook(_HOOK_EDGE_GENERATED, native[0], data=native[1])
+        return ctypes.cast(asked, _POINTER).value or 0
 
     def look_at_stores(self, first: int, last: int) -> None:
         """Every store to the physical addresses `first` to `last` is looked at: whether it changes translated instructions.

@@ -5,8 +5,6 @@ Python. Counted slices take no shortcuts: there every exit is told.
 """
 
 import ctypes
-import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -16,6 +14,7 @@ from kev.engine.amdv import layout
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu
+from kev.engine.amdv.native import address_of, library
 from kev.engine.amdv.vmcb import INTR, RDTSC
 from kev.exits import MmioRead, Rdtsc
 
@@ -38,28 +37,11 @@ _VERSION: Final = 1
 """What `kev_shortcuts_version` says of a library that was built from the source as it is now."""
 
 
-def _find_native() -> ctypes.CDLL | None:
-    """The library of `native/shortcuts.c`, if there is one for this host."""
-    if sys.platform != "linux":
-        return None
-    folder = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    try:
-        library = ctypes.CDLL(os.path.join(folder, "data", f"shortcuts-{os.uname().machine}.so"))
-        return library if library.kev_shortcuts_version() == _VERSION else None
-    except (OSError, AttributeError):
-        return None
-
-
-NATIVE: Final = _find_native()
+NATIVE: Final = library("shortcuts", _VERSION)
 """None: Python answers."""
 
 
 _CLOCK_GETTIME: Final = None if NATIVE is None else ctypes.CDLL(None).clock_gettime
-
-
-def _address(of: object) -> int:
-    """Of a function, in this process."""
-    return ctypes.cast(of, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
 class _Structure:
@@ -156,7 +138,7 @@ class Shortcuts:
         words[_INTERCEPTED] = cpu.address + layout.INTERCEPT
         words[_PROCESSOR] = cpu.address + layout.TSC_AUX
         if native is not None:
-            words[_READ_CLOCK] = _address(_CLOCK_GETTIME)
+            words[_READ_CLOCK] = address_of(_CLOCK_GETTIME)
 
     # What may be answered.
 
@@ -236,7 +218,7 @@ class Shortcuts:
             self._uc.on_rdtscp(self._read_counter_and_processor)
         else:
             native = self._native
-            functions = _address(native.kev_read_counter), _address(native.kev_read_counter_and_processor)
+            functions = address_of(native.kev_read_counter), address_of(native.kev_read_counter_and_processor)
             self._uc.on_rdtsc_natively(*functions, self._counter.address)
 
     def _read_counter(self, _uc: int, _data: object) -> int:
@@ -274,5 +256,5 @@ class Shortcuts:
         if self._native is None:
             self._uc.map_device(address, PAGE_SIZE, answer_or_load, store)
         else:
-            native = _address(self._native.kev_load), window.structure.address
+            native = address_of(self._native.kev_load), window.structure.address
             words[_ASK] = self._uc.map_native_device(address, PAGE_SIZE, native, load, store)

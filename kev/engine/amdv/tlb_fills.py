@@ -1,0 +1,59 @@
+"""Fills the emulated CPU's TLB by `native/tlb.c`, in the place of a function of the CPU's own that takes ten times as long.
+
+The CPU's own one asks for each of up to 24 table entries through all that may lie behind a physical address. It also marks what it
+has found so that every store is looked at for as long as the mapping permits execution: kernels that know no NX store that way all
+the time. Pages at `Host.data_alias` have no translated code, so that their stores need not be looked at.
+
+Where the library or one of the functions that it calls is missing, the CPU's own function stays.
+"""
+
+import ctypes
+from typing import Final
+
+from kev.engine.amdv import layout, libunicorn
+from kev.engine.amdv.layout import CpuMemory
+from kev.engine.amdv.native import address_of, library
+from kev.host_memory import HostMemory
+
+_VERSION: Final = 1
+"""What `kev_tlb_version` says of a library that was built from the source as it is now."""
+_NATIVE: Final = library("tlb", _VERSION)
+_FUNCTIONS: Final = ("x86_cpu_tlb_fill_x86_64", "tlb_set_page_with_attrs_x86_64", "tlb_set_dirty_x86_64")
+
+# Quadwords of struct fills.
+_ORIGINAL, _SET_PAGE, _SET_DIRTY, _STATE, _MEMORY, _SIZE, _ALIAS = range(7)
+
+
+class TlbFills:
+    """Who fills the TLB of one CPU. It must live as long as the CPU runs."""
+
+    __slots__ = ("_hooks", "_memory", "_words")
+
+    def __init__(self, cpu: CpuMemory, memory: HostMemory) -> None:
+        """The CPU fills it itself until `start`."""
+        addresses = [libunicorn.function_address(name) for name in _FUNCTIONS]
+        self._memory: Final = ctypes.create_string_buffer(8 * 7)
+        words = self._words = memoryview(self._memory).cast("B").cast("Q")
+        self._hooks = None if _NATIVE is None or None in addresses else layout.tlb_hooks(cpu, addresses[0] or 0)
+        if self._hooks is not None:
+            words[_ORIGINAL], words[_SET_PAGE], words[_SET_DIRTY] = (found or 0 for found in addresses)
+            words[_STATE], words[_MEMORY], words[_SIZE] = cpu.address, memory.address, memory.size
+            self._hooks.user_pointer.value = ctypes.addressof(self._memory)
+
+    def start(self) -> None:
+        if self._hooks is not None:
+            assert _NATIVE is not None
+            self._hooks.tlb_fill.value = address_of(_NATIVE.kev_fill_tlb)
+
+    def stop(self) -> None:
+        """The CPU fills it itself."""
+        if self._hooks is not None:
+            self._hooks.tlb_fill.value = self._words[_ORIGINAL]
+
+    @property
+    def available(self) -> bool:
+        return self._hooks is not None
+
+    def expect_alias(self, bit: int) -> None:
+        """Stores to physical addresses with this bit need not be looked at from now on."""
+        self._words[_ALIAS] = bit

@@ -1,0 +1,279 @@
+/*
+ * Fills the emulated CPU's TLB: walks the guest's page tables and the nested ones where they lie in the host's memory.
+ *
+ * The CPU's own function does the same, and is called for everything out of the ordinary: whatever faults or exits, what is no
+ * memory, what was not accessed before, protection keys, five levels. So what is here decides nothing but how soon it is done.
+ * kev/engine/amdv/tlb_fills.py puts it in place. The architecture: AMD64 APM vol. 2, chapters 5 and 15.25.
+ */
+typedef unsigned long long u64;
+
+/* Another one whenever a structure or function here changes: what was built earlier is not used then. */
+int kev_tlb_version(void)
+{
+    return 1;
+}
+
+/* What kev/engine/amdv/layout.py says of the CPU's state. */
+enum { FLAGS = 176, FLAGS2 = 180, CR0 = 424, CR3 = 448, CR4 = 456, EFER = 592, NESTED_CR3 = 5544, NESTED_MODE = 5552, FAULTING_CODE = 5560 };
+/* From the beginning of the CPU: what QEMU leaves to its users, which is the address of `struct fills`. */
+enum { OPAQUE = 33136 };
+
+enum { LONG_MODE_ACTIVE = 1 << 14, SYSTEM_MANAGEMENT = 1 << 19, NESTED_PAGING = 1 << 6, NESTED_64_BIT_NX = 7 };
+enum { CR0_WP = 1 << 16, CR0_PG = 1 << 31, CR4_PSE = 1 << 4, CR4_PAE = 1 << 5, CR4_LA57 = 1 << 12, CR4_SMEP = 1 << 20, CR4_PKE = 1 << 22 };
+enum { EFER_NXE = 1 << 11 };
+
+#define BIT(n) (1ULL << (n))
+enum { PRESENT = 1, WRITABLE = 2, USER = 4, ACCESSED = 1 << 5, DIRTY = 1 << 6, LARGE = 1 << 7 };
+#define NX BIT(63)
+#define ADDRESS (BIT(40) - BIT(12))
+#define RESERVED (BIT(52) - BIT(40))
+#define IGNORED (BIT(63) - BIT(52))
+#define LARGE_PAGE_PAT BIT(12)
+
+enum { LOAD, STORE, FETCH };
+enum { READABLE = 1 << LOAD, MAY_STORE = 1 << STORE, EXECUTABLE = 1 << FETCH };
+enum { KERNEL_WITH_SMAP, PROGRAM };
+
+struct fills {
+    int (*original)(void *cpu, u64 address, int size, int access, int mode, int probes, u64 returns_to);
+    void (*set_page)(void *cpu, u64 address, u64 page, unsigned attributes, int permits, int mode, u64 size);
+    void (*set_dirty)(void *cpu, u64 address);
+    unsigned char *state;
+    unsigned char *memory;
+    u64 size;
+    /* Physical addresses with this bit lead to the same memory, in which stores need not be looked at. 0: there are none. */
+    u64 alias;
+};
+
+/* A page: where it lies, what is permitted of it, and its size. In `permits`, NX says that it may be executed. */
+struct page {
+    u64 address;
+    u64 permits;
+    u64 size;
+};
+
+static u64 quad(const struct fills *fills, int offset)
+{
+    return *(u64 *)(fills->state + offset);
+}
+
+static unsigned word(const struct fills *fills, int offset)
+{
+    return *(unsigned *)(fills->state + offset);
+}
+
+/* Memory at a host-physical address; 0 if there is none. */
+static void *at(const struct fills *fills, u64 address)
+{
+    address &= ~fills->alias;
+    return address < fills->size ? fills->memory + address : 0;
+}
+
+static int is_large(u64 entry, int shift)
+{
+    return shift < 39 && shift > 12 && entry & LARGE;
+}
+
+/* The bits of a leaf's address that must be 0. */
+static u64 misplaced(int shift)
+{
+    return (BIT(shift) - 1) & ADDRESS & ~(shift > 12 ? LARGE_PAGE_PAT : 0);
+}
+
+/* Where a guest-physical address lies. 0 if the CPU has to look itself. */
+static int nested(const struct fills *fills, u64 address, struct page *page)
+{
+    u64 table = quad(fills, NESTED_CR3) & ADDRESS;
+
+    page->permits = NX | USER | WRITABLE;
+    for (int shift = 39;; shift -= 9) {
+        const u64 *place = at(fills, table + (address >> shift & 511) * 8);
+        u64 entry;
+
+        if (!place)
+            return 0;
+        entry = *place;
+        if (!(entry & PRESENT) || entry & RESERVED || (shift == 39 && entry & LARGE))
+            return 0;
+        page->permits &= entry ^ NX;
+        if (shift == 12 || is_large(entry, shift)) {
+            page->size = BIT(shift);
+            page->address = (entry & ADDRESS & -page->size) | (address & (page->size - 1));
+            return page->permits & USER && !(entry & misplaced(shift));
+        }
+        if (!(entry & ACCESSED))
+            return 0;
+        table = entry & ADDRESS;
+    }
+}
+
+/* The entry of a table of the guest's at a guest-physical address, which the CPU may have to write. */
+static void *guest_entry(const struct fills *fills, u64 address)
+{
+    struct page page;
+
+    return nested(fills, address, &page) && page.permits & WRITABLE ? at(fills, page.address) : 0;
+}
+
+/* The lower half of the entry that a walk has ended at; 0 if the CPU has to look itself. */
+typedef unsigned *leaf;
+
+static leaf found(u64 *place, u64 address, int shift, u64 permits, struct page *page)
+{
+    page->size = BIT(shift);
+    page->permits = permits;
+    page->address = (*place & ADDRESS & -page->size) | (address & (page->size - 1));
+    return (leaf)place;
+}
+
+/* Tables of 64-bit entries, from the one at `table` on, whose entries map 2 to the power of `shift` bytes each. */
+static leaf walk_wide(const struct fills *fills, u64 address, u64 table, int shift, u64 reserved, struct page *page)
+{
+    u64 permits = NX | USER | WRITABLE;
+
+    for (;; shift -= 9) {
+        u64 *place = guest_entry(fills, table + (address >> shift & 511) * 8);
+
+        if (!place || !(*place & PRESENT) || *place & reserved || (shift == 39 && *place & LARGE))
+            return 0;
+        permits &= *place ^ NX;
+        if (shift == 12 || is_large(*place, shift))
+            return *place & misplaced(shift) ? 0 : found(place, address, shift, permits, page);
+        if (!(*place & ACCESSED))
+            return 0;
+        table = *place & ADDRESS;
+    }
+}
+
+/* The four tables of PAE paging. */
+static leaf walk_pae(const struct fills *fills, u64 address, u64 reserved, struct page *page)
+{
+    const u64 *place = guest_entry(fills, (quad(fills, CR3) & ~0x1FULL) + (address >> 27 & 0x18));
+
+    reserved |= IGNORED;
+    if (!place || !(*place & PRESENT) || *place & (reserved | NX))
+        return 0;
+    return walk_wide(fills, address, *place & ADDRESS, 21, reserved, page);
+}
+
+/* Two tables of 32-bit entries. */
+static leaf walk_narrow(const struct fills *fills, u64 address, struct page *page)
+{
+    leaf directory = guest_entry(fills, (quad(fills, CR3) & ~0xFFFULL) + (address >> 20 & 0xFFC)), table;
+
+    if (!directory || !(*directory & PRESENT))
+        return 0;
+    page->permits = *directory | NX;
+    if (*directory & LARGE && quad(fills, CR4) & CR4_PSE) {
+        /* Bits 13 to 20 are the address's bits 32 to 39. */
+        u64 high = (*directory & 0x1FE000ULL) << 19;
+
+        page->size = BIT(22);
+        page->address = (high | (*directory & 0xFFC00000)) | (address & 0x3FFFFF);
+        return *directory & BIT(21) ? 0 : directory;
+    }
+    if (!(*directory & ACCESSED))
+        return 0;
+    table = guest_entry(fills, (*directory & ~0xFFFULL) + (address >> 10 & 0xFFC));
+    if (!table || !(*table & PRESENT))
+        return 0;
+    page->permits &= *table | NX;
+    page->size = BIT(12);
+    page->address = (*table & ~0xFFFULL) | (address & 0xFFF);
+    return table;
+}
+
+static leaf walk(const struct fills *fills, u64 address, struct page *page)
+{
+    u64 cr4 = quad(fills, CR4), reserved = RESERVED | (quad(fills, EFER) & EFER_NXE ? 0 : NX);
+
+    if (!(cr4 & CR4_PAE))
+        return walk_narrow(fills, address, page);
+    if (!(word(fills, FLAGS) & LONG_MODE_ACTIVE))
+        return walk_pae(fills, address, reserved, page);
+    if ((long long)(address << 16) >> 16 != (long long)address)
+        return 0;
+    return walk_wide(fills, address, quad(fills, CR3) & ADDRESS, 39, reserved, page);
+}
+
+/* What the guest's tables permit in a mode of the CPU. */
+static int permitted(const struct fills *fills, u64 permits, int mode)
+{
+    int program = mode == PROGRAM, result = 0;
+
+    if (program && !(permits & USER))
+        return 0;
+    if (mode != KERNEL_WITH_SMAP || !(permits & USER)) {
+        result = READABLE;
+        if (permits & WRITABLE || (!program && !(quad(fills, CR0) & CR0_WP)))
+            result |= MAY_STORE;
+    }
+    if (permits & NX && (program || !(quad(fills, CR4) & CR4_SMEP && permits & USER)))
+        result |= EXECUTABLE;
+    return result;
+}
+
+/* Notes an access in the entry that permits it; what of it may be in the TLB. */
+static int note_access(leaf entry, int access, int permits)
+{
+    unsigned noted = *entry | ACCESSED | (access == STORE ? DIRTY : 0);
+
+    if (noted != *entry)
+        *entry = noted;
+    /* The first store has to be noted. */
+    return noted & DIRTY ? permits : permits & ~MAY_STORE;
+}
+
+/* Looks an address up in the guest's tables; what is permitted of it, 0 if the CPU has to look itself. */
+static int look_up(const struct fills *fills, u64 address, int access, int mode, struct page *page)
+{
+    leaf entry;
+    int permits;
+
+    if (!(quad(fills, CR0) & CR0_PG)) {
+        page->size = BIT(12);
+        page->address = word(fills, FLAGS) & LONG_MODE_ACTIVE ? address : (unsigned)address;
+        return READABLE | MAY_STORE | EXECUTABLE;
+    }
+    if (quad(fills, CR4) & (CR4_LA57 | CR4_PKE))
+        return 0;
+    entry = walk(fills, address, page);
+    if (!entry)
+        return 0;
+    permits = permitted(fills, page->permits, mode);
+    return permits & 1 << access ? note_access(entry, access, permits) : 0;
+}
+
+/* 0 if the CPU has to look itself. */
+static int fill(const struct fills *fills, void *cpu, u64 address, int access, int mode)
+{
+    struct page guest, host;
+    int permits;
+
+    if (!(word(fills, FLAGS2) & NESTED_PAGING) || word(fills, NESTED_MODE) != NESTED_64_BIT_NX
+        || word(fills, FLAGS) & SYSTEM_MANAGEMENT)
+        return 0;
+    permits = look_up(fills, address, access, mode, &guest);
+    if (!permits || !nested(fills, guest.address, &host) || !at(fills, host.address))
+        return 0;
+    if (!(host.permits & NX))
+        permits &= ~EXECUTABLE;
+    if (!(host.permits & WRITABLE))
+        permits &= ~MAY_STORE;
+    if (!(permits & 1 << access))
+        return 0;
+    address &= ~0xFFFULL;
+    fills->set_page(cpu, address, host.address & ~0xFFFULL, 0, permits, mode, guest.size);
+    if (permits & MAY_STORE && host.address & fills->alias)
+        fills->set_dirty(cpu, address);
+    return 1;
+}
+
+/* The CPU's tlb_fill. */
+int kev_fill_tlb(void *cpu, u64 address, int size, int access, int mode, int probes, u64 returns_to)
+{
+    struct fills *fills = *(struct fills **)((unsigned char *)cpu + OPAQUE);
+
+    *(u64 *)(fills->state + FAULTING_CODE) = returns_to;
+    return fill(fills, cpu, address, access, mode) || fills->original(cpu, address, size, access, mode, probes, returns_to);
+}
