@@ -159,8 +159,8 @@ class Budget(NamedTuple):
     stops_at_events: bool = False
     """The slice also ends where an exception, interrupt or NMI has been delivered, before its handler's first instruction."""
     interruptions: int | None = None
-    """With `instructions`: the slice also ends behind so many exits and delivered events, of which there may be any number before the
-    next instruction is retired."""
+    """With `instructions`: the slice also ends behind so many exits and delivered events, of which any number may come before
+    the next instruction is retired."""
 
 
 SINGLE_STEP: Final = Budget(instructions=1, stops_at_events=True)

@@ -14,7 +14,7 @@ from kev.service.machines.state_directory import MachineFiles, StateError, read_
 from kev.user_json import parse_user_json, record, text
 
 MOST: Final = 4 * MIB
-"""Bytes of the documents of one machine. Those of a run with a longer timeline are not kept: `Limits.ended` machines are bounded so."""
+"""Bytes of the documents of one machine. Longer ones, as of long timelines, are not kept, so that all of them are bounded."""
 _SHAPE: Final = record({"report": record({}), "pages": record({}), "screenshot": text})
 
 

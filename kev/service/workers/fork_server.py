@@ -24,7 +24,7 @@ from kev.service.workers.worker import work
 _READ: Final = 1 << 16
 _MOST_DESCRIPTORS: Final = 64
 NICER: Final = 5
-"""By how much workers yield to the service: with a third of its weight (nice(2), sched(7)), so that it answers while they compute."""
+"""By how much workers yield to the service, so that it answers while they compute: to a third of its weight (nice(2), sched(7))."""
 
 
 def main() -> NoReturn:
