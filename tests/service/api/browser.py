@@ -45,11 +45,15 @@ class Visitor:
     def go_to(self, part: str) -> None:
         self.page.goto(f"{self.address}#/{part}")
 
-    def find(self, selector: str) -> Locator:
-        return self.page.locator(selector)
+    def find(self, selector: str, has_text: str | None = None) -> Locator:
+        return self.page.locator(selector, has_text=has_text)
+
+    def press(self, button: str) -> None:
+        """The first button that is called so."""
+        self.page.get_by_role("button", name=button).first.click()
 
     def open_form(self) -> None:
-        self.page.get_by_role("button", name="Start a guest").first.click()
+        self.press("Start a guest")
 
     def start(self, image: str, **fields: str) -> None:
         """By the form, without a mouse."""

@@ -78,7 +78,7 @@ def test_the_heat_map_fills_when_the_guest_boots(visitor: Visitor, server: Serve
     heat = visitor.find("canvas.heat")
     expect(heat).to_have_attribute("data-present", "0")
     before = set(visitor.sees(_COLOURS))
-    visitor.page.get_by_role("button", name="Start").click()
+    visitor.press(f"Start {machine['name']}")
     expect(heat).to_have_attribute("data-present", "170")
     visitor.page.wait_for_timeout(50)  # for the next picture of the display
     assert len({*visitor.sees(_COLOURS)} - before) >= 4, "code, constants, data and zeros"
@@ -146,7 +146,7 @@ def test_policies_are_compared_side_by_side(visitor: Visitor, server: Server) ->
     visitor.go_to("policies")
     expect(visitor.find("[name=policy]:checked")).to_have_count(2)
     visitor.find("[name=together]").check()
-    visitor.page.get_by_role("button", name="Compare").click()
+    visitor.press("Compare")
     expect(visitor.find(".multiple[data-state=done]")).to_have_count(2)
     lazy, eager = visitor.find("tr[data-policy=lazy]"), visitor.find("tr[data-policy=eager]")
     expect(lazy.locator("[data-label='Pages loaded']")).to_have_text("170")
@@ -158,29 +158,66 @@ def test_policies_are_compared_side_by_side(visitor: Visitor, server: Server) ->
     expect(visitor.page.get_by_role("img", name="1,468 pages within")).to_have_count(1)
     another = visitor.page.get_by_label("Another policy")
     another.fill("around=none")
-    visitor.page.get_by_role("button", name="Compare").click()
+    visitor.press("Compare")
     expect(another).to_have_attribute("aria-invalid", "true")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_machine_is_paused_saved_forked_and_goes_on_from_its_snapshot(visitor: Visitor, server: Server) -> None:
+    machine = server.create("echo", name="first", spec={"memory": "64M"})["id"]
+    server.until_printed(machine, b"echo> ")
+    visitor.go_to(f"machines/{machine}")
+    state = visitor.find(".state-line")
+    visitor.press("Pause first")
+    expect(state).to_have_text("paused")
+    visitor.press("Snapshot first")
+    visitor.page.get_by_label("Name of the snapshot").fill("ready")
+    visitor.press("Save")
+    expect(visitor.find(".notices")).to_contain_text("ready is saved.")
+    visitor.press("Fork first")
+    expect(visitor.find("h1")).not_to_have_text("first")
+    expect(visitor.find(".facts")).to_contain_text(f"fork-of={machine}")
+    visitor.go_to("snapshots")
+    visitor.press("Start a machine from ready")
+    expect(state).to_have_text("running")
+    visitor.find(".terminal").click()
+    visitor.page.keyboard.type("again")
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.find(".screen")).to_contain_text("you said: again")
+    visitor.go_to("machines")
+    expect(visitor.find("tbody tr", has_text="first")).to_contain_text("paused")
+
+
+def test_a_race_tells_what_it_has_found(visitor: Visitor) -> None:
+    visitor.go_to("jobs")
+    visitor.page.get_by_label("Image").fill("hypercalls")
+    visitor.page.get_by_label("Runs at most").fill("2")
+    visitor.press("Begin")
+    job = visitor.find(".job")
+    expect(job).to_have_attribute("data-state", "done")
+    expect(job).to_contain_text("Nothing went wrong.")
+    expect(job).to_contain_text(re.compile(r"\d+ runs?, "))
+    visitor.press("Delete Race of hypercalls")
+    expect(job).to_have_count(0)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1920)])
 def test_every_part_is_readable_and_as_wide_as_the_window(
-    visitor: Visitor, server: Server, scheme: Literal["light", "dark"]
+    visitor: Visitor, server: Server, scheme: Literal["light", "dark"], width: int
 ) -> None:
     machine = server.create("hypercalls", name=f"a-machine-with-quite-a-long-name-that-has-to-be-broken-{scheme}")["id"]
     server.create("spin", spec={"memory": "16M"}, start=False)
     visitor.page.emulate_media(color_scheme=scheme)
-    for width in (360, 1920):
-        visitor.page.set_viewport_size({"width": width, "height": 800})
-        for part in ("machines", f"machines/{machine}", "policies", "jobs", "snapshots"):
-            visitor.go_to(part)
-            expect(visitor.find("h1")).to_be_visible()
-            assert visitor.sees(_CONTRAST) == []
-            assert visitor.sees("document.documentElement.scrollWidth") == width
-        visitor.go_to("machines")
-        visitor.open_form()
-        visitor.find("dialog summary").click()
+    visitor.page.set_viewport_size({"width": width, "height": 800})
+    for part in ("machines", f"machines/{machine}", "policies", "jobs", "snapshots"):
+        visitor.go_to(part)
+        expect(visitor.find("h1")).to_be_visible()
         assert visitor.sees(_CONTRAST) == []
-        visitor.page.keyboard.press("Escape")
+        assert visitor.sees("document.documentElement.scrollWidth") == width
+    visitor.go_to("machines")
+    visitor.open_form()
+    visitor.find("dialog summary").click()
+    assert visitor.sees(_CONTRAST) == []
+    visitor.page.keyboard.press("Escape")
 
 
 def test_whoever_is_not_known_is_asked_for_the_token(visitor: Visitor, server: Server) -> None:

@@ -1,6 +1,6 @@
 // The live console of a machine, which is typed into.
 
-import { ConsoleStream } from "./console-stream.js";
+import { ConsoleStream, NOT_TYPED } from "./console-stream.js";
 import { h, say } from "./dom.js";
 import { EscapeSequences } from "./escape-sequences.js";
 import { count } from "./format.js";
@@ -38,7 +38,9 @@ export function consolePanel(machine, signal) {
 		onblur: () => terminal.classList.remove("focused"),
 	});
 	const terminal = h("div", { class: "terminal", onclick: focusKeys }, view.element, keys);
+	view.element.addEventListener("keydown", typedAtScreen);
 
+	const hint = h("p", { class: "hint" }, "Every key goes to the guest; Tab goes on to the next part of the page, Ctrl+I sends a tab.");
 	const stream = new ConsoleStream(
 		machine.id,
 		{
@@ -48,6 +50,7 @@ export function consolePanel(machine, signal) {
 				state.dataset.state = name;
 				say(state, STATES[name]);
 				terminal.classList.toggle("closed", name === "over");
+				hint.hidden = name === "over";
 			},
 			problem: (text) => notify(text, "problem"),
 		},
@@ -60,7 +63,7 @@ export function consolePanel(machine, signal) {
 	}
 
 	function type(text) {
-		if (text && !stream.send(text) && state.dataset.state !== "over") notify("The console is not connected: nothing was typed.", "problem");
+		if (text && !stream.send(text) && state.dataset.state !== "over") notify(NOT_TYPED, "problem");
 	}
 
 	function pressed(event) {
@@ -69,6 +72,13 @@ export function consolePanel(machine, signal) {
 		event.preventDefault();
 		type(text);
 		view.element.scrollTop = view.element.scrollHeight;
+	}
+
+	// The screen is scrolled with keys; whoever types there means the guest.
+	function typedAtScreen(event) {
+		if ([...event.key].length !== 1 || event.key === " " || event.ctrlKey || event.metaKey || event.altKey) return;
+		keys.focus({ preventScroll: true });
+		pressed(event);
 	}
 
 	// What came without a key: from a touch keyboard, or put together of several.
@@ -87,6 +97,5 @@ export function consolePanel(machine, signal) {
 		if (getSelection().isCollapsed) keys.focus({ preventScroll: true });
 	}
 
-	const hint = h("p", { class: "hint" }, "Every key goes to the guest; Tab goes on to the next part of the page, Ctrl+I sends a tab.");
 	return panel({ title: "Console", aside: state, class: "console" }, terminal, hint);
 }

@@ -6,6 +6,8 @@ import { Backoff } from "./backoff.js";
 const RUN_ENDED = 1000;
 const PIECE = 4096;
 
+export const NOT_TYPED = "The console is not connected: nothing was typed.";
+
 // `told` has `data(bytes)`, `gap(lost bytes)`, `state("open" | "lost" | "over")` and `problem(text)`.
 export class ConsoleStream {
 	offset = 0;
@@ -13,6 +15,7 @@ export class ConsoleStream {
 	#told;
 	#signal;
 	#socket = null;
+	#typed = "";
 	#backoff;
 
 	constructor(id, told, signal) {
@@ -24,13 +27,13 @@ export class ConsoleStream {
 		this.#open();
 	}
 
-	get isOpen() {
-		return this.#socket?.readyState === WebSocket.OPEN;
-	}
-
-	// False if nobody is there to take it.
+	// What is typed while a connection is made goes out with it; false if there is none.
 	send(text) {
-		if (!this.isOpen) return false;
+		if (this.#socket.readyState === WebSocket.CONNECTING && this.#typed.length + text.length <= PIECE) {
+			this.#typed += text;
+			return true;
+		}
+		if (this.#socket.readyState !== WebSocket.OPEN) return false;
 		const bytes = new TextEncoder().encode(text);
 		for (let start = 0; start < bytes.length; start += PIECE) this.#socket.send(bytes.subarray(start, start + PIECE));
 		return true;
@@ -42,6 +45,7 @@ export class ConsoleStream {
 		socket.onopen = () => {
 			this.#backoff.succeeded();
 			this.#told.state("open");
+			this.send(this.#takeTyped());
 		};
 		socket.onmessage = ({ data }) => (typeof data === "string" ? this.#note(JSON.parse(data)) : this.#print(new Uint8Array(data)));
 		socket.onclose = ({ code }) => this.#closed(code);
@@ -60,8 +64,15 @@ export class ConsoleStream {
 		if (note.lost) this.#told.gap(note.lost);
 	}
 
+	#takeTyped() {
+		const typed = this.#typed;
+		this.#typed = "";
+		return typed;
+	}
+
 	#closed(code) {
 		if (this.#signal.aborted) return;
+		if (this.#takeTyped()) this.#told.problem(NOT_TYPED);
 		if (code === RUN_ENDED) {
 			this.#told.state("over");
 			return;

@@ -10,7 +10,7 @@ const RUNNING_MS = 2000;
 
 export function displayPanel(machine, signal) {
 	const picture = h("canvas", { class: "display", role: "img", "aria-label": `The display of ${machine.name}` });
-	const note = h("p", { class: "soft" }, "Nothing is drawn.");
+	const note = h("p", { class: "soft" }, "Nothing is drawn yet.");
 	const element = panel({ title: "Display", class: "screen-shot" }, picture, note);
 	picture.hidden = true;
 
@@ -23,7 +23,7 @@ export function displayPanel(machine, signal) {
 		const isRunning = store.machines.get(machine.id)?.state === "running";
 		say(note, isRunning ? "The guest has drawn nothing yet." : "The guest has drawn nothing.");
 		return isRunning ? RUNNING_MS : null;
-	}, signal);
+	}, signal, (error) => say(note, error.message));
 	watch("machines", machine.id, look, signal);
 	return element;
 }

@@ -28,12 +28,13 @@ export function heatMapPanel(machine, signal) {
 	const figures = h("span", { class: "soft" });
 	const canvas = h("canvas", { class: "heat", tabindex: "0", role: "img" });
 	const under = h("p", { class: "under", "aria-live": "polite" });
+	const colours = legend();
 	const picture = new HeatPicture(canvas, room, signal);
 	let view = "image";
 	let regions = null;
 
 	const choice = h("fieldset", { class: "choice" }, h("legend", { class: "hidden" }, "Which memory"), option("image", "Image"), option("ram", "All of RAM"));
-	const look = poll(load, signal);
+	const look = poll(load, signal, refused);
 	watch("machines", machine.id, look, signal);
 	attend(canvas, picture, describe);
 
@@ -57,6 +58,12 @@ export function heatMapPanel(machine, signal) {
 		return state === "ended" || state === "lost" ? null : STANDING_MS;
 	}
 
+	function refused(error) {
+		choice.hidden = canvas.hidden = colours.hidden = picture.cells === null;
+		under.classList.add("soft");
+		say(under, error.message);
+	}
+
 	function range() {
 		const image = regions.imageRange;
 		return view === "image" && image ? `&start=${image[0]}&end=${image[1]}` : "";
@@ -72,7 +79,7 @@ export function heatMapPanel(machine, signal) {
 		return say(under, `${address(start)} – ${address(end - 1)}: ${region.name} (${region.kind}), ${state}`);
 	}
 
-	return panel({ title: "Memory", aside: figures, class: "memory" }, choice, canvas, under, legend());
+	return panel({ title: "Memory", aside: figures, class: "memory" }, choice, canvas, under, colours);
 }
 
 function legend() {

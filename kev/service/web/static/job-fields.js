@@ -21,6 +21,7 @@ export function jobFields(description) {
 		"div",
 		{ "data-kind": "bench", hidden: true },
 		h("div", { class: "row" }, field({ name: "what", label: "What is measured", options: [["boot", "boots"], ["restore", "restores"]] }), field({ name: "rounds", label: "Rounds", type: "number", min: 1, value: "5" })),
+		field({ name: "at", label: "Saved where", hint: "Restores begin there: a condition, such as output=ready." }),
 	);
 	const kind = field({ name: "kind", label: "Job", options: [["race", "Race"], ["bench", "Benchmark"]], onchange: ({ target }) => [race, bench].forEach((part) => (part.hidden = part.dataset.kind !== target.value)) });
 	return [kind, imageFields(), race, bench];

@@ -22,12 +22,12 @@ export class LineChart {
 		this.element = h("figure", { class: `chart ${name}` }, head, this.#picture, this.#most);
 	}
 
-	// `points`: pairs of a time and a value, in order; all from `begin` to `end` is shown.
-	show(points, begin, end) {
+	// `points`: pairs of a time and a value, in order; all from `begin` to `end` is shown. `isLive`: the last one is of now.
+	show(points, begin, end, isLive) {
 		const values = points.map(([, value]) => value);
 		const most = Math.max(...values, 0);
 		const latest = values.at(-1);
-		say(this.#latest, latest === undefined ? "–" : this.#words(latest));
+		say(this.#latest, latest === undefined || !isLive ? "–" : this.#words(latest));
 		say(this.#most, most ? `at most ${this.#words(most)}` : "");
 		this.#picture.setAttribute("aria-label", `${this.#title}: ${this.#latest.textContent}, at most ${this.#words(most)}`);
 		const place = ([time, value]) => [((time - begin) / (end - begin)) * WIDTH, HEIGHT - 2 - (value / (most || 1)) * (HEIGHT - 8)];

@@ -32,7 +32,12 @@ function facts(machine) {
 		...(labels.length ? [["labels", labels.join(", ")]] : []),
 		["started", time(machine.started)],
 		...(machine.ended ? [["ended", time(machine.ended)]] : []),
-		["process", machine.process === null ? "none: it is parked in a file" : String(machine.process)],
+		["process", processText(machine)],
 		["when the service ends", machine.on_shutdown === "stop" ? "is stopped" : "is saved"],
 	];
+}
+
+function processText({ process, state }) {
+	if (process !== null) return String(process);
+	return state === "paused" || state === "created" ? "none: it is parked in a file" : "none";
 }

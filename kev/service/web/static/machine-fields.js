@@ -70,8 +70,9 @@ function describe(event) {
 	form.elements.vcpus.placeholder = String(image?.vcpus ?? 1);
 }
 
-// What was filled in of the description.
+// What was filled in of the description. An image must be.
 export function specOf(form) {
+	if (!form.elements.image.value.trim()) throw Object.assign(new Error("is missing: what is to be launched?"), { field: "spec.image" });
 	const spec = {};
 	for (const input of form.elements) {
 		const path = input.dataset.path ?? "";

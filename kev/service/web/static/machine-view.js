@@ -17,6 +17,7 @@ export async function machineView(place, id, signal) {
 	const machine = store.machines.get(id) ?? (await find(id, place));
 	await loadImages().catch(() => {});
 	if (!machine || signal.aborted) return;
+	document.title = `${machine.name} – kev`;
 	const state = h("span", { class: "state-line" });
 	const actions = h("div", { class: "buttons" });
 	place.replaceChildren(

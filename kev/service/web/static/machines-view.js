@@ -4,6 +4,7 @@ import { h, say } from "./dom.js";
 import { count, rate } from "./format.js";
 import { imageName, loadImages, memoryText, vcpus } from "./images.js";
 import { actionButtons } from "./machine-actions.js";
+import { askToForgetEnded, isOver } from "./forget-ended.js";
 import { endText, stateBadge } from "./machine-state.js";
 import { openNewMachine } from "./new-machine.js";
 import { Sparkline } from "./sparkline.js";
@@ -14,6 +15,7 @@ const ORDER = ["running", "paused", "created", "lost", "ended"];
 
 export function machinesView(place, _id, signal) {
 	const rows = new Map();
+	let isAsked = false;
 	const body = h("tbody");
 	const heads = COLUMNS.map((name, index) => h("th", { scope: "col", class: index > 1 && index < 7 ? "number" : "" }, name || h("span", { class: "hidden" }, "Actions")));
 	const table = h("div", { class: "card scroll" }, h("table", { class: "machines" }, h("caption", { class: "hidden" }, "Machines"), h("thead", {}, h("tr", {}, heads)), body));
@@ -25,8 +27,9 @@ export function machinesView(place, _id, signal) {
 		h("button", { type: "button", class: "primary", onclick: openNewMachine }, "Start a guest"),
 	);
 	const summary = h("p", { class: "soft" });
+	const forget = h("button", { type: "button", onclick: askToForgetEnded }, "Forget ended");
 	place.replaceChildren(
-		h("div", { class: "view-head" }, h("h1", {}, "Machines"), summary, h("button", { type: "button", class: "primary", onclick: openNewMachine }, "Start a guest")),
+		h("div", { class: "view-head" }, h("h1", {}, "Machines"), summary, h("div", { class: "buttons" }, forget, h("button", { type: "button", class: "primary", onclick: openNewMachine }, "Start a guest"))),
 		empty,
 		table,
 	);
@@ -38,7 +41,8 @@ export function machinesView(place, _id, signal) {
 			rows.get(id)?.element.remove();
 			rows.delete(id);
 		}
-		arrange();
+		if (!isAsked) requestAnimationFrame(arrange);
+		isAsked = true;
 	}
 
 	function row(machine) {
@@ -47,6 +51,7 @@ export function machinesView(place, _id, signal) {
 	}
 
 	function arrange() {
+		isAsked = false;
 		const machines = [...store.machines.values()];
 		const place = ({ state, created }) => [ORDER.indexOf(state), -Date.parse(created)];
 		machines.sort((one, other) => place(one)[0] - place(other)[0] || place(one)[1] - place(other)[1]);
@@ -56,6 +61,7 @@ export function machinesView(place, _id, signal) {
 		});
 		empty.hidden = machines.length > 0;
 		table.hidden = machines.length === 0;
+		forget.hidden = !machines.some(isOver);
 		const running = machines.filter((machine) => machine.state === "running").length;
 		say(summary, machines.length ? `${count(running)} running, ${count(machines.length)} in all` : "");
 	}
@@ -91,7 +97,7 @@ class Row {
 		this.#vcpus.textContent = vcpus(machine);
 		if (this.#shownState !== machine.state) {
 			this.#shownState = machine.state;
-			this.#state.replaceChildren(stateBadge(machine), h("span", { class: "soft why" }, endText(machine)));
+			this.#state.replaceChildren(stateBadge(machine), h("span", { class: "soft why", title: endText(machine) || null }, endText(machine)));
 			this.#actions.replaceChildren(h("div", { class: "buttons" }, actionButtons(machine)));
 		}
 		this.showRates();

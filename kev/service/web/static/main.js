@@ -41,8 +41,10 @@ function show(name, id, signal) {
 	document.title = `${title} – kev`;
 	main.dataset.part = name;
 	const place = h("div", { class: `view ${name}` });
+	const isFirst = !main.querySelector(".view");
 	main.replaceChildren(place);
 	scrollTo(0, 0);
+	if (!isFirst) main.focus({ preventScroll: true });
 	view(place, id, signal);
 }
 

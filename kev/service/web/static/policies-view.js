@@ -47,9 +47,9 @@ export async function policiesView(place, _id, signal) {
 			return;
 		}
 		button.disabled = true;
-		const { paging: _none, ...spec } = specOf(form);
-		const runs = policies.map((policy) => new PolicyRun(policy, { ...spec, paging: policy }, signal, () => show(runs)));
 		try {
+			const { paging: _none, ...spec } = specOf(form);
+			const runs = policies.map((policy) => new PolicyRun(policy, { ...spec, paging: policy }, signal, () => show(runs)));
 			await runs[0].begin();
 			begun(runs);
 			await (form.elements.together.checked ? together(runs) : inTurn(runs));

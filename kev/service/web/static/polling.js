@@ -3,8 +3,8 @@
 const ON_ERROR_MS = 2000;
 
 // `look` returns after how many milliseconds it is to be called again; null if never. What it throws is no end, unless the service
-// refuses it. The function that is returned has it called at once.
-export function poll(look, signal) {
+// refuses it: `refused` is told the error. The function that is returned has it called at once.
+export function poll(look, signal, refused = () => {}) {
 	let timer = 0;
 	let isBusy = false;
 	let isAsked = false;
@@ -27,7 +27,9 @@ export function poll(look, signal) {
 		try {
 			return await look();
 		} catch (error) {
-			return error.status >= 400 && error.status < 500 ? null : ON_ERROR_MS;
+			if (!(error.status >= 400 && error.status < 500)) return ON_ERROR_MS;
+			refused(error);
+			return null;
 		}
 	}
 

@@ -25,26 +25,35 @@ export function ratesPanel(machine, signal) {
 	const tiles = h("dl", { class: "tiles" });
 	const shown = h("div", { class: "charts" }, charts.map(([, chart]) => chart.element));
 	const kinds = h("dl", { class: "kinds" });
+	const byKind = h("div", {}, h("h3", {}, "Exits by kind"), kinds);
 
 	function draw() {
 		const now = performance.now();
 		const history = (store.rates.get(machine.id) ?? []).filter(({ at }) => at > now - SHOWN_MS);
+		const isLive = store.machines.get(machine.id)?.state === "running";
 		shown.hidden = !history.length;
-		for (const [name, chart] of charts) chart.show(history.map((entry) => [entry.at, entry[name]]), now - SHOWN_MS, now);
+		for (const [name, chart] of charts) chart.show(history.map((entry) => [entry.at, entry[name]]), now - SHOWN_MS, now, isLive);
 	}
 
 	async function report() {
 		const state = store.machines.get(machine.id)?.state;
 		const found = await get(machinePath(machine.id, "/report"), signal);
 		showKinds(kinds, found.exits);
+		byKind.hidden = false;
 		tiles.replaceChildren(...TILES.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value(found)))));
 		return state === "running" ? REPORT_MS : null;
 	}
 
+	function refused(error) {
+		tiles.replaceChildren(h("div", { class: "wide soft" }, error.message));
+		byKind.hidden = true;
+	}
+
 	draw();
 	watch("rates", machine.id, draw, signal);
-	watch("machines", machine.id, poll(report, signal), signal);
-	return panel({ title: "Activity", class: "rates" }, tiles, shown, h("h3", {}, "Exits by kind"), kinds);
+	const look = poll(report, signal, refused);
+	watch("machines", machine.id, () => (draw(), look()), signal);
+	return panel({ title: "Activity", class: "rates" }, tiles, shown, byKind);
 }
 
 function showKinds(list, exits) {
