@@ -190,6 +190,7 @@ def test_a_machine_is_paused_saved_forked_and_goes_on_from_its_snapshot(visitor:
 def test_a_race_tells_what_it_has_found(visitor: Visitor) -> None:
     visitor.go_to("jobs")
     visitor.page.get_by_label("Image").fill("hypercalls")
+    visitor.page.get_by_label("vCPUs").fill("2")
     visitor.page.get_by_label("Runs at most").fill("2")
     visitor.press("Begin")
     job = visitor.find(".job")
