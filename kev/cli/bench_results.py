@@ -109,12 +109,21 @@ def measured(cases: "Sequence[Case]", rounds: int, notes: Mapping[str, str]) -> 
     made, stopped = Rounds(cases), None
     with click.progressbar(length=rounds, label="kev: measuring", file=sys.stderr) as bar:
         try:
-            made.measure(rounds, lambda done: bar.update(done - bar.pos))
+            made.measure(rounds, lambda done: _note_round(bar, done, rounds))
         except Stopped as reason:
             if not made.done:
                 raise
             stopped = reason.signal
     return Measured(BenchResult.of(made, {**peers, **notes}), stopped)
+
+
+def _note_round(bar: Any, done: int, rounds: int) -> None:
+    """A bar shows nothing where there is no terminal."""
+    from kev.observe.progress import progress_seconds
+
+    bar.update(done - bar.pos)
+    if progress_seconds() is not None:
+        click.echo(f"kev: {done} of {rounds} rounds are measured", err=True)
 
 
 def show(found: Measured, targets: "Sequence[Target]", files: ResultFiles, rounds: int, chart: str) -> None:

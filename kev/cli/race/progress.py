@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from kev.cli.race.printing import counted
+from kev.observe.progress import progress_seconds
 from kev.race.explore import Exploration
 from kev.race.verify import HealthyReport
 
@@ -19,7 +20,8 @@ class ProgressLine:
 
     def __init__(self) -> None:
         self._terminal: Final = sys.stderr.isatty()
-        self._next = time.monotonic() + (_EVERY if self._terminal else _EVERY_LOGGED)
+        self._every: Final = _EVERY if self._terminal else progress_seconds() or _EVERY_LOGGED
+        self._next = time.monotonic() + self._every
 
     def explored(self, exploration: Exploration) -> None:
         if self._is_due():
@@ -42,7 +44,7 @@ class ProgressLine:
         now = time.monotonic()
         if now < self._next:
             return False
-        self._next = now + (_EVERY if self._terminal else _EVERY_LOGGED)
+        self._next = now + self._every
         return True
 
     def _write(self, text: str) -> None:

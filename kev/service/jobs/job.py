@@ -76,10 +76,10 @@ class Job:
     async def _run(self, command: Command, folder: str) -> None:
         process = await trio.lowlevel.open_process(
             command.arguments(),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(),
+            env=environment(folder),
             cwd=folder,
             start_new_session=True,
         )
@@ -132,13 +132,16 @@ class Job:
 
 
 async def _end(process: trio.Process) -> None:
-    """Also what it has started: they are one session."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with trio.move_on_after(_PATIENCE):
-                await process.wait()
-    for stream in (process.stdout, process.stderr):
+    """Also what it has started: they are one process group, which is killed when its standard input is closed."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with trio.move_on_after(_PATIENCE):
+            await process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             await stream.aclose()
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

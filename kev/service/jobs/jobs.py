@@ -75,7 +75,7 @@ class Jobs:
 
     def _command(self, asked: Mapping[str, Any], spec: MachineSpec, folder: Path) -> Command:
         if asked["kind"] == "race":
-            return race_command(asked, spec, self._state)
+            return race_command(asked, spec, self._state, folder)
         return bench_command(asked, spec, folder)
 
     def _checked(self, spec: MachineSpec, *, trusted: bool) -> MachineSpec:

@@ -58,7 +58,7 @@ class StateDirectory:
         self.races: Final = self.path / "races"
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for folder in (self.machines, self.snapshots, self.files, self.parked):
+            for folder in (self.machines, self.snapshots, self.files, self.parked, self.races):
                 folder.mkdir(exist_ok=True, mode=0o700)
             self._lock: Final = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

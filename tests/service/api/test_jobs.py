@@ -1,5 +1,9 @@
 """Races and benchmarks as jobs."""
 
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +61,54 @@ def test_a_job_is_cancelled_whether_it_runs_or_waits(server: Server) -> None:
     for job in reversed(jobs):
         assert server.client.delete(f"/v1/jobs/{job}").status_code == 204
     assert not {job["id"] for job in server.client.get("/v1/jobs").json()["jobs"]} & {*jobs}
+
+
+@pytest.mark.slow
+def test_a_job_says_how_far_it_is_and_leaves_no_process_when_it_is_cancelled(server: Server) -> None:
+    job = begun(server, kind="race", spec={"image": "lost-update", "memory": "16M"}, seconds=3600, processes=2, keep_going=True)
+    while not re.search(r"[1-9]", progress(server, job)):
+        """Within a second or so."""
+    while len(processes_in(group := group_of_job(server))) < 3:
+        """It has two that work, and one that says what to do."""
+    assert server.client.delete(f"/v1/jobs/{job}").status_code == 204
+    while processes_in(group):
+        """The system ends them."""
+
+
+@pytest.mark.slow
+def test_a_job_ends_with_a_service_that_is_killed(state: Path) -> None:
+    with Server(state) as server:
+        begun(server, kind="race", spec={"image": "lost-update", "memory": "16M"}, seconds=3600, processes=2, keep_going=True)
+        while not (group := group_of_job(server)) or len(processes_in(group)) < 3:
+            """It begins."""
+        server.process.kill()
+    while processes_in(group):
+        """The system ends them."""
+
+
+def progress(server: Server, job: str) -> str:
+    found: dict[str, Any] = server.client.get(f"/v1/jobs/{job}").json()
+    assert found["state"] in ("waiting", "running"), found
+    text: str = found["progress"]
+    return text
+
+
+def group_of_job(server: Server) -> int:
+    """The process group of its job, which its process leads; 0 if there is none yet."""
+    return next((process for process, parent, group in processes() if parent == server.process.pid and process == group), 0)
+
+
+def processes_in(group: int) -> list[int]:
+    return [process for process, _, its_group in processes() if its_group == group]
+
+
+def processes() -> Iterator[tuple[int, int, int]]:
+    """Number, parent and group of each that has not ended (proc(5))."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent, group = stat.read_text().rpartition(")")[2].split()[:3]
+            if state != "Z":
+                yield int(stat.parent.name), int(parent), int(group)
 
 
 @pytest.mark.parametrize(

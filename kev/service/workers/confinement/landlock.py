@@ -18,13 +18,16 @@ _RESTRICT_SELF: Final = 446
 _VERSION: Final = 1
 _PATH_BENEATH: Final = 1
 
+EXECUTE: Final = 1 << 0
 _WRITE_FILE: Final = 1 << 1
 _READ_FILE: Final = 1 << 2
-_READ_FOLDER: Final = 1 << 3
+READ_FOLDER: Final = 1 << 3
+_REMOVE_FOLDER: Final = 1 << 4
 _REMOVE_FILE: Final = 1 << 5
+_MAKE_FOLDER: Final = 1 << 7
 _MAKE_FILE: Final = 1 << 8
 _TRUNCATE: Final = 1 << 14
-_OF_FILES: Final = 1 << 0 | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
+_OF_FILES: Final = EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
 """What a rule for a file, and not a folder, may have."""
 _FILE_RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """How many rights there are, by the version of the interface."""
@@ -33,10 +36,12 @@ _ALL_NETWORK_RIGHTS: Final = 3
 _SCOPES_FROM: Final = 6
 _ALL_SCOPES: Final = 3
 
-READ: Final = _READ_FILE | _READ_FOLDER
+READ: Final = _READ_FILE | READ_FOLDER
 READ_WRITE: Final = READ | _WRITE_FILE
 REPLACE: Final = READ_WRITE | _REMOVE_FILE | _MAKE_FILE | _TRUNCATE
 """Of a folder: files in it are made, and get another's place."""
+ALL_OF_FOLDER: Final = REPLACE | _MAKE_FOLDER | _REMOVE_FOLDER
+"""Folders as well."""
 
 _OPTIONAL: Final = ("attr", "capstone", "elftools", "fsspec", "aiohttp", "structlog", "trio", "unicorn", "zstandard")
 """Packages that a machine may import late."""

@@ -160,10 +160,15 @@ _OWN_PROCESS_ONLY: Final = {
     "sched_setaffinity": (203, 122),
 }
 """The same of those whose first argument names a process. 0 stands for this one, but for `kill`, where it is the process group."""
+_PROCESSES: Final = ("execve", "execveat", "fork", "vfork")
+_LEAVING: Final = {"setsid": (112, 157), "setpgid": (109, 154)}
+"""What of `_DENIED` is left to those who may have processes, and what is denied to them instead: no process leaves the others."""
 _CLONE: Final = (56, 220)
 _CLONE3: Final = (435, 435)
 _IOCTL: Final = (16, 29)
 _CLONE_THREAD: Final = 0x10000
+_CLONE_NAMESPACES: Final = 0x7E020080
+"""Flags of clone(2)."""
 _TERMINAL_INPUTS: Final = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: they type on the terminal of another."""
 
@@ -200,37 +205,48 @@ def prepare() -> None:
     """Makes what is the same of the filters of all processes that are forked from this one."""
     if MACHINE in _ARCHITECTURES:
         for network in (False, True):
-            _beginning(_ARCHITECTURES[MACHINE], network)
+            _beginning(_ARCHITECTURES[MACHINE], network, processes=False)
 
 
-def restrict(*, network: bool) -> None:
-    """This process, with all of its threads, for good. `network`: sockets may be made. OSError."""
+def restrict(*, network: bool, processes: bool = False) -> None:
+    """This process, with all of its threads, for good. OSError.
+
+    `network`: sockets may be made. `processes`: programs and processes may be started, which get signals, and are as restricted.
+    """
     architecture = _ARCHITECTURES[MACHINE]
-    program = b"".join(_program(architecture, network))
+    program = b"".join(_program(architecture, network, processes=processes))
     code = ctypes.create_string_buffer(program, len(program))
     filter_ = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
     give_up_new_privileges()
     system_call(_SECCOMP[architecture.column], _SET_MODE_FILTER, _ALL_THREADS, filter_)
 
 
-def _program(architecture: _Architecture, network: bool) -> Iterator[bytes]:
+def _program(architecture: _Architecture, network: bool, *, processes: bool) -> Iterator[bytes]:
     """The filter, instruction by instruction. A jump skips so many if its condition holds, or else so many others."""
-    yield _beginning(architecture, network)
-    own = os.getpid()
-    for number in _numbers(_OWN_PROCESS_ONLY, architecture):
-        yield from (_instruction(_JUMP_EQUAL, number, 0, 6), _instruction(_LOAD, _ARGUMENTS))
-        zero = _DENY if number == _OWN_PROCESS_ONLY["kill"][architecture.column] else _PERMIT
-        yield from (_instruction(_JUMP_EQUAL, own, 2, 0), _instruction(_JUMP_EQUAL, 0, 0, 2), zero, _PERMIT, _DENY)
+    yield _beginning(architecture, network, processes=processes)
+    if not processes:
+        yield from _own_process_only(architecture)
     yield from (_instruction(_JUMP_EQUAL, _CLONE[architecture.column], 0, 4), _instruction(_LOAD, _ARGUMENTS))
-    yield from (_instruction(_JUMP_ANY_BIT, _CLONE_THREAD, 0, 1), _PERMIT, _DENY)
+    if processes:
+        yield from (_instruction(_JUMP_ANY_BIT, _CLONE_NAMESPACES, 1, 0), _PERMIT, _DENY)
+    else:
+        yield from (_instruction(_JUMP_ANY_BIT, _CLONE_THREAD, 0, 1), _PERMIT, _DENY)
     yield from (_instruction(_JUMP_EQUAL, _IOCTL[architecture.column], 0, 4), _instruction(_LOAD, _ARGUMENTS + 8))
     first, second = _TERMINAL_INPUTS
     yield from (_instruction(_JUMP_EQUAL, first, 1, 0), _instruction(_JUMP_EQUAL, second, 0, 1), _DENY)
     yield _PERMIT
 
 
+def _own_process_only(architecture: _Architecture) -> Iterator[bytes]:
+    own = os.getpid()
+    for number in _numbers(_OWN_PROCESS_ONLY, architecture):
+        yield from (_instruction(_JUMP_EQUAL, number, 0, 6), _instruction(_LOAD, _ARGUMENTS))
+        zero = _DENY if number == _OWN_PROCESS_ONLY["kill"][architecture.column] else _PERMIT
+        yield from (_instruction(_JUMP_EQUAL, own, 2, 0), _instruction(_JUMP_EQUAL, 0, 0, 2), zero, _PERMIT, _DENY)
+
+
 @cache
-def _beginning(architecture: _Architecture, network: bool) -> bytes:
+def _beginning(architecture: _Architecture, network: bool, *, processes: bool) -> bytes:
     """What is the same in all processes: it is made once, before they are forked."""
     program = [_instruction(_LOAD, _ARCHITECTURE), _instruction(_JUMP_EQUAL, architecture.audit, 1, 0), _DENY]
     program.append(_instruction(_LOAD, _NUMBER))
@@ -238,7 +254,10 @@ def _beginning(architecture: _Architecture, network: bool) -> bytes:
     program += (_instruction(_JUMP_GREATER, _NEWEST, 0, 1), _UNKNOWN)
     # A C library makes threads by clone then, whose flags a filter can see.
     program += (_instruction(_JUMP_EQUAL, _CLONE3[architecture.column], 0, 1), _UNKNOWN)
-    for number in _numbers(_DENIED if network else _DENIED | _NETWORK, architecture):
+    denied = _DENIED if network else _DENIED | _NETWORK
+    if processes:
+        denied = {name: numbers for name, numbers in denied.items() if name not in _PROCESSES} | _LEAVING
+    for number in _numbers(denied, architecture):
         program += (_instruction(_JUMP_EQUAL, number, 0, 1), _DENY)
     return b"".join(program)
 
