@@ -6,6 +6,8 @@ divided by 4,096) in the order of their first touch.
 
 import json
 import struct
+from collections.abc import Sequence
+from itertools import chain, zip_longest
 from typing import Final, Self
 
 import attrs
@@ -95,6 +97,21 @@ class WorkingSet:
             raise WorkingSetError(
                 f"{self.name}: stale: recorded with {_describe(self.image)}, but this is {_describe(identity)}; record it again"
             )
+
+
+def merged(sets: Sequence[WorkingSet]) -> WorkingSet:
+    """The pages of all of `sets`, of which there is one at least, each at its earliest place in any of them.
+
+    WorkingSetError if they are not of one image.
+    """
+    first = sets[0]
+    for other in sets[1:]:
+        if (other.image.size, other.image.digest) != (first.image.size, first.image.digest):
+            raise WorkingSetError(
+                f"{other.name}: recorded with {_describe(other.image)}, but {first.name} with {_describe(first.image)}"
+            )
+    in_turn = chain.from_iterable(zip_longest(*(each.pages for each in sets)))
+    return WorkingSet(first.image, tuple(dict.fromkeys(page for page in in_turn if page is not None)))
 
 
 def _describe(identity: ImageIdentity) -> str:

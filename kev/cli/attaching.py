@@ -92,7 +92,8 @@ def _type(client: Client, machine: str, output: _Output) -> bool:
     mode = TerminalMode(descriptor, signals=False)
     keys = EscapeFilter({Key.LEAVE}) if mode.is_terminal else None
     mode.enter()
-    before = signal.signal(signal.SIGCONT, lambda _number, _frame: _enter_again(mode))
+    handlers = {signal.SIGTSTP: lambda *_: _stop(mode), signal.SIGCONT: lambda *_: _enter_again(mode)}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         while data := _next(descriptor, output.over):
             for typed in (data,) if keys is None else keys.feed(data):
@@ -103,8 +104,15 @@ def _type(client: Client, machine: str, output: _Output) -> bool:
         select.select([output.over], [], [])
         return False
     finally:
-        signal.signal(signal.SIGCONT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         mode.leave()
+
+
+def _stop(mode: TerminalMode) -> None:
+    """The shell gets the terminal as it was."""
+    mode.leave()
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _enter_again(mode: TerminalMode) -> None:

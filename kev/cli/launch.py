@@ -229,6 +229,8 @@ def _launch(
         _write_line("kev: the guest has drawn on its framebuffer: --screenshot FILE.png makes a picture of it")
     if output.error is not None:
         raise output.error
+    if not output.ends_line and sys.stdout.isatty() and sys.stderr.isatty():
+        _write_line("")  # what kev says begins on a line of its own
     if output.dropped:
         _write_line(f"kev: {output.dropped:,} bytes of the guest's output were not read, and are lost")
     return report
@@ -294,12 +296,17 @@ def _write_warning(line: str) -> None:
     _write_line(f"kev: warning: {line}")
 
 
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
+
+
 def _conclude(outcome: "RunReport") -> None:
     """The closing lines on stderr."""
     if outcome.ending.kind is not EndingKind.EXITED:
         _write_line(f"kev: {one_line(outcome.ending.message)}")
     if outcome.death is not None and outcome.ending.kind is EndingKind.DIED:
         sys.stderr.write(outcome.death.as_text() + "\n")
+    _write_line(f"kev: {outcome.ending.verdict}")
     first = "" if outcome.first_output_ms is None else f", first output after {outcome.first_output_ms:.0f} ms"
     sys.stderr.write(
         f"kev: loaded {outcome.pages_loaded:,} of {outcome.ram_pages:,} pages ({outcome.image_pages:,} in the image){first}, "
@@ -308,8 +315,9 @@ def _conclude(outcome: "RunReport") -> None:
     if outcome.unanswered is not None:
         accesses, pages, ranges = outcome.unanswered.values()
         lowest = ranges[0].partition("-")[0]
+        what = f"{_counted(accesses, 'access', 'accesses')} to {_counted(pages, 'page', 'pages')}"
         sys.stderr.write(
-            f"kev: {accesses:,} accesses to {pages:,} pages without memory or a device, the lowest at {lowest}: "
+            f"kev: {what} without memory or a device, the lowest at {lowest}: "
             "they read ones, and wrote nothing; --strict-memory ends the run there\n"
         )
     if "missed" in outcome.paging:

@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "ept": "Build, show and check extended page tables.",
     "jos": "Run several guests of the JOS VMM under one host.",
     "race": "Find races of guests and of the pager, and replay them exactly.",
+    "record": "Work with the working sets of runs.",
     "bench": "Measure how soon guests boot, and compare measurements.",
     "tour": "Learn what older hypervisors have taught, with exercises that are checked.",
     "batch": "Launch many machines, and print a line of JSON for each.",

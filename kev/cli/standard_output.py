@@ -27,6 +27,8 @@ class StandardOutput:
         """Why nothing can be written any more."""
         self.dropped = 0
         """Bytes that nobody has read in time."""
+        self.ends_line = True
+        """What was written last was the end of a line, or nothing was written."""
         self.is_over = is_over
 
     def write(self, data: bytes) -> None:
@@ -36,6 +38,8 @@ class StandardOutput:
         """
         if self.error is not None:
             return
+        if data:
+            self.ends_line = data.endswith(b"\n")
         if self.dropped:
             self.dropped += len(data)
             return

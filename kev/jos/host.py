@@ -24,11 +24,14 @@ from kev.machine.api import Image, opened, wanted_machine
 from kev.machine.ending import Ending
 from kev.machine.run_report import RunReport
 from kev.machine.schedule import CountedScheduler, Decision, FreeScheduler, Scheduler
+from kev.work.stopping import check
 
 GUEST_MEMORY: Final = 16 * MIB
 """Of a guest of the lab, in bytes."""
 FILE_SYSTEM: Final = 0
 """The place of the host's file system among those who take turns; the guests follow by their numbers."""
+_LOOK_EVERY: Final = 0.05
+"""Seconds of waiting between two looks whether anybody wants the run to end."""
 _NO_ENVIRONMENT: Final = "No runnable environments in the system!"
 
 
@@ -130,16 +133,20 @@ class Host:
         """Lets all go on until every guest that was started has ended; returns their reports, in order.
 
         Guests that wait for what nobody will send end as JOS says: "No runnable environments in the system!". `timeout` in seconds
-        of the host's clock ends all. What was written is on the disks afterwards.
+        of the host's clock ends all. What was written is on the disks afterwards, also after Stopped, which comes between two turns
+        if a signal that is noted wants it (`kev.work.stopping`).
         """
         end = None if timeout is None else time.monotonic() + timeout
-        while any(guest.started and guest.ending is None for guest in self.guests):
-            if end is not None and time.monotonic() > end:
-                assert timeout is not None
-                self.end(Ending.timed_out(timeout))
-                break
-            self.sched_yield()
-        self.environments.file_server.files.sync()
+        try:
+            while any(guest.started and guest.ending is None for guest in self.guests):
+                check()
+                if end is not None and time.monotonic() > end:
+                    assert timeout is not None
+                    self.end(Ending.timed_out(timeout))
+                    break
+                self.sched_yield()
+        finally:
+            self.environments.file_server.files.sync()
         return [guest.report() for guest in self.guests]
 
     def sched_yield(self) -> "Turn | None":
@@ -195,7 +202,7 @@ class Host:
         """Nobody can go on: a guest's timer is waited for, or there is nothing to wait for."""
         wakes = min((guest.wakes for guest in self.guests if guest.wakes is not None), default=None)
         if wakes is not None:
-            time.sleep(max(wakes - time.monotonic(), 0))
+            time.sleep(min(max(wakes - time.monotonic(), 0), _LOOK_EVERY))
             return
         for guest in self.guests:
             if guest.started and guest.ending is None:

@@ -21,6 +21,13 @@ class EndingKind(Enum):
     """Whoever holds the machine ended it."""
 
 
+_REASONS = {
+    EndingKind.DIED: "the guest died",
+    EndingKind.TIMED_OUT: "it came to a limit",
+    EndingKind.LIMITED: "it came to a limit",
+    EndingKind.INTERRUPTED: "it was interrupted",
+}
+_LARGEST_EXIT_CODE = 255
 EXIT_CODE_MISTAKE = 2
 """Nothing was run: the command line or the image is at fault."""
 EXIT_CODE_DIED = 3
@@ -41,6 +48,13 @@ class Ending(NamedTuple):
     def __str__(self) -> str:
         return self.message or f"exit code {self.exit_code}"
 
+    @property
+    def verdict(self) -> str:
+        """The exit code, and whose it is: a guest may well end with that of a guest that died."""
+        if self.kind is EndingKind.EXITED:
+            return f"{self}, by the guest"
+        return f"exit code {self.exit_code}, by kev: {_REASONS.get(self.kind, 'it was ended')}"
+
     @classmethod
     def running(cls) -> Self:
         """What stands in a report while the run goes on."""
@@ -48,8 +62,12 @@ class Ending(NamedTuple):
 
     @classmethod
     def exited(cls, exit_code: int) -> Self:
-        """The guest ended itself with `exit_code`, of which the shell sees the low 8 bits."""
-        return cls(EndingKind.EXITED, exit_code & 0xFF)
+        """The guest ended itself with `exit_code`, of which the shell sees the low 8 bits; no failure is a success by that."""
+        shown = exit_code & 0xFF
+        if shown == exit_code:
+            return cls(EndingKind.EXITED, exit_code)
+        shown = shown or _LARGEST_EXIT_CODE
+        return cls(EndingKind.EXITED, shown, f"exit code {exit_code:,}, which shells see as {shown}")
 
     @classmethod
     def died(cls, message: str) -> Self:

@@ -6,7 +6,7 @@ Each function takes what the field is called there, for messages, and the value;
 import os
 from typing import Any, Final, TypeVar
 
-from kev.spec.errors import refusal, unknown
+from kev.spec.errors import nearest_of, refusal, unknown
 from kev.spec.files import DISK_ACCESSES, DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.sizes import parse_size, size_text
 
@@ -14,6 +14,7 @@ MAX_VCPUS: Final = 64
 LEAST_MEMORY: Final = 1 << 20
 """In bytes: a PC's firmware tables lie in the last part of the first MiB."""
 MOST_MEMORY: Final = 1 << 40
+_POLICIES: Final = ("lazy", "eager", "around", "record", "prefetch")
 PAGING: Final = "lazy, eager, around=N, record=FILE or prefetch=FILE"
 SYSCALLS: Final = ("native", "intercept", "emulate")
 _LARGEST: Final = 1 << 48
@@ -143,7 +144,9 @@ def paging(label: str, value: Any) -> str:
         return f"around={_pages(label, value, argument)}"
     if kind in ("record", "prefetch") and argument and "\0" not in argument:
         return value
-    raise refusal(label, value, f"it must be {PAGING}")
+    nearest = nearest_of(kind, _POLICIES)
+    hint = "" if nearest is None or nearest == kind else f"is it {nearest!r}? "
+    raise refusal(label, value, f"{hint}It must be {PAGING}" if hint else f"it must be {PAGING}")
 
 
 def source_latency(label: str, value: Any) -> str:

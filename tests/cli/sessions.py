@@ -18,17 +18,19 @@ class Session:
     def __init__(self, *arguments: str) -> None:
         self.terminal, side = pty.openpty()
         self.before = termios.tcgetattr(side)
-        self.output = b""
+        self.output = bytearray()
         self.process = subprocess.Popen(
             arguments, stdin=side, stdout=side, stderr=side, start_new_session=True, preexec_fn=lambda: take_terminal(side)
         )
         self._side = side
 
     def expect(self, text: bytes) -> None:
-        while text not in self.output:
+        looked = 0
+        while self.output.find(text, looked) < 0:
+            looked = max(len(self.output) - len(text), 0)
             ready, _, _ = select.select([self.terminal], [], [], ENOUGH)
-            assert ready, f"{text!r} did not come after {self.output!r}"
-            self.output += os.read(self.terminal, 4096)
+            assert ready, f"{text!r} did not come after {self.output[-1000:]!r}"
+            self.output += os.read(self.terminal, 65536)
 
     def end(self) -> int:
         """The exit code; the rest of the output is read before."""
@@ -41,9 +43,19 @@ class Session:
     def mode(self) -> list[Any]:
         return termios.tcgetattr(self._side)
 
+    @property
+    def _foreground(self) -> int:
+        """The group that has the terminal; the leader's if none has."""
+        try:
+            return os.tcgetpgrp(self.terminal) or self.process.pid
+        except OSError:
+            return self.process.pid
+
     def close(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        # A shell's jobs have groups of their own.
+        for group in (self._foreground, self.process.pid):
+            with suppress(OSError):
+                os.killpg(group, signal.SIGKILL)
         self.process.wait()
         os.close(self.terminal)
         os.close(self._side)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
 from tests.boot.images import MIB, elf, multiboot1_header
+from tests.cli.programs import kernel
 from tests.machine.code import code
 
 
@@ -55,6 +56,33 @@ def test_the_exit_code_is_the_guests() -> None:
     result = run("hypercalls")
     assert result.exit_code == 42
     assert result.stdout == "printed by a hypercall\n"
+
+
+@pytest.mark.parametrize(
+    ("instructions", "exit_code", "said"),
+    [
+        ("b800000000bf000100000f01c1", 255, "exit code 256, which shells see as 255, by the guest"),
+        ("b800000000bf2a0100000f01c1", 42, "exit code 298, which shells see as 42, by the guest"),
+        ("b800000000bf030000000f01c1", 3, "exit code 3, by the guest"),
+        ("b001e6f4ebfe", 3, "exit code 3, by the guest"),
+        ("30c0e6f4ebfe", 0, "exit code 0, by the guest"),
+        ("0f0b", 3, "exit code 3, by kev: the guest died"),
+    ],
+)
+def test_it_is_said_whose_the_exit_code_is_and_no_failure_is_a_success(
+    tmp_path: Path, instructions: str, exit_code: int, said: str
+) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(kernel(bytes.fromhex(instructions)))
+    result = run(str(image))
+    assert result.exit_code == exit_code
+    assert f"kev: {said}" in result.stderr.splitlines()
+
+
+def test_a_limit_says_that_the_exit_code_is_kevs() -> None:
+    result = run("spin", "--timeout", "0.1")
+    assert result.exit_code == 124
+    assert "kev: exit code 124, by kev: it came to a limit" in result.stderr.splitlines()
 
 
 def test_what_looks_wrong_with_how_an_image_is_booted_is_said_before_it_runs(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.cli.programs import kernel
 from tests.cli.sessions import ENOUGH, Session
 
 KEV: Final = [sys.executable, "-c", "from kev.__main__ import main; main()", "run"]
@@ -82,6 +83,14 @@ def test_a_stopped_run_gives_the_terminal_back_until_it_goes_on(sessions: list[S
     os.write(session.terminal, b"exit 5\n")
     assert session.end() == 5
     assert session.mode == session.before
+
+
+def test_what_kev_says_begins_on_a_line_of_its_own(sessions: list[Session], tmp_path: Path) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(kernel(bytes.fromhex("66baf803 b078 ee 30c0 e6f4 ebfe")))  # prints an x, and ends
+    session = begin(sessions, *KEV, str(image), "--boot", "keos")
+    assert session.end() == 0
+    assert session.output.startswith(b"x\r\nkev: exit code 0")
 
 
 def test_a_job_in_the_background_of_a_terminal_is_not_stopped(sessions: list[Session]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva
 from kev.pager.image import KernelImage, Segment
 from kev.pager.record import Record
-from kev.pager.working_set import FORMAT, ImageIdentity, WorkingSet, WorkingSetError
+from kev.pager.working_set import FORMAT, ImageIdentity, WorkingSet, WorkingSetError, merged
 from tests.pager.machine import TEXT, build_pager, touch
 from tests.pager.sources import BytesSource
 
@@ -46,6 +46,25 @@ def test_recording_changes_nothing_about_what_is_loaded() -> None:
 def test_a_working_set_survives_its_file(numbers: list[int]) -> None:
     working_set = WorkingSet(IDENTITY, tuple(number * PAGE_SIZE for number in numbers), "set.json")
     assert WorkingSet.from_json(working_set.to_json(), "set.json") == working_set
+
+
+SETS = st.lists(st.lists(st.integers(0, 30), unique=True), min_size=1, max_size=4)
+
+
+@given(SETS)
+def test_merged_working_sets_have_every_page_once_and_no_later_than_any_of_them(recorded: list[list[int]]) -> None:
+    sets = [WorkingSet(IDENTITY, tuple(number * PAGE_SIZE for number in numbers), "set") for numbers in recorded]
+    found = merged(sets)
+    assert sorted(found.pages) == sorted({page for each in sets for page in each.pages})
+    earliest = {page: min(each.pages.index(page) for each in sets if page in each.pages) for page in found.pages}
+    assert [earliest[page] for page in found.pages] == sorted(earliest.values())
+    assert merged([found]).pages == found.pages
+
+
+def test_working_sets_of_different_images_are_not_merged() -> None:
+    other = attrs.evolve(IDENTITY, size=7)
+    with pytest.raises(WorkingSetError, match=r"^b: recorded with kernel of 7 bytes, .* but a with kernel of 123,456 bytes"):
+        merged([WorkingSet(IDENTITY, (), "a"), WorkingSet(other, (), "b")])
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 
 from kev.engine.base import Budget
 from kev.exits import Pause
-from kev.machine.digest import all_registers, memory_checksum
+from kev.machine.digest import general_registers, memory_checksum
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
+from kev.machine.vcpu import Vcpu
 from kev.pager.pages import PageState
 from kev.race.guest.files import read_files
 from kev.race.guest.machine import ENDLESS, GuestMachine
@@ -166,6 +167,20 @@ class _Node(NamedTuple):
     """The state with which the last vCPU's next steps are compared, to see whether it is in a loop; and how many there were."""
 
 
+class _Choice(NamedTuple):
+    """A step that is still to be tried: where it comes, and what is known there, so that the steps before need not be watched."""
+
+    order: bytes
+    """The vCPU of each step, this one included."""
+    before: tuple[_Node, int]
+    """What the step is another choice behind."""
+    used: int
+    in_a_row: int
+    suspected: Hashable
+    since: int
+    idle_steps: tuple[int, ...]
+
+
 class BruteForce:
     """Every step of every vCPU that can run, in every state that they lead to.
 
@@ -181,12 +196,12 @@ class BruteForce:
         """With how few preemptions each was come to."""
         self._followers: dict[tuple[_Node, int], set[tuple[_Node, int]]] = {}
         self._ends: dict[tuple[_Node, int], str] = {}
-        self._waiting: list[tuple[bytes, tuple[_Node, int] | None]] = [(b"", None)]
-        """What is still to be run: the vCPU of each step, and the node behind which the last of them is another choice."""
+        self._waiting: list[_Choice | None] = [None]
+        """What is still to be run; None is the first run."""
 
     def endings(self) -> set[str]:
         while self._waiting:
-            self._run(*self._waiting.pop())
+            self._run(self._waiting.pop())
         endless = set(self._followers) - self._lead_to_an_end()
         return {*self._ends.values(), *([ENDLESS] if endless else [])}
 
@@ -198,10 +213,10 @@ class BruteForce:
                 return leading
             leading |= more
 
-    def _run(self, told: bytes, before: tuple[_Node, int] | None) -> None:
+    def _run(self, choice: _Choice | None) -> None:
         spec = MachineSpec(self._image, vcpus=self._shape.vcpus, memory="1M", command_line="")
         with guest_machine(Start(spec), 1 << 20, patience=1 << 20) as machine:
-            steps = _StateSteps(self, machine, told, before)
+            steps = _StateSteps(self, machine, choice)
             try:
                 machine.run(steps, fair=False)
             except _SeenBefore:
@@ -222,17 +237,20 @@ class BruteForce:
             raise _SeenBefore
         self._visited[node] = used
 
-    def try_later(self, order: bytes, before: tuple[_Node, int]) -> None:
-        self._waiting.append((order, before))
+    def try_later(self, choice: _Choice) -> None:
+        self._waiting.append(choice)
 
 
 class _StateSteps:
-    """Drives one run of brute force: a step at a time, first as it is told, then always the lowest that has not been chosen yet."""
+    """Drives one run of brute force: quickly to a choice, then a step at a time, always the lowest that has not been chosen yet."""
 
-    def __init__(self, force: BruteForce, machine: GuestMachine, told: bytes, before: tuple[_Node, int] | None) -> None:
+    def __init__(self, force: BruteForce, machine: GuestMachine, choice: _Choice | None) -> None:
         self._force = force
         self._machine = machine
-        self._told = told
+        self._choice = choice
+        self._repeated: int | None = None
+        """Steps before the choice that have been taken; None before the first."""
+        self._alone_before = False
         self._order = bytearray()
         self._used = 0
         self._in_a_row = 0
@@ -240,14 +258,17 @@ class _StateSteps:
         self._since = 0
         self._alone = True
         self._pauses = 0
+        self._known: dict[int, tuple[Hashable, int]] = {}
+        """Of each vCPU: a moment, and its registers then."""
         self._instructions = [0] * len(machine.vm.vcpus)
         self._idle_steps = [0] * len(machine.vm.vcpus)
         """Steps of each vCPU without an instruction: how far its load is."""
-        self.before = before
+        self.before = None if choice is None else choice.before
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        if self._choice is not None:
+            return self._repeat(self._choice, runnable, executed)
         vm = self._machine.vm
-        step = len(self._order)
         last = self._order[-1] if self._order else -1
         pauses, self._pauses = self._pauses, vm.exits[Pause]
         paused = self._pauses > pauses
@@ -257,25 +278,47 @@ class _StateSteps:
             self._instructions[last] = retired
             self._in_a_row += 1
         spins = self._spins(last, runnable)
-        if step >= len(self._told):
-            node = _Node(self._state(), last, self._in_a_row % _PATIENCE, paused, (self._suspected, self._since))
-            self._force.come_to(node, self._used, self.before)
-            self.before = node, self._used
+        node = _Node(self._state(), last, self._in_a_row % _PATIENCE, paused, (self._suspected, self._since))
+        self._force.come_to(node, self._used, self.before)
+        self.before = node, self._used
         can_go_on = last in runnable and not paused and not spins
-        if step < len(self._told):
-            chosen = self._told[step]
-        else:
-            chosen = last if can_go_on else runnable[0]
-            for other in runnable:
-                if other != chosen and (not can_go_on or self._used < self._force.preemptions):
-                    assert self.before is not None
-                    self._force.try_later(bytes(self._order) + bytes((other,)), self.before)
-        if chosen != last:
-            self._used += can_go_on
-            self._in_a_row = 0
-            self._suspected = None
-        self._order.append(chosen)
+        chosen = last if can_go_on else runnable[0]
+        for other in runnable:
+            if other != chosen and (not can_go_on or self._used < self._force.preemptions):
+                self._force.try_later(self._choice_of(other, last, can_go_on, self.before))
+        self._take(self._choice_of(chosen, last, can_go_on, self.before))
         return Decision(chosen, _STEP)
+
+    def _choice_of(self, vcpu: int, last: int, can_go_on: bool, before: tuple[_Node, int]) -> _Choice:
+        order, idle = bytes(self._order) + bytes((vcpu,)), tuple(self._idle_steps)
+        if vcpu == last:
+            return _Choice(order, before, self._used, self._in_a_row, self._suspected, self._since, idle)
+        return _Choice(order, before, self._used + can_go_on, 0, None, self._since, idle)
+
+    def _take(self, choice: _Choice) -> None:
+        self._order = bytearray(choice.order)
+        self._used, self._in_a_row = choice.used, choice.in_a_row
+        self._suspected, self._since = choice.suspected, choice.since
+        self._idle_steps = list(choice.idle_steps)
+
+    def _repeat(self, choice: _Choice, runnable: Sequence[int], executed: int) -> Decision:
+        """Steps before a choice that are one vCPU's are taken at once. One that is alone takes several for one, here as there."""
+        vm, order = self._machine.vm, choice.order
+        if self._repeated is None:
+            self._repeated = 0
+        else:
+            self._repeated += 1 if self._alone_before else executed
+        self._alone_before = len(runnable) == 1
+        vcpu, last = order[self._repeated], len(order) - 1
+        if self._repeated < last:
+            end = next((step for step in range(self._repeated, last) if order[step] != vcpu), last)
+            return Decision(vcpu, Budget(instructions=end - self._repeated))
+        self._choice = None
+        self._take(choice)
+        self._alone = self._alone_before
+        self._pauses = vm.exits[Pause]
+        self._instructions = [vcpu.state.instructions for vcpu in vm.vcpus]
+        return Decision(vcpu, _STEP)
 
     def _spins(self, last: int, runnable: Sequence[int]) -> bool:
         """Behind so many steps in a row, the last vCPU has come to the same state again within a few more."""
@@ -293,9 +336,28 @@ class _StateSteps:
 
     def _state(self) -> Hashable:
         vm = self._machine.vm
-        registers = tuple(all_registers(vcpu) for vcpu in vm.vcpus)
+        registers = tuple(map(self._registers, vm.vcpus))
         loading = tuple(map(tuple, vm.pager.pages.runs(PageState.LOADING)))
         return hash((registers, memory_checksum(vm), loading, *self._idle_steps, *vm.interrupts.offered))
+
+    def _registers(self, vcpu: Vcpu) -> Hashable:
+        """All that these guests use, which know no FPU. They are as they were where nothing was executed since."""
+        moment = vcpu.state.instructions, vcpu.activity, vcpu.startup is None
+        known = self._known.get(vcpu.index)
+        if known is None or known[0] != moment:
+            state = vcpu.state
+            registers = (
+                vcpu.activity,
+                *general_registers(vcpu),
+                state.rflags,
+                state.cr0,
+                state.cr3,
+                state.cr4,
+                state.efer,
+                state.segment("cs"),
+            )
+            known = self._known[vcpu.index] = moment, hash(registers)
+        return known[1], vcpu.state.read_events()
 
 
 def endings(folder: Path, shape: Shape) -> tuple[set[str], set[str]]:

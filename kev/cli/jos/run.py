@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import click
 
 from kev.cli.durations import Duration
+from kev.cli.signals import SIGNALS
 from kev.cli.sizes import Size
 from kev.cli.standard_output import StandardOutput
 from kev.errors import KevError
+from kev.machine.ending import Ending
 from kev.spec.files import DISK_DEVICES, DiskFile
+from kev.work.stopping import Stopped, signals_noted
 
 if TYPE_CHECKING:
     from kev.envs.vmx import VmxCapabilities
@@ -70,10 +73,14 @@ def command(
         for image, disk in zip_longest(images, files):
             guest = host.mkguest(image, memory=memory, disks=() if disk is None else (disk,))
             guest.send(keys or guest.machine.own_input)
-        try:
-            reports = host.run(timeout)
-        finally:
-            output.flush()
+        with signals_noted(SIGNALS):
+            try:
+                reports = host.run(timeout)
+            except Stopped as stopped:
+                host.end(Ending.by_signal(stopped.signal))
+                reports = host.run()
+            finally:
+                output.flush()
     for number, report in enumerate(reports, 1):
         if report.ending.message or report.exit_code:
             click.echo(f"kev: guest {number}, {report.image}: {report.ending}", err=True)

@@ -1,10 +1,12 @@
 """`kev race`: looks for races, and shows them. Its commands are imported when they are called."""
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from kev.cli.lazy_group import LazyGroup
+from kev.race.errors import RaceError
+from kev.spec.errors import nearest_of
 
 _COMMANDS: Final = {
     "explore": "Try schedule after schedule, until one fails.",
@@ -16,11 +18,25 @@ _COMMANDS: Final = {
 
 
 class _RaceGroup(LazyGroup):
+    _misspelt: str | None = None
+    """The command that may have been meant by what was taken for a target."""
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """`kev race GUEST` is `kev race explore GUEST`."""
         if args and args[0] not in self.summaries and args[0] not in ctx.help_option_names:
+            self._misspelt = nearest_of(args[0], list(self.summaries))
             args = ["explore", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RaceError as error:
+            from kev.race.catalogue import CatalogueError
+
+            if self._misspelt is None or not isinstance(error, CatalogueError):
+                raise
+            raise CatalogueError(f"is it `kev race {self._misspelt}`? {error}") from error
 
 
 @click.group(cls=_RaceGroup, package="kev.cli.race", summaries=_COMMANDS)
