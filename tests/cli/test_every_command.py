@@ -80,7 +80,7 @@ COMMANDS: Final = {
     "race, guest": Command(fixed("race explore smp --smp 2 --runs 1000000"), b"run", b"distinct schedule"),
     "race, jobs": Command(fixed("race explore smp --smp 2 --runs 1000000 --jobs 2"), b"run", b"distinct schedule"),
     "bench boot": Command(fixed("bench boot hypercalls --rounds 100000"), b"measuring", b"measured"),
-    "bench restore": Command(fixed("bench restore hypercalls --at hypercall --rounds 100000"), b"measuring", b"measured"),
+    "bench restore": Command(fixed("bench restore gKeOS --at output:gKeOS --rounds 100000"), b"measuring", b"measured"),
     "serve": Command(
         lambda place: ["serve", "--listen", f"unix:{place.folder}/sock", "--state-dir", str(place.folder)],
         b"ready",

@@ -14,11 +14,15 @@ import pytest
 from kev.guests.catalogue import root_file_system
 from tests.cli.programs import FLOOD
 
-COMMANDS = ["guests", "--help", "--version", "run --help", "run gKeOS --print-spec", "inspect hypercalls", "run hypercalls"]
+COMMANDS = [
+    *("guests", "--help", "--version", "run --help", "run gKeOS --print-spec", "inspect hypercalls", "run hypercalls"),
+    *("race explore --runs 3", "bench tables --guests 1", "tour", "batch hypercalls", "jos run hypercalls", "ept size --memory 1G"),
+    *(f"fs {command}" for command in ("ls ROOT", "cat ROOT hypercalls")),
+]
 
 
 def kev(words: str) -> list[str]:
-    return [sys.executable, "-m", "kev", *words.split()]
+    return [sys.executable, "-m", "kev", *words.replace("ROOT", root_file_system()).split()]
 
 
 @pytest.mark.parametrize("words", COMMANDS)

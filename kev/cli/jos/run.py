@@ -81,6 +81,7 @@ def command(
                 reports = host.run()
             finally:
                 output.flush()
+    output.check()
     for number, report in enumerate(reports, 1):
         if report.ending.message or report.exit_code:
             click.echo(f"kev: guest {number}, {report.image}: {report.ending}", err=True)
@@ -108,7 +109,8 @@ class _Output:
     def __init__(self, *, numbered: bool) -> None:
         self._numbered: Final = numbered
         self._lines: Final[dict[int, bytearray]] = {}
-        self._write: Final[Callable[[bytes], None]] = StandardOutput().write
+        self._standard: Final = StandardOutput()
+        self._write: Final[Callable[[bytes], None]] = self._standard.write
 
     def write(self, number: int, data: bytes) -> None:
         if not self._numbered:
@@ -127,6 +129,11 @@ class _Output:
             if line:
                 self._print(number, bytes(line) + b"\n")
         self._lines.clear()
+
+    def check(self) -> None:
+        """StandardOutputError if something could not be written."""
+        if self._standard.error is not None:
+            raise self._standard.error
 
     def _print(self, number: int, lines: bytes) -> None:
         self._write(b"".join(b"%d: %s" % (number, line) for line in lines.splitlines(keepends=True)))
