@@ -33,7 +33,7 @@ class Typed(NamedTuple):
         found = _EXIT_CODE.search(text)
         if found is not None:
             return int(found[1])
-        return int("wrong " in text)
+        return int("wrong" in text)
 
 
 def steps(document: Path) -> Iterator[Written | Typed]:

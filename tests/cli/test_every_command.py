@@ -16,6 +16,8 @@ from tests.cli.programs import FLOOD
 from tests.cli.sessions import Session
 from tests.service.api.serving import Server
 
+pytestmark = pytest.mark.slow
+
 SHELL: Final = """
 set -m
 "$@"
