@@ -37,6 +37,10 @@ class Subject(Protocol):
     def vcpus(self) -> int: ...
 
     @property
+    def actors(self) -> int:
+        """How many there are to choose from: vCPUs, and their store buffers behind them, if they have some."""
+
+    @property
     def free_steps(self) -> int:
         """About how many steps of a run there are in which another vCPU could go on instead."""
 

@@ -7,6 +7,7 @@ from typing import Final
 from kev.guests.catalogue import find_guest, guests
 from kev.race.catalogue import DEFAULT, Catalogue, CatalogueError
 from kev.race.errors import RaceError, TokenError
+from kev.race.guest.memory_model import MemoryModel
 from kev.race.guest.subject import GuestSubject
 from kev.race.subject import Identity, Subject
 from kev.race.token import Token
@@ -29,8 +30,8 @@ def find_subject(token: Token, pager: str | None = None) -> Subject:
     """
     subject = _find_subject(token.identity, pager)
     for vcpu, _ in token.schedule.segments:
-        if vcpu >= subject.vcpus:
-            raise TokenError(f"the token's schedule wants vCPU {vcpu}, but there are {subject.vcpus}")
+        if vcpu >= subject.actors:
+            raise TokenError(f"the token's schedule wants vCPU {vcpu}, but there are {subject.actors}")
     return subject
 
 
@@ -58,22 +59,30 @@ def _find_pager(path: str) -> PagerFactory:
 
 
 def subject_called(
-    target: MachineSpec, catalogue: str = DEFAULT, random_seed: int = 0, *, after: str | None = None, snapshot: str | None = None
+    target: MachineSpec,
+    catalogue: str = DEFAULT,
+    random_seed: int = 0,
+    *,
+    after: str | None = None,
+    snapshot: str | None = None,
+    model: MemoryModel = MemoryModel.SC,
 ) -> Subject:
     """What a command line calls `target.image`: a trace program, a guest, or a broken pager of the module `catalogue`.
 
     The rest of `target` says what a guest's machine is like, `random_seed` what its RDRAND draws from. A guest goes on from the
-    file `snapshot`, which may be the target itself, and from where `after` is met. CatalogueError if there is nothing of that name;
-    RaceError.
+    file `snapshot`, which may be the target itself, and from where `after` is met; `model` says when others see what its vCPUs
+    store. CatalogueError if there is nothing of that name; RaceError.
     """
     name = target.image
     if not _PROGRAM.match(name) and (os.path.isfile(name) or find_guest(name) is not None):
-        return GuestSubject.find(target, random_seed, after=after, snapshot=snapshot)
+        return GuestSubject.find(target, random_seed, after=after, snapshot=snapshot, model=model)
     subject = TraceSubject(Program.parse(name)) if _PROGRAM.match(name) else _broken_pager(name, catalogue)
     if target != MachineSpec(name):
         raise RaceError(f"{name} is not a guest: there is no machine to choose")
     if after is not None or snapshot is not None:
         raise RaceError(f"{name} is not a guest: its runs begin at the beginning")
+    if model is not MemoryModel.SC:
+        raise RaceError(f"{name} is not a guest: what its vCPUs store is seen at once")
     return subject
 
 

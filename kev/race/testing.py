@@ -155,6 +155,7 @@ def check_guest(
     jobs: int = 1,
     after: str | None = None,
     from_snapshot: "StrPath | None" = None,
+    memory_model: str = "sc",
     **wishes: "Unpack[MachineWishes]",
 ) -> None:
     """Explores a guest that must end with the exit code that a free run ends with, for so many runs, or so many seconds.
@@ -164,19 +165,22 @@ def check_guest(
     them; `depth` is for PCT, `preemptions` for the exhaustive strategy; `jobs` is how many processes run guests. `image` may be a
     snapshot, and `from_snapshot` is one of `image` that every run goes on from. `after` is where runs begin: a condition
     ("output:TEXT", "symbol:NAME+OFFSET", "instructions:N", "hypercall:NUMBER"), or a symbol of the image, or else a text of the
-    output. RaceDetected if a run fails, RaceError if two runs with the same schedule differ, if the guest cannot be raced, or if a
-    wish makes no sense in a race; SpecError for a wish that cannot be; SnapshotError.
+    output. `memory_model` is "sc" or "tso": with that, others see what a vCPU stores when the schedule says so.
+
+    RaceDetected if a run fails, RaceError if two runs with the same schedule differ, if the guest cannot be raced, or if a wish
+    makes no sense in a race; SpecError for a wish that cannot be; SnapshotError.
     """
     __tracebackhide__ = True
     from kev.machine.api import wanted_machine
     from kev.race.guest.files import kept_image
+    from kev.race.guest.memory_model import memory_model_called
     from kev.race.guest.subject import GuestSubject
 
     wanted = wanted_machine(image, wishes)
     store = FailureStore()
     spec = wanted.spec if wanted.source is None else wanted.spec.replace(image=kept_image(wanted.source, store.folder))
     snapshot = None if from_snapshot is None else os.fspath(from_snapshot)
-    subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot)
+    subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot, model=memory_model_called(memory_model))
     chosen = make_strategy(strategy, seed, depth, preemptions)
     _require(detect(subject, chosen, runs, seconds=seconds, place=local(jobs), store=store))
 
@@ -190,6 +194,10 @@ class BodySubject(SteppedSubject):
     vcpus: int
     pages: Sequence[Page]
     factory: PagerFactory
+
+    @property
+    def actors(self) -> int:
+        return self.vcpus
 
     @property
     def identity(self) -> Identity:

@@ -22,6 +22,7 @@ from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detected, Detection, detect
 from kev.race.errors import RaceError
 from kev.race.explore import Found
+from kev.race.guest.memory_model import MODELS, MemoryModel
 from kev.race.store import FailureStore
 from kev.race.strategy import NAMES, make_strategy
 from kev.race.targets import subject_called
@@ -72,6 +73,13 @@ class _Preemptions(click.ParamType[int | None]):
     "--depth", type=click.IntRange(min=1), default=3, show_default=True, help="pct: how many ordered events the bug needs."
 )
 @click.option("--preemptions", type=_Preemptions(), default="2", show_default=True, help="exhaustive: the bound, or `none`.")
+@click.option(
+    "--memory-model",
+    type=click.Choice(MODELS),
+    default="sc",
+    show_default=True,
+    help="Guests: tso has store buffers as x86 has, which the schedule empties; sc has none.",
+)
 @place_options
 @click.option("--catalogue", metavar="MODULE", default=DEFAULT, show_default=True, help="Where the broken pagers are.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw a failure into this file.")
@@ -92,6 +100,7 @@ def command(
     seed: int,
     depth: int,
     preemptions: int | None,
+    memory_model: str,
     jobs: int | None,
     on: str | None,
     store: str | None,
@@ -131,7 +140,7 @@ def command(
             click.echo(f"  {command_line('replay', token, kept)}", err=as_json)
 
         try:
-            subject = subject_called(spec, catalogue, seed, after=after, snapshot=snapshot)
+            subject = subject_called(spec, catalogue, seed, after=after, snapshot=snapshot, model=MemoryModel(memory_model))
             chosen = make_strategy(strategy or ("pct" if subject.longest_turn == 1 else "random"), seed, depth, preemptions)
             if on is not None and not chosen.sampled:
                 raise RaceError(

@@ -3,7 +3,8 @@
 It is words as a shell has them, `NAME=VALUE`: `smp`, `memory` in bytes, `exit` for the exit code that is right, and `crc` for the
 CRC-32 of the image and the modules; `costs` for the version of the table that says what exits take, without which they take
 nothing; `random` for what RDRAND draws from, if it is not 0; `snapshot` for the id and the file of the snapshot that runs go on
-from, and `after` for the condition that is met before they begin; and, where they differ from what the guest gets by itself,
+from, `after` for the condition that is met before they begin, and `model` for the memory model if it is not `sc`; and, where they
+differ from what the guest gets by itself,
 `boot`, `abi`, `append` for the command line, `module` and `disk` as `kev.spec.files` writes them, the CRC-32 of every disk in
 front, and every other field that a raced machine can have. There are no other words, and but for `module` and `disk` each is there
 once.
@@ -16,6 +17,7 @@ from typing import Any, Final, NamedTuple, Self
 from kev.machine.conditions import ConditionError, condition
 from kev.machine.exit_costs import CURRENT
 from kev.race.errors import RaceError, TokenError
+from kev.race.guest.memory_model import MemoryModel
 from kev.race.guest.snapshot import SnapshotReference
 from kev.spec.errors import SpecError
 from kev.spec.fields import FIELDS, Arity, Field
@@ -26,6 +28,7 @@ _COSTS: Final = "costs"
 _RANDOM: Final = "random"
 _SNAPSHOT: Final = "snapshot"
 _AFTER: Final = "after"
+_MODEL: Final = "model"
 _REPEATED: Final = ("module", "disk")
 _REFUSED: Final = {
     "firmware": "a token does not say what is in a ROM",
@@ -70,6 +73,8 @@ class RaceDetails(NamedTuple):
     """What runs go on from; it says itself what `spec` is."""
     after: str = ""
     """The condition that is met before runs begin."""
+    model: MemoryModel = MemoryModel.SC
+    """When others see what a vCPU stores."""
 
     def __str__(self) -> str:
         return shlex.join(self._words())
@@ -99,7 +104,8 @@ class RaceDetails(NamedTuple):
                 )
             snapshot = SnapshotReference.parse(values[_SNAPSHOT]) if _SNAPSHOT in values else None
             after = str(condition(values[_AFTER])) if _AFTER in values else ""
-            return cls(spec, exit_code, int(values["crc"], 16), checksums, costs, random, snapshot, after)
+            model = MemoryModel(values.get(_MODEL, MemoryModel.SC.value))
+            return cls(spec, exit_code, int(values["crc"], 16), checksums, costs, random, snapshot, after, model)
         except (KeyError, ValueError, SpecError, ConditionError) as error:
             raise TokenError(f"guest {image}: a token does not describe a machine by {details!r}: {error}") from error
 
@@ -117,6 +123,8 @@ class RaceDetails(NamedTuple):
             yield f"{_SNAPSHOT}={self.snapshot}"
         if self.after:
             yield f"{_AFTER}={self.after}"
+        if self.model is not MemoryModel.SC:
+            yield f"{_MODEL}={self.model.value}"
         for key, field in _OPTIONAL.items():
             value = getattr(spec, field.name)
             if value not in (None, getattr(DEFAULTS, field.name)):
@@ -130,7 +138,7 @@ class RaceDetails(NamedTuple):
 def _check_words(keys: list[str]) -> None:
     """ValueError for a word that there is not, and for one that is there twice."""
     for key in keys:
-        if key not in _REQUIRED and key not in _OPTIONAL and key not in (_COSTS, _RANDOM, _SNAPSHOT, _AFTER, *_REPEATED):
+        if key not in _REQUIRED and key not in _OPTIONAL and key not in (_COSTS, _RANDOM, _SNAPSHOT, _AFTER, _MODEL, *_REPEATED):
             raise ValueError(f"this version of kev knows no {key!r}")
         if key not in _REPEATED and keys.count(key) > 1:
             raise ValueError(f"{key!r} is there {keys.count(key)} times")

@@ -28,6 +28,7 @@ from kev.race.guest.loads import LoadRules
 from kev.race.guest.prepared import PATIENCE
 from kev.race.guest.spinning import LONGEST_LOOP, Spinning
 from kev.race.guest.stage import Stage
+from kev.race.guest.store_buffers import BufferedStore
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
 from kev.race.strategy.base import UNLIMITED, Redundant
@@ -41,6 +42,8 @@ _BEGUN: Final = (ActivityState.ACTIVE, ActivityState.HLT)
 ENDLESS: Final = "endless run"
 _UNEXPECTED: Final = "unexpected error"
 _ALONE: Final = Budget(instructions=UNLIMITED)
+_IN_BUFFER: Final = -1
+"""Where a store buffer is in a program: nowhere."""
 _LONGEST_CHANCE: Final = 50_000_000
 """Steps in which a guest has to end that takes turns fairly, if its runs may be longer than that."""
 
@@ -53,6 +56,9 @@ class Witness(Protocol):
 
     def went_on(self, ticks: int, step: Step | None) -> None:
         """It has taken `ticks`; `step` is what its slice came to, None in the pager."""
+
+    def drained(self, vcpu: Vcpu, stores: Sequence[BufferedStore]) -> None:
+        """What `vcpu` has stored becomes visible to others; a step each."""
 
     def schedule_over(self) -> None:
         """From now on, vCPUs take turns fairly."""
@@ -84,6 +90,9 @@ class GuestMachine:
         """
         self.stage: Final = stage
         self.vm: Final[Vm] = stage.vm
+        self._buffers: Final = stage.buffers
+        self._first_buffer: Final = len(stage.vm.vcpus)
+        """Behind the numbers of vCPUs come those of their store buffers, which are chosen as vCPUs are."""
         self.output: Final = bytearray()
         """What the guest has printed."""
         self.turns: Final[list[Turn]] = []
@@ -140,7 +149,7 @@ class GuestMachine:
         if marks:
             scheduler = _FromMark(self, scheduler)
         if isinstance(scheduler, TurnScheduler):
-            self._spinning = Spinning(vm)
+            self._spinning = Spinning(vm, self._buffers)
         while vm.ending is None and self.failure is None:
             check()
             vm.timers.run_due()
@@ -148,10 +157,14 @@ class GuestMachine:
             if not runnable:
                 self._idle()
                 continue
-            alone = len(runnable) == 1
+            alone = len(runnable) == 1 and self._buffers is None  # which a vCPU may fill
             offered = self._candidates(runnable) if fair and self._resting and not alone else runnable
             chosen = self._choose(scheduler, runnable, offered, ticks)
             if chosen is None:
+                continue
+            if chosen.vcpu >= self._first_buffer:
+                ticks = self._drain(chosen, 1 if isinstance(scheduler, PlacedScheduler) else UNLIMITED)
+                self._note(Turn(chosen.vcpu, ticks, runnable, offered))
                 continue
             self._begin(vcpus[chosen.vcpu])
             ticks = self._take_turn(vcpus[chosen.vcpu], _ALONE if alone else chosen.budget, alone=alone)
@@ -204,11 +217,14 @@ class GuestMachine:
 
     def _runnable(self) -> list[int]:
         blocked = self._blocked
-        return [
+        runnable = [
             vcpu.index
             for vcpu in self.vm.vcpus
             if (vcpu.activity is ActivityState.ACTIVE or vcpu.index in self._loads) and vcpu.index not in blocked
         ]
+        if self._buffers is not None:
+            runnable.extend(self._first_buffer + vcpu for vcpu in self._buffers.waiting())
+        return runnable
 
     def _candidates(self, runnable: list[int]) -> list[int]:
         """Without those who let others go first; if all do, without the one who did last."""
@@ -250,7 +266,7 @@ class GuestMachine:
             self._stop_nowhere()
             return
         vcpus = self.vm.vcpus
-        scheduler.where = lambda vcpu: vcpus[vcpu].state.instruction_address
+        scheduler.where = lambda actor: vcpus[actor].state.instruction_address if actor < len(vcpus) else _IN_BUFFER
         self.stage.stop_at(scheduler.shared.places)
 
     def _stop_nowhere(self) -> None:
@@ -273,6 +289,17 @@ class GuestMachine:
             self._spinning.begins(vcpu, switched=switched)
         self._resting.discard(index)
         self._paused = self._spun = False
+
+    def _drain(self, chosen: Decision, most: int) -> int:
+        """Stores of a vCPU become visible; returns how many. Others may have waited for them."""
+        assert self._buffers is not None
+        vcpu = chosen.vcpu - self._first_buffer
+        drained = self._buffers.drain(vcpu, min(chosen.budget.instructions or UNLIMITED, most))
+        if self.witness is not None:
+            self.witness.drained(self.vm.vcpus[vcpu], drained)
+        self._resting.clear()
+        self._last, self._in_a_row, self._suspect = chosen.vcpu, 0, False
+        return len(drained)
 
     def _note(self, turn: Turn) -> None:
         self.ticks += turn.steps
@@ -378,7 +405,7 @@ class GuestMachine:
         before = state.instructions
         if self.stage.places:
             self.vm.engine.pass_breakpoint(state)
-        step = self.vm.run(vcpu, Budget(instructions=limit))
+        step = self._run(vcpu, Budget(instructions=limit))
         ticks = max(state.instructions - before, 1)
         if isinstance(step, Ran) and isinstance(step.exit, Pause):
             self._note_pause(vcpu)
@@ -387,6 +414,15 @@ class GuestMachine:
             load = self._loads[vcpu.index] = self.vm.load_page(vcpu)
             self._resume(vcpu, load)
         return ticks, step
+
+    def _run(self, vcpu: Vcpu, budget: Budget) -> Step:
+        if self._buffers is None:
+            return self.vm.run(vcpu, budget)
+        self._buffers.enter(vcpu.index)
+        try:
+            return self.vm.run(vcpu, budget)
+        finally:
+            self._buffers.leave()
 
     def _note_pause(self, vcpu: Vcpu) -> None:
         if self.fair is not None:

@@ -20,9 +20,11 @@ from kev.machine.step import Stopped
 from kev.pager.image import KernelImage
 from kev.race.errors import RaceError
 from kev.race.guest.files import read_files
+from kev.race.guest.memory_model import MemoryModel
 from kev.race.guest.snapshot import SnapshotReference, opened_snapshot
 from kev.race.guest.source import ScheduledSource
 from kev.race.guest.stage import Stage
+from kev.race.guest.store_buffers import StoreBuffers
 from kev.spec.machine_spec import MachineSpec
 from kev.work.stopping import check
 
@@ -50,6 +52,8 @@ class Start:
     """The machine that goes on; `spec` is what it was made as."""
     after: str = ""
     """A condition that is met first: see `kev.machine.conditions`."""
+    model: MemoryModel = MemoryModel.SC
+    """When others see what a vCPU stores."""
 
     @property
     def is_launch(self) -> bool:
@@ -79,7 +83,8 @@ class PreparedMachine:
             source.scheduled = True
             self.random_numbers: Final = [vcpu.state.random_numbers for vcpu in machine.vm.vcpus]
             """How many each vCPU has asked for before."""
-            self.stage: Final = Stage(machine.vm, files.image)
+            buffers = StoreBuffers(machine.vm) if start.model is MemoryModel.TSO else None
+            self.stage: Final = Stage(machine.vm, files.image, buffers)
             self.close: Final = opened.pop_all().close
             """Gives back what it holds."""
 

@@ -21,6 +21,8 @@ from kev.race.strategy.free import UnpreemptedScheduler
 
 _LONGEST: Final = 3_000_000
 """Steps of a run of which every access is looked at."""
+_SHORTER: Final = 10
+"""A run that has no end is left so many times earlier than others: it shows nothing new."""
 _VARIABLE: Final = 8
 """Bytes."""
 _SHORT_SLICE: Final = 16
@@ -113,7 +115,7 @@ def _rarest(places: set[int], times: Counter[int]) -> set[int]:
 
 
 def _profile(start: Start, limit: int, scheduler: Scheduler) -> _Profile:
-    with guest_machine(start, min(limit, _LONGEST), apart=True) as machine:
+    with guest_machine(start, min(limit // _SHORTER, _LONGEST), apart=True) as machine:
         profile = _Profile(machine)
         machine.run(scheduler, fair=True)
         if machine.ticks > _LONGEST:

@@ -9,6 +9,7 @@ from kev.exits import Access
 from kev.race.guest.frames import GuestPhysical
 from kev.race.guest.instructions import Effect, Instructions
 from kev.race.guest.machine import GuestMachine
+from kev.race.guest.store_buffers import StoreBuffers
 from kev.race.guest.synchronizing import Synchronizing
 
 _MOST: Final = 2_000_000
@@ -54,8 +55,13 @@ class Recording:
         self.synchronizing: Final = Synchronizing(len(machine.vm.vcpus))
         self.is_whole = True
         """There were not more accesses than are kept."""
+        self.overlooked: Final[list[tuple[Accessed, Accessed]]] = []
+        """A store, and another vCPU's load of the same bytes while that was still in its store buffer."""
+        self._stores: Final[dict[tuple[int, int], Accessed]] = {}
+        """The last of each vCPU to each address, where there are store buffers."""
         self._machine: Final = machine
         self._frames: Final = GuestPhysical(machine.vm)
+        self._buffers: Final = machine.stage.buffers
         self._memory: Final = machine.vm.pager.memory.view
         self._instructions: Final = Instructions(machine.vm)
         self._effect = Effect.NONE
@@ -88,7 +94,20 @@ class Recording:
             return
         before = int.from_bytes(self._memory[hpa : hpa + size], "little")
         locked = effect is Effect.LOCKED
-        self.events.append(Accessed(self._step, vcpu, address, gpa, size, writes, before, value if writes else before, locked))
+        made = Accessed(self._step, vcpu, address, gpa, size, writes, before, value if writes else before, locked)
+        self.events.append(made)
+        if self._buffers is not None:
+            if writes:
+                self._stores[vcpu, gpa] = made
+            else:
+                self._look_into_buffers(self._buffers, made, hpa)
+
+    def _look_into_buffers(self, buffers: StoreBuffers, load: Accessed, hpa: int) -> None:
+        for vcpu in buffers.waiting():
+            for store in buffers.of(vcpu) if vcpu != load.vcpu else ():
+                made = self._stores.get((vcpu, load.gpa + store.hpa - hpa))
+                if made is not None and store.hpa < hpa + load.size and hpa < store.hpa + len(store.data):
+                    self.overlooked.append((made, load))
 
     def _sent(self, vcpu: int, receiver: int) -> None:
         self.events.append(Sent(self._step, vcpu, receiver))

@@ -6,6 +6,7 @@ from kev.exits import Hlt, Pause, PreemptionTimer
 from kev.machine.digest import Registers, all_registers, general_registers, memory_checksum
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm
+from kev.race.guest.store_buffers import StoreBuffers
 
 LONGEST_LOOP: Final = 64
 """Steps of a loop without PAUSE that is taken for one."""
@@ -24,8 +25,9 @@ class Spinning:
     The state is the vCPU's registers and memory; if the vCPU has asked anything of a device or a clock, it is not the same.
     """
 
-    def __init__(self, vm: Vm) -> None:
+    def __init__(self, vm: Vm, buffers: StoreBuffers | None = None) -> None:
         self._vm: Final = vm
+        self._buffers: Final = buffers
         self._behind_pause: Final[set[int]] = set()
         """vCPUs whose last step was PAUSE."""
         self._at_device: Final[set[int]] = set()
@@ -70,4 +72,5 @@ class Spinning:
 
     def _state(self, vcpu: Vcpu) -> tuple[object, ...]:
         vm = self._vm
-        return (all_registers(vcpu), *vm.interrupts.offered, memory_checksum(vm))
+        stored = () if self._buffers is None else tuple(map(self._buffers.of, range(len(vm.vcpus))))
+        return (all_registers(vcpu), *vm.interrupts.offered, memory_checksum(vm), *stored)

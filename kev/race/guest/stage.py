@@ -11,6 +11,7 @@ from kev.machine.vm import Vm
 from kev.pager.pages import PageEvent, PageState
 from kev.pager.protocols import LoadObserver
 from kev.race.guest.source import MemorySource
+from kev.race.guest.store_buffers import StoreBuffers
 from kev.race.meeting import Meeting
 from kev.race.points import reach
 
@@ -34,9 +35,13 @@ class Run(Protocol):
 class Stage:
     """Lets the pages of a machine come step by step, and tells the run that is under way what happens."""
 
-    def __init__(self, vm: Vm, image: MemorySource) -> None:
-        """`vm` must be in virtual time, run `image`, and load nothing at the moment. Its runs begin now, or wherever it is put."""
+    def __init__(self, vm: Vm, image: MemorySource, buffers: StoreBuffers | None = None) -> None:
+        """`vm` must be in virtual time, run `image`, and load nothing at the moment. Its runs begin now, or wherever it is put.
+
+        `buffers`: what its vCPUs store goes through them.
+        """
         self.vm: Final = vm
+        self.buffers: Final = buffers
         self.image: Final = image
         self._run: Run
         self.places: frozenset[int] = frozenset()
@@ -54,6 +59,8 @@ class Stage:
     def enter(self, run: Run) -> None:
         """`run` begins, and nobody else is told of anything from now on."""
         self._run = run
+        if self.buffers is not None:
+            self.buffers.clear()
         self._observers = ()
         self._readers = ()
         self.vm.place_of = None

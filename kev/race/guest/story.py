@@ -1,5 +1,6 @@
 """Writes down the turns of a guest's vCPUs, for people."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from kev.addressing import Gpa
@@ -8,7 +9,10 @@ from kev.machine.step import Ran, Step
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.pager.pages import PageEvent
 from kev.postmortem.places import Place, Places
+from kev.postmortem.variables import Variables
+from kev.race.guest.frames import GuestPhysical
 from kev.race.guest.stage import Stage
+from kev.race.guest.store_buffers import BufferedStore
 from kev.race.guest.telling import brief
 from kev.race.outcome import Failure
 from kev.race.stories.story import Kind, Moment, Story
@@ -26,6 +30,8 @@ class TurnRecorder:
         """Of the run that begins on `stage`."""
         self._vm: Final = stage.vm
         self.places: Final = Places(stage.vm.pager.image)
+        self._variables: Final = Variables(self.places)
+        self._frames: Final = GuestPhysical(stage.vm)
         self._moments: Final[list[Moment]] = []
         self._number = 0
         self._ticks = 0
@@ -55,6 +61,17 @@ class TurnRecorder:
             self._begins = brief(self._place(vcpu)) if vcpu.startup is None else ""
             if self._fair_turns is not None:
                 self._fair_turns += 1
+
+    def drained(self, vcpu: Vcpu, stores: Sequence[BufferedStore]) -> None:
+        self._finish_turn()
+        told = ", ".join(self._describe_store(store) for store in stores)
+        self._moments.append(Moment(self._number, vcpu.index, f"its stores become visible: {told}", Kind.WAKE))
+        self._number += len(stores)
+
+    def _describe_store(self, store: BufferedStore) -> str:
+        gpa = self._frames.gpa(store.hpa)
+        variable = self._variables.at(gpa or 0, len(store.data))
+        return f"{variable.name or f'{variable.address:#x}'} = {int.from_bytes(store.data, 'little'):#x}"
 
     def schedule_over(self) -> None:
         self._finish_turn()

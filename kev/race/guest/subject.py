@@ -17,6 +17,7 @@ from kev.race.guest.conflicts import collisions
 from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.files import guest_called, read_files, read_kernel
 from kev.race.guest.machine import ENDLESS, GuestMachine
+from kev.race.guest.memory_model import MemoryModel
 from kev.race.guest.ordering import Ordering
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.prepared import LONGEST_FREE_RUN, CannotRace, Start, point_of_interest
@@ -68,11 +69,21 @@ class GuestSubject:
     """What runs go on from."""
     after: str = ""
     """A condition (`kev.machine.conditions`) that is met before runs begin."""
+    model: MemoryModel = MemoryModel.SC
+    """When others see what a vCPU stores."""
     marks: bool = attrs.field(default=False, eq=False)
     """The guest says where what is to be explored begins."""
 
     @classmethod
-    def find(cls, wanted: MachineSpec, random_seed: int = 0, *, after: str | None = None, snapshot: str | None = None) -> Self:
+    def find(
+        cls,
+        wanted: MachineSpec,
+        random_seed: int = 0,
+        *,
+        after: str | None = None,
+        snapshot: str | None = None,
+        model: MemoryModel = MemoryModel.SC,
+    ) -> Self:
         """The guest and the machine that are described; `random_seed` is what RDRAND and RDSEED draw from, if the guest asks.
 
         Runs go on from the machine in the file `snapshot`, which may also be the image, and from where `after` is met: a condition
@@ -97,7 +108,7 @@ class GuestSubject:
         exit_code = ending.exit_code
         if guest is not None and guest.exit_code not in (None, exit_code):
             raise CannotRace(f"{image} ends with exit code {exit_code}, not {guest.exit_code}, even if nobody interferes")
-        return cls(spec, exit_code, random_seed=random_seed if asks else 0, snapshot=reference, after=met, marks=marks)
+        return cls(spec, exit_code, CURRENT, random_seed if asks else 0, reference, met, model, marks)
 
     @classmethod
     def identified(cls, identity: Identity) -> Self:
@@ -111,26 +122,42 @@ class GuestSubject:
         for disk, checksum in zip(files.disks, details.disks, strict=True):
             if disk.checksum != checksum:
                 raise TokenError(f"guest {identity.target}: its disk {disk.name} has changed since the token was made")
-        return cls(details.spec, details.exit_code, details.exit_costs, details.random_seed, details.snapshot, details.after)
+        return cls(
+            details.spec,
+            details.exit_code,
+            details.exit_costs,
+            details.random_seed,
+            details.snapshot,
+            details.after,
+            details.model,
+        )
 
     @property
     def identity(self) -> Identity:
         files = read_files(self.spec)
         disks = tuple(disk.checksum for disk in files.disks)
-        details = RaceDetails(
-            self.spec, self.exit_code, files.checksum, disks, self.exit_costs, self.random_seed, self.snapshot, self.after
-        )
+        start = self.exit_costs, self.random_seed, self.snapshot, self.after, self.model
+        details = RaceDetails(self.spec, self.exit_code, files.checksum, disks, *start)
         return Identity("guest", self.spec.image, str(details))
 
     @property
     def start(self) -> Start:
         """What its runs begin with."""
-        return Start(self.spec, self.exit_costs, self.random_seed, self.snapshot, self.after)
+        return Start(self.spec, self.exit_costs, self.random_seed, self.snapshot, self.after, self.model)
+
+    @property
+    def _start_in_sequence(self) -> Start:
+        """The same, in which what a vCPU stores is seen at once: with store buffers, not even a free run need end well."""
+        return attrs.evolve(self.start, model=MemoryModel.SC)
 
     @property
     def vcpus(self) -> int:
         assert self.spec.vcpus is not None
         return self.spec.vcpus
+
+    @property
+    def actors(self) -> int:
+        return self.vcpus if self.model is MemoryModel.SC else 2 * self.vcpus
 
     @property
     def longest_turn(self) -> int:
@@ -143,10 +170,10 @@ class GuestSubject:
     @property
     def limit(self) -> int:
         """After so many steps, vCPUs take turns fairly: see `kev.race.guest.fairness`."""
-        return max(_LIMIT, _LIMIT_FACTOR * _free_run(self.start).outcome.steps)
+        return max(_LIMIT, _LIMIT_FACTOR * _free_run(self._start_in_sequence).outcome.steps)
 
     def shared_accesses(self) -> SharedAccesses:
-        return shared_accesses(self.start, self.limit)
+        return shared_accesses(self._start_in_sequence, self.limit)
 
     def run(self, scheduler: Scheduler) -> GuestOutcome:
         return self._run(scheduler, fair=True)
@@ -170,7 +197,8 @@ class GuestSubject:
             telling = Telling(Places(machine.vm.pager.image), self.spec.image)
             ordering = Ordering(recording.events, recording.synchronizing.bytes, self.vcpus)
             found = collisions(schedule, recording.accesses, ordering, self._fails)
-            return tuple(map(telling.collision, found))
+            overlooked = telling.overlooked(recording.overlooked)
+            return (*overlooked, *map(telling.collision, found))
 
     def _fails(self, schedule: Schedule) -> bool:
         return self.replay(RoughScheduler(schedule)).failure is not None
@@ -186,7 +214,8 @@ class GuestSubject:
             return recorder.story(f"{self.spec.image} on {self.vcpus} vCPUs{self._begins}", failure)
 
     def smaller(self) -> Iterator["GuestSubject"]:
-        if self.vcpus > _FEWEST_VCPUS and self.snapshot is None:
+        # The numbers of store buffers begin behind those of vCPUs: a schedule with a vCPU less would mean others.
+        if self.vcpus > _FEWEST_VCPUS and self.snapshot is None and self.model is MemoryModel.SC:
             smaller = attrs.evolve(self, spec=self.spec.replace(vcpus=self.vcpus - 1))
             if smaller._ends_by_itself:
                 yield smaller
@@ -197,7 +226,7 @@ class GuestSubject:
     @property
     def _ends_by_itself(self) -> bool:
         try:
-            _free_run(self.start)
+            _free_run(self._start_in_sequence)
         except CannotRace:
             return False
         return True
@@ -266,6 +295,6 @@ def _free_run(start: Start) -> "_FreeRun":
 @cache
 def _contested_steps(subject: GuestSubject) -> int:
     """In a free run, or in one in which vCPUs alternate quickly, whichever has more."""
-    free = _free_run(subject.start).outcome
+    free = _free_run(attrs.evolve(subject.start, model=MemoryModel.SC)).outcome
     slices = max(_SHORT_SLICE, free.steps // _MOST_SLICES)
     return max(free.contested_steps, subject.run(CountedScheduler(slices)).contested_steps)

@@ -1,5 +1,6 @@
 """Puts accesses into words: by the names of variables, functions and lines."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from kev.postmortem.places import Place, Places
@@ -9,6 +10,7 @@ from kev.race.guest.conflicts import Collision
 from kev.race.guest.recording import Accessed
 from kev.race.stories.conflict import Conflict, ConflictingAccess
 
+_MOST_OVERLOOKED: Final = 4
 _LARGEST_DECIMAL: Final = 1 << 20
 """Greater numbers are rather addresses or flags."""
 
@@ -32,6 +34,14 @@ class Telling:
                 f" of step {first.step:,}, the run ends well"
             )
         return self.conflict(collision.accesses, claim)
+
+    def overlooked(self, pairs: Sequence[tuple[Accessed, Accessed]]) -> list[Conflict]:
+        """The last of each variable: a store, and a load that did not see it."""
+        last = {store.gpa: (store, load) for store, load in pairs}
+        return [
+            self.conflict(pair, f"the store of step {pair[0].step:,} was still in the store buffer of vCPU {pair[0].vcpu}")
+            for pair in list(last.values())[-_MOST_OVERLOOKED:]
+        ]
 
     def conflict(self, accesses: tuple[Accessed, ...], claim: str) -> Conflict:
         """Accesses to one variable: the bytes that the smallest of them is to."""

@@ -50,6 +50,10 @@ class HostSubject:
         return Identity("test", current or self.name)
 
     @property
+    def actors(self) -> int:
+        return self.vcpus
+
+    @property
     def vcpus(self) -> int:
         with self._host() as host:
             return 1 + len(host.guests)

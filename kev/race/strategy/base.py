@@ -31,10 +31,10 @@ class Strategy(ABC):
 
     def prepare(self, subject: Subject) -> None:
         """Is told what it schedules before the first run."""
-        self.measure(subject.vcpus, subject.free_steps, subject.longest_turn)
+        self.measure(subject.actors, subject.free_steps, subject.longest_turn)
 
     def measure(self, vcpus: int, steps: int, longest_turn: int) -> None:
-        """What it schedules has so many vCPUs, and about so many steps with a choice.
+        """What it schedules has so many vCPUs, store buffers included, and about so many steps with a choice.
 
         `longest_turn` is 1 where every single step is to be chosen, and more where there are too many for that.
         """

@@ -18,8 +18,9 @@ class SurwScheduler(PlacedScheduler):
     def __init__(self, vcpus: int, shared: SharedAccesses, random: Random) -> None:
         super().__init__(shared, random)
         self._variable: Final = random.choice(shared.addresses) if shared.addresses else 0
-        self._left: Final = [counts.get(self._variable, 0) for counts in shared.counts[:vcpus]]
-        """How many accesses each vCPU has still to make."""
+        self._left: Final = [counts.get(self._variable, 0) for counts in shared.counts]
+        """How many accesses each vCPU has still to make; store buffers make none."""
+        self._left.extend([0] * (vcpus - len(self._left)))
         self._intended: int | None = None
         """Who makes the next access."""
         self._moved: int | None = None

@@ -32,6 +32,10 @@ class TraceSubject(SteppedSubject):
         return Identity("trace", "" if self.factory is KernelVmPager else _import_path(self.factory), str(self.program))
 
     @property
+    def actors(self) -> int:
+        return self.vcpus
+
+    @property
     def vcpus(self) -> int:
         return len(self.program.vcpus)
 

@@ -1,0 +1,172 @@
+"""Total store order: what a vCPU stores is seen by others when the schedule says so."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kev.cli.main import kev
+from kev.race.errors import RaceError, TokenError
+from kev.race.explore import explore
+from kev.race.guest.details import RaceDetails
+from kev.race.guest.memory_model import MemoryModel, memory_model_called
+from kev.race.guest.subject import GuestSubject
+from kev.race.shrink import shrink
+from kev.race.strategy import make_strategy
+from kev.race.strategy.replay import ReplayScheduler
+from kev.race.targets import subject_called
+from kev.race.token import Token
+from kev.spec.machine_spec import MachineSpec
+from tests.race import small_guests as small
+
+FLAGS = (2, 3)
+SEEN = (0, 1)
+NEITHER = 6
+"""The variable that says that neither processor has seen the other's flag."""
+
+
+def fence(_bits: int) -> bytes:
+    """MFENCE."""
+    return b"\x0f\xae\xf0"
+
+
+def exchange(variable: int) -> small.Action:
+    """Stores 1 by XCHG."""
+
+    def build(bits: int) -> bytes:
+        address = struct.pack("<H", 0xA000 + variable) if bits == 16 else struct.pack("<I", 0xA000 + variable)
+        return b"\xb0\x01\x86" + bytes((6 if bits == 16 else 5,)) + address
+
+    return build
+
+
+def note_neither(_bits: int) -> bytes:
+    """For the first processor, when both are through: the variable is 1 if both have seen 0."""
+    first, second, neither = (struct.pack("<I", 0xA000 + variable) for variable in (*SEEN, NEITHER))
+    return b"\xa0" + first + b"\x0a\x05" + second + b"\x0f\x94\xc0\xa2" + neither
+
+
+def dekker(between: list[small.Action], store: small.Action | None = None) -> bytes:
+    """Each sets its flag, and looks at the other's. The exit code is 1 if neither has seen the other: impossible in sequence."""
+    first, second = FLAGS
+    return small.guest(
+        [
+            store or small.store(first, 1),
+            *between,
+            small.copy(second, SEEN[0]),
+            small.wait_until(small.DONE, 1),
+            note_neither,
+        ],
+        [small.store(second, 1) if store is None else exchange(second), *between, small.copy(first, SEEN[1])],
+        show=(NEITHER,),
+    )
+
+
+def subject(folder: Path, image: bytes, model: MemoryModel = MemoryModel.TSO) -> GuestSubject:
+    return GuestSubject.find(small.subject(folder, image).spec, model=model)
+
+
+@pytest.mark.parametrize("strategy", ["random", "pct", "pos", "surw", "places", "portfolio", "exhaustive"])
+def test_dekker_s_algorithm_breaks_without_a_fence(strategy: str, tmp_path: Path) -> None:
+    exploration = explore(subject(tmp_path, dekker([])), make_strategy(strategy), 300)
+    assert exploration.nondeterminism is None
+    assert exploration.found is not None
+    assert exploration.found.failure.kind == "1"
+
+
+HOLDS = {
+    "a fence": dekker([fence]),
+    "a locked instruction": dekker([small.locked_increment(5)]),
+    "XCHG": dekker([], exchange(FLAGS[0])),
+}
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_dekker_s_algorithm_holds_with(name: str, tmp_path: Path) -> None:
+    guest = subject(tmp_path, HOLDS[name])
+    exhaustive = explore(guest, make_strategy("exhaustive", preemptions=1), 5_000)
+    assert (exhaustive.complete, exhaustive.found) == (True, None)
+    assert explore(guest, make_strategy("random"), 100).found is None
+
+
+def test_in_sequence_dekker_s_algorithm_needs_no_fence(tmp_path: Path) -> None:
+    exploration = explore(subject(tmp_path, dekker([]), MemoryModel.SC), make_strategy("exhaustive", preemptions=1), 5_000)
+    assert (exploration.complete, exploration.found) == (True, None)
+
+
+def test_stores_become_visible_in_their_order(tmp_path: Path) -> None:
+    """Who sees the second of two stores sees the first: message passing needs no fence on x86."""
+    first = [small.store(2, 1), small.store(3, 1)]
+    image = small.guest(first, [small.wait_until(3, 1), small.copy(2, 0)], show=(0,))
+    guest = subject(tmp_path, image)
+    assert guest.exit_code == 1
+    for strategy in ("random", "places", "pct"):
+        assert explore(guest, make_strategy(strategy), 150).found is None
+
+
+def test_a_vcpu_sees_its_own_stores(tmp_path: Path) -> None:
+    image = small.guest([small.store(0, 3), small.copy(0, 1)], [small.store(0, 3), small.copy(0, 1)], show=(1,))
+    guest = subject(tmp_path, image)
+    assert guest.exit_code == 3
+    assert explore(guest, make_strategy("random"), 100).found is None
+
+
+def test_what_is_waited_for_becomes_visible(tmp_path: Path) -> None:
+    image = small.guest(
+        [small.store(2, 1), small.wait_until(3, 1)], [small.wait_until(2, 1), small.store(3, 1), small.wait_until(2, 1)]
+    )
+    exploration = explore(subject(tmp_path, image), make_strategy("random"), 100)
+    assert (exploration.runs, exploration.found) == (100, None)
+
+
+def test_a_failure_is_shrunk_replayed_and_told_by_the_store_that_was_not_seen(tmp_path: Path) -> None:
+    guest = subject(tmp_path, dekker([]))
+    found = explore(guest, make_strategy("random"), 300).found
+    assert found is not None
+    shrunk = shrink(guest, found.schedule, found.failure)
+    assert shrunk.schedule.switches <= 4
+    again = GuestSubject.identified(Token.parse(str(Token(guest.identity, shrunk.schedule))).identity)
+    assert again == guest
+    outcomes = [again.replay(ReplayScheduler(shrunk.schedule)) for _ in range(10)]
+    assert len({outcome.history for outcome in outcomes}) == 1
+    assert outcomes[0].failure == shrunk.failure
+    claims = [conflict.claim for conflict in guest.tell(shrunk.schedule).conflicts]
+    assert any("was still in the store buffer of vCPU " in claim for claim in claims)
+
+
+def test_runs_go_back_to_where_they_begin_with_empty_buffers(tmp_path: Path) -> None:
+    (tmp_path / "guest").write_bytes(dekker([]))
+    spec = small.subject(tmp_path, dekker([])).spec
+    guest = GuestSubject.find(spec, after="instructions:4", model=MemoryModel.TSO)
+    found = explore(guest, make_strategy("random"), 300).found
+    assert found is not None
+    first = guest.replay(ReplayScheduler(found.schedule))
+    explore(guest, make_strategy("random", seed=9), 20)
+    assert guest.replay(ReplayScheduler(found.schedule)).history == first.history
+
+
+def test_a_token_says_which_memory_model_it_is_of(tmp_path: Path) -> None:
+    guest = subject(tmp_path, dekker([]))
+    assert "model=tso" in guest.identity.details.split()
+    assert RaceDetails.parse("guest", guest.identity.details).model is MemoryModel.TSO
+    with pytest.raises(TokenError, match="'weak' is not a valid MemoryModel"):
+        RaceDetails.parse("guest", guest.identity.details.replace("model=tso", "model=weak"))
+
+
+def test_the_command_line_takes_a_memory_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEV_RACE_STATE", str(tmp_path / "state"))
+    image = subject(tmp_path, dekker([])).spec.image
+    arguments = ["race", image, "--smp", "2", "-m", "1M", "--memory-model", "tso", "--json"]
+    result = CliRunner().invoke(kev, arguments, prog_name="kev")
+    assert result.exit_code == 1
+    story = json.loads(result.stdout)["failure"]["shrunk"]["story"]
+    assert any("store buffer" in (conflict["claim"] or "") for conflict in story["conflicts"])
+
+
+def test_only_guests_have_store_buffers() -> None:
+    with pytest.raises(RaceError, match="r0/r0 is not a guest: what its vCPUs store is seen at once"):
+        subject_called(MachineSpec("r0/r0"), model=MemoryModel.TSO)
+    with pytest.raises(RaceError, match="there is no memory model 'weak': there are sc, tso"):
+        memory_model_called("weak")
