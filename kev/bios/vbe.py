@@ -7,7 +7,7 @@ from typing import Final
 from kev.bios.call import BiosCall, Service
 from kev.dev.buses.ports import PortBus
 from kev.dev.display.framebuffer import VideoMode
-from kev.dev.display.mode_registers import DATA, DEPTH, ENABLED, HEIGHT, INDEX, KEEPS, NUMBER, WIDTH
+from kev.dev.display.mode_registers import DATA, DEPTH, ENABLED, FIRST_ROW, HEIGHT, INDEX, KEEPS, NUMBER, WIDTH
 from kev.pager.ram import FRAMEBUFFER
 
 _SUPPORTED: Final = 0x4F
@@ -37,6 +37,9 @@ _TEXT_MODE: Final = 3
 _MODE_NUMBER: Final = 0x1FF
 _LINEAR: Final = 1 << 14
 _KEEPS_MEMORY: Final = 1 << 15
+
+_AT_RETRACE: Final = 1 << 7
+"""Of BL, for the display's start."""
 
 _VERSION: Final = 0x0300
 _BLOCK_SIZE: Final = 256
@@ -112,7 +115,14 @@ class Vbe:
         mode = MODES.get(number)
         if mode is None or not call.bx & _LINEAR:
             return False
-        for register, value in ((WIDTH, mode.width), (HEIGHT, mode.height), (DEPTH, mode.depth), (NUMBER, number | _LINEAR)):
+        self._write(ENABLED, 0)
+        for register, value in (
+            (FIRST_ROW, 0),
+            (WIDTH, mode.width),
+            (HEIGHT, mode.height),
+            (DEPTH, mode.depth),
+            (NUMBER, number | _LINEAR),
+        ):
             self._write(register, value)
         self._write(ENABLED, 1 | (KEEPS if call.bx & _KEEPS_MEMORY else 0))
         return True
@@ -136,11 +146,17 @@ class Vbe:
         return True
 
     def _display_start(self, call: BiosCall) -> bool:
-        """The upper left corner is where the memory begins."""
-        if call.bl & 0x7F == 1:
-            call.bh, call.cx, call.dx = 0, 0, 0
+        """Rows, not columns, can be at the upper left corner: enough for two pictures that take turns."""
+        mode = self._current()
+        if mode is None:
+            return False
+        if call.bl & _AT_RETRACE - 1 == 1:
+            call.bh, call.cx, call.dx = 0, 0, self._read(FIRST_ROW)
             return True
-        return call.bl & 0x7F == 0 and not call.cx and not call.dx
+        if call.bl & _AT_RETRACE - 1 or call.cx or (call.dx + mode.height) * mode.pitch > len(FRAMEBUFFER):
+            return False
+        self._write(FIRST_ROW, call.dx)
+        return True
 
     # The display's registers
 

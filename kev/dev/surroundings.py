@@ -1,15 +1,11 @@
 """What a machine is to the devices that are built for it."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from kev.clock import Clock, TimerQueue
 from kev.dev.base import GuestMemory, InterruptLine
 from kev.dev.block_device import BlockBackend
-
-if TYPE_CHECKING:
-    from kev.dev.display.framebuffer import VideoMode
-    from kev.dev.storage.ide import IdeDrive
 
 
 class Screen(Protocol):
@@ -19,11 +15,15 @@ class Screen(Protocol):
     """The character at the upper left corner, from the beginning of the memory."""
 
 
+PictureFormat: TypeAlias = tuple[int, int, int]
+"""Width and height in pixels, and bits per pixel."""
+
+
 class Display(Protocol):
     """What is shown instead of text."""
 
-    def show(self, mode: "VideoMode | None") -> None:
-        """A framebuffer of this mode; None for text."""
+    def show(self, wanted: PictureFormat | None, first_row: int = 0) -> None:
+        """A framebuffer of the nearest mode that there is, from a row of its memory on; None for text."""
 
     def clear_framebuffer(self) -> None:
         """What was drawn is gone."""
@@ -48,6 +48,13 @@ class ReplacingLine(NamedTuple):
     """Connects it and cuts the others off, or the other way round."""
 
 
+class SecondaryDrive(NamedTuple):
+    """What is at the secondary IDE channel."""
+
+    disk: BlockBackend
+    is_cd: bool = False
+
+
 class Surroundings(NamedTuple):
     """What devices are handed: the rest of the machine, as they see it."""
 
@@ -70,5 +77,4 @@ class Surroundings(NamedTuple):
     """Ends the run with an exit code."""
     ide_disks: Sequence[BlockBackend | None] = ()
     """Those of the primary channel."""
-    secondary_ide: "Sequence[IdeDrive | None]" = ()
-    """Disks and CD-ROMs of the secondary channel."""
+    secondary_ide: Sequence[SecondaryDrive] = ()

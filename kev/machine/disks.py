@@ -11,12 +11,11 @@ from kev.dev.devices import Devices
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.pci.bus import DEVICES
 from kev.dev.storage.drive import Drive, DriveKind
-from kev.dev.surroundings import Surroundings
+from kev.dev.surroundings import SecondaryDrive, Surroundings
 from kev.errors import KevError
 
 if TYPE_CHECKING:
     from kev.dev.pci.function import PciFunction
-    from kev.dev.storage.ide import IdeDrive
 
 _VIRTIO_BLOCK: Final = 0xD000_0000
 _VIRTIO_BLOCK_IRQS: Final = (10, 5, 6, 7, 3)
@@ -105,13 +104,10 @@ class Disks:
         return disks if len(disks) == 2 else (self._first_ide, *disks)
 
     @property
-    def secondary_ide(self) -> "Sequence[IdeDrive | None]":
+    def secondary_ide(self) -> Sequence[SecondaryDrive]:
         """Those of the secondary IDE channel, from the first on."""
-        if not self._cds:
-            return self._behind[DriveKind.IDE_SECONDARY]
-        from kev.dev.storage.atapi import CdRom
-
-        return [*map(CdRom, self._cds), *self._behind[DriveKind.IDE_SECONDARY]]
+        disks = self._behind[DriveKind.IDE_SECONDARY]
+        return [*(SecondaryDrive(cd, is_cd=True) for cd in self._cds), *map(SecondaryDrive, disks)]
 
     def attach(
         self,

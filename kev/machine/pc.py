@@ -42,6 +42,7 @@ def attach_platform(
 ) -> InputLine:
     """Attaches what every machine has, but for `SELDOM_USED`; returns what takes input: COM1, or the keyboard if that is wanted."""
     counters = controllers.counters
+    controllers.local_apics.connect(devices.buses.mmio, machine.ram)
     serial = SerialPort.built_for(machine)
     for device in (
         counters,

@@ -15,6 +15,7 @@ from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
 from kev.dev.display.screen import TextScreen
 from kev.dev.interrupts.irq import InterruptControllers
+from kev.dev.surroundings import PictureFormat
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
@@ -46,7 +47,7 @@ from kev.subscribers import Subscribers
 from kev.vmexit.violation import ViolationController
 
 if TYPE_CHECKING:
-    from kev.dev.display.framebuffer import Framebuffer, VideoMode
+    from kev.dev.display.framebuffer import Framebuffer
     from kev.pager.borrowed_memory import BorrowedMemory
     from kev.pager.write_tracker import WriteTracker
 
@@ -257,11 +258,11 @@ class Vm:
         self.end(ending)
         self.let_others_run()
 
-    def show(self, mode: "VideoMode | None") -> None:
-        """A framebuffer of this mode, or text: see `kev.dev.surroundings.Display`."""
-        from kev.dev.display.framebuffer import Framebuffer  # few guests have one
+    def show(self, wanted: PictureFormat | None, first_row: int = 0) -> None:
+        """See `kev.dev.surroundings.Display`."""
+        from kev.dev.display.framebuffer import Framebuffer, VideoMode  # few guests have one
 
-        self.framebuffer = None if mode is None else Framebuffer(self.pager, mode)
+        self.framebuffer = None if wanted is None else Framebuffer(self.pager, VideoMode.wanted(*wanted), first_row)
 
     def clear_framebuffer(self) -> None:
         if self.framebuffer is not None:

@@ -186,7 +186,7 @@ def test_a_mode_says_where_its_pixels_are(number: int, width: int, height: int, 
     assert struct.unpack_from("<I", block, 0x28) == (FRAMEBUFFER,)
 
 
-def test_a_mode_that_is_set_is_shown_and_cleared_unless_it_is_to_stay() -> None:
+def test_a_mode_that_is_set_is_shown_from_its_start_on_and_cleared_unless_it_is_to_stay() -> None:
     shown: list[tuple[VideoMode, bytes]] = []
 
     def look(machine: Machine) -> None:
@@ -206,12 +206,13 @@ def test_a_mode_that_is_set_is_shown_and_cleared_unless_it_is_to_stay() -> None:
         """.replace("LGDT", "e0 7d")
     )
     table = struct.pack("<HIQQ", 15, 0x7DE6, 0, 0x00CF_9200_0000_FFFF)
-    for again in (b"", vbe(2, ebx=0x144 | LINEAR | KEEP), vbe(2, ebx=0x144 | LINEAR)):
+    away, back = vbe(7, ebx=0, ecx=0, edx=768), vbe(7, ebx=0x80, ecx=0, edx=0)
+    for again in (b"", vbe(2, ebx=0x144 | LINEAR | KEEP), vbe(2, ebx=0x144 | LINEAR), away, away + back):
         body = vbe(2, ebx=0x144 | LINEAR) + draw + again + vbe(3)
         called = run(body + code("fa f4").ljust(0x1E0 - len(body), b"\0") + table, at_end=look)
         assert (called["ax"], called["bx"]) == (0x004F, 0x144 | LINEAR)
     drawn = bytes((0x11, 0x22, 0x33))
-    assert shown == [(VideoMode(1024, 768, 32), pixel) for pixel in (drawn, drawn, bytes(3))]
+    assert shown == [(VideoMode(1024, 768, 32), pixel) for pixel in (drawn, drawn, bytes(3), bytes(3), drawn)]
 
 
 @pytest.mark.parametrize("back", [interrupt(0x10, eax=0x0003), vbe(2, ebx=3)])
@@ -240,5 +241,7 @@ def test_the_length_of_a_row_and_the_start_are_told() -> None:
     called = run(mode, vbe(6, ebx=1))
     assert (called["ax"], called["bx"], called["cx"]) == (0x004F, 2400, 800)
     assert run(mode, vbe(6, ebx=0, ecx=1024))["ax"] == 0x014F
-    assert run(mode, vbe(7, ebx=0x80, ecx=0, edx=0))["ax"] == 0x004F
-    assert run(mode, vbe(7, ebx=0, ecx=0, edx=1))["ax"] == 0x014F
+    moved = run(mode, vbe(7, ebx=0, ecx=0, edx=600), vbe(7, ebx=1))
+    assert (moved["ax"], moved["cx"], moved["dx"]) == (0x004F, 0, 600)
+    assert run(mode, vbe(7, ebx=0, ecx=1, edx=0))["ax"] == 0x014F
+    assert run(mode, vbe(7, ebx=0, ecx=0, edx=6400))["ax"] == 0x014F

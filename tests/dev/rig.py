@@ -15,11 +15,9 @@ from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.devices import Buses, Devices
-from kev.dev.display.framebuffer import VideoMode
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.pci.bus import PciBus
-from kev.dev.storage.atapi import CdRom
-from kev.dev.surroundings import ReplacingLine, Surroundings
+from kev.dev.surroundings import PictureFormat, ReplacingLine, SecondaryDrive, Surroundings
 from kev.errors import KevError
 from tests.dev.board import Processors
 from tests.dev.ram import Ram, TestDisk
@@ -67,7 +65,7 @@ class Rig:
         self.ram = Ram(1 << 18)
         self.disks = [TestDisk(64), TestDisk(8)]
         self.output = Output()
-        self.shown: VideoMode | None = None
+        self.shown: tuple[PictureFormat, int] | None = None
         self.screen = Screen()
         self.processors = Processors()
         self.levels: dict[int, bool] = {}
@@ -91,7 +89,7 @@ class Rig:
             display=self,
             end=lambda code: self.events.append(("end", code)),
             ide_disks=[disk.disk for disk in self.disks],
-            secondary_ide=[CdRom(self.disks[0].disk), self.disks[1].disk],
+            secondary_ide=[SecondaryDrive(self.disks[0].disk, is_cd=True), SecondaryDrive(self.disks[1].disk)],
         )
         self.devices = Devices(self.buses, self.machine)
         for device in build(self):
@@ -111,8 +109,8 @@ class Rig:
         """Cuts nothing off; a switch is noted."""
         return ReplacingLine(self.line(-number - 1), lambda replaces: self.events.append((number, "replaced", replaces)))
 
-    def show(self, mode: VideoMode | None) -> None:
-        self.shown = mode
+    def show(self, wanted: PictureFormat | None, first_row: int = 0) -> None:
+        self.shown = None if wanted is None else (wanted, first_row)
 
     def clear_framebuffer(self) -> None:
         self.events.append("cleared")

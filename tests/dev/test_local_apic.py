@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kev.addressing import Gpa
 from kev.dev.base import DeviceError, MmioDevice, MsrDevice
+from kev.dev.buses.mmio import MmioBus
 from kev.exits import GENERAL_PROTECTION
 from tests.dev.board import (
     COMMAND,
@@ -129,9 +131,45 @@ def test_reserved_bits_of_the_base_raise_gp() -> None:
     assert board.wrmsr(IA32_APIC_BASE, LOCAL_APIC | ENABLE | 1 << 60) is GENERAL_PROTECTION
 
 
-def test_moving_the_page_is_refused_by_name() -> None:
-    with pytest.raises(DeviceError, match=r"vCPU 0 moves its local APIC to 0xfed40000: it can only be at 0xfee00000"):
-        Board().wrmsr(IA32_APIC_BASE, 0xFED4_0000 | ENABLE)
+ELSEWHERE = 0xFED4_0000
+ONES = 0xFFFF_FFFF
+
+
+def test_a_vcpu_moves_its_page_and_others_keep_theirs() -> None:
+    board, bus = Board(2), MmioBus()
+    bus.attach(board.apics)
+    board.apics.connect(bus, [range(1 << 20)])
+    version = bus.load(0, Gpa(LOCAL_APIC + 0x30), 4)
+    assert board.wrmsr(IA32_APIC_BASE, LOCAL_APIC) is None
+    assert board.wrmsr(IA32_APIC_BASE, ELSEWHERE | 0x100 | ENABLE) is None
+    assert board.rdmsr(IA32_APIC_BASE) == ELSEWHERE | 0x100 | ENABLE
+    for vcpu, here, there in ((0, ELSEWHERE, LOCAL_APIC), (1, LOCAL_APIC, ELSEWHERE)):
+        bus.store(vcpu, Gpa(here + TASK_PRIORITY), 4, 0x50)
+        bus.store(vcpu, Gpa(there + TASK_PRIORITY), 4, 0x60)
+        assert bus.load(vcpu, Gpa(here + TASK_PRIORITY), 4) == 0x50
+        assert (bus.load(vcpu, Gpa(here + 0x30), 4), bus.load(vcpu, Gpa(there + 0x30), 4)) == (version, ONES)
+    assert board.wrmsr(IA32_APIC_BASE, LOCAL_APIC | 0x100 | ENABLE) is None
+    assert bus.device_at(Gpa(ELSEWHERE)) is None
+    assert bus.load(0, Gpa(LOCAL_APIC + TASK_PRIORITY), 4) == 0x50
+
+
+def test_where_the_page_is_survives_saving_and_ends_with_a_reset() -> None:
+    boards, buses = (Board(), Board()), (MmioBus(), MmioBus())
+    for board, bus in zip(boards, buses, strict=True):
+        bus.attach(board.apics)
+        board.apics.connect(bus, [range(1 << 20)])
+    boards[0].wrmsr(IA32_APIC_BASE, ELSEWHERE | ENABLE)
+    boards[1].apics.load(boards[0].apics.save())
+    assert buses[1].load(0, Gpa(ELSEWHERE + 0x30), 4) == buses[0].load(0, Gpa(ELSEWHERE + 0x30), 4) != ONES
+    boards[1].apics.reset()
+    assert buses[1].device_at(Gpa(ELSEWHERE)) is None
+
+
+def test_moving_the_page_over_ram_is_refused_by_name() -> None:
+    board = Board()
+    board.apics.connect(MmioBus(), [range(1 << 20)])
+    with pytest.raises(DeviceError, match=r"vCPU 0 moves its local APIC to 0x80000: it can only be where no RAM is"):
+        board.wrmsr(IA32_APIC_BASE, 0x8_0000 | ENABLE)
 
 
 def test_disabling_and_enabling_resets_the_registers() -> None:

@@ -6,9 +6,8 @@ from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
 from kev.dev.devices import Buses, Devices
-from kev.dev.display.framebuffer import VideoMode
 from kev.dev.pci.bus import PciBus
-from kev.dev.surroundings import Surroundings
+from kev.dev.surroundings import PictureFormat, Surroundings
 from kev.exits import GENERAL_PROTECTION, GuestException
 from kev.machine.console import Console
 from kev.machine.pc import SELDOM_USED, attach_platform
@@ -48,7 +47,7 @@ class Pc:
         self.devices = Devices(self.buses, self.machine, SELDOM_USED)
         attach_platform(self.devices, self.machine, board.controllers)
 
-    def show(self, mode: VideoMode | None) -> None:
+    def show(self, wanted: PictureFormat | None, first_row: int = 0) -> None:
         pass
 
     def clear_framebuffer(self) -> None:

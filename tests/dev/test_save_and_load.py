@@ -276,7 +276,7 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
         lambda rig: [ModeRegisters.built_for(rig.machine)],
         moves=st.builds(
             lambda register, value: [Access("port", 0x1CE, 2, register), Access("port", 0x1CF, 2, value)],
-            st.sampled_from((1, 2, 3, 4, 15)),
+            st.sampled_from((1, 2, 3, 4, 9, 15)),
             st.sampled_from((None, 0, 1, 24, 32, 640, 480, 0xFFFF)),
         ),
     ),

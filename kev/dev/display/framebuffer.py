@@ -6,7 +6,7 @@ It is guest memory like RAM, whose pages are loaded, as zeros, when they are tou
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from kev.addressing import MIB, PAGE_SIZE, Gpa, page_ceil
+from kev.addressing import MIB, PAGE_SIZE, Gpa, page_ceil, page_floor, page_offset
 from kev.pager.kernel import KernelVmPager
 from kev.pager.ram import FRAMEBUFFER
 
@@ -60,16 +60,19 @@ assert VideoMode().size <= len(FRAMEBUFFER) == 16 * MIB
 class Framebuffer:
     """The pixels. Nothing is loaded to look at them: what the guest never touched is black."""
 
-    __slots__ = ("_pager", "mode")
+    __slots__ = ("_pager", "_start", "mode")
 
-    def __init__(self, pager: KernelVmPager, mode: VideoMode) -> None:
+    def __init__(self, pager: KernelVmPager, mode: VideoMode, first_row: int = 0) -> None:
+        """`first_row` is at the top of the picture; what would lie behind the memory is not shown."""
         self._pager: Final = pager
+        self._start: Final = FRAMEBUFFER.start + min(first_row * mode.pitch, len(FRAMEBUFFER) - mode.size)
         self.mode: Final = mode
 
     def pixels(self) -> bytes:
         """Red, green and blue of every pixel, a byte each, row by row."""
         mode, step = self.mode, self.mode.depth // 8
-        memory = b"".join(map(self._page, self._pages))[: mode.size]
+        first = page_offset(self._start)
+        memory = b"".join(map(self._page, self._pages))[first : first + mode.size]
         if step == 2:
             return _expand(memory, mode)
         picture = bytearray(3 * mode.width * mode.height)
@@ -89,7 +92,7 @@ class Framebuffer:
 
     @property
     def _pages(self) -> range:
-        return range(FRAMEBUFFER.start, page_ceil(FRAMEBUFFER.start + self.mode.size), PAGE_SIZE)
+        return range(page_floor(self._start), page_ceil(self._start + self.mode.size), PAGE_SIZE)
 
     def _page(self, gpa: int) -> bytes:
         hpa = self._pager.gpa2hpa(Gpa(gpa))

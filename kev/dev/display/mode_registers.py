@@ -7,14 +7,13 @@ the PCI bus, where drivers look for its memory.
 from typing import Final, Self
 
 from kev.dev.base import PlainDevice
-from kev.dev.display.framebuffer import VideoMode
 from kev.dev.surroundings import Display, Surroundings
 from kev.state import Fields, State, bits, integers, listed
 
 INDEX: Final = 0x1CE
 DATA: Final = 0x1CF
 
-WIDTH, HEIGHT, DEPTH, ENABLED, NUMBER = 1, 2, 3, 4, 15
+WIDTH, HEIGHT, DEPTH, ENABLED, FIRST_ROW, NUMBER = 1, 2, 3, 4, 9, 15
 """Registers, of 16 bits. The last one keeps what a BIOS calls the mode."""
 REGISTERS: Final = 16
 KEEPS: Final = 1 << 7
@@ -22,7 +21,7 @@ KEEPS: Final = 1 << 7
 
 
 class ModeRegisters(PlainDevice):
-    """A write to ENABLED shows the mode of the other registers, or with bit 0 clear the text screen."""
+    """With bit 0 of ENABLED, the mode of the other registers is shown, else the text screen. Writing ENABLED clears the picture."""
 
     name: Final = "display mode"
     ports: Final = (range(INDEX, DATA + 2),)
@@ -60,11 +59,11 @@ class ModeRegisters(PlainDevice):
             self._index = value % REGISTERS
         elif port == DATA and self._index:
             self._registers[self._index] = value & 0xFFFF
-            if self._index == ENABLED:
+            if self._index == ENABLED or self._registers[ENABLED] & 1:
                 self._show()
-                if not value & KEEPS:
-                    self._display.clear_framebuffer()
+            if self._index == ENABLED and not value & KEEPS:
+                self._display.clear_framebuffer()
 
     def _show(self) -> None:
         width, height, depth, enabled = self._registers[WIDTH : ENABLED + 1]
-        self._display.show(VideoMode.wanted(width, height, depth) if enabled & 1 else None)
+        self._display.show((width, height, depth) if enabled & 1 else None, self._registers[FIRST_ROW])

@@ -704,4 +704,5 @@ class SecondaryIdeChannel(IdeChannel):
 
     @classmethod
     def built_for(cls, machine: Surroundings) -> Self:
-        return cls(machine.secondary_ide, machine.line(cls._IRQ))
+        drives = [CdRom(disk) if is_cd else disk for disk, is_cd in machine.secondary_ide]
+        return cls(drives, machine.line(cls._IRQ))

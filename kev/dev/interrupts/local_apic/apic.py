@@ -3,6 +3,7 @@
 from enum import IntEnum, IntFlag
 from typing import Final
 
+from kev.addressing import PAGE_SIZE
 from kev.clock import Clock, TimerQueue
 from kev.dev.clocks.time_stamp_counter import TimeStampCounter
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
@@ -14,6 +15,7 @@ LOWEST_VECTOR: Final = 16
 """Vectors below are illegal: they belong to exceptions."""
 
 BASE_ADDRESS: Final = 0xFEE0_0000
+PHYSICAL_ADDRESS_WIDTH: Final = 40  # what CPUID says
 BASE_BSP: Final = 1 << 8
 BASE_X2APIC: Final = 1 << 10
 BASE_ENABLE: Final = 1 << 11
@@ -86,7 +88,7 @@ class LocalApic:
             "_errors": _ERRORS,
             "_external_requested": FLAG,
             "_spurious": bits(10),
-            "base": bits(40),
+            "base": bits(PHYSICAL_ADDRESS_WIDTH),
             "destination_format": bits(4),
             "error_status": _ERRORS,
             "interrupt_command": bits(64),
@@ -342,12 +344,21 @@ class LocalApic:
         elif entry is Lvt.LINT0:
             self.update()
 
+    @property
+    def address(self) -> int:
+        """Of the page of its registers."""
+        return self.base & -PAGE_SIZE
+
+    def answers_at(self, page: int) -> bool:
+        """It is in xAPIC mode, and the page of its registers is this one."""
+        return self.base & ~BASE_BSP == page | BASE_ENABLE
+
     def set_base(self, value: int) -> bool:
-        """Writes IA32_APIC_BASE's mode bits; False where the SDM forbids the change (vol. 3, "x2APIC state transitions")."""
+        """Writes IA32_APIC_BASE; False where the SDM forbids the change (vol. 3, "x2APIC state transitions")."""
         before, after = self.base & (BASE_ENABLE | BASE_X2APIC), value & (BASE_ENABLE | BASE_X2APIC)
         if after == BASE_X2APIC or (after == BASE_ENABLE and before & BASE_X2APIC) or (after & BASE_X2APIC and not before):
             return False
-        self.base = self.base & ~(BASE_ENABLE | BASE_X2APIC) | after
+        self.base = value & ~BASE_BSP | self.base & BASE_BSP
         if before and not after:
             self.reset()
         return True

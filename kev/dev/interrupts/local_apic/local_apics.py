@@ -1,12 +1,12 @@
 """All local APICs of a machine: the device that vCPUs access, and the bus that interrupt messages travel on."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from kev import log
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.clock import Clock, TimerQueue
-from kev.dev.base import DeviceError
+from kev.dev.base import DeviceError, MmioDevice
 from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.interrupts.local_apic.apic import (
     BASE_ADDRESS,
@@ -14,6 +14,7 @@ from kev.dev.interrupts.local_apic.apic import (
     BASE_ENABLE,
     BASE_X2APIC,
     LOWEST_VECTOR,
+    PHYSICAL_ADDRESS_WIDTH,
     ApicError,
     LocalApic,
 )
@@ -30,7 +31,7 @@ from kev.dev.interrupts.local_apic.registers import (
 )
 from kev.dev.interrupts.local_apic.wiring import ExternalInterrupts, ProcessorSignals
 from kev.exits import GENERAL_PROTECTION, GuestException
-from kev.state import FLAG, PART, Fields, State, check_count, listed
+from kev.state import FLAG, PART, Fields, State, StateError, check_count, listed
 from kev.subscribers import Subscribers
 
 IA32_APIC_BASE: Final = 0x1B
@@ -43,12 +44,40 @@ _X2APIC_SELF_IPI: Final = msr(SELF_IPI)
 _COMMAND_DEFINED: Final = 0xFFFF_FFFF_000C_DFFF
 _COMMAND_DELIVERY_STATUS: Final = 1 << 12
 _BASE_MODE: Final = BASE_BSP | BASE_X2APIC | BASE_ENABLE
-_PHYSICAL_ADDRESS_WIDTH: Final = 40  # what CPUID says
 _ALL_ONES: Final = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class AddressSpace(Protocol):
+    """Where pages of registers are put: `kev.dev.buses.mmio.MmioBus`."""
+
+    def attach(self, device: MmioDevice) -> None: ...
+
+    def detach(self, device: MmioDevice) -> None: ...
+
+
+class _MovedPage:
+    """An `MmioDevice`: the page that a vCPU has moved its xAPIC to. Others find nothing there."""
+
+    name: Final = "moved local APIC"
+    length: Final = PAGE_SIZE
+
+    __slots__ = ("_apics", "gpa")
+
+    def __init__(self, apics: "LocalApics", gpa: Gpa) -> None:
+        self._apics: Final = apics
+        self.gpa: Final = gpa
+
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
+        return self._apics.read_page(self.gpa, vcpu, offset, size)
+
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
+        self._apics.write_page(self.gpa, vcpu, offset, size, value)
 
 
 class LocalApics:
     """An `MsrDevice` (x2APIC, IA32_APIC_BASE, IA32_TSC_DEADLINE) and an `MmioDevice` (xAPIC at 0xfee00000).
+
+    A vCPU may move its xAPIC's page to where no RAM is.
 
     The x2APIC's MSRs answer in x2APIC mode only, the xAPIC's page in xAPIC mode only.
 
@@ -62,6 +91,9 @@ class LocalApics:
         "_end_of_interrupt",
         "_external",
         "_external_asserted",
+        "_moved",
+        "_ram",
+        "_space",
         "steady_changed",
         "steady_read",
     )
@@ -92,16 +124,25 @@ class LocalApics:
         self._external_asserted = False
         self._end_of_interrupt = end_of_interrupt
         self._absence_noted = False
+        self._space: AddressSpace | None = None
+        self._ram: Sequence[range] = ()
+        self._moved: Final[dict[int, _MovedPage]] = {}
+        """The pages besides the usual one, by address."""
         self.steady_changed: Final[Subscribers[[int]]] = Subscribers()
         """Are told the vCPU of which nothing holds any more that `steady_read` was told."""
         self.steady_read: Final[Subscribers[[int, Gpa, int]]] = Subscribers()
         """Are told what a vCPU has found in an xAPIC register of 4 bytes, and finds there until `steady_changed`."""
+
+    def connect(self, space: AddressSpace, ram: Sequence[range]) -> None:
+        """Lets vCPUs move their pages in `space`, but not over `ram`."""
+        self._space, self._ram = space, ram
 
     def reset(self) -> None:
         self._external_asserted = self._absence_noted = False
         for apic in self._apics:
             apic.switch_on()
             self.steady_changed(apic.id)
+        self._follow_bases()
 
     def save(self) -> State:
         return self._FIELDS.save(self, apics=[apic.save() for apic in self._apics])
@@ -112,6 +153,9 @@ class LocalApics:
         for apic, saved in zip(self._apics, states, strict=True):
             apic.load(f"local APIC {apic.id}", saved)
             self.steady_changed(apic.id)
+            if not self._can_be_at(apic.address):
+                raise StateError(f"local APIC {apic.id}", "base", apic.base, "where no RAM is")
+        self._follow_bases()
 
     # The machine's side
 
@@ -252,32 +296,56 @@ class LocalApics:
 
     def _write_base(self, apic: LocalApic, value: int) -> GuestException | None:
         address = value & ~(PAGE_SIZE - 1)
-        if address >> _PHYSICAL_ADDRESS_WIDTH or (value - address) & ~_BASE_MODE:
+        if address >> PHYSICAL_ADDRESS_WIDTH or (value - address) & ~_BASE_MODE:
             return GENERAL_PROTECTION
-        if address != BASE_ADDRESS:
-            raise DeviceError(f"vCPU {apic.id} moves its local APIC to {address:#x}: it can only be at {BASE_ADDRESS:#x}")
-        return None if apic.set_base(value) else GENERAL_PROTECTION
+        if not self._can_be_at(address):
+            raise DeviceError(f"vCPU {apic.id} moves its local APIC to {address:#x}: it can only be where no RAM is")
+        if not apic.set_base(value):
+            return GENERAL_PROTECTION
+        self._follow_bases()
+        return None
+
+    def _can_be_at(self, address: int) -> bool:
+        return address == BASE_ADDRESS or (self._space is not None and not any(address in ram for ram in self._ram))
+
+    def _follow_bases(self) -> None:
+        """Puts pages where the APICs are, and takes those away where none is any more."""
+        wanted = {apic.address for apic in self._apics} - {BASE_ADDRESS}
+        if self._space is None or wanted == self._moved.keys():
+            return
+        for address in self._moved.keys() - wanted:
+            self._space.detach(self._moved.pop(address))
+        for address in sorted(wanted - self._moved.keys()):
+            page = _MovedPage(self, Gpa(address))
+            self._space.attach(page)
+            self._moved[address] = page
 
     # MmioDevice
 
     def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
-        """A read, all ones unless in xAPIC mode. Registers are 4 bytes at multiples of 16; the bytes between them read as 0."""
+        return self.read_page(BASE_ADDRESS, vcpu, offset, size)
+
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
+        self.write_page(BASE_ADDRESS, vcpu, offset, size, value)
+
+    def read_page(self, page: int, vcpu: int, offset: int, size: int) -> int:
+        """A read, all ones unless its xAPIC is there. Registers are 4 bytes at multiples of 16; bytes between them read as 0."""
         apic = self._apics[vcpu]
-        if apic.base & (BASE_ENABLE | BASE_X2APIC) != BASE_ENABLE:
+        if not apic.answers_at(page):
             return _ALL_ONES >> (64 - 8 * size)
         read = XAPIC_READERS.get(offset & ~0xF)
         if read is None:
             apic.report_error(ApicError.ILLEGAL_REGISTER)
             return 0
         value = read(apic) >> 8 * (offset & 0xF) & _ALL_ONES >> (64 - 8 * size)
-        if size == 4 and offset in STEADY:
-            self.steady_read(vcpu, Gpa(BASE_ADDRESS + offset), value)
+        if size == 4 and offset in STEADY and page == BASE_ADDRESS:
+            self.steady_read(vcpu, Gpa(page + offset), value)
         return value
 
-    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def write_page(self, page: int, vcpu: int, offset: int, size: int, value: int) -> None:
         """A write. Those that do not write all 4 bytes of a register, which the manual leaves undefined, do nothing."""
         apic = self._apics[vcpu]
-        if offset & 0xF or size < 4 or apic.base & (BASE_ENABLE | BASE_X2APIC) != BASE_ENABLE:
+        if offset & 0xF or size < 4 or not apic.answers_at(page):
             return
         value &= 0xFFFF_FFFF
         if offset == END_OF_INTERRUPT:
