@@ -56,8 +56,8 @@ def described(given: Mapping[str, Any], *, may_start_disk: bool = False) -> Mach
     """
     names = {"image", *(field.name for field in FIELDS)}
     fields = {name: value for name, value in given.items() if name in names}
-    if given.get("cdrom"):
-        fields["disks"] = (*fields["disks"], *(f"{cd},{_CDROM_DEVICE}" for cd in given["cdrom"]))
+    if cds := given.get("cdrom"):
+        fields["disks"] = (*fields["disks"], *(f"{cd},{_CDROM_DEVICE}" for cd in cds))
     spec = MachineSpec.from_options(fields)
     if given["spec"] is not None:
         from kev.guests.spec_files import read_spec

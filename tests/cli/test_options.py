@@ -67,6 +67,14 @@ def test_what_a_command_line_can_say_is_read_without_click(spec: MachineSpec) ->
     assert described(without) == (spec if spec.image else spec.replace(image="gKeOS"))
 
 
+def test_cds_come_behind_the_disks() -> None:
+    given = parse(["--cdrom", "a,b.iso", "--disk", "c.img,ide", "--cdrom", "d.iso"], RUN_OPTIONS, "image")
+    assert given is not None
+    spec = described(given, may_start_disk=True)
+    assert [str(disk) for disk in spec.disks] == ["c.img,ide", "a,b.iso,cdrom", "d.iso,cdrom"]
+    assert not spec.image
+
+
 def test_every_field_of_a_description_is_an_option() -> None:
     assert {"image", *(field.name for field in FIELDS)} == set(MachineSpec._fields)
     assert all(field.arity is not Arity.MANY or MachineSpec().given().get(field.name, ()) == () for field in FIELDS)
