@@ -7,9 +7,10 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
-from kev.cli.bench_results import Measured, ResultFiles, ended_by_signals, measured, results_options, show
+from kev.cli.bench_results import Measured, ResultFiles, ended_by_signals, measured, results_options, show, table_options
 from kev.cli.click_options import add_options, image_argument
 from kev.cli.options import described, machine_options
 from kev.cli.own_objects import is_own, own_callable, own_policy
@@ -166,6 +167,46 @@ def restore(
                 cases = list(bench.cases())
                 found = measured(cases, rounds, bench.notes)
     show(found, list(restore_targets(found.result)), files, rounds, "kev.measure.restore_chart")
+
+
+@command.command
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@add_options(machine_options(without=("timeline", "seed")))
+@table_options
+@click.option("--until", default="", metavar="TEXT", help="Measure to this output.  [default: to the first]")
+@click.option(
+    "--answer",
+    "answers",
+    type=(str, str),
+    multiple=True,
+    metavar="PROMPT TEXT",
+    help="When the guest prints PROMPT, type TEXT, in which \\n ends a line. Several follow one another.",
+)
+def kernels(
+    images: tuple[str, ...],
+    rounds: int,
+    until: str,
+    answers: tuple[tuple[str, str], ...],
+    files: ResultFiles,
+    **given: Any,
+) -> None:
+    """Measure kernels to a line of output, beside QEMU, in time of processors and by the clock, and where kev's time goes.
+
+    The options are those of `kev run`, and count for every IMAGE, which is a file or the name of a guest. kev and QEMU, by TCG and
+    where it works by KVM, run in turns; the output has the command lines of both. What a guest writes to disks is forgotten.
+    """
+    from kev.measure.dialogue import Dialogue
+    from kev.measure.kernels import KernelBench
+
+    files.check()
+    machines = tuple(described({**given, "image": image}, may_start_disk=True) for image in images or (None,))
+    typed = tuple((prompt, text.replace("\\n", "\n")) for prompt, text in answers)
+    dialogue = Dialogue(until, typed, next((spec.timeout for spec in machines if spec.timeout), Dialogue().timeout))
+    with ended_by_signals(), _folder() as folder:
+        bench = KernelBench.of(machines, dialogue, folder)
+        found = measured(list(bench.cases()), rounds, bench.notes)
+        found = attrs.evolve(found, result=bench.completed(found.result))
+    show(found, [], files, rounds, "")
 
 
 @command.command

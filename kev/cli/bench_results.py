@@ -59,26 +59,39 @@ class ResultFiles:
 
 def results_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a benchmark that say how often, which is `rounds`, and where its results go, which is `files`."""
+    picture = click.option(
+        "--picture", "--png", "picture", type=_FILE, metavar="FILE",
+        help="Draw the medians: SVG in a FILE.svg, else PNG (needs `pip install kev-hypervisor[bench]`).",
+    )  # fmt: skip
+    return _with_options(picture(_with_files(function)), rounds=11)
 
+
+def table_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for one that draws no picture and takes long."""
+    return _with_options(_with_files(function), rounds=5)
+
+
+def _with_files(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def with_files(
-        *arguments: Any, json: Path | None, csv: Path | None, parquet: Path | None, picture: Path | None, **others: Any
+        *arguments: Any, json: Path | None, csv: Path | None, parquet: Path | None, picture: Path | None = None, **others: Any
     ) -> Any:
         return function(*arguments, files=ResultFiles(json, csv, parquet, picture), **others)
 
-    decorated: Callable[..., Any] = with_files
+    return with_files
+
+
+def _with_options(function: Callable[..., Any], rounds: int) -> Callable[..., Any]:
     for option in (
-        click.option(
-            "--picture", "--png", "picture", type=_FILE, metavar="FILE",
-            help="Draw the medians: SVG in a FILE.svg, else PNG (needs `pip install kev-hypervisor[bench]`).",
-        ),
         click.option("--parquet", type=_FILE, metavar="FILE", help="As --csv (needs `pip install kev-hypervisor[parquet]`)."),
         click.option("--csv", type=_FILE, metavar="FILE", help="Write a table with a row for each value, of single runs."),
         click.option("--json", type=_FILE, metavar="FILE", help="Write all values."),
-        click.option("--rounds", type=click.IntRange(1), default=11, show_default=True, help="How often each case is measured."),
-    ):  # fmt: skip
-        decorated = option(decorated)
-    return decorated
+        click.option(
+            "--rounds", type=click.IntRange(1), default=rounds, show_default=True, help="How often each case is measured."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 @contextmanager
@@ -105,7 +118,7 @@ def measured(cases: "Sequence[Case]", rounds: int, notes: Mapping[str, str]) -> 
     from kev.measure.processes import version_of
     from kev.measure.result import BenchResult
 
-    peers = {case.parameters["what"]: version_of(case.command) for case in cases if case.parameters.get("what") == "QEMU"}
+    peers = {what: version_of(case.command) for case in cases if (what := str(case.parameters.get("what"))).startswith("QEMU")}
     made, stopped = Rounds(cases), None
     with click.progressbar(length=rounds, label="kev: measuring", file=sys.stderr) as bar:
         try:

@@ -105,7 +105,7 @@ def _caches(_options: BootBenchOptions, folder: Path) -> Iterator[Case]:
 
 def _launches(_options: BootBenchOptions, folder: Path) -> Iterator[Case]:
     yield Case("launch", {"what": "kev, warm process"}, Launch(_GUEST, _MEMORY).measure)
-    yield _process("kev run", kev_run())
+    yield _process("kev run", kev_run(_GUEST))
     twin = folder / _TWIN
     twin.write_bytes(_file(_TWIN))
     qemu = qemu_run(twin, _MEMORY)

@@ -54,10 +54,10 @@ def _has_begun(text: bytes, output: bytes) -> bool:
     return any(text.startswith(output[start : start + len(text)]) for start in range(len(output)))
 
 
-def kev_run(image: str = "gKeOS") -> tuple[str, ...]:
-    """The command line of `kev run IMAGE`."""
+def kev_run(*arguments: str) -> tuple[str, ...]:
+    """The command line of `kev run` with these words behind it."""
     script = Path(sys.executable).with_name("kev")
-    return (str(script), "run", image) if script.exists() else (sys.executable, "-m", "kev", "run", image)
+    return (*((str(script),) if script.exists() else (sys.executable, "-m", "kev")), "run", *arguments)
 
 
 def qemu_run(multiboot1_image: Path, memory: int) -> tuple[str, ...] | None:

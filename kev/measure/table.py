@@ -78,10 +78,12 @@ def _cell(case: CaseResult, metric: str) -> str:
 
 
 def summary_text(metric: str, summary: Summary) -> str:
-    """A time with its interval, if it has one; a count without."""
+    """A time or a ratio with its interval, if it has one; a count without."""
+    interval = "" if summary.low is None else f" [{summary.low:.2f}-{summary.high:.2f}]"
     if is_time(metric):
-        interval = "" if summary.low is None else f" [{summary.low:.2f}-{summary.high:.2f}]"
         return f"{summary.median:.2f}{interval}"
+    if metric.endswith("_ratio"):
+        return f"{summary.median:.2f}x{interval}"
     return f"{summary.median:,.0f}"
 
 

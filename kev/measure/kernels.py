@@ -1,0 +1,110 @@
+"""`kev bench kernels`: any kernel to a line of its output, beside QEMU, in time of processors and by the clock.
+
+kev and QEMU run the same machine, each as a process, in turns. The ratio of a round is that of the two runs in it. One run more
+says where kev's time went.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import attrs
+
+from kev.measure.case import Case, Metrics
+from kev.measure.dialogue import Dialogue
+from kev.measure.errors import BenchError
+from kev.measure.processes import kev_run
+from kev.measure.qemu_machine import find_qemu, qemu_command
+from kev.measure.result import BenchResult, CaseResult
+from kev.measure.summary import summarize
+from kev.measure.time_spent import time_spent
+from kev.spec.machine_spec import MachineSpec
+
+SCENARIO: Final = "kernel"
+KEV: Final = "kev"
+_RATIOS: Final = {"processor_ratio": "processor_ms", "line_ratio": "line_ms"}
+_KVM: Final = Path("/dev/kvm")
+_TRIAL: Final = 60.0
+"""Seconds."""
+
+
+@attrs.frozen(slots=True)
+class KernelBench:
+    """What is measured of some machines."""
+
+    machines: tuple[MachineSpec, ...]
+    """Their disks stay as they are, whatever the guests write."""
+    dialogue: Dialogue
+    folder: Path
+    """For files that are needed meanwhile."""
+    notes: dict[str, str]
+    """What is not measured, and why."""
+
+    @classmethod
+    def of(cls, machines: Sequence[MachineSpec], dialogue: Dialogue, folder: Path) -> Self:
+        """BenchError for an image that QEMU cannot read."""
+        return cls(tuple(map(_resolved, machines)), dialogue, folder, {})
+
+    def cases(self) -> Iterator[Case]:
+        """kev, and QEMU by every accelerator that works here. BenchError if QEMU is there, and has no such machine."""
+        qemu = find_qemu()
+        if qemu is None:
+            self.notes["QEMU"] = "is not installed: there is nothing to compare with"
+        for spec in self.machines:
+            yield self._case(spec, KEV, kev_run(*spec.to_arguments()))
+            if qemu is not None:
+                yield self._case(spec, "QEMU tcg", qemu_command(qemu, "tcg", spec, self.folder))
+                yield from self._with_kvm(spec, qemu_command(qemu, "kvm", spec, self.folder))
+
+    def _with_kvm(self, spec: MachineSpec, command: tuple[str, ...]) -> Iterator[Case]:
+        """Only where it comes to the line: on many a host there is a KVM that runs nothing."""
+        reason = "no /dev/kvm that may be used"
+        if os.access(_KVM, os.R_OK | os.W_OK):
+            try:
+                attrs.evolve(self.dialogue, timeout=min(self.dialogue.timeout, _TRIAL)).measure(command)
+            except BenchError:
+                reason = f"the line did not come in {_TRIAL:g} s"
+            else:
+                yield self._case(spec, "QEMU kvm", command)
+                return
+        self.notes[f"QEMU kvm, {spec.image}"] = f"is left out: {reason}"
+
+    def _case(self, spec: MachineSpec, what: str, command: tuple[str, ...]) -> Case:
+        def measure() -> Metrics:
+            return self.dialogue.measure(command)
+
+        return Case(SCENARIO, {"image": spec.image, "what": what}, measure, command)
+
+    def completed(self, result: BenchResult) -> BenchResult:
+        """With the ratios of kev to each of the others, and where kev's time went."""
+        more = [*_ratios(result), *(case for spec in self.machines for case in self._parts(spec))]
+        return attrs.evolve(result, cases=(*result.cases, *more))
+
+    def _parts(self, spec: MachineSpec) -> Iterator[CaseResult]:
+        for part, spent in time_spent(spec, self.dialogue, self.folder).items():
+            yield CaseResult("kev's time", {"image": spec.image, "part": part}, {"processor_ms": summarize([spent])})
+
+
+def _ratios(result: BenchResult) -> Iterator[CaseResult]:
+    own = {case.parameters["image"]: case for case in result.scenario(SCENARIO, what=KEV)}
+    for case in result.scenario(SCENARIO):
+        image, what = case.parameters["image"], case.parameters["what"]
+        if what == KEV:
+            continue
+        ratios = {
+            name: summarize(
+                [a / b for a, b in zip(own[image].metrics[metric].values, case.metrics[metric].values, strict=True) if b]
+            )
+            for name, metric in _RATIOS.items()
+        }
+        yield CaseResult("kev against", {"image": image, "what": what}, ratios)
+
+
+def _resolved(spec: MachineSpec) -> MachineSpec:
+    """With what both have to be told alike, and disks that stay as they are."""
+    if "://" in spec.image:
+        raise BenchError(f"{spec.image}: QEMU reads no URLs: the image has to be a file")
+    said = spec.resolved()
+    disks = tuple(disk if disk.access == "ro" else disk._replace(access="overlay") for disk in spec.disks)
+    return spec.replace(memory=said.memory, vcpus=said.vcpus, disks=disks)
