@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-_LONGEST_SLEEP: Final = 0.002  # seconds: the next slice has most likely begun by then, and need not wake the thread
+_IDLE_SLEEP: Final = 0.002  # seconds: the next slice has most likely begun by then, and need not wake the thread
 _BETWEEN_CALLS: Final = 0.0005
 _NEVER: Final = float("inf")
 
@@ -77,7 +77,7 @@ class PreemptionThread:
             if armed is None:
                 idle += 1
                 # An idle machine costs nothing.
-                self._sleep(_LONGEST_SLEEP if idle <= 100 else _NEVER)
+                self._sleep(_IDLE_SLEEP if idle <= 100 else _NEVER)
                 continue
             idle = 0
             deadline, preempt = armed
@@ -85,7 +85,7 @@ class PreemptionThread:
             if remaining <= 0:
                 preempt()
                 remaining = _BETWEEN_CALLS
-            self._sleep(min(remaining, _LONGEST_SLEEP))
+            self._sleep(remaining)
 
     def _sleep(self, seconds: float) -> None:
         """Returns at the latest then, or when `_wake` was called since the last return."""
