@@ -94,7 +94,7 @@ class VmBuilder:
         self._abi = abi
         self._pager = pager
         self._console = Console()
-        self._engine = space.make_engine()
+        self._engine = space.make_engine(counted=options.virtual_time)
         if options.virtual_time:
             self._engine.seed_random_numbers(options.random_seed)
         in_slice = self._engine.instructions_in_slice

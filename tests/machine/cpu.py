@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Self
 
 from kev.addressing import GIB, MIB, PAGE_SIZE, Gpa, page_floor, page_offset
+from kev.engine.amdv.counting import NATIVE as COUNTING
 from kev.engine.amdv.engine import AmdvEngine
 from kev.engine.amdv.host import Host
 from kev.engine.amdv.shortcuts import NATIVE
@@ -74,16 +75,17 @@ class Cpu:
         vcpus: int = 1,
         answers: Answers | None = None,
         native: ctypes.CDLL | None = NATIVE,
+        counting: ctypes.CDLL | None = COUNTING,
     ) -> None:
         """`text` is at CODE, and `contents` are guest-physical addresses and bytes, the later over the earlier.
 
-        Exits without an answer end the slice. `native` is what takes shortcuts, or None for Python.
+        Exits without an answer end the slice. `native` is what takes shortcuts, or None for Python; `counting` counts, or Unicorn.
         """
         self.awaits_pages = False
         """Every page has to be awaited: the slice ends, and `run` goes on when the page is there."""
         self.memory = HostMemory(GIB)
         self.table = PageTable(self.memory, NptFormat())
-        self.engine = AmdvEngine(Host(self.memory), self.table, native=native)
+        self.engine = AmdvEngine(Host(self.memory), self.table, native=native, counting=counting)
         self.exits: list[Exit] = []
         self.answers = {EptViolation: self.map_page, **_DEFAULT_ANSWERS, **(answers or {})}
         self._initial = bytearray(RAM)

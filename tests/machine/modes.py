@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from kev.engine.amdv.counting import NATIVE as COUNTING
 from kev.engine.amdv.shortcuts import NATIVE
 from kev.engine.base import EntryState
 from kev.exits import Exit, Vmcall
@@ -125,11 +126,12 @@ def cpu_in(
     answers: Answers | None = None,
     vcpus: int = 1,
     native: ctypes.CDLL | None = NATIVE,
+    counting: ctypes.CDLL | None = COUNTING,
 ) -> Cpu:
     """A CPU that runs `text` at TEXT in `mode`. Vmcall ends the code, and stands at the beginning of every handler."""
     all_contents = (*_tables(mode).items(), (TEXT, text), *(contents or {}).items())
     entry = _entry(mode)._replace(rsp=STACK)
-    return Cpu(_prologue(mode, rflags), all_contents, entry=entry, answers=answers, vcpus=vcpus, native=native)
+    return Cpu(_prologue(mode, rflags), all_contents, entry=entry, answers=answers, vcpus=vcpus, native=native, counting=counting)
 
 
 def handler(vector: int) -> int:

@@ -25,12 +25,14 @@ from kev.engine.amdv.vcpu import HFLAGS_CPL, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.errors import KevError
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, GuestException, IoIn, IoOut
-from kev.x86 import DEBUG
+from kev.x86 import DEBUG, PAGE_FAULT
 
 _HFLAGS: Final = layout.HFLAGS >> 2
 _VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
 _NESTED_PAGE_FAULT: Final = _VMEXIT + vmcb.NPF
 _HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
+_BETWEEN_INSTRUCTIONS: Final = frozenset({DEBUG, _HOST_INTERRUPT})
+_MAY_BE_FETCHES: Final = frozenset({PAGE_FAULT, _NESTED_PAGE_FAULT})
 
 # Nested page fault error code: bit 1 write, bit 4 instruction fetch.
 _ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error & 2 else Access.READ for error in range(0x20))
@@ -86,7 +88,7 @@ class CpuExits(ExitContext):
     def _on_interrupt(self, _uc: int, number: int, _data: object) -> None:
         vcpu = self.slice.vcpu
         assert vcpu is not None
-        if self.slice.counted:
+        if self.slice.leaves_flags_unsettled and not _is_between_instructions(vcpu, number):
             settle_flags(vcpu.quads, vcpu.words)
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
@@ -131,7 +133,7 @@ class CpuExits(ExitContext):
         """#UD, INT 6, which Unicorn takes for the same, and VMCALL, which an AMD processor does not know."""
         vcpu = self.slice.vcpu
         assert vcpu is not None
-        if self.slice.counted:
+        if self.slice.leaves_flags_unsettled:
             settle_flags(vcpu.quads, vcpu.words)
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
@@ -181,7 +183,7 @@ class CpuExits(ExitContext):
     def _system_call(self, instruction: Callable[[AmdvVcpu], GuestException | None]) -> None:
         vcpu = self.slice.vcpu
         assert vcpu is not None
-        if self.slice.counted:
+        if self.slice.leaves_flags_unsettled:
             settle_flags(vcpu.quads, vcpu.words)
         exception = instruction(vcpu)
         if exception is not None:
@@ -235,7 +237,7 @@ class CpuExits(ExitContext):
         vcpu = self.slice.vcpu
         assert vcpu is not None
         self._cut_short = vcpu.rip, reason
-        if self.slice.counted:
+        if self.slice.leaves_flags_unsettled:
             settle_flags(vcpu.quads, vcpu.words)
         if not self._port_trap.plant(vcpu, port):
             self.slice.kick_hard()
@@ -257,3 +259,8 @@ class CpuExits(ExitContext):
         if isinstance(reason, KevError):
             raise reason
         return reason
+
+
+def _is_between_instructions(vcpu: AmdvVcpu, number: int) -> bool:
+    """No instruction has begun that has not come to its end: the CPU itself knows the flags."""
+    return number in _BETWEEN_INSTRUCTIONS or (number in _MAY_BE_FETCHES and not vcpu.quads[layout.FAULTING_CODE >> 3])

@@ -61,14 +61,15 @@ def nested_error_code(vcpu: AmdvVcpu, delivering: Event, vector: int, error_code
 class EventDelivery:
     """Enters the guest: at a vCPU's start and for every event."""
 
-    __slots__ = ("_cpu", "_host_hflags", "_stub", "_uc", "_vmcb")
+    __slots__ = ("_cpu", "_host_hflags", "_uc", "_vmcb", "vmrun")
 
     def __init__(self, uc: EmulatedCpu, cpu: CpuMemory, memory: HostMemory, vmcb: Vmcb) -> None:
         self._uc = uc
         self._cpu = cpu
         self._vmcb = vmcb
-        self._stub: Hpa = memory.allocate()
-        memory.view[self._stub : self._stub + len(_VMRUN)] = _VMRUN
+        self.vmrun: Final[Hpa] = memory.allocate()
+        """Where a VMRUN is, for the CPU in host mode."""
+        memory.view[self.vmrun : self.vmrun + len(_VMRUN)] = _VMRUN
         uc.write_msr(x86.MSR_EFER, _HOST_EFER)
         uc.write_msr(x86.MSR_VM_HSAVE_PA, memory.allocate())
         uc.write_register(REG_CR0, _HOST_CR0)
@@ -140,7 +141,7 @@ class EventDelivery:
         quads[layout.EFER >> 3] = _HOST_EFER
         quads[layout.RFLAGS >> 3] = _HOST_RFLAGS
         vcpu.set_raw_segment(CS, 0, 0, 0xFFFF_FFFF, 0)
-        vcpu.rip = self._stub
+        vcpu.rip = self.vmrun
         vcpu.rax = self._vmcb.address
         self._uc.flush_tlb()
         self._cpu.interrupt_request.value |= INTERRUPT_HARD

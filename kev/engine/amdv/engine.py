@@ -6,7 +6,7 @@ atomic. Once VMRUN has entered the guest, the CPU stays in guest mode; an exit i
 
 import ctypes
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kev import x86
 from kev.addressing import PAGE_MASK, PAGE_SIZE, TIB, Gpa, Hpa
@@ -32,6 +32,9 @@ from kev.engine.registers import FpuState
 from kev.exits import Access, EptViolation, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
 from kev.page_tables.table import PageTable
 
+if TYPE_CHECKING:
+    from kev.engine.amdv.counting import Counting
+
 _WINDOWS_END: Final = TIB
 """Where the CPU's physical address space ends: windows of devices grow down from there."""
 
@@ -46,11 +49,13 @@ class AmdvEngine:
         release: Callable[[Host], None] = Host.close,
         *,
         native: ctypes.CDLL | None = NATIVE,
+        counting: ctypes.CDLL | None = None,
     ) -> None:
         """Runs a guest on `host`, with the guest-physical memory that `table`, in AMD's format, maps onto the host's.
 
         `release` is given the host when the guest is over. A host that another guest could tell from a new one is closed instead.
-        `native` is what takes shortcuts, or None for Python, and for no other native code either.
+        `native` is what takes shortcuts, or None for Python, and for no other native code either. `counting` is
+        `kev.engine.amdv.counting.NATIVE`, or None: then Unicorn counts instructions.
         """
         memory = host.memory
         self._host = host
@@ -62,6 +67,9 @@ class AmdvEngine:
         self._window = _WINDOWS_END
         """The lowest host-physical address of a window."""
         self._vcpus: list[AmdvVcpu] = []
+        self._counts_natively = False
+        """Counted slices may be counted by `self._counting`."""
+        self._traces_accesses = False
         self._breakpoints: frozenset[int] = frozenset()
         self._watchpoints: tuple[tuple[range, Access], ...] = ()
         self._uc, cpu, _ = host.processor
@@ -70,7 +78,8 @@ class AmdvEngine:
         self._delivery = EventDelivery(self._uc, cpu, memory, vmcb)
         self._structures = (table.root, vmcb.address)
         """What the registers of vCPUs refer to."""
-        self._slice = Slice(self._uc, cpu, vmcb, host.timer)
+        self._counting = self._uc.counter = self._make_counting(counting, vmcb.event_injection)
+        self._slice = Slice(self._uc, cpu, vmcb, host.timer, self._counting)
         self.instructions_in_slice = self._slice.instructions
         self._linear = LinearMemory(memory, table, self._slice.ask, self._slice.is_answered_quietly)
         self._intercepts = Intercepts(cpu, vmcb)
@@ -84,6 +93,13 @@ class AmdvEngine:
         self._linear.stored = self._code.stored
         self._port_blocks = PortBlocks(memory, self._linear, self._code)
         self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb, cpu)
+
+    def _make_counting(self, library: ctypes.CDLL | None, injected: int) -> "Counting | None":
+        if library is None:
+            return None
+        from kev.engine.amdv.counting import Counting
+
+        return Counting(library, self._uc, self._cpu, self._host.memory, injected)
 
     def create_vcpu(self, index: int) -> AmdvVcpu:
         vcpu = AmdvVcpu(index, Context(self._uc), self)
@@ -103,6 +119,8 @@ class AmdvEngine:
         self._slice.exit = None
         self._events.delivering = None
         self._slice.enter_guest(vcpu)
+        if self._counting is not None and not self._counts_natively:
+            self._counts_natively = self._counting.is_sure(self._delivery.vmrun)
         self._intercepts.follow(vcpu)
         self._follow_data_breakpoints(vcpu)
 
@@ -113,7 +131,8 @@ class AmdvEngine:
         slice, events, stops = self._slice, self._events, self._exits.debug_stops
         counted = stops is not None or budget.instructions is not None
         self._code.settle(counted=counted)
-        slice.begin(service, counted=counted)
+        natively = self._counts_natively and counted and stops is None and self._ends_by_count(vcpu, budget)
+        slice.begin(service, counted=counted, natively=natively)
         if budget.interruptions is not None:
             slice.limit_interruptions(budget.interruptions)
         if counted:
@@ -155,6 +174,12 @@ class AmdvEngine:
             slice.note_pending(vcpu)
         exit = violation or slice.exit or PreemptionTimer()
         return exit if stops is None else stops.outcome(vcpu, exit)
+
+    def _ends_by_count(self, vcpu: AmdvVcpu, budget: Budget) -> bool:
+        """Nobody is called before instructions, and nobody else ends the slice in the middle of a block."""
+        if budget.seconds is not None or self._spoiled or self._traces_accesses or vcpu.breakpoints_armed:
+            return False
+        return not budget.stops_at_events or vcpu.event is not None or not vcpu.takes_interrupts
 
     def _refuse_fetch(self, vcpu: AmdvVcpu) -> None:
         """If it was a fetch from a window that the CPU could not carry out, the machine is told as of any fetch, and raises."""
@@ -318,6 +343,7 @@ class AmdvEngine:
     def trace_accesses(self, observer: AccessObserver, instructions: InstructionObserver | None = None) -> None:
         from kev.engine.amdv.access_trace import trace_accesses
 
+        self._traces_accesses = True
         trace_accesses(self._uc, self._slice, observer, instructions)
 
     def seed_random_numbers(self, seed: int) -> None:
@@ -362,6 +388,8 @@ class AmdvEngine:
         self._uc.write_dr7(self._cpu.address, dr7)
         # That may have told the CPU that there is no I/O breakpoint: `kev.engine.amdv.port_trap` needs it to look.
         vcpu.words[layout.HFLAGS >> 2] |= HFLAGS_IO_BREAKPOINTS
+        if vcpu.breakpoints_armed:
+            self._slice.count_by_instruction()
         self._follow_data_breakpoints(vcpu)
 
     def _follow_data_breakpoints(self, vcpu: AmdvVcpu) -> None:

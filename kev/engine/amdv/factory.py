@@ -20,19 +20,25 @@ _DEVICES: Final = 64 * MIB
 class AmdvAddressSpace:
     """A host, and the table of the guest's memory in it."""
 
-    __slots__ = ("_hosts", "host", "table")
+    __slots__ = ("_counts_natively", "_hosts", "host", "table")
 
-    def __init__(self, host: Host, hosts: HostPool | None) -> None:
+    def __init__(self, host: Host, hosts: HostPool | None, *, counts_natively: bool) -> None:
         self.host: Final = host
         self.table: Final = PageTable(host.memory, NptFormat())
         self._hosts: Final = hosts
+        self._counts_natively: Final = counts_natively
 
     @property
     def memory(self) -> HostMemory:
         return self.host.memory
 
-    def make_engine(self) -> AmdvEngine:
-        return AmdvEngine(self.host, self.table, Host.close if self._hosts is None else self._hosts.give_back)
+    def make_engine(self, *, counted: bool = False) -> AmdvEngine:
+        release = Host.close if self._hosts is None else self._hosts.give_back
+        if not (counted and self._counts_natively):
+            return AmdvEngine(self.host, self.table, release)
+        from kev.engine.amdv.counting import NATIVE
+
+        return AmdvEngine(self.host, self.table, release, counting=NATIVE)
 
 
 class AmdvFactory:
@@ -51,14 +57,19 @@ class AmdvFactory:
         single_step=True,
     )
 
-    def __init__(self, *, keeps_hosts: bool = False, hosts: HostPool | None = None) -> None:
-        """`hosts` is the pool that hosts are taken from; with `keeps_hosts`, one of the factory's own."""
+    def __init__(self, *, keeps_hosts: bool = False, hosts: HostPool | None = None, counts_natively: bool = True) -> None:
+        """`hosts` is the pool that hosts are taken from; with `keeps_hosts`, one of the factory's own.
+
+        `counts_natively`: `kev.engine.amdv.counting` counts where it can, and not Unicorn.
+        """
+        self._counts_natively: Final = counts_natively
         self._hosts: Final = hosts or (HostPool() if keeps_hosts else None)
 
     def reserve(self, ram_kib: int) -> AmdvAddressSpace:
         ram = ram_kib * KIB
         size = min(page_ceil(ram + ram // _TABLES_SHARE + _DEVICES), _PHYSICAL_LIMIT)
-        return AmdvAddressSpace(Host(HostMemory(size)) if self._hosts is None else self._hosts.take(size), self._hosts)
+        host = Host(HostMemory(size)) if self._hosts is None else self._hosts.take(size)
+        return AmdvAddressSpace(host, self._hosts, counts_natively=self._counts_natively)
 
     def rest(self) -> None:
         if self._hosts is not None:

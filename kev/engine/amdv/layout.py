@@ -99,6 +99,8 @@ class UnknownBuild(KevError):
 class CpuMemory(NamedTuple):
     """The emulated CPU's own memory, live: what is written here counts from the next instruction on."""
 
+    cpu: int
+    """The address of the CPU structure, in this process."""
     address: int
     """Of the CPU state, in this process."""
     state: memoryview
@@ -166,6 +168,7 @@ def locate(uc: EmulatedCpu) -> CpuMemory:
         uc.write_msr(msr, 0)
     memory = view(state, SIZE)
     return CpuMemory(
+        cpu=cpu,
         address=state,
         state=memory,
         quads=memory.cast("Q"),

@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from kev.addressing import PAGE_SIZE
 from kev.errors import KevError
@@ -23,6 +23,7 @@ _PROT_ALL: Final = 7
 _HOOK_INTR: Final = 1 << 0
 _HOOK_INSN: Final = 1 << 1
 _HOOK_CODE: Final = 1 << 2
+_HOOK_BLOCK: Final = 1 << 3
 _HOOK_MEM_READ_PROT: Final = 1 << 7
 _HOOK_MEM_READ: Final = 1 << 10
 _HOOK_MEM_WRITE: Final = 1 << 11
@@ -128,7 +129,31 @@ def function_address(name: str) -> int | None:
     return None if function is None else ctypes.cast(function, _POINTER).value
 
 
+def exports(names: Iterable[str]) -> bool:
+    """Whether this build has all of these functions."""
+    return all(hasattr(_quick, name) for name in names)
+
+
+_find_block: Final = _exported("tcg_tb_lookup_x86_64", _POINTER, _POINTER, _POINTER)
+
+
+def find_block(translator: int, code: int) -> int | None:
+    """Where QEMU describes the block that it has translated to the `code` at an address of this process."""
+    assert _find_block is not None
+    block: int | None = _find_block(translator, code)
+    return block
+
+
 _ram_address: Final = _exported("qemu_ram_addr_from_host_x86_64", _UINT64, _HANDLE, _POINTER)
+
+
+def ram_address(handle: int, memory: int) -> int:
+    """Where QEMU has the memory that this process has at `memory`."""
+    assert _ram_address is not None
+    address: int = _ram_address(handle, memory)
+    return address
+
+
 _forget_range: Final = _exported("tb_invalidate_phys_range_x86_64", None, _HANDLE, _UINT64, _UINT64)
 CAN_FORGET_PAGES: Final = sys.platform == "linux" and _ram_address is not None and _forget_range is not None
 """Elsewhere translated code must not be changed but by Unicorn itself, which knows how it is protected."""
@@ -173,6 +198,7 @@ class Hook(NamedTuple):
     """Something that the library calls."""
 
     number: int
+    """Where the library keeps it, in this process."""
     callback: object
     """The library does not keep it alive."""
 
@@ -193,6 +219,22 @@ class Context:
         cpu.save(self)
 
 
+class Counter(Protocol):
+    """What counts instructions in the library's place."""
+
+    def passes(self, what: str, callback: object) -> tuple[int, int]:
+        """The function that the library calls for `callback`, which it calls in turn, and its last argument.
+
+        `what`: "interrupt", "invalid_instruction", "in" or "out".
+        """
+
+    def passes_accesses(self, load: object, load_data: int | None, store: object) -> tuple[int, int, int]:
+        """The same for loads and stores of a device."""
+
+    def run(self, handle: int, rip: int, instructions: int) -> int:
+        """uc_emu_start."""
+
+
 class EmulatedCpu:
     """One emulated x86-64 CPU with its physical memory.
 
@@ -200,7 +242,7 @@ class EmulatedCpu:
     the run and leaves `run`.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_devices", "_hooks", "_number", "_raised", "handle")
+    __slots__ = ("__weakref__", "_callbacks", "_devices", "_hooks", "_number", "_raised", "counter", "handle")
 
     def __init__(self) -> None:
         handle = _HANDLE()
@@ -214,6 +256,8 @@ class EmulatedCpu:
         self._hooks: list[Hook] = []
         self._devices: list[tuple[int, int]] = []
         self._raised: BaseException | None = None
+        self.counter: Counter | None = None
+        """Knows of every callback that is connected while it is there."""
         self._number = _UINT64()
         self._write_control(_CTL_CPU_MODEL, _INT(_CPU_EPYC_ROME))
         # An end address would make Unicorn translate the page before it after every stop, which faults and loses exit_info_2.
@@ -247,8 +291,12 @@ class EmulatedCpu:
         return ctypes.cast(loader, _POINTER).value or 0
 
     def _map_device(self, address: int, size: int, loader: object, data: int | None, storer: object) -> None:
-        _check(_mmio_map(self.handle, address, size, loader, data, storer, None))
         self._callbacks += (loader, storer)
+        store_data = None
+        if self.counter is not None:
+            loader, storer, data = self.counter.passes_accesses(loader, data, storer)
+            store_data = data
+        _check(_mmio_map(self.handle, address, size, loader, data, storer, store_data))
         self._devices.append((address, size))
 
     def disconnect(self) -> None:
@@ -260,6 +308,7 @@ class EmulatedCpu:
         self._hooks.clear()
         self._devices.clear()
         self._callbacks.clear()
+        self.counter = None
 
     def flush_tlb(self) -> None:
         """Forgets every translated address, guest and nested."""
@@ -289,11 +338,11 @@ class EmulatedCpu:
 
     def on_interrupt(self, callback: Callable[..., None]) -> None:
         """`callback(_, number, _)` at every exception, and at every exit with 0x100 added to its code."""
-        self._hook(_HOOK_INTR, _INTERRUPT(self._guard(callback)))
+        self._hook_counted(_HOOK_INTR, _INTERRUPT(self._guard(callback)), "interrupt")
 
     def on_invalid_instruction(self, callback: Callable[..., bool]) -> None:
         """`callback(_, _)` says whether to go on."""
-        self._hook(_HOOK_INSN_INVALID, _INVALID_INSTRUCTION(self._guard(callback)))
+        self._hook_counted(_HOOK_INSN_INVALID, _INVALID_INSTRUCTION(self._guard(callback)), "invalid_instruction")
 
     def on_translation(self, callback: Callable[..., object]) -> None:
         """`callback(_, block, _, _)` when a block was translated that is about to be executed; see `block_range`."""
@@ -341,11 +390,11 @@ class EmulatedCpu:
 
     def on_in(self, callback: Callable[..., int]) -> None:
         """`callback(_, port, size, _)` returns what IN reads."""
-        self._hook(_HOOK_INSN, _IN(self._guard(callback)), _INT(_INS_IN))
+        self._hook_counted(_HOOK_INSN, _IN(self._guard(callback)), "in", _INT(_INS_IN))
 
     def on_out(self, callback: Callable[..., None]) -> None:
         """`callback(_, port, size, value, _)`."""
-        self._hook(_HOOK_INSN, _OUT(self._guard(callback)), _INT(_INS_OUT))
+        self._hook_counted(_HOOK_INSN, _OUT(self._guard(callback)), "out", _INT(_INS_OUT))
 
     def on_syscall(self, callback: Callable[..., None]) -> None:
         """`callback(_, _)`."""
@@ -367,6 +416,22 @@ class EmulatedCpu:
         """Both, with functions at addresses of this process, and their last argument."""
         self._hook(_HOOK_INSN, rdtsc, _INT(_INS_RDTSC), data=data)
         self._hook(_HOOK_INSN, rdtscp, _INT(_INS_RDTSCP), data=data)
+
+    def on_block_natively(self, function: int, data: int) -> Hook:
+        """The function at an address of this process is called at the beginning of each block, with `data` as the last argument."""
+        return self._hook(_HOOK_BLOCK, function, data=data)
+
+    def on_instructions_natively(self, function: int, data: int) -> Hook:
+        """The same before every instruction."""
+        return self._hook(_HOOK_CODE, function, data=data)
+
+    def _hook_counted(self, kind: int, callback: object, what: str, *arguments: object) -> None:
+        if self.counter is None:
+            self._hook(kind, callback, *arguments)
+        else:
+            self._callbacks.append(callback)
+            function, data = self.counter.passes(what, callback)
+            self._hook(kind, function, *arguments, data=data)
 
     def _hook(
         self, kind: int, callback: object, *arguments: object, within: tuple[int, int] = _EVERYWHERE, data: int | None = None
@@ -424,7 +489,14 @@ class EmulatedCpu:
 
     def run(self, rip: int, instructions: int) -> None:
         """Executes from `rip` on until `stop`, or so many instructions; 0 for no limit. Other threads of Python run meanwhile."""
-        status = _emu_start(self.handle, rip, 0, 0, instructions)
+        self._end(_emu_start(self.handle, rip, 0, 0, instructions))
+
+    def run_counted(self, rip: int, instructions: int) -> None:
+        """The same, counted by `counter`."""
+        assert self.counter is not None
+        self._end(self.counter.run(self.handle, rip, instructions))
+
+    def _end(self, status: int) -> None:
         raised, self._raised = self._raised, None
         if raised is not None:
             raise raised

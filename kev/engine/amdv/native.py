@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from typing import Final
 
 
 def library(name: str, version: int) -> ctypes.CDLL | None:
@@ -20,3 +21,14 @@ def library(name: str, version: int) -> ctypes.CDLL | None:
 def address_of(of: object) -> int:
     """Of a function, in this process."""
     return ctypes.cast(of, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
+
+
+class Structure:
+    """Quadwords that native code reads and writes."""
+
+    __slots__ = ("address", "words")
+
+    def __init__(self, length: int) -> None:
+        memory = ctypes.create_string_buffer(8 * length)
+        self.address: Final = ctypes.addressof(memory)
+        self.words: Final = memoryview(memory).cast("B").cast("Q")

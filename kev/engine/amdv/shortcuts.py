@@ -14,7 +14,7 @@ from kev.engine.amdv import layout
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu
-from kev.engine.amdv.native import address_of, library
+from kev.engine.amdv.native import Structure, address_of, library
 from kev.engine.amdv.vmcb import INTR, RDTSC
 from kev.exits import MmioRead, Rdtsc
 
@@ -42,17 +42,6 @@ NATIVE: Final = library("shortcuts", _VERSION)
 
 
 _CLOCK_GETTIME: Final = None if NATIVE is None else ctypes.CDLL(None).clock_gettime
-
-
-class _Structure:
-    """Quadwords that native code reads and writes."""
-
-    __slots__ = ("address", "words")
-
-    def __init__(self, length: int) -> None:
-        memory = ctypes.create_string_buffer(8 * length)
-        self.address: Final = ctypes.addressof(memory)
-        self.words: Final = memoryview(memory).cast("B").cast("Q")
 
 
 class KeptPage:
@@ -87,7 +76,7 @@ class _Window:
     __slots__ = ("page", "pages", "structure")
 
     def __init__(self) -> None:
-        self.structure: Final = _Structure(3)
+        self.structure: Final = Structure(3)
         self.pages: Final[dict[int, KeptPage]] = {}
         """By vCPU."""
         self.page: KeptPage | None = None
@@ -132,7 +121,7 @@ class Shortcuts:
         """By the guest-physical address of the page."""
         self._kept: list[_Window] = []
         """Those of which something has been kept."""
-        self._counter: Final = _Structure(6)
+        self._counter: Final = Structure(6)
         words = self._words = self._counter.words
         words[_REGISTERS] = cpu.address
         words[_INTERCEPTED] = cpu.address + layout.INTERCEPT

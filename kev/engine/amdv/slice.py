@@ -1,7 +1,7 @@
 """A slice: what a vCPU executes between two exits that end it, and the requests by which it is made to look up."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kev import x86
 from kev.engine.amdv.delivery import INTERRUPT_HARD, INTERRUPT_NMI, INTERRUPT_VIRTUAL
@@ -13,6 +13,9 @@ from kev.engine.amdv.vcpu import AmdvVcpu
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import Budget, Service
 from kev.exits import EptViolation, Exit, Reply
+
+if TYPE_CHECKING:
+    from kev.engine.amdv.counting import Counting
 
 UNLIMITED: Final = 1 << 62
 """Instructions of what is counted for other reasons than to limit it."""
@@ -26,9 +29,13 @@ class Slice:
     """What the CPU executes, of which vCPU, how far it has come, and why it ends."""
 
     __slots__ = (
+        "_counter",
+        "_counting",
+        "_counts_by_instruction_next",
         "_cpu",
         "_interruptions_left",
         "_left",
+        "_limit",
         "_not_retired",
         "_retired_before",
         "_running",
@@ -37,6 +44,7 @@ class Slice:
         "_uc",
         "_vmcb",
         "counted",
+        "counted_natively",
         "exit",
         "failed",
         "holds_interrupts",
@@ -47,7 +55,8 @@ class Slice:
         "vcpu",
     )
 
-    def __init__(self, uc: EmulatedCpu, cpu: CpuMemory, vmcb: Vmcb, timer: PreemptionThread) -> None:
+    def __init__(self, uc: EmulatedCpu, cpu: CpuMemory, vmcb: Vmcb, timer: PreemptionThread, counting: "Counting | None") -> None:
+        """`counting` is what counts where slices ask for it; without it, Unicorn does."""
         self._uc: Final = uc
         self._cpu: Final = cpu
         self._vmcb: Final = vmcb
@@ -62,8 +71,13 @@ class Slice:
         """What has ended the slice."""
         self.failed = False
         """A slice ended in an error: nobody knows what it has left in the CPU."""
+        self._counting: Final = counting
+        self._counter, self._limit = cpu.counter, cpu.count_limit
+        """Those of what counts."""
         self.counted = False
         """Whether instructions are counted."""
+        self.counted_natively = False
+        """Whether that is not Unicorn's own doing."""
         self.preempted = False
         """Whether the slice has to end before its next instruction."""
         self.stops_at_events = False
@@ -71,6 +85,7 @@ class Slice:
         self.holds_interrupts = False
         """Whether nothing is requested of the CPU: it would also take it at the end of the slice."""
         self._running = False
+        self._counts_by_instruction_next = False
         self._not_retired = self._retired_before = self._left = 0
         self._interruptions_left = 0
         self._serve: Service = _no_service
@@ -98,18 +113,41 @@ class Slice:
 
     # From beginning to end.
 
-    def begin(self, service: Service, *, counted: bool) -> None:
-        """What comes from now on belongs to a new slice."""
-        self.stops_at_events = self.holds_interrupts = False
+    def begin(self, service: Service, *, counted: bool, natively: bool = False) -> None:
+        """What comes from now on belongs to a new slice, which is `counted` by Unicorn or `natively`."""
+        self.stops_at_events = self.holds_interrupts = self._counts_by_instruction_next = False
         self.service = service
         self.exit = None
         self.preempted = False
         self._left = self._not_retired = self._retired_before = self._interruptions_left = 0
-        if counted != self.counted:
-            # Counting is compiled into translated code, and so are the places where it can be left.
-            self._uc.flush_code()
-            self.counted = counted
-            self._cpu.whole_instructions.value = not counted
+        if counted is not self.counted or natively is not self.counted_natively:
+            self._change_counting(counted, natively)
+
+    def count_by_instruction(self) -> None:
+        """Unicorn counts what is left of the slice that is running: not every instruction is executed that has been translated."""
+        if self.counted_natively and self._running:
+            self._counts_by_instruction_next = True
+            self._leave_block()
+
+    def _change_counting(self, counted: bool, natively: bool) -> None:
+        """Counting is compiled into translated code, and so are the places where it can be left."""
+        self._uc.flush_code()
+        counting = self._counting
+        if counting is not None and natively:
+            counting.begin()
+            self._counter, self._limit = counting.counter, counting.limit
+        elif counting is not None:
+            counting.end()
+            self._counter, self._limit = self._cpu.counter, self._cpu.count_limit
+        self.counted, self.counted_natively = counted, natively
+        self._cpu.whole_instructions.value = natively or not counted
+
+    @property
+    def leaves_flags_unsettled(self) -> bool:
+        """What is executing was instrumented: see `kev.engine.amdv.flags`."""
+        if self.counted_natively:
+            return self._counting is not None and self._counting.by_instruction
+        return self.counted
 
     def limit_interruptions(self, most: int) -> None:
         """The slice that has begun ends behind so many exits and events."""
@@ -143,7 +181,10 @@ class Slice:
         if self.preempted:
             self.kick_hard()  # the preemption thread came before the slice had begun
         try:
-            self._uc.run(vcpu.rip, count)
+            if self.counted_natively:
+                self._uc.run_counted(vcpu.rip, count)
+            else:
+                self._uc.run(vcpu.rip, count)
         except EmulationError as error:
             if self.exit is None:
                 self.failed = True
@@ -163,6 +204,9 @@ class Slice:
 
     def go_on(self, vcpu: AmdvVcpu, *, with_event: bool) -> None:
         """Executes what is left of the slice, or at least the VMRUN that delivers an event."""
+        if self._counts_by_instruction_next:
+            self._counts_by_instruction_next = False
+            self._change_counting(counted=True, natively=False)
         count, self._left = self._left, 0
         if with_event:
             self._not_retired = 1
@@ -200,8 +244,8 @@ class Slice:
     def shorten(self, budget: Budget) -> None:
         """The slice ends after so much more, unless it would have ended earlier."""
         if budget.instructions is not None and self.counted:
-            limit = self._cpu.count_limit
-            limit.value = min(limit.value, self._cpu.counter.value + budget.instructions)
+            limit = self._limit
+            limit.value = min(limit.value, self._counter.value + budget.instructions)
             self._left = min(self._left, budget.instructions)
         elif budget.seconds is not None and self._running:
             self._timer.advance(budget.seconds, self._preempt)
@@ -210,7 +254,7 @@ class Slice:
         """The slice ends right after the exit being serviced."""
         self.preempted = True
         if self.counted:
-            self._cpu.count_limit.value = self._cpu.counter.value
+            self._limit.value = self._counter.value
         else:
             self.kick_hard()
 
@@ -221,8 +265,8 @@ class Slice:
 
     def leave_behind(self, instructions: int) -> None:
         """Leaves the counted code after so many more instructions than the one begun last; the slice is continued then."""
-        limit = self._cpu.count_limit
-        here = min(limit.value, self._cpu.counter.value + instructions)
+        limit = self._limit
+        here = min(limit.value, self._counter.value + instructions)
         self._left += limit.value - here
         limit.value = here
 
@@ -231,7 +275,7 @@ class Slice:
         if self.counted:
             self._not_retired += 1
             if self._running:
-                self._cpu.count_limit.value += 1
+                self._limit.value += 1
 
     def _serve_and_count(self, exit: Exit) -> Reply | None:
         if self._interruptions_left:
@@ -244,7 +288,7 @@ class Slice:
             self.end_soon()
 
     def _retired(self) -> int:
-        return min(self._cpu.counter.value, self._cpu.count_limit.value) - self._not_retired
+        return min(self._counter.value, self._limit.value) - self._not_retired
 
     # Requests.
 
@@ -312,9 +356,9 @@ class Slice:
         """
         if not self.counted:
             self._cpu.leave_chain.value = 0xFFFF
-        elif self._running and not self._left:
-            self._left = self._cpu.count_limit.value - self._cpu.counter.value
-            self._cpu.count_limit.value = self._cpu.counter.value
+        elif self._running and not self._left and self._counter.value < self._limit.value:
+            self._left = self._limit.value - self._counter.value
+            self._limit.value = self._counter.value
 
     def _preempt(self) -> None:
         self.preempted = True

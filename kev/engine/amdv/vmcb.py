@@ -115,12 +115,14 @@ def intercept_bits(codes: frozenset[int]) -> tuple[int, int]:
 class Vmcb:
     """The one VMCB of a machine: what VMRUN loads the guest from, and what it intercepts."""
 
-    __slots__ = ("_memory", "_permission_map", "_quads", "_words32", "address", "exit_info_2")
+    __slots__ = ("_memory", "_permission_map", "_quads", "_words32", "address", "event_injection", "exit_info_2")
 
     def __init__(self, memory: HostMemory, nested_root: Hpa) -> None:
         self._memory = memory
         self._quads = memory.words
         self.address: Final = memory.allocate()
+        self.event_injection: Final = self.address + _EVENT_INJECTION
+        """The host-physical address of what VMRUN injects."""
         exit_info_2 = self.address + _EXIT_INFO_2 >> 3
         self.exit_info_2: Final = memory.words[exit_info_2 : exit_info_2 + 1]
         """One word: of a nested page fault, the guest-physical address."""
