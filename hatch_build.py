@@ -2,8 +2,8 @@
 
 Every folder of rootfs/guests with a guest.toml is a guest. Its top-level keys are the fields of `kev.guests.catalogue.Guest`; the
 table [build] holds what the compiler needs (`Build`). The guests and the files of rootfs/files become kev/data/rootfs.img, a
-SIMPLEFS image; what `kev guests` lists becomes kev/data/guests.json. native/shortcuts.c becomes kev/data/shortcuts-MACHINE.so, for
-each machine that Linux may run on here: hosts without one do the same in Python.
+SIMPLEFS image; what `kev guests` lists becomes kev/data/guests.json. Each native/NAME.c becomes kev/data/NAME-MACHINE.so, for each
+machine that Linux may run on here: hosts without one do the same in another way.
 """
 
 import compileall

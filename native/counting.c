@@ -21,6 +21,7 @@ int kev_counting_version(void)
 }
 
 enum { PAGE_FAULT = 14, FIRST_EXIT = 0x100, NESTED_PAGE_FAULT = 0x500, STORE = 2, FETCH = 0x10 };
+enum { FLUSH_TLB = 1 << 30 | 11 }; /* of uc_ctl */
 enum { CALL_LENGTH = 2, PAGE_SHIFT = 12, FLAGS_ARE_COMPUTED = 1, NO_EXCEPTION = -1, CACHED = 1024 };
 
 /* Flags of a block: the most instructions that it may have, 0 if any number, and whether the last may access a device. */
@@ -98,6 +99,9 @@ struct counting {
     int (*start)(void *uc, u64 rip, u64 until, u64 timeout, u64 count);
     int (*stop)(void *uc);
     u32 (*compute_flags)(void *state, u32 from);
+    int (*save)(void *uc, void *context);
+    int (*restore)(void *uc, void *context);
+    int (*control)(void *uc, int what, ...);
     void (*leave_now)(void *cpu);
     void (*leave_for_device)(void *cpu, u64 code);
     void (*interrupt)(void *uc, u32 number, void *data);
@@ -398,6 +402,16 @@ int kev_run(void *uc, u64 rip, u64 count, struct counting *counting)
     counting->kept_cr2 = *counting->cr2;
     no_variant_next(counting);
     return counting->start(uc, rip, 0, 0, 0);
+}
+
+/* What is executed next is of another vCPU. */
+int kev_switch(void *uc, void *from, void *to, struct counting *counting)
+{
+    int status = counting->save(uc, from);
+
+    if (!status)
+        status = counting->restore(uc, to);
+    return status ? status : counting->control(uc, FLUSH_TLB);
 }
 
 /* What the CPU calls when a block has been left. */

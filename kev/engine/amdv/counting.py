@@ -24,8 +24,8 @@ _COUNTER, _LIMIT, _BY_INSTRUCTION, _CURRENT, _VARIANT_NEXT, _COUNTS = range(6)
 _WHERE_TO_COUNT, _NEXT_FLAGS, _LEAVE, _WHOLE_INSTRUCTIONS, _LAST, _DEVICE_ACCESS, _FAULTING, _RIP = range(6, 14)
 _CODE_BASE, _CR2, _ERROR_CODE, _OLD_EXCEPTION, _IS_SOFTWARE_INTERRUPT, _INJECTED = range(14, 20)
 _FLAGS_ARE, _FLAGS, _KEPT_CR2, _MEMORY, _FIRST_PAGE, _END, _STATE = range(20, 27)
-_CPU, _TRANSLATOR, _FIND, _START, _STOP, _COMPUTE_FLAGS, _LEAVE_NOW, _LEAVE_FOR_DEVICE = range(27, 35)
-_INTERRUPT, _INVALID_INSTRUCTION, _IN, _OUT, _UNSURE, _UNSURE_CALLER, _BLOCK = range(35, 42)
+_CPU, _TRANSLATOR, _FIND, _START, _STOP, _COMPUTE_FLAGS, _SAVE, _RESTORE, _CONTROL, _LEAVE_NOW, _LEAVE_FOR_DEVICE = range(27, 38)
+_INTERRUPT, _INVALID_INSTRUCTION, _IN, _OUT, _UNSURE, _UNSURE_CALLER, _BLOCK = range(38, 45)
 _BLOCK_WORDS: Final = 11
 _CACHE_WORDS: Final = 4 * 1024
 _WORDS: Final = _BLOCK + _BLOCK_WORDS + _CACHE_WORDS
@@ -56,6 +56,9 @@ _FUNCTIONS: Final = {
     _START: "uc_emu_start",
     _STOP: "uc_emu_stop",
     _COMPUTE_FLAGS: "cpu_cc_compute_all_x86_64",
+    _SAVE: "uc_context_save",
+    _RESTORE: "uc_context_restore",
+    _CONTROL: "uc_ctl",
     _LEAVE_NOW: "cpu_loop_exit_noexc_x86_64",
     _LEAVE_FOR_DEVICE: "cpu_io_recompile_x86_64",
 }
@@ -94,6 +97,11 @@ def _half(address: int) -> int:
     return ctypes.c_uint32.from_address(address).value
 
 
+def _without_giving_way(library: ctypes.CDLL) -> ctypes.PyDLL:
+    """The same library, for functions that are over sooner than the interpreter's lock could be given away."""
+    return ctypes.PyDLL(library._name, handle=library._handle)
+
+
 class Counting:
     """Counts what one emulated CPU executes. To be made before callbacks are connected; nothing is counted before `begin`."""
 
@@ -104,6 +112,7 @@ class Counting:
         "_instructions",
         "_library",
         "_native_run",
+        "_native_switch",
         "_structure",
         "_uc",
         "_words",
@@ -142,6 +151,8 @@ class Counting:
             words[index] = libunicorn.function_address(name) or 0
         run = self._native_run = library.kev_run
         run.argtypes = (ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
+        switch = self._native_switch = _without_giving_way(library).kev_switch
+        switch.argtypes = (ctypes.c_void_p,) * 4
 
     # What the CPU calls.
 
@@ -160,6 +171,10 @@ class Counting:
 
     def run(self, handle: int, rip: int, instructions: int) -> int:
         status: int = self._native_run(handle, rip, instructions, self._structure.address)
+        return status
+
+    def switch(self, handle: int, old: int, new: int) -> int:
+        status: int = self._native_switch(handle, old, new, self._structure.address)
         return status
 
     # Whether it counts.

@@ -234,6 +234,9 @@ class Counter(Protocol):
     def run(self, handle: int, rip: int, instructions: int) -> int:
         """uc_emu_start."""
 
+    def switch(self, handle: int, old: int, new: int) -> int:
+        """uc_context_save to `old`, uc_context_restore from `new`, and the TLB is flushed."""
+
 
 class EmulatedCpu:
     """One emulated x86-64 CPU with its physical memory.
@@ -484,6 +487,15 @@ class EmulatedCpu:
 
     def restore(self, context: Context) -> None:
         _check(_context_restore(self.handle, context.address))
+
+    def switch(self, old: Context, new: Context) -> None:
+        """What is executed next is of `new`, and every translated address is forgotten."""
+        if self.counter is not None:
+            _check(self.counter.switch(self.handle, old.address, new.address))
+        else:
+            self.save(old)
+            self.restore(new)
+            self.flush_tlb()
 
     # Running.
 

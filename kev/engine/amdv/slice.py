@@ -94,11 +94,13 @@ class Slice:
 
     def switch_to(self, vcpu: AmdvVcpu) -> None:
         """Makes `vcpu`, which is not the current one, current."""
-        if self.vcpu is not None:
-            self.put_aside(self.vcpu)
-        self._uc.restore(vcpu.context)
+        if self.vcpu is None:
+            self._uc.restore(vcpu.context)
+            self._uc.flush_tlb()
+        else:
+            self._uc.switch(self.vcpu.context, vcpu.context)
+            self.vcpu.detach()
         vcpu.attach(self._cpu.quads, self._cpu.words)
-        self._uc.flush_tlb()
         self.vcpu = vcpu
 
     def put_aside(self, vcpu: AmdvVcpu) -> None:

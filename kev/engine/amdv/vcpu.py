@@ -202,6 +202,7 @@ class AmdvVcpu:
         self._access = access
         self._saved = layout.view(context.address + _CONTEXT_HEADER, layout.SIZE)
         self._saved_quads = self._saved.cast("Q")
+        self._saved_words = self._saved.cast("I")
         self.instructions = 0
         self.event: Event | None = None
         """What has to be delivered before the next instruction."""
@@ -222,7 +223,7 @@ class AmdvVcpu:
         self.random_numbers = 0
         """How many it has been given by RDRAND and RDSEED, where they come from a seed."""
         self._history: Final[deque[_RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
-        self.attach(self._saved.cast("Q"), self._saved.cast("I"))
+        self.detach()
 
     def attach(self, quads: memoryview, words: memoryview) -> None:
         """Says where the registers are from now on."""
@@ -231,7 +232,7 @@ class AmdvVcpu:
 
     def detach(self) -> None:
         """The registers are in the saved context from now on."""
-        self.attach(self._saved.cast("Q"), self._saved.cast("I"))
+        self.attach(self._saved_quads, self._saved_words)
 
     def save(self, structures: tuple[int, ...]) -> SavedVcpu:
         """What is in the saved context, which must be up to date, and the rest."""
