@@ -41,7 +41,8 @@ async def _play() -> None:
             await calls.call("open", {"spec": MachineSpec(_GUEST).to_json(), "confinement": unconfined})
             await calls.call("start", {})
             await ended.wait()
-            await calls.call("report", {})
+            for what in ("figures", "report", "pages", "registers", "screenshot"):
+                await calls.call(what, {})
             await calls.call("close", {"stays": False})
             nursery.cancel_scope.cancel()
     stream.close()
