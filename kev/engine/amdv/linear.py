@@ -39,6 +39,8 @@ class _Walk(NamedTuple):
     """What those words were."""
     page: int
     """The host-physical address of the page."""
+    gpa: int
+    """Its guest-physical address."""
 
 
 def stack_slot(vcpu: AmdvVcpu, width: int) -> tuple[int, int]:
@@ -95,6 +97,17 @@ class LinearMemory:
         self._loads = False
         try:
             return self._page(vcpu, gva, for_write=False)
+        except (GuestFault, AwaitedPage):
+            return None
+        finally:
+            self._loads = True
+
+    def frame_and_gpa(self, vcpu: AmdvVcpu, gva: int) -> tuple[int, int] | None:
+        """The same, and the page's guest-physical address."""
+        self._loads = False
+        try:
+            walk = self._walk_to(vcpu, gva, for_write=False)
+            return walk.page, walk.gpa
         except (GuestFault, AwaitedPage):
             return None
         finally:
@@ -183,23 +196,27 @@ class LinearMemory:
 
     def _page(self, vcpu: AmdvVcpu, gva: int, for_write: bool) -> int:
         """The host-physical address of the page that holds `gva`."""
+        return self._walk_to(vcpu, gva, for_write).page
+
+    def _walk_to(self, vcpu: AmdvVcpu, gva: int, for_write: bool) -> _Walk:
         registers = vcpu.cr0, vcpu.cr3, vcpu.cr4, vcpu.efer
         key = gva >> PAGE_SHIFT << 1 | for_write
         walk = self._walks.get(key)
         if walk is None or walk.registers != registers or walk.words != self._read_words(walk.indices):
-            page = self._walk(vcpu, gva, for_write)
+            gpa, page = self._walk(vcpu, gva, for_write)
             if len(self._walks) == _MOST_WALKS:
                 self._walks.clear()
-            walk = self._walks[key] = _Walk(registers, tuple(self._entries), tuple(self._entries.values()), page)
-        return walk.page
+            walk = self._walks[key] = _Walk(registers, tuple(self._entries), tuple(self._entries.values()), page, gpa)
+        return walk
 
     def _read_words(self, indices: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(map(self._memory.words.__getitem__, indices))
 
-    def _walk(self, vcpu: AmdvVcpu, gva: int, for_write: bool) -> int:
+    def _walk(self, vcpu: AmdvVcpu, gva: int, for_write: bool) -> tuple[int, int]:
+        """The guest- and the host-physical address of the page."""
         self._entries.clear()
         gpa = translate(self._read_entry, vcpu, gva, Access.WRITE if for_write else None)
-        return self._locate(gpa, Access.WRITE if for_write else Access.READ) & ~PAGE_MASK
+        return gpa & ~PAGE_MASK, self._locate(gpa, Access.WRITE if for_write else Access.READ) & ~PAGE_MASK
 
     def _read_entry(self, gpa: int, size: int) -> int:
         hpa = self._locate(gpa, Access.READ)

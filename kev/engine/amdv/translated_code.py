@@ -136,12 +136,12 @@ class TranslatedCode:
 
     def _note(self, vcpu: AmdvVcpu, address: int) -> bool:
         """Instructions in the page that holds the linear `address` are about to be executed. Whether that page is known now."""
-        frame = self._linear.frame(vcpu, address)
-        if frame is None or frame in self._frames:
-            return frame is not None
-        gpa = self._linear.look_up(vcpu, address)
-        assert gpa is not None
-        page = page_floor(gpa)
+        place = self._linear.frame_and_gpa(vcpu, address)
+        if place is None:
+            return False
+        frame, page = place
+        if frame in self._frames:
+            return True
         self._frames.add(frame)
         self._pages.add(page)
         if self._move(page):
