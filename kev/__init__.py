@@ -8,7 +8,7 @@ from kev.version import __version__
 
 TYPE_CHECKING = False  # typing's own would take longer to import than all of this
 
-__all__ = ["KevError", "Machine", "MachineSpec", "RunReport", "__version__", "launch", "start"]
+__all__ = ["KevError", "Machine", "MachineSpec", "RunReport", "__version__", "launch", "launch_contained", "start"]
 
 if TYPE_CHECKING:
     from kev.errors import KevError as KevError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kev.machine.machine import Machine as Machine
     from kev.machine.run_report import RunReport as RunReport
     from kev.machine.start import start as start
+    from kev.service.workers.contained import launch_contained as launch_contained
     from kev.spec.machine_spec import MachineSpec as MachineSpec
 else:
     _MODULES = {
@@ -24,6 +25,7 @@ else:
         "MachineSpec": "kev.spec.machine_spec",
         "RunReport": "kev.machine.run_report",
         "launch": "kev.machine.api",
+        "launch_contained": "kev.service.workers.contained",
         "start": "kev.machine.start",
     }
 

@@ -16,15 +16,23 @@ from kev.spec.fields import Arity
 from kev.spec.machine_spec import MachineSpec
 
 if TYPE_CHECKING:
+    from kev.cli.contained import Inside
     from kev.machine.machine import Machine
     from kev.machine.run_report import RunReport
     from kev.machine.snapshot_at import SnapshotAt
     from kev.pager.policy import PagingPolicy
 
 STANDARD_OUTPUT: Final = "-"
+_NOT_CONTAINED: Final = {"gdb": "sockets", "dump": "files", "screenshot": "files", "snapshot_at": "files", "trace": "files"}
 RUN_OPTIONS: Final = (
     *machine_options(),
     PRINT_SPEC,
+    Option(
+        "contained",
+        ("--contained",),
+        "Run the machine in a process of its own, confined, which its guest may take down: the exit code is 4 then.",
+        arity=Arity.FLAG,
+    ),
     Option("report", ("--report",), "Write the run's figures; - is standard output, behind what the guest prints.", "FILE.json"),
     Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
     Option("screenshot", ("--screenshot",), "Write a picture of what the guest shows at the end.", "FILE.png"),
@@ -81,10 +89,30 @@ def _run(given: Mapping[str, Any]) -> int:
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
     _check_writable(None if report == STANDARD_OUTPUT else report, trace, given["dump"], given["screenshot"])
+    return _run_contained(spec, given) if given["contained"] else _carry_out(spec, given)
+
+
+def _run_contained(spec: MachineSpec, given: Mapping[str, Any]) -> int:
+    for name, what in _NOT_CONTAINED.items():
+        if given[name] is not None:
+            raise SpecError(f"--contained: not with --{name.replace('_', '-')}: a process that is confined can make no {what}")
+    from kev.cli.contained import contained
+
+    exit_code, report = contained(spec, partial(_carry_out, spec, given))
+    if report is not None:
+        _write_report(report, given["report"])
+    return exit_code
+
+
+def _carry_out(spec: MachineSpec, given: Mapping[str, Any], inside: "Inside | None" = None) -> int:
+    """The run, with all that is written and said at its end. The exit code."""
+    report, trace = given["report"], given["trace"]
     files, snapshot = _FilesOfTheEnd(given["dump"], given["screenshot"]), _snapshot_at(given)
     tracing = None if trace is None else _Tracing(trace)
-    outcome = _launch(spec if tracing is None else spec.replace(timeline=True), given, files, snapshot, tracing)
-    _write_report(outcome, report)
+    outcome = _launch(spec if tracing is None else spec.replace(timeline=True), given, files, snapshot, tracing, inside)
+    if report is not None:
+        tell = partial(_write_report, file=report) if inside is None or report == STANDARD_OUTPUT else inside.tell
+        tell(outcome.as_dict())
     if tracing is not None:
         tracing.write(outcome)
     _conclude(outcome)
@@ -194,6 +222,7 @@ def _launch(
     at_end: _FilesOfTheEnd,
     snapshot: "SnapshotAt | None",
     tracing: _Tracing | None,
+    inside: "Inside | None",
 ) -> "RunReport":
     if given["gdb"] is None:
         from kev.machine.api import launch
@@ -205,6 +234,8 @@ def _launch(
     output = StandardOutput()
 
     def begin(machine: "Machine") -> None:
+        if inside is not None:
+            inside.begin(machine)
         output.is_over = lambda: machine.ending is not None or machine.time_left == 0
         if tracing is not None:
             tracing.begin(machine)
@@ -265,15 +296,16 @@ def _check_writable(*files: str | None) -> None:
             check_writable(file)
 
 
-def _write_report(outcome: "RunReport", report: str | None) -> None:
-    if report == STANDARD_OUTPUT:
+def _write_report(told: Mapping[str, Any], file: str) -> None:
+    compact = told.get("timeline") is not None
+    if file == STANDARD_OUTPUT:
         from kev.observe.output import json_text
 
-        StandardOutput().write(json_text(outcome.as_dict(), compact=outcome.timeline is not None).encode())
-    elif report is not None:
+        StandardOutput().write(json_text(told, compact=compact).encode())
+    else:
         from kev.observe.output import write_json
 
-        write_json(report, outcome.as_dict(), compact=outcome.timeline is not None)
+        write_json(file, told, compact=compact)
 
 
 def _standard_input() -> int | None:

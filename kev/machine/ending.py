@@ -31,6 +31,8 @@ _LARGEST_EXIT_CODE = 255
 EXIT_CODE_MISTAKE = 2
 """Nothing was run: the command line or the image is at fault."""
 EXIT_CODE_DIED = 3
+EXIT_CODE_LOST = 4
+"""The guest has taken down the process that was its machine's alone."""
 EXIT_CODE_TIMED_OUT = 124
 """Of every limit: of time, of pages, of output."""
 EXIT_CODE_INTERRUPTED = 130

@@ -144,6 +144,8 @@ class Vm:
         """When the run ended, by `time.perf_counter`: before anybody looked for words."""
         self.place_of: Callable[[Vcpu], str] | None = None
         """Names the places of vCPUs in messages, where somebody reads them: it takes longer than a short run."""
+        self.note_place: Callable[[int, int], object] | None = None
+        """Told before every slice which vCPU will run, and its RIP, by whoever may outlive this process."""
         self.log: Final[Subscribers[[bytes]]] = Subscribers()
         """Are given the lines of the logs that were asked for: `kev.machine.guest_log`."""
         self.halted: Callable[[VcpuState], None] | None = None
@@ -389,6 +391,8 @@ class Vm:
             observer.slice_began(vcpu)
         interrupts, index = self.interrupts, vcpu.index
         interrupts.executing = index
+        if self.note_place is not None:
+            self.note_place(index, state.rip)
         exit = engine.run(state, self._until_next_timer(budget), self._services[index])
         interrupts.executing = None
         if self._virtual is not None:

@@ -17,6 +17,12 @@ def check_writable(file: str | os.PathLike[str]) -> None:
         raise OutputError("-: standard output is the guest's; name a file, or ./- for one of that name")
     path = os.path.realpath(name)
     folder = os.path.dirname(path)
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{name}: cannot be written: {error.strerror if isinstance(error, OSError) else error}") from error
     if os.path.isdir(path):
         raise OutputError(f"{name}: is a folder")
     if not os.path.isdir(folder):
