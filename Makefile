@@ -27,7 +27,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports --no-logo
 
 fuzz: $(VENV)/.installed-test
-	@echo "kev: fuzzing each parser for $(SECONDS) seconds"
+	@echo "kev: fuzzing parsers, devices and guests, each target for $(SECONDS) seconds"
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 bench: $(VENV)/.installed-test

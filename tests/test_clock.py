@@ -2,7 +2,7 @@
 
 import time
 
-from kev.clock import WallClock
+from kev.clock import TimerQueue, WallClock
 
 _WORK = 200_000
 """Nanoseconds."""
@@ -18,3 +18,29 @@ def test_no_time_passes_for_the_machine_while_its_clock_stands_still() -> None:
     clock.go_on()
     passed, ended = clock.now() - before, time.perf_counter_ns()
     assert 0 <= passed <= ended - began - (left - entered)
+
+
+class BusyClock:
+    """Looking at it takes longer than a guest's timer."""
+
+    def __init__(self) -> None:
+        self._now = 0
+
+    def now(self) -> int:
+        self._now += 20_000
+        return self._now
+
+
+def test_timers_that_come_due_faster_than_they_are_run_do_not_keep_the_machine() -> None:
+    clock = BusyClock()
+    timers = TimerQueue(clock)
+    ran: list[int] = []
+
+    def expire() -> None:
+        ran.append(clock.now())
+        assert len(ran) < 100
+        timers.at(ran[-1] + 10_000, expire)
+
+    timers.at(0, expire)
+    assert timers.run_due()
+    assert len(ran) == 1

@@ -130,7 +130,7 @@ class _Watch:
         }
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_error: object) -> None:
         _, status = os.waitpid(self._process, 0)
         self.exit_code = os.waitstatus_to_exitcode(status)
         for number, handler in self._before.items():

@@ -103,7 +103,7 @@ def test_it_is_confined() -> None:
     """A guest that asks for nothing leaves its process with what the host offers."""
     from kev.service.workers.confinement import describe
 
-    if not dict((measure.name, measure.in_force) for measure in describe())["seccomp"]:
+    if not {measure.name: measure.in_force for measure in describe()}["seccomp"]:
         pytest.skip("there is no seccomp here")
     with subprocess.Popen([*KEV, "echo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as kev:
         assert kev.stdout is not None

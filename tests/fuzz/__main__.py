@@ -8,14 +8,18 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
 from tests.fuzz.coverage import lines_reached
+from tests.fuzz.devices import DeviceTarget
+from tests.fuzz.guests import fuzz_guests
+from tests.fuzz.streams import MODES
 from tests.fuzz.targets import TARGETS, Target
 
-_BATCH = 500
-_TRACED = 400
+_BATCH = 100
+_TRACED = 200
 _SLOW = 1.0  # seconds
 
 
@@ -26,19 +30,24 @@ def main() -> int:
     parser.add_argument("--found", type=Path, default=Path(".fuzz"), help="a folder for inputs that were found")
     wanted = parser.parse_args()
     failed = False
-    for target in TARGETS:
+    for bits in MODES:  # first: processes are forked for them, as long as there are no threads
+        if not wanted.targets or f"guest-{bits}" in wanted.targets:
+            said, is_well = fuzz_guests(bits, wanted.seconds)
+            sys.stdout.write(f"guest-{bits}: {said}\n")
+            failed |= not is_well
+    for target in (*TARGETS, DeviceTarget()):
         if not wanted.targets or target.name in wanted.targets:
             failed |= not _fuzz(target, wanted.seconds, wanted.found)
     return int(failed)
 
 
-def _fuzz(target: Target, seconds: float, found: Path) -> bool:
+def _fuzz(target: Target | DeviceTarget, seconds: float, found: Path) -> bool:
     """Whether nothing was found."""
     counts: Counter[str] = Counter()
     slowest = 0.0
-    last = b""
+    last: Any = b""
 
-    def one(data: bytes) -> None:
+    def one(data: Any) -> None:
         nonlocal slowest, last
         last = data
         began = time.perf_counter()
@@ -55,7 +64,7 @@ def _fuzz(target: Target, seconds: float, found: Path) -> bool:
     except Exception as error:
         found.mkdir(exist_ok=True)
         file = found / target.name
-        file.write_bytes(last)
+        file.write_bytes(last if isinstance(last, bytes) else repr(last).encode())
         sys.stdout.write(f"{target.name}: {type(error).__name__}: {error}\n  the input is in {file}\n")
         return False
     reached, lines = lines_reached(target.modules, lambda: _batch(target, target.check, _TRACED))
@@ -69,7 +78,7 @@ def _fuzz(target: Target, seconds: float, found: Path) -> bool:
     return True
 
 
-def _batch(target: Target, check: object, count: int) -> None:
+def _batch(target: Target | DeviceTarget, check: object, count: int) -> None:
     assert callable(check)
     run = given(target.inputs())(lambda data: check(data) and None)
     settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))(run)()

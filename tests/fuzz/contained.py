@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, NoReturn
 
+from kev.machine.api import rest
 from kev.service.workers.dying import how_it_ended
 
 _BATCH: Final = 25
@@ -28,7 +29,7 @@ class Loss(NamedTuple):
 
 
 def run_contained(run: Callable[[int], str], numbers: Sequence[int], patience: float) -> Iterator[tuple[int, str] | Loss]:
-    """What `run` says of each number, or how the process ended that it was run in, which may have no threads.
+    """What `run` says of each number, or how the process ended that it was run in.
 
     `patience`: seconds that one may take.
     """
@@ -55,6 +56,7 @@ def tally(results: Iterator[tuple[int, str] | Loss]) -> tuple[Counter[str], list
 def _forked(run: Callable[[int], str], numbers: Sequence[int], patience: float) -> Iterator[tuple[int, str] | Loss]:
     """As far as one process comes."""
     sys.stdout.flush()
+    rest()
     reading, writing = os.pipe()
     process = os.fork()
     if not process:

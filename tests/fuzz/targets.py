@@ -5,14 +5,20 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from zlib import crc32
 
 from hypothesis import strategies as st
 
 import kev
+from kev.addressing import PAGE_SIZE, page_ceil
 from kev.boot.inspection import inspect
 from kev.errors import KevError
 from kev.fs.disk import Disk
+from kev.fs.josfs import JosFs
+from kev.fs.josfs_mkfs import create_josfs_image
 from kev.fs.mkfs import create_image
 from kev.fs.simplefs import SimpleFs
 from kev.guests.images import open_root_file_system
@@ -30,6 +36,7 @@ from kev.pager.sections import sections
 from kev.pager.working_set import FORMAT, WorkingSet
 from kev.postmortem.core_file import is_core, read_core
 from kev.postmortem.places import Places
+from kev.snapshot.layout import Header, Section, sealed
 from kev.spec.machine_spec import MachineSpec
 from kev.user_json import parse_user_json
 from tests.cli.programs import kernel
@@ -50,9 +57,11 @@ class Target(NamedTuple):
     modules: tuple[str, ...]
     """Whose lines are counted."""
     is_text: bool = False
+    head: int = 512
+    """Where most of the changes are, of files that are no text."""
 
     def inputs(self) -> st.SearchStrategy[bytes]:
-        return (mutated_text if self.is_text else mutated)(self.seeds())
+        return mutated_text(self.seeds()) if self.is_text else mutated(self.seeds(), self.head)
 
     def check(self, data: bytes) -> KevError | None:
         """What `data` is refused with. Whatever else is raised is a bug."""
@@ -112,6 +121,50 @@ def _read_simple_fs(data: bytes) -> None:
     fs = SimpleFs(Disk(io.BytesIO(data), "disk"))
     for name in fs.files:
         fs.open(name).read()
+
+
+def _josfs() -> Sequence[bytes]:
+    image = io.BytesIO()
+    create_josfs_image(image, "disk", {"a": io.BytesIO(b"first" * 9000), "sub/b": io.BytesIO(b"")}, 1 << 19)
+    return (image.getvalue(),)
+
+
+def _read_josfs(data: bytes) -> None:
+    fs = JosFs(Disk(io.BytesIO(data), "disk"))
+    for file in list(fs.walk()):
+        if not file.is_directory:
+            file.read_at(0, file.size)
+    fs.put("new", io.BytesIO(b"second" * 9000))
+    fs.remove("a")
+    fs.flush()
+
+
+@cache
+def _snapshots() -> tuple[bytes, ...]:
+    with TemporaryDirectory() as folder, kev.start("hypercalls", paused=True, vcpus=2, memory=1 << 21) as machine:
+        file = Path(folder) / "snapshot"
+        machine.snapshot(file)
+        return (file.read_bytes(),)
+
+
+def _restore(data: bytes) -> None:
+    with kev.start(BytesSource(_with_checksums(data)), paused=True):
+        pass
+
+
+def _with_checksums(data: bytes) -> bytes:
+    """What somebody has made on purpose: nothing that was changed is found by its checksum."""
+    page = sealed(data[: PAGE_SIZE - 4])
+    try:
+        header = Header.parse(page, "snapshot", len(data))
+    except KevError:
+        return page + data[PAGE_SIZE:]
+    sections = {name: _with_checksum(section, data) for name, section in header.sections.items()}
+    return header._replace(sections=sections).pack() + data[PAGE_SIZE:]
+
+
+def _with_checksum(section: Section, data: bytes) -> Section:
+    return section._replace(checksum=crc32(data[section.offset : page_ceil(section.end)])) if section.checksum else section
 
 
 @cache
@@ -176,9 +229,6 @@ def _memory_maps() -> Sequence[bytes]:
 
 @cache
 def _cores() -> tuple[bytes, ...]:
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
     with TemporaryDirectory() as folder:
         file = Path(folder) / "core"
         with kev.start("triple") as machine:
@@ -200,6 +250,8 @@ TARGETS = (
     Target("launch", _guests, _prepare, ("kev/boot/*", "pager/image.py", "pager/loaders.py")),
     Target("names", _guests, _names, ("pager/section_headers.py", "pager/symbols.py", "kev/postmortem/sections.py")),
     Target("simplefs", _simple_fs, _read_simple_fs, ("fs/simplefs.py", "fs/file.py")),
+    Target("josfs", _josfs, _read_josfs, ("fs/josfs.py", "fs/josfs_format.py", "fs/block_cache.py"), head=4 * PAGE_SIZE),
+    Target("snapshot", _snapshots, _restore, ("kev/snapshot/*", "kev/machine/snapshots.py", "kev/state.py"), head=4 * PAGE_SIZE),
     Target("report", _reports, _read_report, ("kev/user_json.py", "kev/observe/html_report/*"), is_text=True),
     Target("working-set", _working_sets, lambda data: WorkingSet.from_json(data, "set"), ("pager/working_set.py",), is_text=True),
     Target("results", _results, _read_results, ("kev/measure/result.py", "kev/user_json.py"), is_text=True),

@@ -1,10 +1,18 @@
 """Every target, for a moment: what it begins from is accepted, and what is made of that is read or refused."""
 
+import os
+import signal
+from functools import partial
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.contained import Loss, run_contained, tally
 from tests.fuzz.coverage import lines_reached
+from tests.fuzz.devices import DeviceTarget
+from tests.fuzz.guests import run_random_guest
+from tests.fuzz.streams import MODES, image
 from tests.fuzz.targets import TARGETS, Target
 
 BY_NAME = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -23,6 +31,34 @@ def test_what_it_begins_from_is_well_formed(target: Target) -> None:
 def test_what_is_mutated_is_read_or_refused_in_a_line(target: Target, data: st.DataObject) -> None:
     error = target.check(data.draw(target.inputs()))
     assert error is None or str(error)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_devices_take_whatever_a_guest_writes(data: st.DataObject) -> None:
+    target = DeviceTarget()
+    assert target.check(data.draw(target.inputs())) is None
+
+
+@pytest.mark.parametrize("bits", MODES)
+def test_random_guests_end_or_take_their_own_process_down(bits: int) -> None:
+    first, second = (tally(run_contained(partial(run_random_guest, bits), range(4), 60)) for _ in range(2))
+    assert [sum(counts.values()) + len(losses) for counts, losses in (first, second)] == [4, 4]
+    assert not any(loss.is_ours for loss in first[1] + second[1])
+    assert image(bits, 1) == image(bits, 1) != image(bits, 2)
+
+
+def test_a_guest_that_takes_its_process_down_is_told_and_the_next_one_runs() -> None:
+    def run(number: int) -> str:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 3:
+            raise AssertionError
+        return "well"
+
+    counts, losses = tally(run_contained(run, range(5), 60))
+    assert counts == {"well": 3}
+    assert losses == [Loss(1, "was killed by SIGKILL", False), Loss(3, "ended with exit code 97", True)]
 
 
 def test_lines_that_are_reached_are_counted() -> None:

@@ -1,0 +1,59 @@
+"""Guests that attack, each in a process of its own: none takes it down, and all end within their limits."""
+
+import pytest
+
+import kev
+from kev.exits import Vmcall
+from tests.cli.programs import kernel
+from tests.fuzz.contained import run_contained
+from tests.machine.attacks import ATTACKS, HYPERCALLS
+from tests.machine.code import VMCALL, code
+from tests.machine.cpu import RAM, Cpu
+from tests.pager.sources import BytesSource
+
+ENDS = ("died", "exited", "limited", "timed out")
+ABIS = ("keos", "kvm", "kev", "jos", "jos_vmx", "lvisor")
+PATTERN = 0xA5
+PRIVATE = 32 << 20
+"""Bytes of host-physical memory, all that is allocated in the test among them."""
+
+
+def end_of(name: str, **wishes: object) -> str:
+    """How the run of an attack ends; in a forked process."""
+
+    def run(_number: int) -> str:
+        image = BytesSource(kernel(ATTACKS[name]))
+        report = kev.launch(image, timeout=0.1, max_pages=2000, max_output=1 << 16, **wishes)  # type: ignore[arg-type]
+        return report.ending.kind.value
+
+    (result,) = run_contained(run, [0], 60)
+    assert result[0] == 0
+    return result[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wishes", [{}, {"seed": 1}, {"vcpus": 2}], ids=str)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_guest_that_attacks_ends_within_its_limits(name: str, wishes: dict[str, object]) -> None:
+    assert end_of(name, **wishes) in ENDS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("abi", ABIS)
+@pytest.mark.parametrize("name", HYPERCALLS)
+def test_hypercalls_with_pointers_to_nowhere_end_within_limits(name: str, abi: str) -> None:
+    assert end_of(name, abi=abi) in ENDS
+
+
+def test_what_is_the_hypervisors_cannot_be_reached() -> None:
+    """A guest that fills all that it has fills no page of the host's that is not its own: no table, and no control block."""
+    text = (
+        code("bf 00 20 00 00 b9") + (RAM - 0x2000).to_bytes(4, "little") + code("b0 a5 f3 aa ; mov al, PATTERN; rep stosb") + VMCALL
+    )
+    with Cpu(text) as cpu:
+        assert cpu.run() == Vmcall()
+        own = {cpu.table.translate(gpa) for gpa in range(0, RAM, 4096)}
+        filled = {hpa for hpa in range(0, PRIVATE, 4096) if bytes(cpu.memory.view[hpa : hpa + 4096]) == bytes([PATTERN]) * 4096}
+        assert len(filled) == RAM // 4096 - 2
+        assert filled < own
+        assert cpu.table.root not in own
