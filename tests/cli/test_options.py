@@ -95,6 +95,8 @@ def run(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["race", "explore", "--preemptions", "9" * 5000], "Invalid value for '--preemptions': '9999"),
+        (["run", "--timeout", "9" * 30], f"--timeout: '{'9' * 30}': it must be seconds, more than 0 and at most 1,000,000,000"),
         (["run", "--timeout", "nan"], "--timeout: 'nan': it must be seconds, more than 0 and at most 1,000,000,000, such as 2.5"),
         (["run", "--disk", "x,foo"], "--disk: x,foo: 'foo': there is no such device for a disk, which a name with a comma"),
         (["run", "--timeline"], "--timeline: it is a part of the report: add --report FILE.json"),

@@ -47,6 +47,7 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
         ("-", "-: standard output is the guest's; name a file, or ./- for one of that name"),
         ("folder", "folder: is a folder"),
         ("nowhere/file", "nowhere/file: there is no folder "),
+        ("n" * 300, "n" * 99),
     ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:

@@ -39,6 +39,12 @@ def test_a_text_that_makes_no_sense_is_refused_by_the_part(text: str, message: s
     assert str(refused.value) == message
 
 
+@pytest.mark.parametrize("text", [f"r{'9' * 5000}", f"p1+{'9' * 5000}", f"r0;0=x{'9' * 5000}", "r\u0661"])
+def test_numbers_of_any_length_are_refused(text: str) -> None:
+    with pytest.raises(ProgramError):
+        Program.parse(text)
+
+
 def test_an_action_on_a_page_there_is_not_is_refused() -> None:
     with pytest.raises(ProgramError, match="r3: the pages are 0 to 1"):
         Program(((read(3),),), (Page(), Page()))

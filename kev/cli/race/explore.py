@@ -31,6 +31,7 @@ from kev.work.stopping import Stopped, signals_noted
 
 _UNBOUNDED = "none"
 _RUNS: Final = 1_000
+_MOST_DIGITS: Final = 9
 _PAGER_RUNS: Final = 100_000
 _GUEST_OPTIONS: Final = [option._replace(help=f"Guests: {option.help}") for option in machine_options(without=("seed", "timeline"))]
 """All that describe a machine, but for what the strategy has of its own."""
@@ -42,7 +43,7 @@ class _Preemptions(click.ParamType[int | None]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         if value == _UNBOUNDED:
             return None
-        if not str(value).isdecimal():
+        if not str(value).isdecimal() or len(str(value)) > _MOST_DIGITS:
             self.fail(f"{value!r} is neither a number of preemptions nor `{_UNBOUNDED}`", param, ctx)
         return int(value)
 

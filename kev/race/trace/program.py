@@ -20,8 +20,8 @@ MAX_PAGES: Final = 62
 """As many as fit into one word of what a step accesses."""
 
 _SHORT_CUT: Final = "s"
-_ACTION: Final = re.compile(r"([rwfepc])(\d+)(?:\+(\d+))?")
-_PAGE: Final = re.compile(r"(\d+)=(i?)(?:x(\d+))?(?:n(\d+))?")
+_ACTION: Final = re.compile(r"([rwfepc])(\d{1,9})(?:\+(\d{1,9}))?", re.ASCII)
+_PAGE: Final = re.compile(r"(\d{1,9})=(i?)(?:x(\d{1,9}))?(?:n(\d{1,9}))?", re.ASCII)
 
 
 class Verb(StrEnum):
