@@ -17,7 +17,7 @@ typedef unsigned long long u64;
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_counting_version(void)
 {
-    return 1;
+    return 2;
 }
 
 enum { PAGE_FAULT = 14, FIRST_EXIT = 0x100, NESTED_PAGE_FAULT = 0x500, STORE = 2, FETCH = 0x10 };
@@ -376,8 +376,9 @@ void kev_count_block(void *uc, u64 address, u32 size, struct counting *counting)
 
     if (*counting->leave)
         counting->current = 0;
-    /* What was found before is believed if the block is still the one that calls. */
-    else if (cached->caller != caller || block->address != address || block->size != size || caller - (u64)block->code >= block->code_size)
+    /* What was found before is believed if the block is still the one that calls: a variant may have come to lie in its place. */
+    else if (cached->caller != caller || block->address != address || block->size != size || caller - (u64)block->code >= block->code_size
+             || block->flags & MOST_INSTRUCTIONS)
         begin_unknown_block(uc, counting, caller);
     else if (!cached->by_instruction)
         begin_block(uc, counting, block);

@@ -16,7 +16,7 @@ from kev.engine.amdv.libunicorn import EmulatedCpu, Hook
 from kev.engine.amdv.native import Structure, address_of
 from kev.host_memory import HostMemory
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """What `kev_counting_version` says of a library that was built from the source as it is now."""
 
 # Quadwords of struct counting.
