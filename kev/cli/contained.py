@@ -105,8 +105,11 @@ class _Watch:
         told = bytearray()
         while True:
             left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
-            if not select.select([descriptor], [], [], left)[0]:
+            ready = select.select([descriptor, self._signalled], [], [], left)[0]
+            if not ready:
                 self._kill("did not end when it had to, and was killed")
+            elif self._signalled in ready:
+                os.read(self._signalled, select.PIPE_BUF)
             elif not (more := os.read(descriptor, MIB)):
                 return bytes(told)
             elif len(told) + len(more) > _LARGEST_REPORT:
@@ -120,9 +123,11 @@ class _Watch:
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         self._deadline = time.monotonic() + _PATIENCE
+        os.write(self._signal, b"\0")  # `select` goes on after a signal, with the deadline that it was given
         os.kill(self._process, number)  # a terminal has told it already, which comes to the same
 
     def __enter__(self) -> "_Watch":
+        self._signalled, self._signal = os.pipe()
         self._before = {
             number: signal.signal(number, self._pass_on)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -135,6 +140,8 @@ class _Watch:
         self.exit_code = os.waitstatus_to_exitcode(status)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        os.close(self._signalled)
+        os.close(self._signal)
 
 
 @contextmanager
