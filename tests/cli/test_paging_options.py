@@ -110,7 +110,7 @@ def test_a_trace_is_json_that_perfetto_reads(tmp_path: Path) -> None:
     file = tmp_path / "trace.json"
     assert run("gKeOS", "--trace", str(file)).exit_code == 0
     trace = json.loads(file.read_text(encoding="utf-8"))
-    assert {event["ph"] for event in trace["traceEvents"]} == {"M", "X", "b", "e"}
+    assert {event["ph"] for event in trace["traceEvents"]} == {"M", "X", "b", "e", "i"}
 
 
 def test_a_report_has_no_timeline_unless_asked(tmp_path: Path) -> None:

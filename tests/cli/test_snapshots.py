@@ -22,7 +22,7 @@ def run(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int | None, str
 def saved(folder: Path, capfd: pytest.CaptureFixture[str], condition: str = "output:ok 6", guest: str = "smp") -> tuple[Path, str]:
     """A snapshot where a guest meets a condition, and what the guest prints in all."""
     _, out, err = run(capfd, guest, "--seed", "7", "--snapshot-at", condition, str(folder / "snapshot"))
-    assert err.count("\n") == 1, err
+    assert err.count("\n") == 2, err  # how it ended, and the figures
     return folder / "snapshot", out
 
 
@@ -53,7 +53,7 @@ def test_where_pages_have_to_be_awaited_a_run_stands_still_for_its_snapshot(
             capfd, image, *(["--seed", "7"] if image == "smp" else []), *slow, f"output:ok {line}", str(folder / file)
         )
         assert whole.endswith(out)
-        assert err.count("\n") == 1, err
+        assert err.count("\n") == 2, err
         _, out, _ = run(capfd, str(folder / file))
         assert out.startswith(f"ok {line + 1} ")
         assert whole.endswith(out)

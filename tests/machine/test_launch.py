@@ -185,7 +185,7 @@ def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path
         ),
         ({"memory": "lots"}, "memory: 'lots': it must be a size such as 256M or 4G"),
         ({"timeout": -1}, "timeout: -1: it must be seconds, more than 0 and at most 1,000,000,000, such as 2.5"),
-        ({"paging": "eagr"}, "paging: 'eagr': it must be lazy, eager"),
+        ({"paging": "eagr"}, "paging: 'eagr': is it 'eager'"),
         ({"modules": ["x"]}, "x: cannot be opened: No such file or directory"),
         ({"source_delay": 1}, "source_delay: a machine's description has no such field; is it 'source_latency'?"),
         ({"modules": [("no/such/module", "")]}, "no/such/module: cannot be opened: No such file or directory"),

@@ -170,7 +170,7 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
             "syscall: 'intercpt': there is no such way to carry SYSCALL out: is it 'intercept'? "
             "There are native, intercept, emulate",
         ),
-        ({"paging": "eagr"}, "paging: 'eagr': it must be lazy, eager, around=N, record=FILE or prefetch=FILE"),
+        ({"paging": "eagr"}, "paging: 'eagr': is it 'eager'? It must be lazy, eager, around=N, record=FILE or prefetch=FILE"),
         ({"paging": "around=513"}, "paging: 'around=513': a violation loads 1 to 512 pages"),
         ({"paging": 5}, "paging: 5: it must be lazy, "),
         ({"source_latency": "2"}, "source_latency: '2': '2' is not a number with us, ms, s behind it; it may be 2ms,"),
