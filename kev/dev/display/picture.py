@@ -1,5 +1,6 @@
 """What a guest shows, as pixels: its framebuffer, or else its text screen (colours: IBM VGA technical reference)."""
 
+from functools import cache
 from typing import Final, NamedTuple
 
 from kev.dev.display.framebuffer import Framebuffer
@@ -33,15 +34,19 @@ def take_picture(screen: TextScreen, framebuffer: Framebuffer | None) -> Picture
     """Of the framebuffer, if the guest has one and has touched it; else of the text screen."""
     if framebuffer is not None and framebuffer.is_drawn_on:
         return Picture(framebuffer.mode.width, framebuffer.mode.height, framebuffer.pixels())
-    rows = [_text_row(screen.cells(row), line) for row in range(ROWS) for line in range(HEIGHT)]
-    return Picture(COLUMNS * WIDTH, ROWS * HEIGHT, b"".join(rows))
+    rows = [screen.cells(row) for row in range(ROWS)]
+    drawn = {cells: _text_row(cells) for cells in set(rows)}  # most are empty, and so the same
+    return Picture(COLUMNS * WIDTH, ROWS * HEIGHT, b"".join(drawn[cells] for cells in rows))
 
 
-def _text_row(cells: bytes, line: int) -> bytes:
-    """One row of pixels through a row of characters, each with its colours."""
-    pixels = bytearray()
-    for code, colours in zip(cells[::2], cells[1::2], strict=True):
-        row, ink, paper = glyph(code)[line], _COLOURS[colours & 0xF], _COLOURS[colours >> 4 & 7]
-        for column in range(WIDTH):
-            pixels += ink if row & 0x80 >> column else paper
-    return bytes(pixels)
+def _text_row(cells: bytes) -> bytes:
+    """The rows of pixels of a row of characters, each with its colours."""
+    characters = [(glyph(code), colours) for code, colours in zip(cells[::2], cells[1::2], strict=True)]
+    return b"".join(_line(rows[line], colours) for line in range(HEIGHT) for rows, colours in characters)
+
+
+@cache
+def _line(row: int, colours: int) -> bytes:
+    """A row of pixels of one character."""
+    ink, paper = _COLOURS[colours & 0xF], _COLOURS[colours >> 4 & 7]
+    return b"".join(ink if row & 0x80 >> column else paper for column in range(WIDTH))
