@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import kev
 from kev.exits import Exit, Hlt, PreemptionTimer, TripleFault
 from kev.machine.machine import Machine
+from kev.machine.start import start
 from kev.measure.dialogue import Dialogue
 from kev.spec.machine_spec import MachineSpec
 
@@ -32,7 +32,7 @@ def main() -> None:
 
 async def _run(spec: MachineSpec, dialogue: Dialogue) -> dict[str, Any]:
     """Seconds of this process on processors: of all, before the first instruction, and by kind of exit; and how many exits."""
-    async with kev.start(spec, paused=True) as machine:
+    async with start(spec, paused=True) as machine:
         exits = _time_exits(machine)
         began = time.process_time()
         await machine.resume()
