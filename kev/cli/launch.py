@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from kev.cli.numbers import counted
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
 from kev.cli.standard_output import StandardOutput
 from kev.errors import KevError, one_line
@@ -328,10 +329,6 @@ def _write_warning(line: str) -> None:
     _write_line(f"kev: warning: {line}")
 
 
-def _counted(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
-
-
 def _conclude(outcome: "RunReport") -> None:
     """The closing lines on stderr."""
     if outcome.ending.kind is not EndingKind.EXITED:
@@ -347,7 +344,7 @@ def _conclude(outcome: "RunReport") -> None:
     if outcome.unanswered is not None:
         accesses, pages, ranges = outcome.unanswered.values()
         lowest = ranges[0].partition("-")[0]
-        what = f"{_counted(accesses, 'access', 'accesses')} to {_counted(pages, 'page', 'pages')}"
+        what = f"{counted(accesses, 'access', 'accesses')} to {counted(pages, 'page', 'pages')}"
         sys.stderr.write(
             f"kev: {what} without memory or a device, the lowest at {lowest}: "
             "they read ones, and wrote nothing; --strict-memory ends the run there\n"

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from kev.cli.race.printing import EXIT_CODE_FAILED, counted
+from kev.cli.numbers import counted
+from kev.cli.race.printing import EXIT_CODE_FAILED
 from kev.cli.race.progress import ProgressLine
 from kev.cli.signals import say_stopped
 from kev.race.catalogue import Catalogue

@@ -10,10 +10,11 @@ import click
 from kev.cli.click_options import add_options
 from kev.cli.completion import complete_image
 from kev.cli.durations import Duration
+from kev.cli.numbers import counted
 from kev.cli.options import described, machine_options
 from kev.cli.places import place_of, place_options
 from kev.cli.race.catalogue import check_catalogue, check_pager
-from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, counted, picture_file, print_story
+from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, picture_file, print_story
 from kev.cli.race.progress import ProgressLine, summary
 from kev.cli.race.tokens import state_option
 from kev.cli.signals import SIGNALS, say_stopped

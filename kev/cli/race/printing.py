@@ -17,11 +17,6 @@ from kev.race.token import LONG, Token
 EXIT_CODE_FAILED: Final = 1
 
 
-def counted(number: int, noun: str, plural: str) -> str:
-    """`1 switch`, `2 switches`."""
-    return f"{number:,} {noun if number == 1 else plural}"
-
-
 def command_line(verb: str, token: Token, store: FailureStore) -> str:
     """The command that takes up a failure. A token too long for a command line goes into a file."""
     text = str(token)

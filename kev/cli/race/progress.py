@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from kev.cli.race.printing import counted
+from kev.cli.numbers import counted
 from kev.observe.progress import progress_seconds
 from kev.race.explore import Exploration
 from kev.race.verify import HealthyReport

@@ -5,7 +5,7 @@ import time
 
 import click
 
-from kev.cli.race.printing import counted
+from kev.cli.numbers import counted
 from kev.race.guest.machine import ENDLESS
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.targets import find_subject
