@@ -1,7 +1,6 @@
 """`kev batch`: launches many machines."""
 
 import json
-import os
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from kev.cli.completion import complete_image
 from kev.cli.options import described, machine_options
 from kev.cli.places import place_of, place_options
 from kev.cli.signals import SIGNALS, say_stopped
+from kev.work.processors import processors
 from kev.work.stopping import Stopped, signals_noted
 
 _EXIT_CODE_FAILED = 1
@@ -42,7 +42,7 @@ def command(
     wanted = described({"image": None, **given})._replace(image="")
     machines = [machine._replace(spec=wanted.over(machine.spec)) for file in files for machine in read_batch(file)]
     well = ended = 0
-    with signals_noted(SIGNALS), place_of(jobs, on, store, default=_processors()) as place:
+    with signals_noted(SIGNALS), place_of(jobs, on, store, default=processors()) as place:
         try:
             for result in launch_all(machines, place):
                 click.echo(json.dumps(result.as_dict()))
@@ -52,8 +52,3 @@ def command(
     click.echo(f"kev: {well} of {len(machines)} machines have ended well", err=True)
     if well < len(machines):
         context.exit(_EXIT_CODE_FAILED)
-
-
-def _processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,18 +4,14 @@ A guest that has just begun does much in little time: all of it is over sooner i
 the processors' caches. No machine waits long for its turn, since each turn is short.
 """
 
-import os
 from typing import Final
 
 import trio
 
+from kev.work.processors import processors
+
 _LONGEST: Final = 0.1
 """Seconds."""
-
-
-def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Turn:
