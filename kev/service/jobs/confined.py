@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from kev.addressing import GIB
 from kev.service.workers.confinement import describe
+from kev.service.workers.confinement.limits import limit
 
 _OPEN_FILES: Final = 4096
 _LARGEST_FILE: Final = GIB
@@ -58,14 +59,9 @@ def _end_with_service() -> None:
 
 
 def _limit() -> None:
-    for which, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_FSIZE, _LARGEST_FILE),
-    ):
-        _, most = resource.getrlimit(which)
-        value = value if most == resource.RLIM_INFINITY else min(value, most)
-        resource.setrlimit(which, (value, value))
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    limit(resource.RLIMIT_FSIZE, _LARGEST_FILE)
 
 
 def confine(rules: Rules) -> None:

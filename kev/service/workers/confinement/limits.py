@@ -24,8 +24,8 @@ def available() -> tuple[bool, str]:
 
 def limit_process() -> None:
     """What holds before there is a machine, too."""
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
 
 
 def limit_machine(ram: int, largest_disk: int | None) -> None:
@@ -35,13 +35,14 @@ def limit_machine(ram: int, largest_disk: int | None) -> None:
     """
     with open("/proc/self/statm", "rb") as file:
         mapped = int(file.read().split()[0]) * PAGE_SIZE
-    _limit(resource.RLIMIT_AS, mapped + ROOM)
+    limit(resource.RLIMIT_AS, mapped + ROOM)
     if largest_disk is not None:
         # What is stored of a page in a snapshot takes hardly more than the page.
-        _limit(resource.RLIMIT_FSIZE, max(ram + ram // 64 + _SNAPSHOT_ROOM, largest_disk))
+        limit(resource.RLIMIT_FSIZE, max(ram + ram // 64 + _SNAPSHOT_ROOM, largest_disk))
 
 
-def _limit(which: int, value: int) -> None:
+def limit(which: int, value: int) -> None:
+    """`which` is a resource. A limit that is lower already stays."""
     _, most = resource.getrlimit(which)
     value = value if most == resource.RLIM_INFINITY else min(value, most)
     resource.setrlimit(which, (value, value))
