@@ -3,6 +3,8 @@
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from kev.postmortem.cursor import Cursor
+
 _STRUCTURES: Final = {
     "DW_TAG_structure_type": "struct",
     "DW_TAG_union_type": "union",
@@ -152,11 +154,7 @@ def _begin(member: Any) -> int:
 
 def _constant(expression: Any) -> int:
     """DW_OP_plus_uconst, by which DWARF 2 gives offsets."""
-    number = shift = 0
-    for byte in list(expression)[1:]:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-    return number
+    return Cursor(bytes(expression), 1).uleb128()
 
 
 def _member(structure: Any, offset: int, size: int) -> Any:
