@@ -14,8 +14,8 @@ import attrs
 from kev.measure.case import Case, Metrics
 from kev.measure.dialogue import Dialogue
 from kev.measure.errors import BenchError
-from kev.measure.processes import kev_run
-from kev.measure.qemu_machine import find_qemu, qemu_command
+from kev.measure.processes import find_qemu, kev_run
+from kev.measure.qemu_machine import qemu_command
 from kev.measure.result import BenchResult, CaseResult
 from kev.measure.summary import summarize
 from kev.measure.time_spent import time_spent

@@ -60,9 +60,14 @@ def kev_run(*arguments: str) -> tuple[str, ...]:
     return (*((str(script),) if script.exists() else (sys.executable, "-m", "kev")), "run", *arguments)
 
 
+def find_qemu() -> str | None:
+    """The program; None if it is not installed."""
+    return shutil.which("qemu-system-x86_64")
+
+
 def qemu_run(multiboot1_image: Path, memory: int) -> tuple[str, ...] | None:
     """The command line of the Multiboot 1 twin on QEMU without a firmware's menu or devices; None if there is no QEMU."""
-    qemu = shutil.which("qemu-system-x86_64")
+    qemu = find_qemu()
     if qemu is None:
         return None
     machine = ("-accel", "tcg", "-m", str(memory >> 20), "-nodefaults", "-display", "none")

@@ -1,6 +1,5 @@
 """A machine that is described, as a command line of QEMU's."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,14 +12,8 @@ from kev.pager.source import read_bytes
 from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
 
-_PROGRAM: Final = "qemu-system-x86_64"
 _KERNELS: Final = ("multiboot1", "pvh", "linux16", "linux")
 _DRIVES: Final = {"ide": "if=ide,index=1", "ide-master": "if=ide,index=0", "virtio-pci": "if=virtio"}
-
-
-def find_qemu() -> str | None:
-    """The program; None if it is not installed."""
-    return shutil.which(_PROGRAM)
 
 
 def qemu_command(program: str, accelerator: str, spec: MachineSpec, folder: Path) -> tuple[str, ...]:
