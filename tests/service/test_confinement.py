@@ -1,8 +1,6 @@
 """A guest that takes over its worker: what it can still do, tried from inside."""
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,13 +14,16 @@ from kev.service.workers.confinement.machine import in_force
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.homes import worker_homes
 from kev.spec.machine_spec import MachineSpec
+from tests.service.attempts import ATTEMPT, printed_by
 from tests.service.watcher import Watcher
 
 HERE = in_force(ALL)
 needs_seccomp = pytest.mark.skipif(not HERE.seccomp, reason="this kernel has no seccomp")
 needs_landlock = pytest.mark.skipif(not HERE.landlock, reason="this kernel has no Landlock")
 
-CONFINED = """
+CONFINED = (
+    ATTEMPT
+    + """
 import contextlib, ctypes, json, os, resource, signal, socket, sys, tempfile, threading
 from kev.machine.api import opened, wanted_machine
 from kev.service.workers.confinement import Confinement
@@ -32,27 +33,16 @@ from kev.spec.machine_spec import MachineSpec
 spec, wanted, attempts = MachineSpec.from_json(sys.argv[1]), Confinement(*json.loads(sys.argv[2])), sys.argv[3]
 confinement = MachineConfinement(wanted)
 confinement.before(spec)
-results = {}
 with opened(wanted_machine(spec, {})) as machine:
     confinement.after(spec, machine)
-    for name, attempt in json.loads(attempts).items():
-        try:
-            exec(attempt)
-            results[name] = "done"
-        except Exception as error:
-            results[name] = type(error).__name__
-print(json.dumps(results))
+    print(json.dumps(attempt(attempts, globals())))
 """
+)
 
 
 def attempted(folder: Path, spec: MachineSpec, attempts: dict[str, str], wanted: Confinement = HERE) -> dict[str, str]:
     """What comes of some Python code in a process that is confined to a machine: the name of what it raises, or `done`."""
-    words = [spec.to_json(), json.dumps(wanted), json.dumps(attempts)]
-    program = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{CONFINED}", *words]
-    process = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    results: dict[str, str] = json.loads(process.stdout)
-    return results
+    return printed_by(CONFINED, folder, [spec.to_json(), json.dumps(wanted), json.dumps(attempts)])
 
 
 @needs_seccomp

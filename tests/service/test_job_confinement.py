@@ -2,30 +2,25 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from kev.service.workers.confinement import ALL
 from kev.service.workers.confinement.machine import in_force
+from tests.service.attempts import ATTEMPT, printed_by
 
 HERE = in_force(ALL)
-CONFINED = """
+CONFINED = (
+    ATTEMPT
+    + """
 import ctypes, json, os, socket, subprocess, sys, tempfile
 from kev.service.jobs.confined import Rules, confine
 
 confine(Rules(*json.loads(sys.argv[1])))
-results = {}
-for name, attempt in json.loads(sys.argv[2]).items():
-    try:
-        exec(attempt)
-        results[name] = "done"
-    except Exception as error:
-        results[name] = type(error).__name__
-print(json.dumps(results))
+print(json.dumps(attempt(sys.argv[2], globals())))
 """
+)
 
 
 def attempted(folder: Path, attempts: dict[str, str]) -> dict[str, str]:
@@ -34,12 +29,7 @@ def attempted(folder: Path, attempts: dict[str, str]) -> dict[str, str]:
     (folder / "read").write_text("image")
     (folder / "secret").write_text("secret")
     rules = [[str(folder / "read")], [str(folder / "own")], False]
-    program = f"import sys; sys.path[:] = {sys.path!r}\n{CONFINED}"
-    words = [sys.executable, "-c", program, json.dumps(rules), json.dumps(attempts)]
-    process = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    results: dict[str, str] = json.loads(process.stdout)
-    return results
+    return printed_by(CONFINED, folder, [json.dumps(rules), json.dumps(attempts)])
 
 
 @pytest.mark.skipif(not HERE.landlock, reason="this kernel has no Landlock")
