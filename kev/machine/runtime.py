@@ -7,9 +7,10 @@ task awaits, and it has given the CPU away before.
 Time and schedule of a machine in virtual time must not depend on how long a load takes: there, all vCPUs wait for each page.
 """
 
+import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -20,7 +21,18 @@ from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm
 
 _CHECKPOINT_EVERY: Final = 0.005  # seconds between chances for other tasks: input, page loads, Ctrl-C
+_MOST_ROUNDS: Final = 8
+"""Of tasks that have something to do at such a chance, each waking the next."""
 _NANOSECONDS: Final = 1_000_000_000
+
+
+class HostTurn(Protocol):
+    """The machine's turn among those that share the host's processors."""
+
+    lasts: bool
+
+    async def take(self) -> None:
+        """Returns when it is this machine's turn."""
 
 
 class Runtime:
@@ -44,6 +56,8 @@ class Runtime:
         self._activity = trio.Event()
         self._checkpoint_soon = False
         self._last_checkpoint = time.perf_counter()
+        self.turn: HostTurn | None = None
+        """If machines share the host's processors in turns. What is over before the next chance for other tasks needs none."""
 
     async def run(self) -> None:
         """Returns when the machine has ended."""
@@ -145,10 +159,21 @@ class Runtime:
                 await self._end()
             elif kind is Stopped and not self._note_stop():
                 self.pause()
-            if self._loading or self._checkpoint_soon or time.perf_counter() - self._last_checkpoint > _CHECKPOINT_EVERY:
+            if self._checkpoint_soon or time.perf_counter() - self._last_checkpoint > _CHECKPOINT_EVERY:
                 self._checkpoint_soon = False
-                await trio.lowlevel.checkpoint()
+                await self._let_others_go_first()
+                if self.turn is not None and not self.turn.lasts:
+                    await self.turn.take()
                 self._last_checkpoint = time.perf_counter()
+            elif self._loading:
+                await trio.lowlevel.checkpoint()
+
+    async def _let_others_go_first(self) -> None:
+        """Until they wait for something: what takes several tasks is not to take a step of the machine behind each."""
+        for _ in range(_MOST_ROUNDS):
+            await trio.lowlevel.checkpoint()
+            if not trio.lowlevel.current_statistics().tasks_runnable:
+                return
 
     async def _let_load(self, own: Vcpu, vcpu: Vcpu) -> None:
         """`vcpu` needs a page: its own task waits for it."""
@@ -168,10 +193,10 @@ class Runtime:
         self._idle = True
         try:
             now = self._vm.clock.now()
-            if deadline is None:
+            if deadline is not None and deadline <= now:
+                return
+            with trio.move_on_after(math.inf if deadline is None else (deadline - now) / _NANOSECONDS):
                 await self._activity.wait()
-            elif deadline > now:
-                with trio.move_on_after((deadline - now) / _NANOSECONDS):
-                    await self._activity.wait()
+            self._last_checkpoint = time.perf_counter()
         finally:
             self._idle = False

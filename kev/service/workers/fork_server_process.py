@@ -34,7 +34,7 @@ class ForkServerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
-                    start_new_session=True,
+                    process_group=0,
                 )
         except OSError as error:
             self._control.close()

@@ -46,6 +46,14 @@ class FrameKind(IntEnum):
     """The end of an answer that is an error."""
     TOLD = 11
     """JSON: what a fork server has to tell without being asked."""
+    WANT = 12
+    """The guest has something to compute. From a worker: see `kev.service.workers.turns`."""
+    TURN = 13
+    """It may. To a worker."""
+    YIELD = 14
+    """Others want to. To a worker."""
+    BACK = 15
+    """It computes nothing any more. From a worker."""
 
 
 class Frame(NamedTuple):

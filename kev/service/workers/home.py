@@ -68,10 +68,25 @@ class WorkerHome:
         """Why it was killed, if it was."""
         self._closing = False
         self._may_stay: Final = stays
-        self.turn: Turn | None = None
+        self._turn: Turn | None = None
         self.has_left = False
         """The machine is closed, and its worker waits for another one."""
         self._listening: Final = trio.CancelScope()
+
+    def take_turns(self, turn: Turn, nursery: trio.Nursery) -> None:
+        """The machine has its first turn."""
+
+        def tell(kind: FrameKind) -> None:
+            with suppress(OSError):  # whoever listens finds out how it ended
+                if not self.worker.stream.write_at_once(pack(kind)):
+                    nursery.start_soon(self._tell, kind)
+
+        self._turn = turn
+        turn.tell_by(tell)
+
+    async def _tell(self, kind: FrameKind) -> None:
+        with suppress(OSError):
+            await self.worker.stream.write(pack(kind))
 
     async def open(self, spec: MachineSpec, confinement: Confinement) -> None:
         """Makes the machine, confined. KevError."""
@@ -115,8 +130,8 @@ class WorkerHome:
                 with trio.CancelScope(shield=True):
                     await self._find_out_how_it_ended()
                     await self.worker.aclose()
-            if self.turn is not None:
-                self.turn.end()
+            if self._turn is not None:
+                self._turn.end()
             self._gone.set()
 
     async def _listen(self) -> None:
@@ -146,14 +161,20 @@ class WorkerHome:
         elif frame.kind is FrameKind.LOG:
             told = parse(frame, _LOG)
             self._log(told["level"], told["event"], told["fields"])
+        elif frame.kind is FrameKind.WANT:
+            if self._turn is not None and self._status.state == "running":
+                self._turn.want()
+        elif frame.kind is FrameKind.BACK:
+            if self._turn is not None:
+                self._turn.end()
         elif frame.kind is not FrameKind.PING:
             raise ProtocolError(f"a frame of kind {frame.kind.name} from a worker")
 
     def _note(self, status: Status) -> None:
         if self._status.state not in ("ended", "lost"):
             self._status = status
-            if self.turn is not None and status.state != "running":
-                self.turn.end()
+            if self._turn is not None and status.state != "running":
+                self._turn.end()
             self._observer.changed(status)
 
     async def _relay_errors(self) -> None:

@@ -58,6 +58,7 @@ async def worker_homes(
                 homes = WorkerHomes(supply, nursery, ready, patience, in_force, UsedWorkers(reuse))
                 nursery.start_soon(homes.keep_ready)
                 nursery.start_soon(homes.watch)
+                nursery.start_soon(homes.turns.keep)
                 yield homes
                 nursery.cancel_scope.cancel()
             beneath.cancel_scope.cancel()
@@ -122,7 +123,7 @@ class WorkerHomes:
         self._confinement: Final = confinement
         self._idle: Final[deque[WorkerProcess]] = deque()
         self._used: Final = used
-        self._turns: Final = Turns()
+        self.turns: Final = Turns()
         self._taken = trio.Event()
         self._refilled = trio.Event()
         self._homes: Final[set[WorkerHome]] = set()
@@ -130,14 +131,13 @@ class WorkerHomes:
     async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> Home:
         """See `Homes`. NoWorker if the host has no process for it."""
         kind = self._used.kind_of(spec, client)
-        turn = await self._turns.take()
+        turn = await self.turns.take()
         try:
             home = await self._open_somewhere(spec, observer, kind)
         except BaseException:
             turn.end()
             raise
-        home.turn = turn
-        self._nursery.start_soon(turn.run_out)
+        home.take_turns(turn, self._nursery)
         return home
 
     async def _open_somewhere(self, spec: MachineSpec, observer: Observer, kind: Kind | None) -> WorkerHome:

@@ -16,6 +16,7 @@ class Stream:
     """Frames in both directions. Any number of tasks may write, one reads."""
 
     def __init__(self, ours: socket.socket) -> None:
+        self._plain: Final = ours
         self._socket: Final = trio.socket.from_stdlib_socket(ours)
         self._one_at_a_time: Final = trio.Lock()
         self._unpacker: Final = Unpacker()
@@ -28,6 +29,16 @@ class Stream:
                 sent = await self._socket.sendmsg([frames], control if descriptors else [])
                 while sent < len(frames):
                     sent += await self._socket.send(frames[sent:])
+
+    def write_at_once(self, frame: bytes) -> bool:
+        """Whether it could be written without waiting: all of it, or nothing. OSError if the process is gone."""
+        if self._one_at_a_time.locked():
+            return False
+        try:
+            # A stream socket of this kind takes a few bytes together or not at all.
+            return self._plain.send(frame, socket.MSG_DONTWAIT) == len(frame)
+        except BlockingIOError:
+            return False
 
     async def read(self) -> list[Frame]:
         """The frames that have come: one or more; none if the process is gone. ProtocolError."""

@@ -1,48 +1,144 @@
-"""Whose machine begins: so many at once as there are processors, and the others behind them.
+"""Whose machine has the processors: so many at once as there are of them, in turns.
 
-A guest that has just begun does much in little time: all of it is over sooner if few do so side by side, and share
-the processors' caches. No machine waits long for its turn, since each turn is short.
+A machine whose turn it is not waits asleep, so that it answers calls as soon as they come, however many machines compute: among as
+many processes as there are machines, the operating system would let it wait for all others first. And what has just begun, which
+does much in little time, is over sooner if few do so side by side and share the processors' caches.
+
+A worker is believed nothing: one that keeps its turn only shares the processors with those whose turn it is, by the operating
+system's own rules.
 """
 
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from kev.service.workers.framing import FrameKind
 from kev.work.processors import processors
 
-_LONGEST: Final = 0.1
-"""Seconds."""
+_LONGEST: Final = 0.02
+"""Seconds that a turn lasts at least, if others wait."""
+_PATIENCE: Final = 3.0
+"""Seconds that a machine may take to give its turn back. Then the next one begins beside it."""
+_BETWEEN_LOOKS: Final = 0.005
 
 
 class Turn:
-    """One machine's, from the request that it was made by."""
+    """One machine's part of the time. It has a turn, or waits for one, or wants none."""
 
-    def __init__(self, places: trio.Semaphore) -> None:
-        self._places: Final = places
-        self._over: Final = trio.Event()
+    def __init__(self, turns: "Turns") -> None:
+        self._turns: Final = turns
+        self._tell: Callable[[FrameKind], None] | None = None
+        self.since: float | None = None
+        """When it got its turn, if it has one."""
+        self.asked: float | None = None
+        """When it was asked to give that back."""
+
+    def tell_by(self, tell: Callable[[FrameKind], None]) -> None:
+        """How the worker is told of TURN and YIELD, now that it can be. It believes that it has its turn."""
+        self._tell = tell
+        if self.since is None or self.asked is not None:
+            tell(FrameKind.YIELD)
+
+    def want(self) -> None:
+        """The worker has something to compute."""
+        if self.since is not None:
+            self._say(FrameKind.TURN)
+        else:
+            self._turns.add(self)
 
     def end(self) -> None:
-        """Another machine may begin. It does not matter who says so, and how often."""
-        if not self._over.is_set():
-            self._over.set()
-            self._places.release()
+        """It has no turn any more and wants none. It does not matter who says so, and how often."""
+        self._turns.remove(self)
 
-    async def run_out(self) -> None:
-        """Ends it when it has lasted long enough."""
-        try:
-            with trio.move_on_after(_LONGEST):
-                await self._over.wait()
-        finally:
-            self.end()
+    def begin(self, now: float) -> None:
+        self.since, self.asked = now, None
+        self._say(FrameKind.TURN)
+
+    def ask(self, now: float) -> None:
+        self.asked = now
+        self._say(FrameKind.YIELD)
+
+    def _say(self, kind: FrameKind) -> None:
+        if self._tell is not None:
+            self._tell(kind)
 
 
 class Turns:
     """Of one service."""
 
-    def __init__(self) -> None:
-        self._places: Final = trio.Semaphore(processors())
+    def __init__(self, places: int | None = None) -> None:
+        """`places`: how many machines compute at once; as many as there are processors, if nothing is said."""
+        self._places: Final = processors() if places is None else places
+        self._having: Final[list[Turn]] = []
+        """The one that has had its turn longest is the first."""
+        self._waiting: Final[deque[Turn]] = deque()
+        self._opening: Final[dict[Turn, trio.Event]] = {}
+        """Of machines that are about to be made: they go first."""
+        self._news = trio.Event()
 
     async def take(self) -> Turn:
-        """Returns when it is this caller's turn. To be ended."""
-        await self._places.acquire()
-        return Turn(self._places)
+        """Returns when a machine that is about to be made has its turn. To be ended."""
+        turn = Turn(self)
+        self._opening[turn] = trio.Event()
+        self._let_begin()
+        try:
+            await self._opening[turn].wait()
+        except trio.Cancelled:
+            del self._opening[turn]
+            self.remove(turn)
+            raise
+        del self._opening[turn]
+        return turn
+
+    async def keep(self) -> None:
+        """Ends the turns that have lasted long enough, if others wait."""
+        while True:
+            self._news = trio.Event()
+            if not self._most_wanted:
+                await self._news.wait()
+            self._look(trio.current_time())
+            await trio.sleep(_BETWEEN_LOOKS)
+
+    @property
+    def _most_wanted(self) -> int:
+        return len(self._waiting) + sum(not event.is_set() for event in self._opening.values())
+
+    def _look(self, now: float) -> None:
+        for turn in [turn for turn in self._having if turn.asked is not None and now - turn.asked > _PATIENCE]:
+            self.remove(turn)
+        asked = sum(turn.asked is not None for turn in self._having)
+        for turn in self._having:
+            if asked >= self._most_wanted:
+                break
+            if turn.asked is None and turn.since is not None and now - turn.since >= _LONGEST:
+                turn.ask(now)
+                asked += 1
+
+    def add(self, turn: Turn) -> None:
+        if turn not in self._waiting:
+            self._waiting.append(turn)
+            self._let_begin()
+
+    def remove(self, turn: Turn) -> None:
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+        if turn.since is not None:
+            self._having.remove(turn)
+            turn.since = turn.asked = None
+        self._let_begin()
+
+    def _let_begin(self) -> None:
+        while len(self._having) < self._places and (turn := self._next()) is not None:
+            self._having.append(turn)
+            turn.begin(trio.current_time())
+        if self._most_wanted:
+            self._news.set()
+
+    def _next(self) -> Turn | None:
+        for turn, event in self._opening.items():
+            if not event.is_set():
+                event.set()
+                return turn
+        return self._waiting.popleft() if self._waiting else None

@@ -52,6 +52,49 @@ def _log(channel: Channel, level: str, event: str, fields: dict[str, object]) ->
     channel.write(pack_json(FrameKind.LOG, {"level": level, "event": event, "fields": described}))
 
 
+class WorkerTurn:
+    """The machine's turn to compute, as its worker knows it: see `kev.service.workers.turns`."""
+
+    def __init__(self, channel: Channel) -> None:
+        """It has its turn."""
+        self._channel: Final = channel
+        self.lasts = True
+        self._waits = False
+        self._news = trio.Event()
+
+    async def take(self) -> None:
+        """Returns when it is this machine's turn."""
+        self._waits = True
+        try:
+            self._want()
+            while not self.lasts:
+                await self._news.wait()
+        finally:
+            self._waits = False
+
+    def begin(self) -> None:
+        self._note(lasts=True)
+
+    def end(self) -> None:
+        """Others want to."""
+        self._channel.write(pack(FrameKind.BACK))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """The machine has stood still, or stands still, and has no turn now: it may want one."""
+        self._note(lasts=False)
+        if self._waits:
+            self._want()
+
+    def _want(self) -> None:
+        self._channel.write(pack(FrameKind.WANT))
+
+    def _note(self, *, lasts: bool) -> None:
+        self.lasts = lasts
+        news, self._news = self._news, trio.Event()
+        news.set()
+
+
 class Worker:
     """Answers calls, of which the first makes the machine, until the last one."""
 
@@ -66,6 +109,8 @@ class Worker:
         """What was printed and not passed on."""
         self._has_output = trio.Event()
         self._flushed = 0.0
+        self._turn = WorkerTurn(channel)
+        self._was_paused = False
 
     async def live(self) -> None:
         """Until the machine is closed, or the service is gone."""
@@ -80,6 +125,10 @@ class Worker:
     def _take(self, frame: Frame) -> None:
         if frame.kind is FrameKind.PING:
             self._channel.write(pack(FrameKind.PING))
+        elif frame.kind is FrameKind.TURN:
+            self._turn.begin()
+        elif frame.kind is FrameKind.YIELD:
+            self._turn.end()
         elif frame.kind is FrameKind.CANCEL:
             if frame.number in self._calls:
                 self._calls[frame.number].cancel()
@@ -115,6 +164,9 @@ class Worker:
         ending = status.ending
         told = None if ending is None else {"kind": ending.kind.value, "exit_code": ending.exit_code, "message": ending.message}
         self._channel.write(pack_json(FrameKind.STATUS, {"state": status.state, "ending": told}))
+        if status.state == "running" and self._was_paused:
+            self._turn.go_on()
+        self._was_paused = status.state == "paused"
 
     # Calls.
 
@@ -169,15 +221,22 @@ class Worker:
             return
         confined = MachineConfinement(Confinement(*confinement))
         confined.before(wanted)
-        self._home = await self._homes.open(wanted, self)
-        confined.after(wanted, self._home.machine)
+        confined.after(wanted, (await self._make(wanted)).machine)
         self._confined_for = files_of(wanted)
 
     async def _open_another(self, wanted: MachineSpec) -> None:
         """What this process may, cannot be changed any more."""
         if self._home is not None or files_of(wanted) != self._confined_for:
             raise ProtocolError("a machine that this process is not confined for")
-        self._home = await self._homes.open(wanted, self)
+        await self._make(wanted)
+
+    async def _make(self, wanted: MachineSpec) -> InProcessHome:
+        self._turn = WorkerTurn(self._channel)
+        self._was_paused = False
+        home = self._home = await self._homes.open(wanted, self)
+        assert home.machine.runtime is not None
+        home.machine.runtime.turn = self._turn
+        return home
 
     async def _close(self, stays: bool) -> None:
         """`stays`: there may be another machine."""
