@@ -15,8 +15,8 @@ import trio
 
 from bench.measurement import Measurement, Result, Skipped, repeat
 from bench.processes import own_memory, proportional_memory, with_descendants
-from bench.service_client import over_http
-from bench.service_load import Waiter, forking_processes, in_homes, plain_processes, seconds_of
+from bench.service_client import as_run, over_http
+from bench.service_load import RunOne, Waiter, forking_processes, in_homes, plain_processes, seconds_of
 from bench.service_process import serving
 from kev.addressing import MIB
 from kev.service.home import Home, Homes
@@ -24,6 +24,7 @@ from kev.service.in_process import InProcessHomes
 from kev.service.parking.homes import parked_homes
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.homes import WorkerHomes, worker_homes
+from kev.service.workers.used import Reuse
 from kev.spec.machine_spec import MachineSpec
 
 TITLE: Final = "machines in processes of their own"
@@ -66,14 +67,15 @@ def _throughput(quick: bool, process: ForkServerProcess) -> list[Result]:
         plain = stack.enter_context(plain_processes(_GUEST, _PROCESSES))
         forking = stack.enter_context(forking_processes(_GUEST, _PROCESSES))
         served, _ = stack.enter_context(serving())
-        reusing, _ = stack.enter_context(serving("--reuse-workers", str(_AT_ONCE)))
+        fresh, _ = stack.enter_context(serving("--reuse-workers", "0"))
         kinds: dict[str, Callable[[int], float]] = {
             _PLAIN: plain,
             f"kev.launch in a process for each machine, {_PROCESSES} at once": forking,
             f"in homes, {_AT_ONCE} at once": partial(_seconds_in_homes, process, 0),
             f"in homes that are used again, {_AT_ONCE} at once": partial(_seconds_in_homes, process, _AT_ONCE),
-            f"over HTTP, {_AT_ONCE} at once": partial(_seconds_over_http, served),
-            f"over HTTP with --reuse-workers {_AT_ONCE}, {_AT_ONCE} at once": partial(_seconds_over_http, reusing),
+            f"over HTTP, a request for each run, {_AT_ONCE} at once": partial(_seconds_of, as_run(served, _GUEST)),
+            f"over HTTP, four requests for each, {_AT_ONCE} at once": partial(_seconds_of, over_http(served, _GUEST)),
+            f"over HTTP, a request for each, --reuse-workers 0, {_AT_ONCE} at once": partial(_seconds_of, as_run(fresh, _GUEST)),
         }
         samples = repeat(_ROUNDS, quick, lambda: {name: machines / run(machines) for name, run in kinds.items()})
     speeds = [Measurement(f"{_GUEST}: {name}", "machines/s", values) for name, values in samples.items()]
@@ -82,12 +84,12 @@ def _throughput(quick: bool, process: ForkServerProcess) -> list[Result]:
 
 def _share(name: str, values: list[float], plain: list[float]) -> Measurement:
     ratios = [value / of for value, of in zip(values, plain, strict=True)]
-    return Measurement(f"of the first: {name}", "", ratios, floor=_THROUGHPUT if "again" in name or "HTTP" in name else None)
+    return Measurement(f"of the first: {name}", "", ratios, floor=_THROUGHPUT if "a request for each run" in name else None)
 
 
 def _seconds_in_homes(process: ForkServerProcess, reuse: int, machines: int) -> float:
     async def run() -> float:
-        async with worker_homes(forked_from=process, reuse=reuse) as homes:
+        async with worker_homes(forked_from=process, reuse=Reuse(reuse)) as homes:
             run_one = in_homes(homes, MachineSpec(_GUEST))
             await seconds_of(run_one, reuse, _AT_ONCE)
             return await seconds_of(run_one, machines, _AT_ONCE)
@@ -95,8 +97,8 @@ def _seconds_in_homes(process: ForkServerProcess, reuse: int, machines: int) -> 
     return trio.run(run)
 
 
-def _seconds_over_http(socket: str, machines: int) -> float:
-    return trio.run(seconds_of, over_http(socket, _GUEST), machines, _AT_ONCE)
+def _seconds_of(run_one: RunOne, machines: int) -> float:
+    return trio.run(seconds_of, run_one, machines, _AT_ONCE)
 
 
 # Time and memory of one.

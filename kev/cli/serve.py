@@ -51,10 +51,9 @@ def _default_state() -> Path:
 @click.option(
     "--reuse-workers",
     type=click.IntRange(0),
-    default=0,
-    show_default=True,
     metavar="N",
-    help="Let so many processes whose machine is over wait for another one of the same client and the same files.",
+    help="Let so many processes whose machine is over wait for another one of the same client and the same files.  [default: 16 of"
+    " clients of the unix socket, none of others]",
 )
 @click.option(
     "--park-after",
@@ -117,7 +116,7 @@ def command(
     hosts: tuple[str, ...],
     images: tuple[str, ...],
     in_process: bool,
-    reuse_workers: int,
+    reuse_workers: int | None,
     park_after: float,
     state_dir: Path | None,
     on_shutdown: Any,

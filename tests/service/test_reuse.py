@@ -15,6 +15,7 @@ from kev.service.errors import MachineLost
 from kev.service.home import Home
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.homes import WorkerHomes, worker_homes
+from kev.service.workers.used import Reuse
 from kev.spec.machine_spec import MachineSpec
 from tests.service.watcher import Watcher
 
@@ -24,7 +25,7 @@ SPIN = MachineSpec("spin")
 
 @pytest.fixture
 async def homes(forked_from: ForkServerProcess) -> AsyncIterator[WorkerHomes]:
-    async with worker_homes(ready=0, reuse=2, forked_from=forked_from) as made:
+    async with worker_homes(ready=0, reuse=Reuse(2), forked_from=forked_from) as made:
         yield made
 
 
@@ -146,7 +147,7 @@ async def test_a_machine_is_closed_while_something_is_asked_of_it(homes: WorkerH
 
 async def test_no_more_wait_than_may_and_none_is_left(forked_from: ForkServerProcess) -> None:
     before = os.listdir("/proc/self/fd")
-    async with worker_homes(ready=0, reuse=2, forked_from=forked_from) as homes:
+    async with worker_homes(ready=0, reuse=Reuse(2), forked_from=forked_from) as homes:
         made = [await homes.open(SPIN, Watcher(), client="a client") for _ in range(4)]
         for home in made:
             await home.aclose()

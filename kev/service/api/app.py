@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from kev.errors import KevError
-from kev.service.api import about, console, event_stream, images, jobs, machines, snapshots, web
+from kev.service.api import about, console, event_stream, images, jobs, machines, runs, snapshots, web
 from kev.service.api.call import Call, read_body, read_query
 from kev.service.api.console import stream_console
 from kev.service.api.openapi import describe_api
@@ -29,6 +29,7 @@ async def describe(_call: Call) -> Response:
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *machines.OPERATIONS,
+    *runs.OPERATIONS,
     *console.OPERATIONS,
     *snapshots.OPERATIONS,
     *jobs.OPERATIONS,

@@ -33,6 +33,12 @@ MACHINE: Final = answer(
     pages_loaded=_NUMBER,
     violations=_NUMBER,
 )
+RUN: Final = answer(
+    machine={"$ref": "#/components/schemas/Machine"},
+    report={**nullable({"$ref": "#/components/schemas/Report"}), "description": "Null if the machine is lost."},
+    output={**_TEXT, "description": "The end of what the guest has printed, as UTF-8; what is none is U+FFFD."},
+    output_start={**_NUMBER, "description": "How many bytes were printed before that and are not kept."},
+)
 SNAPSHOT: Final = answer(
     name=_TEXT,
     machine={**_TEXT, "description": "The id of the machine that was saved."},
@@ -85,6 +91,7 @@ def list_of(name: str, schema: Schema) -> Schema:
 
 COMPONENTS: Final[dict[str, Any]] = {
     "Machine": MACHINE,
+    "Run": RUN,
     "Snapshot": SNAPSHOT,
     "Job": JOB,
     "Report": REPORT,

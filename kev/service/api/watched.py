@@ -11,7 +11,7 @@ from kev.service.api.problems import TooMany, problem_response
 from kev.service.api.service import Service
 
 _OPERATION: Final = "kev.operation"
-_STREAMS: Final = ("listen", "stream_console", "read_console")
+_STREAMS: Final = ("listen", "stream_console", "read_console", "run")
 """How long they take says nothing."""
 
 

@@ -53,8 +53,10 @@ class ServedMachine:
         totals: Totals,
         *,
         goes_on: bool = False,
+        passes: bool = False,
     ) -> None:
-        """`resolved`: with what its image wants. `goes_on`: from a snapshot, and it counts as paused until it does."""
+        """`resolved`: with what its image wants. `goes_on`: from a snapshot, and it counts as paused until it does. `passes`: it
+        ends with the request that it is made by."""
         self.identity: Final = identity
         self.resolved: Final = resolved
         self.console: Final = console
@@ -73,6 +75,7 @@ class ServedMachine:
         self.is_put_away = False
         """Another service goes on with the run."""
         self._goes_on: Final = goes_on
+        self.passes: Final = passes
         self._changed: Final = changed
         self._totals: Final = totals
 
@@ -276,7 +279,7 @@ class ServedMachine:
         try:
             if home is not None and self._status.state == "ended":
                 self._note_figures(await home.figures())
-                self.documents = Documents(await home.report(), await home.pages(), await home.screenshot())
+                self.documents = await self._gathered(home)
         except Exception as error:
             # One machine's trouble, even one that is a fault of kev, is not the service's.
             log.warning("no documents", id=self.id, error=one_line(repr(error)))
@@ -285,6 +288,11 @@ class ServedMachine:
             await keep(self)
             self.concluded.set()
             self._changed(self)
+
+    async def _gathered(self, home: Home) -> Documents:
+        report = await home.report()
+        # Nobody can ask for more of a machine that is forgotten as soon as its report is told.
+        return Documents(report, {}, b"") if self.passes else Documents(report, await home.pages(), await home.screenshot())
 
     def _note_figures(self, told: Mapping[str, Any]) -> None:
         figures = Figures.of(told)

@@ -2,8 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,6 +31,9 @@ from kev.spec.sizes import size_text
 from kev.subscribers import Subscribers
 
 _ID_BYTES: Final = 6
+LOCAL: Final = "local"
+"""The client that everybody at the unix socket is; those that know the token are another one. See `Homes.open`."""
+_REMOTE: Final = "remote"
 
 
 @attrs.frozen
@@ -46,6 +49,8 @@ class Wish:
     on_shutdown: OnShutdown | None = None
     trusted: bool = True
     """The client may name any file of the host."""
+    passes: bool = False
+    """It ends with the request that it is made by, and nothing of it is written down."""
 
 
 class Plan(NamedTuple):
@@ -137,15 +142,34 @@ class Registry:
                 plan = await trio.to_thread.run_sync(self._plan, wish, source)
                 with self._room(1, plan.resolved, starts=wish.start):
                     identity = attrs.evolve(identity, spec=self._said(wish, plan))
-                    machine = await self.open(identity, plan, source, start=wish.start)
+                    machine = await self.open(identity, plan, source, start=wish.start, passes=wish.passes)
         return machine
 
+    @asynccontextmanager
+    async def passing(self, wish: Wish) -> AsyncIterator[ServedMachine]:
+        """A machine for the block, which starts at once, and of which nothing is left behind it. KevError if it cannot be."""
+        machine = await self.create(attrs.evolve(wish, start=True, on_shutdown="stop", passes=True))
+        try:
+            yield machine
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.remove(machine)
+
     async def open(
-        self, identity: Identity, plan: Plan, source: Path | None, *, start: bool, console: Console | None = None
+        self,
+        identity: Identity,
+        plan: Plan,
+        source: Path | None,
+        *,
+        start: bool,
+        console: Console | None = None,
+        passes: bool = False,
     ) -> ServedMachine:
         """A machine that is one of these from now on. `source`: the file of this directory that it goes on from. KevError."""
         console = console or Console(self.limits.console)
-        machine = ServedMachine(identity, plan.resolved, console, self._note_change, self.totals, goes_on=plan.goes_on)
+        machine = ServedMachine(
+            identity, plan.resolved, console, self._note_change, self.totals, goes_on=plan.goes_on, passes=passes
+        )
         try:
             machine.move_in(await self._homes.open(plan.spec, machine, client=plan.client))
             await self.record(machine, state="running" if start else machine.state)
@@ -181,6 +205,8 @@ class Registry:
 
     async def keep(self, machine: ServedMachine) -> None:
         """Writes down what there is of a run that is over, if that is possible."""
+        if machine.passes:
+            return
         try:
             await trio.to_thread.run_sync(keep, self.files_of(machine.id), machine.documents, machine.console)
         except ServiceError as error:
@@ -199,8 +225,7 @@ class Registry:
             spec = spec._replace(image=os.fspath(source))
         saved = _is_snapshot(spec.image)
         resolved = resolved_spec(of_snapshot(spec) if saved else spec)
-        # Two kinds of clients are told apart: those of the unix socket, and those that know the token.
-        client = None if saved else "local" if wish.trusted else "remote"
+        client = None if saved else LOCAL if wish.trusted else _REMOTE
         return Plan(self.limits.admitted(spec, resolved, is_snapshot=saved), resolved, source is not None, client)
 
     def _said(self, wish: Wish, plan: Plan) -> MachineSpec:
@@ -343,7 +368,8 @@ class Registry:
     def _forget(self, machine: ServedMachine) -> None:
         if self._machines.pop(machine.id, None) is not None:
             self._release(machine)
-            remove(*self.files_of(machine.id))
+            if not machine.passes:
+                remove(*self.files_of(machine.id))
             log.info("machine", id=machine.id, name=machine.name, state="removed")
             self.removed(machine)
 
@@ -366,6 +392,8 @@ class Registry:
 
     async def record(self, machine: ServedMachine, *, state: str | None = None, saved: bool = False) -> None:
         """Writes down what is known of it, or that it is in another state. StorageFull, StateError."""
+        if machine.passes:
+            return
         data = record_of(machine, state=state, saved=saved)
         await trio.to_thread.run_sync(write_record, self.files_of(machine.id).record, data)
 

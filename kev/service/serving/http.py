@@ -1,5 +1,6 @@
 """The HTTP server: Hypercorn's, at a socket that listens already."""
 
+import sys
 import traceback
 from contextlib import suppress
 from functools import partial
@@ -41,6 +42,8 @@ def _config() -> Config:
     config.logger_class = _Log
     config.include_server_header = False
     config.keep_alive_timeout = _IDLE_SECONDS
+    # A client that polls is no reason to end its connection.
+    config.keep_alive_max_requests = sys.maxsize
     config.websocket_max_message_size = 64 << 10
     config.websocket_ping_interval = 30
     return config

@@ -27,7 +27,7 @@ from kev.service.machines.files import HostFiles
 from kev.service.machines.limits import Limits
 from kev.service.machines.machine import OnShutdown
 from kev.service.machines.outliving import put_away, take_up
-from kev.service.machines.registry import Registry
+from kev.service.machines.registry import LOCAL, Registry
 from kev.service.machines.state_directory import StateDirectory
 from kev.service.parking.homes import AFTER as PARK_AFTER
 from kev.service.parking.homes import parked_homes
@@ -36,7 +36,10 @@ from kev.service.serving.sockets import Listener, default_address, listen, passe
 from kev.service.serving.systemd import keep_watchdog, notify
 from kev.service.serving.token import Token, read_token
 from kev.service.workers.homes import worker_homes
+from kev.service.workers.used import Reuse
 
+_REUSED: Final = 16
+"""Workers of local clients that wait for another machine."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -54,8 +57,8 @@ class ServeOptions:
     shutdown_seconds: float = 60.0
     """That machines have to be put away."""
     in_process: bool = False
-    reuse_workers: int = 0
-    """How many workers wait for another machine like their last."""
+    reuse_workers: int | None = None
+    """How many workers wait for another machine like their last; if nothing is said, those of local clients do."""
     park_after: float = PARK_AFTER
     """Seconds until a paused machine that nobody needs becomes a file."""
 
@@ -159,10 +162,16 @@ async def _homes(parked: Path, options: ServeOptions) -> AsyncIterator[Homes]:
             yield homes
     else:
         async with (
-            worker_homes(reuse=options.reuse_workers) as workers,
+            worker_homes(reuse=_reuse(options.reuse_workers)) as workers,
             parked_homes(workers, parked, after=options.park_after) as homes,
         ):
             yield homes
+
+
+def _reuse(most: int | None) -> Reuse:
+    """Who is at the unix socket may do all that the service may: a guest of theirs has nothing to find in the next one of the same
+    files. Those who share a token may be strangers to each other."""
+    return Reuse(_REUSED, frozenset([LOCAL])) if most is None else Reuse(most)
 
 
 def _token(options: ServeOptions, listeners: Sequence[Listener]) -> Token | None:

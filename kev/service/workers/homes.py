@@ -17,7 +17,7 @@ from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.forking import ForkServer, WorkerProcess, fork_server
 from kev.service.workers.home import WorkerHome
 from kev.service.workers.turns import Turns
-from kev.service.workers.used import Kind, UsedWorkers
+from kev.service.workers.used import NO_REUSE, Kind, Reuse, UsedWorkers
 from kev.spec.machine_spec import MachineSpec
 
 READY: Final = 2
@@ -37,13 +37,13 @@ async def worker_homes(
     patience: float = PATIENCE,
     confinement: Confinement = ALL,
     forked_from: ForkServerProcess | None = None,
-    reuse: int = 0,
+    reuse: Reuse = NO_REUSE,
 ) -> "AsyncIterator[WorkerHomes]":
     """Homes for the block, each a process, which is ended with it.
 
     `ready`: how many processes wait for machines. `patience`: seconds that a worker may say nothing when it should; then it is
     killed. `confinement`: what is wanted; `kev.service.workers.confinement.describe` says what there is. `forked_from`: what
-    workers are forked from, if it is there already; starting it takes most of a second. `reuse`: how many workers whose machine is
+    workers are forked from, if it is there already; starting it takes most of a second. `reuse`: which workers whose machine is
     closed wait for another one of the same client and the same files; see `kev.service.workers.used`. NoWorker if the host has no
     process.
     """

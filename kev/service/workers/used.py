@@ -18,6 +18,18 @@ _SECONDS: Final = 60.0
 """For which a worker waits."""
 
 
+class Reuse(NamedTuple):
+    """Which workers are used again."""
+
+    most: int
+    """How many wait."""
+    clients: frozenset[str] | None = None
+    """Whose machines live in them; None for anybody's."""
+
+
+NO_REUSE: Final = Reuse(0)
+
+
 class Kind(NamedTuple):
     """What machines that live in one worker have in common."""
 
@@ -32,16 +44,19 @@ class _Waiting(NamedTuple):
 
 
 class UsedWorkers:
-    """At most `most` of them."""
+    """Those of one service that wait."""
 
-    def __init__(self, most: int) -> None:
-        self._most: Final = most
+    def __init__(self, reuse: Reuse) -> None:
+        self._most: Final = reuse.most
+        self._clients: Final = reuse.clients
         self._waiting: Final[list[_Waiting]] = []
         """The one that has waited longest is the first."""
 
     def kind_of(self, spec: MachineSpec, client: str | None) -> Kind | None:
         """None for a machine that is alone in its worker."""
-        return Kind(client, files_of(spec)) if self._most and client is not None and allows_another(spec) else None
+        if client is None or not self._most or (self._clients is not None and client not in self._clients):
+            return None
+        return Kind(client, files_of(spec)) if allows_another(spec) else None
 
     def wants(self, worker: WorkerProcess, kind: Kind | None) -> bool:
         """Whether it is to wait for another machine behind the one of this kind that it is about to get."""
