@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -395,7 +396,8 @@ class Registry:
         if machine.passes:
             return
         data = record_of(machine, state=state, saved=saved)
-        await trio.to_thread.run_sync(write_record, self.files_of(machine.id).record, data)
+        write = partial(write_record, lasting=saved)  # a machine that is not saved ends with the host
+        await trio.to_thread.run_sync(write, self.files_of(machine.id).record, data)
 
     async def record_if_possible(self, machine: ServedMachine) -> None:
         """The same of what has happened, whether that can be written down or not."""

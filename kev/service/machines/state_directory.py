@@ -86,13 +86,16 @@ class StateDirectory:
             parked.unlink(missing_ok=True)
 
 
-def write_record(file: Path, record: dict[str, Any]) -> None:
-    """Writes `record`, which is on the disk when this returns. StorageFull; StateError if it cannot be written otherwise."""
-    write_file(file, json.dumps(record, separators=(",", ":")).encode())
+def write_record(file: Path, record: dict[str, Any], *, lasting: bool = True) -> None:
+    """Writes `record`. Where it is `lasting`, it is on the disk when this returns, and otherwise as soon as the system brings it
+    there: the end of the service changes nothing about that, only that of the host does. StorageFull; StateError if it cannot be
+    written otherwise.
+    """
+    write_file(file, json.dumps(record, separators=(",", ":")).encode(), lasting=lasting)
 
 
 def write_file(file: Path, data: bytes, *, lasting: bool = True) -> None:
-    """As `write_record`, of bytes. Without `lasting`, it is left to the system when they come to the disk."""
+    """As `write_record`, of bytes."""
     draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
     try:
         try:
