@@ -13,6 +13,8 @@ from kev.service.api.service import Service
 _OPERATION: Final = "kev.operation"
 _STREAMS: Final = ("listen", "stream_console", "read_console", "run")
 """How long they take says nothing."""
+_READING: Final = ("GET", "HEAD")
+_FAILED: Final = 400
 
 
 def note_operation(scope: Scope, name: str) -> None:
@@ -68,8 +70,11 @@ class Watched:
         if operation not in _STREAMS:
             self._service.metrics.answered(operation or "none", int(status), seconds)
         client: Any = scope.get("client")
+        # Pages and scripts poll: what changes nothing is for whoever looks for a fault.
+        level = "debug" if scope.get("method") in _READING and status < _FAILED else "info"
         # The query may hold a token.
-        log.info(
+        log.emit(
+            level,
             "request",
             method=scope.get("method", "WEBSOCKET"),
             path=scope["path"],

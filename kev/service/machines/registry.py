@@ -16,7 +16,7 @@ from kev import log
 from kev.guests.spec_files import resolved as resolved_spec
 from kev.machine.snapshots import of_snapshot
 from kev.pager.source import FileSource, is_snapshot
-from kev.service.errors import Conflict, LimitReached, NotThere, ServiceError, ShuttingDown
+from kev.service.errors import Conflict, Invalid, LimitReached, NotThere, ServiceError, ShuttingDown
 from kev.service.home import Homes
 from kev.service.machines.console import Console
 from kev.service.machines.figures import Totals
@@ -224,6 +224,9 @@ class Registry:
             if spec.image:
                 raise Conflict(f"spec.image: {spec.image!r}: the snapshot {wish.snapshot!r} has its own", field="spec.image")
             spec = spec._replace(image=os.fspath(source))
+        if not (spec.image or spec.disks or spec.firmware):
+            problem = "the description names none, and no disk or firmware to start instead"
+            raise Invalid(f"spec.image: {problem}", field="spec.image", limit="there")
         saved = _is_snapshot(spec.image)
         resolved = resolved_spec(of_snapshot(spec) if saved else spec)
         client = None if saved else LOCAL if wish.trusted else _REMOTE

@@ -153,6 +153,7 @@ def test_a_machine_with_a_disk_that_is_written_in_place_is_not_forked(server: Se
         ({"spec": {"image": "hypercalls"}, "name": "line\n"}, 422, "name"),
         ({"spec": {"image": "hypercalls"}, "labels": {"a": 1}}, 422, "labels.a"),
         ({"spec": {"image": "hypercalls"}, "start": 1}, 422, "start"),
+        ({"spec": {}}, 422, "spec.image"),
         ({"snapshot": "none"}, 404, "snapshot"),
         ([], 422, "body"),
     ],
