@@ -103,6 +103,7 @@ class WriteTracker:
         """Somebody else than the guest is about to write to the page that holds `gpa`."""
         if self._table.translate(gpa, _WRITE) is None:
             self.answer(EptViolation(gpa, Access.WRITE))
+            self._keep_if_read_only(gpa & ~PAGE_MASK)
 
     def page_at(self, point: MemoryPoint, page: int) -> bytes | memoryview:
         """What a page held that was Present at `point`. It holds until the guest runs."""
@@ -136,6 +137,7 @@ class WriteTracker:
                 self._table.map_page(page, frame)
             elif not newest:
                 self._permit(page)
+                self._keep_if_read_only(page)
             view[frame : frame + PAGE_SIZE] = data
             frames.append(frame)
         for page in pager.pages.differing(point.states):
@@ -164,6 +166,11 @@ class WriteTracker:
             return False
         self._keep(page)
         return True
+
+    def _keep_if_read_only(self, page: int) -> None:
+        """Somebody else than the guest is about to write to a page, of which no first write by the guest will tell."""
+        if self._table.translate(page, _WRITE) is None:
+            self._keep(page)
 
     def _keep(self, page: int) -> None:
         """The page is about to change: the newest point needs it as it is."""

@@ -60,6 +60,9 @@ class Ipc(Protocol):
         None if nothing has come yet: vCPU number `vcpu` stops behind the hypercall, and `GuestAbi.message_came` finishes it later.
         """
 
+    def is_read_only(self, page: Gpa) -> bool:
+        """The guest was sent the page there, without the permission to write to it."""
+
 
 class Services(NamedTuple):
     """What an ABI may use of its machine."""

@@ -25,7 +25,7 @@ from kev.dev.interrupts.local_apic.registers import (
     SPURIOUS_VECTOR,
 )
 from kev.engine.base import VcpuState
-from kev.exits import CpuidResult, EptViolation, IoIn, IoOut, Rdmsr, Reply, TripleFault, Vmcall, Wrmsr
+from kev.exits import Access, CpuidResult, EptViolation, IoIn, IoOut, Rdmsr, Reply, TripleFault, Vmcall, Wrmsr
 from kev.x86 import CR4_VMXE
 
 MEMORY_MAP_GPA: Final = Gpa(0x6000)
@@ -113,6 +113,8 @@ class Jos(GuestAbi):
             if not is_memory and page_floor(gpa) != _VGA_TEXT:
                 self.services.write(b"vmm: handle_eptviolation: Case 2, gpa %x\n" % (gpa & _MASK32))
                 self._abort(state, f"gpa {gpa:#x} is not memory of a guest of the JOS VMM")
+            if exit.access & Access.WRITE and self._is_read_only(page_floor(gpa)):
+                self._abort(state, f"gpa {gpa:#x}: the page was sent without the permission to write to it")
             return violation(state, exit)
 
         def handle_in(state: VcpuState, exit: IoIn) -> Reply | None:
@@ -133,6 +135,10 @@ class Jos(GuestAbi):
     def halted(self, state: VcpuState) -> None:
         self.services.write(_HALTED)
         self.services.end(0)
+
+    def _is_read_only(self, page: int) -> bool:
+        ipc = self.services.ipc
+        return ipc is not None and ipc.is_read_only(Gpa(page))
 
     def _map_memory(self, state: VcpuState) -> int:
         """MBMAP: the map's address in RBX."""

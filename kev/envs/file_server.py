@@ -149,6 +149,8 @@ class FileServer:
             if serve is None:
                 self._print(f"Invalid request code {request - ((request & _SIGN) << 1)} from {sender:08x}")
                 return Reply(sender, JosError.INVAL & 0xFFFF_FFFF)
+            if request in _ANSWERED_IN_PAGE and not page.permissions & PTE_W:
+                raise JosFailure(JosError.INVAL, f"request {request} of {sender:08x}: its page was sent without PTE_W")
             return Reply(sender, serve(self, page.page))
         except JosFailure as failure:
             return Reply(sender, failure.code & 0xFFFF_FFFF)
@@ -271,6 +273,9 @@ _REQUESTS: Final[dict[int, Callable[[FileServer, Hpa], int]]] = {
     FileRequest.REMOVE: FileServer._remove,
     FileRequest.SYNC: FileServer._sync,
 }
+
+_ANSWERED_IN_PAGE: Final = (FileRequest.READ, FileRequest.STAT)
+"""JOS' server would die of a page fault where it must not write the answer; here whoever asked gets an error."""
 
 
 def _path(request: bytes) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from kev.addressing import Gpa
-from kev.dev.base import GuestMemory
 from kev.envs.environment import Environment
 from kev.envs.errors import JosError, JosFailure
 from kev.envs.ipc import receive, try_send
+from kev.envs.memory import GuestRam
 from kev.envs.spaces import GuestSpace
 from kev.envs.table import Environments
 
@@ -23,7 +23,7 @@ class Received(NamedTuple):
 class GuestPort:
     """The guest's side of a host. See `kev.abi.base.Ipc`."""
 
-    def __init__(self, host: Environments, ram: Sequence[range], memory: GuestMemory, number: int = 1) -> None:
+    def __init__(self, host: Environments, ram: Sequence[range], memory: GuestRam, number: int = 1) -> None:
         """Makes the guest's environment, which has `ram`; `memory` is what the guest sees.
 
         `number` counts the host's guests from 1.
@@ -78,6 +78,9 @@ class GuestPort:
         assert self.wake is not None
         self.wake(vcpu, self.environment.value)
         return True
+
+    def is_read_only(self, page: Gpa) -> bool:
+        return self._space.is_read_only(page)
 
     @property
     def _space(self) -> GuestSpace:

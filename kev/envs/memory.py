@@ -7,7 +7,7 @@ that none can tell the difference. When the last guest lets go of a page, its co
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, Hpa
 from kev.dev.base import GuestMemory
@@ -16,6 +16,13 @@ from kev.host_memory import HostMemory, HostMemoryError
 
 DEFAULT_SIZE: Final = 64 * MIB
 """Of the host's physical memory, in bytes."""
+
+
+class GuestRam(GuestMemory, Protocol):
+    """The memory that a running guest sees."""
+
+    def permit_writes(self, gpa: Gpa, permitted: bool) -> None:
+        """Whether the guest may write to the page that holds `gpa`: at first it may."""
 
 
 class Home(NamedTuple):

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa, Hpa
-from kev.dev.base import GuestMemory
 from kev.envs.environment import USER_TOP, MappedPage
 from kev.envs.ept import (
     EPTE_FULL,
+    EPTE_WRITE,
     KERNEL_BASE,
     Edition,
     ept_entry,
@@ -17,7 +17,7 @@ from kev.envs.ept import (
     ept_page_remove,
 )
 from kev.envs.errors import JosError, JosFailure
-from kev.envs.memory import Home, PhysicalMemory
+from kev.envs.memory import GuestRam, Home, PhysicalMemory
 from kev.page_tables.ept import EptFormat
 from kev.page_tables.format import ADDRESS_MASK
 from kev.page_tables.table import PageTable
@@ -80,7 +80,7 @@ class GuestSpace:
 
     __slots__ = ("_guest", "_homes", "_machine", "_memory", "_ram", "limit", "table")
 
-    def __init__(self, memory: PhysicalMemory, guest: int, ram: Sequence[range], machine: GuestMemory | None = None) -> None:
+    def __init__(self, memory: PhysicalMemory, guest: int, ram: Sequence[range], machine: GuestRam | None = None) -> None:
         """`guest` is the id of the environment, `machine` the memory that the guest itself sees, if it runs."""
         self._memory: Final = memory
         self._guest: Final = guest
@@ -113,6 +113,7 @@ class GuestSpace:
         if self._machine is not None and before != page:
             self._move_in(address, page, before)
         ept_page_insert(self._memory, self.table, page, address, permissions, None)
+        self._permit(address)
 
     def map_new(self, address: int, page: Hpa, perm: int, edition: Edition) -> None:
         """Maps a page where none is, which gives it one more reference: the end of `sys_ept_map`.
@@ -126,11 +127,18 @@ class GuestSpace:
             self._memory.retain(page)
         if self._machine is not None:
             self._move_in(address, page, None)
+        self._permit(address)
 
     def remove(self, address: int) -> None:
         if address in self._homes:
             self._leave(address)
         ept_page_remove(self._memory, self.table, address)
+        self._permit(address)
+
+    def is_read_only(self, address: int) -> bool:
+        """There is a page at a page boundary, and the guest may not write to it."""
+        entry = ept_entry(self.table, address)
+        return bool(entry) and not entry & EPTE_WRITE
 
     def touch(self, *addresses: int) -> None:
         """Makes sure that the host can read and write what it shares with the running guest at once, and the pages at `addresses`.
@@ -148,8 +156,11 @@ class GuestSpace:
 
     def begin_anew(self) -> None:
         """All memory was taken back: nothing is mapped."""
+        addresses = list(self._homes)
         self._homes.clear()
         self.table = PageTable(self._memory.memory, EptFormat())
+        for address in addresses:
+            self._permit(address)
 
     def restore(self, address: int, page: Hpa, flags: int) -> None:
         """What `entries` has given. A running guest holds what the page does."""
@@ -158,6 +169,7 @@ class GuestSpace:
         self._memory.retain(page)
         if self._machine is not None:
             self._adopt(address, page)
+        self._permit(address)
 
     def free_tables(self) -> None:
         """Nothing is mapped any more: the tables go, too. The space is of no use then."""
@@ -185,6 +197,11 @@ class GuestSpace:
         self._memory.retain(page)
         self._adopt(address, page)
         return MappedPage(page, EPTE_FULL)
+
+    def _permit(self, address: int) -> None:
+        """The guest sees what its EPT says: page table entries have the permission to write in the same bit."""
+        if self._machine is not None:
+            self._machine.permit_writes(Gpa(address), not self.is_read_only(address))
 
     def _adopt(self, address: int, page: Hpa) -> None:
         self._homes[address] = page

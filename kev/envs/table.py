@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from kev.dev.base import GuestMemory
 from kev.envs.environment import MOST_ENVIRONMENTS, Environment, EnvironmentKind, Status, environment_id
 from kev.envs.errors import JosError, JosFailure
 from kev.envs.file_server import FileServer
 from kev.envs.files import HostFiles
-from kev.envs.memory import DEFAULT_SIZE, PhysicalMemory
+from kev.envs.memory import DEFAULT_SIZE, GuestRam, PhysicalMemory
 from kev.envs.spaces import GuestSpace, HostSpace
 
 
@@ -55,7 +54,7 @@ class Environments:
         """An environment of the host's that is not runnable yet: sys_exofork. JosFailure (E_NO_FREE_ENV)."""
         return self._enter(lambda id: Environment(id, kind, parent, HostSpace(self.memory)))
 
-    def create_guest(self, ram: Sequence[range], machine: GuestMemory | None, parent: int = 0) -> Environment:
+    def create_guest(self, ram: Sequence[range], machine: GuestRam | None, parent: int = 0) -> Environment:
         """The environment of a guest with `ram`; `machine` is the memory that it sees, if it runs. JosFailure (E_NO_FREE_ENV)."""
         return self._enter(
             lambda id: Environment(id, EnvironmentKind.GUEST, parent, GuestSpace(self.memory, id, ram, machine)),

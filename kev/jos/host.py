@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, Self
 
 from kev.addressing import MIB
-from kev.dev.base import GuestMemory
 from kev.dev.block_device import BlockBackend
 from kev.envs.environment import Status
 from kev.envs.errors import JosFailure
 from kev.envs.files import DiskImages, HostFiles
 from kev.envs.guest_port import GuestPort
+from kev.envs.memory import GuestRam
 from kev.envs.table import Environments
 from kev.envs.vmx import VmxCapabilities, check_support
 from kev.errors import KevError
@@ -109,7 +109,7 @@ class Host:
             guest.set_status(Status.RUNNABLE)
         return guest
 
-    def new_guest(self, ram: Sequence[range], memory: GuestMemory, disk: BlockBackend | None) -> GuestPort:
+    def new_guest(self, ram: Sequence[range], memory: GuestRam, disk: BlockBackend | None) -> GuestPort:
         """Called for the machine of a guest that is being made: see `kev.machine.host_environments.GuestHost`."""
         number = len(self.guests) + 1
         if disk is not None:

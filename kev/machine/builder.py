@@ -111,7 +111,7 @@ class VmBuilder:
             MmioBus(strict=options.strict_memory),
             PciBus(),
         )
-        self._memory = PagedMemory(pager, self._buses.mmio, space.table, self._engine.written)
+        self._memory = PagedMemory(pager, self._buses.mmio, space.table, self._engine.written, self._engine.invalidate)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped.subscribe(self._engine.invalidate)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, page_offset
+from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, page_floor, page_offset
 from kev.dev.base import DeviceError, MmioDevice, PageAbsent
 from kev.dev.buses.mmio import MmioBus
 from kev.exits import Access, EptViolation
@@ -16,12 +16,31 @@ from kev.pager.kernel import KernelVmPager
 class PagedMemory:
     """See `kev.dev.base.GuestMemory`. The pages of `devices` are no memory to write to, though the guest may read some as such."""
 
-    __slots__ = ("_device_pages", "_devices", "_end", "_pager", "_translate", "_view", "_written", "before_write", "table")
+    __slots__ = (
+        "_device_pages",
+        "_devices",
+        "_end",
+        "_narrowed",
+        "_pager",
+        "_translate",
+        "_view",
+        "_written",
+        "before_write",
+        "table",
+    )
 
-    def __init__(self, pager: KernelVmPager, devices: MmioBus, table: PageTable, written: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        pager: KernelVmPager,
+        devices: MmioBus,
+        table: PageTable,
+        written: Callable[[int], None],
+        narrowed: Callable[[Gpa], None],
+    ) -> None:
         """`table` is the nested page table.
 
-        `written` is called behind every write, once a page, with a host-physical address in it.
+        `written` is called behind every write, once a page, with a host-physical address in it, and `narrowed` with a page that the
+        guest may not write to any more: the engine's `invalidate`.
         """
         self._pager: Final = pager
         self._devices: Final = devices
@@ -32,6 +51,7 @@ class PagedMemory:
         """Behind all memory: what is mapped to windows lies there."""
         self._view: Final = pager.memory.view
         self._written: Final = written
+        self._narrowed: Final = narrowed
         self.before_write: Callable[[Gpa], None] | None = None
         """Told of every page that is about to be written, by an address in it, if somebody keeps what pages held."""
 
@@ -74,6 +94,18 @@ class PagedMemory:
             self._view[start:end] = data[done : done + end - start]
             self._written(start)
             done += end - start
+
+    def permit_writes(self, gpa: Gpa, permitted: bool) -> None:
+        """Whether the guest may write to the page that holds `gpa`: at first it may. Devices always may."""
+        page = Gpa(page_floor(gpa))
+        if not permitted:
+            self.table.forbid_writes(page)
+            self._narrowed(page)
+        elif self.table.allow_writes(page):
+            if self.before_write is not None:
+                self.before_write(page)
+            else:
+                self.table.permit_writes(page)
 
     def read_virtual(self, registers: PagingRegisters, gva: Gva, length: int) -> bytes:
         """The bytes at a guest-virtual address, permissions aside. DeviceError where the guest maps nothing."""

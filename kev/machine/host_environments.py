@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from kev.abi.base import GuestAbi
-from kev.dev.base import Device, GuestMemory
+from kev.dev.base import Device
 from kev.dev.block_device import BlockBackend
 from kev.dev.surroundings import Surroundings
 from kev.envs.files import DiskImages
 from kev.envs.guest_port import GuestPort
+from kev.envs.memory import GuestRam
 from kev.envs.saved import SavedHost, SharedHost
 from kev.envs.table import Environments
 from kev.machine.vm import Vm
@@ -17,7 +18,7 @@ from kev.machine.vm import Vm
 class GuestHost(Protocol):
     """A host of several guests."""
 
-    def new_guest(self, ram: Sequence[range], memory: GuestMemory, disk: BlockBackend | None) -> GuestPort:
+    def new_guest(self, ram: Sequence[range], memory: GuestRam, disk: BlockBackend | None) -> GuestPort:
         """One more guest, with `ram`, that sees `memory`; `disk` is to be the file of its disk image. JosFailure."""
 
 
@@ -28,14 +29,14 @@ class HostEnvironments:
         """`disk` is the guest's disk image, if it has one, and `host` whose guest it is; None for a host of its own."""
         self._vm: Final = vm
         if host is not None:
-            self.port = host.new_guest(machine.ram, machine.memory, disk)
+            self.port = host.new_guest(machine.ram, vm.memory, disk)
             self.state: Device = SharedHost()
             vm.expects_message = lambda: True
         else:
             files = DiskImages()
             if disk is not None:
                 files.add(1, disk)
-            self.port = GuestPort(Environments(files, machine.console.write), machine.ram, machine.memory)
+            self.port = GuestPort(Environments(files, machine.console.write), machine.ram, vm.memory)
             self.state = SavedHost(self.port)
 
     def connect(self, abi: GuestAbi) -> None:

@@ -1,7 +1,8 @@
 """A nested page table: one radix tree in host-physical memory, whatever the format of its entries.
 
-The tables in memory are the only record of what is mapped; nothing is kept beside them but where each last-level table lies. After
-a page was unmapped, protected or remapped the engine must forget what it cached of it (`Engine.invalidate`).
+The tables in memory are the only record of what is mapped; nothing is kept beside them but where each last-level table lies, and
+which pages must not be written, whenever they are mapped. After a page was unmapped, protected or remapped the engine must forget
+what it cached of it (`Engine.invalidate`).
 """
 
 from array import array
@@ -28,6 +29,7 @@ from kev.page_tables.format import (
 from kev.page_tables.mapping import MappedRange, Mapping, MemoryType, PageSize, Permissions
 
 _INDEX: Final = 511
+_WRITE_BITS: Final = WRITABLE | WRITE_TAKEN
 _ENTRIES: Final = 512
 _EMPTY_TABLE: Final = bytes(PAGE_SIZE)
 _EACH: Final = int.from_bytes((1).to_bytes(8, "little") * 512, "little")
@@ -100,6 +102,7 @@ class PageTable:
         "_leaf_tables",
         "_page_flags",
         "_present",
+        "_read_only",
         "_words",
         "format",
         "memory",
@@ -122,6 +125,7 @@ class PageTable:
         self._device_flags: Final = format.leaf_flags(Permissions.RWX, MemoryType.UC, PageSize.SIZE_4K)
         self._address_mask = ADDRESS_MASK
         self._leaf_tables: Final[dict[int, int]] = {}  # gpa >> 21 -> word index of the level 1 table
+        self._read_only: Final[set[int]] = set()
 
     def map_page(self, gpa: int, hpa: int, permissions: int = Permissions.RWX) -> None:
         """Maps one 4 KiB page of write-back memory: the quick form of `map`, for page violations.
@@ -136,6 +140,8 @@ class PageTable:
         if self._words[index] & self._present:
             raise self._already_mapped(gpa)
         self._words[index] = hpa | flags
+        if self._read_only and gpa in self._read_only:
+            self._words[index] &= ~_WRITE_BITS
 
     def map_pages(self, gpa: int, hpa: int, count: int, permissions: int = Permissions.RWX) -> None:
         """The same for `count` pages in a row on both sides. The caller also vouches that one level 1 table holds them all."""
@@ -149,6 +155,8 @@ class PageTable:
                 raise self._already_mapped(gpa + offset * PAGE_SIZE)
         first = hpa | flags
         self._words[index : index + count] = memoryview(array("Q", range(first, first + count * PAGE_SIZE, PAGE_SIZE)))
+        for page in self._read_only.intersection(range(gpa, gpa + count * PAGE_SIZE, PAGE_SIZE)):
+            self._words[index + (page - gpa) // PAGE_SIZE] &= ~_WRITE_BITS
 
     def map_device_page(self, gpa: int, hpa: int) -> None:
         """Maps one 4 KiB page of uncacheable registers, in place of what is mapped there. All is permitted of it.
@@ -235,7 +243,31 @@ class PageTable:
         """`map_page` with all permissions, of which `protect_writes` has taken one already."""
         self.map_page(gpa, hpa)
         index = self._leaf_tables[gpa >> 21] + (gpa >> 12 & _INDEX)
-        self._words[index] ^= WRITABLE | WRITE_TAKEN
+        if self._words[index] & WRITABLE:
+            self._words[index] ^= _WRITE_BITS
+
+    def forbid_writes(self, gpa: int) -> None:
+        """The 4 KiB page at `gpa` must not be written, whenever it is mapped by `map_page` and its like, until `allow_writes`.
+
+        `permit_writes` makes no difference. The engine must forget what it cached of the page.
+        """
+        self._read_only.add(gpa)
+        if self.leaf_index(gpa) is not None:
+            self._words[self._path(gpa, PageSize.SIZE_4K)[-1]] &= ~_WRITE_BITS
+
+    def allow_writes(self, gpa: int) -> bool:
+        """Ends `forbid_writes`; False if the page may be written already. One that is mapped has to be given the permission by
+        `permit_writes`, so that whoever keeps what pages held hears of it."""
+        if gpa not in self._read_only:
+            return False
+        self._read_only.remove(gpa)
+        if self.leaf_index(gpa) is not None:
+            self._words[self._path(gpa, PageSize.SIZE_4K)[-1]] |= WRITE_TAKEN
+        return True
+
+    def is_read_only(self, gpa: int) -> bool:
+        """`forbid_writes` was called for the page at `gpa`."""
+        return gpa in self._read_only
 
     def unmap_page(self, gpa: int) -> bool:
         """Removes a 4 KiB page, and leaves its tables where they are; False if there is none.

@@ -55,9 +55,9 @@ class Program:
         self.text += code("89 c6 ; mov esi, eax")
         return self.show_rsi()
 
-    def request(self, number: int, page: int = REQUEST, answer: int = FD) -> "Program":
+    def request(self, number: int, page: int = REQUEST, answer: int = FD, permissions: int = 7) -> "Program":
         """Sends a request and prints the value of the answer."""
-        self.text += load(rbx=1, rcx=number, rdx=page, rsi=7) + SEND
+        self.text += load(rbx=1, rcx=number, rdx=page, rsi=permissions) + SEND
         return self.call(rax=3, rbx=answer).show_rsi()
 
     def open(self, path: str, mode: int = 2) -> "Program":

@@ -65,6 +65,13 @@ def test_at_the_end_there_is_less_to_read_and_nothing_to_write(disk: Path) -> No
     assert values(program, disk) == [0, 100, 0, end, E_NO_DISK, E_INVAL, E_INVAL]
 
 
+def test_an_answer_is_not_written_to_a_page_that_was_sent_read_only(disk: Path) -> None:
+    program = Program().open(PATH).store(FD + 4, struct.pack("<i", 512)).store(REQUEST, struct.pack("<i4xQ", FIRST, 4))
+    for request in (READ, STAT):
+        program.request(request, permissions=5).show(REQUEST, 4).show(FD + 4, 4)
+    assert values(program, disk) == [0, *[E_INVAL, FIRST, 512] * 2]
+
+
 def test_its_status(disk: Path) -> None:
     program = Program().open(PATH).store(REQUEST, struct.pack("<i", FIRST)).request(STAT).show(REQUEST, 136)
     shown = program.run(disk).output or b""

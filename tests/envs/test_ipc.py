@@ -24,6 +24,7 @@ class Memory:
 
     def __init__(self, size: int) -> None:
         self.data = bytearray(size)
+        self.read_only: set[int] = set()
 
     def read(self, gpa: Gpa, length: int) -> bytes:
         if gpa + length > len(self.data):
@@ -32,6 +33,9 @@ class Memory:
 
     def write(self, gpa: Gpa, data: bytes) -> None:
         self.data[gpa : gpa + len(data)] = data
+
+    def permit_writes(self, gpa: Gpa, permitted: bool) -> None:
+        (self.read_only.discard if permitted else self.read_only.add)(gpa)
 
 
 def environments() -> tuple[Environments, Environment, Environment]:
@@ -121,6 +125,32 @@ def test_a_guest_sees_a_page_that_it_is_sent_and_the_host_what_it_stores() -> No
     assert host.memory.read(page, 0, 13) == b"from GUESTost"
     host.memory.write(page, 0, b"back")
     assert memory.read(Gpa(0x2000), 4) == b"back"
+
+
+def test_a_guest_may_do_with_a_page_what_the_sender_permits() -> None:
+    host, sender, _ = environments()
+    guest, in_guest, memory = guest_of(host)
+    page = space(sender).allocate(PAGE, RW)
+    for permissions, read_only in ((PTE_P | PTE_U, {0x2000}), (RW, set()), (PTE_P | PTE_U, {0x2000})):
+        receive(guest, 0x2000)
+        try_send(sender, guest, 1, PAGE, permissions)
+        assert guest.with_page == permissions
+        assert (memory.read_only, in_guest.is_read_only(0x2000)) == (read_only, bool(read_only))
+    host.memory.write(page, 0, b"the host may")
+    assert memory.read(Gpa(0x2000), 12) == b"the host may"
+    in_guest.remove(0x2000)
+    assert memory.read_only == set()
+
+
+def test_a_guest_does_not_send_on_as_writable_what_it_may_not_write() -> None:
+    host, sender, _ = environments()
+    guest, _, _ = guest_of(host)
+    space(sender).allocate(PAGE, PTE_P | PTE_U)
+    receive(guest, 0x2000)
+    try_send(sender, guest, 1, PAGE, PTE_P | PTE_U)
+    receive(sender, OTHER)
+    assert failure(lambda: try_send(guest, sender, 1, 0x2000, RW))[0] is JosError.INVAL
+    try_send(guest, sender, 1, 0x2000, PTE_P | PTE_U)
 
 
 def test_a_page_that_another_replaces_in_a_guest_keeps_what_it_holds() -> None:

@@ -7,8 +7,11 @@ import pytest
 import trio
 
 import kev
+from kev.envs.environment import EnvironmentKind
 from kev.envs.guest_port import GuestPort
+from kev.envs.ipc import PTE_P, PTE_U, receive, try_send
 from kev.envs.saved import SavedHost
+from kev.envs.spaces import HostSpace
 from kev.machine.machine import Machine, MachineState
 from kev.state import StateError
 from tests.envs.exchange import exchanging
@@ -99,6 +102,52 @@ def test_a_state_that_no_host_can_have_is_refused(image: Path, disk: Path, part:
         assert len(list(state["pages"])) == 3  # type: ignore[arg-type]
         with pytest.raises(StateError, match=message):
             host.load({**state, part: value})  # type: ignore[dict-item]
+
+
+WRITES_TO_FD = Program().show(REQUEST, 4).store(FD, b"x").image()
+REFUSAL = f"gpa {FD:#x}: the page was sent without the permission to write to it"
+
+
+def send_read_only(machine: Machine) -> None:
+    """The guest is sent a page at FD that it may not write to."""
+    host, guest = port(machine).host, port(machine).environment
+    sender = host.create(EnvironmentKind.USER)
+    assert isinstance(sender.space, HostSpace)
+    sender.space.allocate(FD, PTE_P | PTE_U)
+    receive(guest, FD)
+    try_send(sender, guest, 0, FD, PTE_P | PTE_U)
+    host.destroy(sender)
+
+
+def test_a_page_stays_read_only_in_a_snapshot(disk: Path, tmp_path: Path) -> None:
+    image, saved = tmp_path / "guest", tmp_path / "saved"
+    image.write_bytes(WRITES_TO_FD)
+    with held(image, **wishes(disk)) as machine:
+        stopped_at(machine, 5)
+        send_read_only(machine)
+        trio.run(machine.snapshot, saved)
+    with held(saved) as again:
+        run(again)
+        assert REFUSAL in str(again.vm.ending)
+
+
+async def test_a_page_is_read_only_in_the_machine_that_was_sent_it_and_in_its_forks(disk: Path, tmp_path: Path) -> None:
+    image = tmp_path / "guest"
+    image.write_bytes(WRITES_TO_FD)
+    async with kev.start(str(image), paused=True, **wishes(disk)) as machine:  # type: ignore[arg-type]
+        machine.vm.stop_at = 5
+        await machine.resume()
+        while machine.state is not MachineState.PAUSED:
+            await trio.lowlevel.checkpoint()
+        (before,) = await machine.fork(1)
+        send_read_only(machine)
+        (after,) = await machine.fork(1)
+        endings = []
+        for each in (after, machine, before):
+            await each.resume()
+            endings.append(str((await each.wait()).ending))
+    assert [REFUSAL in ending for ending in endings] == [True, True, False]
+    assert endings[2] == "exit code 0"
 
 
 async def test_forks_have_a_host_each(tmp_path: Path, disk: Path) -> None:

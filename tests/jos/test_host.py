@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 import kev
-from kev.envs.environment import Status
+from kev.envs.environment import EnvironmentKind, Status
 from kev.envs.errors import JosFailure
+from kev.envs.ipc import PTE_P, PTE_U, PTE_W, try_send
 from kev.envs.josfs_files import JosFsFiles
+from kev.envs.spaces import HostSpace
 from kev.envs.vmx import VmxCapabilities
 from kev.fs.disk import Disk
 from kev.fs.josfs import JosFs
@@ -100,6 +102,27 @@ def test_a_guest_waits_for_its_status(tmp_path: Path) -> None:
         waiting.set_status(Status.RUNNABLE)
         host.run()
         assert str(waiting.ending) == "exit code 0"
+
+
+@pytest.mark.parametrize(("permissions", "may_write"), [(PTE_P | PTE_U, False), (PTE_P | PTE_U | PTE_W, True)])
+def test_a_guest_may_write_to_a_page_if_the_sender_permits(permissions: int, may_write: bool) -> None:
+    with Host(seed=1) as host:
+        guest = host.mkguest(source(Program().call(rax=3, rbx=FD).show(FD, 4).store(FD, b"mine").show(FD, 4).image()))
+        sender = host.environments.create(EnvironmentKind.USER)
+        assert isinstance(sender.space, HostSpace)
+        page = sender.space.allocate(FD, PTE_P | PTE_U | PTE_W)
+        host.environments.memory.write(page, 0, b"read")
+        while not guest.environment.receiving:
+            host.sched_yield()
+        try_send(sender, guest.environment, 0, FD, permissions)
+        (report,) = host.run()
+        assert host.environments.memory.read(page, 0, 4) == (b"mine" if may_write else b"read")
+    if may_write:
+        assert (report.exit_code, bytes(guest.output)) == (0, b"readmine")
+    else:
+        assert b"Unhandled VMEXIT, aborting guest.\n" in guest.output
+        assert guest.output.endswith(b"read")
+        assert f"gpa {FD:#x}: the page was sent without the permission to write to it" in report.ending.message
 
 
 def test_each_guest_is_told_its_number_and_has_its_disk(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from kev.dev.base import DeviceError
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.storage.svirtb import SVIRTB_GPA, SimpleVirtioBlock
 from kev.machine.guest_memory import PagedMemory
+from kev.page_tables.mapping import Permissions
 from kev.page_tables.table import PageTable
 from tests.dev.ram import Ram, TestDisk
 from tests.pager.machine import build_pager
@@ -26,7 +27,8 @@ class Machine:
         devices.attach(SimpleVirtioBlock(pager.memory.page(page), TestDisk().disk, Ram()))
         pager.map_mmio_page(SVIRTB_GPA, page)
         self.written: list[int] = []
-        self.memory = PagedMemory(pager, devices, table, self.written.append)
+        self.narrowed: list[int] = []
+        self.memory = PagedMemory(pager, devices, table, self.written.append, self.narrowed.append)
 
 
 def test_what_a_device_writes_is_read_across_pages() -> None:
@@ -38,6 +40,23 @@ def test_what_a_device_writes_is_read_across_pages() -> None:
 
 def test_a_device_reads_the_page_that_another_shows_the_guest() -> None:
     assert Machine().memory.read(SVIRTB_GPA, 4) == b"virt"
+
+
+def test_a_page_that_the_guest_may_not_write_can_be_written_by_devices_and_stays_so_when_it_comes_later() -> None:
+    machine = Machine()
+    memory, table = machine.memory, machine.memory.table
+    memory.permit_writes(Gpa(RAM + 8), False)
+    assert table.translate(RAM) is None
+    memory.write(Gpa(RAM), b"device")
+    assert memory.read(Gpa(RAM), 6) == b"device"
+    assert table.translate(RAM) is not None
+    assert table.translate(RAM, Permissions.WRITE) is None
+    assert machine.narrowed == [RAM]
+    memory.permit_writes(Gpa(RAM), True)
+    assert table.translate(RAM, Permissions.WRITE) is not None
+    memory.permit_writes(Gpa(RAM), True)
+    memory.permit_writes(Gpa(RAM), False)
+    assert table.translate(RAM, Permissions.WRITE) is None
 
 
 @pytest.mark.parametrize("offset", [0, PAGE_SIZE - 1])

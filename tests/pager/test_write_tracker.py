@@ -57,6 +57,13 @@ class Guest:
         self.tracker.before_write(Gpa(page + 8))
         guest_page(self.pager, page)[:] = data
 
+    def permit_writes(self, page: int, permitted: bool) -> None:
+        """As `PagedMemory.permit_writes`."""
+        if not permitted:
+            self.table.forbid_writes(page)
+        elif self.table.allow_writes(page):
+            self.tracker.before_write(Gpa(page))
+
     def _access(self, page: int, access: Access) -> None:
         for _ in range(3):
             if self.table.translate(page, access) is not None:
@@ -86,6 +93,7 @@ class TrackerMachine(RuleBasedStateMachine):
         self.guest = Guest(entry_format)
         self.now: dict[int, bytes] = {}
         self.moments: list[Moment] = []
+        self.read_only: set[int] = set()
 
     @rule(page=st.sampled_from(PAGES))
     def read(self, page: int) -> None:
@@ -95,8 +103,18 @@ class TrackerMachine(RuleBasedStateMachine):
     @rule(page=st.sampled_from(PAGES), value=st.integers(0, 255), by_device=st.booleans())
     def write(self, page: int, value: int, by_device: bool) -> None:
         data = bytes([value]) * PAGE_SIZE
+        if not by_device and page in self.read_only:
+            self.read(page)
+            assert not self.guest.answer(EptViolation(Gpa(page), Access.WRITE))
+            assert self.guest.table.translate(page, Access.WRITE) is None
+            return
         (self.guest.device_writes if by_device else self.guest.write)(page, data)
         self.now[page] = data
+
+    @rule(page=st.sampled_from(PAGES), permitted=st.booleans())
+    def permit(self, page: int, permitted: bool) -> None:
+        self.guest.permit_writes(page, permitted)
+        (self.read_only.discard if permitted else self.read_only.add)(page)
 
     @precondition(lambda self: len(self.moments) < 4)
     @rule()
