@@ -104,6 +104,8 @@ class GuestAbi(ABC):
     """A guest shuts down by HLT with interrupts off, of which `halted` is told. Others wait for an NMI or INIT then."""
     handles_violations: ClassVar[bool] = False
     """`violated` is told of EPT violations where there is neither memory nor a device."""
+    handles_init: ClassVar[bool] = False
+    """INIT for vCPU 0 exits, as under VMX, instead of resetting the processor: `initialized` is told."""
     has_host: ClassVar[bool] = False
     """The ABI's hypervisor has environments of its own: the machine is given an `Ipc`."""
     apic: ClassVar[Mapping[int, int]] = {}
@@ -155,6 +157,10 @@ class GuestAbi(ABC):
 
     def halted(self, state: VcpuState) -> None:
         """A vCPU has executed HLT with interrupts off, and the ABI says `ends_by_halt`."""
+        raise NotImplementedError
+
+    def initialized(self, state: VcpuState) -> None:
+        """INIT has come to vCPU 0, and the ABI says `handles_init`."""
         raise NotImplementedError
 
     def violated(self, state: VcpuState, exit: EptViolation) -> None:

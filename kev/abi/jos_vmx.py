@@ -2,7 +2,8 @@
 
 CPUID leaf 0xfeedcafe says 0xdeadbeef in EAX, by which the kernel knows that it is inside, and leaves the other registers as they
 are. CPUID shows no VMX and no hypervisor, but the guest may set CR4.VMXE, which is set when it is entered. There are no hypercalls:
-VMCALL, as any exit without a handler, ends the guest with a panic. So does an EPT violation, beyond the 4 GiB that are mapped.
+VMCALL, as any exit without a handler, ends the guest with a panic. So does an EPT violation, beyond the 4 GiB that are mapped. INIT
+stops the virtual machine.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ _BOOT_SECTOR: Final = 0x7C00
 _MAPPED: Final = 4 * GIB
 _REASON_VMCALL: Final = 18
 """Of the basic exit reasons (Intel SDM vol. 3, appendix C)."""
+_STOPPED: Final = b"VM Stopped\n"
+_MASK32: Final = 0xFFFF_FFFF
 _LINEAR_VALID: Final = 1 << 7
 _FINAL_TRANSLATION: Final = 1 << 8
 """Bits of an EPT violation's exit qualification (Intel SDM vol. 3, "Exit qualification for EPT violations")."""
@@ -34,6 +37,7 @@ class JosVmx(GuestAbi):
     name = "jos_vmx"
     extra_cr4 = CR4_VMXE
     handles_violations = True
+    handles_init = True
 
     def own_leaves(self) -> Mapping[int, Callable[[VcpuState], CpuidResult]]:
         return {INSIDE_LEAF: lambda state: CpuidResult(INSIDE, state.rbx, state.rcx, state.rdx)}
@@ -47,7 +51,15 @@ class JosVmx(GuestAbi):
 
     def hypercall(self, state: VcpuState, exit: Vmcall) -> NoReturn:
         """HypercallError: there are none."""
-        self._panic(f"Fatal error: handler not implemented. code:{_REASON_VMCALL}, ip:{state.rip:#x}")
+        self._panic(
+            f"Fatal error: handler not implemented. code:{_REASON_VMCALL}, ip:{state.rip & _MASK32:x}",
+            f"hypercall {state.rax:#x}: JOS-vmx has none",
+        )
+
+    def initialized(self, state: VcpuState) -> None:
+        """INIT is what stops a virtual machine of JOS-vmx."""
+        self.services.write(_STOPPED)
+        self.services.end(0)
 
     def violated(self, state: VcpuState, exit: EptViolation) -> None:
         """HypercallError above 4 GiB. Below, all is mapped, and what nobody answers reads ones."""
@@ -55,14 +67,18 @@ class JosVmx(GuestAbi):
             return
         linear = _linear_address(state, exit)
         valid = 0 if linear is None else _LINEAR_VALID | _FINAL_TRANSLATION
-        address = "not known" if linear is None else f"{linear:#x}"
-        self._panic(
-            f"EPT violation: qualification {exit.access.value | valid:#x}, linear address {address}, physical address {exit.gpa:#x}"
+        self.services.write(
+            f"EPT_Violation Error code: {exit.access.value | valid:08x}\n"
+            f"EPT_Violation guest_linear_addr: {(linear or 0) & _MASK32:08x}\n"
+            f"EPT_Violation guest_physical_addr: {exit.gpa & _MASK32:08x}\n"
+            f"EPT_Violation guest_physical_addr_high: {exit.gpa >> 32:08x}\n".encode()
         )
+        self._panic("EPT_Violation", f"EPT violation at gpa {exit.gpa:#x}, beyond the 4 GiB that JOS-vmx maps")
 
-    def _panic(self, text: str) -> NoReturn:
-        self.services.write(f"{text}\n".encode())
-        raise HypercallError(text)
+    def _panic(self, text: str, why: str) -> NoReturn:
+        """Prints `text` as JOS does of a panic, without the place in its source. HypercallError, with `why`."""
+        self.services.write(f"kernel panic: {text}\n".encode())
+        raise HypercallError(why)
 
 
 def _linear_address(state: VcpuState, exit: EptViolation) -> int | None:

@@ -216,6 +216,8 @@ class VmBuilder:
         cpuid = CpuidController(abi.cpuid_leaves(machine_leaves(vcpus)), vcpus, has_apic, abi.own_leaves())
         if abi.ends_by_halt:
             vm.halted = abi.halted
+        if abi.handles_init:
+            self._interrupts.initialized = abi.initialized
         if abi.handles_violations:
             self._violations.at_nothing = abi.violated
         if abi.sees_msrs:

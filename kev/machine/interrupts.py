@@ -1,10 +1,10 @@
 """Between the interrupt controllers and the processors: the pins of the vCPUs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from kev import x86
-from kev.engine.base import Engine, EntryState
+from kev.engine.base import Engine, EntryState, VcpuState
 from kev.engine.registers import SegmentRegister
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.subscribers import Subscribers
@@ -52,6 +52,8 @@ class Interrupts:
         """Are told of a vector that a vCPU has taken."""
         self.sent: Final[Subscribers[[int, int]]] = Subscribers()
         """Are told that what a vCPU does on the CPU, the first, may change what comes to another one, the second."""
+        self.initialized: Callable[[VcpuState], None] | None = None
+        """Told of INIT for vCPU 0, if a hypervisor is what it comes to."""
         self.executing: int | None = None
         """The vCPU on the CPU."""
 
@@ -105,6 +107,8 @@ class Interrupts:
         target = self._vcpus[vcpu]
         if target.activity is ActivityState.ACTIVE:
             self._engine.yield_soon()
+        if vcpu == 0 and self.initialized is not None:
+            self.initialized(target.state)
         target.activity = ActivityState.WAIT_FOR_SIPI
         self.offered[vcpu] = None
         self._engine.raise_interrupt(target.state, None)
