@@ -68,6 +68,9 @@ class Host:
         self.sent.append((destination, value, page, permissions))
         return 0 if destination == 1 else E_INVAL
 
+    def is_read_only(self, page: Gpa) -> bool:
+        return False
+
     def receive(self, vcpu: int, page: Gpa) -> Received | None:
         self.pages.append(page)
         return Received(0, self.values.pop(0)) if self.values else None

@@ -210,7 +210,9 @@ def test_jos_lists_reads_and_writes_files_when_nobody_types() -> None:
     files = ["welcome.txt 204", "module.txt 176"]
     welcome = read_file("welcome.txt").decode().splitlines()
     expected = ["vm$ ls", *files, "vm$ cat welcome.txt", *welcome, "vm$ echo the guest wrote this > note.txt", "vm$ cat note.txt"]
-    expected += ["the guest wrote this", "vm$ ls", *files, "note.txt 21", "vm$ exit", *HALTED]
+    numbered = [f"{number} {line}" for number, line in enumerate(welcome, 1)]
+    expected += ["the guest wrote this", "vm$ cat welcome.txt | num > numbered.txt", "vm$ cat numbered.txt", *numbered]
+    expected += ["vm$ ls", *files, "note.txt 21", f"numbered.txt {sum(map(len, numbered)) + len(numbered)}", "vm$ exit", *HALTED]
     assert jos() == expected
     assert jos("--seed", "7") == expected
     assert jos(typed="") == expected
@@ -225,6 +227,32 @@ def test_what_is_typed_comes_before_what_the_guest_would_get() -> None:
         "vm$ exit",
         *HALTED,
     ]
+
+
+@pytest.mark.slow
+def test_jos_has_pipes_of_any_length_and_writes_what_comes_out_to_a_file(tmp_path: Path) -> None:
+    """A file of more blocks than its entry has room for, from one end of a pipe to the other."""
+    disk = tmp_path / "fs1.img"
+    large = b"".join(b"%d bottles\n" % number for number in range(6000))
+    with disk.open("w+b") as image:
+        create_josfs_image(image, str(disk), {"large": io.BytesIO(large), "end": io.BytesIO(b"no line")}, 128 * 4096).flush()
+    typed = "cat large | cat > copy\ncat large | num > numbered\ncat end | num | num\nls | foo\nls > large\ncat gone | num\nexit\n"
+    assert jos("--disk", f"{disk},ipc", typed=typed) == [
+        *(f"vm$ {line}" for line in typed.splitlines()[:3]),
+        "1 1 no linevm$ ls | foo",
+        "there are: ls, cat FILE, num, echo TEXT, exit; COMMAND | COMMAND, COMMAND > FILE",
+        "vm$ ls > large",
+        "vm$ cat gone | num",
+        "gone: there is no such file",
+        "vm$ exit",
+        *HALTED,
+    ]
+    with disk.open("rb") as image:
+        fs = JosFs(Disk(image, str(disk)))
+        assert fs.open("copy").read_at(0, 1 << 20) == large
+        numbered = fs.open("numbered").read_at(0, 1 << 20).splitlines()
+        assert numbered == [b"%d %d bottles" % (number + 1, number) for number in range(6000)]
+        assert fs.open("large").read_at(0, 100).startswith(b"large 0\nend 7\ncopy ")
 
 
 @pytest.mark.slow

@@ -169,6 +169,18 @@ static void truncate(struct file *file)
 	file->indirect = 0;
 }
 
+/* The block of a file at `index`, which gets one if it has none; 0 if the disk is full. */
+static uint32_t block_to_write(struct file *file, uint32_t index)
+{
+	if (index >= DIRECT && !file->indirect)
+		file->indirect = allocate_block();
+	uint32_t *number = block_number(file, index);
+
+	if (number && !*number)
+		*number = allocate_block();
+	return number ? *number : 0;
+}
+
 static int32_t write(void)
 {
 	struct file *file = entry(find(shared->name));
@@ -181,12 +193,16 @@ static int32_t write(void)
 		return DISK_FULL;
 	if (file->type == DIRECTORY)
 		return IS_DIRECTORY;
-	if (!file->direct[0] && !(file->direct[0] = allocate_block()))
+	if (!shared->position)
+		truncate(file);
+	uint32_t number = block_to_write(file, shared->position / BLOCK_SIZE);
+	if (!number)
 		return DISK_FULL;
-	truncate(file);
-	copy(block(file->direct[0]), shared->data, shared->size);
-	file->size = shared->size;
-	flush_block(file->direct[0]);
+	copy((uint8_t *)block(number) + shared->position % BLOCK_SIZE, shared->data, shared->size);
+	file->size = shared->position + shared->size;
+	flush_block(number);
+	if (file->indirect)
+		flush_block(file->indirect);
 	flush_entry(find(shared->name));
 	flush_block(SUPERBLOCK);
 	return 0;

@@ -9,7 +9,7 @@
 
 #define ASK_ENTRY 0	/* position: a number; 1 with name, size and is_directory of this file, or 0 */
 #define ASK_READ 1	/* name, position: in bytes; how many there are in data */
-#define ASK_WRITE 2	/* name, size, data: all of the file from now on; 0 */
+#define ASK_WRITE 2	/* name, position, size, data: from 0 on, all of the file from now on, else behind what it has; 0 */
 
 #define NOT_FOUND -1
 #define IS_DIRECTORY -2

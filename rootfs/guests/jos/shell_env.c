@@ -4,6 +4,7 @@
 #include "user.h"
 
 #define LINE_SIZE 256
+#define STAGES 8	/* of a pipeline */
 #define BACKSPACE '\b'
 #define DELETE 0x7f
 
@@ -62,102 +63,260 @@ static char *cut_word(char *text)
 	return text;
 }
 
-static int has_name(const char *name)
+static int has_name(const char *name, char *copied)
 {
 	name += *name == '/';
 	if (!*name || length(name) >= NAME_SIZE) {
 		write_text("a file has a name of 1 to 127 characters\n");
 		return 0;
 	}
-	copy(shared->name, name, length(name) + 1);
+	copy(copied, name, length(name) + 1);
 	return 1;
 }
 
-static void complain(int32_t error)
+static void complain(const char *name, int32_t error)
 {
-	write_text(shared->name);
+	write_text(name);
 	write_text(error == NOT_FOUND ? ": there is no such file\n" : error == IS_DIRECTORY ? ": is a directory\n" : ": the disk is full\n");
 }
 
-static void list(void)
+/* Where the last stage writes to: of a file, what is not written yet is in data. */
+static struct {
+	enum { TO_CONSOLE, TO_FILE, TO_NOWHERE } where;
+	char name[NAME_SIZE];
+	uint32_t position, size;
+	uint8_t data[DATA_SIZE];
+} target;
+
+static void flush_target(void)
 {
-	for (shared->position = 0; ask(ASK_ENTRY) > 0; shared->position++) {
-		write_text(shared->name);
-		write_text(shared->is_directory ? "/ " : " ");
-		write_number(shared->size);
-		write_character('\n');
+	copy(shared->name, target.name, NAME_SIZE);
+	copy(shared->data, target.data, target.size);
+	shared->position = target.position;
+	shared->size = target.size;
+	int32_t result = ask(ASK_WRITE);
+	if (result) {
+		complain(target.name, result);
+		target.where = TO_NOWHERE;
+	}
+	target.position += target.size;
+	target.size = 0;
+}
+
+static void write_target(int character)
+{
+	if (target.where == TO_CONSOLE)
+		write_character(character);
+	if (target.where != TO_FILE)
+		return;
+	target.data[target.size++] = (uint8_t)character;
+	if (target.size == DATA_SIZE)
+		flush_target();
+}
+
+/* A command, and what it is about to write goes to the stage behind it. */
+static struct stage {
+	const struct command *command;
+	char *arguments;
+	uint32_t lines;
+	int is_in_line;
+} stages[STAGES], *last;
+
+static struct command {
+	const char *name;
+	/* What it does by itself, and what it does with a character that the stage before it writes: NULL if nothing. */
+	void (*begin)(struct stage *stage);
+	void (*take)(struct stage *stage, int character);
+} const commands[];
+
+static void emit(struct stage *stage, int character)
+{
+	if (stage == last)
+		write_target(character);
+	else if (stage[1].command->take)
+		stage[1].command->take(&stage[1], character);
+}
+
+static void emit_text(struct stage *stage, const char *text)
+{
+	while (*text)
+		emit(stage, *text++);
+}
+
+static void emit_number(struct stage *stage, uint32_t value)
+{
+	char digits[DIGITS];
+
+	emit_text(stage, format_number(digits, value));
+}
+
+static void list(struct stage *stage)
+{
+	char name[NAME_SIZE];
+
+	for (uint32_t next = 0;; next++) {
+		shared->position = next;
+		if (ask(ASK_ENTRY) <= 0)
+			return;
+		next = shared->position;
+		copy(name, shared->name, NAME_SIZE);
+		uint32_t size = shared->size;
+		int is_directory = shared->is_directory;
+		emit_text(stage, name);
+		emit_text(stage, is_directory ? "/ " : " ");
+		emit_number(stage, size);
+		emit(stage, '\n');
 	}
 }
 
-static void show(const char *name)
+static void show(struct stage *stage)
 {
+	static char name[NAME_SIZE];
+	static uint8_t data[DATA_SIZE];
+	uint32_t position = 0;
 	int32_t count;
 
-	if (!has_name(name))
+	if (stage > stages && !*stage->arguments)
 		return;
-	for (shared->position = 0; (count = ask(ASK_READ)) > 0; shared->position += (uint32_t)count)
+	if (!has_name(stage->arguments, name))
+		return;
+	for (;;) {
+		copy(shared->name, name, NAME_SIZE);
+		shared->position = position;
+		if ((count = ask(ASK_READ)) <= 0)
+			break;
+		/* Whoever takes the characters may ask the file system, too. */
+		copy(data, shared->data, (size_t)count);
 		for (int32_t i = 0; i < count; i++)
-			write_character(shared->data[i]);
+			emit(stage, data[i]);
+		position += (uint32_t)count;
+	}
 	if (count < 0)
-		complain(count);
+		complain(name, count);
 }
 
-/* Where `text` goes to a file: the name behind the last '>', which ends the text. */
-static char *cut_target(char *text)
+static void pass(struct stage *stage, int character)
 {
-	char *target = NULL;
+	if (!*stage->arguments)
+		emit(stage, character);
+}
+
+static void number_lines(struct stage *stage, int character)
+{
+	if (!stage->is_in_line) {
+		emit_number(stage, ++stage->lines);
+		emit(stage, ' ');
+	}
+	emit(stage, character);
+	stage->is_in_line = character != '\n';
+}
+
+static void echo(struct stage *stage)
+{
+	emit_text(stage, stage->arguments);
+	emit(stage, '\n');
+}
+
+static void halt(struct stage *stage)
+{
+	(void)stage;
+	system_call(CALL_HALT, 0, 0);
+}
+
+static struct command const commands[] = {
+	{ "ls", list, NULL },
+	{ "cat", show, pass },
+	{ "num", NULL, number_lines },
+	{ "echo", echo, NULL },
+	{ "exit", halt, NULL },
+};
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+		if (same(name, commands[i].name))
+			return &commands[i];
+	return NULL;
+}
+
+/* Ends a text at the last one of a character: returns what is behind it, without spaces around; NULL if there is none. */
+static char *cut_last(char *text, char at)
+{
+	char *found = NULL;
 
 	for (char *next = text; *next; next++)
-		if (*next == '>')
-			target = next;
-	if (!target)
+		if (*next == at)
+			found = next;
+	if (!found)
 		return NULL;
-	char *end = target;
+	char *end = found++;
 	while (end > text && end[-1] == ' ')
 		end--;
-	*target++ = 0;
 	*end = 0;
-	while (*target == ' ')
-		target++;
-	cut_word(target);
-	return target;
+	while (*found == ' ')
+		found++;
+	return found;
 }
 
-static void echo(char *text)
+/* Adds a command to the pipeline, in front of the others; 0 if it cannot be one. */
+static int add_stage(struct stage *stage, char *text)
 {
-	char *target = cut_target(text);
+	while (*text == ' ')
+		text++;
+	char *arguments = cut_word(text);
+	const struct command *command = find_command(text);
 
-	if (!target) {
-		write_text(text);
-		write_character('\n');
+	if (!command)
+		return 0;
+	*stage = (struct stage){ command, arguments, 0, 0 };
+	return 1;
+}
+
+/* Takes a line apart from its end: stages[0] is the command that comes first. */
+static int parse(char *text)
+{
+	struct stage *stage = stages + STAGES;
+	char *next;
+
+	do {
+		next = cut_last(text, '|');
+		if (stage == stages || !add_stage(--stage, next ? next : text))
+			return 0;
+	} while (next);
+	last = stages - 1;
+	while (stage < stages + STAGES)
+		*++last = *stage++;
+	return 1;
+}
+
+static void execute(char *text)
+{
+	while (*text == ' ')
+		text++;
+	if (!*text)
+		return;
+	char *pipe = text;
+	for (char *next = text; *next; next++)
+		if (*next == '|')
+			pipe = next;
+	char *name = cut_last(pipe, '>');
+	if (!parse(text)) {
+		write_text("there are: ls, cat FILE, num, echo TEXT, exit; COMMAND | COMMAND, COMMAND > FILE\n");
 		return;
 	}
-	if (!has_name(target))
-		return;
-	shared->size = (uint32_t)length(text) + 1;
-	copy(shared->data, text, length(text));
-	shared->data[length(text)] = '\n';
-	int32_t result = ask(ASK_WRITE);
-	if (result)
-		complain(result);
-}
-
-static void execute(char *command)
-{
-	while (*command == ' ')
-		command++;
-	char *rest = cut_word(command);
-
-	if (same(command, "ls"))
-		list();
-	else if (same(command, "cat"))
-		show(rest);
-	else if (same(command, "echo"))
-		echo(rest);
-	else if (same(command, "exit"))
-		system_call(CALL_HALT, 0, 0);
-	else if (*command)
-		write_text("there are: ls, cat FILE, echo TEXT, echo TEXT > FILE, exit\n");
+	target.where = name ? TO_FILE : TO_CONSOLE;
+	target.position = target.size = 0;
+	if (name) {
+		cut_word(name);
+		if (!has_name(name, target.name))
+			return;
+		flush_target();
+	}
+	for (struct stage *stage = stages; stage <= last; stage++)
+		if (stage->command->begin)
+			stage->command->begin(stage);
+	if (target.where == TO_FILE && target.size)
+		flush_target();
 }
 
 void shell(void)

@@ -43,16 +43,25 @@ static inline void write_text(const char *text)
 		system_call(CALL_WRITE, (uint64_t)*text++, 0);
 }
 
-static inline void write_number(uint32_t value)
+#define DIGITS 11	/* room for a number and its NUL */
+
+/* The decimal digits of a number, at the end of `digits`. */
+static inline const char *format_number(char digits[DIGITS], uint32_t value)
 {
-	char digits[11];
-	char *digit = digits + sizeof(digits) - 1;
+	char *digit = digits + DIGITS - 1;
 
 	*digit = 0;
 	do
 		*--digit = (char)('0' + value % 10);
 	while (value /= 10);
-	write_text(digit);
+	return digit;
+}
+
+static inline void write_number(uint32_t value)
+{
+	char digits[DIGITS];
+
+	write_text(format_number(digits, value));
 }
 
 /* Ends the guest by an exit that no VMM handles, so that it shows the registers. */
