@@ -2,7 +2,8 @@
 
 The lab has two editions. In that of the thesis, `ept_page_insert` is told whether to overwrite, and `ept_map_hva2gpa` never does.
 In that of UT Austin it is the other way round: `ept_map_hva2gpa` is told, and `ept_page_insert` always overwrites. Here both
-functions are there once, and the edition says which of them takes the flag, and which bits the entries get.
+functions are there once, and the edition says which of them takes the flag, and which bits the entries get. Of the thesis' edition
+no source was at hand: its entries are what UT's lab asks for where memory is mapped, write-back and IPAT.
 """
 
 from enum import Enum

@@ -6,6 +6,8 @@ from kev.dev.block_device import BlockBackend
 from kev.envs.errors import JosError, JosFailure
 from kev.fs.block_cache import BlockCache
 
+_ONLY: Final = "/vmm/fs.img"
+_FIRST: Final = "/vmm/fs1.img"
 LONGEST_NAME: Final = 127
 """Of one component of a path, in bytes (JOS, MAXNAMELEN less the NUL)."""
 
@@ -94,7 +96,10 @@ class DiskImage:
 
 
 class DiskImages:
-    """The disks of a host's guests: `/vmm/fs1.img` is that of the first guest, and so on. There may be other files beside them."""
+    """The disks of a host's guests: `/vmm/fs1.img` is that of the first guest, and so on. There may be other files beside them.
+
+    The first editions of the lab know one guest: `/vmm/fs.img` is the first one's, too.
+    """
 
     def __init__(self, beside: HostFiles | None = None) -> None:
         """`beside` has all other files; by default there are none."""
@@ -145,7 +150,8 @@ class DiskImages:
             self._beside.forget()
 
     def _image(self, path: str) -> DiskImage | None:
-        return self._images.get("/" + "/".join(filter(None, path.split("/"))))
+        plain = "/" + "/".join(filter(None, path.split("/")))
+        return self._images.get(_FIRST if plain == _ONLY else plain)
 
 
 def check_path(path: str) -> None:

@@ -155,8 +155,9 @@ class PageTable:
                 raise self._already_mapped(gpa + offset * PAGE_SIZE)
         first = hpa | flags
         self._words[index : index + count] = memoryview(array("Q", range(first, first + count * PAGE_SIZE, PAGE_SIZE)))
-        for page in self._read_only.intersection(range(gpa, gpa + count * PAGE_SIZE, PAGE_SIZE)):
-            self._words[index + (page - gpa) // PAGE_SIZE] &= ~_WRITE_BITS
+        if self._read_only:
+            for page in self._read_only.intersection(range(gpa, gpa + count * PAGE_SIZE, PAGE_SIZE)):
+                self._words[index + (page - gpa) // PAGE_SIZE] &= ~_WRITE_BITS
 
     def map_device_page(self, gpa: int, hpa: int) -> None:
         """Maps one 4 KiB page of uncacheable registers, in place of what is mapped there. All is permitted of it.
@@ -264,10 +265,6 @@ class PageTable:
         if self.leaf_index(gpa) is not None:
             self._words[self._path(gpa, PageSize.SIZE_4K)[-1]] |= WRITE_TAKEN
         return True
-
-    def is_read_only(self, gpa: int) -> bool:
-        """`forbid_writes` was called for the page at `gpa`."""
-        return gpa in self._read_only
 
     def unmap_page(self, gpa: int) -> bool:
         """Removes a 4 KiB page, and leaves its tables where they are; False if there is none.

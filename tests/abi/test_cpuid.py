@@ -7,7 +7,8 @@ import pytest
 from kev.abi.selection import ABIS, abi_named
 from kev.exits import Cpuid, CpuidResult
 from kev.vmexit.cpuid import CpuidController, machine_leaves
-from tests.machine.code import HLT
+from tests.abi.calls import launch
+from tests.machine.code import HLT, code
 from tests.machine.cpu import Cpu
 
 APIC, HTT, VMX, X2APIC, TSC_DEADLINE = 1 << 9, 1 << 28, 1 << 5, 1 << 21, 1 << 24
@@ -50,6 +51,19 @@ def test_leaves_that_there_are_not_are_zero() -> None:
 @pytest.mark.parametrize("abi", ABIS)
 def test_no_guest_sees_vmx(abi: str) -> None:
     assert answer(1, abi=abi).ecx & VMX == 0
+
+
+@pytest.mark.parametrize(
+    ("instruction", "exception"),
+    [
+        ("b9 82 04 00 00 0f 32 ; mov ecx, IA32_VMX_PROCBASED_CTLS; rdmsr", "exception 13"),
+        ("b8 00 20 00 00 0f 22 e0 ; mov eax, CR4_VMXE; mov cr4, eax", "exception 13"),
+        ("f3 0f c7 35 00 00 20 00 ; vmxon [0x200000]", "exception 6"),
+    ],
+)
+def test_a_hypervisor_that_does_not_ask_finds_no_vmx_either(instruction: str, exception: str) -> None:
+    report = launch("kev", code(instruction))
+    assert f"triple fault that began with {exception}" in report.ending.message
 
 
 @pytest.mark.parametrize("abi", ABIS)

@@ -98,7 +98,14 @@ def test_a_disk_is_not_removed_and_no_file_is_made(disk: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "answer"),
-    [(PATH, 0), ("vmm//fs1.img", 0), ("/vmm/fs2.img", E_NOT_FOUND), ("", E_NOT_FOUND), ("/" + 128 * "x", E_BAD_PATH)],
+    [
+        (PATH, 0),
+        ("vmm//fs1.img", 0),
+        ("/vmm/fs.img", 0),
+        ("/vmm/fs2.img", E_NOT_FOUND),
+        ("", E_NOT_FOUND),
+        ("/" + 128 * "x", E_BAD_PATH),
+    ],
 )
 def test_paths(disk: Path, path: str, answer: int) -> None:
     assert values(Program().open(path), disk) == [answer]

@@ -7,6 +7,7 @@ from kev.host_memory import HostMemory, HostMemoryError
 from kev.page_tables.audit import audit
 from kev.page_tables.ept import EptFormat
 from kev.page_tables.errors import AddressOutOfRange, AlreadyMapped, NotExpressible, NotPresent, UnalignedAddress
+from kev.page_tables.format import EntryFormat
 from kev.page_tables.mapping import Mapping, MemoryType, PageSize, Permissions
 from kev.page_tables.npt import NptFormat
 from kev.page_tables.table import PageTable
@@ -384,3 +385,24 @@ def test_tables_that_do_not_fit_into_host_memory_are_refused_by_name() -> None:
     with pytest.raises(HostMemoryError, match="host memory is full"):
         table.map_page(0, 0)
     assert table.tables * PAGE_SIZE == table.memory.allocated
+
+
+@pytest.mark.parametrize("entry_format", [EptFormat(), NptFormat()], ids=["ept", "npt"])
+def test_pages_that_must_not_be_written_stay_so_however_they_are_mapped(entry_format: EntryFormat) -> None:
+    memory = HostMemory(1 << 20)
+    table = PageTable(memory, entry_format)
+    pages = [number * PAGE_SIZE for number in range(1, 5)]
+    for page in pages:
+        table.forbid_writes(page)
+    table.map_page(pages[0], 0x10000)
+    table.map_pages(pages[1], 0x20000, 2)
+    table.map_protected_page(pages[3], 0x40000)
+    table.map_page(0x8000, 0x80000)
+    readable = [table.translate(page, Permissions.READ) for page in pages]
+    assert readable == [0x10000, 0x20000, 0x21000, 0x40000]
+    assert [table.translate(page, Permissions.WRITE) for page in (*pages, 0x8000)] == [None] * 4 + [0x80000]
+    assert [table.permit_writes(page) for page in pages] == [False] * 4
+    assert [table.allow_writes(page) for page in (*pages, 0x8000)] == [True] * 4 + [False]
+    assert [table.translate(page, Permissions.WRITE) for page in pages] == [None] * 4
+    assert [table.permit_writes(page) for page in pages] == [True] * 4
+    assert [table.translate(page, Permissions.WRITE) for page in pages] == readable
