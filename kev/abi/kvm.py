@@ -30,11 +30,11 @@ _FEATURES: Final = (
     | 1 << 24  # the clock sources are stable
 )
 _SIGNATURE: Final = (0x4B4D564B, 0x564B4D56, 0x4D)  # "KVMKVMKVM"
-_LEAVES: Final = {
+LEAVES: Final = {
     0x40000000: CpuidResult(0x40000001, *_SIGNATURE),
     0x40000001: CpuidResult(_FEATURES, 0, 0, 0),
 }
-_UNDER_A_HYPERVISOR: Final = 1 << 31
+UNDER_A_HYPERVISOR: Final = 1 << 31
 """Of leaf 1, ECX."""
 
 _MASK32: Final = 0xFFFF_FFFF
@@ -52,7 +52,7 @@ class Kvm(GuestAbi):
     @classmethod
     def cpuid_leaves(cls, machine: Mapping[int, CpuidResult]) -> Mapping[int, CpuidResult]:
         features = machine[1]
-        return {**machine, 1: features._replace(ecx=features.ecx | _UNDER_A_HYPERVISOR), **_LEAVES}
+        return {**machine, 1: features._replace(ecx=features.ecx | UNDER_A_HYPERVISOR), **LEAVES}
 
     def devices(self) -> Sequence[Device]:
         services = self.services

@@ -1,13 +1,17 @@
 """lvisor's ABI: the system calls of lv6, served by the hypervisor for programs that make them by VMCALL, or by SYSCALL.
 
-lvisor shows its guests the processor without a paravirtual interface, and logs their writes to CR3.
+lvisor shows its guests the processor without VMX, and KVM's signature without any of KVM's features, so that Linux uses the
+x2APIC. CR4.VMXE may be set. It logs writes to CR3.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from kev.abi.base import GuestAbi, HypercallError
+from kev.abi.kvm import LEAVES, UNDER_A_HYPERVISOR
 from kev.engine.base import VcpuState
-from kev.exits import Vmcall
+from kev.exits import CpuidResult, Vmcall
+from kev.x86 import CR4_VMXE
 
 _HEY: Final = 0
 _BYE: Final = 1
@@ -22,6 +26,13 @@ class Lvisor(GuestAbi):
     name = "lvisor"
     logs = ("cr3",)
     serves_system_calls = True
+    extra_cr4 = CR4_VMXE
+
+    @classmethod
+    def cpuid_leaves(cls, machine: Mapping[int, CpuidResult]) -> Mapping[int, CpuidResult]:
+        features = machine[1]
+        without_features = {**LEAVES, 0x40000001: CpuidResult(0, 0, 0, 0)}
+        return {**machine, 1: features._replace(ecx=features.ecx | UNDER_A_HYPERVISOR), **without_features}
 
     def hypercall(self, state: VcpuState, exit: Vmcall) -> int | None:
         """HypercallError for a kernel: it has no hypercalls."""

@@ -1,6 +1,7 @@
 """lvisor's ABI."""
 
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from kev.abi.base import HypercallError
 from kev.abi.lvisor import Lvisor
 from kev.machine.snapshot_at import SnapshotAt
 from kev.vmexit.cpuid import machine_leaves
-from tests.abi.calls import call, load
+from tests.abi.calls import SHOW_RAX, call, launch, load
 from tests.boot.images import source
 from tests.guests.images import read_file
 from tests.machine.code import code
@@ -56,10 +57,20 @@ def test_a_kernel_has_no_hypercalls(mode: Mode) -> None:
         call(Lvisor, mode, load(rax=HEY, rdi=1))
 
 
-def test_the_processor_is_shown_as_it_is() -> None:
-    leaves = Lvisor.cpuid_leaves(machine_leaves(1))
-    assert leaves == machine_leaves(1)
-    assert leaves[1].ecx >> 31 == 0
+def test_a_guest_finds_kvm_without_features() -> None:
+    leaves, machine = Lvisor.cpuid_leaves(machine_leaves(1)), machine_leaves(1)
+    assert leaves[1] == machine[1]._replace(ecx=machine[1].ecx | 1 << 31)
+    signature = leaves[0x4000_0000]
+    assert signature.eax == 0x4000_0001
+    assert struct.pack("<III", signature.ebx, signature.ecx, signature.edx) == b"KVMKVMKVM".ljust(12, b"\0")
+    assert leaves[0x4000_0001] == (0, 0, 0, 0)
+    assert {leaf: leaves[leaf] for leaf in machine if leaf != 1} == {leaf: machine[leaf] for leaf in machine if leaf != 1}
+
+
+def test_the_guest_may_set_cr4_vmxe() -> None:
+    text = code("0f 20 e0 0d 00 20 00 00 0f 22 e0 0f 20 e0 ; CR4 |= 0x2000; mov eax, cr4") + SHOW_RAX
+    report = launch("lvisor", text + code("66 ba 01 05 30 c0 ee ; mov dx, 0x501; xor al, al; out dx, al"))
+    assert (report.exit_code, report.output) == (0, struct.pack("<I", 1 << 13))
 
 
 # lv6
