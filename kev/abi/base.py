@@ -60,6 +60,9 @@ class Ipc(Protocol):
         None if nothing has come yet: vCPU number `vcpu` stops behind the hypercall, and `GuestAbi.message_came` finishes it later.
         """
 
+    def back_to_host(self) -> bool:
+        """The guest leaves the processor to its host, which may let it go on behind the hypercall; False if that never does."""
+
     def is_read_only(self, page: Gpa) -> bool:
         """The guest was sent the page there, without the permission to write to it."""
 

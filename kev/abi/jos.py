@@ -173,10 +173,14 @@ class Jos(GuestAbi):
         self.services.write_apic(END_OF_INTERRUPT, 0)
         return state.rax
 
-    def _back_to_host(self, state: VcpuState) -> None:
-        """BACKTOHOST: there is no shell to go back to but the one that started this."""
+    def _back_to_host(self, state: VcpuState) -> int | None:
+        """BACKTOHOST: a host of several guests goes on without this one. Else there is only the shell that started this."""
         self.services.write(_BACK_TO_HOST)
+        ipc = self.services.ipc
+        if ipc is not None and ipc.back_to_host():
+            return state.rax
         self.services.end(0)
+        return None
 
     def _count_guests(self, state: VcpuState) -> int:
         """GETDISKIMGNUM: which guest this is, from 1."""

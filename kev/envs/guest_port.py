@@ -35,6 +35,8 @@ class GuestPort:
         """The vCPU that waits for a message."""
         self.give_way: Callable[[], None] | None = None
         """Called when the guest has to try again: others should go on first."""
+        self.leave: Callable[[], None] | None = None
+        """Called when the guest goes back to its host, if that has something else to do."""
         self.park: Callable[[int], None] | None = None
         """Told of the vCPU that has to wait."""
         self.wake: Callable[[int, int], None] | None = None
@@ -77,6 +79,12 @@ class GuestPort:
         vcpu, self.waiting = self.waiting, None
         assert self.wake is not None
         self.wake(vcpu, self.environment.value)
+        return True
+
+    def back_to_host(self) -> bool:
+        if self.leave is None:
+            return False
+        self.leave()
         return True
 
     def is_read_only(self, page: Gpa) -> bool:

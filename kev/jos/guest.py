@@ -29,8 +29,11 @@ class Guest:
         """When a timer is due that it waits for, by `time.monotonic`."""
         self.gave_way = False
         """It has to try again what others must make possible first."""
+        self.in_background = False
+        """It has gone back to its host (BACKTOHOST), and goes on when its status is RUNNABLE again."""
         machine.vm.console.output.subscribe(self.output.extend)
         port.give_way = self._give_way
+        port.leave = self._leave
 
     @property
     def number(self) -> int:
@@ -52,6 +55,11 @@ class Guest:
         return self.environment.runs > 0 or self.environment.status is Status.RUNNABLE
 
     @property
+    def is_awaited(self) -> bool:
+        """It was started, has not ended, and is not in the background."""
+        return self.started and self.ending is None and not self.in_background
+
+    @property
     def can_run(self) -> bool:
         """It is runnable, and waits for no timer."""
         if self.ending is not None or self.environment.status is not Status.RUNNABLE:
@@ -66,6 +74,7 @@ class Guest:
     def set_status(self, status: Status) -> None:
         """`Status.RUNNABLE` starts it or lets it go on, `Status.NOT_RUNNABLE` stops it: sys_env_set_status."""
         self.environment.status = status
+        self.in_background = False
 
     def send(self, data: str | bytes) -> None:
         """Types `data` on the guest's serial line. MachineError if its run has ended."""
@@ -92,6 +101,11 @@ class Guest:
 
     def _give_way(self) -> None:
         self.gave_way = True
+        self.machine.vm.let_others_run()
+
+    def _leave(self) -> None:
+        self.in_background = True
+        self.environment.status = Status.NOT_RUNNABLE
         self.machine.vm.let_others_run()
 
     def report(self) -> RunReport:

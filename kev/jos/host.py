@@ -130,7 +130,7 @@ class Host:
         return [place for place in runnable if place == FILE_SYSTEM or not self.guests[place - 1].gave_way] or runnable
 
     def run(self, timeout: float | None = None) -> list[RunReport]:
-        """Lets all go on until every guest that was started has ended; returns their reports, in order.
+        """Lets all go on until every guest that was started has ended, or is in the background; returns all reports, in order.
 
         Guests that wait for what nobody will send end as JOS says: "No runnable environments in the system!". `timeout` in seconds
         of the host's clock ends all. What was written is on the disks afterwards, also after Stopped, which comes between two turns
@@ -138,7 +138,7 @@ class Host:
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            while any(guest.started and guest.ending is None for guest in self.guests):
+            while any(guest.is_awaited for guest in self.guests):
                 check()
                 if end is not None and time.monotonic() > end:
                     assert timeout is not None
@@ -205,7 +205,7 @@ class Host:
             time.sleep(min(max(wakes - time.monotonic(), 0), _LOOK_EVERY))
             return
         for guest in self.guests:
-            if guest.started and guest.ending is None:
+            if guest.is_awaited:
                 vm = guest.machine.vm
                 guest.end(Ending.died(f"{vm.where(vm.vcpus[0])}: {_NO_ENVIRONMENT}"))
                 self._destroy(guest)

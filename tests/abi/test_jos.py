@@ -68,6 +68,9 @@ class Host:
         self.sent.append((destination, value, page, permissions))
         return 0 if destination == 1 else E_INVAL
 
+    def back_to_host(self) -> bool:
+        return False
+
     def is_read_only(self, page: Gpa) -> bool:
         return False
 

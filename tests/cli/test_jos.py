@@ -58,6 +58,15 @@ def test_each_guest_has_the_next_disk(tmp_path: Path) -> None:
     assert all((tmp_path / f"disk{number}").read_bytes()[8192:8196] == struct.pack("<I", 1) for number in (1, 2))
 
 
+def test_a_guest_that_goes_back_to_the_host_stays_in_the_background(tmp_path: Path) -> None:
+    (tmp_path / "leaving").write_bytes(Program().call(rax=5).image())
+    result = run(str(tmp_path / "leaving"), saying(tmp_path, "fine"))
+    assert result.exit_code == 0
+    assert "1: Now back to the host, VM halt in the background, run vmmanager to resume the VM.\n" in result.stdout
+    assert "2: fine\n" in result.stdout
+    assert result.stderr == f"kev: guest 1, {tmp_path}/leaving: is in the background, and ends with its host\n"
+
+
 def test_the_first_failure_is_the_exit_code(tmp_path: Path) -> None:
     (tmp_path / "dying").write_bytes(Program().call(rax=99).image())
     result = run(saying(tmp_path, "fine"), str(tmp_path / "dying"))

@@ -154,6 +154,27 @@ def test_a_processor_that_cannot_is_told_of(processor: VmxCapabilities, line: st
         assert host.guests == []
 
 
+BACK = b"Now back to the host, VM halt in the background, run vmmanager to resume the VM.\n"
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_a_guest_that_goes_back_to_its_host_is_in_the_background_until_it_may_go_on(seed: int | None) -> None:
+    with Host(seed=seed) as host:
+        leaving = host.mkguest(source(Program().call(rax=5, rbx=7).show_rax().image()))
+        other = Program()
+        other.text += load(rcx=500_000) + code("e2 fe ; loop .")
+        staying = host.mkguest(source(other.image()))
+        host.run(timeout=20)
+        assert (bytes(leaving.output), leaving.ending, leaving.in_background) == (BACK, None, True)
+        assert leaving.environment.status is Status.NOT_RUNNABLE
+        assert str(staying.ending) == "exit code 0"
+        leaving.set_status(Status.RUNNABLE)
+        assert not leaving.in_background
+        host.run(timeout=20)
+        assert str(leaving.ending) == "exit code 0"
+        assert bytes(leaving.output) == BACK + struct.pack("<i", 5)
+
+
 def test_guests_that_wait_for_each_other_end_as_jos_says() -> None:
     with Host(seed=1) as host:
         for _ in range(2):

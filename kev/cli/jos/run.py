@@ -82,9 +82,10 @@ def command(
             finally:
                 output.flush()
     output.check()
-    for number, report in enumerate(reports, 1):
-        if report.ending.message or report.exit_code:
-            click.echo(f"kev: guest {number}, {report.image}: {report.ending}", err=True)
+    for guest, report in zip(host.guests, reports, strict=True):
+        said = "is in the background, and ends with its host" if guest.in_background else report.ending
+        if guest.in_background or report.ending.message or report.exit_code:
+            click.echo(f"kev: guest {guest.number}, {report.image}: {said}", err=True)
     context.exit(next((report.exit_code for report in reports if report.exit_code), 0))
 
 

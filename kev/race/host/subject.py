@@ -126,6 +126,8 @@ class HostSubject:
     def _judged(self, host: Host, steps: int) -> Failure | None:
         for guest in host.guests:
             ending = guest.ending
+            if guest.in_background:
+                continue
             if ending is None:
                 where = guest.machine.vm.where(guest.machine.vm.vcpus[0])
                 return Failure("lost message", f"guest {guest.number}, {where}: waits for a message that nobody sends", steps)
