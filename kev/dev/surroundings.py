@@ -75,6 +75,8 @@ class Surroundings(NamedTuple):
     display: Display
     end: Callable[[int], None]
     """Ends the run with an exit code."""
+    reset: Callable[[], None]
+    """The guest resets the machine: the run ends, or the hypervisor hears of it."""
     ide_disks: Sequence[BlockBackend | None] = ()
     """Those of the primary channel."""
     secondary_ide: Sequence[SecondaryDrive] = ()

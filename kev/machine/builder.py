@@ -163,9 +163,17 @@ class VmBuilder:
             screen=vm.screen,
             display=vm,
             end=vm.exit,
+            reset=lambda: self._reset(vm),
             ide_disks=disks.ide,
             secondary_ide=disks.secondary_ide,
         )
+
+    def _reset(self, vm: Vm) -> None:
+        """What resets the machine on a PC comes to the processor as INIT."""
+        if self._interrupts.initialized is not None:
+            self._interrupts.initialized(self._vcpus[0].state)
+        else:
+            vm.exit(0)
 
     def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:
         return BiosController(vm, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))

@@ -123,6 +123,20 @@ def test_init_stops_the_virtual_machine() -> None:
     assert (report.exit_code, report.output) == (0, b"VM Stopped\n")
 
 
+RESETS = {
+    "port 0x92": "b0 03 e6 92 ; mov al, 3; out 0x92, al",
+    "keyboard controller": "b0 fe e6 64 ; mov al, 0xfe; out 0x64, al",
+}
+
+
+@pytest.mark.parametrize("how", RESETS)
+def test_so_does_a_guest_that_resets_the_machine(how: str) -> None:
+    """Control, Alt and Delete in JOS: port 0x92."""
+    assert launch("jos_vmx", code(RESETS[how]) + code("eb fe ; jmp $")).output == b"VM Stopped\n"
+    elsewhere = launch("kev", code(RESETS[how]) + code("eb fe ; jmp $"))
+    assert (elsewhere.exit_code, elsewhere.output) == (0, b"")
+
+
 def test_elsewhere_init_leaves_a_processor_without_anything_to_do() -> None:
     report = launch("kev", INIT_TO_ITSELF)
     assert report.exit_code == 3

@@ -88,6 +88,7 @@ class Rig:
             screen=self.screen,
             display=self,
             end=lambda code: self.events.append(("end", code)),
+            reset=lambda: self.events.append(("end", 0)),
             ide_disks=[disk.disk for disk in self.disks],
             secondary_ide=[SecondaryDrive(self.disks[0].disk, is_cd=True), SecondaryDrive(self.disks[1].disk)],
         )

@@ -43,6 +43,7 @@ class Pc:
             screen=Screen(),
             display=self,
             end=self.exit_codes.append,
+            reset=lambda: self.exit_codes.append(0),
         )
         self.devices = Devices(self.buses, self.machine, SELDOM_USED)
         attach_platform(self.devices, self.machine, board.controllers)

@@ -174,7 +174,7 @@ class KeyboardController(PlainDevice):
     @classmethod
     def built_for(cls, machine: Surroundings) -> Self:
         interrupts = machine.line(_KEYBOARD_IRQ), machine.line(_MOUSE_IRQ)
-        return cls(machine.clock, machine.timers, *interrupts, lambda: machine.end(0))
+        return cls(machine.clock, machine.timers, *interrupts, machine.reset)
 
     def reset(self) -> None:
         self._output = _output([])

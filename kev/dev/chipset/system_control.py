@@ -29,7 +29,7 @@ class SystemControlPort(PlainDevice):
 
     @classmethod
     def built_for(cls, machine: Surroundings) -> Self:
-        return cls(lambda: machine.end(0))
+        return cls(machine.reset)
 
     def reset(self) -> None:
         self._value = _ADDRESS_LINE_20
