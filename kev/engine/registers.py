@@ -93,6 +93,8 @@ class RaisedEvent(NamedTuple):
     """The instruction that faulted, or the one behind a trap or INT; None for an interrupt, which the CPU takes by itself."""
     instructions: int
     """`VcpuState.instructions` at that moment; for an interrupt, when it was noticed."""
+    by_int: bool = False
+    """It came of INT with its vector, which may be that of an exception; not of INT1, INT3 and INTO."""
 
 
 HISTORY_LENGTH: Final = 16

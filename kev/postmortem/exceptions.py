@@ -5,7 +5,7 @@ from typing import Any, Final
 import attrs
 
 from kev import x86
-from kev.engine.registers import RaisedEvent, SegmentRegister
+from kev.engine.registers import DescriptorTable, RaisedEvent, SegmentRegister
 from kev.postmortem.loaded_memory import LoadedMemory, Unreadable
 from kev.postmortem.places import Place
 from kev.postmortem.registers import VcpuRegisters
@@ -41,6 +41,8 @@ class ExceptionAt:
     instructions: int
     """Retired by then, where they are counted."""
 
+    name: str
+    """See `event_name`."""
     text: str
     """See `describe_event`."""
 
@@ -48,7 +50,7 @@ class ExceptionAt:
         """As JSON holds it."""
         return {
             "vector": self.vector,
-            "name": exception_name(self.vector),
+            "name": self.name,
             "error_code": self.error_code,
             "address": self.address,
             "place": None if self.place is None else self.place.as_dict(),
@@ -57,16 +59,17 @@ class ExceptionAt:
         }
 
 
-def exception_name(vector: int) -> str:
-    """`exception 14 (page fault)`."""
-    return f"exception {vector} ({_NAMES[vector]})" if vector < len(_NAMES) else f"interrupt {vector:#x}"
+def event_name(event: RaisedEvent) -> str:
+    """`exception 14 (page fault)`, or `interrupt 0x10`, which INT 10h raises as well."""
+    vector = event.vector
+    if event.rip is None or event.by_int or vector >= len(_NAMES):
+        return f"interrupt {vector:#x}"
+    return f"exception {vector} ({_NAMES[vector]})"
 
 
 def describe_event(event: RaisedEvent) -> str:
     """`exception 14 (page fault) at 0x10, error code 0x2: write, not present, CPL 0`, or `interrupt 0x20`."""
-    if event.rip is None:
-        return f"interrupt {event.vector:#x}"
-    words = exception_name(event.vector)
+    words = event_name(event)
     if event.address is not None:
         words += f" at {event.address:#x}"
     if event.error_code is None:
@@ -82,6 +85,7 @@ def exception_at(event: RaisedEvent, place: Place | None) -> ExceptionAt:
         address=event.address,
         place=place,
         instructions=event.instructions,
+        name=event_name(event),
         text=describe_event(event),
     )
 
@@ -98,6 +102,8 @@ def why_not_delivered(memory: LoadedMemory, registers: VcpuRegisters, vector: in
     else:
         gate_size = 4
     table = registers.idtr
+    if gate_size != 4 and table == DescriptorTable(0, x86.REAL_MODE_IDT_LIMIT):
+        return f"no IDT has been loaded: there is real mode's table at 0x0, with the limit {table.limit:#x}"
     if (vector + 1) * gate_size - 1 > table.limit:
         return f"the IDT's limit {table.limit:#x} is below the end of gate {vector}, {(vector + 1) * gate_size - 1:#x}"
     at = table.base + vector * gate_size

@@ -4,7 +4,7 @@ from kev.engine.base import SINGLE_STEP, Budget
 from kev.engine.registers import HISTORY_LENGTH, RaisedEvent
 from kev.exits import TripleFault, Vmcall
 from tests.machine.code import VMCALL, code
-from tests.machine.modes import ABSENT_PAGE, IDT, LONG, PROTECTED, TEXT, cpu_in, handler
+from tests.machine.modes import ABSENT_PAGE, IDT, LONG, PROTECTED, REAL, TEXT, cpu_in, handler
 
 BUDGET = Budget(instructions=100_000)
 
@@ -21,6 +21,12 @@ def test_a_software_interrupt_is_remembered_behind_its_instruction() -> None:
     with cpu_in(LONG, code("cc")) as cpu:
         cpu.run_slice(Budget(seconds=3))
         assert cpu.vcpu.history == (RaisedEvent(3, None, None, TEXT + 1, 0),)
+
+
+def test_int_with_the_vector_of_an_exception_is_told_from_it() -> None:
+    with cpu_in(REAL, code("cd 10")) as cpu:
+        cpu.run_slice(Budget(seconds=3))
+        assert cpu.vcpu.history[0] == RaisedEvent(0x10, None, None, TEXT + 2, 0, by_int=True)
 
 
 def test_interrupts_are_remembered_in_their_turn() -> None:

@@ -211,6 +211,13 @@ def test_the_frame_holds_the_flags_and_the_stack_pointer(mode: Mode) -> None:
     assert not cpu.vcpu.interrupts_enabled
 
 
+@pytest.mark.parametrize(("provocation", "mode"), [case for case in ALL if case.values[1] is not REAL])
+def test_the_frame_of_a_fault_holds_rf(provocation: Provocation, mode: Mode) -> None:
+    """Intel SDM vol. 3, "Instruction-breakpoint exception condition": of a fault, and of no trap."""
+    _, found = run(provocation, mode)
+    assert bool(found.rflags & RF) == (provocation.offset is not None)
+
+
 @pytest.mark.parametrize("mode", PAGED, ids=lambda mode: mode.name)
 def test_an_interrupt_gate_clears_if_and_a_trap_gate_does_not(mode: Mode) -> None:
     for kind, enabled in ((0xE, False), (0xF, True)):

@@ -41,6 +41,7 @@ CR0 = 1 << 31 | 1
         (RaisedEvent(11, 0x2C, None, 0x1000, 0), "exception 11 (segment not present), error code 0x2c: selector 0x28 of the LDT"),
         (RaisedEvent(10, 0x28, None, 0x1000, 0), "exception 10 (invalid TSS), error code 0x28: selector 0x28 of the GDT"),
         (RaisedEvent(0x80, None, None, 0x1000, 0), "interrupt 0x80"),
+        (RaisedEvent(0x10, None, None, 0x1000, 0, by_int=True), "interrupt 0x10"),
         (RaisedEvent(14, None, None, None, 0), "interrupt 0xe"),
     ],
 )

@@ -41,6 +41,21 @@ _HOST_RFLAGS: Final = x86.RFLAGS_RESERVED_1 | x86.RFLAGS_IF  # otherwise no host
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
 
 
+_FAULTS: Final = frozenset(range(22)) - {x86.DEBUG, x86.NMI, x86.BREAKPOINT, x86.OVERFLOW, x86.DOUBLE_FAULT, x86.MACHINE_CHECK}
+
+
+def _sets_rf(vcpu: AmdvVcpu, event: Event) -> bool:
+    """Whether RF is set in the frame, as it is for faults (Intel SDM vol. 3, "Instruction-breakpoint exception condition").
+
+    Not while breakpoints on instructions are enabled: the emulated CPU keeps RF for more than one instruction after IRET, and would
+    miss breakpoints, which is worse than to meet one again behind a fault.
+    """
+    if event.instruction_length or event.exception.vector not in _FAULTS:
+        return False
+    dr7 = vcpu.quads[_DR6 + 1]
+    return not any(dr7 >> 2 * number & 3 and not dr7 >> 16 + 4 * number & 3 for number in range(4))
+
+
 _SEGMENT_RELATED: Final = frozenset({x86.INVALID_TSS, x86.SEGMENT_NOT_PRESENT, x86.STACK_FAULT, x86.GENERAL_PROTECTION})
 
 
@@ -95,7 +110,7 @@ class EventDelivery:
             vcpu.cr2 = exception.address
         vector = exception.vector
         vcpu.words[layout.OLD_EXCEPTION >> 2] = vector if vector in _MAKES_A_DOUBLE_FAULT else _NO_EXCEPTION
-        self._write_running_state(vcpu)
+        self._write_running_state(vcpu, x86.RFLAGS_RF if _sets_rf(vcpu, event) else 0)
         self._vmcb.inject(vector)
         self._to_host_mode(vcpu)
 
@@ -109,12 +124,13 @@ class EventDelivery:
         self._write_running_state(vcpu)
         self._to_host_mode(vcpu)
 
-    def _write_running_state(self, vcpu: AmdvVcpu) -> None:
+    def _write_running_state(self, vcpu: AmdvVcpu, flags: int = 0) -> None:
+        """With `flags` in RFLAGS, too."""
         state, quads = self._cpu.state, vcpu.quads
         segments = _SEGMENTS.unpack_from(state, layout.SEGMENTS)
         cr0, _, cr2, cr3, cr4 = _CONTROL_REGISTERS.unpack_from(state, layout.CONTROL_REGISTERS)
         dr6, dr7 = quads[_DR6], quads[_DR6 + 1]
-        rflags = self._uc.read_register(REG_EFLAGS)
+        rflags = self._uc.read_register(REG_EFLAGS) | flags
         self._vmcb.write_running_state(
             segments,
             (cr4, cr3, cr0, dr7, dr6, rflags, quads[layout.RIP >> 3]),

@@ -12,7 +12,7 @@ from kev.engine.amdv.libunicorn import Context
 from kev.engine.registers import HISTORY_LENGTH, SEGMENTS, DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import Access, GuestException
 
-_RaisedEvent: TypeAlias = tuple[int, int | None, int | None, int | None, int]
+_RaisedEvent: TypeAlias = tuple[int, int | None, int | None, int | None, int, bool]
 """The fields of a `RaisedEvent`, which takes longer to make."""
 
 _CONTEXT_HEADER: Final = 40  # bytes of a saved context before the CPU state
@@ -94,6 +94,10 @@ class _DebugRegister(_StateRegister):
 
     def __set__(self, vcpu: "AmdvVcpu", value: int) -> None:
         vcpu.write_debug_register(self._number, value)
+
+
+_OF_THEIR_OWN: Final = frozenset({x86.DEBUG, x86.BREAKPOINT, x86.OVERFLOW})
+"""Exceptions that instructions are for."""
 
 
 class Event:
@@ -479,11 +483,12 @@ class AmdvVcpu:
         event.noted = True
         quads, exception = self.quads, event.exception
         address = quads[_CR2] if exception.vector == x86.PAGE_FAULT else None
-        self._history.append((exception.vector, exception.error_code, address, quads[layout.RIP >> 3], instructions))
+        by_int = event.instruction_length != 0 and exception.vector not in _OF_THEIR_OWN
+        self._history.append((exception.vector, exception.error_code, address, quads[layout.RIP >> 3], instructions, by_int))
 
     def note_interrupt(self, vector: int, instructions: int) -> None:
         """The CPU has taken an interrupt by itself."""
-        self._history.append((vector, None, None, None, instructions))
+        self._history.append((vector, None, None, None, instructions, False))
 
     # Emulated instructions.
 
