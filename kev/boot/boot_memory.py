@@ -11,8 +11,11 @@ from kev.pager.image import Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import PageSource
 
-_INFORMATION: Final = range(0x10000, 0x9F000)
-"""Base memory that kernels map first and use last: above the pages where they start processors, below the EBDA and its stack."""
+_INFORMATION: Final = range(0x11000, 0x9F000)
+"""Base memory that kernels map first and use last: above the pages where they start processors, below the EBDA and its stack.
+
+It is above what real-mode code reaches with a selector of protected mode left in a segment register, too.
+"""
 _STACK: Final = range(0x7F000, 0x7FF00)
 """Where GRUB leaves ESP, for kernels that push before they have a stack of their own: Multiboot leaves it undefined."""
 

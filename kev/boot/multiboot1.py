@@ -20,6 +20,7 @@ from kev.engine.base import EntryState
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 from kev.pager.mbi import MemoryRegion
+from kev.x86 import REAL_MODE_IDT_LIMIT
 
 HEADER_MAGIC: Final = 0x1BAD_B002
 BOOTLOADER_MAGIC: Final = 0x2BAD_B002
@@ -60,7 +61,7 @@ _DATA_SELECTOR: Final = 0x10
 
 
 class Multiboot1(BootProtocol):
-    """EAX holds the magic number, EBX points to the information, ESP to a stack as GRUB's does.
+    """EAX holds the magic number, EBX points to the information, ESP to a stack as GRUB's does, IDTR to real mode's table.
 
     What is always given: memory, command line (empty or not), modules (none or more), memory map, boot loader name; ELF section
     headers if the image has some and is loaded by its ELF headers. To a kernel that wants a video mode, a framebuffer, or text mode
@@ -113,6 +114,7 @@ class Multiboot1(BootProtocol):
             self.image.entry,
             code=_CODE_SELECTOR,
             data=_DATA_SELECTOR,
+            idt_limit=REAL_MODE_IDT_LIMIT,
             rax=BOOTLOADER_MAGIC,
             rbx=information,
             rsp=memory.stack,

@@ -62,6 +62,11 @@ def parse(booted: Booted) -> Information:
     )
 
 
+def test_the_information_is_out_of_reach_of_real_mode_code_with_a_selector_of_protected_mode() -> None:
+    """A stack with SS = 10h wraps at 0x100ff, and pops what is there."""
+    assert Booted(KERNEL).entry.rbx >= 0x10FFF
+
+
 def test_the_machine_state_is_the_specifications_with_the_selectors_that_xv6_returns_to() -> None:
     booted = Booted(KERNEL)
     assert booted.entry == EntryState(
@@ -69,6 +74,7 @@ def test_the_machine_state_is_the_specifications_with_the_selectors_that_xv6_ret
         cs=SegmentRegister(0x08, 0, 0xFFFFFFFF, 0xC09B),
         data=SegmentRegister(0x10, 0, 0xFFFFFFFF, 0xC093),
         cr0=0x31,
+        idt_limit=0x3FF,
         rax=0x2BADB002,
         rbx=booted.entry.rbx,
         rsp=0x7FF00,

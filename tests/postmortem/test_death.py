@@ -42,8 +42,11 @@ def test_a_triple_fault_names_place_line_and_what_it_began_with(name: str, addre
     assert vcpu.walk.linear == address
     assert vcpu.walk.stopped is not None
     assert vcpu.walk.stopped.endswith("is not present")
-    assert len(vcpu.undelivered) == 2
-    assert all("the IDT's limit 0x0" in reason for reason in vcpu.undelivered)
+    if name == "crash32":
+        assert vcpu.undelivered == ("no IDT has been loaded: there is real mode's table at 0x0, with the limit 0x3ff",)
+    else:
+        assert len(vcpu.undelivered) == 2
+        assert all("the IDT's limit 0x0" in reason for reason in vcpu.undelivered)
 
 
 def test_the_chain_of_exceptions_is_told_to_its_end() -> None:
