@@ -137,6 +137,24 @@ PROVOCATIONS = (
     ),
     *(
         Provocation(
+            f"#GP: {name} to an address that is not canonical",
+            code(f"48 bf 00 00 00 00 00 00 01 00 {setting} {text} ; mov rdi, 1 << 48"),
+            13,
+            (LONG, LONG_USER),
+            0,
+            10 + len(code(setting)),
+        )
+        for name, setting, text in (
+            ("JMP through a register", "", "ff e7 ; jmp rdi"),
+            ("JMP through R15", "49 89 ff", "41 ff e7 ; mov r15, rdi; jmp r15"),
+            ("JMP through memory", "57", "ff 24 24 ; push rdi; jmp [rsp]"),
+            ("CALL through a register", "", "ff d7 ; call rdi"),
+            ("CALL through memory", "57", "ff 14 24 ; push rdi; call [rsp]"),
+            ("JMP behind another block", "eb 00", "ff e7 ; jmp $+2; jmp rdi"),
+        )
+    ),
+    *(
+        Provocation(
             f"#GP: WRMSR of an address that is not canonical to {index:#x}",
             b"\xb9" + struct.pack("<I", index) + code("31 c0 ba 00 80 00 00 0f 30 ; xor eax, eax; mov edx, 0x8000; wrmsr"),
             13,

@@ -10,7 +10,8 @@ import ctypes
 from array import array
 from typing import Final
 
-from kev.engine.amdv import layout, libunicorn, native
+from kev.engine.amdv import blocks, layout, libunicorn, native
+from kev.engine.amdv.blocks import LAST_OF_UC, TRANSLATOR_OF_UC, half, quad
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu, Hook
 from kev.engine.amdv.native import Structure, address_of
@@ -36,21 +37,13 @@ _NOWHERE: Final = ((1 << 64) - 1, (1 << 64) - 1)
 
 
 # Offsets into uc_struct, CPUState and struct hook of Unicorn 2.1.
-_TRANSLATOR_OF_UC: Final = 768
 _NESTING_OF_UC: Final = 14840
-_LAST_OF_UC: Final = 14848
 _NEXT_FLAGS_OF_CPU: Final = 24
 _DEVICE_ACCESS_OF_CPU: Final = 33144
 _CAN_ACCESS_DEVICES_OF_CPU: Final = 33180
-_UC_OF_CPU: Final = 33192
 _RANGE_OF_HOOK: Final = 24
-# Of TranslationBlock.
-_LENGTHS_OF_BLOCK: Final = 20
-_CODE_OF_BLOCK: Final = 32
 
 _USUAL_FLAGS: Final = 0xFFFF_FFFF
-_VMRUN_LENGTHS: Final = 3 | 1 << 16
-"""3 bytes, and one instruction."""
 _FUNCTIONS: Final = {
     _FIND: "tcg_tb_lookup_x86_64",
     _START: "uc_emu_start",
@@ -87,14 +80,6 @@ _PASSED: Final = {
     "in": (_IN, "kev_on_in"),
     "out": (_OUT, "kev_on_out"),
 }
-
-
-def _quad(address: int) -> int:
-    return ctypes.c_uint64.from_address(address).value
-
-
-def _half(address: int) -> int:
-    return ctypes.c_uint32.from_address(address).value
 
 
 def _without_giving_way(library: ctypes.CDLL) -> ctypes.PyDLL:
@@ -138,7 +123,7 @@ class Counting:
         words[_NEXT_FLAGS] = cpu.cpu + _NEXT_FLAGS_OF_CPU
         words[_LEAVE] = ctypes.addressof(cpu.leave_chain)
         words[_WHOLE_INSTRUCTIONS] = ctypes.addressof(cpu.whole_instructions)
-        words[_LAST] = uc.handle + _LAST_OF_UC
+        words[_LAST] = uc.handle + LAST_OF_UC
         words[_DEVICE_ACCESS] = cpu.cpu + _DEVICE_ACCESS_OF_CPU
         for index, offset in _PLACES.items():
             words[index] = cpu.address + offset
@@ -146,7 +131,7 @@ class Counting:
         first_page = libunicorn.ram_address(uc.handle, memory.address)
         words[_MEMORY], words[_FIRST_PAGE], words[_END] = memory.address, first_page, first_page + memory.size
         words[_CPU] = cpu.cpu
-        words[_TRANSLATOR] = _quad(uc.handle + _TRANSLATOR_OF_UC)
+        words[_TRANSLATOR] = quad(uc.handle + TRANSLATOR_OF_UC)
         for index, name in _FUNCTIONS.items():
             words[index] = libunicorn.function_address(name) or 0
         run = self._native_run = library.kev_run
@@ -182,14 +167,11 @@ class Counting:
     def is_sure(self, vmrun: int) -> bool:
         """Whether all is where it is expected. The CPU has just executed the VMRUN at this address, and nothing behind it."""
         uc, cpu = self._uc.handle, self._cpu.cpu
-        if _quad(cpu + _UC_OF_CPU) != uc or _half(cpu + _CAN_ACCESS_DEVICES_OF_CPU) != 1 or _half(uc + _NESTING_OF_UC):
+        if not blocks.are_found(uc, cpu, vmrun):
             return False
-        if _half(cpu + _NEXT_FLAGS_OF_CPU) != _USUAL_FLAGS:
+        if half(cpu + _CAN_ACCESS_DEVICES_OF_CPU) != 1 or half(uc + _NESTING_OF_UC):
             return False
-        block = _quad(uc + _LAST_OF_UC)
-        if not block or _quad(block) != vmrun or _half(block + _LENGTHS_OF_BLOCK) != _VMRUN_LENGTHS:
-            return False
-        return libunicorn.find_block(self._words[_TRANSLATOR], _quad(block + _CODE_OF_BLOCK)) == block
+        return half(cpu + _NEXT_FLAGS_OF_CPU) == _USUAL_FLAGS
 
     def begin(self) -> None:
         """What is translated from now on counts."""

@@ -18,6 +18,7 @@ _STRING_INSTRUCTIONS: Final = frozenset({*range(0x6C, 0x70), *range(0xA4, 0xA8),
 _PORT_STRINGS: Final = range(0x6C, 0x70)
 _INT1: Final = 0xF1
 _TWO_BYTE: Final = 0x0F
+_GROUP_5: Final = 0xFF
 _MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
 _DEFAULT_SIZE_32: Final = 1 << 22  # the D flag in a code segment's second word
 _REX_W, _REX_R, _REX_X, _REX_B = 8, 4, 2, 1
@@ -91,6 +92,22 @@ def decode(vcpu: AmdvVcpu, code: bytes) -> Instruction:
         operand,
         8 if rex & _REX_W else operand_size,
     )
+
+
+def indirect_branch(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int, Operand]:
+    """The length of a near JMP or CALL through a register or memory at RIP in 64-bit mode, its reg field (4 or 2), and its operand.
+
+    UndecodableInstruction if `code` begins with another instruction.
+    """
+    stream = _Bytes(code)
+    prefixes, rex, byte = _prefixes_and_rex(stream, in_64_bit_mode=True)
+    mod_rm = stream.take()
+    extension = mod_rm >> 3 & 7
+    if byte != _GROUP_5 or extension not in (2, 4) or _LOCK in prefixes:
+        raise UndecodableInstruction
+    segment = next((_OVERRIDES_64[prefix] for prefix in reversed(prefixes) if prefix in _OVERRIDES_64), None)
+    operand = _operand(vcpu, stream, mod_rm, rex, _size(8, _ADDRESS_SIZE in prefixes), segment)
+    return stream.position, extension, operand
 
 
 def pushf(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int]:

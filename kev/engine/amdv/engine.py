@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from kev import x86
 from kev.addressing import PAGE_MASK, PAGE_SIZE, TIB, Gpa, Hpa
-from kev.engine.amdv import fpu, layout, libunicorn
+from kev.engine.amdv import blocks, fpu, layout, libunicorn
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.debug_registers import data_breakpoints
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery
@@ -121,8 +121,15 @@ class AmdvEngine:
         self._slice.enter_guest(vcpu)
         if self._counting is not None and not self._counts_natively:
             self._counts_natively = self._counting.is_sure(self._delivery.vmrun)
+        self._find_blocks()
         self._intercepts.follow(vcpu)
         self._follow_data_breakpoints(vcpu)
+
+    def _find_blocks(self) -> None:
+        """The CPU has just executed a VMRUN: what it has translated can be looked for."""
+        uc, events = self._uc.handle, self._events
+        if events.all_blocks is None and blocks.are_found(uc, self._cpu.cpu, self._delivery.vmrun):
+            events.all_blocks = lambda: blocks.all_blocks(uc)
 
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
         self._make_current(vcpu)

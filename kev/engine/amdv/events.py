@@ -1,7 +1,9 @@
 """What is on its way into the guest: exceptions, software interrupts, and interrupts that something came in between of."""
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from kev.addressing import is_canonical
 from kev.engine.amdv import layout
 from kev.engine.amdv.delivery import INTERRUPT_NMI, EventDelivery, nested_error_code
 from kev.engine.amdv.linear import AwaitedPage, LinearMemory
@@ -16,7 +18,7 @@ from kev.x86 import BREAKPOINT, DOUBLE_FAULT, ERROR_IDT, GENERAL_PROTECTION, HAS
 class Events:
     """The event that the current vCPU is being given, from where it was raised to the handler's first instruction."""
 
-    __slots__ = ("_delivery", "_linear", "_slice", "_vmcb", "delivering", "first_vector")
+    __slots__ = ("_delivery", "_linear", "_slice", "_vmcb", "all_blocks", "delivering", "first_vector")
 
     def __init__(self, slice: Slice, delivery: EventDelivery, linear: LinearMemory, vmcb: Vmcb) -> None:
         self._slice: Final = slice
@@ -27,6 +29,8 @@ class Events:
         """What the CPU is delivering now, or will with the VMRUN that comes next."""
         self.first_vector: int | None = None
         """Of what was raised last, whatever its delivery led to."""
+        self.all_blocks: Callable[[], Iterable[tuple[int, int]]] | None = None
+        """Says of everything that the CPU has translated its linear address and its size, where that can be found out."""
 
     def raise_exception(self, vcpu: AmdvVcpu, exception: GuestException, instruction_length: int = 0) -> None:
         """Begins to deliver `exception`, or a software interrupt of an instruction of so many bytes."""
@@ -94,7 +98,16 @@ class Events:
         elif software:
             self.raise_software_interrupt(vcpu, vector)
         else:
+            if vector == GENERAL_PROTECTION and vcpu.in_64_bit_mode and not is_canonical(vcpu.rip):
+                self._take_back_jump(vcpu)
             self.raise_exception(vcpu, GuestException(vector, error_code))
+
+    def _take_back_jump(self, vcpu: AmdvVcpu) -> None:
+        """RIP is not canonical: the exception is of the jump that led there."""
+        if self.all_blocks is not None:
+            from kev.engine.amdv.jumps import LostJumps  # which few guests need
+
+            LostJumps(self._linear, self.all_blocks).take_back(vcpu)
 
     def _interrupt_on_its_way(self) -> Event | None:
         """The interrupt that the CPU was delivering by itself when an exception came in between. It stays requested."""

@@ -144,6 +144,24 @@ def find_block(translator: int, code: int) -> int | None:
     return block
 
 
+_BLOCK_VISITED: Final = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, _POINTER)
+_visit_blocks: Final = _exported("tcg_tb_foreach_x86_64", None, _POINTER, _BLOCK_VISITED, _POINTER)
+FINDS_BLOCKS: Final = _find_block is not None and _visit_blocks is not None
+
+
+def all_blocks(translator: int) -> list[int]:
+    """Where QEMU describes the blocks that it has translated, and not forgotten."""
+    assert _visit_blocks is not None
+    found: list[int] = []
+
+    def visit(_key: int, block: int, _data: object) -> int:
+        found.append(block)
+        return 0
+
+    _visit_blocks(translator, _BLOCK_VISITED(visit), None)
+    return found
+
+
 _ram_address: Final = _exported("qemu_ram_addr_from_host_x86_64", _UINT64, _HANDLE, _POINTER)
 
 
