@@ -97,6 +97,10 @@ class VcpuState(Protocol):
         """The current privilege level, 0 to 3."""
 
     @property
+    def place(self) -> int:
+        """A number for what RIP and the general registers hold: the same for the same, and most likely another one for other values."""
+
+    @property
     def cs(self) -> SegmentRegister: ...
 
     @property

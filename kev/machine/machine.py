@@ -93,7 +93,7 @@ class Machine:
         """What it was made as, if that is written down: what a snapshot of it says."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
-        self.scheduler: Final[RunScheduler] = FreeScheduler() if seed is None else SeededScheduler(seed)
+        self.scheduler: Final[RunScheduler] = FreeScheduler(place_of=self._place_of) if seed is None else SeededScheduler(seed)
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""
@@ -142,6 +142,9 @@ class Machine:
         """Its parts."""
         assert self._vm is not None
         return self._vm
+
+    def _place_of(self, vcpu: int) -> int:
+        return self.vm.vcpus[vcpu].state.place
 
     # Its life.
 

@@ -1,6 +1,6 @@
 """Who runs next, and for how long."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from kev.engine.base import Budget
@@ -59,6 +59,8 @@ _LAST: Final = integers(-1, (1 << 16) - 1)
 
 _SHORTEST_TURN: Final = 0.0001
 _MOST_OUT_OF_TURN: Final = 8
+_SHORTENED_BY: Final = 32
+_MOST_PLACES: Final = 256
 
 
 class FreeScheduler:
@@ -66,14 +68,22 @@ class FreeScheduler:
 
     A vCPU that has been sent something by the one that runs goes next, and then the sender goes on. Turns are short at first behind
     that, because each of the two may be waiting for what the other does, without saying so by PAUSE.
+
+    A vCPU that is found where it was at the end of another turn, with the same in all registers, waits for something as well: a
+    lock, or work. Its next turns are short, until it is found elsewhere.
     """
 
-    __slots__ = ("_full", "_interrupted", "_last", "_out_of_turn", "_seconds", "_urgent")
+    __slots__ = ("_full", "_interrupted", "_last", "_out_of_turn", "_place_of", "_places", "_running", "_seconds", "_urgent", "_waits")
 
     _FIELDS: Final = Fields({"_last": _LAST})
 
-    def __init__(self, seconds: float = 0.005) -> None:
-        """`seconds` is how long a turn lasts otherwise."""
+    def __init__(self, seconds: float = 0.005, place_of: Callable[[int], int] | None = None) -> None:
+        """`seconds` is how long a turn lasts otherwise; `place_of` gives the `kev.engine.base.VcpuState.place` of a vCPU."""
+        self._place_of: Final = place_of
+        self._places: Final[dict[int, set[int]]] = {}
+        """Where each vCPU has been at the ends of its turns."""
+        self._waits: Final[set[int]] = set()
+        self._running: int | None = None
         self._full: Final = seconds
         self._seconds = seconds
         self._last = -1
@@ -89,6 +99,13 @@ class FreeScheduler:
         self._seconds = _SHORTEST_TURN
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        decision = self._decide(runnable)
+        self._running = decision.vcpu
+        return decision
+
+    def _decide(self, runnable: Sequence[int]) -> Decision:
+        if len(runnable) > 1 and self._running is not None:
+            self._look(self._running)
         urgent, self._urgent = self._urgent, None
         seconds, self._seconds = self._seconds, min(2 * self._seconds, self._full)
         if self._out_of_turn < _MOST_OUT_OF_TURN:
@@ -102,7 +119,22 @@ class FreeScheduler:
         self._out_of_turn = 0
         self._interrupted = False
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
+        if self._last in self._waits and len(self._waits) < len(runnable):
+            seconds = min(seconds, self._full / _SHORTENED_BY)
         return Decision(self._last, Budget(seconds=seconds))
+
+    def _look(self, vcpu: int) -> None:
+        """Its turn is over."""
+        if self._place_of is None:
+            return
+        place, places = self._place_of(vcpu), self._places.setdefault(vcpu, set())
+        if place in places:
+            self._waits.add(vcpu)
+            return
+        self._waits.discard(vcpu)
+        if len(places) == _MOST_PLACES:
+            places.clear()
+        places.add(place)
 
     def cut(self, rest: Decision) -> None:
         """Nothing: its turns end when the host's clock says so."""

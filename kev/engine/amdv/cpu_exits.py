@@ -30,8 +30,8 @@ from kev.x86 import DEBUG, PAGE_FAULT
 _HFLAGS: Final = layout.HFLAGS >> 2
 _VMEXIT: Final = 0x100  # Unicorn reports exit code n as interrupt 0x100 + n
 _NESTED_PAGE_FAULT: Final = _VMEXIT + vmcb.NPF
-_HOST_INTERRUPT: Final = _VMEXIT + vmcb.INTR
-_BETWEEN_INSTRUCTIONS: Final = frozenset({DEBUG, _HOST_INTERRUPT})
+_HOST_INTERRUPTS: Final = frozenset({_VMEXIT + vmcb.INTR, _VMEXIT + vmcb.SMI})
+_BETWEEN_INSTRUCTIONS: Final = _HOST_INTERRUPTS | {DEBUG}
 _MAY_BE_FETCHES: Final = frozenset({PAGE_FAULT, _NESTED_PAGE_FAULT})
 
 # Nested page fault error code: bit 1 write, bit 4 instruction fetch.
@@ -98,7 +98,7 @@ class CpuExits(ExitContext):
             self.events.on_guest_exception(vcpu, number)
         elif number == _NESTED_PAGE_FAULT:
             self._on_nested_page_fault(vcpu)
-        elif number == _HOST_INTERRUPT:
+        elif number in _HOST_INTERRUPTS:
             self.events.on_host_interrupt(vcpu)
         else:
             self._on_instruction(vcpu, number - _VMEXIT)

@@ -23,6 +23,8 @@ from kev.host_memory import HostMemory
 
 INTERRUPT_HARD: Final = 0x002
 """A host interrupt: it exits with INTR, whatever the guest's RFLAGS.IF."""
+INTERRUPT_SMI: Final = 0x040
+"""Exits with SMI, whatever else is set: no guest has system management mode."""
 INTERRUPT_VIRTUAL: Final = 0x100
 """A guest interrupt: delivered when the guest allows."""
 INTERRUPT_NMI: Final = 0x200

@@ -162,6 +162,8 @@ class AmdvEngine:
             count += bool(count)
         if budget.seconds is not None:
             slice.arm_timer(budget.seconds)
+            if len(self._vcpus) > 1:
+                slice.spare_critical_sections(vcpu)
         handler = self._stop_at_handler(vcpu) if slice.stops_at_events and not slice.holds_interrupts else None
         try:
             slice.emulate(vcpu, count)

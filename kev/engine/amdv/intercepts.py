@@ -15,6 +15,7 @@ _DR7: Final = (layout.DEBUG_REGISTERS >> 3) + 7
 
 _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
     vmcb.INTR,
+    vmcb.SMI,
     vmcb.IDTR_WRITE,
     vmcb.GDTR_WRITE,
     vmcb.LDTR_WRITE,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from kev import x86
-from kev.engine.amdv.delivery import INTERRUPT_HARD, INTERRUPT_NMI, INTERRUPT_VIRTUAL
+from kev.engine.amdv.delivery import INTERRUPT_HARD, INTERRUPT_NMI, INTERRUPT_SMI, INTERRUPT_VIRTUAL
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu, EmulationError
@@ -40,6 +40,7 @@ class Slice:
         "_retired_before",
         "_running",
         "_serve",
+        "_spares_critical_sections",
         "_timer",
         "_uc",
         "_vmcb",
@@ -85,6 +86,8 @@ class Slice:
         self.holds_interrupts = False
         """Whether nothing is requested of the CPU: it would also take it at the end of the slice."""
         self._running = False
+        self._spares_critical_sections = False
+        """A request for INTR waits for the guest's RFLAGS.IF."""
         self._counts_by_instruction_next = False
         self._not_retired = self._retired_before = self._left = 0
         self._interruptions_left = 0
@@ -170,6 +173,15 @@ class Slice:
         """The slice ends in `seconds`, by the host's clock."""
         self._timer.arm(seconds, self._preempt)
 
+    def spare_critical_sections(self, vcpu: AmdvVcpu) -> None:
+        """When time is over, the slice that has begun ends where the guest permits interrupts, if that comes soon.
+
+        Who has switched them off holds a lock as likely as not, for which all others would wait until its next turn.
+        """
+        if not self.counted and vcpu.event is None:
+            self._spares_critical_sections = True
+            vcpu.hold_host_interrupts(True)
+
     def enter_guest(self, vcpu: AmdvVcpu) -> None:
         """Executes the VMRUN that the CPU is at, which ends by itself: counted, or not, as the code is that is translated already.
 
@@ -218,6 +230,9 @@ class Slice:
     def finish(self, vcpu: AmdvVcpu) -> None:
         """However it has ended."""
         self._timer.disarm()
+        if self._spares_critical_sections:
+            self._spares_critical_sections = False
+            vcpu.hold_host_interrupts(False)
         vcpu.instructions += self._retired_before
 
     def stop(self, vcpu: AmdvVcpu, exit: Exit) -> None:
@@ -300,13 +315,16 @@ class Slice:
         self._leave_block()
 
     def kick_hard(self) -> None:
-        """Makes the CPU exit with INTR as soon as it can."""
+        """Makes the CPU exit as soon as it can."""
+        self._request_exit(INTERRUPT_SMI if self._spares_critical_sections else INTERRUPT_HARD)
+
+    def _request_exit(self, request: int) -> None:
         # One byte, because the CPU may be changing the others at this moment.
-        self._cpu.host_request.value |= INTERRUPT_HARD
+        self._cpu.host_request.value |= request
         self._leave_block()
 
     def take_back_hard_kick(self) -> None:
-        self._cpu.host_request.value &= ~INTERRUPT_HARD
+        self._cpu.host_request.value &= ~(INTERRUPT_HARD | INTERRUPT_SMI)
 
     def request_pending(self, vcpu: AmdvVcpu) -> None:
         """Requests of the CPU what waits for `vcpu`, and nothing else."""
@@ -363,6 +381,9 @@ class Slice:
             self._limit.value = self._counter.value
 
     def _preempt(self) -> None:
-        self.preempted = True
-        if self._running:
+        """The preemption thread calls it when time is over, and again until the slice is."""
+        again, self.preempted = self.preempted, True
+        if self._running and (again or not self._spares_critical_sections):
             self.kick_hard()
+        elif self._running:
+            self._request_exit(INTERRUPT_HARD)

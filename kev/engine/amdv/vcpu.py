@@ -34,6 +34,8 @@ _HFLAGS_GUEST: Final = 1 << 21
 HFLAGS_IO_BREAKPOINTS: Final = 1 << 24
 
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
+_HFLAGS2_VIRTUAL_IF: Final = 1 << 3
+_PLACE: Final = slice(layout.GENERAL_REGISTERS >> 3, (layout.RIP >> 3) + 1)
 _CR2: Final = (layout.CONTROL_REGISTERS >> 3) + 2
 
 # In a descriptor's second word.
@@ -311,6 +313,11 @@ class AmdvVcpu:
     def cpl(self) -> int:
         return self.words[layout.HFLAGS >> 2] & HFLAGS_CPL
 
+    @property
+    def place(self) -> int:
+        """A hash of RIP and the general registers."""
+        return hash(bytes(self.quads[_PLACE]))
+
     # Flags.
 
     @property
@@ -321,6 +328,11 @@ class AmdvVcpu:
     def rflags(self, value: int) -> None:
         self.set_rflags(value)
         self._edited()
+
+    def hold_host_interrupts(self, held: bool) -> None:
+        """Host interrupts wait until the guest's own flag permits interrupts, as if VMRUN had not masked that; or not any more."""
+        flags = self.words[layout.HFLAGS2 >> 2]
+        self.words[layout.HFLAGS2 >> 2] = flags & ~_HFLAGS2_VIRTUAL_IF if held else flags | _HFLAGS2_VIRTUAL_IF
 
     @property
     def interrupts_enabled(self) -> bool:

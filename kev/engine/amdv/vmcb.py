@@ -19,6 +19,7 @@ CR8_WRITE: Final = 0x18
 DR0_READ: Final = 0x20
 DR0_WRITE: Final = 0x30
 INTR: Final = 0x60
+SMI: Final = 0x62
 IDTR_READ: Final = 0x66
 GDTR_READ: Final = 0x67
 LDTR_READ: Final = 0x68
