@@ -165,6 +165,8 @@ class Budget(NamedTuple):
     interruptions: int | None = None
     """With `instructions`: the slice also ends behind so many exits and delivered events, of which any number may come before
     the next instruction is retired."""
+    kept_loads: int | None = None
+    """With `seconds`: the slice also ends behind about so many loads that `Engine.keep_load` has answered."""
 
 
 SINGLE_STEP: Final = Budget(instructions=1, stops_at_events=True)

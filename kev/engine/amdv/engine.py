@@ -146,6 +146,8 @@ class AmdvEngine:
             self._shortcuts.close()
         elif self._shortcuts.shown != vcpu.index:
             self._shortcuts.open(vcpu.index)
+        if not counted:
+            self._shortcuts.limit_loads(budget.kept_loads)
         if budget.stops_at_events:
             slice.stop_at_events(vcpu)
         if stops is not None:

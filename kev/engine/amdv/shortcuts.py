@@ -11,6 +11,7 @@ from typing import Final
 
 from kev.addressing import PAGE_MASK, PAGE_SIZE
 from kev.engine.amdv import layout
+from kev.engine.amdv.delivery import INTERRUPT_HARD
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu
@@ -31,9 +32,9 @@ _NOTHING: Final = bytes(_WORDS)
 # Quadwords of struct counter.
 _REGISTERS, _INTERCEPTED, _PROCESSOR, _READ_CLOCK, _OFFSET, _ANSWERED = range(6)
 # Of struct window.
-_PAGE, _ASK, _LOADS_ANSWERED = range(3)
+_PAGE, _ASK, _LOADS_ANSWERED, _LOADS_LEFT, _HOST_REQUEST, _LEAVE_CHAIN = range(6)
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """What `kev_shortcuts_version` says of a library that was built from the source as it is now."""
 
 
@@ -75,8 +76,10 @@ class _Window:
 
     __slots__ = ("page", "pages", "structure")
 
-    def __init__(self) -> None:
-        self.structure: Final = Structure(3)
+    def __init__(self, cpu: CpuMemory) -> None:
+        self.structure: Final = Structure(6)
+        self.structure.words[_HOST_REQUEST] = ctypes.addressof(cpu.host_request)
+        self.structure.words[_LEAVE_CHAIN] = ctypes.addressof(cpu.leave_chain)
         self.pages: Final[dict[int, KeptPage]] = {}
         """By vCPU."""
         self.page: KeptPage | None = None
@@ -92,10 +95,12 @@ class Shortcuts:
 
     __slots__ = (
         "_counter",
+        "_cpu",
         "_exits",
         "_hooked",
         "_intercepts",
         "_kept",
+        "_limited",
         "_native",
         "_offsets",
         "_quads",
@@ -108,6 +113,7 @@ class Shortcuts:
     def __init__(self, uc: EmulatedCpu, cpu: CpuMemory, intercepts: Intercepts, native: ctypes.CDLL | None) -> None:
         """`native` is `NATIVE`, or None for Python alone."""
         self._uc: Final = uc
+        self._cpu: Final = cpu
         self._quads: Final = cpu.quads
         self._intercepts: Final = intercepts
         self._native: Final = native
@@ -121,6 +127,7 @@ class Shortcuts:
         """By the guest-physical address of the page."""
         self._kept: list[_Window] = []
         """Those of which something has been kept."""
+        self._limited = False
         self._counter: Final = Structure(6)
         words = self._words = self._counter.words
         words[_REGISTERS] = cpu.address
@@ -188,6 +195,13 @@ class Shortcuts:
         for window in self._kept:
             window.show(window.pages.get(vcpu))
 
+    def limit_loads(self, most: int | None) -> None:
+        """The slice that begins ends behind so many loads that are answered here. None: it does not."""
+        if most is not None or self._limited:
+            self._limited = most is not None
+            for window in self._kept:
+                window.structure.words[_LOADS_LEFT] = most or 0
+
     def close(self) -> None:
         """The slice that begins takes no shortcuts."""
         if self.shown is not None:
@@ -230,8 +244,8 @@ class Shortcuts:
 
     def map_device(self, address: int, gpa: int, load: Callable[..., int], store: Callable[..., None]) -> None:
         """`EmulatedCpu.map_device` of one page, whose loads may be kept."""
-        window = self._windows[gpa] = _Window()
-        words = window.structure.words
+        window = self._windows[gpa] = _Window(self._cpu)
+        words, cpu = window.structure.words, self._cpu
 
         def answer_or_load(uc: int, offset: int, size: int, data: object) -> int:
             """kev_load in C."""
@@ -240,6 +254,11 @@ class Shortcuts:
             if value is None:
                 return load(uc, offset, size, data)
             words[_LOADS_ANSWERED] += 1
+            if words[_LOADS_LEFT]:
+                words[_LOADS_LEFT] -= 1
+                if not words[_LOADS_LEFT]:
+                    cpu.host_request.value |= INTERRUPT_HARD
+                    cpu.leave_chain.value = 0xFFFF
             return value
 
         if self._native is None:
