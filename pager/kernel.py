@@ -21,7 +21,7 @@ from kev.exits import Access, EptViolation
 from kev.host_memory import HostMemory
 from kev.page_tables.guest import PagingRegisters, translate
 from kev.page_tables.mapping import Permissions
-from kev.pager.backing import Backing, PageLoader
+from kev.pager.backing import Backing, PageLoader, Zeros
 from kev.pager.errors import NoSuchPage, PageLimitReached, PageLoadError, PagerError, ReadOnlyPage, Violation
 from kev.pager.frames import FrameMap
 from kev.pager.image import KernelImage, Segment
@@ -111,6 +111,7 @@ class KernelVmPager:
         """
         self.image: Final = image
         self.source: Final = image.source if source is None else source
+        self._source_waits: Final = isinstance(self.source, AsynchronousSource)
         self.memory: Final = memory
         self.table: Final = table
         self.ram: Final = ram_regions(ram_kib, image.end_in_ram)
@@ -153,7 +154,7 @@ class KernelVmPager:
     @property
     def waits(self) -> bool:
         """Loads may have to be awaited."""
-        return isinstance(self.source, AsynchronousSource) or (self.saved is not None and self.saved.waits)
+        return self._source_waits or (self.saved is not None and self.saved.waits)
 
     def observe(self, observer: LoadObserver) -> None:
         """Tells `observer` of every load from now on, besides those who are told already."""
@@ -405,7 +406,20 @@ class KernelVmPager:
                 self._try_run(pages.start, len(pages))
             if self.pages[page] is not _ABSENT:
                 return self.pages[page] is _PRESENT
-        return self._fill_now(page, 1, self.loaders.find(page) or self._backing(page))
+        backing = self.loaders.find(page) or self._backing(page)
+        if type(backing) is Zeros and self._observer is None and self._limit is None and self._map_protected is None:
+            hpa = self.frames.find(page)
+            if hpa is not None and not self.waits:
+                self._map_zeros(page, hpa)
+                return True
+        return self._fill_now(page, 1, backing)
+
+    def _map_zeros(self, page: int, hpa: int) -> None:
+        """`_fill_now` where nothing is to be filled, nothing can fail, and nobody is told: most pages of RAM come by this."""
+        self.table.map_page(page, hpa, _RWX)
+        self.pages.advance_to_present(page)
+        self._claimed += 1
+        self.statistics.loads += 1
 
     def _try_run(self, page: int, count: int) -> None:
         """The same for a run of Absent pages. Nobody has asked for all of them: what cannot be read stays Absent."""

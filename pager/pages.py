@@ -15,6 +15,7 @@ _CHUNK_SHIFT: Final = 21
 _CHUNK_SIZE: Final = 1 << _CHUNK_SHIFT
 _CHUNK_PAGES: Final = _CHUNK_SIZE >> PAGE_SHIFT
 _ABSENT: Final = b"\0"
+_PRESENT: Final = 2
 _NOTHING: Final = bytes(_CHUNK_PAGES)
 _LOADING_IS_ABSENT: Final = bytes.maketrans(b"\1", b"\0")
 
@@ -88,6 +89,14 @@ class PageStates:
         if following is None:
             raise IllegalTransition(page, PageState(state), event)
         chunk[index] = following
+
+    def advance_to_present(self, page: int) -> None:
+        """CLAIM and PUBLISH at once, of a page that takes no filling. IllegalTransition if `page` is not Absent."""
+        chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
+        index = page >> PAGE_SHIFT & _CHUNK_PAGES - 1
+        if chunk[index]:
+            raise IllegalTransition(page, PageState(chunk[index]), PageEvent.CLAIM)
+        chunk[index] = _PRESENT
 
     def advance_run(self, page: int, count: int, event: PageEvent) -> None:
         """The same for `count` pages from `page` on, all in one chunk. IllegalTransition if they are not all in one such state."""

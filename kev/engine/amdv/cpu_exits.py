@@ -1,9 +1,8 @@
 """What the CPU calls when it cannot go on by itself: an exit is a callback, and going on is returning from it."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from kev.addressing import Gpa
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length
 from kev.engine.amdv.errors import EngineError
@@ -88,7 +87,7 @@ class CpuExits(ExitContext):
     def _on_interrupt(self, _uc: int, number: int, _data: object) -> None:
         vcpu = self.slice.vcpu
         assert vcpu is not None
-        if self.slice.leaves_flags_unsettled and not _is_between_instructions(vcpu, number):
+        if self.slice.counted and self.slice.leaves_flags_unsettled and not _is_between_instructions(vcpu, number):
             settle_flags(vcpu.quads, vcpu.words)
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
@@ -110,7 +109,8 @@ class CpuExits(ExitContext):
                 self.slice.do_not_count()
         elif self.events.delivering is None:
             self.events.begin_nmi_again(vcpu)
-        exit = EptViolation(Gpa(self._exit_info_2[0]), _ACCESS[error & 0x1F], bool(error & 1))
+        gpa: Any = self._exit_info_2[0]  # a Gpa, but by a call less
+        exit = EptViolation(gpa, _ACCESS[error & 0x1F], bool(error & 1))
         reply = self.slice.service(exit) if self.slice.quietly is None else self.slice.ask(exit)
         if reply is None:
             self.slice.stop(vcpu, exit)
