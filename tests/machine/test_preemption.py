@@ -63,6 +63,35 @@ def test_a_processor_that_spins_with_interrupts_off_is_preempted() -> None:
         assert cpu.vcpu.rip == CODE
 
 
+CRITICAL_SECTION = code("""
+    fa                      ; cli
+    b9 e8 03 00 00          ; mov ecx, 1000
+    49                      ; dec ecx
+    75 fd                   ; jnz
+    fb                      ; sti
+    90                      ; nop
+    eb f3                   ; jmp to the beginning
+""")
+
+
+def test_one_of_several_is_preempted_where_it_permits_interrupts_if_that_comes_soon() -> None:
+    with Cpu(CRITICAL_SECTION, vcpus=2) as cpu:
+        cpu.run_slice(Budget(seconds=0.001))
+        ends = []
+        for _ in range(60):
+            assert cpu.run_slice(Budget(seconds=0.0002)) == PreemptionTimer()
+            ends.append(cpu.vcpu.interrupts_enabled)
+        assert sum(ends) > 30  # chance alone would come to one in a thousand
+
+
+def test_one_of_several_that_spins_with_interrupts_off_is_preempted_as_well() -> None:
+    with Cpu(SPIN, vcpus=2) as cpu:
+        for vcpu in (0, 1, 0):
+            assert cpu.run_slice(Budget(seconds=0.0005), vcpu) == PreemptionTimer()
+        assert cpu.run_slice(Budget(instructions=100)) == PreemptionTimer()
+        assert cpu.vcpu.instructions == 100
+
+
 def test_one_that_never_stops_exiting_is_preempted() -> None:
     with Cpu(code("e6 10 eb fc ; out 0x10, al; jmp back")) as cpu:
         assert cpu.run_slice(Budget(seconds=0.001)) == PreemptionTimer()

@@ -14,7 +14,8 @@ import kev
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.dev.buses.ports import PortBus
 from kev.engine.amdv.shortcuts import NATIVE
-from kev.exits import Exit, IoIn, IoOut, MmioRead, MmioWrite, Rdtsc, Reply, Vmcall, Wrmsr
+from kev.engine.base import Budget
+from kev.exits import Exit, IoIn, IoOut, MmioRead, MmioWrite, PreemptionTimer, Rdtsc, Reply, Vmcall, Wrmsr
 from tests.abi.calls import POWER_OFF, kernel
 from tests.boot.images import source
 from tests.machine.code import VMCALL, code
@@ -247,6 +248,22 @@ def test_kept_loads_are_each_vcpus_own_and_are_told_again_when_forgotten(native:
         engine.forget_loads(first)
         assert [loaded(0), loaded(1)] == [9, 2]
         assert [loaded(0), loaded(1, 1000)] == [9, 9]
+
+
+def test_a_slice_ends_behind_as_many_kept_loads_as_it_may_make(native: ctypes.CDLL | None) -> None:
+    text = b"\xa1" + struct.pack("<I", DEVICE + 0x20) + code("43 eb f8 ; inc ebx; jmp to the load")
+    exits: dict[type, int] = {}
+    with Cpu(text, native=native) as cpu:
+        cpu.table.map_device_page(DEVICE, cpu.engine.map_window(Gpa(DEVICE), PAGE_SIZE))
+        cpu.engine.take_shortcuts(exits)
+        cpu.engine.keep_load(cpu.vcpu, Gpa(DEVICE + 0x20), 1)
+        for end in (32, 64):
+            assert cpu.run_slice(Budget(seconds=600, kept_loads=32)) == PreemptionTimer()
+            assert cpu.vcpu.rbx == end
+        cpu.run_slice(Budget(seconds=0.01))
+        assert cpu.vcpu.rbx > 128
+        cpu.engine.count_shortcuts()
+        assert cpu.vcpu.rbx <= exits[MmioRead] <= cpu.vcpu.rbx + 1
 
 
 def test_a_store_that_makes_the_device_forget_is_seen_by_the_next_load(native: ctypes.CDLL | None) -> None:

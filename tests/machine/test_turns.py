@@ -67,6 +67,31 @@ def test_two_that_send_to_each_other_all_the_time_leave_the_others_their_turns()
     assert seen.count(3) >= 5
 
 
+def test_who_is_found_where_it_was_waits_and_gets_short_turns_until_it_is_elsewhere() -> None:
+    places = {0: 0, 1: 100}
+    scheduler = FreeScheduler(FULL, lambda vcpu: places[vcpu])
+
+    def lengths(rounds: int) -> dict[int, float]:
+        found = {}
+        for _ in range(2 * rounds):
+            decision = scheduler.next((0, 1))
+            places[0] += 1
+            found[decision.vcpu] = decision.budget.seconds or 0
+        return found
+
+    assert lengths(1) == {0: FULL, 1: FULL}
+    waiting = lengths(2)
+    assert waiting[0] == FULL
+    assert waiting[1] < FULL / 10
+    places[1] = 101
+    assert lengths(1) == {0: FULL, 1: FULL}
+
+
+def test_turns_are_full_where_all_wait() -> None:
+    scheduler = FreeScheduler(FULL, lambda _: 7)
+    assert {scheduler.next((0, 1, 2)).budget.seconds for _ in range(20)} == {FULL}
+
+
 class Turns(VmObserver):
     """Who ran in which order, and who was sent a start-up IPI through the x2APIC."""
 
