@@ -10,7 +10,7 @@ typedef unsigned long long u64;
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_tlb_version(void)
 {
-    return 1;
+    return 2;
 }
 
 /* What kev/engine/amdv/layout.py says of the CPU's state. */
@@ -34,6 +34,22 @@ enum { LOAD, STORE, FETCH };
 enum { READABLE = 1 << LOAD, MAY_STORE = 1 << STORE, EXECUTABLE = 1 << FETCH };
 enum { KERNEL_WITH_SMAP, PROGRAM };
 
+/*
+ * Pages of zeros within 2 MiB that are there as soon as they are touched: those from `from` up to `to` whose state is ABSENT. The
+ * others of the slab are asked for. kev/pager has the states.
+ */
+struct slab {
+    /* The guest-physical address by 2 MiB, plus 1; 0: none. */
+    u64 number;
+    /* The nested entry of its first page. */
+    u64 first;
+    unsigned char *states;
+    u64 from;
+    u64 to;
+};
+
+enum { SLABS = 1024, PAGE_ABSENT = 0, PAGE_PRESENT = 2 };
+
 struct fills {
     int (*original)(void *cpu, u64 address, int size, int access, int mode, int probes, u64 returns_to);
     void (*set_page)(void *cpu, u64 address, u64 page, unsigned attributes, int permits, int mode, u64 size);
@@ -43,6 +59,12 @@ struct fills {
     u64 size;
     /* Physical addresses with this bit lead to the same memory, in which stores need not be looked at. 0: there are none. */
     u64 alias;
+    /* 0: in this slice, every page is asked for. */
+    struct slab *slabs;
+    /* How many pages were made Present here. */
+    u64 filled;
+    /* Whether this access may make some so. */
+    u64 may_fill;
 };
 
 /* A page: where it lies, what is permitted of it, and its size. In `permits`, NX says that it may be executed. */
@@ -80,18 +102,33 @@ static u64 misplaced(int shift)
     return (BIT(shift) - 1) & ADDRESS & ~(shift > 12 ? LARGE_PAGE_PAT : 0);
 }
 
+/* The entry of a page that is touched first; 0 if it has to be asked for. */
+static u64 touch(struct fills *fills, u64 address)
+{
+    u64 number = address >> 21, index = address >> 12 & 511;
+    const struct slab *slab = &fills->slabs[number % SLABS];
+
+    if (slab->number != number + 1 || index < slab->from || index >= slab->to || slab->states[index] != PAGE_ABSENT)
+        return 0;
+    slab->states[index] = PAGE_PRESENT;
+    fills->filled++;
+    return slab->first + (index << 12);
+}
+
 /* Where a guest-physical address lies. 0 if the CPU has to look itself. */
-static int nested(const struct fills *fills, u64 address, struct page *page)
+static int nested(struct fills *fills, u64 address, struct page *page)
 {
     u64 table = quad(fills, NESTED_CR3) & ADDRESS;
 
     page->permits = NX | USER | WRITABLE;
     for (int shift = 39;; shift -= 9) {
-        const u64 *place = at(fills, table + (address >> shift & 511) * 8);
+        u64 *place = at(fills, table + (address >> shift & 511) * 8);
         u64 entry;
 
         if (!place)
             return 0;
+        if (!*place && shift == 12 && fills->may_fill)
+            *place = touch(fills, address);
         entry = *place;
         if (!(entry & PRESENT) || entry & RESERVED || (shift == 39 && entry & LARGE))
             return 0;
@@ -108,7 +145,7 @@ static int nested(const struct fills *fills, u64 address, struct page *page)
 }
 
 /* The entry of a table of the guest's at a guest-physical address, which the CPU may have to write. */
-static void *guest_entry(const struct fills *fills, u64 address)
+static void *guest_entry(struct fills *fills, u64 address)
 {
     struct page page;
 
@@ -127,7 +164,7 @@ static leaf found(u64 *place, u64 address, int shift, u64 permits, struct page *
 }
 
 /* Tables of 64-bit entries, from the one at `table` on, whose entries map 2 to the power of `shift` bytes each. */
-static leaf walk_wide(const struct fills *fills, u64 address, u64 table, int shift, u64 reserved, struct page *page)
+static leaf walk_wide(struct fills *fills, u64 address, u64 table, int shift, u64 reserved, struct page *page)
 {
     u64 permits = NX | USER | WRITABLE;
 
@@ -146,7 +183,7 @@ static leaf walk_wide(const struct fills *fills, u64 address, u64 table, int shi
 }
 
 /* The four tables of PAE paging. */
-static leaf walk_pae(const struct fills *fills, u64 address, u64 reserved, struct page *page)
+static leaf walk_pae(struct fills *fills, u64 address, u64 reserved, struct page *page)
 {
     const u64 *place = guest_entry(fills, (quad(fills, CR3) & ~0x1FULL) + (address >> 27 & 0x18));
 
@@ -157,7 +194,7 @@ static leaf walk_pae(const struct fills *fills, u64 address, u64 reserved, struc
 }
 
 /* Two tables of 32-bit entries. */
-static leaf walk_narrow(const struct fills *fills, u64 address, struct page *page)
+static leaf walk_narrow(struct fills *fills, u64 address, struct page *page)
 {
     leaf directory = guest_entry(fills, (quad(fills, CR3) & ~0xFFFULL) + (address >> 20 & 0xFFC)), table;
 
@@ -183,7 +220,7 @@ static leaf walk_narrow(const struct fills *fills, u64 address, struct page *pag
     return table;
 }
 
-static leaf walk(const struct fills *fills, u64 address, struct page *page)
+static leaf walk(struct fills *fills, u64 address, struct page *page)
 {
     u64 cr4 = quad(fills, CR4), reserved = RESERVED | (quad(fills, EFER) & EFER_NXE ? 0 : NX);
 
@@ -225,7 +262,7 @@ static int note_access(leaf entry, int access, int permits)
 }
 
 /* Looks an address up in the guest's tables; what is permitted of it, 0 if the CPU has to look itself. */
-static int look_up(const struct fills *fills, u64 address, int access, int mode, struct page *page)
+static int look_up(struct fills *fills, u64 address, int access, int mode, struct page *page)
 {
     leaf entry;
     int permits;
@@ -245,7 +282,7 @@ static int look_up(const struct fills *fills, u64 address, int access, int mode,
 }
 
 /* 0 if the CPU has to look itself. */
-static int fill(const struct fills *fills, void *cpu, u64 address, int access, int mode)
+static int fill(struct fills *fills, void *cpu, u64 address, int access, int mode)
 {
     struct page guest, host;
     int permits;
@@ -254,7 +291,11 @@ static int fill(const struct fills *fills, void *cpu, u64 address, int access, i
         || word(fills, FLAGS) & SYSTEM_MANAGEMENT)
         return 0;
     permits = look_up(fills, address, access, mode, &guest);
-    if (!permits || !nested(fills, guest.address, &host) || !at(fills, host.address))
+    if (!permits)
+        return 0;
+    if (access == FETCH)
+        fills->may_fill = 0;
+    if (!nested(fills, guest.address, &host) || !at(fills, host.address))
         return 0;
     if (!(host.permits & NX))
         permits &= ~EXECUTABLE;
@@ -275,5 +316,6 @@ int kev_fill_tlb(void *cpu, u64 address, int size, int access, int mode, int pro
     struct fills *fills = *(struct fills **)((unsigned char *)cpu + OPAQUE);
 
     *(u64 *)(fills->state + FAULTING_CODE) = returns_to;
+    fills->may_fill = fills->slabs && !probes;
     return fill(fills, cpu, address, access, mode) || fills->original(cpu, address, size, access, mode, probes, returns_to);
 }

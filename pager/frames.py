@@ -6,6 +6,7 @@ from kev.addressing import Hpa
 from kev.host_memory import HostMemory
 
 SLAB_SHIFT: Final = 21
+SLAB_SIZE: Final = 1 << SLAB_SHIFT
 SLAB_PAGES: Final = 1 << (SLAB_SHIFT - 12)
 _OFFSET: Final = (1 << SLAB_SHIFT) - 1
 

@@ -23,14 +23,14 @@ from kev.page_tables.guest import PagingRegisters, translate
 from kev.page_tables.mapping import Permissions
 from kev.pager.backing import Backing, PageLoader, Zeros
 from kev.pager.errors import NoSuchPage, PageLimitReached, PageLoadError, PagerError, ReadOnlyPage, Violation
-from kev.pager.frames import FrameMap
+from kev.pager.frames import SLAB_SHIFT, SLAB_SIZE, FrameMap
 from kev.pager.image import KernelImage, Segment
 from kev.pager.loaders import LoaderMap, contents
 from kev.pager.mbi import MbiWriter, MemoryRegion
 from kev.pager.observers import Observers
 from kev.pager.originals import Originals
 from kev.pager.pages import PageEvent, PageState, PageStates
-from kev.pager.protocols import LoadObserver, NestedTable, Point, ReadAhead, Rendezvous, SchedulingPoints
+from kev.pager.protocols import LoadObserver, NestedTable, Point, ReadAhead, Rendezvous, SchedulingPoints, ZeroFiller
 from kev.pager.ram import ram_regions
 from kev.pager.source import AsynchronousSource, PageSource, SynchronousSource
 from kev.pager.statistics import PagerStatistics
@@ -121,7 +121,12 @@ class KernelVmPager:
         """The snapshot that this goes on from."""
         self.pages: Final = PageStates()
         self.frames: Final = FrameMap(memory)
-        self.statistics: Final = PagerStatistics()
+        self._statistics: Final = PagerStatistics()
+        self._filler: ZeroFiller | None = None
+        self._filled = 0
+        self._is_device: Callable[[range], bool]
+        self._offered: Final[set[int]] = set()
+        """The slabs, by number, of which pages were offered to `_filler`."""
         self.unmapped: Final[Subscribers[[Gpa]]] = Subscribers()
         """Told of every page that was unmapped, before its contents are looked at: the engine's `invalidate`."""
         self._limit: int | None = None
@@ -152,18 +157,25 @@ class KernelVmPager:
         return self.image.entry
 
     @property
+    def statistics(self) -> PagerStatistics:
+        self._count_filled()
+        return self._statistics
+
+    @property
     def waits(self) -> bool:
         """Loads may have to be awaited."""
         return self._source_waits or (self.saved is not None and self.saved.waits)
 
     def observe(self, observer: LoadObserver) -> None:
         """Tells `observer` of every load from now on, besides those who are told already."""
+        self.withdraw_offers()
         self._observer = observer if self._observer is None else Observers(self._observer, observer)
 
     def read_ahead_by(self, choose: ReadAhead) -> None:
         """Loads more than the page that is touched, as `choose` says. PagerError if somebody else says so already."""
         if self._read_ahead is not None:
             raise PagerError(f"{self.image.source.name}: which pages are read ahead is decided already: one policy can do so")
+        self.withdraw_offers()
         self._read_ahead = choose
 
     def schedule_by(self, points: SchedulingPoints, rendezvous: Callable[[], Rendezvous] | None = None) -> None:
@@ -178,6 +190,7 @@ class KernelVmPager:
 
     def limit(self, pages: int) -> None:
         """From now on, no more pages are Loading or Present at once: who needs another gets PageLimitReached."""
+        self.withdraw_offers()
         self._limit = pages
 
     def keep_pages(self) -> None:
@@ -189,7 +202,15 @@ class KernelVmPager:
 
         Somebody maps pages that are Present when the guest touches them; `bring` is called for those that others ask for.
         """
+        self.withdraw_offers()
         self._map_protected, self._bring = map_protected, bring
+
+    def fill_by(self, filler: ZeroFiller, is_device: Callable[[range], bool]) -> None:
+        """Offers pages of zeros to `filler`, where nobody is told of loads. `is_device` says whether devices are among addresses.
+
+        Whoever puts devices elsewhere calls `withdraw_offers`.
+        """
+        self._filler, self._is_device = filler, is_device
 
     @property
     def is_loading(self) -> bool:
@@ -203,6 +224,7 @@ class KernelVmPager:
     def map_page(self, gpa: Gpa, loader: PageLoader) -> None:
         """Registers a loader for the page at `gpa`, in place of the one it has. PagerError if it is not Absent."""
         self._check_absent(gpa)
+        self.withdraw_offers()
         self.loaders.replace(gpa, loader)
 
     def restore(self, saved: "SavedMemory") -> None:
@@ -216,6 +238,7 @@ class KernelVmPager:
                 for page in run:
                     if page not in self._mmio_pages:
                         self._check_absent(Gpa(page))
+        self.withdraw_offers()
         self.loaders.restore(saved)
         self.saved = saved
 
@@ -237,6 +260,7 @@ class KernelVmPager:
         The page is what the guest sees at `gpa`, whatever RAM or image there may be. PagerError if `gpa` is loaded already.
         """
         self._check_absent(gpa)
+        self.withdraw_offers()
         self.table.map_page(gpa, page, _RX)
         self.pages.advance(gpa, _CLAIM)
         self.pages.advance(gpa, _PUBLISH)
@@ -334,12 +358,13 @@ class KernelVmPager:
         await self._reach(Point.LOCK, page)
         if self.pages[page] is not _PRESENT or page in self._mmio_pages:
             return False
+        self.withdraw_offers()
         self._unmap(page)
         self._save_changes(page)
         self._empty_frames(page)
         self.pages.advance(page, PageEvent.EVICT)
         self._claimed -= 1
-        self.statistics.evictions += 1
+        self._statistics.evictions += 1
         return True
 
     def close(self) -> None:
@@ -388,7 +413,7 @@ class KernelVmPager:
     def _answer_present(self, page: int, exit: EptViolation) -> bool:
         if page in self._mmio_pages and exit.access & _WRITE:
             raise ReadOnlyPage(exit.gpa)
-        self.statistics.spurious += 1
+        self._statistics.spurious += 1
         return True
 
     def _backing(self, page: int) -> Backing:
@@ -411,15 +436,44 @@ class KernelVmPager:
             hpa = self.frames.find(page)
             if hpa is not None and not self.waits:
                 self._map_zeros(page, hpa)
+                if self._filler is not None and page >> SLAB_SHIFT not in self._offered:
+                    self._offer(self._filler, page, backing)
                 return True
         return self._fill_now(page, 1, backing)
+
+    def _offer(self, filler: ZeroFiller, page: int, backing: Backing) -> None:
+        """Lets the pages of zeros around `page` be Present when they are touched, if there is nothing else among them.
+
+        Not in the lowest 2 MiB, parts of which are no memory to some ABIs.
+        """
+        self._offered.add(page >> SLAB_SHIFT)
+        start = page & -SLAB_SIZE
+        slab = range(start, start + SLAB_SIZE)
+        if start and self.saved is None and self._read_ahead is None and not self.loaders.has_own(slab) and not self._is_device(slab):
+            first, last = max(start, backing.start), min(slab.stop, backing.end)
+            pages = range(first - start >> PAGE_SHIFT, last - start >> PAGE_SHIFT)
+            filler.offer_zeros(Gpa(start), self.frames.assign(start), pages, self.pages.states_around(page))
+
+    def withdraw_offers(self) -> None:
+        """Every page is asked for from now on, until it is offered again."""
+        if self._filler is not None and self._offered:
+            self._filler.withdraw_zeros()
+            self._offered.clear()
+            self._count_filled()
+
+    def _count_filled(self) -> None:
+        if self._filler is not None:
+            filled = self._filler.zeros_filled()
+            new, self._filled = filled - self._filled, filled
+            self._statistics.loads += new
+            self._claimed += new
 
     def _map_zeros(self, page: int, hpa: int) -> None:
         """`_fill_now` where nothing is to be filled, nothing can fail, and nobody is told: most pages of RAM come by this."""
         self.table.map_page(page, hpa, _RWX)
         self.pages.advance_to_present(page)
         self._claimed += 1
-        self.statistics.loads += 1
+        self._statistics.loads += 1
 
     def _try_run(self, page: int, count: int) -> None:
         """The same for a run of Absent pages. Nobody has asked for all of them: what cannot be read stays Absent."""
@@ -541,7 +595,7 @@ class KernelVmPager:
         else:
             self.table.map_pages(page, hpa, count, _RWX)
             self.pages.advance_run(page, count, _PUBLISH)
-        self.statistics.loads += count
+        self._statistics.loads += count
         if self._observer is not None:
             self._observer.ended(_run(page, count), _PUBLISH)
 
@@ -551,15 +605,15 @@ class KernelVmPager:
         self._empty_frames(page, count)
         self.pages.advance_run(page, count, event)
         if event is PageEvent.FAIL:
-            self.statistics.failures += count
+            self._statistics.failures += count
         else:
-            self.statistics.cancellations += count
+            self._statistics.cancellations += count
         if self._observer is not None:
             self._observer.ended(_run(page, count), event)
 
     async def _wait(self, load: Load) -> None:
         """Until `load` has ended; raises what it failed with."""
-        self.statistics.waits += 1
+        self._statistics.waits += 1
         if self._observer is not None:
             self._observer.waited(Gpa(load.page))
         await self._reach(Point.WAIT, load.page)

@@ -126,6 +126,11 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
         self._own_pages.clear()
         self._saved = saved
 
+    def has_own(self, pages: range) -> bool:
+        """Whether one of these pages, a range of addresses, has a loader of its own."""
+        index = bisect_left(self._own_pages, pages.start)
+        return index < len(self._own_pages) and self._own_pages[index] < pages.stop
+
     @property
     def own_pages(self) -> list[int]:
         """The pages with a loader of their own, ascending."""

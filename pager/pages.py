@@ -98,6 +98,10 @@ class PageStates:
             raise IllegalTransition(page, PageState(chunk[index]), PageEvent.CLAIM)
         chunk[index] = _PRESENT
 
+    def states_around(self, page: int) -> bytearray:
+        """Those of the aligned 2 MiB around `page`, live: whoever changes them goes from ABSENT to PRESENT, and maps the page."""
+        return self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
+
     def advance_run(self, page: int, count: int, event: PageEvent) -> None:
         """The same for `count` pages from `page` on, all in one chunk. IllegalTransition if they are not all in one such state."""
         chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)

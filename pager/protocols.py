@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-from kev.addressing import Gpa
+from kev.addressing import Gpa, Hpa
 from kev.pager.pages import PageEvent
 
 
@@ -17,6 +17,16 @@ class NestedTable(Protocol):
         """Maps pages in a row, all within 2 MiB at a multiple of 2 MiB."""
 
     def unmap(self, gpa: Gpa, /) -> object: ...
+
+
+class ZeroFiller(Protocol):
+    """Makes pages of zeros Present when they are touched, without asking. The engine does: `kev.engine.base.Engine`."""
+
+    def offer_zeros(self, gpa: Gpa, hpa: Hpa, pages: range, states: bytearray, /) -> None: ...
+
+    def withdraw_zeros(self) -> None: ...
+
+    def zeros_filled(self) -> int: ...
 
 
 class Rendezvous(Protocol):

@@ -230,6 +230,19 @@ class Engine(Protocol[State]):
     def forget_loads(self, vcpu: State) -> None:
         """What `keep_load` has said of this vCPU no longer holds."""
 
+    def offer_zeros(self, gpa: Gpa, hpa: Hpa, pages: range, states: bytearray) -> None:
+        """Pages of zeros: in slices that take shortcuts, those that are Absent may be mapped and made Present when they are touched.
+
+        `pages` are their numbers within the aligned 2 MiB at `gpa`, whose frames are at `hpa`, and whose states
+        (`kev.pager.pages.PageState`) are `states`. Such violations are exits that `count_shortcuts` counts.
+        """
+
+    def withdraw_zeros(self) -> None:
+        """Whatever was offered is told again from now on."""
+
+    def zeros_filled(self) -> int:
+        """How many pages have become Present by `offer_zeros`."""
+
     def find_iterations(self, port: int, size: int, length: int, *, stores: bool) -> Iterations | None:
         """Called from `service` for an `IoIn`, or, if not `stores`, an `IoOut`: the iterations of INS or OUTS that begin with it.
 

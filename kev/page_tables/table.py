@@ -143,6 +143,12 @@ class PageTable:
         if self._read_only and gpa in self._read_only:
             self._words[index] &= ~_WRITE_BITS
 
+    def page_entry(self, hpa: int) -> int:
+        """What `map_page` writes, with all permissions."""
+        flags = self._page_flags[Permissions.RWX]
+        assert flags is not None
+        return hpa | flags
+
     def map_pages(self, gpa: int, hpa: int, count: int, permissions: int = Permissions.RWX) -> None:
         """The same for `count` pages in a row on both sides. The caller also vouches that one level 1 table holds them all."""
         flags = self._page_flags[permissions] or self._refused_flags(permissions)

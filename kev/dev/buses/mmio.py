@@ -8,6 +8,7 @@ from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, is_page_aligned, page_flo
 from kev.dev.base import MmioDevice
 from kev.dev.buses.claims import Claims
 from kev.errors import KevError
+from kev.subscribers import Subscribers
 
 
 @runtime_checkable
@@ -74,7 +75,7 @@ class MmioBus:
     An address that no device answers reads as all ones and ignores writes, as an empty bus does, unless the bus is strict.
     """
 
-    __slots__ = ("_claims", "_unbuilt", "devices", "unanswered")
+    __slots__ = ("_claims", "_unbuilt", "attached", "devices", "unanswered")
 
     def __init__(self, strict: bool = False) -> None:
         """`strict`: accesses that no device answers are an UnhandledMmio."""
@@ -83,6 +84,8 @@ class MmioBus:
         """None if the bus is strict."""
         self.devices: Final[dict[int, MmioDevice]] = {}
         """By page number. Only `attach`, `detach` and what is built later change it."""
+        self.attached: Final[Subscribers[[]]] = Subscribers()
+        """Are told when there are devices where there were none."""
         self._unbuilt: Final[dict[int, Callable[[], MmioDevice]]] = {}
 
     def attach(self, device: MmioDevice) -> None:
@@ -92,12 +95,14 @@ class MmioBus:
         pages = _pages(device)
         self._claims.claim(device.name, pages)
         self.devices.update(dict.fromkeys(pages, device))
+        self.attached()
 
     def attach_later(self, name: str, gpa: Gpa, build: Callable[[], MmioDevice]) -> None:
         """As `attach`, for the device of one page that `build` makes when the page is first accessed."""
         page = gpa >> PAGE_SHIFT
         self._claims.claim(name, (page,))
         self._unbuilt[page] = build
+        self.attached()
 
     def detach(self, device: MmioDevice) -> None:
         """Takes a device away that is behind its pages."""
@@ -113,6 +118,11 @@ class MmioBus:
         if device is None and page in self._unbuilt:
             device = self.devices[page] = self._unbuilt.pop(page)()
         return device
+
+    def is_among(self, addresses: range) -> bool:
+        """Whether there are devices at these addresses, which begin and end at page boundaries."""
+        pages = range(addresses.start >> PAGE_SHIFT, addresses.stop >> PAGE_SHIFT)
+        return any(page in pages for devices in (self.devices, self._unbuilt) for page in devices)
 
     def owners(self) -> list[tuple[str, range]]:
         """The names of the devices, each with a range of its guest-physical addresses, ascending."""

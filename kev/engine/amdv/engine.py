@@ -61,7 +61,12 @@ class AmdvEngine:
         self._host = host
         self._table = table
         self._release = release
+        self._native = native is not None
         self._closed = False
+        self._offers = False
+        """Pages of zeros were offered."""
+        self._filled_before = host.fills.filled
+        self._filled = self._filled_counted = 0
         self._spoiled = False
         """The guest has left in the host what cannot be taken back."""
         self._window = _WINDOWS_END
@@ -148,6 +153,8 @@ class AmdvEngine:
             self._shortcuts.open(vcpu.index)
         if not counted:
             self._shortcuts.limit_loads(budget.kept_loads)
+        if self._offers:
+            self._host.fills.take_offers(self._shortcuts.shown is not None and slice.quietly is None)
         if budget.stops_at_events:
             slice.stop_at_events(vcpu)
         if stops is not None:
@@ -334,10 +341,28 @@ class AmdvEngine:
         return self._port_blocks.find(vcpu, port, size, length, stores=stores)
 
     def take_shortcuts(self, exits: dict[type, int] | None) -> None:
+        self.count_shortcuts()
         self._shortcuts.take(exits)
+        self._host.fills.take_offers(False)
 
     def count_shortcuts(self) -> None:
         self._shortcuts.count()
+        filled = self.zeros_filled()
+        self._shortcuts.count_exits(EptViolation, filled - self._filled_counted)
+        self._filled_counted = filled
+
+    def offer_zeros(self, gpa: Gpa, hpa: Hpa, pages: range, states: bytearray) -> None:
+        if self._native and self._host.fills.offer(gpa, self._table.page_entry(hpa), pages, states):
+            self._offers = True
+
+    def withdraw_zeros(self) -> None:
+        if self._offers:
+            self._offers = False
+            self._host.fills.take_offers(False)
+            self._host.fills.withdraw()
+
+    def zeros_filled(self) -> int:
+        return self._filled if self._closed else self._host.fills.filled - self._filled_before
 
     def set_time_stamp_counter(self, vcpu: AmdvVcpu, offset: int) -> None:
         self._shortcuts.set_counter(vcpu.index, offset)
@@ -439,6 +464,8 @@ class AmdvEngine:
         for vcpu in self._vcpus:
             vcpu.set_rflags(vcpu.rflags)
         self._shortcuts.close()
+        self.withdraw_zeros()
+        self._filled = self.zeros_filled()
         self._closed = True
         if self._exits.random_numbers is not None:
             self._exits.random_numbers.close()

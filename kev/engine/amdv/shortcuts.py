@@ -180,6 +180,11 @@ class Shortcuts:
             exits[kind] = exits.get(kind, 0) + words[index]
             words[index] = 0
 
+    def count_exits(self, kind: type, number: int) -> None:
+        """So many were answered elsewhere."""
+        if self._exits is not None and number:
+            self._exits[kind] = self._exits.get(kind, 0) + number
+
     # Slices.
 
     def open(self, vcpu: int) -> None:
