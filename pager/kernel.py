@@ -449,7 +449,13 @@ class KernelVmPager:
         self._offered.add(page >> SLAB_SHIFT)
         start = page & -SLAB_SIZE
         slab = range(start, start + SLAB_SIZE)
-        if start and self.saved is None and self._read_ahead is None and not self.loaders.has_own(slab) and not self._is_device(slab):
+        if (
+            start
+            and self.saved is None
+            and self._read_ahead is None
+            and not self.loaders.has_own(slab)
+            and not self._is_device(slab)
+        ):
             first, last = max(start, backing.start), min(slab.stop, backing.end)
             pages = range(first - start >> PAGE_SHIFT, last - start >> PAGE_SHIFT)
             filler.offer_zeros(Gpa(start), self.frames.assign(start), pages, self.pages.states_around(page))

@@ -75,7 +75,18 @@ class FreeScheduler:
     lock, or work. Its next turns are short, until it is found elsewhere.
     """
 
-    __slots__ = ("_full", "_interrupted", "_last", "_out_of_turn", "_place_of", "_places", "_running", "_seconds", "_urgent", "_waits")
+    __slots__ = (
+        "_full",
+        "_interrupted",
+        "_last",
+        "_out_of_turn",
+        "_place_of",
+        "_places",
+        "_running",
+        "_seconds",
+        "_urgent",
+        "_waits",
+    )
 
     _FIELDS: Final = Fields({"_last": _LAST})
 
