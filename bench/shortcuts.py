@@ -27,6 +27,7 @@ _POWER_OFF: Final = bytes.fromhex("66ba0406 b800200000 ef f4")  # mov dx, 0x604;
 _RDTSC: Final = bytes.fromhex("0f31")
 _LOAD_ID: Final = bytes.fromhex("a12000e0fe")  # mov eax, [0xfee00020]
 _LOAD_COUNT: Final = bytes.fromhex("a19003e0fe")
+_START_COUNT: Final = bytes.fromhex("c7058003e0feffffffff")  # mov dword [0xfee00380], 0xffffffff
 _READ_SECTOR: Final = bytes.fromhex("51 b980000000 66baf001 fc f36d 59")  # push ecx; mov ecx, 128; mov dx, 0x1f0; rep insd; pop ecx
 
 
@@ -50,7 +51,7 @@ _LOOPS: Final = (
     _Loop("empty loop", b"", 1_000_000),
     _Loop("RDTSC", _RDTSC, 1_000_000, 0.5),
     _Loop("xAPIC load: the ID", _LOAD_ID, 1_000_000, 0.1),
-    _Loop("xAPIC load: the current count, which is an exit", _LOAD_COUNT, 20_000),
+    _Loop("xAPIC load: the current count", _LOAD_COUNT, 1_000_000, 0.2, _START_COUNT),
     _Loop("a sector of an IDE disk by REP INSD", _READ_SECTOR, _SECTORS, 30.0, _read_command()),
 )
 

@@ -9,7 +9,7 @@ typedef unsigned long long u64;
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_shortcuts_version(void)
 {
-    return 2;
+    return 3;
 }
 
 enum { CLOCK_MONOTONIC = 1, NANOSECONDS = 1000000000, RDTSC_INTERCEPTED = 1 << 14, WORDS = 1024, RAX = 0, RCX = 1, RDX = 2, INTERRUPT_HARD = 2, LEAVE_CHAIN = 0xFFFF };
@@ -54,9 +54,15 @@ int kev_read_counter_and_processor(void *uc, struct counter *counter)
     return 1;
 }
 
+enum { KEPT = 1, COUNT = 2 };
+
 struct page {
     unsigned values[WORDS];
     unsigned char known[WORDS];
+    /* Of a count, in nanoseconds of the host's clock. */
+    u64 deadline;
+    u64 divisor;
+    u64 period;
 };
 
 struct window {
@@ -67,14 +73,32 @@ struct window {
     u64 left;
     unsigned char *host_request;
     unsigned short *leave_chain;
+    int (*read_clock)(int clock, struct timespec *time);
 };
+
+/* What is left of a count; 0 if that has to be asked for. */
+static unsigned left_of_count(const struct window *window)
+{
+    const struct page *page = window->page;
+    struct timespec now;
+    long long left;
+
+    window->read_clock(CLOCK_MONOTONIC, &now);
+    left = (long long)(page->deadline - ((u64)now.seconds * NANOSECONDS + (u64)now.nanoseconds));
+    return left <= 0 ? 0 : (unsigned)((((u64)left - 1) % page->period + page->divisor) / page->divisor);
+}
 
 /* uc_cb_mmio_read_t */
 u64 kev_load(void *uc, u64 offset, unsigned size, struct window *window)
 {
     struct page *page = window->page;
+    int known = page && size == 4 && offset % 4 == 0 ? page->known[offset / 4] : 0;
 
-    if (page && size == 4 && offset % 4 == 0 && page->known[offset / 4]) {
+    if (known == COUNT) {
+        page->values[offset / 4] = left_of_count(window);
+        known = page->values[offset / 4] != 0;
+    }
+    if (known) {
         window->answered++;
         if (window->left && !--window->left) {
             *window->host_request |= INTERRUPT_HARD;

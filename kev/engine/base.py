@@ -98,7 +98,7 @@ class VcpuState(Protocol):
 
     @property
     def place(self) -> int:
-        """A number for what RIP and the general registers hold: the same for the same, and most likely another one for other values."""
+        """A number for what RIP and the general registers hold: the same for the same, most likely another one for other values."""
 
     @property
     def cs(self) -> SegmentRegister: ...
@@ -227,11 +227,18 @@ class Engine(Protocol[State]):
     def keep_load(self, vcpu: State, gpa: Gpa, value: int) -> None:
         """An `MmioRead` of 4 bytes by this vCPU at `gpa`, a multiple of 4, gets `value` until `forget_loads`."""
 
+    def keep_count(self, vcpu: State, gpa: Gpa, deadline: int, divisor: int, period: int) -> None:
+        """Such a load gets what is left of a count that falls by 1 every `divisor` nanoseconds and is 0 at `deadline`.
+
+        That is by `time.perf_counter_ns()`; from then on the load is told again. If there is more than `period` nanoseconds left,
+        the remainder of that counts, from 1 to `period`. There is one count for each vCPU and page, until `forget_loads`.
+        """
+
     def forget_loads(self, vcpu: State) -> None:
-        """What `keep_load` has said of this vCPU no longer holds."""
+        """What `keep_load` and `keep_count` have said of this vCPU no longer holds."""
 
     def offer_zeros(self, gpa: Gpa, hpa: Hpa, pages: range, states: bytearray) -> None:
-        """Pages of zeros: in slices that take shortcuts, those that are Absent may be mapped and made Present when they are touched.
+        """In slices that take shortcuts, pages of zeros that are Absent may be mapped and made Present when they are touched.
 
         `pages` are their numbers within the aligned 2 MiB at `gpa`, whose frames are at `hpa`, and whose states
         (`kev.pager.pages.PageState`) are `states`. Such violations are exits that `count_shortcuts` counts.

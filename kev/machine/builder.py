@@ -278,9 +278,19 @@ class VmBuilder:
             for state, offset in zip(states, counters.offsets, strict=True):
                 engine.set_time_stamp_counter(state, clock.offset + offset)
 
+        def forget_counts() -> None:
+            for state in states:
+                engine.forget_loads(state)
+
         set_counters()
+        clock.moved.subscribe(forget_counts)
         clock.moved.subscribe(set_counters)
         counters.moved.subscribe(set_counters)
         apics.steady_read.subscribe(lambda vcpu, gpa, value: engine.keep_load(states[vcpu], gpa, value))
+        apics.count_read.subscribe(
+            lambda vcpu, gpa, count: engine.keep_count(
+                states[vcpu], gpa, count.deadline - clock.offset, count.divisor, count.period
+            )
+        )
         apics.steady_changed.subscribe(lambda vcpu: engine.forget_loads(states[vcpu]))
         self._buses.ports.find_iterations = engine.find_iterations

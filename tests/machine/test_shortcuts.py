@@ -250,6 +250,34 @@ def test_kept_loads_are_each_vcpus_own_and_are_told_again_when_forgotten(native:
         assert [loaded(0), loaded(1, 1000)] == [9, 9]
 
 
+def test_a_count_that_falls_is_what_is_left_of_it(native: ctypes.CDLL | None) -> None:
+    text = b"\xa1" + struct.pack("<I", DEVICE + 0x390) + VMCALL
+    second, divisor = 1_000_000_000, 16
+    with Cpu(text * 4, native=native, answers={MmioRead: lambda _: 9}) as cpu:
+        engine = cpu.engine
+        cpu.table.map_device_page(DEVICE, engine.map_window(Gpa(DEVICE), PAGE_SIZE))
+        engine.take_shortcuts({})
+
+        def loaded(deadline: int, period: int) -> int:
+            engine.keep_count(cpu.vcpu, Gpa(DEVICE + 0x390), deadline, divisor, period)
+            assert cpu.run() == Vmcall()
+            cpu.vcpu.rip += len(VMCALL)
+            return cpu.vcpu.rax
+
+        before = time.perf_counter_ns()
+        left = loaded(before + 60 * second, NEVER_BACK >> 1)
+        after = time.perf_counter_ns()
+        assert (before + 60 * second - after) // divisor <= left <= 60 * second // divisor
+        assert 1 <= loaded(before + 60 * second, 16 * divisor) <= 16
+        assert not cpu.told(MmioRead)
+        assert loaded(before, NEVER_BACK >> 1) == 9
+        engine.keep_count(cpu.vcpu, Gpa(DEVICE + 0x390), before + 60 * second, divisor, NEVER_BACK >> 1)
+        engine.forget_loads(cpu.vcpu)
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.rax == 9
+        assert len(cpu.told(MmioRead)) == 2
+
+
 def test_a_slice_ends_behind_as_many_kept_loads_as_it_may_make(native: ctypes.CDLL | None) -> None:
     text = b"\xa1" + struct.pack("<I", DEVICE + 0x20) + code("43 eb f8 ; inc ebx; jmp to the load")
     exits: dict[type, int] = {}

@@ -370,6 +370,9 @@ class AmdvEngine:
     def keep_load(self, vcpu: AmdvVcpu, gpa: Gpa, value: int) -> None:
         self._shortcuts.keep_load(vcpu.index, gpa, value)
 
+    def keep_count(self, vcpu: AmdvVcpu, gpa: Gpa, deadline: int, divisor: int, period: int) -> None:
+        self._shortcuts.keep_count(vcpu.index, gpa, deadline, divisor, period)
+
     def forget_loads(self, vcpu: AmdvVcpu) -> None:
         self._shortcuts.forget_loads(vcpu.index)
 

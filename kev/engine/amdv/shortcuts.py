@@ -32,9 +32,13 @@ _NOTHING: Final = bytes(_WORDS)
 # Quadwords of struct counter.
 _REGISTERS, _INTERCEPTED, _PROCESSOR, _READ_CLOCK, _OFFSET, _ANSWERED = range(6)
 # Of struct window.
-_PAGE, _ASK, _LOADS_ANSWERED, _LOADS_LEFT, _HOST_REQUEST, _LEAVE_CHAIN = range(6)
+_PAGE, _ASK, _LOADS_ANSWERED, _LOADS_LEFT, _HOST_REQUEST, _LEAVE_CHAIN, _WINDOW_READS_CLOCK = range(7)
+# What is known of a register.
+_KEPT, _COUNT = 1, 2
+# Quadwords of struct page, behind its registers.
+_DEADLINE, _DIVISOR, _PERIOD = range(3)
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """What `kev_shortcuts_version` says of a library that was built from the source as it is now."""
 
 
@@ -48,27 +52,39 @@ _CLOCK_GETTIME: Final = None if NATIVE is None else ctypes.CDLL(None).clock_gett
 class KeptPage:
     """What one vCPU finds in the aligned 4-byte registers of a device's page, as far as that stays as it is."""
 
-    __slots__ = ("_known", "address", "values")
+    __slots__ = ("_count", "_known", "address", "values")
 
     def __init__(self) -> None:
-        memory = ctypes.create_string_buffer(5 * _WORDS)
+        memory = ctypes.create_string_buffer(5 * _WORDS + 3 * 8)
         self.address: Final = ctypes.addressof(memory)
         """Of struct page, in this process."""
         view = memoryview(memory).cast("B")
         self.values: Final = view[: 4 * _WORDS].cast("I")
-        self._known: Final = view[4 * _WORDS :]
+        self._known: Final = view[4 * _WORDS : 5 * _WORDS]
+        self._count: Final = view[5 * _WORDS :].cast("Q")
 
     def keep(self, offset: int, value: int) -> None:
         self.values[offset >> 2] = value
-        self._known[offset >> 2] = 1
+        self._known[offset >> 2] = _KEPT
+
+    def keep_count(self, offset: int, deadline: int, divisor: int, period: int) -> None:
+        count = self._count
+        count[_DEADLINE], count[_DIVISOR], count[_PERIOD] = deadline & _MASK64, divisor, period
+        self._known[offset >> 2] = _COUNT
 
     def forget(self) -> None:
         self._known[:] = _NOTHING
 
     def find(self, offset: int, size: int) -> int | None:
-        if size == 4 and not offset & 3 and self._known[offset >> 2]:
-            return self.values[offset >> 2]
-        return None
+        known = self._known[offset >> 2] if size == 4 and not offset & 3 else 0
+        if known == _COUNT:
+            return self._left_of_count() or None
+        return self.values[offset >> 2] if known else None
+
+    def _left_of_count(self) -> int:
+        deadline, divisor, period = self._count
+        left = deadline - time.perf_counter_ns()
+        return 0 if left <= 0 or left >> 63 else ((left - 1) % period + divisor) // divisor & _MASK32
 
 
 class _Window:
@@ -77,7 +93,7 @@ class _Window:
     __slots__ = ("page", "pages", "structure")
 
     def __init__(self, cpu: CpuMemory) -> None:
-        self.structure: Final = Structure(6)
+        self.structure: Final = Structure(7)
         self.structure.words[_HOST_REQUEST] = ctypes.addressof(cpu.host_request)
         self.structure.words[_LEAVE_CHAIN] = ctypes.addressof(cpu.leave_chain)
         self.pages: Final[dict[int, KeptPage]] = {}
@@ -152,16 +168,27 @@ class Shortcuts:
 
     def keep_load(self, vcpu: int, gpa: int, value: int) -> None:
         """Nothing, unless the page at `gpa` is a window."""
+        page = self._page(vcpu, gpa)
+        if page is not None:
+            page.keep(gpa & PAGE_MASK, value)
+
+    def keep_count(self, vcpu: int, gpa: int, deadline: int, divisor: int, period: int) -> None:
+        page = self._page(vcpu, gpa)
+        if page is not None:
+            page.keep_count(gpa & PAGE_MASK, deadline, divisor, period)
+
+    def _page(self, vcpu: int, gpa: int) -> KeptPage | None:
+        """What is kept of the window at `gpa`; None if it is none."""
         window = self._windows.get(gpa & ~PAGE_MASK)
         if window is None:
-            return
+            return None
         page = window.pages.get(vcpu)
         if page is None:
             page = window.pages[vcpu] = KeptPage()
             self._kept = [window for window in self._windows.values() if window.pages]
             if vcpu == self.shown:
                 window.show(page)
-        page.keep(gpa & PAGE_MASK, value)
+        return page
 
     def forget_loads(self, vcpu: int) -> None:
         for window in self._kept:
@@ -269,5 +296,6 @@ class Shortcuts:
         if self._native is None:
             self._uc.map_device(address, PAGE_SIZE, answer_or_load, store)
         else:
+            words[_WINDOW_READS_CLOCK] = address_of(_CLOCK_GETTIME)
             native = address_of(self._native.kev_load), window.structure.address
             words[_ASK] = self._uc.map_native_device(address, PAGE_SIZE, native, load, store)

@@ -20,6 +20,7 @@ from kev.dev.interrupts.local_apic.apic import (
 )
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
 from kev.dev.interrupts.local_apic.registers import (
+    CURRENT_COUNT,
     END_OF_INTERRUPT,
     INTERRUPT_COMMAND,
     SELF_IPI,
@@ -29,6 +30,7 @@ from kev.dev.interrupts.local_apic.registers import (
     XAPIC_WRITERS,
     msr,
 )
+from kev.dev.interrupts.local_apic.timer import RunningCount
 from kev.dev.interrupts.local_apic.wiring import ExternalInterrupts, ProcessorSignals
 from kev.exits import GENERAL_PROTECTION, GuestException
 from kev.state import FLAG, PART, Fields, State, StateError, check_count, listed
@@ -94,6 +96,7 @@ class LocalApics:
         "_moved",
         "_ram",
         "_space",
+        "count_read",
         "steady_changed",
         "steady_read",
     )
@@ -132,6 +135,8 @@ class LocalApics:
         """Are told the vCPU of which nothing holds any more that `steady_read` was told."""
         self.steady_read: Final[Subscribers[[int, Gpa, int]]] = Subscribers()
         """Are told what a vCPU has found in an xAPIC register of 4 bytes, and finds there until `steady_changed`."""
+        self.count_read: Final[Subscribers[[int, Gpa, RunningCount]]] = Subscribers()
+        """Are told the same of the current count: what it is read from."""
 
     def connect(self, space: AddressSpace, ram: Sequence[range]) -> None:
         """Lets vCPUs move their pages in `space`, but not over `ram`."""
@@ -340,7 +345,17 @@ class LocalApics:
         value = read(apic) >> 8 * (offset & 0xF) & _ALL_ONES >> (64 - 8 * size)
         if size == 4 and offset in STEADY and page == BASE_ADDRESS:
             self.steady_read(vcpu, Gpa(page + offset), value)
+        elif size == 4 and offset == CURRENT_COUNT and page == BASE_ADDRESS:
+            self._tell_count(apic, Gpa(page + offset))
         return value
+
+    def _tell_count(self, apic: LocalApic, gpa: Gpa) -> None:
+        """It has been read. While it stands still, it is 0, until one of the registers is written that make it run."""
+        count = apic.timer.running
+        if count is None:
+            self.steady_read(apic.id, gpa, 0)
+        else:
+            self.count_read(apic.id, gpa, count)
 
     def write_page(self, page: int, vcpu: int, offset: int, size: int, value: int) -> None:
         """A write. Those that do not write all 4 bytes of a register, which the manual leaves undefined, do nothing."""

@@ -5,7 +5,7 @@ The bus it counts runs at 1 GHz, as the time-stamp counter does: both count nano
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from kev.clock import TIMER, Clock, Timer, TimerQueue
 from kev.dev.clocks.periodic import next_boundary
@@ -27,6 +27,17 @@ class TimerMode(IntEnum):
     PERIODIC = 1
     TSC_DEADLINE = 2
     RESERVED = 3
+
+
+class RunningCount(NamedTuple):
+    """What the current count comes from: see `ApicTimer.current_count`."""
+
+    deadline: int
+    """When it is zero, by the machine's clock."""
+    divisor: int
+    """Nanoseconds for each."""
+    period: int
+    """Nanoseconds from zero to zero, if it begins anew; else more than there can be."""
 
 
 def divisor(configuration: int) -> int:
@@ -149,6 +160,14 @@ class ApicTimer:
         if self._mode is TimerMode.PERIODIC:
             remaining = (remaining - 1) % (self._initial_count * self._divisor) + 1
         return max(0, -(-remaining // self._divisor))
+
+    @property
+    def running(self) -> "RunningCount | None":
+        """The count, while it is one that falls."""
+        if self._deadline is None or self._mode is TimerMode.TSC_DEADLINE:
+            return None
+        period = self._initial_count * self._divisor if self._mode is TimerMode.PERIODIC else _NEVER
+        return RunningCount(self._deadline, self._divisor, period)
 
     @property
     def divide_configuration(self) -> int:
