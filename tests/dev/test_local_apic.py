@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kev.addressing import Gpa
 from kev.dev.base import DeviceError, MmioDevice, MsrDevice
 from kev.dev.buses.mmio import MmioBus
+from kev.dev.interrupts.local_apic.timer import RunningCount
 from kev.exits import GENERAL_PROTECTION
 from tests.dev.board import (
     COMMAND,
@@ -562,6 +563,7 @@ _OFFSETS = st.integers(0, 0x3F).map(lambda register: 0x10 * register)
 _STEPS = st.one_of(
     st.tuples(st.just("read"), _OFFSETS, st.just(0)),
     st.tuples(st.just("write"), _OFFSETS, st.integers(0, 0xFFFF_FFFF)),
+    st.tuples(st.just("write"), st.just(INITIAL_COUNT), st.integers(0, 1 << 20)),
     st.tuples(st.just("write"), st.just(COMMAND), st.sampled_from([INIT | ASSERT, 0x40, 0x4_0041, 0xC_0500 | ASSERT])),
     st.tuples(st.just("cr8"), st.just(0), st.integers(0, 16)),
     st.tuples(st.just("base"), st.just(0), st.sampled_from([0, ENABLE, ENABLE | X2APIC])),
@@ -577,7 +579,10 @@ _STEPS = st.one_of(
 def test_a_steady_register_is_what_it_was_until_somebody_is_told(steps: list[tuple[int, tuple[str, int, int]]]) -> None:
     board = Board(vcpus=2)
     kept: list[dict[int, int]] = [{}, {}]
+    counts: list[dict[int, RunningCount]] = [{}, {}]
     board.apics.steady_changed.subscribe(lambda vcpu: kept[vcpu].clear())
+    board.apics.steady_changed.subscribe(lambda vcpu: counts[vcpu].clear())
+    board.apics.count_read.subscribe(lambda vcpu, gpa, count: counts[vcpu].update({gpa - LOCAL_APIC: count}))
     board.apics.steady_read.subscribe(lambda vcpu, gpa, value: kept[vcpu].update({gpa - LOCAL_APIC: value}))
     for vcpu, (what, where, value) in steps:
         if what == "read":
@@ -604,3 +609,8 @@ def test_a_steady_register_is_what_it_was_until_somebody_is_told(steps: list[tup
             board.apics.reset()
         for number, registers in enumerate(copy.deepcopy(kept)):
             assert registers == {offset: board.read(offset, number) for offset in registers}
+        for number, running in enumerate(copy.deepcopy(counts)):
+            for offset, count in running.items():
+                left = count.deadline - board.clock.now()
+                if left > 0:
+                    assert board.read(offset, number) == -(-((left - 1) % count.period + 1) // count.divisor)
