@@ -17,11 +17,12 @@ typedef unsigned long long u64;
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_counting_version(void)
 {
-    return 2;
+    return 3;
 }
 
 enum { PAGE_FAULT = 14, FIRST_EXIT = 0x100, NESTED_PAGE_FAULT = 0x500, STORE = 2, FETCH = 0x10 };
 enum { FLUSH_TLB = 1 << 30 | 11 }; /* of uc_ctl */
+enum { ENDED_EARLY = -1 }; /* no status of Unicorn's */
 enum { CALL_LENGTH = 2, PAGE_SHIFT = 12, FLAGS_ARE_COMPUTED = 1, NO_EXCEPTION = -1, CACHED = 1024 };
 
 /* Flags of a block: the most instructions that it may have, 0 if any number, and whether the last may access a device. */
@@ -93,6 +94,8 @@ struct counting {
     u64 first_page;
     u64 end;
     void *state;
+    u64 *intercepts; /* two words: what exits, as long as vCPUs that take turns are in the same modes */
+    void *uc;
     void *cpu;
     void *translator;
     struct block *(*find)(void *translator, u64 code);
@@ -413,6 +416,26 @@ int kev_switch(void *uc, void *from, void *to, struct counting *counting)
     if (!status)
         status = counting->restore(uc, to);
     return status ? status : counting->control(uc, FLUSH_TLB);
+}
+
+/*
+ * The next vCPU's turn: the same as kev_switch, between vCPUs of which the same exits, if it is another one; and kev_run.
+ * ENDED_EARLY if it was over before its instructions were.
+ */
+int kev_take_turn(struct counting *counting, void *from, void *to, u64 count)
+{
+    u64 registers = counting->intercepts[0], others = counting->intercepts[1];
+    int status;
+
+    if (from != to) {
+        status = kev_switch(counting->uc, from, to, counting);
+        if (status)
+            return status;
+        counting->intercepts[0] = registers;
+        counting->intercepts[1] = others;
+    }
+    status = kev_run(counting->uc, *counting->rip, count, counting);
+    return status || counting->counter > counting->limit ? status : ENDED_EARLY;
 }
 
 /* What the CPU calls when a block has been left. */

@@ -189,6 +189,9 @@ class Engine(Protocol[State]):
     def run(self, vcpu: State, budget: Budget, service: Service) -> Exit:
         """Executes guest code until an exit that `service` did not finish, or until the budget is used up."""
 
+    def run_out(self, vcpu: State, instructions: int, service: Service) -> Exit | None:
+        """As `run`. None if these instructions were executed, and nothing else has happened: no exit, and no event."""
+
     def complete(self, vcpu: State, exit: Exit, reply: Reply) -> None:
         """Finishes an exit that `run` returned, as `service` would have."""
 

@@ -340,10 +340,45 @@ class Vm:
             self.first_instruction = time.perf_counter()
         if self.stop_at is not None:
             budget = budget._replace(instructions=self._until_stop(self.stop_at, budget.instructions))
+        exit: Exit = PreemptionTimer()
         try:
             exit = self._run(vcpu, budget)
         except KevError as error:
             self._fail(vcpu, error)
+        return self._came_to(vcpu, exit)
+
+    def run_out(self, vcpu: Vcpu, instructions: int) -> Step | None:
+        """As `run`, in virtual time. None if so many instructions were executed, and nothing else has happened."""
+        index, interrupts = vcpu.index, self.interrupts
+        deadline = self.timers.next_deadline()
+        margin = _UNLIMITED if deadline is None else deadline - self.clock.now() - instructions
+        if margin <= 0 or self._is_watched or vcpu.startup is not None or interrupts.offered[index] is not None:
+            return self.run(vcpu, Budget(instructions=instructions))
+        self._margin = margin
+        interrupts.executing = index
+        before = vcpu.state.instructions
+        exit: Exit = PreemptionTimer()
+        try:
+            ended = self.engine.run_out(vcpu.state, instructions, self._services[index])
+            interrupts.executing = None
+            if ended is None:
+                assert self._virtual is not None
+                self._virtual.advance(instructions)
+                self._exits[PreemptionTimer] += 1
+                return None
+            exit = ended
+            self._end_slice(vcpu, exit, before)
+        except KevError as error:
+            self._fail(vcpu, error)
+        return self._came_to(vcpu, exit)
+
+    @property
+    def _is_watched(self) -> bool:
+        """Somebody wants to know of slices, or the machine to stop."""
+        return bool(self._observers or self.note_place or self.stop_at or self._stops_soon) or self.first_instruction is None
+
+    def _came_to(self, vcpu: Vcpu, exit: Exit) -> Step:
+        """What a slice came to that has ended with `exit`."""
         self.console.flush()
         if self.ending is not None:
             return Ended(self.ending)
@@ -395,8 +430,14 @@ class Vm:
             self.note_place(index, state.rip)
         exit = engine.run(state, self._until_next_timer(budget), self._services[index])
         interrupts.executing = None
+        self._end_slice(vcpu, exit, before)
+        return exit
+
+    def _end_slice(self, vcpu: Vcpu, exit: Exit, before: int) -> None:
+        """A slice has ended with `exit`; `before` are the vCPU's instructions before it."""
+        interrupts, index = self.interrupts, vcpu.index
         if self._virtual is not None:
-            self._virtual.advance(state.instructions - before)
+            self._virtual.advance(vcpu.state.instructions - before)
         if interrupts.offered[index] is not None:
             interrupts.synchronize(vcpu)
         for observer in self._observers:
@@ -413,7 +454,6 @@ class Vm:
             if TripleFault in self._controllers:
                 self._controllers[TripleFault](vcpu.state, exit)
             self._die(vcpu, _describe_triple_fault(vcpu.state, exit))
-        return exit
 
     def start_up(self) -> None:
         """Puts vCPUs that are about to run first, or again, into their entry state, so that their registers can be looked at."""

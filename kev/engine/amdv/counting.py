@@ -17,16 +17,16 @@ from kev.engine.amdv.libunicorn import EmulatedCpu, Hook
 from kev.engine.amdv.native import Structure, address_of
 from kev.host_memory import HostMemory
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """What `kev_counting_version` says of a library that was built from the source as it is now."""
 
 # Quadwords of struct counting.
 _COUNTER, _LIMIT, _BY_INSTRUCTION, _CURRENT, _VARIANT_NEXT, _COUNTS = range(6)
 _WHERE_TO_COUNT, _NEXT_FLAGS, _LEAVE, _WHOLE_INSTRUCTIONS, _LAST, _DEVICE_ACCESS, _FAULTING, _RIP = range(6, 14)
 _CODE_BASE, _CR2, _ERROR_CODE, _OLD_EXCEPTION, _IS_SOFTWARE_INTERRUPT, _INJECTED = range(14, 20)
-_FLAGS_ARE, _FLAGS, _KEPT_CR2, _MEMORY, _FIRST_PAGE, _END, _STATE = range(20, 27)
-_CPU, _TRANSLATOR, _FIND, _START, _STOP, _COMPUTE_FLAGS, _SAVE, _RESTORE, _CONTROL, _LEAVE_NOW, _LEAVE_FOR_DEVICE = range(27, 38)
-_INTERRUPT, _INVALID_INSTRUCTION, _IN, _OUT, _UNSURE, _UNSURE_CALLER, _BLOCK = range(38, 45)
+_FLAGS_ARE, _FLAGS, _KEPT_CR2, _MEMORY, _FIRST_PAGE, _END, _STATE, _INTERCEPTS, _UC = range(20, 29)
+_CPU, _TRANSLATOR, _FIND, _START, _STOP, _COMPUTE_FLAGS, _SAVE, _RESTORE, _CONTROL, _LEAVE_NOW, _LEAVE_FOR_DEVICE = range(29, 40)
+_INTERRUPT, _INVALID_INSTRUCTION, _IN, _OUT, _UNSURE, _UNSURE_CALLER, _BLOCK = range(40, 47)
 _BLOCK_WORDS: Final = 11
 _CACHE_WORDS: Final = 4 * 1024
 _WORDS: Final = _BLOCK + _BLOCK_WORDS + _CACHE_WORDS
@@ -72,6 +72,7 @@ _PLACES: Final = {
     _FLAGS_ARE: layout.CC_OP,
     _FLAGS: layout.CC_SRC,
     _STATE: 0,
+    _INTERCEPTS: layout.INTERCEPT,
 }
 """Of the CPU state."""
 _PASSED: Final = {
@@ -91,6 +92,7 @@ class Counting:
     """Counts what one emulated CPU executes. To be made before callbacks are connected; nothing is counted before `begin`."""
 
     __slots__ = (
+        "_address",
         "_blocks",
         "_cpu",
         "_devices",
@@ -98,6 +100,7 @@ class Counting:
         "_library",
         "_native_run",
         "_native_switch",
+        "_native_turn",
         "_structure",
         "_uc",
         "_words",
@@ -130,12 +133,16 @@ class Counting:
         words[_INJECTED] = memory.address + injected
         first_page = libunicorn.ram_address(uc.handle, memory.address)
         words[_MEMORY], words[_FIRST_PAGE], words[_END] = memory.address, first_page, first_page + memory.size
+        words[_UC] = uc.handle
         words[_CPU] = cpu.cpu
         words[_TRANSLATOR] = quad(uc.handle + TRANSLATOR_OF_UC)
         for index, name in _FUNCTIONS.items():
             words[index] = libunicorn.function_address(name) or 0
         run = self._native_run = library.kev_run
         run.argtypes = (ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
+        turn = self._native_turn = library.kev_take_turn
+        turn.argtypes = (ctypes.c_uint64,) * 4
+        self._address: Final = address
         switch = self._native_switch = _without_giving_way(library).kev_switch
         switch.argtypes = (ctypes.c_void_p,) * 4
 
@@ -160,6 +167,10 @@ class Counting:
 
     def switch(self, handle: int, old: int, new: int) -> int:
         status: int = self._native_switch(handle, old, new, self._structure.address)
+        return status
+
+    def take_turn(self, old: int, new: int, instructions: int) -> int:
+        status: int = self._native_turn(self._address, old, new, instructions)
         return status
 
     # Whether it counts.

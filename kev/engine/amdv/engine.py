@@ -176,10 +176,7 @@ class AmdvEngine:
         handler = self._stop_at_handler(vcpu) if slice.stops_at_events and not slice.holds_interrupts else None
         try:
             slice.emulate(vcpu, count)
-            while slice.exit is None and (events.delivering is not None or slice.is_interrupted()):
-                if stops is not None:
-                    stops.look_again(vcpu)
-                slice.go_on(vcpu, with_event=events.delivering is not None)
+            self._go_on(vcpu)
         except EngineError:
             self._refuse_fetch(vcpu)
             raise
@@ -187,11 +184,50 @@ class AmdvEngine:
             slice.finish(vcpu)
             if handler is not None:
                 self._uc.remove(handler)
+        exit = self._outcome(vcpu)
+        return exit if stops is None else stops.outcome(vcpu, exit)
+
+    def run_out(self, vcpu: AmdvVcpu, instructions: int, service: Service) -> Exit | None:
+        slice = self._slice
+        if (
+            not slice.counted_natively
+            or slice.vcpu is None
+            or not vcpu.is_quiet
+            or vcpu.modes != self._intercepts.modes
+            or self._exits.debug_stops is not None
+            or self._traces_accesses
+            or self._spoiled
+            or self._code.is_due
+            or self._shortcuts.shown is not None
+        ):
+            return self.run(vcpu, Budget(instructions=instructions), service)
+        self._events.delivering = None
+        try:
+            if slice.run_out(vcpu, instructions, service):
+                vcpu.instructions += instructions
+                return None
+            self._go_on(vcpu)
+        except EngineError:
+            self._refuse_fetch(vcpu)
+            raise
+        slice.finish(vcpu)
+        return self._outcome(vcpu)
+
+    def _go_on(self, vcpu: AmdvVcpu) -> None:
+        """Executes what is left of a slice that was interrupted."""
+        slice, events, stops = self._slice, self._events, self._exits.debug_stops
+        while slice.exit is None and (events.delivering is not None or slice.is_interrupted()):
+            if stops is not None:
+                stops.look_again(vcpu)
+            slice.go_on(vcpu, with_event=events.delivering is not None)
+
+    def _outcome(self, vcpu: AmdvVcpu) -> Exit:
+        """What the slice that is over came to."""
+        slice = self._slice
         violation = self._exits.take_back_port_access(vcpu)
         if violation is not None or slice.exit is None:
             slice.note_pending(vcpu)
-        exit = violation or slice.exit or PreemptionTimer()
-        return exit if stops is None else stops.outcome(vcpu, exit)
+        return violation or slice.exit or PreemptionTimer()
 
     def _ends_by_count(self, vcpu: AmdvVcpu, budget: Budget) -> bool:
         """Nobody is called before instructions, and nobody else ends the slice in the middle of a block."""

@@ -41,12 +41,12 @@ class Intercepts:
         "_bits",
         "_cpu",
         "_intercepted",
-        "_modes",
         "_paging_changes",
         "_several_vcpus",
         "_vmcb",
         "keeps_msrs",
         "logs_cr3",
+        "modes",
         "watches_address_space",
         "watches_counter",
     )
@@ -54,7 +54,7 @@ class Intercepts:
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
         self._cpu: Final = cpu
         self._vmcb: Final = vmcb
-        self._modes: tuple[int, int, int, bool] = (0, 0, 0, False)
+        self.modes: tuple[int, int, int, bool] = (0, 0, 0, False)
         """Of the current vCPU: CR4.UMIP and CR4.TSD, EFER.LME, DR7.GD, and whether PUSHF is the CPU's own."""
         self._bits: Final[dict[tuple[tuple[int, ...], tuple[bool, ...]], tuple[int, int]]] = {}
         """For vCPUs in different modes that take turns: what `_codes` came to."""
@@ -79,9 +79,10 @@ class Intercepts:
         """
         quads = vcpu.quads
         modes = quads[_CR4] & (CR4_UMIP | CR4_TSD), quads[_EFER] & EFER_LME, quads[_DR7] & DR7_GD, vcpu.shows_rf
-        if modes == self._modes:
+        vcpu.modes = modes
+        if modes == self.modes:
             return False
-        self._modes = modes
+        self.modes = modes
         self._write()
         return True
 
@@ -131,15 +132,15 @@ class Intercepts:
             self._paging_changes,
             self.watches_counter,
         )
-        bits = self._bits.get((self._modes, wishes))
+        bits = self._bits.get((self.modes, wishes))
         if bits is None:
-            bits = self._bits[self._modes, wishes] = intercept_bits(self._codes())
+            bits = self._bits[self.modes, wishes] = intercept_bits(self._codes())
         self._vmcb.intercept(bits)
         self._intercepted = bits
         self._copy()
 
     def _codes(self) -> frozenset[int]:
-        forbidden, long_mode, general_detect, shows_rf = self._modes
+        forbidden, long_mode, general_detect, shows_rf = self.modes
         codes = _ALWAYS
         if LOADS_DR7:
             codes |= vmcb.DEBUG_REGISTER_WRITES

@@ -255,6 +255,9 @@ class Counter(Protocol):
     def switch(self, handle: int, old: int, new: int) -> int:
         """uc_context_save to `old`, uc_context_restore from `new`, and the TLB is flushed."""
 
+    def take_turn(self, old: int, new: int, instructions: int) -> int:
+        """`switch`, unless it is the same, but for what exits; and `run`, from its RIP on. Negative if it has ended early."""
+
 
 class EmulatedCpu:
     """One emulated x86-64 CPU with its physical memory.
@@ -263,7 +266,7 @@ class EmulatedCpu:
     the run and leaves `run`.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_devices", "_hooks", "_number", "_raised", "counter", "handle")
+    __slots__ = ("__weakref__", "_callbacks", "_devices", "_hooks", "_number", "_raised", "called", "counter", "handle")
 
     def __init__(self) -> None:
         handle = _HANDLE()
@@ -277,6 +280,8 @@ class EmulatedCpu:
         self._hooks: list[Hook] = []
         self._devices: list[tuple[int, int]] = []
         self._raised: BaseException | None = None
+        self.called = False
+        """Something here has been called by the library since this was set to False."""
         self.counter: Counter | None = None
         """Knows of every callback that is connected while it is there."""
         self._number = _UINT64()
@@ -467,6 +472,7 @@ class EmulatedCpu:
         """No exception may pass through the library: it waits until the run has ended."""
 
         def guarded(*arguments: int) -> Any:
+            self.called = True
             try:
                 return callback(*arguments)
             except BaseException as error:
@@ -525,6 +531,19 @@ class EmulatedCpu:
         """The same, counted by `counter`."""
         assert self.counter is not None
         self._end(self.counter.run(self.handle, rip, instructions))
+
+    def take_turn(self, old: Context, new: Context, instructions: int) -> bool:
+        """`switch` to `new`, if that is another one, and `run_counted`. Of both, the same exits.
+
+        Whether all instructions were executed and no callback was called.
+        """
+        assert self.counter is not None
+        self.called = False
+        status = self.counter.take_turn(old.address, new.address, instructions)
+        if status or self.called:
+            self._end(max(status, 0))
+            return False
+        return True
 
     def _end(self, status: int) -> None:
         raised, self._raised = self._raised, None

@@ -43,6 +43,7 @@ class Slice:
         "_spares_critical_sections",
         "_timer",
         "_uc",
+        "_untouched",
         "_vmcb",
         "counted",
         "counted_natively",
@@ -91,6 +92,8 @@ class Slice:
         self._counts_by_instruction_next = False
         self._not_retired = self._retired_before = self._left = 0
         self._interruptions_left = 0
+        self._untouched = False
+        """All is as `begin` leaves it for a slice counted natively, and nothing is requested of the CPU."""
         self._serve: Service = _no_service
 
     # The vCPU.
@@ -125,6 +128,7 @@ class Slice:
         self.exit = None
         self.preempted = False
         self._left = self._not_retired = self._retired_before = self._interruptions_left = 0
+        self._untouched = False
         if counted is not self.counted or natively is not self.counted_natively:
             self._change_counting(counted, natively)
 
@@ -192,6 +196,7 @@ class Slice:
     def emulate(self, vcpu: AmdvVcpu, count: int) -> None:
         """Executes `count` instructions, or without a limit if it is 0. EngineError if the CPU cannot go on."""
         self._running = True
+        self._untouched = False
         if self.preempted:
             self.kick_hard()  # the preemption thread came before the slice had begun
         try:
@@ -200,9 +205,7 @@ class Slice:
             else:
                 self._uc.run(vcpu.rip, count)
         except EmulationError as error:
-            if self.exit is None:
-                self.failed = True
-                raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: {error}") from error
+            self._note_error(vcpu, error)
         except BaseException:
             self.failed = True
             raise
@@ -211,6 +214,43 @@ class Slice:
             if self.counted:
                 self._retired_before += self._retired()
                 self._not_retired = 0
+
+    def run_out(self, vcpu: AmdvVcpu, count: int, service: Service) -> bool:
+        """A slice of `count` instructions, counted natively, of a vCPU for which nothing waits; there must be a current one.
+
+        Says whether they were executed and nothing else has happened. Else the slice has begun, as by `emulate`.
+        """
+        if not self._untouched:
+            self.begin(service, counted=True, natively=True)
+            self._cpu.interrupt_request.value = 0
+        before = self.vcpu
+        assert before is not None
+        if vcpu is not before:
+            before.detach()
+            vcpu.attach(self._cpu.quads, self._cpu.words)
+            self.vcpu = vcpu
+        self.service = service
+        self.preempted = self._untouched = False
+        self._running = True
+        try:
+            self._untouched = self._uc.take_turn(before.context, vcpu.context, count)
+        except EmulationError as error:
+            self._note_error(vcpu, error)
+        except BaseException:
+            self.failed = True
+            raise
+        finally:
+            self._running = False
+            if not self._untouched:
+                self._retired_before += self._retired()
+                self._not_retired = 0
+        return self._untouched
+
+    def _note_error(self, vcpu: AmdvVcpu, error: EmulationError) -> None:
+        """EngineError unless the slice has ended in the way it should."""
+        if self.exit is None:
+            self.failed = True
+            raise EngineError(f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: {error}") from error
 
     def is_interrupted(self) -> bool:
         """Whether a counted slice was left for a request, and has to be continued."""

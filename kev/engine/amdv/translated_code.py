@@ -202,6 +202,11 @@ class TranslatedCode:
         if self._known is not None:
             self._known.clear()
 
+    @property
+    def is_due(self) -> bool:
+        """`settle` has something to do before a counted slice that is not the first."""
+        return self._due
+
     def settle(self, *, counted: bool) -> None:
         """Called before every slice."""
         if self._known is not None and not counted:

@@ -226,6 +226,8 @@ class AmdvVcpu:
         """Those that its DR7 enables, which the engine looks after."""
         self.shows_rf = False
         """It has executed PUSHF in another mode than real mode, which pushes RF if IRET has set it in the same block."""
+        self.modes: tuple[int, int, int, bool] | None = None
+        """What `kev.engine.amdv.intercepts` has seen of it last; None if it may be otherwise."""
         self.random_numbers = 0
         """How many it has been given by RDRAND and RDSEED, where they come from a seed."""
         self._history: Final[deque[_RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
@@ -259,6 +261,7 @@ class AmdvVcpu:
         if saved.armed:
             self._saved_quads[_DR7] &= ~x86.DR7_ENABLES
             self._saved_quads[_BREAKPOINTS] = _NO_BREAKPOINTS
+        self.modes = None
         for name, value in zip(_FIELDS, saved.fields, strict=True):
             setattr(self, name, value)
         self.event = None
@@ -338,6 +341,18 @@ class AmdvVcpu:
     def interrupts_enabled(self) -> bool:
         """RFLAGS.IF."""
         return bool(self.words[layout.RFLAGS >> 2] & x86.RFLAGS_IF)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing waits for it, and nothing about it is out of the ordinary, before its next instruction."""
+        return (
+            self.interrupt is None
+            and self.event is None
+            and not self.nmi
+            and not self.is_edited
+            and self.unpushed is None
+            and not self.quads[_DR7] & x86.DR7_ENABLES
+        )
 
     @property
     def takes_interrupts(self) -> bool:

@@ -44,6 +44,8 @@ _UNEXPECTED: Final = "unexpected error"
 _ALONE: Final = Budget(instructions=UNLIMITED)
 _IN_BUFFER: Final = -1
 """Where a store buffer is in a program: nowhere."""
+_PLAIN_TURNS: Final = 64
+"""In a row, until it is looked whether somebody wants the run to stop."""
 _LONGEST_CHANCE: Final = 50_000_000
 """Steps in which a guest has to end that takes turns fairly, if its runs may be longer than that."""
 
@@ -157,6 +159,9 @@ class GuestMachine:
             if not runnable:
                 self._idle()
                 continue
+            if len(runnable) > 1 and self._takes_plain_turns:
+                ticks = self._take_plain_turns(scheduler, runnable, ticks)
+                continue
             alone = len(runnable) == 1 and self._buffers is None  # which a vCPU may fill
             offered = self._candidates(runnable) if fair and self._resting and not alone else runnable
             chosen = self._choose(scheduler, runnable, offered, ticks)
@@ -173,6 +178,56 @@ class GuestMachine:
                 raise Redundant
         if self.failure is None and not self._loads:
             self._rules.finish()
+
+    @property
+    def _takes_plain_turns(self) -> bool:
+        """Nobody lets others go first, nobody is in the pager, and nobody looks on."""
+        return not (
+            self._resting
+            or self._loads
+            or self.fair
+            or self.witness
+            or self._spinning
+            or self.stage.places
+            or self._buffers
+            or (self._marked and not self.begins)
+        )
+
+    def _take_plain_turns(self, scheduler: Scheduler, runnable: list[int], ticks: int) -> int:
+        """Turns, one after the other, up to the first in which more happens than that a vCPU executes so many instructions.
+
+        Until then nothing changes in who can go on, and in who lets others go first. `ticks` are those of the turn before; returns
+        those of the last one.
+        """
+        vcpus, turns, patience, run_out = self.vm.vcpus, self.turns, self._patience, self.vm.run_out
+        for _ in range(_PLAIN_TURNS):
+            chosen = self._choose(scheduler, runnable, runnable, ticks)
+            if chosen is None:
+                break
+            index, budget = chosen
+            if index != self._last:
+                self._last, self._in_a_row, self._suspect = index, 0, False
+            vcpu = vcpus[index]
+            limit = min(budget.instructions or UNLIMITED, patience - self._in_a_row)
+            self._others_changed = self._paused = self._spun = False
+            before = vcpu.state.instructions
+            try:
+                step = run_out(vcpu, limit)
+            except Exception as error:
+                self._fail_unexpectedly(vcpu, error)
+                break
+            if step is not None:
+                ticks = self._take_turn(vcpu, budget, begun=(step, before))
+                self._note(Turn(index, ticks, runnable, runnable, self._paused, self._spun))
+                break
+            ticks = limit
+            self.ticks += limit
+            turns.append(Turn(index, limit, runnable, runnable))
+            self._in_a_row += limit
+            if self._in_a_row >= patience:
+                self._lose_patience(vcpu)
+                break
+        return ticks
 
     @property
     def schedule(self) -> Sequence[Turn]:
@@ -334,10 +389,11 @@ class GuestMachine:
 
     # One vCPU.
 
-    def _take_turn(self, vcpu: Vcpu, budget: Budget, *, alone: bool = False) -> int:
+    def _take_turn(self, vcpu: Vcpu, budget: Budget, *, alone: bool = False, begun: tuple[Step, int] | None = None) -> int:
         """Lets a vCPU go on for up to `budget`; returns how many ticks it took, which is at least 1.
 
-        The turn is over earlier when the vCPU has to wait, spins, or makes another one runnable.
+        The turn is over earlier when the vCPU has to wait, spins, or makes another one runnable. `begun`: what its first slice has
+        come to, and the vCPU's instructions before.
         """
         limit = min(budget.instructions or UNLIMITED, self._patience - self._in_a_row)
         taken = self.ticks_of_turn = 0
@@ -347,7 +403,10 @@ class GuestMachine:
         suspected = self._begin_suspecting(vcpu)
         try:
             while True:
-                ticks, step = self._go_on(vcpu, 1 if suspected else limit - taken)
+                if begun is not None:
+                    (ticks, step), begun = self._came_to(vcpu, *begun), None
+                else:
+                    ticks, step = self._go_on(vcpu, 1 if suspected else limit - taken)
                 taken += ticks
                 self.ticks_of_turn = taken
                 if self.witness is not None:
@@ -360,15 +419,22 @@ class GuestMachine:
                 if taken >= limit or self._is_over(vcpu, step):
                     break
         except Exception as error:
-            self.fail(_UNEXPECTED, f"{self.vm.where(vcpu)}: {type(error).__name__}: {error}")
+            self._fail_unexpectedly(vcpu, error)
         self._in_a_row += max(taken, 1)
         if self._in_a_row >= self._patience:
-            if self._spinning is None or self.fair is not None:
-                self._resting.add(vcpu.index)
-            else:
-                self._suspect = not alone
-            self._in_a_row = 0
+            self._lose_patience(vcpu, alone=alone)
         return max(taken, 1)
+
+    def _lose_patience(self, vcpu: Vcpu, *, alone: bool = False) -> None:
+        """It has taken many steps in a row."""
+        if self._spinning is None or self.fair is not None:
+            self._resting.add(vcpu.index)
+        else:
+            self._suspect = not alone
+        self._in_a_row = 0
+
+    def _fail_unexpectedly(self, vcpu: Vcpu, error: Exception) -> None:
+        self.fail(_UNEXPECTED, f"{self.vm.where(vcpu)}: {type(error).__name__}: {error}")
 
     def _begin_suspecting(self, vcpu: Vcpu) -> bool:
         suspected = self._suspect and vcpu.index not in self._loads and self._spinning is not None
@@ -405,7 +471,11 @@ class GuestMachine:
         before = state.instructions
         if self.stage.places:
             self.vm.engine.pass_breakpoint(state)
-        step = self._run(vcpu, Budget(instructions=limit))
+        return self._came_to(vcpu, self._run(vcpu, Budget(instructions=limit)), before)
+
+    def _came_to(self, vcpu: Vcpu, step: Step, before: int) -> tuple[int, Step]:
+        """How many ticks a slice has taken that came to `step`; `before` are the vCPU's instructions before it."""
+        state = vcpu.state
         ticks = max(state.instructions - before, 1)
         if isinstance(step, Ran) and isinstance(step.exit, Pause):
             self._note_pause(vcpu)
