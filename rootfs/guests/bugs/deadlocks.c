@@ -30,11 +30,11 @@ static void take_of_three(uint32_t id)
 	take_both(&locks[swapped ? neighbour : id], &locks[swapped ? id : neighbour]);
 }
 
-/* Waits for an answer, and holds the lock that is needed to give it. */
+/* Waits for an answer, and holds the lock that is needed to give it: nothing comes of that if the answer is there already. */
 static void wait_with_lock(uint32_t id)
 {
 	spin_lock(&locks[0]);
-	if (id) {
+	if (!id) {
 		answered = 1;
 	} else if (corrected) {
 		spin_unlock(&locks[0]);

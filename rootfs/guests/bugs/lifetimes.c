@@ -105,7 +105,7 @@ static void release(void)
 
 static void look_up(uint32_t id)
 {
-	if (id) {
+	if (!id) {
 		if (!take_reference())
 			return;
 		if (contents != VALUE)

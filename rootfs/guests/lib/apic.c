@@ -33,7 +33,8 @@ void apic_initialize(void)
 void apic_enable(bool x2apic)
 {
 	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE | (x2apic ? APIC_BASE_X2APIC : 0));
-	x2apic_mode = x2apic;
+	if (x2apic_mode != x2apic)	/* the others' value is as good: a store would race with who reads it */
+		x2apic_mode = x2apic;
 	apic_write(APIC_SPURIOUS_VECTOR, SOFTWARE_ENABLE | APIC_SPURIOUS);
 }
 
