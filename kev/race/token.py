@@ -75,9 +75,14 @@ class Token:
             raise TokenError(f"{argument} is neither a token, which begins with {_PREFIX}, nor a file that holds one") from error
 
 
-def is_token(text: str) -> bool:
-    """Whether it looks like one: a token itself, not a file that holds one."""
-    return text.startswith(_PREFIX)
+def names_token(argument: str) -> bool:
+    """Whether it looks like what `Token.read` takes, where it could be the name of something else: a token, or a file of one."""
+    if argument.startswith(_PREFIX):
+        return True
+    try:
+        return read_user_file(argument, _LARGEST + 1, _NoFile, _PREFIX.encode()).startswith(_PREFIX.encode())
+    except _NoFile:
+        return False
 
 
 def _deflate(body: bytes) -> bytes:

@@ -48,9 +48,12 @@ class State(NamedTuple):
 class Observed:
     """A CPU whose machine answers out of what it has counted, and interrupts, ends and shortens slices where the guest asks."""
 
-    def __init__(self, mode: Mode, text: bytes, targets: Sequence[int], counting: ctypes.CDLL | None) -> None:
-        """`targets` are offsets into `text` that the handlers of exceptions go on at."""
+    def __init__(
+        self, mode: Mode, text: bytes, targets: Sequence[int], counting: ctypes.CDLL | None, *, runs_out: bool = False
+    ) -> None:
+        """`targets` are offsets into `text` that the handlers of exceptions go on at. `runs_out`: slices are `Engine.run_out`'s."""
         self._told = 0
+        self._runs_out = runs_out
         answers = {
             IoIn: self._count,
             IoOut: self._do_to_slice,
@@ -77,7 +80,7 @@ class Observed:
         with self._cpu as cpu:
             for length in lengths:
                 self._told = 0
-                exit = cpu.run_slice(Budget(instructions=length))
+                exit = cpu.run_out(length) if self._runs_out else cpu.run_slice(Budget(instructions=length))
                 states.append(State(exit, cpu.vcpu.instructions, _registers(cpu), self._told, _memory(cpu)))
                 if isinstance(exit, TripleFault) or (isinstance(exit, EptViolation) and exit.gpa >= RAM):
                     break

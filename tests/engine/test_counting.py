@@ -29,6 +29,7 @@ _STEPS: Final = 20_000
 def _assert_same(mode: Mode, text: bytes, targets: list[int], lengths: list[int]) -> list[State]:
     expected = Observed(mode, text, targets, None).run(lengths)
     assert Observed(mode, text, targets, NATIVE).run(lengths) == expected
+    assert Observed(mode, text, targets, NATIVE, runs_out=True).run(lengths) == expected
     return expected
 
 

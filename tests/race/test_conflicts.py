@@ -148,9 +148,17 @@ def test_the_schedule_of_a_shrunk_failure_is_looked_at(tmp_path: Path) -> None:
     shrunk = shrink(subject, failure.schedule, failure.failure)
     report = find_data_races(subject, [RoughScheduler(shrunk.schedule)])
     assert (report.runs, report.failed) == (1, 1)
-    result = detect(str(Token(subject.identity, shrunk.schedule)), "--json")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["races"][0]["variable"] == "0xa000"
+    token = tmp_path / "failure.token"
+    token.write_text(f"{Token(subject.identity, shrunk.schedule)}\n")
+    for named in (token, token.read_text().strip()):
+        result = detect(str(named), "--json")
+        assert result.exit_code == 1
+        assert json.loads(result.stdout)["races"][0]["variable"] == "0xa000"
+
+
+def test_the_guests_library_has_no_data_races() -> None:
+    result = detect("bugs", "--append", "failed-trylock corrected", "--after", "work", "--runs", "1")
+    assert result.stdout == "0 data races in 1 run, of which 0 ended wrong\n"
 
 
 def test_a_guest_without_data_races_is_told_so(tmp_path: Path) -> None:

@@ -303,6 +303,12 @@ def test_a_guest_that_does_not_end_by_itself_is_refused() -> None:
         GuestSubject.find(MachineSpec("triple", vcpus=2))
 
 
+def test_a_guest_that_always_comes_to_a_standstill_is_refused_soon(tmp_path: Path) -> None:
+    image = small.guest([small.acquire(0), small.wait_until(1, 1)], [small.acquire(0), small.store(1, 1)])
+    with pytest.raises(CannotRace, match=r"even if nobody interferes: the same state comes again and again when vCPUs take turns"):
+        small.subject(tmp_path, image)
+
+
 def test_a_guest_on_one_vcpu_is_refused() -> None:
     with pytest.raises(CannotRace, match=r"hypercalls on one vCPU: a race takes at least 2"):
         GuestSubject.find(MachineSpec("hypercalls"))

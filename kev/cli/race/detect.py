@@ -17,7 +17,7 @@ from kev.race.guest.subject import GuestSubject
 from kev.race.stories.words import conflict_in_words
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.targets import find_subject
-from kev.race.token import Token, is_token
+from kev.race.token import Token, names_token
 from kev.work.stopping import Stopped, signals_noted
 
 _RUNS: Final = 10
@@ -49,11 +49,11 @@ def command(
     """Find accesses in TARGET that nothing orders, though one is a store: data races, even where the outcome is right.
 
     TARGET is a guest: schedules are looked at in which nobody is interrupted, first, and then random ones. Or it is the token of a
-    guest, whose schedule is followed. The exit code is 1 if there is a data race.
+    guest, or a file that holds one: its schedule is followed. The exit code is 1 if there is a data race.
     """
     try:
         with signals_noted(SIGNALS):
-            if target is not None and is_token(target):
+            if target is not None and names_token(target):
                 subject, schedulers = _of_token(Token.read(target))
             else:
                 spec = described({"image": target or snapshot, **given})

@@ -6,29 +6,76 @@ from typing import Final
 
 from kev.engine.base import Budget
 from kev.machine.digest import all_registers, general_registers, memory_checksum
-from kev.machine.schedule import Decision
+from kev.machine.schedule import ANYTHING, Decision
 from kev.machine.vm import Vm
+from kev.race.errors import ScheduleOver
 from kev.race.guest.spinning import exits_with_effect
 from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.free import UnpreemptedScheduler
 
 _LONGEST: Final = 1_000
 """Instructions of a turn of random length."""
 _RANDOM_ROUNDS: Final = 8
 """Rounds of such turns, at the least."""
+_BETWEEN_COMPARISONS: Final = 1_024
 _TURN: Final = Budget(instructions=UNLIMITED)
+
+
+class Repetition:
+    """Notices a state that comes again: the same registers and memory, while nobody has asked anything of a device or a clock, and
+    no timer is set. It is compared with one that is moved on after 1, 2, 4, ... times (R. P. Brent: "An improved Monte Carlo
+    factorization algorithm", BIT 20, 1980).
+    """
+
+    def __init__(self, vm: Vm) -> None:
+        self._vm: Final = vm
+        self._times = 0
+        self._compare_until = 1
+        self._seen: tuple[object, ...] | None = None
+        self._seen_whole: tuple[object, ...] = ()
+
+    def comes(self) -> bool:
+        """Whether the state is now the one that it is compared with."""
+        vm = self._vm
+        state = (*map(general_registers, vm.vcpus),)
+        if state == self._seen and self._whole_state() == self._seen_whole and vm.timers.next_deadline() is None:
+            return True
+        self._times += 1
+        if self._times >= self._compare_until:
+            self._compare_until *= 2
+            self._seen, self._seen_whole = state, self._whole_state()
+        return False
+
+    def _whole_state(self) -> tuple[object, ...]:
+        vm = self._vm
+        return (*map(all_registers, vm.vcpus), *vm.interrupts.offered, memory_checksum(vm), exits_with_effect(vm))
+
+
+class PatientScheduler(UnpreemptedScheduler):
+    """Whoever runs goes on for as long as it can. ScheduleOver if the same state comes again and again."""
+
+    def __init__(self, vm: Vm) -> None:
+        super().__init__()
+        self._repetition: Final = Repetition(vm)
+        self._decisions = 0
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        self._decisions += 1
+        # Between two comparisons each vCPU has been chosen that can run, so that none is left that would change the state.
+        if self._decisions % _BETWEEN_COMPARISONS == 0 and self._repetition.comes():
+            raise ScheduleOver("nobody changes anything any more")
+        return super().next(runnable, executed, accesses)
 
 
 class FairTurns:
     """First everybody in turn, until the same state comes again; then as many steps again in turns of random length.
 
-    The same state is: the same registers and memory, while nobody has asked anything of a device or a clock, and no timer is set.
     What follows from it is the same again, so that with everybody in turn the run has no end. Turns of random length are for runs
     whose vCPUs hinder each other just because they take turns so evenly.
     """
 
     def __init__(self, vm: Vm, limit: int) -> None:
         """Without the same state, everybody is in turn for `limit` steps."""
-        self._vm: Final = vm
         self._limit: Final = limit
         self._random: Final = Random(0)
         self._last = -1
@@ -39,10 +86,7 @@ class FairTurns:
         self._random_rounds = 0
         self.repeated = False
         """The same state has come again."""
-        self._rounds = 0
-        self._compare_until = 1
-        self._seen: tuple[object, ...] | None = None
-        self._seen_whole: tuple[object, ...] = ()
+        self._repetition: Final = Repetition(vm)
 
     @property
     def over(self) -> bool:
@@ -62,8 +106,8 @@ class FairTurns:
         if self._even_steps is not None:
             return Decision(self._next_by_chance(runnable), Budget(instructions=self._random.randint(1, _LONGEST)))
         following = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
-        if following <= self._last:
-            self._end_round()
+        if following <= self._last and self._repetition.comes():
+            self.repeated = True
         self._last = following
         return Decision(following, _TURN)
 
@@ -80,19 +124,3 @@ class FairTurns:
         self._steps += steps
         if self._even_steps is None and (self.repeated or self._steps >= self._limit):
             self._even_steps = self._steps
-
-    def _end_round(self) -> None:
-        """Compares with a state that is moved on after 1, 2, 4, ... rounds (R. P. Brent: "An improved Monte Carlo factorization
-        algorithm", BIT 20, 1980)."""
-        vm = self._vm
-        state = (*map(general_registers, vm.vcpus),)
-        if state == self._seen and self._whole_state() == self._seen_whole and vm.timers.next_deadline() is None:
-            self.repeated = True
-        self._rounds += 1
-        if self._rounds >= self._compare_until:
-            self._compare_until *= 2
-            self._seen, self._seen_whole = state, self._whole_state()
-
-    def _whole_state(self) -> tuple[object, ...]:
-        vm = self._vm
-        return (*map(all_registers, vm.vcpus), *vm.interrupts.offered, memory_checksum(vm), exits_with_effect(vm))

@@ -200,6 +200,7 @@ class GuestMachine:
         those of the last one.
         """
         vcpus, turns, patience, run_out = self.vm.vcpus, self.turns, self._patience, self.vm.run_out
+        self.ticks_of_turn = 0
         for _ in range(_PLAIN_TURNS):
             chosen = self._choose(scheduler, runnable, runnable, ticks)
             if chosen is None:
@@ -343,7 +344,7 @@ class GuestMachine:
         if self._spinning is not None:
             self._spinning.begins(vcpu, switched=switched)
         self._resting.discard(index)
-        self._paused = self._spun = False
+        self._others_changed = self._paused = self._spun = False
 
     def _drain(self, chosen: Decision, most: int) -> int:
         """Stores of a vCPU become visible; returns how many. Others may have waited for them."""
@@ -397,7 +398,6 @@ class GuestMachine:
         """
         limit = min(budget.instructions or UNLIMITED, self._patience - self._in_a_row)
         taken = self.ticks_of_turn = 0
-        self._others_changed = False
         if self.witness is not None:
             self.witness.chosen(vcpu)
         suspected = self._begin_suspecting(vcpu)

@@ -15,6 +15,7 @@ from kev.race.errors import TokenError
 from kev.race.guest.accesses import Waits
 from kev.race.guest.conflicts import collisions
 from kev.race.guest.details import RaceDetails, raceable
+from kev.race.guest.fairness import PatientScheduler
 from kev.race.guest.files import guest_called, read_files, read_kernel
 from kev.race.guest.machine import ENDLESS, GuestMachine
 from kev.race.guest.memory_model import MemoryModel
@@ -32,7 +33,6 @@ from kev.race.schedule import Schedule
 from kev.race.shared import SharedAccesses
 from kev.race.stories.conflict import Conflict
 from kev.race.stories.story import Story
-from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.strategy.turn_search import TurnScheduler
 from kev.race.subject import Identity
@@ -282,7 +282,7 @@ class _FreeRun(NamedTuple):
 def _free_run(start: Start) -> "_FreeRun":
     """Each vCPU in turn, for as long as it can go on. CannotRace if the guest does not come to an end."""
     with guest_machine(start, LONGEST_FREE_RUN) as machine:
-        machine.run(UnpreemptedScheduler(), fair=True)
+        machine.run(PatientScheduler(machine.vm), fair=True)
         ending, failure = machine.vm.ending, machine.failure
         if failure is None and ending is not None and ending.kind is EndingKind.EXITED:
             asked = [vcpu.state.random_numbers for vcpu in machine.vm.vcpus]
