@@ -10,6 +10,8 @@ from kev.cli.completion import complete_image
 from kev.cli.options import described, machine_options
 from kev.cli.places import place_of, place_options
 from kev.cli.signals import SIGNALS, say_stopped
+from kev.errors import one_line
+from kev.machine.ending import EXIT_CODE_MISTAKE
 from kev.work.processors import processors
 from kev.work.stopping import Stopped, signals_noted
 
@@ -35,20 +37,28 @@ def command(
     A FILE.toml has one description, as for `kev run --spec`, or a table [[machine]] for each; a FILE.json one or a list, a
     FILE.jsonl one on each line. Anything else is an IMAGE. Options that describe a machine hold for all, before what the files say.
     A machine has ended well if its guest has ended itself with the `exit_code` in its description, or else with 0. The exit code is
-    0 if all have, 1 if not, 2 for a mistake. By default, as many machines run at a time as there are processors.
+    0 if all have, 1 if not, 2 for a mistake, such as a machine that cannot be launched; the others are launched all the same. By
+    default, as many machines run at a time as there are processors.
     """
     from kev.fleet.batch import launch_all, read_batch
 
     wanted = described({"image": None, **given})._replace(image="")
     machines = [machine._replace(spec=wanted.over(machine.spec)) for file in files for machine in read_batch(file)]
     well = ended = 0
+    mistakes: list[str] = []
     with signals_noted(SIGNALS), place_of(jobs, on, store, default=processors()) as place:
         try:
             for result in launch_all(machines, place):
                 click.echo(json.dumps(result.as_dict()))
                 ended, well = ended + 1, well + result.ok
+                if result.error:
+                    mistakes.append(result.error)
         except Stopped as stopped:
             context.exit(say_stopped(stopped.signal, f"{ended} of {len(machines)} machines have ended, {well} of them well"))
-    click.echo(f"kev: {well} of {len(machines)} machines have ended well", err=True)
+    outcome = f"{well} of {len(machines)} machines have ended well"
+    if mistakes:
+        first = ", the first" if len(mistakes) > 1 else ""
+        outcome += f"; {len(mistakes)} could not be launched{first}: {mistakes[0]}"
+    click.echo(f"kev: {one_line(outcome)}", err=True)
     if well < len(machines):
-        context.exit(_EXIT_CODE_FAILED)
+        context.exit(EXIT_CODE_MISTAKE if mistakes else _EXIT_CODE_FAILED)

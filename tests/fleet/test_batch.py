@@ -88,7 +88,7 @@ def test_every_machine_is_a_line_and_one_that_fails_is_seen(tmp_path: Path) -> N
     (tmp_path / "wrong.toml").write_text('image = "hypercalls"\nexit_code = 41\n')
     result = batch("hypercalls", "crash", "absent", str(tmp_path / "wrong.toml"), "--jobs", "2", "-m", "64M")
     ended = lines(result)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert {name: line["ok"] for name, line in ended.items()} == {
         "hypercalls": True,
         "crash": True,
@@ -97,7 +97,25 @@ def test_every_machine_is_a_line_and_one_that_fails_is_seen(tmp_path: Path) -> N
     }
     assert str(ended["absent"]["error"]).startswith("absent: there is no such file, and no such guest on the root file system")
     assert ended["hypercalls"]["output"] == ended["wrong"]["output"]
-    assert result.stderr == "kev: 2 of 4 machines have ended well\n"
+    assert result.stderr == f"kev: 2 of 4 machines have ended well; 1 could not be launched: {ended['absent']['error']}\n"
+
+
+@pytest.mark.slow
+def test_images_that_cannot_be_launched_are_a_mistake_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "no-image").write_text("no image")
+    result = batch(*2 * [str(tmp_path / "no-image")], "--jobs", "1")
+    assert result.exit_code == 2
+    said = "kev: 0 of 2 machines have ended well; 2 could not be launched, the first: "
+    assert result.stderr.startswith(f"{said}{tmp_path}/no-image: neither an ELF file, nor ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_guest_that_ends_wrong_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "wrong.toml").write_text('image = "hypercalls"\nexit_code = 41\n')
+    result = batch(str(tmp_path / "wrong.toml"))
+    assert result.exit_code == 1
+    assert result.stderr == "kev: 0 of 1 machines have ended well\n"
 
 
 @pytest.mark.slow
