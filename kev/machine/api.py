@@ -89,7 +89,7 @@ def launch(
 
     `output` is given what the guest prints, as it comes; without it, the report has it, up to `max_output`. `logs` names what is
     logged of the guest ("cr3": every write to CR3), and `log` is given its lines. `trace_exits` is given a line for every exit,
-    `warn` one for whatever looks wrong with how the image is booted, before it runs. Input is read from `input_descriptor`: for
+    `warn` one for whatever looks wrong with how the image is booted, or with the run. Input is read from `input_descriptor`: for
     COM1, or with `keyboard` for the keyboard. `interrupt_ends`: Ctrl-C is an `Ending` like others; without it, a KeyboardInterrupt
     when the machine is closed. `at_start` is given the machine before its first instruction. `at_end` is given it when the run has
     ended, before it is closed: the last chance to look into it. `snapshot_at` writes a snapshot on the way.

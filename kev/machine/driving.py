@@ -17,6 +17,9 @@ _INPUT_SECONDS: Final = 2
 """How long the end of the input is waited for, in runs with a seed."""
 _LARGEST_INPUT: Final = 1 << 20
 """Bytes of input in a run with a seed: what comes behind them is not there."""
+_LOOK_EVERY: Final = 1.0  # seconds
+_MANY_LOOKS: Final = 100
+"""In that time: a guest that looks for input so often, and prints nothing, does nothing else."""
 
 
 async def drive(
@@ -48,6 +51,7 @@ async def drive(
                 machine.start_beside = beside.start_soon
                 if input_descriptor is not None and machine.seed is not None and not os.isatty(input_descriptor):
                     await _take_all_input(machine, input_descriptor)
+                    beside.start_soon(_say_if_input_is_waited_for, machine)
                 elif input_descriptor is not None:
                     beside.start_soon(_forward_input, machine, runtime, input_descriptor, job_control)
                 if paused:
@@ -73,9 +77,8 @@ async def _take_all_input(machine: Machine, descriptor: int) -> None:
         machine.vm.input_line.receive(found or machine.own_input)
         return
     machine.type_own_input()
-    log.warning(
-        "there is no input in this run: with a seed it must have come to its end before the guest begins", seconds=_INPUT_SECONDS
-    )
+    must = f"with a seed it must have come to its end before the guest begins, within {_INPUT_SECONDS} s"
+    _warn(machine, f"there is no input in this run: {must}")
 
 
 async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, job_control: bool) -> None:
@@ -88,3 +91,31 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
 
     if not await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key):
         machine.type_own_input()
+    await _say_if_input_is_waited_for(machine)
+
+
+async def _say_if_input_is_waited_for(machine: Machine) -> None:
+    """There will be no more input. Says so, once, if the guest does nothing but ask for some: it would do that for ever."""
+    line, printed = machine.vm.input_line, 0
+
+    def note_output(_data: bytes) -> None:
+        nonlocal printed
+        printed += 1
+
+    assert line is not None
+    forget = machine.vm.console.output.subscribe(note_output)
+    try:
+        while True:
+            before = line.looks, printed
+            await trio.sleep(_LOOK_EVERY)
+            if line.looks - before[0] >= _MANY_LOOKS and printed == before[1] and not line.backlog:
+                _warn(machine, "the input has ended, and the guest waits for more; --timeout SECONDS would end it")
+                return
+    finally:
+        forget()
+
+
+def _warn(machine: Machine, text: str) -> None:
+    log.warning(text, image=machine.image)
+    if machine.warn is not None:
+        machine.warn(f"{machine.image}: {text}")

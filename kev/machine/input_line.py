@@ -17,3 +17,11 @@ class InputLine(Protocol):
         """Are told when the guest has taken some of it."""
 
     def receive(self, data: bytes) -> None: ...
+
+
+class InputDevice(InputLine, Protocol):
+    """COM1 or the keyboard."""
+
+    @property
+    def looks(self) -> int:
+        """How often the guest has asked whether there is something for it."""

@@ -67,9 +67,9 @@ def prepare(
     `logs` names logs to keep of the guest, besides those of its ABI. `policy` says which pages to load besides those the guest
     touches; by default none. `timeline` writes down what happens to pages. `seed` makes the run repeatable, bit for bit: it chooses
     the schedule and what RDRAND draws, and time is derived from instructions and exits. `output` is given what the guest prints,
-    `warn` a line for whatever looks wrong with how the image is booted. The machine's engine is one of `engines`, by default one of
-    its own. `saved` is what was saved of a machine like it, and goes on. KevError for whatever is wrong with the image or the
-    wishes.
+    `warn` a line for whatever looks wrong with how the image is booted, or with the run. The machine's engine is one of `engines`,
+    by default one of its own. `saved` is what was saved of a machine like it, and goes on. KevError for whatever is wrong with the
+    image or the wishes.
     """
     began = time.perf_counter()
     options = options or MachineOptions()
@@ -128,6 +128,7 @@ def prepare(
     machine = Machine(vm, source.name, times, policy, timeline, seed)
     if saved is not None:
         saved.load(machine)
+    machine.warn = warn
     if warn is not None:
         for warning in detection.warnings:
             warn(f"{source.name}: {warning}")

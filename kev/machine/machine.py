@@ -110,6 +110,8 @@ class Machine:
         """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
         self.own_input = b""
         """What the guest is typed when nobody types."""
+        self.warn: Callable[[str], object] | None = None
+        """Is given a line for whatever a person should know who waits for the run."""
         self.save_key: Callable[[], None] | None = None
         """What Ctrl-A s does on the terminal, if it is given before the run; else the guest gets it."""
         self.times: Final = times

@@ -9,7 +9,7 @@ from kev.dev.devices import Devices, SeldomUsedPage
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.serial.uart16550 import SerialPort
 from kev.dev.surroundings import Surroundings
-from kev.machine.input_line import InputLine
+from kev.machine.input_line import InputDevice
 
 SELDOM_USED: Final = (
     "kev.dev.chipset.delay:DelayPorts",
@@ -39,7 +39,7 @@ SELDOM_USED_PAGES: Final = (SeldomUsedPage("HPET", Gpa(0xFED0_0000), "kev.dev.cl
 
 def attach_platform(
     devices: Devices, machine: Surroundings, controllers: InterruptControllers, *, keyboard: bool = False
-) -> InputLine:
+) -> InputDevice:
     """Attaches what every machine has, but for `SELDOM_USED`; returns what takes input: COM1, or the keyboard if that is wanted."""
     counters = controllers.counters
     controllers.local_apics.connect(devices.buses.mmio, machine.ram)

@@ -36,7 +36,7 @@ from kev.exits import (
 from kev.machine.console import Console
 from kev.machine.ending import Ending
 from kev.machine.guest_memory import PagedMemory
-from kev.machine.input_line import InputLine
+from kev.machine.input_line import InputDevice
 from kev.machine.interrupts import Interrupts
 from kev.machine.schedule import Decision, TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
@@ -156,7 +156,7 @@ class Vm:
         """All of them, when the machine is built."""
         self.disks_in_place: Sequence[str] = ()
         """The names of disks that are not kept in memory: what is written to them is there for everybody."""
-        self.input_line: InputLine | None = None
+        self.input_line: InputDevice | None = None
         """Where input goes: COM1, or the keyboard."""
         self.expects_input = False
         """Input may still come and raise an interrupt."""

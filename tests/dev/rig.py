@@ -207,9 +207,15 @@ class Rig:
         self.processors.events = copy.copy(other.processors.events)
 
 
+_COUNTED_FOR_THE_HOST = frozenset({"looks"})
+"""What no guest sees, and nobody saves."""
+
+
 def _look_inside(thing: object, path: str, found: dict[str, object], known: list[int]) -> None:
     known.append(id(thing))
     for name in (slot for kind in type(thing).__mro__ for slot in getattr(kind, "__slots__", ()) if not slot.startswith("__")):
+        if name in _COUNTED_FOR_THE_HOST:
+            continue
         value = getattr(thing, name)
         for index, part in enumerate(value if isinstance(value, tuple | list) else (value,)):
             place = f"{path}.{name}[{index}]"

@@ -149,6 +149,7 @@ class KeyboardController(PlainDevice):
         "_timer",
         "_timers",
         "_was_accessed",
+        "looks",
         "taken",
     )
 
@@ -163,6 +164,8 @@ class KeyboardController(PlainDevice):
         """`reset_machine` is called when the guest does that."""
         self.taken: Final[Subscribers[[]]] = Subscribers()
         """Are told when the guest has been sent some of the keys."""
+        self.looks = 0
+        """How often the guest has read the status, or data."""
         self._clock = clock
         self._timers = timers
         self._timer: Timer | None = None
@@ -206,6 +209,7 @@ class KeyboardController(PlainDevice):
 
     def read_port(self, port: int, size: int) -> int:
         self._was_accessed = True
+        self.looks += 1
         value = self._status() if port == _COMMAND else self._read_data()
         self._expect_key()
         return value

@@ -95,6 +95,7 @@ class SerialPort:
         "_transmit",
         "_transmitter_empty_pending",
         "_trigger_level",
+        "looks",
         "name",
         "ports",
     )
@@ -130,6 +131,8 @@ class SerialPort:
         self.ports: Final = (range(base, base + 8),)
         self._transmit = transmit
         self._interrupt = interrupt
+        self.looks = 0
+        """How often the guest has read the line status."""
         self._receiver: Final = SerialReceiver(clock, timers, self._receiver_changed)
         self.reset()
 
@@ -183,8 +186,10 @@ class SerialPort:
 
     def read_port(self, port: int, size: int) -> int:
         register = port & 7
-        if register == UartRegister.LINE_STATUS and not self._line_status & _OVERRUN:
-            return self._line_status
+        if register == UartRegister.LINE_STATUS:
+            self.looks += 1
+            if not self._line_status & _OVERRUN:
+                return self._line_status
         return self._read(register)
 
     def write_port(self, port: int, size: int, value: int) -> None:
