@@ -35,10 +35,14 @@ def read_user_file(file: str | os.PathLike[str], most: int, error: type[KevError
     return data
 
 
-def open_storage(path: str | os.PathLike[str], *, writes: bool) -> BinaryIO | None:
-    """A regular file or a block device, unbuffered, for reading or for both; None if it is something else. OSError, ValueError."""
+def open_storage(path: str | os.PathLike[str], *, writes: bool, creates: bool = False) -> BinaryIO | None:
+    """A regular file or a block device, unbuffered, for reading or for both; None if it is something else. OSError, ValueError.
+
+    `creates`: if there is none of that name, an empty file is made.
+    """
     # Without O_NONBLOCK a FIFO would wait for its other end here.
-    descriptor = os.open(path, (os.O_RDWR if writes else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+    flags = (os.O_RDWR if writes else os.O_RDONLY) | (os.O_CREAT if creates else 0) | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
     mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         os.close(descriptor)

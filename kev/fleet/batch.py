@@ -136,7 +136,7 @@ def _task(machine: BatchMachine, *, away: bool) -> _Task:
         if "://" in spec.image:
             urls = (spec.image,)
         for disk in spec.disks:
-            if disk.access == "write":
+            if disk.writes:
                 raise FleetError(f"disk {disk.path}: what is written on another computer would be lost: add ,overlay or ,ro")
         spec.with_files(_require, is_guest)
     return _Task(machine.name, machine.exit_code, ByPage(spec), spec.image, urls)

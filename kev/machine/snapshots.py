@@ -171,6 +171,8 @@ def _files(spec: MachineSpec) -> Iterator[FileIdentity]:
         yield identify("boot sector", spec.boot_sector)
     for disk in spec.disks:
         yield identify("disk", disk.path)
+        if disk.overlay:
+            yield identify("overlay", disk.overlay)
     if guest is not None and not spec.disks and guest.disk:
         for name in guest.disk_files:
             yield identify("disk", name, packed=True)
@@ -185,7 +187,10 @@ def _with_absolute_names(spec: MachineSpec) -> MachineSpec:
         image=image,
         modules=tuple(module._replace(path=os.path.abspath(module.path)) for module in spec.modules),
         boot_sector=None if spec.boot_sector is None else os.path.abspath(spec.boot_sector),
-        disks=tuple(disk._replace(path=os.path.abspath(disk.path)) for disk in spec.disks),
+        disks=tuple(
+            disk._replace(path=os.path.abspath(disk.path), overlay=disk.overlay and os.path.abspath(disk.overlay))
+            for disk in spec.disks
+        ),
     )
 
 
@@ -199,7 +204,10 @@ def _with_files_found(description: Description, spec: MachineSpec, snapshot: str
         image=places.get(spec.image, spec.image),
         modules=tuple(module._replace(path=places.get(module.path, module.path)) for module in spec.modules),
         boot_sector=None if spec.boot_sector is None else places.get(spec.boot_sector, spec.boot_sector),
-        disks=tuple(disk._replace(path=places.get(disk.path, disk.path)) for disk in spec.disks),
+        disks=tuple(
+            disk._replace(path=places.get(disk.path, disk.path), overlay=places.get(disk.overlay, disk.overlay))
+            for disk in spec.disks
+        ),
     )
 
 

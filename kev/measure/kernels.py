@@ -106,5 +106,8 @@ def _resolved(spec: MachineSpec) -> MachineSpec:
     if "://" in spec.image:
         raise BenchError(f"{spec.image}: QEMU reads no URLs: the image has to be a file")
     said = spec.resolved()
+    for disk in spec.disks:
+        if disk.overlay:
+            raise BenchError(f"disk {disk.path}: overlay={disk.overlay}: what was written there, QEMU does not read")
     disks = tuple(disk if disk.access == "ro" else disk._replace(access="overlay") for disk in spec.disks)
     return spec.replace(memory=said.memory, vcpus=said.vcpus, disks=disks)

@@ -26,10 +26,12 @@ def to_data(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _file_data(file: ModuleFile | DiskFile) -> dict[str, str]:
-    """The access to a disk is left out where it is as it always was."""
+    """What is said of a disk's writes is left out where they are as they always were."""
     data: dict[str, str] = file._asdict()
     if data.get("access") == DISK_ACCESSES[0]:
         del data["access"]
+    if not data.get("overlay", "overlay"):
+        del data["overlay"]
     return data
 
 

@@ -80,9 +80,10 @@ FIELDS: Final = (
         help='A boot module, with its command line; a name with spaces in it stands in double quotes: \'"my file" TEXT\'.',
     ),
     Field(
-        "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}][,ro|overlay]", arity=Arity.MANY,
+        "disks", values.disks, ("--disk",), metavar=f"FILE[,{'|'.join(DISK_DEVICES)}][,ro|overlay[=FILE]]", arity=Arity.MANY,
         help="A disk; svirtb is KeV's, and KeOS's are virtio-pci, of which there can be several. With ro it cannot be written; "
-        "with overlay, what is written lies in memory and the file stays as it is.  [default: svirtb]",
+        "with overlay, the file stays as it is, and what is written lies in memory, or in the FILE of overlay=FILE, which "
+        "is made if it is not there.  [default: svirtb]",
     ),
     Field(
         "firmware", values.path, ("--firmware",), metavar="FILE",

@@ -4,7 +4,7 @@ A module is written `FILE` or `FILE TEXT`. The name of a file with a space in it
 double quotes; inside of them, a backslash makes the next character one of the name: `"my file" TEXT`.
 
 A disk is written `FILE`, `FILE,DEVICE`, `FILE,ACCESS` or `FILE,DEVICE,ACCESS`. The name of a file with a comma in it is always
-followed by the device.
+followed by the device. The access `overlay=OVERLAY` names the file that keeps what is written; there is no comma in that name.
 """
 
 from typing import Final, NamedTuple
@@ -16,6 +16,9 @@ DISK_DEVICES: Final = ("svirtb", "virtio", "virtio-pci", "ide", "ide-master", "i
 
 DISK_ACCESSES: Final = ("write", "ro", "overlay")
 """What a guest's writes to a disk are: written to its file, refused, or kept in memory until the machine is gone."""
+
+
+_KEPT: Final = "overlay="
 
 
 class ModuleFile(NamedTuple):
@@ -49,26 +52,37 @@ class DiskFile(NamedTuple):
     """What it is behind."""
     access: str = DISK_ACCESSES[0]
     """What the guest's writes are."""
+    overlay: str = ""
+    """With access `overlay`: the file that keeps what is written, also when the machine is gone."""
+
+    @property
+    def writes(self) -> bool:
+        """A file of the host is written to."""
+        return self.access == DISK_ACCESSES[0] or bool(self.overlay)
 
     def __str__(self) -> str:
         device = self.device if self.device != DISK_DEVICES[0] or "," in self.path else ""
         access = self.access if self.access != DISK_ACCESSES[0] else ""
+        if self.overlay:
+            access = f"{_KEPT}{self.overlay}"
         return ",".join(filter(None, (self.path, device, access)))
 
     @classmethod
     def parse(cls, label: str, text: str) -> "DiskFile":
         """SpecError if there is no such device."""
         path, comma, word = text.rpartition(",")
-        access = DISK_ACCESSES[0]
-        if comma and word in DISK_ACCESSES:
-            access = word
+        access, overlay = DISK_ACCESSES[0], ""
+        if comma and (word in DISK_ACCESSES or word.startswith(_KEPT)):
+            access, _, overlay = word.partition("=")
+            if not overlay and word not in DISK_ACCESSES:
+                raise refusal(label, text, "the file that keeps what is written has a name, as in disk.img,overlay=writes")
             text, (path, comma, word) = path, path.rpartition(",")
         if not comma:
-            return cls(text, access=access)
+            return cls(text, access=access, overlay=overlay)
         if word not in DISK_DEVICES:
             what = "device for a disk, which a name with a comma in it needs, too"
             raise unknown(f"{label}: {text}", word, what, (*DISK_DEVICES, *DISK_ACCESSES))
-        return cls(path, word, access)
+        return cls(path, word, access, overlay)
 
 
 def _unquoted(label: str, text: str) -> tuple[str, str]:

@@ -154,7 +154,7 @@ class MachineSpec(_Fields):
         return self._replace(
             image=image,
             modules=tuple(module._replace(path=place(module.path)) for module in self.modules),
-            disks=tuple(disk._replace(path=place(disk.path)) for disk in self.disks),
+            disks=tuple(disk._replace(path=place(disk.path), overlay=disk.overlay and place(disk.overlay)) for disk in self.disks),
             firmware=None if self.firmware is None else place(self.firmware),
             boot_sector=None if self.boot_sector is None else place(self.boot_sector),
             paging=f"{kind}={place(file)}" if equals and kind != "around" else self.paging,

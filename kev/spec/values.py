@@ -165,7 +165,7 @@ def modules(label: str, value: Any) -> tuple[ModuleFile, ...]:
 
 
 def disks(label: str, value: Any) -> tuple[DiskFile, ...]:
-    """Of texts, of paths, of tuples of a path, a device and an access, or of mappings with `path`, `device` and `access`."""
+    """Of texts, of paths, of tuples of a path, a device, an access and an overlay, or of mappings with these names."""
     what = "a file with its device and perhaps its access"
     return tuple(_disk(label, _file(label, item, DiskFile, what)) for item in _items(label, value))
 
@@ -198,7 +198,15 @@ def _module(label: str, file: ModuleFile) -> ModuleFile:
 def _disk(label: str, file: DiskFile) -> DiskFile:
     name = path(label, file.path)
     device = _one_of(f"{label}: {name}", file.device, "device for a disk", DISK_DEVICES)
-    return DiskFile(name, device, _one_of(f"{label}: {name}", file.access, "access to a disk", DISK_ACCESSES))
+    access = _one_of(f"{label}: {name}", file.access, "access to a disk", DISK_ACCESSES)
+    if not file.overlay:
+        return DiskFile(name, device, access)
+    overlay = path(f"{label}: {name}: overlay", file.overlay)
+    if "," in overlay:
+        raise refusal(f"{label}: {name}: overlay", overlay, "there can be no comma in the name of what keeps a disk's writes")
+    if access != "overlay":
+        raise refusal(f"{label}: {name}: overlay", overlay, f"it keeps what is written with access overlay, not {access}")
+    return DiskFile(name, device, access, overlay)
 
 
 def _pages(label: str, value: str, argument: str) -> int:

@@ -8,7 +8,15 @@ from kev.pager.policy import PagingPolicy
 from kev.pager.slow_source import SourceDelay
 
 StrPath: TypeAlias = str | os.PathLike[str]
-File: TypeAlias = StrPath | tuple[StrPath] | tuple[StrPath, str] | tuple[StrPath, str, str] | list[str] | Mapping[str, str]
+File: TypeAlias = (
+    StrPath
+    | tuple[StrPath]
+    | tuple[StrPath, str]
+    | tuple[StrPath, str, str]
+    | tuple[StrPath, str, str, str]
+    | list[str]
+    | Mapping[str, str]
+)
 
 
 class MachineWishes(TypedDict, total=False):

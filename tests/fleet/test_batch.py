@@ -140,8 +140,9 @@ def test_on_a_fleet_comes_out_what_comes_out_here(fleet: str, tmp_path: Path) ->
 def test_what_would_be_lost_on_another_computer_is_refused(fleet: str, tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(bytes(512))
     disk = str(tmp_path / "disk")
-    (result,) = api.launch_all([BatchMachine("writes", MachineSpec("smp", disks=[disk]))], on=fleet)
-    assert result.error == f"disk {disk}: what is written on another computer would be lost: add ,overlay or ,ro"
+    for written in (disk, f"{disk},overlay={tmp_path}/kept"):
+        (result,) = api.launch_all([BatchMachine("writes", MachineSpec("smp", disks=[written]))], on=fleet)
+        assert result.error == f"disk {disk}: what is written on another computer would be lost: add ,overlay or ,ro"
 
 
 @pytest.mark.slow

@@ -10,10 +10,13 @@ from kev.spec.values import SYSCALLS
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 """What Unicode has, without a zero byte."""
-NAMES = ["kernel", "a b", '"', '"a" b', "\\", "a\\ b", "-x", "x,foo", "a,ide", ",", "a,ro", ",overlay"]
+NAMES = ["kernel", "a b", '"', '"a" b', "\\", "a\\ b", "-x", "x,foo", "a,ide", ",", "a,ro", ",overlay", "a,overlay=b"]
 PATHS = st.one_of(st.sampled_from(NAMES), TEXTS.filter(bool))
 MODULES = st.builds(ModuleFile, PATHS, TEXTS)
-DISKS = st.builds(DiskFile, PATHS, st.sampled_from(DISK_DEVICES), st.sampled_from(DISK_ACCESSES))
+DISKS = st.one_of(
+    st.builds(DiskFile, PATHS, st.sampled_from(DISK_DEVICES), st.sampled_from(DISK_ACCESSES), st.just("")),
+    st.builds(DiskFile, PATHS, st.sampled_from(DISK_DEVICES), st.just("overlay"), PATHS.filter(lambda name: "," not in name)),
+)
 PAGING = st.one_of(
     st.sampled_from(["lazy", "eager"]),
     st.integers(1, 512).map("around={}".format),

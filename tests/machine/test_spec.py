@@ -110,6 +110,11 @@ def test_a_resolved_description_says_what_was_said_and_leaves_no_default_open(sp
             {"disks": ["x,overlay", "x,ide,ro"]},
             {"disks": [("x", "svirtb", "overlay"), {"path": "x", "device": "ide", "access": "ro"}]},
         ),
+        (
+            {"disks": ["x,ide,overlay=y", "x,overlay=a=b"]},
+            {"disks": [("x", "ide", "overlay", "y"), {"path": "x", "access": "overlay", "overlay": Path("a=b")}]},
+        ),
+        ({"disks": "a,overlay=b,ide"}, {"disks": [("a,overlay=b", "ide")]}),
         ({"paging": "around=016"}, {"paging": "around=16"}),
         ({"source_latency": SourceDelay(0.002)}, {"source_latency": "0.002s"}),
         ({"timeout": "2.5"}, {"timeout": 2.5}),
@@ -155,6 +160,9 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
             "disks: x,foo: 'foo': there is no such device for a disk, which a name with a comma in it needs, too: "
             "There are svirtb, virtio, virtio-pci, ide, ide-master, ide-secondary, cdrom, ipc, write, ro, overlay",
         ),
+        ({"disks": ["a,overlay="]}, "disks: 'a,overlay=': the file that keeps what is written has a name, as in "),
+        ({"disks": [("a", "ide", "overlay", "b,c")]}, "disks: a: overlay: 'b,c': there can be no comma in the name of "),
+        ({"disks": [("a", "ide", "ro", "b")]}, "disks: a: overlay: 'b': it keeps what is written with access overlay, not ro"),
         ({"disks": ["a,b,ro"]}, "disks: a,b: 'b': there is no such device for a disk"),
         (
             {"disks": [("x", "ide", "rw")]},

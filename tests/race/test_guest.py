@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kev.fs.mkfs import create_image
 from kev.guests.images import open_image
 from kev.machine.builder import MachineOptions
+from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare
 from kev.machine.schedule import FreeScheduler, SeededScheduler
 from kev.pager.source import read_bytes
@@ -269,6 +270,14 @@ def test_what_tokens_have_said_so_far_is_read() -> None:
 def test_details_that_describe_no_machine_are_refused(words: str) -> None:
     with pytest.raises(TokenError, match="guest kernel: a token does not describe a machine by "):
         RaceDetails.parse("kernel", words)
+
+
+def test_a_disk_whose_writes_are_kept_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(4096))
+    disk = f"{tmp_path}/disk,overlay={tmp_path}/kept"
+    with pytest.raises(MachineError, match="what a race test writes is not kept: add ,overlay alone"):
+        GuestSubject.find(MachineSpec("block", vcpus=2, disks=[disk]))
+    assert not (tmp_path / "kept").exists()
 
 
 def test_runs_on_a_disk_do_not_disturb_each_other_nor_the_file(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class GuestDiskError(KevError):
 @click.command
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option(
-    "--disk", "disks", metavar="FILE[,ro|overlay]", multiple=True, help="The next guest's disk image, its /vmm/fs1.img, ..."
+    "--disk", "disks", metavar="FILE[,ro|overlay[=FILE]]", multiple=True, help="The next guest's disk image, its /vmm/fs1.img, ..."
 )
 @click.option("-m", "--memory", type=Size(), default="16M", show_default=True, help="RAM of each guest.")
 @click.option(

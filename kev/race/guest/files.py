@@ -116,6 +116,8 @@ def _in_memory(source: SynchronousSource) -> MemorySource:
 def _read_disk(disk: DiskFile) -> DiskContents:
     """A disk may be large: its contents stay in the file, mapped."""
     name = disk.path
+    if disk.overlay:
+        raise MachineError(f"disk {name}: overlay={disk.overlay}: what a race test writes is not kept: add ,overlay alone")
     try:
         with open(name, "rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -66,7 +66,7 @@ def opened_snapshot(file: str, wanted: MachineSpec) -> Iterator[OpenedSnapshot]:
             if not any(_is_same(wanted.image, image) for image in ("", file, spec.image)):
                 raise RaceError(f"{file}: is a snapshot of {spec.image}, not of {wanted.image}")
             for disk in spec.disks:
-                if disk.access != "overlay":
+                if disk.access != "overlay" or disk.writes:
                     raise RaceError(f"{file}: disk {disk.path}: runs that begin with a snapshot need disks with ,overlay")
             yield OpenedSnapshot(spec, found.saved, SnapshotReference(file, found.saved.memory.id.hex()))
 

@@ -35,7 +35,12 @@ def _number_of(low: int, high: int) -> Schema:
 _MODULE: Final = _list_of({"anyOf": [_FILE, _file_object(text={"type": "string"})]})
 _DISK_WORDS: Final = {"device": list(DISK_DEVICES), "access": list(DISK_ACCESSES)}
 _DISK: Final = _list_of(
-    {"anyOf": [_FILE, _file_object(**{name: {"type": "string", "enum": words} for name, words in _DISK_WORDS.items()})]}
+    {
+        "anyOf": [
+            _FILE,
+            _file_object(overlay=_FILE, **{name: {"type": "string", "enum": words} for name, words in _DISK_WORDS.items()}),
+        ]
+    }
 )
 _SCHEMAS: Final[dict[Callable[[str, Any], Any], Schema]] = {
     values.memory: {

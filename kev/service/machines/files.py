@@ -8,6 +8,7 @@ import attrs
 
 from kev.guests.spec_files import is_guest
 from kev.service.errors import Forbidden, Invalid
+from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
 
 _READ_ONLY: Final = "a disk in a folder of images is shared: it may be ro or overlay"
@@ -42,15 +43,16 @@ class HostFiles:
             module._replace(path=self._found(f"spec.modules[{number}]", module.path, trusted))
             for number, module in enumerate(spec.modules)
         ]
-        disks = [
-            disk._replace(path=self._found(f"spec.disks[{number}]", disk.path, trusted)) for number, disk in enumerate(spec.disks)
-        ]
-        if not trusted:
-            for number, disk in enumerate(disks):
-                if disk.access == "write":
-                    where = f"spec.disks[{number}]"
-                    raise Forbidden(f"{where}: {str(disk)!r}: {_READ_ONLY}", field=where, value=str(disk), limit=["ro", "overlay"])
+        disks = [self._disk_found(f"spec.disks[{number}]", disk, trusted) for number, disk in enumerate(spec.disks)]
         return spec._replace(modules=tuple(modules), disks=tuple(disks), paging=self._paging(spec.paging, trusted))
+
+    def _disk_found(self, where: str, disk: DiskFile, trusted: bool) -> DiskFile:
+        found = disk._replace(path=self._found(where, disk.path, trusted))
+        if found.writes and not trusted:
+            raise Forbidden(f"{where}: {str(found)!r}: {_READ_ONLY}", field=where, value=str(found), limit=["ro", "overlay"])
+        if not found.overlay:
+            return found
+        return found._replace(overlay=self._found(where, found.overlay, trusted, may_be_new=True))
 
     def _paging(self, paging: str | None, trusted: bool) -> str | None:
         kind, equals, file = (paging or "").partition("=")

@@ -426,7 +426,7 @@ def _check(what: str, there: int, more: int, most: int) -> None:
 
 def _check_forkable(machine: ServedMachine) -> None:
     for number, disk in enumerate(machine.resolved.disks):
-        if disk.access == "write":
+        if disk.writes:
             problem = "it is written in place, and the forks would share it: give it overlay or ro"
             raise Conflict(
                 f"disk {str(disk)!r}: {problem}", field=f"spec.disks[{number}]", value=str(disk), limit=["ro", "overlay"]

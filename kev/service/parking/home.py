@@ -279,7 +279,7 @@ def _can_be_parked(spec: MachineSpec) -> bool:
         and spec.firmware is None
         and bool(spec.image)
         and not (spec.paging or "").startswith("record=")
-        and all(disk.access != "write" for disk in spec.disks)
+        and not any(disk.writes for disk in spec.disks)
     )
 
 

@@ -133,6 +133,7 @@ def test_over_tcp_files_are_those_in_folders_of_images(state: Path) -> None:
                 assert asked(client, image="echo", modules=[name]) == (403, "spec.modules[0]")
                 assert asked(client, image="echo", paging=f"prefetch={name}") == (403, "spec.paging")
         assert asked(client, image="echo", disks=["kernel,virtio,write"]) == (403, "spec.disks[0]")
+        assert asked(client, image="echo", disks=[f"disk,virtio,overlay={images}/new"]) == (403, "spec.disks[0]")
         assert asked(client, image="echo", paging=f"record={images}/new") == (403, "spec.paging")
         assert asked(client, image="echo", disks=["disk,virtio,overlay"])[0] == 201
         job = client.post("/v1/jobs", json={"kind": "race", "spec": {"image": str(outside)}})

@@ -6,8 +6,10 @@ import threading
 from typing import Final
 
 from kev import log
+from kev.dev.storage.overlay_file import file_size
 from kev.machine.machine import Machine
 from kev.service.workers.confinement import Confinement
+from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
 
 _FOR_NAMES_OF_HOSTS: Final = ("/etc", "/usr/share")
@@ -75,7 +77,7 @@ def allows_another(spec: MachineSpec) -> bool:
         and spec.firmware is None
         and spec.boot_sector is None
         and (spec.paging or "").partition("=")[0] not in ("record", "prefetch")
-        and all(disk.access != "write" for disk in spec.disks)
+        and not any(disk.writes for disk in spec.disks)
     )
 
 
@@ -104,11 +106,16 @@ def _rules(spec: MachineSpec, network: bool) -> dict[str, int]:
     if network and _is_http(spec.image):
         rules |= dict.fromkeys(_for_http(), READ)
     elif network:
-        rules |= {"/": READ} | {disk.path: READ_WRITE for disk in spec.disks if disk.access == "write"}
+        rules |= {"/": READ} | {disk.overlay or disk.path: READ_WRITE for disk in _written(spec)}
     kind, _, file = (spec.paging or "").partition("=")
     if kind == "record":
         rules[os.path.dirname(os.path.realpath(file))] = REPLACE
     return rules
+
+
+def _written(spec: MachineSpec) -> list[DiskFile]:
+    """The disks that are, and whose file is there."""
+    return [disk for disk in spec.disks if disk.writes and os.path.exists(disk.overlay or disk.path)]
 
 
 def _is_http(image: str) -> bool:
@@ -127,8 +134,9 @@ def _largest_disk(spec: MachineSpec) -> int | None:
     """The size in bytes of the largest disk that is written in place; None if a block device is."""
     largest = 0
     for disk in spec.disks:
-        if disk.access == "write":
+        if disk.writes:
             if not os.path.isfile(disk.path):
                 return None
-            largest = max(largest, os.path.getsize(disk.path))
+            size = os.path.getsize(disk.path)
+            largest = max(largest, file_size(size) if disk.overlay else size)
     return largest
