@@ -78,10 +78,15 @@ _ATTACKS: Final[dict[str, bytes]] = {
         for name, place in PLACES.items()
     },
     **{f"IDT at {name}": _again(_table("idt", place) + code("cd 20 0f 0b")) for name, place in PLACES.items()},
+    **{f"page directory at {name}": _paging(place) for name, place in PLACES.items()},
     **{
-        f"page directory at {name}": _paging(place)
-        for name, place in PLACES.items()
-        if place < LOCAL_APIC and name not in ("hole", "VGA")
+        f"page table at {name}": _entries(DATA, [0x87, PLACES[name] | 0x67]) + _paging(DATA) + code("a1 00 00 40 00") + SPIN
+        for name in ("local APIC", "VGA", "hole")
+    },
+    **{
+        f"PAE page directory at {name}": b"".join(_entries(DATA + 8 * index, [PLACES[name] | 1, 0]) for index in range(4))
+        + _paging(DATA, 0x30)
+        for name in ("local APIC", "VGA", "hole")
     },
     **{f"stack at {name}": _handler(32, BASE) + _mov(_SP, place) + code("cd 03 0f 0b") for name, place in PLACES.items()},
     **{f"jump to {name}": _mov(_AX, place) + code("ff e0") for name, place in PLACES.items()},
