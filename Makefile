@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 SECONDS := 60
 PYTEST := $(BIN)/pytest --numprocesses=auto --dist=worksteal
 
-.PHONY: run test quick lint fuzz bench clean
+.PHONY: run test quick exhaustive lint fuzz bench clean
 run: $(VENV)/.installed
 	@echo "kev: launching the default guest, as $(BIN)/kev run does"
 	@$(BIN)/kev run
@@ -19,6 +19,10 @@ test: $(VENV)/.installed-test
 quick: $(VENV)/.installed-test
 	@echo "kev: all tests but those marked slow, on every processor"
 	@$(PYTEST) -m "not slow"
+
+exhaustive: $(VENV)/.installed-test
+	@echo "kev: all tests, with all examples and cases, on every processor"
+	@KEV_EXHAUSTIVE=1 $(PYTEST)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -3,6 +3,8 @@
 There are no deadlines, since how long an example takes is the machine's business.
 
 In CI the examples are the same every time: what chance finds is found, and mended, where somebody is looking.
+
+What is marked `exhaustive` proves the same of more cases, and is left out unless `make exhaustive` runs all there is.
 """
 
 import os
@@ -12,10 +14,18 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.examples import EXHAUSTIVE, MOST_EXAMPLES
 from tests.folders import folder_in_memory
 
-settings.register_profile("kev", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("kev", deadline=None, derandomize="CI" in os.environ, max_examples=MOST_EXAMPLES)
 settings.load_profile("kev")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [item for item in items if not EXHAUSTIVE and item.get_closest_marker("exhaustive") is not None]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from kev.engine.registers import SegmentRegister
 from kev.pager.errors import ImageError
 from tests.boot.images import CONTENTS, MIB, add_sections, elf, multiboot1_header, source
 from tests.boot.machine import GIB, Booted
+from tests.examples import examples
 from tests.fs.errors import refused
 from tests.machine.code import code
 
@@ -368,7 +369,7 @@ class TestSections:
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     ram_mib=st.integers(2, 5000),
     command_line=TEXTS,

@@ -11,6 +11,7 @@ from kev.engine.registers import SegmentRegister
 from kev.pager.errors import ImageError
 from tests.boot.images import CONTENTS, KEOS_BASE, MIB, add_sections, elf, multiboot2_header, source, tag2
 from tests.boot.machine import Booted
+from tests.examples import examples
 from tests.fs.errors import refused
 
 KERNEL = elf(multiboot2_header() + b"\xf4")
@@ -298,7 +299,7 @@ class TestRelocatableKernels:
             Booted(elf(multiboot2_header(tag2(10, lowest, highest, alignment, 0))))
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     command_line=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=100),
     sizes=st.lists(st.integers(0, 20000), max_size=4),

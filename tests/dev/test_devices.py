@@ -25,6 +25,7 @@ from kev.pager.source import FileSource
 from kev.state import StateError
 from tests.dev.ram import TestDisk
 from tests.dev.rig import Access, Rig
+from tests.examples import examples
 
 KINDS_OF_DISKS = (DriveKind.SVIRTB, DriveKind.VIRTIO, DriveKind.VIRTIO_PCI, DriveKind.VIRTIO_PCI)
 EVERY_KIND = [Drive(TestDisk().disk, kind) for kind in KINDS_OF_DISKS]
@@ -293,7 +294,7 @@ PC_ACCESSES = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(PC_ACCESSES, PC_ACCESSES)
 def test_a_whole_pc_goes_on_where_another_one_was_saved(before: list[Access], after: list[Access]) -> None:
     """Also which of several timers with the same deadline is the first, and which device is behind a shared interrupt."""

@@ -35,6 +35,7 @@ from kev.dev.storage.virtio.pci import VirtioPciPlaces, virtio_pci_function
 from kev.machine.pc import SELDOM_USED
 from kev.state import State, StateError
 from tests.dev.rig import Access, Build, Moves, Rig, accesses, bytes_to, indexed, words
+from tests.examples import examples
 
 VIRTIO, VIRTIO_PCI, VIRTIO_VECTORS, VIRTIO_PORTS = 0xD000_0000, 0xFE00_0000, 0xFE10_0000, 0xC100
 DESCRIPTORS, AVAILABLE, USED, HEADER, STATUS, DATA = 0x10000, 0x11000, 0x12000, 0x14000, 0x15000, 0x16000
@@ -346,7 +347,7 @@ def saved(rig: Rig) -> dict[str, State]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.data())
 def test_a_device_that_was_loaded_goes_on_like_the_one_that_was_saved(name: str, data: st.DataObject) -> None:
     kind = KINDS[name]

@@ -11,6 +11,7 @@ from kev.dev.base import PageAbsent
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.storage.virtio import VirtioBlock, VirtioMmio
 from tests.dev.ram import BrokenFile, Ram, ReadOnlyFile, TestDisk
+from tests.examples import examples
 
 BASE = 0xD000_0000
 QUEUE_SIZE = 16
@@ -550,7 +551,7 @@ descriptors = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     table=st.lists(descriptors, min_size=1, max_size=QUEUE_SIZE),
     heads=st.lists(st.integers(0, QUEUE_SIZE), max_size=QUEUE_SIZE),

@@ -17,6 +17,7 @@ from kev.machine.digest import all_registers, general_registers, memory_checksum
 from kev.machine.launcher import prepare
 from kev.machine.schedule import CountedScheduler, SeededScheduler, TurnScheduler
 from tests.engine.counted import DATA, DEVICE, Observed, State
+from tests.examples import examples
 from tests.machine.code import code
 from tests.machine.cpu import Cpu
 from tests.machine.modes import ABSENT_PAGE, EVERY_MODE, KERNEL_PAGE, LONG, LONG_USER, PROTECTED, READ_ONLY_PAGE, TEXT, Mode
@@ -98,7 +99,7 @@ def _programs(draw: st.DrawFn) -> tuple[Mode, bytes, list[int], list[int]]:
     return mode, b"".join(pieces) + code("eb fe"), targets, lengths
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(_programs())
 def test_any_code_is_the_same_after_every_slice(program: tuple[Mode, bytes, list[int], list[int]]) -> None:
     mode, text, targets, lengths = program

@@ -10,6 +10,7 @@ from kev import x86
 from kev.engine.base import SINGLE_STEP, Budget
 from kev.engine.registers import MSRS, SEGMENTS, DescriptorTable, FpuState, PendingEvents, SegmentRegister
 from kev.exits import GuestException, PreemptionTimer, Vmcall
+from tests.examples import examples
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import CODE, REAL_MODE, Cpu
 from tests.machine.modes import (
@@ -215,7 +216,7 @@ def test_the_registers_of_x87_and_sse_are_what_was_set() -> None:
     with Cpu(VMCALL) as cpu:
 
         @given(_FPU_STATES)
-        @settings(max_examples=50, deadline=None)
+        @settings(max_examples=examples(50), deadline=None)
         def check(values: FpuState) -> None:
             cpu.vcpu.write_fpu(values)
             assert cpu.vcpu.read_fpu() == values

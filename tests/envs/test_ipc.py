@@ -13,6 +13,7 @@ from kev.envs.ipc import NO_PAGE, PTE_P, PTE_U, PTE_W, receive, try_send
 from kev.envs.spaces import GuestSpace, HostSpace
 from kev.envs.table import Environments
 from tests.envs.lab import failure, new_host
+from tests.examples import examples
 
 PAGE = 0x40_0000
 OTHER = 0x50_0000
@@ -233,7 +234,7 @@ MOVES = st.lists(
 
 
 @given(MOVES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_whoever_looks_at_a_shared_page_sees_what_was_stored_last(moves: list[tuple[str, int, int]]) -> None:
     """Two guests, which take turns, and an environment of the host's; four pages, each at its own place everywhere."""
     host = new_host()

@@ -13,6 +13,7 @@ from kev.fs.disk import Disk
 from kev.fs.errors import JosFsBadPath, JosFsError, JosFsExists, JosFsFull, JosFsNotFound
 from kev.fs.josfs import JosFs, is_josfs
 from kev.fs.josfs_mkfs import create_josfs_image, format_disk
+from tests.examples import examples
 from tests.fs.errors import refused
 
 BLOCK = 4096
@@ -318,7 +319,7 @@ def test_a_disk_that_is_too_small_is_none() -> None:
         JosFs(Disk(io.BytesIO(bytes(2 * BLOCK)), "disk"))
 
 
-@settings(max_examples=30, stateful_step_count=25, deadline=None)
+@settings(max_examples=examples(30), stateful_step_count=25, deadline=None)
 class JosFsMachine(RuleBasedStateMachine):
     """Whatever is done to a disk, it is a dict of bytes."""
 

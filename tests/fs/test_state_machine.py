@@ -12,6 +12,7 @@ from kev.fs.disk import Disk
 from kev.fs.errors import SimpleFsError
 from kev.fs.mkfs import create_image
 from kev.fs.simplefs import SimpleFs
+from tests.examples import examples
 from tests.fs.errors import refused
 from tests.fs.images import SECTOR, contents, image
 
@@ -104,4 +105,4 @@ class SimpleFsMachine(RuleBasedStateMachine):
 
 
 TestSimpleFs = SimpleFsMachine.TestCase
-TestSimpleFs.settings = settings(max_examples=60, stateful_step_count=20)
+TestSimpleFs.settings = settings(max_examples=examples(60), stateful_step_count=20)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.fuzz.contained import Loss, run_contained, tally
 from tests.fuzz.coverage import lines_reached
 from tests.fuzz.devices import DeviceTarget
@@ -27,14 +28,14 @@ def test_what_it_begins_from_is_well_formed(target: Target) -> None:
 
 @BY_NAME
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_is_mutated_is_read_or_refused_in_a_line(target: Target, data: st.DataObject) -> None:
     error = target.check(data.draw(target.inputs()))
     assert error is None or str(error)
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 def test_devices_take_whatever_a_guest_writes(data: st.DataObject) -> None:
     target = DeviceTarget()
     assert target.check(data.draw(target.inputs())) is None

@@ -20,6 +20,7 @@ from kev.machine.step import Ended, Stopped
 from kev.machine.vm import Vm
 from kev.pager.pages import PageState
 from kev.state import State
+from tests.examples import examples
 from tests.machine.seeded import GUESTS
 
 _NOTEBOOK = Gpa(0x1F00000)
@@ -124,7 +125,7 @@ def test_a_fork_goes_on_as_the_first_one_would_have(name: str, where: float, pau
 MOVES = ("run", "run first", "fork", "fork first", "pause", "write", "write first", "close")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(moves=st.lists(st.tuples(st.sampled_from(MOVES), st.floats(0, 1, exclude_max=True)), max_size=30))
 def test_nobody_sees_what_another_does(moves: list[tuple[str, float]]) -> None:
     with family_of("smp") as (first, family):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kev.addressing import PAGE_SIZE
 from kev.exits import Exit, Reply, Vmcall
+from tests.examples import examples
 from tests.machine.code import code
 from tests.machine.cpu import STACK, Cpu
 
@@ -71,7 +72,7 @@ def _flags_pushed(program: bytes, slice_length: int | None, *, across_pages: boo
         return pushed + cpu.vcpu.rflags.to_bytes(4, "little")
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(_PROGRAMS, st.integers(1, 8), st.booleans())
 def test_flags_do_not_depend_on_how_a_guest_is_sliced(program: bytes, slice_length: int, across_pages: bool) -> None:
     expected = _flags_pushed(program, None, across_pages=across_pages)

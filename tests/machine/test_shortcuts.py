@@ -18,6 +18,7 @@ from kev.engine.base import Budget
 from kev.exits import Exit, IoIn, IoOut, MmioRead, MmioWrite, PreemptionTimer, Rdtsc, Reply, Vmcall, Wrmsr
 from tests.abi.calls import POWER_OFF, kernel
 from tests.boot.images import source
+from tests.examples import examples
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
 from tests.machine.modes import EVERY_MODE, LONG, LONG_USER, PROTECTED, PROTECTED_USER, TEXT, Mode, cpu_in, delivery
@@ -196,7 +197,7 @@ ACCESSES = st.lists(st.tuples(st.integers(0, 56), st.sampled_from([1, 2, 4, 8]))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=["native", "python"][-len(IMPLEMENTATIONS) :])
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(KEPT, ACCESSES)
 def test_a_load_gives_what_it_would_be_told(
     implementation: ctypes.CDLL | None, kept: Mapping[int, int], accesses: list[tuple[int, int]]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kev.addressing import PAGE_SIZE
 from kev.exits import Cpuid, CpuidResult, Exit, IoIn, Rdtsc, Reply, Vmcall
+from tests.examples import examples
 from tests.machine.code import code
 from tests.machine.cpu import STACK, Cpu
 
@@ -110,7 +111,7 @@ def _run(program: bytes, slice_length: int | None, *, awaits_pages: bool) -> tup
         return Result((*general, vcpu.rflags & ~_UNDEFINED), memory, told), vcpu.instructions
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(_PROGRAMS, st.integers(1, 8), st.booleans())
 def test_a_guest_does_not_notice_how_it_is_sliced(program: bytes, slice_length: int, awaits_pages: bool) -> None:
     expected, _ = _run(program, None, awaits_pages=False)

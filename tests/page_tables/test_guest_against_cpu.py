@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kev.exits import Access, GuestException
 from kev.page_tables.guest import GuestFault, translate
+from tests.examples import examples
 from tests.page_tables.cpu import CODE, TARGETS, Cpu
 from tests.page_tables.guest_memory import (
     LARGE,
@@ -114,7 +115,7 @@ def indices(draw: st.DataObject, sizes: tuple[int, ...]) -> list[int]:
     return [draw.draw(st.integers(1 if level == 0 else 0, size - 1)) for level, size in enumerate(sizes)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data(), control=CONTROL, user=st.booleans(), offset=st.integers(0, 511))
 def test_32_bit_walks_agree(cpu: Cpu, data: st.DataObject, control: tuple[int, int, int, int], user: bool, offset: int) -> None:
     wp, pse, smep, smap = control
@@ -129,7 +130,7 @@ def test_32_bit_walks_agree(cpu: Cpu, data: st.DataObject, control: tuple[int, i
     check(cpu, Registers(PE | PG | wp, ROOT, pse | smep | smap), gva, data, user)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     data=st.data(),
     control=CONTROL,
@@ -155,7 +156,7 @@ def test_pae_walks_agree(
     check(cpu, Registers(PE | PG | wp, root, PAE | pse | smep | smap, nxe), gva, data, user)
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(
     data=st.data(),
     control=CONTROL,

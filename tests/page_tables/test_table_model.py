@@ -14,6 +14,7 @@ from kev.page_tables.errors import AlreadyMapped, NotPresent
 from kev.page_tables.mapping import MemoryType, PageSize, Permissions
 from kev.page_tables.npt import NptFormat
 from kev.page_tables.table import PageTable
+from tests.examples import examples
 
 TOP = (1 << 48) - 2 * GIB
 # Few places, close to the borders of tables of every level, so that operations meet.
@@ -224,4 +225,4 @@ def level_of(page: Page) -> int:
 
 
 TestTable = pytest.mark.slow(TableMachine.TestCase)
-TestTable.settings = settings(max_examples=50, stateful_step_count=25)
+TestTable.settings = settings(max_examples=examples(50), stateful_step_count=25)

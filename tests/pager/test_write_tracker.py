@@ -18,6 +18,7 @@ from kev.pager.errors import PagerError
 from kev.pager.kernel import KernelVmPager
 from kev.pager.pages import PageState
 from kev.pager.write_tracker import MemoryPoint, WriteTracker
+from tests.examples import examples
 from tests.pager.machine import build_pager, guest_page, touch
 
 PAGES = (0x100000, 0x101000, 0x102000, 0x106000, 0x107000, 0x1000, 0x1FF000, 0x200000, 0x201000)
@@ -163,7 +164,7 @@ class TrackerMachine(RuleBasedStateMachine):
 
 
 TestTracker = pytest.mark.slow(TrackerMachine.TestCase)
-TestTracker.settings = settings(max_examples=100, stateful_step_count=30)
+TestTracker.settings = settings(max_examples=examples(100), stateful_step_count=30)
 
 
 @pytest.fixture

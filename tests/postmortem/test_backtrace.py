@@ -16,6 +16,7 @@ from kev.postmortem.places import Places
 from kev.postmortem.registers import VcpuRegisters
 from kev.postmortem.sections import DebugSections
 from kev.postmortem.unwind_table import UnwindTable
+from tests.examples import examples
 from tests.guests.images import elf_file, read_file
 from tests.machine.code import code
 from tests.pager.machine import TEXT
@@ -203,7 +204,7 @@ def test_bytes_that_are_no_call_frame_information_have_no_rules(section: bytes, 
     unwind_table(elf_with_sections({name: section})).at(address)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=8), at=st.integers(0, 0x200))
 def test_damaged_call_frame_information_costs_frames_and_nothing_else(changes: list[tuple[int, int]], at: int) -> None:
     image = read_file("crash32")

@@ -29,6 +29,7 @@ from kev.postmortem.core import PN_XNUM, CoreError, CoreVcpu, write_core
 from kev.postmortem.core_file import read_core
 from kev.postmortem.core_layout import PHYSICAL_WINDOW, physical_runs, placed
 from kev.postmortem.core_notes import fxsave
+from tests.examples import examples
 from tests.guests.images import read_file
 from tests.page_tables.guest_memory import LARGE, RW
 from tests.pager.machine import DATA, FILE, TEXT
@@ -287,7 +288,7 @@ def small_core() -> bytes:
         return (Path(folder) / "core").read_bytes()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=6), cut=st.integers(0, 1 << 20))
 def test_a_damaged_core_file_is_refused_or_described(changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(small_core())

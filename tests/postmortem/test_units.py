@@ -15,6 +15,7 @@ from kev.pager.image import KernelImage
 from kev.pager.source import FileSource
 from kev.postmortem.places import Places
 from kev.postmortem.source_lines import SourceLines
+from tests.examples import examples
 from tests.guests.images import elf_file, read_file
 from tests.pager.sources import BytesSource
 
@@ -68,7 +69,7 @@ def test_what_is_read_stays_below_the_size_of_what_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("name", GUESTS)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     section=st.sampled_from(DEBUG_SECTIONS), changes=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=8)
 )
@@ -85,7 +86,7 @@ def test_damaged_debug_information_costs_lines_and_nothing_else(name: str, secti
         assert places.at(address).function is not None
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cut=st.integers(0, 1 << 16))
 def test_a_truncated_image_costs_what_is_missing(cut: int) -> None:
     data = read_file("crash")

@@ -13,6 +13,7 @@ from kev.pager.image import KernelImage
 from kev.pager.source import FileSource
 from kev.postmortem.places import Places
 from kev.postmortem.variables import Variable, Variables
+from tests.examples import examples
 from tests.guests.images import elf_file, read_file
 from tests.pager.sources import BytesSource
 
@@ -104,7 +105,7 @@ def test_what_is_no_variable_is_told_by_its_address() -> None:
 
 
 @pytest.mark.parametrize("section", [".debug_info", ".debug_abbrev", ".debug_str", ".debug_addr"])
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=40))
 def test_damaged_debug_information_costs_members_and_types_only(section: str, changes: list[tuple[int, int]]) -> None:
     header = elf_file("bugs").get_section_by_name(section)

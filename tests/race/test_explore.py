@@ -20,12 +20,13 @@ from kev.race.strategy import Exhaustive, SeededRandom
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.trace.smaller import smaller_programs
 from kev.work.processes import local
+from tests.examples import examples
 from tests.race.mutants.filling import EvictionAgainstStore, NoFlush
 from tests.race.mutants.waking import LostWakeUp
 from tests.race.subjects import subject
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(programs())
 def test_the_pager_keeps_all_rules_whatever_vcpus_do(program: Program) -> None:
     check(program, runs=10)

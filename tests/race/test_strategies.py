@@ -14,6 +14,7 @@ from kev.race.strategy import Exhaustive, Free, Pct, SeededRandom, make_strategy
 from kev.race.strategy.base import Strategy
 from kev.race.strategy.pct import PctScheduler
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
+from tests.examples import examples
 from tests.race.subjects import subject
 
 SMALL = ["r0/r0", "r0w0/e0", "r1/r0;1=n0", "r0/w0e0;0=i", "r0/r1;0=i;s", "r0/r1/r2", "p0+2/r1", "r0/c0"]
@@ -105,7 +106,7 @@ def test_the_free_strategy_has_one_schedule() -> None:
     assert everything("r0/r1", Free()).runs == 1
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.integers(0, 1 << 32))
 def test_a_run_can_be_replayed_to_the_letter(seed: int) -> None:
     race = subject("r0w1f2/w0r1e2/p0+3e1/c0r2;0=x1;2=i")

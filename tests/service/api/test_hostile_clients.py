@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.service.api.serving import Server
 
 _BODY = b'{"spec": {"image": "hypercalls"}, "start": false, "name": "half"}'
@@ -87,7 +88,7 @@ def test_bytes_that_are_no_frames_close_a_stream(server: Server) -> None:
             connection.sendall(nonsense)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.one_of(
         st.binary(max_size=300),
