@@ -32,6 +32,9 @@ def main() -> None:
         _give_up()
         sys.stderr.write("kev: interrupted\n")
         sys.exit(_EXIT_CODE_INTERRUPTED)
+    finally:
+        # Else the collector would look through all that there is before the process ends, for longer than some guests run.
+        gc.freeze()
 
 
 def _run(words: list[str]) -> None:

@@ -22,10 +22,12 @@ settings.load_profile("kev")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if not EXHAUSTIVE and item.get_closest_marker("exhaustive") is not None]
+    if EXHAUSTIVE:
+        return
+    left_out = {item for item in items if item.get_closest_marker("exhaustive") is not None}
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
