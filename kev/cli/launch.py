@@ -77,8 +77,13 @@ def run(given: Mapping[str, Any]) -> int:
 
 
 def _run(given: Mapping[str, Any]) -> int:
+    policy = _own_policy(given)
+    if policy is not None:
+        given = {**given, "paging": None}
     spec = described(given if given["restore"] is None else _restoring(given), may_start_disk=True)
     if given["print_spec"]:
+        if policy is not None:
+            raise SpecError("--print-spec: a description names none but kev's own paging policies: leave --paging out")
         return _print(spec)
     report, trace = given["report"], given["trace"]
     if given["timeline"] and report is None and trace is None:
@@ -90,27 +95,37 @@ def _run(given: Mapping[str, Any]) -> int:
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
     _check_writable(None if report == STANDARD_OUTPUT else report, trace, given["dump"], given["screenshot"])
-    return _run_contained(spec, given) if given["contained"] else _carry_out(spec, given)
+    return _run_contained(spec, given, policy) if given["contained"] else _carry_out(spec, given, policy)
 
 
-def _run_contained(spec: MachineSpec, given: Mapping[str, Any]) -> int:
+def _own_policy(given: Mapping[str, Any]) -> "PagingPolicy | None":
+    """One that the user has made, if `--paging` names a module. KevError."""
+    text = given["paging"]
+    if text is None or ":" not in text:
+        return None
+    from kev.cli.own_objects import is_own, own_policy
+
+    return own_policy(text)() if is_own(text) else None
+
+
+def _run_contained(spec: MachineSpec, given: Mapping[str, Any], policy: "PagingPolicy | None") -> int:
     for name, what in _NOT_CONTAINED.items():
         if given[name] is not None:
             raise SpecError(f"--contained: not with --{name.replace('_', '-')}: a process that is confined can make no {what}")
     from kev.cli.contained import contained
 
-    exit_code, report = contained(spec, partial(_carry_out, spec, given))
+    exit_code, report = contained(spec, partial(_carry_out, spec, given, policy))
     if report is not None:
         _write_report(report, given["report"])
     return exit_code
 
 
-def _carry_out(spec: MachineSpec, given: Mapping[str, Any], inside: "Inside | None" = None) -> int:
+def _carry_out(spec: MachineSpec, given: Mapping[str, Any], policy: "PagingPolicy | None", inside: "Inside | None" = None) -> int:
     """The run, with all that is written and said at its end. The exit code."""
     report, trace = given["report"], given["trace"]
     files, snapshot = _FilesOfTheEnd(given["dump"], given["screenshot"]), _snapshot_at(given)
     tracing = None if trace is None else _Tracing(trace)
-    outcome = _launch(spec if tracing is None else spec.replace(timeline=True), given, files, snapshot, tracing, inside)
+    outcome = _launch(spec if tracing is None else spec.replace(timeline=True), given, policy, files, snapshot, tracing, inside)
     if report is not None:
         tell = partial(_write_report, file=report) if inside is None or report == STANDARD_OUTPUT else inside.tell
         tell(outcome.as_dict())
@@ -220,6 +235,7 @@ def _print(spec: MachineSpec) -> int:
 def _launch(
     spec: MachineSpec,
     given: Mapping[str, Any],
+    policy: "PagingPolicy | None",
     at_end: _FilesOfTheEnd,
     snapshot: "SnapshotAt | None",
     tracing: _Tracing | None,
@@ -243,7 +259,7 @@ def _launch(
 
     report = launch(
         spec,
-        paging=_shown_loading(spec),
+        paging=policy or _shown_loading(spec),
         output=output.write,
         logs=given["logs"] or (),
         log=_write_log,

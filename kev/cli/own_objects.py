@@ -28,7 +28,12 @@ def own_policy(text: str) -> "Callable[[], PagingPolicy]":
     found = own_callable("--paging", text)
 
     def make() -> PagingPolicy:
-        policy = found()
+        try:
+            policy = found()
+        except KevError:
+            raise
+        except Exception as error:  # it may raise anything
+            raise OwnObjectError(f"--paging: {text!r}: {type(error).__name__}: {one_line(str(error))}") from error
         if not isinstance(policy, PagingPolicy):
             raise OwnObjectError(f"--paging: {text!r}: makes a {type(policy).__name__}, and no kev.pager.policy.PagingPolicy")
         return policy

@@ -173,3 +173,46 @@ def test_a_url_is_slow_enough(guest_url: str) -> None:
     result = run(guest_url, "--source-latency", "1ms")
     assert result.exit_code == 2
     assert result.stderr == "kev: memory://gKeOS: cannot be made slower: it has a latency of its own\n"
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the working directory."""
+    name = f"own_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(
+        "from kev.pager.policy import Around\n\nclass Wide(Around):\n    def __init__(self):\n        super().__init__(32)\n"
+        "\nclass Other:\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_a_policy_of_ones_own_is_named_by_its_module(own: str, tmp_path: Path) -> None:
+    wide, own_wide = (report_of(tmp_path, "gKeOS", "--paging", paging) for paging in ("around=32", f"{own}:Wide"))
+    assert own_wide["pages_loaded"] == wide["pages_loaded"]
+    assert own_wide["violations"] == wide["violations"]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("Missing", "has no attribute 'Missing'"),
+        ("Other", "makes a Other, and no kev.pager.policy.PagingPolicy"),
+        ("Around", "TypeError: "),
+    ],
+)
+def test_what_is_no_policy_of_ones_own_is_refused_in_a_line(own: str, name: str, problem: str) -> None:
+    result = run("gKeOS", "--paging", f"{own}:{name}")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"kev: --paging: '{own}:{name}': ")
+    assert problem in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_description_imports_nothing(own: str, tmp_path: Path) -> None:
+    (tmp_path / "machine.toml").write_text(f'image = "gKeOS"\npaging = "{own}:Wide"\n')
+    result = run("--spec", str(tmp_path / "machine.toml"))
+    assert result.exit_code == 2
+    assert f"paging: '{own}:Wide': it must be lazy, eager" in result.stderr
+    assert run("gKeOS", "--paging", f"{own}:Wide", "--print-spec").exit_code == 2

@@ -26,6 +26,7 @@ from kev.race.strategy.turn_search import TurnSearch
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
 from kev.spec.machine_spec import MachineSpec
+from tests.examples import EXHAUSTIVE
 from tests.race import small_guests as small
 from tests.race.small_guests import Action
 
@@ -46,7 +47,7 @@ class Shape(NamedTuple):
 
     first: Sequence[Action]
     others: Sequence[Action]
-    preemptions: int = 2
+    preemptions: int = 2 if EXHAUSTIVE else 1
     vcpus: int = 2
 
 
