@@ -25,29 +25,31 @@ PAGING = st.one_of(
 )
 _FLAG = st.none() | st.booleans()
 
-SPECS = st.builds(
-    MachineSpec,
-    image=st.just("") | PATHS,
-    memory=st.none() | st.integers(256, 1 << 28).map(lambda pages: pages << 12),
-    vcpus=st.none() | st.integers(1, 64),
-    boot=st.none() | st.sampled_from(list(PROTOCOLS)),
-    abi=st.none() | st.sampled_from(list(ABIS)),
-    syscall=st.none() | st.sampled_from(SYSCALLS),
-    command_line=st.none() | TEXTS,
-    modules=st.lists(MODULES, max_size=3),
-    disks=st.lists(DISKS, max_size=3),
-    firmware=st.none() | PATHS,
-    boot_sector=st.none() | PATHS,
-    paging=st.none() | PAGING,
-    source_latency=st.none() | st.sampled_from(["2ms", "1.5ms,100MB/s,jitter=1us,seed=7"]),
-    seed=st.none() | st.integers(),
-    timeout=st.none() | st.floats(0, 1e9, exclude_min=True),
-    max_pages=st.none() | st.integers(1, 1 << 48),
-    max_output=st.none() | st.integers(1, 1 << 48),
-    retry=st.none() | st.integers(1, 1 << 48),
-    timeline=_FLAG,
-    lenient_msr=_FLAG,
-    strict_ports=_FLAG,
-    strict_memory=_FLAG,
-    keyboard=_FLAG,
-)
+VALUES = {
+    "image": st.just("") | PATHS,
+    "memory": st.none() | st.integers(256, 1 << 28).map(lambda pages: pages << 12),
+    "vcpus": st.none() | st.integers(1, 64),
+    "boot": st.none() | st.sampled_from(list(PROTOCOLS)),
+    "abi": st.none() | st.sampled_from(list(ABIS)),
+    "syscall": st.none() | st.sampled_from(SYSCALLS),
+    "command_line": st.none() | TEXTS,
+    "modules": st.lists(MODULES, max_size=3),
+    "disks": st.lists(DISKS, max_size=3),
+    "firmware": st.none() | PATHS,
+    "boot_sector": st.none() | PATHS,
+    "paging": st.none() | PAGING,
+    "source_latency": st.none() | st.sampled_from(["2ms", "1.5ms,100MB/s,jitter=1us,seed=7"]),
+    "seed": st.none() | st.integers(),
+    "timeout": st.none() | st.floats(0, 1e9, exclude_min=True),
+    "max_pages": st.none() | st.integers(1, 1 << 48),
+    "max_output": st.none() | st.integers(1, 1 << 48),
+    "retry": st.none() | st.integers(1, 1 << 48),
+    "timeline": _FLAG,
+    "lenient_msr": _FLAG,
+    "strict_ports": _FLAG,
+    "strict_memory": _FLAG,
+    "keyboard": _FLAG,
+}
+"""Of each field."""
+
+SPECS = st.builds(MachineSpec, **VALUES)
