@@ -40,7 +40,7 @@ _PATIENCE_FOR_NAMES: Final = 1.0
 """Seconds that a source may take for what only names places: symbols and debug information."""
 _MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
 """In bytes. What would lie behind the 40 bits of the CPU's physical addresses (`kev.vmexit.cpuid`), no guest could reach."""
-_HEAD_START: Final = 0.02  # seconds
+_HEAD_START: Final = 0.02  # seconds of the processor's time, so that how busy the host is makes no difference
 
 
 def prepare(
@@ -229,8 +229,8 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
 
 def _run_head_start(machine: Machine) -> None:
     """Most of what a short run needs is over before the runtime, which takes longer to import, would have been there."""
-    end = time.perf_counter() + _HEAD_START
-    while time.perf_counter() < end:
+    end = time.thread_time() + _HEAD_START
+    while time.thread_time() < end:
         step = machine.vm.step(machine.scheduler)
         if not isinstance(step, Ran) and not (isinstance(step, Stopped) and machine.note_stop()):
             return

@@ -23,7 +23,7 @@ from tests.machine.modes import (
     handler,
 )
 
-UNCOUNTED, COUNTED = Budget(seconds=3), Budget(instructions=100_000)
+UNCOUNTED, COUNTED = Budget(seconds=60), Budget(instructions=100_000)
 BUDGETS = pytest.mark.parametrize("budget", [UNCOUNTED, COUNTED], ids=["uncounted", "counted"])
 MODES = pytest.mark.parametrize("mode", EVERY_MODE, ids=lambda mode: mode.name)
 

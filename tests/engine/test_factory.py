@@ -45,7 +45,7 @@ def exits(name: str, budget: Budget, breakpoints: frozenset[int] = frozenset(), 
 
 @EVERY_ENGINE
 def test_an_engine_runs_a_guest_in_what_was_reserved_for_it(name: str) -> None:
-    assert exits(name, Budget(seconds=5)) == [Vmcall()]
+    assert exits(name, Budget(seconds=60)) == [Vmcall()]
 
 
 @EVERY_ENGINE
@@ -57,9 +57,9 @@ def test_an_engine_does_what_it_says_it_can(name: str) -> None:
     if can.single_step:
         assert exits(name, SINGLE_STEP) == [PreemptionTimer(), PreemptionTimer(), Vmcall()]
     if can.breakpoints:
-        assert [type(exit) for exit in exits(name, Budget(seconds=5), breakpoints=frozenset({CODE + 1}))] == [Breakpoint, Vmcall]
+        assert [type(exit) for exit in exits(name, Budget(seconds=60), breakpoints=frozenset({CODE + 1}))] == [Breakpoint, Vmcall]
     if can.watchpoints:
-        assert [type(exit) for exit in exits(name, Budget(seconds=5), watched=range(0x5000, 0x5004))] == [Watchpoint, Vmcall]
+        assert [type(exit) for exit in exits(name, Budget(seconds=60), watched=range(0x5000, 0x5004))] == [Watchpoint, Vmcall]
 
 
 @EVERY_ENGINE

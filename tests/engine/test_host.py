@@ -114,7 +114,7 @@ class Bare:
         assert engine.map_window(Gpa(0xFEE0_0000), PAGE_SIZE) == TIB - PAGE_SIZE
         vcpu = engine.create_vcpu(0)
         engine.reset(vcpu, PROTECTED_MODE)
-        exit = engine.run(vcpu, Budget(seconds=3), lambda exit: None)
+        exit = engine.run(vcpu, Budget(seconds=60), lambda exit: None)
         engine.close()
         engine.close()
         return exit, vcpu

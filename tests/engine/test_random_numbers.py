@@ -21,7 +21,7 @@ NUMBERS = code("""
     66 0f c7 f7     ; rdrand di; in real mode, edi
     9c 58           ; pushf; pop eax
 """)
-BUDGET = Budget(seconds=3)
+BUDGET = Budget(seconds=60)
 
 
 def numbers(mode: Mode, seed: int, vcpu: int = 0, budget: Budget = BUDGET) -> tuple[int, int, int]:

@@ -35,7 +35,7 @@ from tests.machine.modes import (
 MODES = pytest.mark.parametrize("mode", EVERY_MODE, ids=lambda mode: mode.name)
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip", "rflags")
 CONTROL = ("cr0", "cr2", "cr3", "cr4", "efer", "xcr0", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "gdtr", "idtr")
-BUDGET = Budget(seconds=3)
+BUDGET = Budget(seconds=60)
 
 
 def run_to_text(cpu: Cpu, vcpu: int = 0) -> None:

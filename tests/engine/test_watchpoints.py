@@ -11,7 +11,7 @@ from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
 from tests.machine.modes import EVERY_MODE, LONG, PAGE_TABLES, PROTECTED, PROTECTED_USER, REAL, TEXT, Mode, cpu_in, handler
 
-UNCOUNTED, COUNTED = Budget(seconds=3), Budget(instructions=100_000)
+UNCOUNTED, COUNTED = Budget(seconds=60), Budget(instructions=100_000)
 BUDGETS = pytest.mark.parametrize("budget", [UNCOUNTED, COUNTED], ids=["uncounted", "counted"])
 WATCHED = 0x5000
 ANY = Access.READ | Access.WRITE
