@@ -35,6 +35,8 @@ _PORTS_EACH: Final = 0x40
 _BUS_MASTER_PORTS: Final = 0xC000
 _PIIX3: Final = 1
 """The number of the PCI device that the ISA bridge and the IDE controller are."""
+_POWER_MANAGEMENT: Final = 3
+"""The number of its function in that device, as on QEMU's PC."""
 PCI_IRQ: Final = 11
 
 
@@ -135,6 +137,8 @@ class Disks:
             _attach_bridge(devices, controllers)
         if has_ide:
             _attach_ide(devices, machine)
+        if chipset:
+            _attach_power_management(devices)
         _attach_virtio_pci(devices, machine, self._behind[DriveKind.VIRTIO_PCI], controllers)
 
 
@@ -170,18 +174,29 @@ def _attach_bridge(devices: Devices, controllers: InterruptControllers) -> None:
 
 
 def _attach_ide(devices: Devices, machine: Surroundings) -> None:
-    from kev.dev.pci.function import PciFunction, PciIdentity
+    from kev.dev.pci.function import Command, ConfigurationRegister, PciFunction, PciIdentity
     from kev.dev.storage.ide import IdeChannel, SecondaryIdeChannel
     from kev.dev.storage.ide_dma import ide_function
 
     channels = [devices.build(kind.name) for kind in (IdeChannel, SecondaryIdeChannel)]
-    bridge = PciIdentity(0x8086, 0x7000, 0x06_0100, has_several_functions=True)
-    _attach_function(devices, PciFunction(f"ISA bridge at PCI 00:{_PIIX3:02x}.0", bridge), _PIIX3)
+    identity = PciIdentity(0x8086, 0x7000, 0x06_0100, has_several_functions=True)
+    bridge = PciFunction(f"ISA bridge at PCI 00:{_PIIX3:02x}.0", identity)
+    bridge.fix_register(ConfigurationRegister.COMMAND, Command.PORTS | Command.MEMORY | Command.BUS_MASTER)
+    _attach_function(devices, bridge, _PIIX3)
     ide = [channel for channel in channels if isinstance(channel, IdeChannel)]
     function, masters = ide_function(f"IDE at PCI 00:{_PIIX3:02x}.1", ide, machine.memory, devices.buses.ports, _BUS_MASTER_PORTS)
     for channel, master in zip(ide, masters, strict=True):
         channel.dma = master
     _attach_function(devices, function, _PIIX3, number=1)
+
+
+def _attach_power_management(devices: Devices) -> None:
+    """Where a firmware finds ACPI's timer."""
+    from kev.boot.acpi import PM1A_EVENT
+    from kev.dev.pci.power_management import power_management
+
+    name = f"power management at PCI 00:{_PIIX3:02x}.{_POWER_MANAGEMENT}"
+    _attach_function(devices, power_management(name, PM1A_EVENT), _PIIX3, number=_POWER_MANAGEMENT)
 
 
 def _attach_virtio_pci(

@@ -1,5 +1,6 @@
 """What a machine is started from, besides an image: a disk, or a firmware."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,21 @@ def test_a_firmware_finds_a_host_bridge_and_an_ide_controller(tmp_path: Path) ->
     report = kev.launch(kev.MachineSpec(firmware=rom(tmp_path, asks + POWER_OFF)), timeout=30)
     assert report.output is not None
     assert (report.output[:4], report.output[-2:]) == (b"\x86\x80\x37\x12", b"\x01\x01")
+
+
+def test_a_firmware_finds_acpi_timer_and_isa_devices_where_it_looks(tmp_path: Path) -> None:
+    """UEFI asks a PIIX4 for the ports of the timer, and whether they respond, and takes an ISA bridge that has been enabled."""
+    asks = code("66 b8") + b"%s" + code("66 ba f8 0c 00 00 66 ef 66 ba fc 0c 00 00 66 ed")
+    out = code("b9 04 00 e6 e9 66 c1 e8 08 e2 f8 ; each byte of eax to port 0xe9")
+    addresses = (0x8000_0B00, 0x8000_0B40, 0x8000_0B80, 0x8000_0804)
+    reads = b"".join(asks.replace(b"%s", address.to_bytes(4, "little")) + out for address in addresses)
+    ticks = code("66 ba 08 06 00 00 66 ed 66 89 c3 ; 1: in eax, 0x608; mov ebx, eax") + code(
+        "66 ed 66 39 d8 74 f9 b0 2b e6 e9 ; 2: in eax, dx; cmp eax, ebx; je 2b; out 0xe9, '+'"
+    )
+    report = kev.launch(kev.MachineSpec(firmware=rom(tmp_path, reads + ticks + POWER_OFF)), timeout=30)
+    assert report.output is not None
+    identity, base, enabled, command, plus = struct.unpack("<4IB", report.output)
+    assert (identity, base, enabled & 1, command & 3, plus) == (0x7113_8086, 0x601, 1, 3, ord("+"))
 
 
 def test_a_boot_protocol_beside_a_firmware_is_refused(tmp_path: Path) -> None:

@@ -204,6 +204,11 @@ class PciFunction:
             self._registers[register.offset >> 2] = value
             self._left_by_firmware = tuple(self._registers)
 
+    def fix_register(self, offset: int, value: int) -> None:
+        """Firmware leaves `value` in the register, whether the guest can write to it or not."""
+        self._registers[offset >> 2] = value
+        self._left_by_firmware = tuple(self._registers)
+
     @property
     def is_bus_master(self) -> bool:
         """The function may access memory."""
