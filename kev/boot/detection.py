@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Final, NamedTuple
 
+from kev.addressing import KIB, MIB, PAGE_SIZE
 from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
+from kev.pager.errors import ImageError
 from kev.pager.ram import MMIO_HOLE
 from kev.pager.source import SynchronousSource
 from kev.state import SNAPSHOT_MAGIC
@@ -38,6 +40,13 @@ _EXTRACT: Final = "extract the kernel from it, and boot that"
 _MZ_MAGIC: Final = b"MZ"
 _PE_OFFSET: Final = struct.Struct("<60xI")
 _PE_MAGIC: Final = b"PE\0\0"
+_PE: Final = (
+    "a PE file, such as an EFI application: a UEFI runs it, which --firmware starts, from a disk; or boot the kernel that it loads"
+)
+_FIRMWARE: Final = "it ends like a firmware's ROM, which is not booted, but is what boots: --firmware starts it"
+_ROM_SIZES: Final = (64 * KIB, 8 * MIB)
+_RESET_CODE: Final = (b"\xea", b"\xe9", b"\xfa\xfc", b"\x0f\x20\xc0", b"\x90\x90")
+"""What SeaBIOS, U-Boot and OVMF have at the reset vector: JMP; CLI, CLD; MOV EAX, CR0; NOP."""
 _KNOWN_BY_ADDRESS: Final = "keos"
 """Of such a kernel nothing has to be read but headers."""
 
@@ -62,14 +71,21 @@ def open_kernel(source: SynchronousSource, protocol: str | None = None) -> BootP
 
 
 def load(protocol: type[BootProtocol], file: KernelFile) -> BootProtocol:
-    """The image as `protocol` understands it. BootError if a segment of it lies where devices are, too."""
-    kernel = protocol.open(file)
+    """The image as `protocol` understands it. BootError if a segment of it lies where devices are, too, or if it is a PE file that
+    `protocol` would load as an ELF file.
+    """
+    try:
+        kernel = protocol.open(file)
+    except ImageError as error:
+        if _is_pe(file):
+            raise BootError(f"{file.name}: {_PE}") from error
+        raise
     for segment in kernel.image.segments if kernel.lies_in_ram else ():
         for what, place in _DEVICES.items():
             if segment.paddr < place.stop and place.start < segment.end:
                 raise BootError(
                     f"{file.name}: the segment at {segment.paddr:#x}-{segment.end:#x} reaches into "
-                    f"{place.start:#x}-{place.stop:#x}, where {what}"
+                    f"{place.start:#x}-{place.stop:#x}, where {what}{f'; {_FIRMWARE}' if _is_firmware(file) else ''}"
                 )
     return kernel
 
@@ -148,11 +164,24 @@ def _describe(file: KernelFile) -> str:
             return f"compressed by {program}: {remedy} it first"
     if _is_iso(file):
         return f"an ISO 9660 image: {_EXTRACT}"
-    if file.head.startswith(_MZ_MAGIC) and len(file.head) >= _PE_OFFSET.size:
-        (offset,) = _PE_OFFSET.unpack_from(file.head)
-        if file.bytes_at(offset, len(_PE_MAGIC)) == _PE_MAGIC:
-            return "a PE file, such as an EFI application: there is no UEFI to run it; boot the kernel that it loads"
+    if _is_pe(file):
+        return _PE
+    if _is_firmware(file):
+        return _FIRMWARE
     return _NO_PROTOCOL
+
+
+def _is_pe(file: KernelFile) -> bool:
+    if not file.head.startswith(_MZ_MAGIC) or len(file.head) < _PE_OFFSET.size:
+        return False
+    (offset,) = _PE_OFFSET.unpack_from(file.head)
+    return file.bytes_at(offset, len(_PE_MAGIC)) == _PE_MAGIC
+
+
+def _is_firmware(file: KernelFile) -> bool:
+    """It has the size of a ROM, and code where a processor begins."""
+    size = file.source.size
+    return not size % PAGE_SIZE and _ROM_SIZES[0] <= size <= _ROM_SIZES[1] and file.bytes_at(size - 16, 3).startswith(_RESET_CODE)
 
 
 def protocol_named(name: str) -> type[BootProtocol]:

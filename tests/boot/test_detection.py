@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import lzma
+import struct
 
 import pytest
 from hypothesis import given
@@ -169,6 +170,9 @@ def test_an_image_of_no_known_format_is_refused(data: bytes) -> None:
         open_kernel(source(data))
 
 
+PE = "a PE file, such as an EFI application: a UEFI runs it, which --firmware starts, from a disk; or boot the kernel that it loads"
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -180,10 +184,18 @@ def test_an_image_of_no_known_format_is_refused(data: bytes) -> None:
         (bytes(0x8001) + b"CD001", "an ISO 9660 image: extract the kernel from it, and boot that"),
         (
             b"MZ".ljust(60, b"\0") + b"\x40\0\0\0PE\0\0",
-            "a PE file, such as an EFI application: there is no UEFI to run it; boot the kernel that it loads",
+            PE,
+        ),
+        (
+            b"MZ".ljust(60, b"\0") + b"\x40\0\0\0PE\0\0" + struct.pack("<3I", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF),
+            PE,
+        ),
+        (
+            bytes(64 * 1024 - 16) + bytes.fromhex("ea 5b e0 00 f0").ljust(16, b"\0"),
+            "it ends like a firmware's ROM, which is not booted, but is what boots: --firmware starts it",
         ),
     ],
-    ids=["gzip", "xz", "bzip2", "zstd", "lz4", "iso", "pe"],
+    ids=["gzip", "xz", "bzip2", "zstd", "lz4", "iso", "pe", "pe with a Multiboot header", "firmware"],
 )
 def test_what_cannot_be_booted_is_named_with_what_to_do(data: bytes, message: str) -> None:
     with refused(BootError, f"kernel: {message}"):
