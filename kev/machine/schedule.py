@@ -1,5 +1,6 @@
 """Who runs next, and for how long."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -71,11 +72,13 @@ class FreeScheduler:
     A vCPU that has been sent something by the one that runs goes next, and then the sender goes on. Turns are short at first behind
     that, because each of the two may be waiting for what the other does, without saying so by PAUSE.
 
-    A vCPU that is found where it was at the end of another turn, with the same in all registers, waits for something as well: a
-    lock, or work. Its next turns are short, until it is found elsewhere.
+    A vCPU that has not given up its turn at once and is found where it was at the end of another, with the same in all registers,
+    waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere.
     """
 
     __slots__ = (
+        "_began",
+        "_clock",
         "_full",
         "_interrupted",
         "_last",
@@ -90,13 +93,19 @@ class FreeScheduler:
 
     _FIELDS: Final = Fields({"_last": _LAST})
 
-    def __init__(self, seconds: float = 0.005, place_of: Callable[[int], int] | None = None) -> None:
+    def __init__(
+        self, seconds: float = 0.005, place_of: Callable[[int], int] | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         """`seconds` is how long a turn lasts otherwise; `place_of` gives the `kev.engine.base.VcpuState.place` of a vCPU."""
+        self._clock: Final = clock
         self._place_of: Final = place_of
         self._places: Final[dict[int, set[int]]] = {}
         """Where each vCPU has been at the ends of its turns."""
         self._waits: Final[set[int]] = set()
         self._running: int | None = None
+        """The one whose turn it is, or was last."""
+        self._began = 0.0
+        """When that began."""
         self._full: Final = seconds
         self._seconds = seconds
         self._last = -1
@@ -112,13 +121,17 @@ class FreeScheduler:
         self._seconds = _SHORTEST_TURN
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        if len(runnable) == 1:
+            self._running = None
+            return self._decide(runnable)
+        now = self._clock()
+        if self._running is not None and (now - self._began >= _SHORTEST_TURN or self._running in self._waits):
+            self._look(self._running)
         decision = self._decide(runnable)
-        self._running = decision.vcpu
+        self._running, self._began = decision.vcpu, now
         return decision
 
     def _decide(self, runnable: Sequence[int]) -> Decision:
-        if len(runnable) > 1 and self._running is not None:
-            self._look(self._running)
         urgent, self._urgent = self._urgent, None
         seconds, self._seconds = self._seconds, min(2 * self._seconds, self._full)
         if self._out_of_turn < _MOST_OUT_OF_TURN:
@@ -132,7 +145,7 @@ class FreeScheduler:
         self._out_of_turn = 0
         self._interrupted = False
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
-        if self._last in self._waits and len(self._waits) < len(runnable):
+        if self._last in self._waits and not self._waits.issuperset(runnable):
             return Decision(self._last, Budget(seconds=min(seconds, self._full / _SHORTENED_BY), kept_loads=_MOST_LOADS))
         return Decision(self._last, Budget(seconds=seconds))
 

@@ -1,5 +1,6 @@
 """Whose turn it is when time is the host's."""
 
+import itertools
 from functools import partial
 
 import trio
@@ -67,29 +68,48 @@ def test_two_that_send_to_each_other_all_the_time_leave_the_others_their_turns()
     assert seen.count(3) >= 5
 
 
-def test_who_is_found_where_it_was_waits_and_gets_short_turns_until_it_is_elsewhere() -> None:
-    places = {0: 0, 1: 100}
-    scheduler = FreeScheduler(FULL, lambda vcpu: places[vcpu])
+class Turnstile:
+    """Two vCPUs, of which the first is elsewhere whenever somebody looks."""
 
-    def lengths(rounds: int) -> dict[int, float]:
+    def __init__(self) -> None:
+        self.places = {0: 0, 1: 100}
+        self.used = 1.0
+        """How much of its turn each uses."""
+        self.now = 0.0
+        self.scheduler = FreeScheduler(FULL, lambda vcpu: self.places[vcpu], lambda: self.now)
+
+    def lengths(self, rounds: int) -> dict[int, float]:
+        """Of the last turns."""
         found = {}
         for _ in range(2 * rounds):
-            decision = scheduler.next((0, 1))
-            places[0] += 1
+            decision = self.scheduler.next((0, 1))
             found[decision.vcpu] = decision.budget.seconds or 0
+            self.places[0] += 1
+            self.now += self.used * found[decision.vcpu]
         return found
 
-    assert lengths(1) == {0: FULL, 1: FULL}
-    waiting = lengths(2)
+
+def test_who_is_found_where_it_was_waits_and_gets_short_turns_until_it_is_elsewhere() -> None:
+    board = Turnstile()
+    assert board.lengths(1) == {0: FULL, 1: FULL}
+    waiting = board.lengths(2)
     assert waiting[0] == FULL
     assert waiting[1] < FULL / 10
-    places[1] = 101
-    assert lengths(1) == {0: FULL, 1: FULL}
+    board.places[1] = 101
+    assert board.lengths(1) == {0: FULL, 1: FULL}
 
 
-def test_turns_are_full_where_all_wait() -> None:
-    scheduler = FreeScheduler(FULL, lambda _: 7)
+def test_who_gives_up_its_turn_at_once_does_not_wait() -> None:
+    board = Turnstile()
+    board.used = 0.01
+    assert board.lengths(5) == {0: FULL, 1: FULL}
+
+
+def test_turns_are_full_where_all_wait_that_can_run() -> None:
+    times = itertools.count()
+    scheduler = FreeScheduler(FULL, lambda _: 7, lambda: float(next(times)))
     assert {scheduler.next((0, 1, 2)).budget.seconds for _ in range(20)} == {FULL}
+    assert {scheduler.next((0, 2)).budget.seconds for _ in range(20)} == {FULL}
 
 
 class Turns(VmObserver):
