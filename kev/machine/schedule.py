@@ -33,7 +33,10 @@ class TurnScheduler(Scheduler, Protocol):
     """One that lets a turn go on which was cut short by what is none of the guest's doing, so that this changes no schedule."""
 
     def cut(self, rest: Decision) -> None:
-        """What was decided last is not over: so much is left of it. Told by `Vm.step`, where instructions are counted."""
+        """What was decided last is not over: so much is left of it. Told by `Vm.step`, where instructions are counted.
+
+        Where `kept_loads` are, the clock has to say how much is left.
+        """
 
 
 class RunScheduler(TurnScheduler, Protocol):
@@ -61,8 +64,10 @@ _LAST: Final = integers(-1, (1 << 16) - 1)
 _SHORTEST_TURN: Final = 0.0001
 _MOST_OUT_OF_TURN: Final = 8
 _SHORTENED_BY: Final = 32
-_MOST_LOADS: Final = 32
-"""Of a vCPU that waits: it asks who it is at each lock that it takes, as often as not."""
+_LOADS_OF_ONE_THAT_WAITS: Final = 32
+"""From its local APIC, as a rule: many a kernel asks at each lock who it is."""
+_LOADS_BEFORE_A_LOOK: Final = 512
+"""Of the others, before it is looked whether they wait, for the first time in a turn."""
 _MOST_PLACES: Final = 256
 
 
@@ -79,9 +84,11 @@ class FreeScheduler:
     __slots__ = (
         "_began",
         "_clock",
+        "_end",
         "_full",
         "_interrupted",
         "_last",
+        "_loads",
         "_out_of_turn",
         "_place_of",
         "_places",
@@ -89,6 +96,7 @@ class FreeScheduler:
         "_seconds",
         "_urgent",
         "_waits",
+        "_was_cut",
     )
 
     _FIELDS: Final = Fields({"_last": _LAST})
@@ -104,8 +112,11 @@ class FreeScheduler:
         self._waits: Final[set[int]] = set()
         self._running: int | None = None
         """The one whose turn it is, or was last."""
-        self._began = 0.0
-        """When that began."""
+        self._began = self._end = 0.0
+        """When that began, and ends."""
+        self._loads = 0
+        """How many it may make before it is looked at."""
+        self._was_cut = False
         self._full: Final = seconds
         self._seconds = seconds
         self._last = -1
@@ -121,14 +132,20 @@ class FreeScheduler:
         self._seconds = _SHORTEST_TURN
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        running, was_cut = self._running, self._was_cut
+        self._was_cut = False
         if len(runnable) == 1:
             self._running = None
             return self._decide(runnable)
         now = self._clock()
-        if self._running is not None and (now - self._began >= _SHORTEST_TURN or self._running in self._waits):
-            self._look(self._running)
+        if running is not None and (was_cut or now - self._began >= _SHORTEST_TURN):
+            self._look(running)
+            if was_cut and self._urgent is None and running in runnable and running not in self._waits and now < self._end:
+                self._loads *= 2
+                return Decision(running, Budget(seconds=self._end - now, kept_loads=self._loads))
         decision = self._decide(runnable)
-        self._running, self._began = decision.vcpu, now
+        self._running, self._began, self._end = decision.vcpu, now, now + (decision.budget.seconds or 0)
+        self._loads = decision.budget.kept_loads or 0
         return decision
 
     def _decide(self, runnable: Sequence[int]) -> Decision:
@@ -145,9 +162,10 @@ class FreeScheduler:
         self._out_of_turn = 0
         self._interrupted = False
         self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
+        loads = _LOADS_BEFORE_A_LOOK if len(runnable) > 1 else None
         if self._last in self._waits and not self._waits.issuperset(runnable):
-            return Decision(self._last, Budget(seconds=min(seconds, self._full / _SHORTENED_BY), kept_loads=_MOST_LOADS))
-        return Decision(self._last, Budget(seconds=seconds))
+            seconds, loads = min(seconds, self._full / _SHORTENED_BY), _LOADS_OF_ONE_THAT_WAITS
+        return Decision(self._last, Budget(seconds=seconds, kept_loads=loads))
 
     def _look(self, vcpu: int) -> None:
         """Its turn is over."""
@@ -163,7 +181,8 @@ class FreeScheduler:
         places.add(place)
 
     def cut(self, rest: Decision) -> None:
-        """Nothing: its turns end when the host's clock says so."""
+        """It goes on until the host's clock says so, unless it is found to wait."""
+        self._was_cut = True
 
     def save(self) -> State:
         return self._FIELDS.save(self)

@@ -317,7 +317,10 @@ class Vm:
         decision = scheduler.next(runnable)
         vcpu, instructions = self.vcpus[decision.vcpu], decision.budget.instructions
         if instructions is None:
-            return self.run(vcpu, decision.budget)
+            step = self.run(vcpu, decision.budget)
+            if decision.budget.kept_loads is not None and isinstance(step, Ran) and isinstance(step.exit, PreemptionTimer):
+                scheduler.cut(decision)
+            return step
         end = vcpu.state.instructions + instructions
         step = self.run(vcpu, decision.budget._replace(interruptions=_MOST_INTERRUPTIONS))
         left = end - vcpu.state.instructions

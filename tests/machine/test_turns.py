@@ -3,6 +3,7 @@
 import itertools
 from functools import partial
 
+import pytest
 import trio
 
 from kev.dev.interrupts.local_apic import DeliveryMode
@@ -103,6 +104,31 @@ def test_who_gives_up_its_turn_at_once_does_not_wait() -> None:
     board = Turnstile()
     board.used = 0.01
     assert board.lengths(5) == {0: FULL, 1: FULL}
+
+
+def test_who_is_looked_at_in_its_turn_goes_on_with_it_unless_it_waits() -> None:
+    board = Turnstile()
+    first = board.scheduler.next((0, 1))
+    loads = first.budget.kept_loads
+    assert (first.vcpu, first.budget.seconds) == (0, FULL)
+    assert loads is not None
+    for part in (1, 2):
+        board.places[0] += 1
+        board.now += FULL / 4
+        board.scheduler.cut(first)
+        decision = board.scheduler.next((0, 1))
+        assert (decision.vcpu, decision.budget.kept_loads) == (0, loads << part)
+        assert decision.budget.seconds == pytest.approx(FULL * (4 - part) / 4)
+    board.scheduler.cut(decision)
+    assert board.scheduler.next((0, 1)).vcpu == 1
+
+
+def test_who_was_cut_lets_the_one_run_that_was_sent_something() -> None:
+    board = Turnstile()
+    decision = board.scheduler.next((0, 1, 2))
+    board.scheduler.prefer(2)
+    board.scheduler.cut(decision)
+    assert board.scheduler.next((0, 1, 2)).vcpu == 2
 
 
 def test_turns_are_full_where_all_wait_that_can_run() -> None:
