@@ -97,10 +97,6 @@ class VcpuState(Protocol):
         """The current privilege level, 0 to 3."""
 
     @property
-    def place(self) -> int:
-        """A number for what RIP and the general registers hold: the same for the same, most likely another one for other values."""
-
-    @property
     def cs(self) -> SegmentRegister: ...
 
     @property
@@ -265,6 +261,12 @@ class Engine(Protocol[State]):
 
     def instructions_in_slice(self) -> int:
         """Instructions retired so far in the slice that is running, if it is counted; else 0."""
+
+    def place(self, vcpu: State) -> int:
+        """A number for what RIP, CR3, the general registers and the stack hold, the latter to the end of its page.
+
+        It is the same for the same, and most likely another one for other values.
+        """
 
     def raise_interrupt(self, vcpu: State, vector: int | None) -> None:
         """The external interrupt that waits for this vCPU, or None. The CPU takes it as soon as RFLAGS.IF and shadows allow."""

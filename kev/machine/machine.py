@@ -146,7 +146,7 @@ class Machine:
         return self._vm
 
     def _place_of(self, vcpu: int) -> int:
-        return self.vm.vcpus[vcpu].state.place
+        return self.vm.engine.place(self.vm.vcpus[vcpu].state)
 
     # Its life.
 

@@ -77,8 +77,8 @@ class FreeScheduler:
     A vCPU that has been sent something by the one that runs goes next, and then the sender goes on. Turns are short at first behind
     that, because each of the two may be waiting for what the other does, without saying so by PAUSE.
 
-    A vCPU that has not given up its turn at once and is found where it was at the end of another, with the same in all registers,
-    waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere.
+    A vCPU that has not given up its turn at once and is found where it was at the end of another, with the same in registers and on
+    the stack, waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere.
     """
 
     __slots__ = (
@@ -104,7 +104,7 @@ class FreeScheduler:
     def __init__(
         self, seconds: float = 0.005, place_of: Callable[[int], int] | None = None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        """`seconds` is how long a turn lasts otherwise; `place_of` gives the `kev.engine.base.VcpuState.place` of a vCPU."""
+        """`seconds` is how long a turn lasts otherwise; `place_of` gives the `kev.engine.base.Engine.place` of a vCPU."""
         self._clock: Final = clock
         self._place_of: Final = place_of
         self._places: Final[dict[int, set[int]]] = {}

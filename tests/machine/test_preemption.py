@@ -7,7 +7,7 @@ import struct
 from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, IoOut, PreemptionTimer
 from tests.machine.code import SPIN, code
-from tests.machine.cpu import CODE, Cpu
+from tests.machine.cpu import CODE, STACK, Cpu
 from tests.machine.modes import PROTECTED, cpu_in, handler
 
 COUNTER = 0x5000
@@ -89,6 +89,25 @@ def test_one_of_several_that_spins_with_interrupts_off_is_preempted_as_well() ->
             assert cpu.run_slice(Budget(seconds=0.0005), vcpu) == PreemptionTimer()
         assert cpu.run_slice(Budget(instructions=100)) == PreemptionTimer()
         assert cpu.vcpu.instructions == 100
+
+
+def test_the_place_of_a_processor_is_its_registers_and_its_stack() -> None:
+    with Cpu(code("90 90 54 eb fe ; nop; nop; push esp; jmp $")) as cpu:
+        engine, vcpu = cpu.engine, cpu.vcpu
+        cpu.page(STACK - 4)
+        places = [engine.place(vcpu)]
+        for _ in range(3):
+            cpu.run_slice(Budget(instructions=1))
+            places.append(engine.place(vcpu))
+        assert len(set(places)) == 4
+        cpu.run_slice(Budget(instructions=1))
+        assert engine.place(vcpu) == places[-1]
+        cpu.page(STACK - 4)[STACK - 4 & 0xFFF] ^= 1
+        assert engine.place(vcpu) != places[-1]
+        exits = len(cpu.exits)
+        vcpu.rsp = 0x40000  # a page that nobody has touched
+        assert engine.place(vcpu) not in places
+        assert len(cpu.exits) == exits
 
 
 def test_one_that_never_stops_exiting_is_preempted() -> None:

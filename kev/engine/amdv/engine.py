@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from kev import x86
-from kev.addressing import PAGE_MASK, PAGE_SIZE, TIB, Gpa, Hpa
+from kev.addressing import PAGE_MASK, PAGE_SIZE, TIB, Gpa, Hpa, page_offset
 from kev.engine.amdv import blocks, fpu, layout, libunicorn
 from kev.engine.amdv.cpu_exits import CpuExits
 from kev.engine.amdv.debug_registers import data_breakpoints
@@ -20,7 +20,7 @@ from kev.engine.amdv.host import Host
 from kev.engine.amdv.instructions import finish
 from kev.engine.amdv.intercepts import Intercepts
 from kev.engine.amdv.libunicorn import Context, Hook
-from kev.engine.amdv.linear import LinearMemory
+from kev.engine.amdv.linear import LinearMemory, stack_slot
 from kev.engine.amdv.port_blocks import Block, PortBlocks
 from kev.engine.amdv.shortcuts import NATIVE, Shortcuts
 from kev.engine.amdv.slice import UNLIMITED, Slice
@@ -35,6 +35,8 @@ from kev.page_tables.table import PageTable
 if TYPE_CHECKING:
     from kev.engine.amdv.counting import Counting
 
+_PLACE: Final = slice(layout.GENERAL_REGISTERS >> 3, (layout.RIP >> 3) + 1)
+_CR3: Final = (layout.CONTROL_REGISTERS >> 3) + 3
 _WINDOWS_END: Final = TIB
 """Where the CPU's physical address space ends: windows of devices grow down from there."""
 
@@ -281,6 +283,11 @@ class AmdvEngine:
 
     def yield_soon(self) -> None:
         self._slice.end_soon()
+
+    def place(self, vcpu: AmdvVcpu) -> int:
+        quads, (stack, _) = vcpu.quads, stack_slot(vcpu, 0)
+        top = self._linear.peek(vcpu, stack, PAGE_SIZE - page_offset(stack))
+        return hash((bytes(quads[_PLACE]), quads[_CR3], top))
 
     def raise_interrupt(self, vcpu: AmdvVcpu, vector: int | None) -> None:
         vcpu.interrupt = vector

@@ -35,7 +35,6 @@ HFLAGS_IO_BREAKPOINTS: Final = 1 << 24
 
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
 _HFLAGS2_VIRTUAL_IF: Final = 1 << 3
-_PLACE: Final = slice(layout.GENERAL_REGISTERS >> 3, (layout.RIP >> 3) + 1)
 _CR2: Final = (layout.CONTROL_REGISTERS >> 3) + 2
 
 # In a descriptor's second word.
@@ -315,11 +314,6 @@ class AmdvVcpu:
     @property
     def cpl(self) -> int:
         return self.words[layout.HFLAGS >> 2] & HFLAGS_CPL
-
-    @property
-    def place(self) -> int:
-        """A hash of RIP and the general registers."""
-        return hash(bytes(self.quads[_PLACE]))
 
     # Flags.
 
