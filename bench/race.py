@@ -1,20 +1,22 @@
 """How many schedules a race test tries in a second, and what exact switches and replays cost."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench.measurement import Measurement, Result, repeat
 from kev.addressing import MIB
-from kev.machine.schedule import CountedScheduler, Scheduler, SeededScheduler
+from kev.machine.schedule import ANYTHING, CountedScheduler, Decision, Scheduler, SeededScheduler
 from kev.race.explore import explore
 from kev.race.guest.prepared import Start
 from kev.race.guest.start import guest_machine
 from kev.race.guest.subject import GuestSubject
 from kev.race.schedule import Schedule
 from kev.race.strategy import make_strategy
+from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.subject import Subject
@@ -33,11 +35,12 @@ _POINT: Final = "symbol:work"
 """Where the processors of that guest begin to do what they race with."""
 _POINT_RUNS: Final = 400
 _BUSY: Final = MachineSpec("parallel", vcpus=2, memory=64 * MIB)
-_BUSY_INSTRUCTIONS: Final = 1_000_000
+_TURNS: Final = 20_000
 _TURN: Final = 100
 _TRACE_TARGET: Final = 5_000
-_SWITCH_TARGET: Final = 60_000
+_SWITCH_TARGET: Final = 150_000
 _POINT_TARGET: Final = 3
+_PROCESSOR: Final = "  the same by a second of the processor"
 _SNAPSHOT_TARGET: Final = 200
 
 
@@ -50,8 +53,6 @@ def measure(quick: bool, snapshot: str | None = None, after: str | None = None) 
     token = _failing_schedule(guest)
     actions: dict[str, Callable[[], float]] = {
         **{name: partial(_schedules_per_second, name) for name in _STRATEGIES},
-        "switches": lambda: _switches_per_second(CountedScheduler(_TURN)),
-        "random turns": lambda: _switches_per_second(SeededScheduler(0, _TURN)),
         "trace free": lambda: _seconds(lambda: _PROGRAM.run(UnpreemptedScheduler()), _SCHEDULES),
         "trace replay": lambda: _seconds_to_replay(_PROGRAM, _alternating(_PROGRAM), _SCHEDULES),
         "guest free": lambda: _seconds(lambda: guest.run(UnpreemptedScheduler()), _GUEST_RUNS),
@@ -63,6 +64,8 @@ def measure(quick: bool, snapshot: str | None = None, after: str | None = None) 
         times = {name: action() for name, action in actions.items()}
         for name, (subject, runs) in points.items():
             times[name], times[f"{name}, processor"] = _explored_per_second(subject, runs)
+        for name, scheduler in (("switches", CountedScheduler(_TURN)), ("random turns", SeededScheduler(0, _TURN))):
+            times[name], times[f"{name}, processor"] = _switches_per_second(scheduler)
         return times
 
     samples = repeat(_ROUNDS, quick, measure_once)
@@ -73,7 +76,9 @@ def measure(quick: bool, snapshot: str | None = None, after: str | None = None) 
         ),
         Measurement(f"replay of a schedule against a free run ({_PROGRAM.program})", "times", _ratios(samples, "trace")),
         Measurement(f"vCPU switches of a guest, turns of {_TURN} instructions", "1/s", samples["switches"], floor=_SWITCH_TARGET),
+        Measurement(_PROCESSOR, "1/s", samples["switches, processor"]),
         Measurement(f"the same, random turns of at most {_TURN}", "1/s", samples["random turns"]),
+        Measurement(_PROCESSOR, "1/s", samples["random turns, processor"]),
         Measurement(f"schedules of a guest ({_GUEST})", "runs/s", samples["guest schedules"]),
         Measurement(f"replay of a guest's failure ({_GUEST})", "ms", [value * 1e3 for value in samples["guest replay"]]),
         Measurement("the same against a free run", "times", _ratios(samples, "guest")),
@@ -83,16 +88,15 @@ def measure(quick: bool, snapshot: str | None = None, after: str | None = None) 
 
 def _begun_measurements(samples: dict[str, list[float]], snapshot: str | None) -> Iterator[Result]:
     """Random exploration, by where runs begin."""
-    processor = "  the same by a second of the processor"
     yield Measurement(f"{_GUEST} explored, launched for every schedule", "runs/s", samples["launched"])
-    yield Measurement(processor, "runs/s", samples["launched, processor"])
+    yield Measurement(_PROCESSOR, "runs/s", samples["launched, processor"])
     yield Measurement(f"{_GUEST} explored, going back to {_POINT}", "runs/s", samples["point"])
-    yield Measurement(processor, "runs/s", samples["point, processor"])
+    yield Measurement(_PROCESSOR, "runs/s", samples["point, processor"])
     ratios = [point / launched for point, launched in zip(samples["point"], samples["launched"], strict=True)]
     yield Measurement("  against launches", "times", ratios, floor=_POINT_TARGET)
     if snapshot is not None:
         yield Measurement(f"{Path(snapshot).name} explored", "runs/s", samples["snapshot"], floor=_SNAPSHOT_TARGET)
-        yield Measurement(processor, "runs/s", samples["snapshot, processor"])
+        yield Measurement(_PROCESSOR, "runs/s", samples["snapshot, processor"])
 
 
 def _explored_per_second(subject: Subject, runs: int) -> tuple[float, float]:
@@ -114,13 +118,37 @@ def _schedules_per_second(strategy: str) -> float:
     return (exploration.runs + exploration.redundant) / exploration.seconds
 
 
-def _switches_per_second(scheduler: Scheduler) -> float:
-    """Of a guest whose vCPUs do nothing but count."""
-    with guest_machine(Start(_BUSY), _BUSY_INSTRUCTIONS) as machine:
-        began = time.perf_counter()
-        machine.run(scheduler, fair=True)
-        seconds = time.perf_counter() - began
-        return Schedule.of((turn.vcpu, turn.steps) for turn in machine.turns).switches / seconds
+class _Enough(Exception):
+    """So many turns have been taken."""
+
+
+class _SwitchedOften:
+    """Turns by another scheduler as soon as there is a choice, until there were enough."""
+
+    def __init__(self, inner: Scheduler) -> None:
+        self._inner: Final = inner
+        self._left = _TURNS
+        self.began = self.worked = 0.0
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        if len(runnable) > 1:
+            if self._left == _TURNS:
+                self.began, self.worked = time.perf_counter(), time.process_time()
+            self._left -= 1
+            if not self._left:
+                raise _Enough
+        return self._inner.next(runnable, executed, accesses)
+
+
+def _switches_per_second(scheduler: Scheduler) -> tuple[float, float]:
+    """Of a guest whose vCPUs do nothing but count: by the clock, and by what the processor has worked."""
+    with guest_machine(Start(_BUSY), UNLIMITED) as machine:
+        often = _SwitchedOften(scheduler)
+        with suppress(_Enough):
+            machine.run(often, fair=True)
+        seconds, worked = time.perf_counter() - often.began, time.process_time() - often.worked
+        switches = Schedule.of((turn.vcpu, turn.steps) for turn in machine.turns[-_TURNS:]).switches
+        return switches / seconds, switches / worked
 
 
 def _seconds(run: Callable[[], object], times: int) -> float:

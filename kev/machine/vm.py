@@ -355,7 +355,16 @@ class Vm:
         index, interrupts = vcpu.index, self.interrupts
         deadline = self.timers.next_deadline()
         margin = _UNLIMITED if deadline is None else deadline - self.clock.now() - instructions
-        if margin <= 0 or self._is_watched or vcpu.startup is not None or interrupts.offered[index] is not None:
+        if (
+            margin <= 0
+            or self._observers
+            or self.note_place is not None
+            or self.stop_at is not None
+            or self._stops_soon
+            or self.first_instruction is None
+            or vcpu.startup is not None
+            or interrupts.offered[index] is not None
+        ):
             return self.run(vcpu, Budget(instructions=instructions))
         self._margin = margin
         interrupts.executing = index
@@ -374,11 +383,6 @@ class Vm:
         except KevError as error:
             self._fail(vcpu, error)
         return self._came_to(vcpu, exit)
-
-    @property
-    def _is_watched(self) -> bool:
-        """Somebody wants to know of slices, or the machine to stop."""
-        return bool(self._observers or self.note_place or self.stop_at or self._stops_soon) or self.first_instruction is None
 
     def _came_to(self, vcpu: Vcpu, exit: Exit) -> Step:
         """What a slice came to that has ended with `exit`."""

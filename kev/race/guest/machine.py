@@ -301,7 +301,7 @@ class GuestMachine:
                 return None
             return self.fair.next(runnable)
         try:
-            if self._resting.issuperset(runnable) and self._all_spin():
+            if self._all_spin() and self._resting.issuperset(runnable):
                 raise ScheduleOver("whoever goes on comes to the same state again")
             chosen = scheduler.next(offered, ticks, ANYTHING)
         except ScheduleOver:
@@ -398,6 +398,7 @@ class GuestMachine:
         """
         limit = min(budget.instructions or UNLIMITED, self._patience - self._in_a_row)
         taken = self.ticks_of_turn = 0
+        step: Step | None
         if self.witness is not None:
             self.witness.chosen(vcpu)
         suspected = self._begin_suspecting(vcpu)
