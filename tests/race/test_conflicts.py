@@ -50,6 +50,23 @@ def test_a_failure_names_the_variable_and_both_accesses(lost_update: Story) -> N
     assert all("in work+" in access.place for access in conflict.accesses)
 
 
+def test_of_a_lost_wake_up_the_message_is_named_that_came_too_late(tmp_path: Path) -> None:
+    image = small.guest([small.store(0, 1), small.wake(1)], [small.sleep_until(0, 1)], show=(2,))
+    story = shrunk_story(small.subject(tmp_path, image))
+    assert story.failure is not None
+    assert story.failure.oracle == "endless run"
+    conflict = story.conflicts[0]
+    assert conflict.variable == "0xa000"
+    assert [(access.vcpu, access.text) for access in conflict.accesses] == [(1, "reads 0"), (0, "changes 0 to 1")]
+    assert conflict.claim.endswith("the run ends well")
+
+
+def test_a_flag_that_one_waits_for_is_not_blamed(tmp_path: Path) -> None:
+    first = [small.wait_until(5, 1), small.increment(0)]
+    story = shrunk_story(small.subject(tmp_path, small.guest(first, [small.store(5, 1), small.increment(0)])))
+    assert [conflict.variable for conflict in story.conflicts] == ["0xa000"]
+
+
 def test_what_is_blamed_ends_well_the_other_way_round(tmp_path: Path) -> None:
     subject = small.subject(tmp_path, small.guest([small.increment(0), small.store(3, 1)], [small.increment(0), small.store(4, 1)]))
     story = shrunk_story(subject)

@@ -11,7 +11,7 @@ from kev.machine.ending import Ending, EndingKind
 from kev.machine.exit_costs import CURRENT
 from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.postmortem.places import Places
-from kev.race.errors import TokenError
+from kev.race.errors import RaceError, TokenError
 from kev.race.guest.accesses import Waits
 from kev.race.guest.conflicts import collisions
 from kev.race.guest.details import RaceDetails, raceable
@@ -45,6 +45,10 @@ _LIMIT_FACTOR: Final = 20
 _LONGEST_TRACED: Final = 3_000_000
 """Steps of a run without an end of which every access is looked at, to say who waits for what."""
 _TRACED_STANDSTILL: Final = 100_000
+_FAIR_ROUNDS: Final = 2
+"""Turns of each vCPU behind a schedule whose accesses are looked at."""
+_LONGEST_PROFILED: Final = 100_000
+"""Steps of a free run of a guest that is told with what other runs show."""
 _FEWEST_VCPUS: Final = 2
 _SHORT_SLICE: Final = 16
 """Instructions after which vCPUs alternate, to see how many have another vCPU beside them."""
@@ -187,15 +191,34 @@ class GuestSubject:
             return story
         if story.failure.oracle == ENDLESS:
             story = self._tell(schedule, max(schedule.steps, _TRACED_STANDSTILL), with_waits=True)
+            schedule = self._prolonged(schedule)
         return attrs.evolve(story, conflicts=self._conflicts(schedule))
+
+    def _prolonged(self, schedule: Schedule) -> Schedule:
+        """With the first of the fair turns that come behind it: what nobody had done before may collide with what others had."""
+        with guest_machine(self.start, max(schedule.steps, 1)) as machine:
+            machine.run(ReplayScheduler(schedule), fair=False)
+            turns = machine.turns[: machine.scheduled + _FAIR_ROUNDS * self.vcpus]
+            return Schedule.of((turn.vcpu, turn.steps) for turn in turns)
+
+    @property
+    def _known_to_synchronize(self) -> frozenset[int]:
+        """By other runs, if those are short: a flag that nobody had to wait for is none in the run that fails."""
+        if _free_run(self._start_in_sequence).outcome.steps > _LONGEST_PROFILED:
+            return frozenset()
+        try:
+            return self.shared_accesses().synchronizing
+        except RaceError:
+            return frozenset()
 
     def _conflicts(self, schedule: Schedule) -> tuple[Conflict, ...]:
         """What collided in a run that fails."""
+        known = self._known_to_synchronize
         with guest_machine(self.start, max(schedule.steps, 1), apart=True) as machine:
             recording = Recording(machine)
             machine.run(ReplayScheduler(schedule), fair=False)
             telling = Telling(Places(machine.vm.pager.image), self.spec.image)
-            ordering = Ordering(recording.events, recording.synchronizing.bytes, self.vcpus)
+            ordering = Ordering(recording.events, known | recording.synchronizing.bytes, self.vcpus)
             found = collisions(schedule, recording.accesses, ordering, self._fails)
             overlooked = telling.overlooked(recording.overlooked)
             return (*overlooked, *map(telling.collision, found))
