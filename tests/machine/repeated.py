@@ -109,7 +109,7 @@ MATRIX: Final[Mapping[str, Mapping[str, Any]]] = {
     "timers": {"image": "timer"},
     "a slow source": {"image": "smp", "vcpus": 2, "source_latency": "100us,jitter=2ms"},
     "a slow source, pages around": {"image": "smp", "vcpus": 2, "source_latency": "100us,jitter=2ms", "paging": "around=4"},
-    "a slow source, all pages": {"image": "parallel", "vcpus": 2, "source_latency": "50us,jitter=1ms", "paging": "eager"},
+    "a slow source, all pages": {"image": "smp", "vcpus": 2, "source_latency": "50us,jitter=1ms", "paging": "eager"},
     "a disk": {"image": "block"},
     "virtio": {"image": "virtio"},
     "input": {"image": "echo", "data": b"hello\nand more of it\nexit 0\n"},
