@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _EXIT_CODE_MISTAKE = 2
 _EXIT_CODE_INTERRUPTED = 130
 _STANDARD_DESCRIPTORS = 3
+_STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
 
 
@@ -21,6 +22,10 @@ def main() -> None:
     SIGTERM and SIGHUP end it with the exit code that a shell has for them, when all that is half-written is gone.
     """
     _keep_standard_descriptors()
+    if not (os.get_blocking(_STANDARD_OUTPUT) and os.get_blocking(_STANDARD_ERROR)):
+        from kev.cli.standard_output import wait_for_readers
+
+        wait_for_readers()
     # By default the collector would run 50 times while modules are imported, and find nothing.
     gc.set_threshold(100_000)
     for number in (signal.SIGTERM, signal.SIGHUP):

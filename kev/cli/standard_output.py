@@ -1,12 +1,16 @@
 """Standard output: what a guest prints, and what commands print."""
 
+import io
 import os
 import stat
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kev.errors import KevError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _LOOK_EVERY: Final = 50
 """Milliseconds between two looks whether there is still a reader to wait for."""
@@ -86,6 +90,47 @@ class StandardOutput:
             if self.is_over():
                 return False
         return True
+
+
+class _PatientFile(io.RawIOBase):
+    """A descriptor that was made not to wait, by whoever else has it. Here it does, so that nothing is lost."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: Final = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        from select import POLLOUT, poll
+
+        writable = poll()
+        writable.register(self._descriptor, POLLOUT)
+        while True:
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:
+                writable.poll()
+
+
+def wait_for_readers() -> None:
+    """Makes standard output and standard error wait until they are read, where their descriptors do not."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            descriptor = stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            continue
+        if not os.get_blocking(descriptor):
+            buffer = io.BufferedWriter(_PatientFile(descriptor))
+            patient = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
+            setattr(sys, name, patient)
 
 
 class ClosedOutput:

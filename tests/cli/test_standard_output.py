@@ -34,6 +34,46 @@ def test_output_that_cannot_be_written_is_said_in_a_line(words: str, where: str,
     assert result.returncode == 2
 
 
+REPEATABLE = [
+    *("guests", "--help", "run --help", "run gKeOS --print-spec", "inspect hypercalls", "bench boot --help", "tour"),
+    *("run hypercalls", "fs ls ROOT", "fs cat ROOT hypercalls", "bench tables --guests 1"),
+]
+
+
+@pytest.mark.parametrize("words", REPEATABLE)
+def test_a_slow_reader_gets_all_of_it_also_if_its_pipe_does_not_wait(words: str) -> None:
+    at_once = subprocess.run(kev(words), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    for waits in (True, False):
+        reader, writer = os.pipe()
+        if sys.platform == "linux":
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.set_blocking(writer, waits)
+        with subprocess.Popen(kev(words), stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.DEVNULL) as process:
+            os.close(writer)
+            output = b""
+            while data := os.read(reader, 1000):
+                output += data
+        os.close(reader)
+        assert output == at_once.stdout
+        assert process.returncode == at_once.returncode
+
+
+def test_a_reader_of_both_outputs_that_does_not_wait_gets_the_end_too() -> None:
+    reader, writer = os.pipe()
+    if sys.platform == "linux":
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    with subprocess.Popen(kev("run hypercalls --trace-exits"), stdin=subprocess.DEVNULL, stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        output = b""
+        while data := os.read(reader, 50):
+            output += data
+    os.close(reader)
+    assert process.returncode == 42
+    assert b"kev: exit code 42, by the guest\n" in output
+    assert b"printed by a hypercall\n" in output
+
+
 def test_no_file_takes_the_place_of_a_closed_output(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = f"{shlex.join(kev('run triple'))} --report {shlex.quote(str(report))} >&- 2>&- <&-"
