@@ -305,6 +305,8 @@ class _FreeRun(NamedTuple):
 def _free_run(start: Start) -> "_FreeRun":
     """Each vCPU in turn, for as long as it can go on. CannotRace if the guest does not come to an end."""
     with guest_machine(start, LONGEST_FREE_RUN) as machine:
+        image = machine.vm.pager.image
+        machine.vm.place_of = lambda vcpu: Places(image).at(vcpu.state.instruction_address).text
         machine.run(PatientScheduler(machine.vm), fair=True)
         ending, failure = machine.vm.ending, machine.failure
         if failure is None and ending is not None and ending.kind is EndingKind.EXITED:
