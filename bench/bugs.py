@@ -1,6 +1,5 @@
 """How many runs each strategy needs to find each bug of the guest `bugs`, and whether the corrected twins survive."""
 
-import statistics
 from collections.abc import Iterator
 from typing import Final
 
@@ -58,8 +57,3 @@ def _measured(name: str, quick: bool) -> Iterator[Result]:
         yield Measurement(f"{name}, {strategy}", "runs", samples, limit=limit)
     runs = _MOST_RUNS // 100 if quick else _TWIN_RUNS
     yield Measurement(f"{name}, corrected: survived", "runs", [runs_survived(subject(name, corrected=True), runs)], floor=runs)
-
-
-def row(name: str, results: list[Measurement]) -> str:
-    """A row of the table in docs/race-bugs.md."""
-    return f"| `{name}` | {' | '.join(f'{statistics.median(result.samples):,.0f}' for result in results)} |"
