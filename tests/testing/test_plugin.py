@@ -17,7 +17,7 @@ def run(pytester: pytest.Pytester):  # type: ignore[no-untyped-def]
 
     def run_tests(text: str, *arguments: str) -> pytest.RunResult:
         pytester.makepyfile(text)
-        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:schemathesis", *arguments)
 
     return run_tests
 
