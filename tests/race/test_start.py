@@ -115,6 +115,7 @@ def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
     assert shared.kinds.keys() == alone.kinds.keys()
 
 
+@pytest.mark.exhaustive  # an endless run is one of 200,000 steps, four times
 def test_runs_go_on_as_before_when_one_without_an_end_was_told(tmp_path: Path) -> None:
     both = [small.acquire(2), small.acquire(3), small.release(3), small.release(2)]
     other = [small.acquire(3), small.acquire(2), small.release(2), small.release(3)]
