@@ -41,13 +41,16 @@ def command() -> None:
 @click.option("--size", type=Size(), help="Size of the disk, such as 16M; by default what the files need.")
 @click.option("--force", is_flag=True, help="Replace IMAGE if it exists.")
 def mk(image: Path, files: tuple[Path, ...], kind: str, size: int | None, force: bool) -> None:
-    """Make IMAGE from each FILE, named as on the host but without its folder."""
+    """Make IMAGE from each FILE, named as on the host but without its folder.
+
+    Of a folder, a disk of JOS gets all files, in directories like those on the host; those without files are left out.
+    """
     from kev.fs.josfs_mkfs import create_josfs_image
     from kev.fs.mkfs import create_image
 
     if image.exists() and not force:
         raise FsCommandError(f"{image} exists: --force replaces it")
-    by_name = _by_name(files)
+    by_name = _by_name(files, folders=kind == "josfs")
     with ExitStack() as stack:
         contents = {name: stack.enter_context(_open(file)) for name, file in by_name.items()}
         create = create_image if kind == "simplefs" else create_josfs_image
@@ -153,13 +156,24 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
         draft.unlink(missing_ok=True)
 
 
-def _by_name(files: tuple[Path, ...]) -> dict[str, Path]:
+def _by_name(files: tuple[Path, ...], *, folders: bool) -> dict[str, Path]:
     by_name: dict[str, Path] = {}
-    for file in files:
-        first = by_name.setdefault(file.name, file)
+    for name, file in (found for file in files for found in _with_contents(file, folders)):
+        first = by_name.setdefault(name, file)
         if first is not file:
-            raise FsCommandError(f"{first} and {file} would both be named {file.name!r}")
+            raise FsCommandError(f"{first} and {file} would both be named {name!r}")
     return by_name
+
+
+def _with_contents(file: Path, folders: bool) -> Iterator[tuple[str, Path]]:
+    """The name and path of a file or, if folders are wanted, of each file in a folder."""
+    if not folders or not file.is_dir():
+        yield file.name, file
+        return
+    directory = file.resolve().name
+    for inner in sorted(file.rglob("*")):
+        if not inner.is_dir():
+            yield f"{directory}/{inner.relative_to(file).as_posix()}", inner
 
 
 def _as_json(entries: list[tuple[str, int]]) -> str:

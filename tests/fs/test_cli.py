@@ -103,6 +103,24 @@ def test_mk_refuses_two_files_of_one_name(folder: Path) -> None:
         run("mk", "new.img", "kernel", "sub/kernel")
 
 
+def test_mk_puts_a_folder_on_a_disk_of_jos_as_a_directory(folder: Path) -> None:
+    (folder / "bin" / "more").mkdir(parents=True)
+    (folder / "bin" / "none").mkdir()
+    (folder / "bin" / "sh").write_bytes(b"shell")
+    (folder / "bin" / "more" / "ls").write_bytes(b"list")
+    assert run("mk", "--format", "josfs", "new.img", "empty", "bin").exit_code == 0
+    assert run("ls", "new.img").output == "   0  empty\n4096  bin/\n4096  bin/more/\n   4  bin/more/ls\n   5  bin/sh\n"
+    assert run("cat", "new.img", "/bin/more/ls").output == "list"
+
+
+def test_mk_refuses_two_folders_whose_files_have_one_name(folder: Path) -> None:
+    for place in ("a", "b"):
+        (folder / place / "bin").mkdir(parents=True)
+        (folder / place / "bin" / "sh").touch()
+    with refused(FsCommandError, "a/bin/sh and b/bin/sh would both be named 'bin/sh'"):
+        run("mk", "--format", "josfs", "new.img", "a/bin", "b/bin")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
