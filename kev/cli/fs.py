@@ -158,7 +158,7 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
 
 def _by_name(files: tuple[Path, ...], *, folders: bool) -> dict[str, Path]:
     by_name: dict[str, Path] = {}
-    for name, file in (found for file in files for found in _with_contents(file, folders)):
+    for name, file in (named for given in files for named in _with_contents(given, folders)):
         first = by_name.setdefault(name, file)
         if first is not file:
             raise FsCommandError(f"{first} and {file} would both be named {name!r}")

@@ -1,6 +1,6 @@
 """What a person needs to know about a guest that died: the state of its vCPUs, put into words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -19,6 +19,7 @@ from kev.postmortem.registers import VcpuRegisters
 from kev.postmortem.walk import Walk, walk
 
 _MOST_EXCEPTIONS: Final = 4
+_LONGEST_INSTRUCTION: Final = 15
 _MOST_LINES_OF_FRAMES: Final = 10
 _MOST_FRAMES_OF_OTHERS: Final = 4
 _FLAGS: Final = {
@@ -205,11 +206,19 @@ def _exception(memory: LoadedMemory, places: Places, registers: VcpuRegisters, n
 
 def _undelivered(memory: LoadedMemory, registers: VcpuRegisters, exceptions: Sequence[ExceptionAt]) -> list[str]:
     """Of the exceptions that ended in the triple fault, why each could not be delivered, a reason once."""
-    vectors = [exception.vector for exception in exceptions[-3:] if exception.place is not None]
+    vectors = [exception.vector for exception in _of_the_same_instruction(exceptions[-3:])]
     if x86.DOUBLE_FAULT not in vectors:
         vectors.append(x86.DOUBLE_FAULT)
     reasons = [why_not_delivered(memory, registers, vector) for vector in dict.fromkeys(vectors)]
     return list(dict.fromkeys(reason for reason in reasons if reason is not None))
+
+
+def _of_the_same_instruction(exceptions: Sequence[ExceptionAt]) -> Iterator[ExceptionAt]:
+    """Without those before the last one's instruction, which were delivered; that of INT is noted at the instruction behind it."""
+    places = [exception.place for exception in exceptions if exception.place is not None]
+    for exception in exceptions:
+        if exception.place is not None and 0 <= exception.place.address - places[-1].address <= _LONGEST_INSTRUCTION:
+            yield exception
 
 
 def _access(error_code: int) -> tuple[Access, bool]:

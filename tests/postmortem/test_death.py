@@ -60,6 +60,19 @@ def test_the_chain_of_exceptions_is_told_to_its_end() -> None:
     ]
 
 
+def test_a_call_of_the_bios_is_no_exception_that_was_not_delivered(tmp_path: Path) -> None:
+    code = bytes.fromhex("31c0 8ed8 b488 cd15 0f011e207c 66b800200000 0f22e0")
+    """XOR AX, AX; MOV DS, AX; MOV AH, 88h; INT 15h; LIDT [7C20h]; MOV EAX, 2000h; MOV CR4, EAX."""
+    (tmp_path / "sector").write_bytes(code.ljust(510, b"\0") + b"\x55\xaa")
+    _, death = death_of(str(tmp_path / "sector"))
+    (vcpu,) = death.vcpus
+    assert vcpu.exceptions[0].text == "interrupt 0x15"
+    assert [reason.rpartition(",")[0] for reason in vcpu.undelivered] == [
+        "the IDT's limit 0x0 is below the end of gate 13",
+        "the IDT's limit 0x0 is below the end of gate 8",
+    ]
+
+
 def test_a_jump_to_where_nothing_is_shows_the_way_there() -> None:
     message, death = death_of("crash", "jump")
     assert message.startswith("vCPU 0 at RIP 0xc0000000: there is no page")
