@@ -68,6 +68,7 @@ NMI: Final = 2
 BREAKPOINT: Final = 3
 OVERFLOW: Final = 4
 INVALID_OPCODE: Final = 6
+NO_DEVICE: Final = 7
 DOUBLE_FAULT: Final = 8
 INVALID_TSS: Final = 10
 SEGMENT_NOT_PRESENT: Final = 11

@@ -43,16 +43,20 @@ _HOST_RFLAGS: Final = x86.RFLAGS_RESERVED_1 | x86.RFLAGS_IF  # otherwise no host
 _HFLAGS2_NMI_BLOCKED: Final = 1 << 2
 
 
-_FAULTS: Final = frozenset(range(22)) - {x86.DEBUG, x86.NMI, x86.BREAKPOINT, x86.OVERFLOW, x86.DOUBLE_FAULT, x86.MACHINE_CHECK}
+_NO_FAULTS: Final = (x86.DEBUG, x86.NMI, x86.BREAKPOINT, x86.OVERFLOW, x86.DOUBLE_FAULT, x86.MACHINE_CHECK)
+_MENDED: Final = (x86.NO_DEVICE, x86.PAGE_FAULT)
+"""Behind which kernels go on with the instruction."""
+_SET_RF: Final = frozenset(range(22)).difference(_NO_FAULTS, _MENDED)
 
 
 def _sets_rf(vcpu: AmdvVcpu, event: Event) -> bool:
     """Whether RF is set in the frame, as it is for faults (Intel SDM vol. 3, "Instruction-breakpoint exception condition").
 
-    Not while breakpoints on instructions are enabled: the emulated CPU keeps RF for more than one instruction after IRET, and would
-    miss breakpoints, which is worse than to meet one again behind a fault.
+    The emulated CPU keeps RF for more than one instruction after IRET: PUSHF shows it there, and breakpoints are missed. So it is
+    not set for what kernels return from all the time, nor while breakpoints on instructions are enabled: to meet one again behind
+    a fault is better.
     """
-    if event.instruction_length or event.exception.vector not in _FAULTS:
+    if event.instruction_length or event.exception.vector not in _SET_RF:
         return False
     dr7 = vcpu.quads[_DR6 + 1]
     return not any(dr7 >> 2 * number & 3 and not dr7 >> 16 + 4 * number & 3 for number in range(4))
