@@ -202,6 +202,8 @@ def _finish_carried_out(vcpu: AmdvVcpu) -> None:
 
 
 def shutdown(exits: ExitContext, vcpu: AmdvVcpu) -> None:
+    # What a frame would have held is in none.
+    vcpu.words[layout.RFLAGS >> 2] &= ~x86.RFLAGS_RF
     exits.slice.stop(vcpu, TripleFault(exits.events.first_vector))
 
 
