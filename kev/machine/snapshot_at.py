@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kev.errors import KevError
 from kev.machine.at_once import finished
 from kev.machine.conditions import Condition, ConditionError, KeyPressed, condition
-from kev.machine.snapshots import write_snapshot
+from kev.machine.snapshots import spec_to_save, write_snapshot
 from kev.observe.output import check_writable
 from kev.snapshot.errors import SnapshotError
 
@@ -28,7 +28,11 @@ class SnapshotAt:
         check_writable(file)
 
     def arm(self, machine: "Machine") -> None:
-        """To be called once, before the run. ConditionError if the machine can never meet the condition."""
+        """To be called once, before the run.
+
+        ConditionError if the machine can never meet the condition, SnapshotError if it cannot be saved.
+        """
+        spec_to_save(machine, self._file)
         disarm = self._condition.arm(machine)
         stays = isinstance(self._condition, KeyPressed)
 

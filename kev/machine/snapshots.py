@@ -76,6 +76,16 @@ class Restored(NamedTuple):
     saved: SavedMachine
 
 
+def spec_to_save(machine: SavableMachine, name: str) -> MachineSpec:
+    """What the machine is made of. SnapshotError, which names the snapshot by `name`, if a snapshot could not say that."""
+    if machine.spec is None:
+        raise SnapshotError(
+            f"{name}: the machine's image is no file, guest or URL: a snapshot could not name it; "
+            "a disk that it boots from can be its image"
+        )
+    return machine.spec
+
+
 async def write_snapshot(
     machine: SavableMachine, file: str | os.PathLike[str], parent: str | os.PathLike[str] | None, compress: bool
 ) -> SnapshotWriter:
@@ -84,15 +94,14 @@ async def write_snapshot(
     See `kev.machine.machine.Machine.snapshot`. Waits for nothing where no source does.
     """
     name = os.fspath(file)
-    if machine.spec is None:
-        raise SnapshotError(f"{name}: the machine's image is no file, guest or URL: a snapshot could not name it")
+    spec = spec_to_save(machine, name)
     with ExitStack() as opened:
         memory, reference = None, None
         if parent is not None:
             memory, reference = opened.enter_context(_parent(os.fspath(parent), name))
         # The machine does not run meanwhile: what is saved of it, and its pages, belong together.
         state = _STATE.save(machine, machine=save_vm(machine.vm), scheduler=machine.scheduler.save())
-        description = _describe(machine, machine.spec, reference)
+        description = _describe(machine, spec, reference)
         survey = Survey(machine.vm.pager, memory)
         chunks = survey.chunks()
         writer = SnapshotWriter(file, description.save(), state, chunks, compress=compress)

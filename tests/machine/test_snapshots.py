@@ -17,10 +17,12 @@ from kev.addressing import Gpa
 from kev.errors import KevError
 from kev.machine.errors import MachineError
 from kev.machine.machine import Machine
+from kev.machine.snapshot_at import SnapshotAt
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import VmObserver
 from kev.pager.pages import PageState
 from kev.snapshot.errors import SnapshotError
+from kev.spec.machine_spec import MachineSpec
 from tests.guests.images import read_file
 from tests.machine.restoring import End, OtherProcess, held, other_process, run, save, told, uninterrupted
 
@@ -299,6 +301,14 @@ def test_a_machine_whose_image_has_no_name_cannot_be_saved(folder: Path) -> None
     source = BytesSource(read_file("hypercalls"))
     with kev.start(source, paused=True) as machine, pytest.raises(SnapshotError, match="is no file, guest or URL"):
         machine.snapshot(folder / "snapshot")
+
+
+def test_who_wants_it_saved_on_the_way_hears_so_before_it_runs(folder: Path) -> None:
+    """A machine that boots from its disk runs until somebody ends it."""
+    (folder / "disk").write_bytes(b"\xeb\xfe".ljust(510, b"\0") + b"\x55\xaa")
+    spec = MachineSpec(image="", disks=(f"{folder / 'disk'},ide-master",))
+    with pytest.raises(SnapshotError, match="a disk that it boots from can be its image"):
+        kev.launch(spec, snapshot_at=SnapshotAt("instructions:1000", folder / "snapshot"), timeout=0.5)
 
 
 def test_every_refusal_is_one_line_and_a_damaged_state_is_one(saved: Path) -> None:
