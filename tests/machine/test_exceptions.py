@@ -231,7 +231,7 @@ def test_the_frame_holds_the_flags_and_the_stack_pointer(mode: Mode) -> None:
 
 @pytest.mark.parametrize(("provocation", "mode"), [case for case in ALL if case.values[1] is not REAL])
 def test_the_frame_of_a_fault_holds_rf(provocation: Provocation, mode: Mode) -> None:
-    """Intel SDM vol. 3, "Instruction-breakpoint exception condition": of a fault, and of no trap; docs/limits.md has two without."""
+    """Intel SDM vol. 3, "Instruction-breakpoint exception condition": of faults, but two (docs/limits.md), and of no trap."""
     _, found = run(provocation, mode)
     assert bool(found.rflags & RF) == (provocation.offset is not None and provocation.vector not in (7, 14))
 
