@@ -36,7 +36,7 @@ class Way(NamedTuple):
 
 
 _WAYS: Final = (
-    Way("violation: a page of zeros, written", "touch", ("KernelVmPager.try_lazy_paging", "Zeros.fill"), 30),
+    Way("violation: the first page of zeros of 2 MiB", "touch", ("KernelVmPager.try_lazy_paging", "Zeros.fill"), 40),
     Way("port write: a character to COM1", "gKeOS", ("SerialPort.write_port", "Console.put"), 13),
     Way("disk request: svirtb", "block", ("SimpleVirtioBlock._serve",), 60, begins_before="ViolationController.handle"),
     Way("disk request: virtio-blk over MMIO", "virtio", ("VirtioMmio.write_mmio", "VirtioBlock.serve"), 60),
