@@ -38,6 +38,9 @@ static void test_counter(void)
 
 static void test_once(void)
 {
+	/* On a slow machine the count before has come to its end, which is nothing of this test's. */
+	pit_start(PIT_INTERRUPT_ONCE, 0xffff);
+	allow_interrupts();
 	reset_interrupts();
 	pit_start(PIT_INTERRUPT_ONCE, COUNT);
 	halt_until(1);
