@@ -15,7 +15,7 @@ import trio
 
 from bench.measurement import Measurement, Result, Skipped, repeat
 from bench.processes import own_memory, proportional_memory, with_descendants
-from bench.service_client import as_run, over_http
+from bench.service_client import as_run, over_http, run_many
 from bench.service_load import RunOne, Waiter, forking_processes, in_homes, plain_processes, seconds_of
 from bench.service_process import serving
 from kev.addressing import MIB
@@ -73,6 +73,8 @@ def _throughput(quick: bool, process: ForkServerProcess) -> list[Result]:
             f"kev.launch in a process for each machine, {_PROCESSES} at once": forking,
             f"in homes, {_AT_ONCE} at once": partial(_seconds_in_homes, process, 0),
             f"in homes that are used again, {_AT_ONCE} at once": partial(_seconds_in_homes, process, _AT_ONCE),
+            f"over HTTP, a request for all, {_PROCESSES} at once": partial(_seconds_of_many, served, _PROCESSES),
+            f"over HTTP, a request for all, {_AT_ONCE} at once": partial(_seconds_of_many, served, _AT_ONCE),
             f"over HTTP, a request for each run, {_AT_ONCE} at once": partial(_seconds_of, as_run(served, _GUEST)),
             f"over HTTP, four requests for each, {_AT_ONCE} at once": partial(_seconds_of, over_http(served, _GUEST)),
             f"over HTTP, a request for each, --reuse-workers 0, {_AT_ONCE} at once": partial(_seconds_of, as_run(fresh, _GUEST)),
@@ -84,7 +86,9 @@ def _throughput(quick: bool, process: ForkServerProcess) -> list[Result]:
 
 def _share(name: str, values: list[float], plain: list[float]) -> Measurement:
     ratios = [value / of for value, of in zip(values, plain, strict=True)]
-    return Measurement(f"of the first: {name}", "", ratios, floor=_THROUGHPUT if "a request for each run" in name else None)
+    return Measurement(
+        f"of the first: {name}", "", ratios, floor=_THROUGHPUT if "a request for" in name and "--reuse" not in name else None
+    )
 
 
 def _seconds_in_homes(process: ForkServerProcess, reuse: int, machines: int) -> float:
@@ -95,6 +99,12 @@ def _seconds_in_homes(process: ForkServerProcess, reuse: int, machines: int) -> 
             return await seconds_of(run_one, machines, _AT_ONCE)
 
     return trio.run(run)
+
+
+def _seconds_of_many(socket: str, at_once: int, machines: int) -> float:
+    began = time.perf_counter()
+    trio.run(run_many, socket, _GUEST, machines, at_once)
+    return time.perf_counter() - began
 
 
 def _seconds_of(run_one: RunOne, machines: int) -> float:

@@ -75,6 +75,16 @@ def as_run(socket: str, image: str) -> RunOne:
     return run_one
 
 
+async def run_many(socket: str, image: str, count: int, at_once: int) -> None:
+    """So many of them by one request."""
+    async with client(socket) as ours:
+        wish = {"spec": {"image": image}, "count": count, "at_once": at_once}
+        answer = await ours.done("POST", "/v1/runs/many", json.dumps(wish).encode())
+    runs = json.loads(answer.body)["runs"]
+    if [run["report"]["exit_code"] for run in runs] != [0] * count:
+        raise RuntimeError(f"{image} has failed: {runs}")
+
+
 def over_http(socket: str, image: str) -> RunOne:
     """Starts a machine, reads what it prints to its end, takes its report, and removes it."""
 

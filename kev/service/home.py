@@ -4,6 +4,7 @@ A `Home` holds one machine. Everything that a client does to a machine goes thro
 plain data: numbers, texts, bytes, lists and dicts, so that it can travel between processes.
 """
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -95,6 +96,26 @@ class Home(Protocol):
         """Ends the run, if it has not ended, and gives back what the machine holds. Never raises; the last call."""
 
 
+class Run(NamedTuple):
+    """What one came to."""
+
+    ending: Ending | None
+    """None if the machine could not be made, or is lost: `message` says why."""
+    report: dict[str, Any] | None
+    output: bytes
+    """The end of what the guest has printed."""
+    output_start: int
+    """How many bytes were printed before that."""
+    message: str = ""
+
+
+class Runner(Protocol):
+    """Runs machines of one description, one at a time."""
+
+    async def run(self) -> Run:
+        """One from its making to its end. If this is cancelled, the machine ends."""
+
+
 class Homes(Protocol):
     """Makes homes: `kev.service.in_process` and `kev.service.workers` have one each."""
 
@@ -103,4 +124,9 @@ class Homes(Protocol):
 
         `client`: who has asked for it. Only machines of one client may come to live where another has lived before; a
         machine without one does not.
+        """
+
+    def runner(self, spec: MachineSpec, client: str | None, most: int) -> AbstractAsyncContextManager[Runner]:
+        """What runs machines of this description one after the other, in one place if there is such. `most`: bytes of output that
+        are kept of each.
         """

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -14,10 +14,11 @@ from kev.machine.errors import MachineError
 from kev.machine.machine import Machine, MachineState
 from kev.machine.start import running
 from kev.service.errors import InputFull
-from kev.service.home import MOST_READ, Observer, Status
+from kev.service.home import MOST_READ, Observer, Runner, Status
 from kev.service.load_times import LoadTimes
 from kev.service.page_cells import CellsWanted, in_cells
 from kev.service.pages import describe_pages
+from kev.service.runs import opening_runner
 from kev.spec.machine_spec import MachineSpec
 
 MOST_INPUT: Final = 1 << 20
@@ -30,10 +31,16 @@ class InProcessHomes:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery: Final = nursery
 
-    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> "InProcessHome":
-        """See `Homes`."""
-        home: InProcessHome = await self._nursery.start(partial(_live, spec, observer))
+    async def open(
+        self, spec: MachineSpec, observer: Observer, *, client: str | None = None, times_loads: bool = True
+    ) -> "InProcessHome":
+        """See `Homes`. Without `times_loads`, figures do not say how long loads take."""
+        home: InProcessHome = await self._nursery.start(partial(_live, spec, observer, times_loads))
         return home
+
+    def runner(self, spec: MachineSpec, client: str | None, most: int) -> AbstractAsyncContextManager[Runner]:
+        """See `Homes`."""
+        return opening_runner(self, spec, client, most)
 
 
 @asynccontextmanager
@@ -44,10 +51,10 @@ async def in_process_homes() -> AsyncIterator[InProcessHomes]:
         nursery.cancel_scope.cancel()
 
 
-async def _live(spec: MachineSpec, observer: Observer, task_status: "trio.TaskStatus[InProcessHome]") -> None:
+async def _live(spec: MachineSpec, observer: Observer, times_loads: bool, task_status: "trio.TaskStatus[InProcessHome]") -> None:
     """The life of one machine."""
     async with running(spec, {}, paused=True, keeps_output=False) as machine:
-        home = InProcessHome(machine, observer)
+        home = InProcessHome(machine, observer, times_loads)
         machine.vm.console.output.subscribe(observer.printed)
         task_status.started(home)
         await home.live()
@@ -56,11 +63,12 @@ async def _live(spec: MachineSpec, observer: Observer, task_status: "trio.TaskSt
 class InProcessHome:
     """See `kev.service.home.Home`."""
 
-    def __init__(self, machine: Machine, observer: Observer) -> None:
+    def __init__(self, machine: Machine, observer: Observer, times_loads: bool) -> None:
         self.machine: Final = machine
         self._observer: Final = observer
         self._load_times: Final = LoadTimes()
-        machine.vm.pager.observe(self._load_times)
+        if times_loads:
+            machine.vm.pager.observe(self._load_times)
         self._started = False
         self._leave: Final = trio.Event()
         self._left: Final = trio.Event()

@@ -65,6 +65,7 @@ class _OfService(Collector):
         registry, service = self._service.registry, self._service
         states = Counter(machine.state for machine in registry)
         machines = GaugeMetricFamily("kev_machines", "Machines by state.", labels=["state"])
+        states["running"] += registry.unlisted
         for state in _STATES:
             machines.add_metric([state], states[state])
         yield machines

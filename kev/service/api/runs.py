@@ -9,13 +9,17 @@ from kev.service.api import kinds
 from kev.service.api.call import Body, Call, unless_gone
 from kev.service.api.kinds import Member
 from kev.service.api.operation import Answer, Operation, json_response
-from kev.service.api.schemas import named
+from kev.service.api.schemas import list_of, named
 from kev.service.api.spec_kind import described_machine, spec_kind
 from kev.service.errors import Gone
-from kev.service.machines.machine import ServedMachine
+from kev.service.home import Run
+from kev.service.machines.machine import ServedMachine, described_ending
 from kev.service.machines.registry import Wish
+from kev.work.processors import processors
 
 _LARGEST_BODY: Final = 256 << 10
+_MOST_RUNS: Final = 1000
+_MOST_AT_ONCE: Final = 64
 _NEW_RUN: Final = kinds.record(
     {
         "spec": Member(
@@ -23,6 +27,18 @@ _NEW_RUN: Final = kinds.record(
         ),
         "name": Member(kinds.name(), "What the machine is called while it runs.  [default: its id]"),
         "labels": Member(kinds.labels(), "Whatever its client wants to say about it."),
+    }
+)
+
+
+_MANY_RUNS: Final = kinds.record(
+    {
+        "spec": Member(spec_kind(), "The machine's description, as of one run.", required=True),
+        "count": Member(kinds.integer(1, _MOST_RUNS), "How many runs.", required=True),
+        "at_once": Member(
+            kinds.integer(1, _MOST_AT_ONCE),
+            "How many of them side by side.  [default: as many as there are processors]",
+        ),
     }
 )
 
@@ -39,19 +55,38 @@ async def run(call: Call) -> Response:
         return json_response(await _described(machine) if machine.is_over else {})
 
 
+async def run_many(call: Call) -> Response:
+    wish = Wish(spec=described_machine(call.body["spec"]), trusted=call.trusted)
+    count, at_once = call.body["count"], call.body.get("at_once", processors())
+    runs = await unless_gone(call.request.receive, lambda: call.service.registry.run_many(wish, count, at_once))
+    return json_response({"runs": [_run(run) for run in runs or ()]})
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "ending": None if run.ending is None else described_ending(run.ending),
+        "message": run.message,
+        "report": None if run.report is None else _without_timeline(run.report),
+        **_text(run.output, run.output_start),
+    }
+
+
+def _without_timeline(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in report.items() if name != "timeline"}
+
+
+def _text(output: bytes, start: int) -> dict[str, Any]:
+    return {"output": output.decode(errors="replace"), "output_start": start}
+
+
 async def _described(machine: ServedMachine) -> dict[str, Any]:
     try:
-        report = {name: value for name, value in (await machine.report()).items() if name != "timeline"}
+        report = _without_timeline(await machine.report())
     except Gone:
         report = None
     console = machine.console
     output = console.read(console.start, console.end - console.start).data
-    return {
-        "machine": machine.describe(),
-        "report": report,
-        "output": output.decode(errors="replace"),
-        "output_start": console.start,
-    }
+    return {"machine": machine.describe(), "report": report, **_text(output, console.start)}
 
 
 OPERATIONS: Final = (
@@ -64,5 +99,15 @@ OPERATIONS: Final = (
         (Answer("The run.", named("Run")),),
         (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INSUFFICIENT_STORAGE),
         body=Body(_LARGEST_BODY, _NEW_RUN),
+    ),
+    Operation(
+        "run_many",
+        "POST",
+        "/v1/runs/many",
+        "Runs a machine many times, and tells what each run was. They end if the client leaves; nothing is kept of them.",
+        run_many,
+        (Answer("The runs, in the order in which they began.", list_of("runs", named("OneOfMany"))),),
+        (HTTPStatus.TOO_MANY_REQUESTS,),
+        body=Body(_LARGEST_BODY, _MANY_RUNS),
     ),
 )

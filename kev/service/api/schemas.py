@@ -10,6 +10,13 @@ _NUMBER: Final[Schema] = {"type": "integer", "minimum": 0}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 _OBJECT: Final[Schema] = {"type": "object"}
 
+_ENDING: Final = nullable(
+    answer(
+        kind={"type": "string", "enum": [kind.value for kind in EndingKind]},
+        exit_code=_NUMBER,
+        message=_TEXT,
+    )
+)
 MACHINE: Final = answer(
     id=_TEXT,
     name=_TEXT,
@@ -20,24 +27,27 @@ MACHINE: Final = answer(
     created=_TIME,
     started=nullable(_TIME),
     ended=nullable(_TIME),
-    ending=nullable(
-        answer(
-            kind={"type": "string", "enum": [kind.value for kind in EndingKind]},
-            exit_code=_NUMBER,
-            message=_TEXT,
-        )
-    ),
+    ending=_ENDING,
     message={**_TEXT, "description": "Why the machine is lost."},
     console={**answer(start=_NUMBER, end=_NUMBER), "description": "The offsets of the output that is kept."},
     process={**nullable(_NUMBER), "description": "The process that the machine lives in."},
     pages_loaded=_NUMBER,
     violations=_NUMBER,
 )
+_OUTPUT: Final[dict[str, Schema]] = {
+    "output": {**_TEXT, "description": "The end of what the guest has printed, as UTF-8; what is none is U+FFFD."},
+    "output_start": {**_NUMBER, "description": "How many bytes were printed before that and are not kept."},
+}
+ONE_OF_MANY: Final = answer(
+    ending=_ENDING,
+    message={**_TEXT, "description": "Why there is no ending: the machine could not be made, or is lost."},
+    report=nullable({"$ref": "#/components/schemas/Report"}),
+    **_OUTPUT,
+)
 RUN: Final = answer(
     machine={"$ref": "#/components/schemas/Machine"},
     report={**nullable({"$ref": "#/components/schemas/Report"}), "description": "Null if the machine is lost."},
-    output={**_TEXT, "description": "The end of what the guest has printed, as UTF-8; what is none is U+FFFD."},
-    output_start={**_NUMBER, "description": "How many bytes were printed before that and are not kept."},
+    **_OUTPUT,
 )
 SNAPSHOT: Final = answer(
     name=_TEXT,
@@ -92,6 +102,7 @@ def list_of(name: str, schema: Schema) -> Schema:
 COMPONENTS: Final[dict[str, Any]] = {
     "Machine": MACHINE,
     "Run": RUN,
+    "OneOfMany": ONE_OF_MANY,
     "Snapshot": SNAPSHOT,
     "Job": JOB,
     "Report": REPORT,

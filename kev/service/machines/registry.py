@@ -15,9 +15,10 @@ import trio
 from kev import log
 from kev.guests.spec_files import resolved as resolved_spec
 from kev.machine.snapshots import of_snapshot
+from kev.machine.ungrouped import ungrouped
 from kev.pager.source import FileSource, is_snapshot
 from kev.service.errors import Conflict, Invalid, LimitReached, NotThere, ServiceError, ShuttingDown
-from kev.service.home import Homes
+from kev.service.home import Homes, Run
 from kev.service.machines.console import Console
 from kev.service.machines.figures import Totals
 from kev.service.machines.files import HostFiles
@@ -101,6 +102,8 @@ class Registry:
         self._opening = 0
         self._opening_memory = 0
         self._starting = 0
+        self.unlisted = 0
+        """Machines that run, and are not among these: of `run_many`."""
 
     # Which there are.
 
@@ -129,7 +132,7 @@ class Registry:
     @property
     def opening(self) -> int:
         """How many are being made."""
-        return self._opening
+        return self._opening - self.unlisted
 
     # Making them.
 
@@ -141,7 +144,7 @@ class Registry:
             source = None if wish.snapshot is None else self.snapshots[wish.snapshot].file
             with self._held(source):
                 plan = await trio.to_thread.run_sync(self._plan, wish, source)
-                with self._room(1, plan.resolved, starts=wish.start):
+                with self._room(1, plan.resolved, running=int(wish.start)):
                     identity = attrs.evolve(identity, spec=self._said(wish, plan))
                     machine = await self.open(identity, plan, source, start=wish.start, passes=wish.passes)
         return machine
@@ -155,6 +158,31 @@ class Registry:
         finally:
             with trio.CancelScope(shield=True):
                 await self.remove(machine)
+
+    async def run_many(self, wish: Wish, count: int, at_once: int) -> list[Run]:
+        """So many runs of a machine, `at_once` side by side, of which nothing is left. KevError if they cannot be."""
+        self._check_open()
+        plan = await trio.to_thread.run_sync(self._plan, wish, None)
+        runs: dict[int, Run] = {}
+        numbers = iter(range(count))
+
+        async def go_on() -> None:
+            async with self._homes.runner(plan.spec, plan.client, self.limits.console) as runner:
+                for number in numbers:
+                    runs[number] = await runner.run()
+
+        at_once = min(at_once, count)
+        with self._room(at_once, plan.resolved, running=at_once):
+            self.unlisted += at_once
+            try:
+                with ungrouped():
+                    async with trio.open_nursery() as nursery:
+                        for _ in range(at_once):
+                            nursery.start_soon(go_on)
+            finally:
+                self.unlisted -= at_once
+        self.totals.machines += count
+        return [runs[number] for number in range(count)]
 
     async def open(
         self,
@@ -263,8 +291,8 @@ class Registry:
             self._names.difference_update(names)
 
     @contextmanager
-    def _room(self, count: int, resolved: MachineSpec, *, starts: bool) -> Iterator[None]:
-        """There is room for `count` machines, which nobody else takes meanwhile. LimitReached."""
+    def _room(self, count: int, resolved: MachineSpec, *, running: int = 0) -> Iterator[None]:
+        """There is room for `count` machines, so many of which run, and nobody else takes it meanwhile. LimitReached."""
         memory = count * (resolved.memory or 0)
         living = self.living
         _check("machines", len(living) + self._opening, count, self.limits.machines)
@@ -276,34 +304,32 @@ class Registry:
         self._opening += count
         self._opening_memory += memory
         try:
-            with self.slot(starts):
+            with self.slot(running):
                 yield
         finally:
             self._opening -= count
             self._opening_memory -= memory
 
     @contextmanager
-    def slot(self, needed: bool = True) -> Iterator[None]:
-        """There is room for one more machine that runs, if that is `needed`. LimitReached."""
-        if not needed:
-            yield
-            return
-        _check("running", self.running, 1, self.limits.running)
-        self._starting += 1
+    def slot(self, count: int) -> Iterator[None]:
+        """There is room for so many more machines that run. LimitReached."""
+        if count:
+            _check("running", self.running, count, self.limits.running)
+        self._starting += count
         try:
             yield
         finally:
-            self._starting -= 1
+            self._starting -= count
 
     # What is done to one of them.
 
     async def start(self, machine: ServedMachine) -> None:
-        with self.slot(machine.state != "running"):
+        with self.slot(int(machine.state != "running")):
             await machine.start()
         await self.record(machine)
 
     async def resume(self, machine: ServedMachine) -> None:
-        with self.slot(machine.state != "running"):
+        with self.slot(int(machine.state != "running")):
             await machine.resume()
         await self.record(machine)
 
@@ -334,7 +360,7 @@ class Registry:
         self._check_open()
         _check_forkable(machine)
         home = machine.home_to_save()
-        with self._room(count, machine.resolved, starts=False):
+        with self._room(count, machine.resolved):
             file = self.snapshots.new_file()
             with self._held(file):
                 await self.snapshots.write(home, file)

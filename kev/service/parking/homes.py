@@ -5,14 +5,14 @@ whatever needs the machine brings it back.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from kev.machine.ungrouped import ungrouped
-from kev.service.home import Homes, Observer
+from kev.service.home import Homes, Observer, Runner
 from kev.service.parking.home import ParkedHome
 from kev.spec.machine_spec import MachineSpec
 
@@ -55,6 +55,10 @@ class ParkedHomes:
         await home.open(client)
         self._homes.add(home)
         return home
+
+    def runner(self, spec: MachineSpec, client: str | None, most: int) -> AbstractAsyncContextManager[Runner]:
+        """See `Homes`. None of its machines is ever paused."""
+        return self._beneath.runner(spec, client, most)
 
     async def sweep(self) -> None:
         """Parks whom nobody needs, for ever."""

@@ -68,6 +68,8 @@ class WorkerHome:
         """Why it was killed, if it was."""
         self._closing = False
         self._may_stay: Final = stays
+        self._runs = False
+        """It has run machines to their ends."""
         self._turn: Turn | None = None
         self.has_left = False
         """The machine is closed, and its worker waits for another one."""
@@ -223,6 +225,19 @@ class WorkerHome:
 
     async def start(self) -> None:
         await self._calls.call("start", {})
+
+    async def run_to_end(self) -> tuple[Ending, dict[str, Any]]:
+        """Runs the machine, which was not started, to its end, and then another one like it each time. How it ended, and its
+        report. It can only be closed behind that. KevError.
+        """
+        # Nothing is told of where such machines are in their lives.
+        self._status = Status("running")
+        if self._runs:
+            self.worker.machines += 1
+        self._runs = True
+        told = await self._calls.call("run_to_end", {})
+        ending = told["ending"]
+        return Ending(EndingKind(ending["kind"]), ending["exit_code"], ending["message"]), told["report"]
 
     async def pause(self) -> None:
         await self._calls.call("pause", {})

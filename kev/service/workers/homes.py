@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 import trio
@@ -11,11 +12,14 @@ from kev import log
 from kev.errors import KevError
 from kev.machine.ungrouped import ungrouped
 from kev.service.errors import MachineLost, NoWorker
-from kev.service.home import Home, Observer
+from kev.service.home import Home, Observer, Runner
+from kev.service.runs import opening_runner
 from kev.service.workers.confinement import ALL, Confinement, describe
+from kev.service.workers.confinement.machine import allows_another
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.forking import ForkServer, WorkerProcess, fork_server
 from kev.service.workers.home import WorkerHome
+from kev.service.workers.runner import worker_runner
 from kev.service.workers.turns import Turns
 from kev.service.workers.used import NO_REUSE, Kind, Reuse, UsedWorkers
 from kev.spec.machine_spec import MachineSpec
@@ -130,6 +134,9 @@ class WorkerHomes:
 
     async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> Home:
         """See `Homes`. NoWorker if the host has no process for it."""
+        return await self._open_in_turn(spec, observer, client=client)
+
+    async def _open_in_turn(self, spec: MachineSpec, observer: Observer, *, client: str | None) -> WorkerHome:
         kind = self._used.kind_of(spec, client)
         turn = await self.turns.take()
         try:
@@ -139,6 +146,12 @@ class WorkerHomes:
             raise
         home.take_turns(turn, self._nursery)
         return home
+
+    def runner(self, spec: MachineSpec, client: str | None, most: int) -> AbstractAsyncContextManager[Runner]:
+        """See `Homes`. All in one worker, if the confinement for the first machine is what the next one needs."""
+        if not allows_another(spec):
+            return opening_runner(self, spec, client, most)
+        return worker_runner(partial(self._open_in_turn, spec, client=client), most)
 
     async def _open_somewhere(self, spec: MachineSpec, observer: Observer, kind: Kind | None) -> WorkerHome:
         if (worker := self._used.take(kind)) is not None:

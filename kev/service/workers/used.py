@@ -12,7 +12,7 @@ from kev.service.workers.confinement.machine import allows_another, files_of
 from kev.service.workers.forking import WorkerProcess
 from kev.spec.machine_spec import MachineSpec
 
-_MOST_MACHINES: Final = 100
+MOST_MACHINES: Final = 100
 """Of one worker, so that whatever it keeps of each does not pile up."""
 _SECONDS: Final = 60.0
 """For which a worker waits."""
@@ -60,7 +60,7 @@ class UsedWorkers:
 
     def wants(self, worker: WorkerProcess, kind: Kind | None) -> bool:
         """Whether it is to wait for another machine behind the one of this kind that it is about to get."""
-        return kind is not None and worker.machines + 1 < _MOST_MACHINES
+        return kind is not None and worker.machines + 1 < MOST_MACHINES
 
     def take(self, kind: Kind | None) -> WorkerProcess | None:
         """The one that was used last, if one of that kind waits."""

@@ -16,6 +16,7 @@ import trio
 from kev import log
 from kev.addressing import KIB
 from kev.errors import KevError
+from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.service.errors import MachineLost
 from kev.service.home import Status
@@ -103,6 +104,10 @@ class Worker:
         self._calls: Final[dict[int, trio.CancelScope]] = {}
         """Those that are not answered."""
         self._home: InProcessHome | None = None
+        self._wanted = MachineSpec()
+        """What the machine was made as."""
+        self._tells = True
+        """The service is told where the machine is in its life."""
         self._confined_for: MachineSpec | None = None
         """What all machines of this process have in common."""
         self._output: Final = bytearray()
@@ -140,11 +145,11 @@ class Worker:
     # What the machine is watched by.
 
     def printed(self, data: bytes) -> None:
-        """Passed on at once; in a flood, together with what comes soon after."""
+        """Passed on at once; in a flood, together with what comes soon after. Of a run of which only the end counts, at that."""
         self._output.extend(data)
-        if len(self._output) >= PIECE or time.perf_counter() - self._flushed > _TOGETHER:
+        if len(self._output) >= PIECE or (self._tells and time.perf_counter() - self._flushed > _TOGETHER):
             self._flush()
-        else:
+        elif self._tells:
             self._has_output.set()
 
     async def _flush_soon(self) -> None:
@@ -161,9 +166,9 @@ class Worker:
 
     def changed(self, status: Status) -> None:
         self._flush()
-        ending = status.ending
-        told = None if ending is None else {"kind": ending.kind.value, "exit_code": ending.exit_code, "message": ending.message}
-        self._channel.write(pack_json(FrameKind.STATUS, {"state": status.state, "ending": told}))
+        if self._tells:
+            told = None if status.ending is None else _described(status.ending)
+            self._channel.write(pack_json(FrameKind.STATUS, {"state": status.state, "ending": told}))
         if status.state == "running" and self._was_paused:
             self._turn.go_on()
         self._was_paused = status.state == "paused"
@@ -201,6 +206,8 @@ class Worker:
             return await self._open(**arguments)
         if name == "close":
             return await self._close(**arguments)
+        if name == "run_to_end":
+            return await self._run_to_end()
         if self._home is None:
             raise MachineLost("the machine is closed")
         if name == "send":
@@ -233,10 +240,31 @@ class Worker:
     async def _make(self, wanted: MachineSpec) -> InProcessHome:
         self._turn = WorkerTurn(self._channel)
         self._was_paused = False
-        home = self._home = await self._homes.open(wanted, self)
+        self._tells = True
+        self._wanted = wanted
+        return await self._make_alike()
+
+    async def _make_alike(self) -> InProcessHome:
+        home = self._home = await self._homes.open(self._wanted, self, times_loads=self._tells)
         assert home.machine.runtime is not None
         home.machine.runtime.turn = self._turn
         return home
+
+    async def _run_to_end(self) -> dict[str, Any]:
+        """The machine, or another one like it if it is over."""
+        self._tells = False
+        if not self._turn.lasts:
+            await self._turn.take()
+        home = self._home or await self._make_alike()
+        try:
+            await home.start()
+            await home.machine.wait()
+            assert home.machine.ending is not None
+            return {"ending": _described(home.machine.ending), "report": await home.report()}
+        finally:
+            self._home = None
+            with trio.CancelScope(shield=True):
+                await home.aclose()
 
     async def _close(self, stays: bool) -> None:
         """`stays`: there may be another machine."""
@@ -262,6 +290,10 @@ _OTHER_CALLS: Final = frozenset(
         "screenshot",
     )
 )
+
+
+def _described(ending: Ending) -> dict[str, Any]:
+    return {"kind": ending.kind.value, "exit_code": ending.exit_code, "message": ending.message}
 
 
 def _result(number: int, result: Any) -> list[bytes]:

@@ -1,9 +1,11 @@
 """Whole runs by one request, and the processes that they live in."""
 
 import json
+import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,22 +56,58 @@ def test_a_run_that_cannot_be_is_refused_by_name(server: Server, body: object, s
     assert server.client.get("/v1/machines").json()["machines"] == []
 
 
+def test_many_runs_are_answered_in_their_order(server: Server) -> None:
+    wish = {"spec": {"image": "hypercalls"}, "count": 5, "at_once": 2}
+    runs = server.client.post("/v1/runs/many", json=wish).json()["runs"]
+    assert [(run["ending"]["exit_code"], run["report"]["exit_code"], run["output"]) for run in runs] == [
+        (42, 42, "printed by a hypercall\n")
+    ] * 5
+    assert server.client.get("/v1/machines").json()["machines"] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "field"), [({}, "count"), ({"count": 0}, "count"), ({"count": 1001}, "count"), ({"count": 1, "at_once": 0}, "at_once")]
+)
+def test_many_runs_that_cannot_be_are_refused_by_name(server: Server, more: dict[str, int], field: str) -> None:
+    answer = server.client.post("/v1/runs/many", json={"spec": {"image": "hypercalls"}, **more})
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+def test_many_runs_end_when_their_client_leaves(server: Server) -> None:
+    body = json.dumps({"spec": {"image": "spin"}, "count": 3, "at_once": 3}).encode()
+    _leave(server, "/v1/runs/many", body, lambda: _running(server) == 3)
+    _wait(lambda: _running(server) == 0)
+
+
+def test_many_runs_in_workers_end_each_in_its_own_way_and_leave_none(folder: Path) -> None:
+    kernel = folder / "flood"
+    kernel.write_bytes(FLOOD)
+    with Server(folder) as server:
+        for spec, ending in (
+            ({"image": "hypercalls"}, ("exited", 42)),
+            ({"image": "crash", "command_line": "fault"}, ("died", 1)),
+            ({"image": "spin", "timeout": 0.05}, ("timed out", 1)),
+            ({"image": str(kernel), "max_output": 20_000}, ("limited", 1)),
+        ):
+            runs = server.client.post("/v1/runs/many", json={"spec": spec, "count": 4, "at_once": 2}).json()["runs"]
+            assert [run["ending"]["kind"] for run in runs] == [ending[0]] * 4
+            assert len({run["output"] for run in runs}) == 1 or spec["image"] == str(kernel)
+        _leave(server, "/v1/runs/many", json.dumps({"spec": {"image": "spin"}, "count": 9}).encode(), lambda: _running(server) > 0)
+        _wait(lambda: _running(server) == 0)
+        assert _run(server, "hypercalls").json()["report"]["exit_code"] == 42
+
+
 def test_a_run_ends_when_its_client_leaves(server: Server) -> None:
-    connection = server.connection()
     body = json.dumps({"spec": {"image": "spin"}, "name": "left-alone"}).encode()
-    head = f"POST /v1/runs HTTP/1.1\r\nhost: kev\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
-    _until(server, "left-alone", 200)
-    connection.shutdown(socket.SHUT_RDWR)
-    connection.close()
-    _until(server, "left-alone", 404)
+    _leave(server, "/v1/runs", body, lambda: _is_there(server, "left-alone"))
+    _wait(lambda: not _is_there(server, "left-alone"))
 
 
 def test_a_run_that_is_removed_is_answered_by_what_it_came_to(server: Server) -> None:
     answers: list[httpx.Response] = []
     runner = threading.Thread(target=lambda: answers.append(_run(server, "spin", name="removed")))
     runner.start()
-    _until(server, "removed", 200)
+    _wait(lambda: _is_there(server, "removed"))
     server.client.post("/v1/machines/removed/stop")
     runner.join(PATIENCE)
     assert answers[0].json()["machine"]["ending"]["kind"] == "stopped"
@@ -86,7 +124,28 @@ def test_machines_of_the_unix_socket_come_to_live_where_others_have_and_those_ov
     assert len({*local, *remote}) == 3
 
 
-def _until(server: Server, machine: str, status: int) -> None:
+def _leave(server: Server, path: str, body: bytes, when: Callable[[], bool]) -> None:
+    """Asks for something, and goes away without the answer."""
+    connection = server.connection()
+    head = f"POST {path} HTTP/1.1\r\nhost: kev\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    _wait(when)
+    connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def _is_there(server: Server, machine: str) -> bool:
+    return server.client.get(f"/v1/machines/{machine}").status_code == 200
+
+
+def _running(server: Server) -> int:
+    """How many machines run, those of many runs among them."""
+    found = re.search(r'^kev_machines\{state="running"\} (\d+)', server.client.get("/metrics").text, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+def _wait(until: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
-    while server.client.get(f"/v1/machines/{machine}").status_code != status:
+    while not until():
         assert time.monotonic() < end
