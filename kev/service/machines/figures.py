@@ -23,6 +23,11 @@ class Figures(NamedTuple):
         times = told["load_times"]
         return cls(told["pages_loaded"], told["violations"], told["exits"], tuple(times["counts"]), times["seconds"])
 
+    @classmethod
+    def of_report(cls, report: Mapping[str, Any]) -> Self:
+        """What a report tells of them: all but how long loads took."""
+        return cls(report["pages_loaded"], report["violations"], report["exits"])
+
 
 class Totals:
     """What all machines have done: it only grows."""

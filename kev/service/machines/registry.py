@@ -20,7 +20,7 @@ from kev.pager.source import FileSource, is_snapshot
 from kev.service.errors import Conflict, Invalid, LimitReached, NotThere, ServiceError, ShuttingDown
 from kev.service.home import Homes, Run
 from kev.service.machines.console import Console
-from kev.service.machines.figures import Totals
+from kev.service.machines.figures import Figures, Totals
 from kev.service.machines.files import HostFiles
 from kev.service.machines.keeping import keep
 from kev.service.machines.limits import Limits
@@ -169,7 +169,10 @@ class Registry:
         async def go_on() -> None:
             async with self._homes.runner(plan.spec, plan.client, self.limits.console) as runner:
                 for number in numbers:
-                    runs[number] = await runner.run()
+                    run = runs[number] = await runner.run()
+                    self.totals.machines += 1
+                    if run.report is not None:
+                        self.totals.add(Figures(), Figures.of_report(run.report))
 
         at_once = min(at_once, count)
         with self._room(at_once, plan.resolved, running=at_once):
@@ -181,7 +184,6 @@ class Registry:
                             nursery.start_soon(go_on)
             finally:
                 self.unlisted -= at_once
-        self.totals.machines += count
         return [runs[number] for number in range(count)]
 
     async def open(

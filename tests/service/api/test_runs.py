@@ -56,12 +56,14 @@ def test_a_run_that_cannot_be_is_refused_by_name(server: Server, body: object, s
     assert server.client.get("/v1/machines").json()["machines"] == []
 
 
-def test_many_runs_are_answered_in_their_order(server: Server) -> None:
+def test_many_runs_are_answered_in_their_order_and_counted(server: Server) -> None:
+    before = _made(server)
     wish = {"spec": {"image": "hypercalls"}, "count": 5, "at_once": 2}
     runs = server.client.post("/v1/runs/many", json=wish).json()["runs"]
     assert [(run["ending"]["exit_code"], run["report"]["exit_code"], run["output"]) for run in runs] == [
         (42, 42, "printed by a hypercall\n")
     ] * 5
+    assert _made(server) == before + 5
     assert server.client.get("/v1/machines").json()["machines"] == []
 
 
@@ -140,7 +142,16 @@ def _is_there(server: Server, machine: str) -> bool:
 
 def _running(server: Server) -> int:
     """How many machines run, those of many runs among them."""
-    found = re.search(r'^kev_machines\{state="running"\} (\d+)', server.client.get("/metrics").text, re.MULTILINE)
+    return _figure(server, r'kev_machines\{state="running"\}')
+
+
+def _made(server: Server) -> int:
+    """How many machines were made."""
+    return _figure(server, "kev_machines_made_total")
+
+
+def _figure(server: Server, name: str) -> int:
+    found = re.search(rf"^{name} (\d+)", server.client.get("/metrics").text, re.MULTILINE)
     assert found is not None
     return int(found[1])
 
