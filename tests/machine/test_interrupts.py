@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kev.engine.base import Budget
+from kev.engine.base import SINGLE_STEP, Budget
 from kev.exits import Exit, Hlt, IoOut, PreemptionTimer, Vmcall
 from tests.machine.code import SPIN, VMCALL, code
 from tests.machine.cpu import Cpu
@@ -184,6 +184,36 @@ def test_an_nmi_is_taken_while_if_is_clear(mode: Mode, slice_length: int | None)
     with on_out(nmi, code("e6 10 eb 00 90 90 ; out 0x10, al; jmp $+2; nop; nop") + VMCALL, mode) as cpu:
         found = delivery(cpu, mode, cpu.run(slice_length), error_code=False)
         assert (found.vector, found.rip) == (2, TEXT + (4 if slice_length is None else 2))
+
+
+@SLICES
+@pytest.mark.parametrize(
+    ("text", "shadow", "length"),
+    [
+        ("fb 90 90 ; sti; nop; nop", 1, 1),
+        ("fb 0f a2 90 ; sti; cpuid; nop", 1, 2),
+        ("b8 10 00 00 00 8e d0 90 90 ; mov eax, DATA; mov ss, eax; nop; nop", 7, 1),
+    ],
+    ids=["sti", "sti-exit", "mov-ss"],
+)
+def test_an_nmi_waits_for_the_instruction_behind_sti_and_mov_ss(text: str, shadow: int, length: int, slice_length: int | None) -> None:
+    with cpu_in(PROTECTED, code(text) + VMCALL) as cpu:
+        while cpu.vcpu.rip != TEXT + shadow:
+            cpu.run_slice(Budget(instructions=1))
+        nmi(cpu)
+        found = delivery(cpu, PROTECTED, cpu.run(slice_length), error_code=False)
+        assert (found.vector, found.rip) == (2, TEXT + shadow + length)
+
+
+def test_a_single_step_behind_sti_is_the_instruction_and_not_the_nmi_that_waits() -> None:
+    with cpu_in(PROTECTED, code("fb 90 90 ; sti; nop; nop") + VMCALL) as cpu:
+        while cpu.vcpu.rip != TEXT + 1:
+            cpu.run_slice(SINGLE_STEP)
+        nmi(cpu)
+        cpu.run_slice(SINGLE_STEP)
+        assert cpu.vcpu.rip == TEXT + 2
+        cpu.run_slice(SINGLE_STEP)
+        assert cpu.vcpu.rip == handler(2)
 
 
 @pytest.mark.parametrize("pages", ["eager", "awaited"])

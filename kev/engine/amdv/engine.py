@@ -139,6 +139,11 @@ class AmdvEngine:
             events.all_blocks = lambda: blocks.all_blocks(uc)
 
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
+        if vcpu.nmi and vcpu.interrupt_shadow and vcpu.event is None and not budget.stops_at_events:
+            exit, left = self._leave_shadow(vcpu, budget, service)
+            if left is None:
+                return exit
+            budget = left
         self._make_current(vcpu)
         if vcpu.is_edited:
             self._load(vcpu)
@@ -188,6 +193,20 @@ class AmdvEngine:
                 self._uc.remove(handler)
         exit = self._outcome(vcpu)
         return exit if stops is None else stops.outcome(vcpu, exit)
+
+    def _leave_shadow(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> tuple[Exit, Budget | None]:
+        """Executes the instruction behind STI or MOV SS, before which the CPU would take an NMI, and says what is left of `budget`.
+
+        Intel SDM vol. 3, "Nonmaskable interrupt (NMI)" and "Masking exceptions and interrupts when switching stacks".
+        """
+        vcpu.nmi = False
+        try:
+            exit = self.run(vcpu, budget._replace(instructions=1), service)
+        finally:
+            vcpu.nmi = True
+        if type(exit) is not PreemptionTimer or self._slice.preempted or budget.instructions == 1:
+            return exit, None
+        return exit, budget if budget.instructions is None else budget._replace(instructions=budget.instructions - 1)
 
     def run_out(self, vcpu: AmdvVcpu, instructions: int, service: Service) -> Exit | None:
         slice = self._slice

@@ -351,9 +351,9 @@ class AmdvVcpu:
     @property
     def takes_interrupts(self) -> bool:
         """An interrupt or NMI waits, and would be taken before the next instruction."""
-        if self.nmi and not self.nmi_blocked:
-            return True
-        return self.interrupt is not None and self.interrupts_enabled and not self.interrupt_shadow
+        if self.interrupt_shadow:
+            return False
+        return (self.nmi and not self.nmi_blocked) or (self.interrupt is not None and self.interrupts_enabled)
 
     @property
     def nmi_blocked(self) -> bool:
