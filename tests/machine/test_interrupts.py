@@ -196,13 +196,51 @@ def test_an_nmi_is_taken_while_if_is_clear(mode: Mode, slice_length: int | None)
     ],
     ids=["sti", "sti-exit", "mov-ss"],
 )
-def test_an_nmi_waits_for_the_instruction_behind_sti_and_mov_ss(text: str, shadow: int, length: int, slice_length: int | None) -> None:
+def test_an_nmi_waits_for_the_instruction_behind_sti_and_mov_ss(
+    text: str, shadow: int, length: int, slice_length: int | None
+) -> None:
     with cpu_in(PROTECTED, code(text) + VMCALL) as cpu:
         while cpu.vcpu.rip != TEXT + shadow:
             cpu.run_slice(Budget(instructions=1))
         nmi(cpu)
         found = delivery(cpu, PROTECTED, cpu.run(slice_length), error_code=False)
         assert (found.vector, found.rip) == (2, TEXT + shadow + length)
+
+
+@SLICES
+def test_an_nmi_that_waits_ends_the_hlt_behind_sti(slice_length: int | None) -> None:
+    with cpu_in(PROTECTED, code("fb f4 90 ; sti; hlt; nop") + VMCALL) as cpu:
+        while cpu.vcpu.rip != TEXT + 1:
+            cpu.run_slice(Budget(instructions=1))
+        nmi(cpu)
+        found = delivery(cpu, PROTECTED, cpu.run(slice_length), error_code=False)
+        assert (found.vector, found.rip) == (2, TEXT + 2)
+
+
+@SLICES
+def test_of_two_nmis_that_come_between_two_slices_both_are_taken(slice_length: int | None) -> None:
+    count = code("ff c5 cf ; inc ebp; iret")
+    with cpu_in(PROTECTED, code("90 90 90") + VMCALL, {handler(2): count}) as cpu:
+        while cpu.vcpu.rip != TEXT + 1:
+            cpu.run_slice(Budget(instructions=1))
+        for _ in range(3):
+            nmi(cpu)
+        cpu.run_slice(Budget(instructions=1))
+        assert (cpu.vcpu.rip, cpu.vcpu.rbp) == (handler(2) + 2, 1)
+        assert cpu.run(slice_length) == Vmcall()
+        assert (cpu.vcpu.rip, cpu.vcpu.rbp) == (TEXT + 3, 2)
+
+
+def test_a_processor_that_halts_while_a_second_nmi_waits_takes_it_first() -> None:
+    with cpu_in(PROTECTED, code("90 f4 90") + VMCALL, {handler(2): code("ff c5 cf ; inc ebp; iret")}) as cpu:
+        while cpu.vcpu.rip != TEXT + 1:
+            cpu.run_slice(Budget(instructions=1))
+        nmi(cpu)
+        nmi(cpu)
+        assert cpu.run_slice(Budget(seconds=60)) == PreemptionTimer()
+        assert (cpu.vcpu.rip, cpu.vcpu.rbp) == (TEXT + 2, 1)
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.rbp == 2
 
 
 def test_a_single_step_behind_sti_is_the_instruction_and_not_the_nmi_that_waits() -> None:

@@ -29,7 +29,7 @@ from kev.engine.amdv.vcpu import HFLAGS_IO_BREAKPOINTS, AmdvVcpu, Event, SavedVc
 from kev.engine.amdv.vmcb import Vmcb
 from kev.engine.base import AccessObserver, Budget, EntryState, InstructionObserver, Service
 from kev.engine.registers import FpuState
-from kev.exits import Access, EptViolation, Exit, GuestException, MmioRead, MmioWrite, PreemptionTimer, Reply
+from kev.exits import Access, EptViolation, Exit, GuestException, Hlt, MmioRead, MmioWrite, PreemptionTimer, Reply
 from kev.page_tables.table import PageTable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class AmdvEngine:
 
     def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
         vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
-        vcpu.nmi = vcpu.is_edited = vcpu.shows_rf = False
+        vcpu.nmi = vcpu.second_nmi = vcpu.is_edited = vcpu.shows_rf = False
         vcpu.breakpoint = None
         vcpu.xcr0 = x86.XCR0_RESET
         self._spoiled |= vcpu.breakpoints_armed
@@ -204,6 +204,8 @@ class AmdvEngine:
             exit = self.run(vcpu, budget._replace(instructions=1), service)
         finally:
             vcpu.nmi = True
+        if type(exit) is Hlt:
+            exit = PreemptionTimer()  # the NMI ends it at once
         if type(exit) is not PreemptionTimer or self._slice.preempted or budget.instructions == 1:
             return exit, None
         return exit, budget if budget.instructions is None else budget._replace(instructions=budget.instructions - 1)
@@ -248,6 +250,8 @@ class AmdvEngine:
         violation = self._exits.take_back_port_access(vcpu)
         if violation is not None or slice.exit is None:
             slice.note_pending(vcpu)
+        if type(slice.exit) is Hlt and vcpu.nmi and not vcpu.nmi_blocked:
+            return PreemptionTimer()  # the NMI ends it at once
         return violation or slice.exit or PreemptionTimer()
 
     def _ends_by_count(self, vcpu: AmdvVcpu, budget: Budget) -> bool:
@@ -324,6 +328,8 @@ class AmdvEngine:
         return taken
 
     def raise_nmi(self, vcpu: AmdvVcpu) -> None:
+        if self._slice.nmi_waits(vcpu) and not vcpu.nmi_blocked:
+            vcpu.second_nmi = True  # a processor would have taken the first by now
         vcpu.nmi = True
         if self._slice.is_executing(vcpu):
             self._slice.kick(INTERRUPT_NMI)

@@ -392,8 +392,12 @@ class Slice:
         nmi_waits = bool(self._cpu.interrupt_request.value & INTERRUPT_NMI)
         if vcpu.nmi and not nmi_waits:
             vcpu.note_interrupt(x86.NMI, self.instructions_of(vcpu))
-        vcpu.nmi = nmi_waits
+            vcpu.nmi, vcpu.second_nmi = vcpu.second_nmi, False
         self._cpu.interrupt_request.value = 0
+
+    def nmi_waits(self, vcpu: AmdvVcpu) -> bool:
+        """An NMI was raised that the CPU has not taken."""
+        return vcpu.nmi and (not self.is_executing(vcpu) or bool(self._cpu.interrupt_request.value & INTERRUPT_NMI))
 
     def has_taken(self, vcpu: AmdvVcpu) -> bool:
         """Whether the CPU has taken an interrupt or NMI that was requested."""

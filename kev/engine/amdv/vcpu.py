@@ -136,6 +136,7 @@ _FIELDS: Final = (
     "interrupt",
     "interrupt_taken",
     "nmi",
+    "second_nmi",
     "is_edited",
     "breakpoint",
     "shows_rf",
@@ -217,6 +218,8 @@ class AmdvVcpu:
         """The external interrupt that waits for RFLAGS.IF."""
         self.interrupt_taken: int | None = None
         self.nmi = False
+        self.second_nmi = False
+        """Another came before the first was taken, as it cannot where processors run at the same time."""
         self.is_edited = False
         """Somebody has written what the CPU derives other things from: it has to load the state anew."""
         self.breakpoint: int | None = None
@@ -490,6 +493,7 @@ class AmdvVcpu:
         self.event = None if events.exception is None else Event(events.exception, events.instruction_length)
         self.unpushed = events.unpushed
         self.nmi = events.nmi
+        self.second_nmi &= events.nmi
         self.nmi_blocked = events.nmi_blocked
         self.interrupt_shadow = events.interrupt_shadow
 
