@@ -219,3 +219,39 @@ def test_execution_breakpoints_are_faults_in_every_mode() -> None:
         with cpu_in(mode, text + code("90") + VMCALL) as cpu:
             found = delivery(cpu, mode, run(cpu, None), error_code=False)
             assert (found.vector, found.rip, cpu.vcpu.dr6) == (1, TEXT + len(text), 0xFFFF_0FF0 | BREAKPOINT_1)
+
+
+@SLICES
+@MODES
+@pytest.mark.parametrize("load", ["8e d2 ; mov ss, edx", "8e 16 ; mov ss, [esi]", "fb ; sti"], ids=["register", "memory", "sti"])
+def test_an_execution_breakpoint_behind_mov_ss_is_not_met_and_the_next_one_is(
+    mode: Mode, load: str, slice_length: int | None
+) -> None:
+    moves = 3 * 8 + 2 * 5 + 8 + len(code(load))
+    at = TEXT + moves
+    text = (
+        mov(0, at) + code("0f 23 c8 ; mov dr1, eax") + mov(0, at + 2) + code("0f 23 d0 ; mov dr2, eax")
+        + mov(0, 0x428) + code("0f 23 f8 ; mov dr7, eax") + mov(2, 0x10) + mov(6, WATCHED)
+        + code("90 90 90 90 90 90 90 90") + code(load)
+    )  # fmt: skip
+    assert len(text) == moves
+    with cpu_in(mode, text + code("90 90 90") + VMCALL, {WATCHED: b"\x10\0"}) as cpu:
+        found = delivery(cpu, mode, run(cpu, slice_length), error_code=False)
+        first = "sti" in load
+        assert (found.vector, found.rip) == (1, at + (0 if first else 2))
+        assert cpu.vcpu.dr6 == 0xFFFF_0FF0 | 1 << (1 if first else 2)
+
+
+@pytest.mark.parametrize("slice_length", [1, 3, 1000])
+def test_an_instruction_whose_breakpoint_is_held_back_counts_once(slice_length: int) -> None:
+    counts = []
+    for enabled in (0x400, 0x408):
+        text = (
+            mov(0, TEXT + 28) + code("0f 23 c8 ; mov dr1, eax") + mov(0, enabled) + code("0f 23 f8 ; mov dr7, eax") + mov(2, 0x10)
+            + code("90 90 90 90 90 8e d2 ; mov ss, edx")
+        )  # fmt: skip
+        assert len(text) == 28
+        with cpu_in(PROTECTED, text + code("90 90") + VMCALL) as cpu:
+            assert run(cpu, slice_length) == Vmcall()
+            counts.append((cpu.vcpu.rip, cpu.vcpu.instructions))
+    assert counts[0] == counts[1]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.debug_registers import is_behind_stack_switch
 from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
@@ -92,8 +93,11 @@ class CpuExits(ExitContext):
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
         elif number < _VMEXIT:
-            if number == DEBUG and self.debug_stops is not None:
-                self.debug_stops.note_data_breakpoints(vcpu)
+            if number == DEBUG:
+                if self.events.delivering is None and is_behind_stack_switch(self, vcpu):
+                    return
+                if self.debug_stops is not None:
+                    self.debug_stops.note_data_breakpoints(vcpu)
             self.events.on_guest_exception(vcpu, number)
         elif number == _NESTED_PAGE_FAULT:
             self._on_nested_page_fault(vcpu)

@@ -10,13 +10,15 @@ from kev.engine.amdv.control_registers import moved_register
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.vcpu import AmdvVcpu, DataBreakpoint
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, GuestException, PreemptionTimer
-from kev.x86 import CR4_DE, DEBUG, DR6_BD, DR7_GD
+from kev.x86 import CR4_DE, DEBUG, DR6_BD, DR7_GD, RFLAGS_RF
 
 _FIRST: Final = layout.DEBUG_REGISTERS >> 3
 _DR6: Final = _FIRST + 6
 _DR7: Final = _FIRST + 7
 _ALIASES: Final = {4: 6, 5: 7}
 """What DR4 and DR5 are while CR4.DE is clear."""
+_HITS: Final = 0xF
+_STI: Final = b"\xfb"
 _MASK32: Final = 0xFFFF_FFFF
 _DR6_ONES, _DR7_ONES = 0xFFFF_0FF0, 0x400
 _DR6_ZEROS, _DR7_ZEROS = 1 << 12, 0xD000
@@ -39,6 +41,21 @@ def data_breakpoints(vcpu: AmdvVcpu) -> tuple[DataBreakpoint, ...]:
             start = vcpu.quads[_FIRST + number] & -length
             found.append(DataBreakpoint(number, range(start, start + length), access))
     return tuple(found)
+
+
+def is_behind_stack_switch(exits: ExitContext, vcpu: AmdvVcpu) -> bool:
+    """Whether the execution breakpoint that the CPU has just met stands behind MOV SS or POP SS, which hold it back.
+
+    Then the instruction there is executed next (Intel SDM vol. 3, "Masking exceptions and interrupts when switching stacks").
+    """
+    if not vcpu.interrupt_shadow or exits.linear.peek(vcpu, vcpu.instruction_address - 1, 1) == _STI:
+        return False
+    met = vcpu.quads[_DR6] & _HITS
+    if not any(met >> number & 1 and vcpu.quads[_FIRST + number] == vcpu.instruction_address for number in range(4)):
+        return False
+    vcpu.quads[_DR6] &= ~_HITS
+    vcpu.quads[layout.RFLAGS >> 3] |= RFLAGS_RF
+    return True
 
 
 def read_debug_register(exits: ExitContext, vcpu: AmdvVcpu) -> None:
