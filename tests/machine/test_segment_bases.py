@@ -31,6 +31,18 @@ def test_a_base_that_the_kernel_has_set_survives_the_way_to_user_mode(msr: int, 
         assert (cpu.vcpu.cpl, cpu.vcpu.rax) == (3, 0x1234)
 
 
+@pytest.mark.parametrize(("load", "prefix"), [("f3 0f ae d0", "64"), ("f3 0f ae d8", "65")], ids=["wrfsbase", "wrgsbase"])
+def test_a_base_that_was_set_without_a_call_of_the_hypervisor_survives_the_way_to_user_mode(load: str, prefix: str) -> None:
+    text = (
+        code("0f 20 e0 0d 00 00 01 00 0f 22 e0 ; mov eax, cr4; or eax, FSGSBASE; mov cr4, eax\n b8") + struct.pack("<I", TLS)
+        + code(load) + pushes(USER_DATA, USER_STACK, 2, USER_CODE_64, USER_TEXT) + code("48 cf ; iretq")
+    )  # fmt: skip
+    user = code(f"{prefix} 8b 04 25 08 00 00 00 ; mov eax, fs:[8] or gs:[8]") + VMCALL
+    with cpu_in(LONG, text, {USER_TEXT: user, TLS + 8: struct.pack("<I", 0x1234)}) as cpu:
+        assert cpu.run_slice(Budget(seconds=3)) == Vmcall()
+        assert (cpu.vcpu.cpl, cpu.vcpu.rax) == (3, 0x1234)
+
+
 def test_what_the_kernel_has_loaded_itself_is_gone_in_user_mode() -> None:
     text = (
         code("66 b8 10 00 8e e0 ; mov ax, 0x10; mov fs, ax")

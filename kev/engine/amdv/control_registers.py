@@ -10,9 +10,9 @@ from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, Undecodable
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.libunicorn import REG_CR4
-from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
+from kev.engine.amdv.vcpu import FS, GDTR, GS, IDTR, LDTR, TR, USER_SEGMENT, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
-from kev.x86 import CR4_PAE, CR4_SMEP, CR4_UMIP
+from kev.x86 import CR4_FSGSBASE, CR4_PAE, CR4_SMEP, CR4_UMIP
 
 _CR3: Final = (layout.CONTROL_REGISTERS >> 3) + 3
 _SMSW: Final = (0x01, 4)
@@ -49,6 +49,11 @@ def write_cr4(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     if value & ~exits.permitted_cr4 or (vcpu.long_mode and not value & CR4_PAE):
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
+    if value & ~vcpu.cr4 & CR4_FSGSBASE and vcpu.long_mode:
+        for number in (FS, GS):
+            selector, base, limit, flags = vcpu.raw_segment(number)
+            # From now on the guest sets their bases without an exit: IRET to CPL 3 must not clear them (see `wrmsr`).
+            vcpu.set_raw_segment(number, selector, base, limit, flags | USER_SEGMENT)
     exits.uc.write_register(REG_CR4, value)
     exits.intercepts.follow(vcpu)
     if value & CR4_SMEP:
