@@ -332,6 +332,16 @@ def test_hypercalls_work_in_every_mode(mode: Mode, slice_length: int | None, ins
         assert cpu.vcpu.rip == TEXT + len(text) - 3
 
 
+@SLICES
+@KERNEL
+def test_pat_holds_the_memory_types_that_were_written(mode: Mode, slice_length: int | None) -> None:
+    write = load(1, 0x277) + load(0, 0x0104_0506) + load(2, 0x0007_0406) + code("0f 30 ; wrmsr")
+    text = write + code("31 c0 31 d2 0f 32 ; xor eax, eax; xor edx, edx; rdmsr") + VMCALL
+    with cpu_in(mode, text) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert (cpu.vcpu.rip, cpu.vcpu.rdx, cpu.vcpu.rax) == (TEXT + len(text) - 3, 0x0007_0406, 0x0104_0506)
+
+
 def test_rdtscp_gives_the_processors_number_too() -> None:
     text = code("b9 03 01 00 c0 b8 05 00 00 00 31 d2 0f 30 ; mov ecx, TSC_AUX; mov eax, 5; xor edx, edx; wrmsr\n 0f 01 f9 ; rdtscp")
     with cpu_in(LONG, text + VMCALL) as cpu:

@@ -164,6 +164,14 @@ PROVOCATIONS = (
         )
         for index in (0x175, 0x176, 0xC0000082, 0xC0000083, 0xC0000100, 0xC0000101, 0xC0000102)
     ),
+    Provocation(
+        "#GP: WRMSR to PAT of a memory type that does not exist",
+        code("b9 77 02 00 00 b8 06 04 07 00 ba 06 04 02 00 0f 30 ; mov ecx, PAT; mov eax, 0x70406; mov edx, 0x20406; wrmsr"),
+        13,
+        KERNEL_PAGED,
+        0,
+        15,
+    ),
     page_fault("a read of an absent page", READ, ABSENT_PAGE, 0, KERNEL_PAGED),
     page_fault("a write to an absent page", WRITE, ABSENT_PAGE, 2, KERNEL_PAGED),
     page_fault("a write to a read-only page", WRITE, READ_ONLY_PAGE, 3, KERNEL_PAGED),

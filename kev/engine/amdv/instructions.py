@@ -43,6 +43,7 @@ _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
 _SEGMENT_BASES: Final = {x86.MSR_FS_BASE: FS, x86.MSR_GS_BASE: GS}
 _SEGMENTS_OF_BASES: Final = {**_SEGMENT_BASES, x86.MSR_KERNEL_GS_BASE: GS}  # which SWAPGS makes the base of GS
+_MEMORY_TYPES: Final = frozenset({0, 1, 4, 5, 6, 7})
 _EFER_WRITABLE: Final = x86.EFER_SCE | x86.EFER_LME | x86.EFER_NXE | x86.EFER_FFXSR
 
 
@@ -85,6 +86,8 @@ def msr(exits: ExitContext, vcpu: AmdvVcpu) -> None:
         _efer(exits, vcpu, value if is_write else None)
     elif is_write and index in vmcb.CANONICAL_ADDRESSES and exits.intercepts.keeps_msrs:
         _write_address(exits, vcpu, index, value)
+    elif is_write and index == x86.MSR_PAT and exits.intercepts.keeps_msrs:
+        _write_pat(exits, vcpu, value)
     elif is_write:
         if exits.reply_or_stop(vcpu, Wrmsr(index, value)) is not None:
             vcpu.skip(2)
@@ -133,6 +136,15 @@ def _write_address(exits: ExitContext, vcpu: AmdvVcpu, index: int, value: int) -
         vcpu.set_raw_segment(number, selector, value if index in _SEGMENT_BASES else base, limit, flags | USER_SEGMENT)
     if index not in _SEGMENT_BASES:
         vcpu.write_msr(index, value)
+    vcpu.skip(2)
+
+
+def _write_pat(exits: ExitContext, vcpu: AmdvVcpu, value: int) -> None:
+    """Eight memory types, one in each byte (Intel SDM vol. 3, "IA32_PAT MSR")."""
+    if not _MEMORY_TYPES.issuperset(value.to_bytes(8, "little")):
+        exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
+        return
+    vcpu.write_msr(x86.MSR_PAT, value)
     vcpu.skip(2)
 
 

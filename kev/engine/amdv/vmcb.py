@@ -100,7 +100,7 @@ CANONICAL_ADDRESSES: Final = frozenset(
         x86.MSR_KERNEL_GS_BASE,
     }
 )
-"""Those of them that the CPU would let the guest write anything to: writes exit."""
+"""Of addresses. The CPU would let the guest write anything to them, and to PAT: writes exit."""
 
 
 def attributes(access: int) -> int:
@@ -150,7 +150,7 @@ class Vmcb:
         view, address = self._memory.view, self._permission_map
         for msr in _PASSED_THROUGH:
             bit = 2 * msr if msr < 0x2000 else 2 * (0x2000 + msr - 0xC0000000)
-            passed = _READ if msr in CANONICAL_ADDRESSES else _READ | _WRITE
+            passed = _READ if msr in CANONICAL_ADDRESSES or msr == x86.MSR_PAT else _READ | _WRITE
             view[address + bit // 8] &= ~(passed << bit % 8) & 0xFF
 
     def intercept(self, bits: tuple[int, int]) -> None:
