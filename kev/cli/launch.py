@@ -174,10 +174,13 @@ class _FilesOfTheEnd:
         self._errors: list[KevError] = []
         self.unseen = False
         """The guest has drawn something that nobody has a picture of."""
+        self.invisible = False
+        """Nobody can have one."""
 
     def __call__(self, machine: "Machine") -> None:
         ending, framebuffer = machine.ending, machine.vm.framebuffer
         self.unseen = self._screenshot is None and framebuffer is not None and framebuffer.is_drawn_on
+        self.invisible = machine.vm.screen.in_graphics_mode
         if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
             self._try(lambda file: machine.dump(file), self._dump)
         if self._screenshot is not None:
@@ -275,6 +278,10 @@ def _launch(
         output.write(f"{report.screen}\n".encode())
     if report.first_output_ms is None and at_end.unseen:
         _write_line("kev: the guest has drawn on its framebuffer: --screenshot FILE.png makes a picture of it")
+    elif at_end.invisible:
+        _write_line(
+            "kev: the guest has set a VGA graphics mode by its registers, which nothing shows: there is text, and framebuffers"
+        )
     if output.error is not None:
         raise output.error
     if not output.ends_line and sys.stdout.isatty() and sys.stderr.isatty():

@@ -13,6 +13,8 @@ class Screen(Protocol):
 
     start: int
     """The character at the upper left corner, from the beginning of the memory."""
+    in_graphics_mode: bool
+    """By the VGA's own registers: no text is shown."""
 
 
 PictureFormat: TypeAlias = tuple[int, int, int]

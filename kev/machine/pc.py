@@ -19,6 +19,7 @@ SELDOM_USED: Final = (
     "kev.dev.chipset.keyboard:KeyboardController",
     "kev.dev.clocks.rtc:Rtc",
     "kev.dev.display.vga:CrtController",
+    "kev.dev.display.graphics_controller:GraphicsController",
     "kev.dev.display.mode_registers:ModeRegisters",
     "kev.dev.chipset.system_control:SystemControlPort",
     "kev.dev.chipset.fw_cfg:FirmwareConfiguration",

@@ -42,6 +42,7 @@ class Output:
 
 class Screen:
     start = 0
+    in_graphics_mode = False
 
 
 class Access(NamedTuple):

@@ -19,6 +19,7 @@ PERIODIC, UPDATE = 0x40, 0x10
 
 class Screen:
     start = 0
+    in_graphics_mode = False
 
 
 class Pc:

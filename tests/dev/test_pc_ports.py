@@ -9,6 +9,7 @@ from kev.dev.chipset.keyboard import KeyboardController
 from kev.dev.chipset.keys import strokes
 from kev.dev.chipset.parallel import ParallelPort
 from kev.dev.chipset.system_control import SystemControlPort
+from kev.dev.display.graphics_controller import GraphicsController
 from kev.dev.display.vga import CrtController
 
 
@@ -317,6 +318,7 @@ def test_port_0x92_enables_address_line_20_and_resets() -> None:
 
 class Screen:
     start = 0
+    in_graphics_mode = False
 
 
 def test_the_start_address_moves_the_screen() -> None:
@@ -338,6 +340,18 @@ def test_the_cursor_position_reads_back() -> None:
     assert bus.read(0x3D5, 1) == 0xCF
     bus.write(0x3D4, 1, 14)
     assert (bus.read(0x3D4, 1), bus.read(0x3D5, 1)) == (14, 0x07)
+
+
+def test_the_graphics_controller_says_whether_text_is_shown() -> None:
+    bus, screen = PortBus(strict=True), Screen()
+    bus.attach(GraphicsController(screen))
+    bus.write(0x3CE, 2, 0x0506)
+    assert screen.in_graphics_mode
+    bus.write(0x3CE, 2, 0x0E06)
+    assert not screen.in_graphics_mode
+    assert (bus.read(0x3CE, 1), bus.read(0x3CF, 1)) == (6, 0x0E)
+    bus.write(0x3CE, 2, 0xFF09)  # which does not exist
+    assert bus.read(0x3CF, 1) == 0
 
 
 def test_a_crt_register_that_does_not_exist_reads_as_0() -> None:

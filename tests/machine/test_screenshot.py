@@ -155,6 +155,16 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pa
     assert capfd.readouterr().err.startswith(f"kev: {tmp_path / 'nowhere' / 'screen.png'}: there is no folder")
 
 
+def test_it_is_said_that_a_vga_graphics_mode_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = tmp_path / "kernel"
+    for miscellaneous, is_said in ((5, True), (0xE, False)):
+        # mov edx, 0x3ce; mov eax, ...; out dx, ax
+        mode = b"\xba" + struct.pack("<I", 0x3CE) + b"\xb8" + struct.pack("<I", miscellaneous << 8 | 6) + b"\x66\xef"
+        image.write_bytes(kernel(multiboot1_header(), mode))
+        assert main([str(image)]) == 0
+        assert ("VGA graphics mode" in capfd.readouterr().err) is is_said
+
+
 def test_who_sees_nothing_of_a_guest_that_draws_is_told_how_to(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     image = tmp_path / "kernel"
     image.write_bytes(kernel(multiboot2_header(tag2(5, 800, 600, 32)), draw(0, 1)))

@@ -24,12 +24,14 @@ def as_shown(characters: bytes) -> str:
 class TextScreen:
     """Looks at the memory of a text screen. Nothing is loaded on the way: what the guest never touched is empty."""
 
-    __slots__ = ("_pager", "printed", "start")
+    __slots__ = ("_pager", "in_graphics_mode", "printed", "start")
 
     def __init__(self, pager: KernelVmPager) -> None:
         self._pager: Final = pager
         self.start = 0
         """The character at the upper left corner, from the beginning of the memory: guests scroll by it."""
+        self.in_graphics_mode = False
+        """The guest has programmed the VGA for a mode that nothing makes a picture of."""
         self.printed = bytearray()
         """What a BIOS has written to the beginning of the memory, and printed as well."""
 
