@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from kev.engine.base import SINGLE_STEP, Budget
-from kev.exits import Exit, Hlt, IoOut, PreemptionTimer, Vmcall
+from kev.exits import Cpuid, CpuidResult, Exit, Hlt, IoOut, PreemptionTimer, Vmcall
 from tests.machine.code import SPIN, VMCALL, code
 from tests.machine.cpu import Cpu
 from tests.machine.modes import (
@@ -42,6 +42,10 @@ def on_out(
 
     cpu = cpu_in(mode, text, handlers, rflags=rflags, answers={IoOut: answer})
     return cpu
+
+
+def no_cpuid(_exit: Exit) -> CpuidResult:
+    return CpuidResult(0, 0, 0, 0)
 
 
 def request(cpu: Cpu) -> None:
@@ -241,6 +245,18 @@ def test_a_processor_that_halts_while_a_second_nmi_waits_takes_it_first() -> Non
         assert (cpu.vcpu.rip, cpu.vcpu.rbp) == (TEXT + 2, 1)
         assert cpu.run() == Vmcall()
         assert cpu.vcpu.rbp == 2
+
+
+def test_exits_behind_sti_count_for_a_slice_that_an_nmi_waits_in() -> None:
+    text, contents = code("fb 0f a2 0f a2 0f a2 90 ; sti; cpuid; cpuid; cpuid; nop"), {handler(2): code("cf ; iret")}
+    with cpu_in(PROTECTED, text + VMCALL, contents, answers={Cpuid: no_cpuid}) as cpu:
+        cpu.load_everything()
+        while cpu.vcpu.rip != TEXT + 1:
+            cpu.run_slice(Budget(instructions=1))
+        nmi(cpu)
+        assert cpu.run_slice(Budget(instructions=100, interruptions=2)) == PreemptionTimer()
+        assert cpu.vcpu.rip == TEXT + 5
+        assert len(cpu.told(Cpuid)) == 2
 
 
 def test_a_single_step_behind_sti_is_the_instruction_and_not_the_nmi_that_waits() -> None:

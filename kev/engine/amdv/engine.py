@@ -208,6 +208,8 @@ class AmdvEngine:
             exit = PreemptionTimer()  # the NMI ends it at once
         if type(exit) is not PreemptionTimer or self._slice.preempted or budget.instructions == 1:
             return exit, None
+        if budget.interruptions is not None:
+            budget = budget._replace(interruptions=self._slice.interruptions_left)
         return exit, budget if budget.instructions is None else budget._replace(instructions=budget.instructions - 1)
 
     def run_out(self, vcpu: AmdvVcpu, instructions: int, service: Service) -> Exit | None:

@@ -163,6 +163,11 @@ class Slice:
         self._interruptions_left = most
         self._serve, self.service = self.service, self._serve_and_count
 
+    @property
+    def interruptions_left(self) -> int:
+        """Of a slice that `limit_interruptions` was called for, and which has not ended by that."""
+        return self._interruptions_left
+
     def note_event(self) -> None:
         """An event is about to be delivered, again if something has come in between. If the slice ends by that, it is behind it."""
         if self._interruptions_left:
