@@ -31,6 +31,10 @@ class FrameMap:
             slab = self._slabs[gpa >> SLAB_SHIFT] = self._memory.allocate(SLAB_PAGES, SLAB_PAGES)
         return Hpa(slab | gpa & _OFFSET)
 
+    def clear(self) -> None:
+        """No address has a frame any more."""
+        self._slabs.clear()
+
     def find(self, gpa: int) -> Hpa | None:
         """Where the byte at `gpa` lies; None if nobody has asked for a frame near it."""
         slab = self._slabs.get(gpa >> SLAB_SHIFT)

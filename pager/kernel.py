@@ -46,9 +46,14 @@ _ABSENT: Final = PageState.ABSENT
 _PRESENT: Final = PageState.PRESENT
 _CLAIM: Final = PageEvent.CLAIM
 _PUBLISH: Final = PageEvent.PUBLISH
+_LOCK: Final = Point.LOCK
+_FILLING: Final = Point.FILL
+_PUBLISHING: Final = Point.PUBLISH
+_WAKING: Final = Point.WAKE
 _RWX: Final = Permissions.RWX.value
 _RX: Final = Permissions.RX.value
 _WRITE: Final = Access.WRITE.value
+_NO_STATISTICS: Final = PagerStatistics().save()
 
 
 class Load:
@@ -367,6 +372,20 @@ class KernelVmPager:
         self._statistics.evictions += 1
         return True
 
+    def rewind(self) -> None:
+        """Makes all pages Absent, as before the first load, for who runs one pager again and again; nothing was loaded so far.
+
+        Loaders that were registered for single pages are gone. The caller empties the table and the frames, in whose memory
+        everything is free again. Of loads under way nothing may be left.
+        """
+        self.pages.load({})
+        self.loaders.drop_own()
+        self.frames.clear()
+        self.originals.clear()
+        self._statistics.load(_NO_STATISTICS)
+        self._loads.clear()
+        self._claimed = 0
+
     def close(self) -> None:
         """Drops the loads that `try_load_page` began and nobody came to await; their pages are Absent."""
         for load in list(self._loads.values()):
@@ -503,7 +522,8 @@ class KernelVmPager:
 
     async def _acquire(self, page: int) -> Load | None:
         """The load that the caller has to carry out. None if somebody else did one meanwhile: look again."""
-        await self._reach(Point.LOCK, page)
+        if self._points is not None:
+            await self._points(_LOCK, Gpa(page))
         state = self.pages[page]
         if state is _ABSENT:
             return self._begin(page)
@@ -518,7 +538,7 @@ class KernelVmPager:
         return load
 
     def _begin(self, page: int, count: int = 1) -> Load:
-        backing = self._backing(page)
+        backing = self.loaders.find(page) or self._backing(page)
         self._claim(page, count)
         load = Load(page, count, backing, _run(page, count))
         self._register(load)
@@ -532,7 +552,8 @@ class KernelVmPager:
     async def _carry_out(self, load: Load) -> None:
         try:
             await self._fill(load)
-            await self._reach(Point.PUBLISH, load.page)
+            if self._points is not None:
+                await self._points(_PUBLISHING, Gpa(load.page))
             self._publish(load.page, load.count)
         except BaseException as error:
             # Cancellation, of whatever kind, is nobody's fault, so that those who wait do not get to see it.
@@ -544,7 +565,8 @@ class KernelVmPager:
             self._wake(load)
             raise
         try:
-            await self._reach(Point.WAKE, load.page)
+            if self._points is not None:
+                await self._points(_WAKING, Gpa(load.page))
         finally:
             self._wake(load)
 
@@ -563,7 +585,8 @@ class KernelVmPager:
     async def _fill(self, load: Load) -> None:
         page = load.page
         if load.pending is None:
-            await self._reach(Point.FILL, page)
+            if self._points is not None:
+                await self._points(_FILLING, Gpa(page))
             filled = self._start(page, load.count, load.backing)
         else:
             filled, load.pending = load.pending, None

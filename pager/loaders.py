@@ -122,9 +122,13 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
 
     def restore(self, saved: "SavedMemory") -> None:
         """Puts the pages of a snapshot in front of all that there is. Pages with loaders of their own are among them."""
+        self.drop_own()
+        self._saved = saved
+
+    def drop_own(self) -> None:
+        """No page has a loader of its own any more."""
         self._own.clear()
         self._own_pages.clear()
-        self._saved = saved
 
     def has_own(self, pages: range) -> bool:
         """Whether one of these pages, a range of addresses, has a loader of its own."""

@@ -19,6 +19,10 @@ class Originals:
         """Notes that `page` was loaded with the contents of `frame`."""
         self._fingerprints[page] = _fingerprint(frame)
 
+    def clear(self) -> None:
+        """Forgets all that was noted."""
+        self._fingerprints.clear()
+
     def is_as_noted(self, page: int, frame: memoryview) -> bool | None:
         """Whether `frame` is what was noted of `page`; None if nothing was."""
         fingerprint = self._fingerprints.get(page)

@@ -65,6 +65,10 @@ class TraceTable:
             self._frames[page] = Hpa(hpa + page - gpa)
         self._observer.mapped(pages)
 
+    def clear(self) -> None:
+        """Nothing is mapped any more, of which nobody is told."""
+        self._frames.clear()
+
     def unmap(self, gpa: Gpa) -> None:
         if self._frames.pop(gpa, None) is None:
             raise NotPresent(gpa, "it is not mapped")
@@ -92,6 +96,11 @@ class TraceEngine:
         self._table: Final = table
         self._tlb: Final[dict[int, Hpa]] = {}
         self._code: Final[dict[int, bytes]] = {}
+
+    def clear(self) -> None:
+        """Nothing is cached any more."""
+        self._tlb.clear()
+        self._code.clear()
 
     def translate(self, page: int) -> Hpa | None:
         """The frame that an access to the page at `page` goes to; None if it is a violation."""

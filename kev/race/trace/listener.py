@@ -1,13 +1,14 @@
 """Who wants to know what happens in a run: oracles, and whoever writes it down."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
-from typing import Final, TypeAlias
+from typing import Final
 
 from kev.exits import Access
 from kev.pager.pages import PageEvent
 from kev.race.trace.program import Verb
+from kev.race.trace.run import Subscriptions
 from kev.race.trace.source import InjectedFailure
 
 
@@ -84,8 +85,6 @@ class Listener:
     def endless(self, vcpu: int) -> None:
         """The run takes more steps than any program needs."""
 
-
-Subscriptions: TypeAlias = Mapping[str, tuple[Callable[..., None], ...]]
 
 _EVENTS: Final = tuple(name for name in vars(Listener) if not name.startswith("_"))
 

@@ -25,8 +25,9 @@ from kev.race.meeting import Meeting
 from kev.race.outcome import Failure
 from kev.race.points import At, reach
 from kev.race.strategy.base import UNLIMITED
-from kev.race.trace.listener import SILENCE, Listener, Subscriptions, subscriptions
+from kev.race.trace.listener import SILENCE, Listener, subscriptions
 from kev.race.trace.program import Page
+from kev.race.trace.run import Subscriptions
 from kev.race.trace.source import TraceSource
 from kev.race.trace.task import Task
 from kev.race.trace.vcpu import Cancelled
@@ -51,7 +52,7 @@ class TraceMachine:
 
         `opaque`: between two steps of a vCPU there may be accesses that nobody hears of.
         """
-        source = TraceSource(pages, self)
+        source = self._source = TraceSource(pages, self)
         segment = Segment(Gpa(0), Gva(0), 0, source.size, source.size)
         # Where the bytes are awaited is the pager's business: only an image's headers have to be there at once.
         image = KernelImage(cast(SynchronousSource, source), (segment,), Gpa(0), Gva(0), 64)
@@ -60,16 +61,14 @@ class TraceMachine:
         self.table: Final = TraceTable(self)
         self.engine: Final = TraceEngine(memory, self.table)
         self.pager: Final = factory(image, source.size // KIB, memory, self.table, self._meeting)
-        for number, page in enumerate(pages):
-            if page.needs is not None:
-                self.pager.map_page(Gpa(number << PAGE_SHIFT), source.loader_after(number, page.needs))
+        self._register_loaders()
         self.pager.observe(self)
         self.pager.schedule_by(reach)
         self.pager.unmapped.subscribe(self.engine.invalidate)
         self.tasks: Final[list[Task]] = []
         self.order: Final = bytearray()
         """Which vCPU took each step so far."""
-        self.accesses: Final[list[int]] = []
+        self.accesses: list[int] = []
         """Which pages each step so far touched, a bit for each."""
         self.vcpu = 0
         """Which takes the present step."""
@@ -80,7 +79,31 @@ class TraceMachine:
         self._touched = 0
         self._reach: Final = (ANYTHING,) * (len(pages) + 1) if opaque else _reaches(pages)
         """What a step may access that begins at a point about a page, by its number; at a point about none, by -1."""
-        self._told: Subscriptions = SILENCE
+        self.told: Subscriptions = SILENCE
+        """Whom `tell` tells."""
+        self._listening: Subscriptions = SILENCE
+        """Who is told while it runs."""
+
+    def _register_loaders(self) -> None:
+        for number, page in enumerate(self.pages):
+            if page.needs is not None:
+                self.pager.map_page(Gpa(number << PAGE_SHIFT), self._source.loader_after(number, page.needs))
+
+    def rewind(self) -> None:
+        """Makes a machine that was closed what it was before its run; listeners stay. Its pager has to be kev's own."""
+        self._source.rewind()
+        self.table.clear()
+        self.engine.clear()
+        self.pager.rewind()
+        self._register_loaders()
+        self.tasks.clear()
+        self._runnable.clear()
+        self.order.clear()
+        self.accesses = []
+        self.shared.clear()
+        self.vcpu = self._touched = 0
+        self.failure = None
+        self.told = self._listening
 
     @property
     def step(self) -> int:
@@ -89,7 +112,7 @@ class TraceMachine:
 
     def listen(self, listeners: Sequence[Listener]) -> None:
         """Tells `listeners` of everything that happens from now on."""
-        self._told = subscriptions(listeners)
+        self.told = self._listening = subscriptions(listeners)
 
     def run(self, bodies: Sequence[Coroutine[Any, None, None]], scheduler: Scheduler) -> None:
         """Runs the vCPUs, until all are done or one has done something wrong: `failure` says what. Whatever `scheduler` raises."""
@@ -103,7 +126,7 @@ class TraceMachine:
 
     def close(self) -> None:
         """Ends what is under way and gives the memory back. Whoever broke the rules may not be in a state to end properly."""
-        self._told = SILENCE
+        self.told = SILENCE
         if not all(task.done for task in self.tasks):
             self._break_off()
         frames = self.pager.frames.find(0)
@@ -131,24 +154,27 @@ class TraceMachine:
 
     def _drive(self, scheduler: Scheduler) -> None:
         runnable, tasks, reach_of = self._runnable, self.tasks, self._reach
-        note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self._told["stepped"]
+        note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self.told["stepped"]
         executed = accesses = steps = 0
         while runnable and self.failure is None:
-            chosen = scheduler.next(runnable, executed, accesses)
-            self.vcpu = vcpu = chosen.vcpu
-            task, limit = tasks[vcpu], chosen.budget.instructions or UNLIMITED
+            vcpu, budget = scheduler.next(runnable, executed, accesses)
+            self.vcpu = vcpu
+            task, limit = tasks[vcpu], budget.instructions or UNLIMITED
+            resume = task.resume
             if limit > MAX_STEPS:
                 limit = MAX_STEPS + 1
             executed = accesses = 0
-            while True:
+            goes_on = True
+            while goes_on:
                 self._touched = task.touches
                 for notify in stepped:
                     notify(vcpu)
                 # `_resume` without its calls: this is where all the time goes.
                 try:
-                    at = task.resume(None)
+                    at = resume(None)
                 except (Exception, Cancelled) as error:
                     self._end(vcpu, task, error)
+                    goes_on = False
                 else:
                     if at.__class__ is tuple:
                         task.at = at
@@ -156,12 +182,13 @@ class TraceMachine:
                         task.touches = reach_of[page] | task.scope
                     else:
                         self._block(vcpu, task, at)
+                        goes_on = False
                 touched = self._touched
                 note_vcpu(vcpu)
                 note_accesses(touched)
                 accesses |= touched
                 executed += 1
-                if executed == limit or task.stopped or self.failure is not None:
+                if executed == limit or self.failure is not None:
                     break
             steps += executed
             if steps > MAX_STEPS:
@@ -241,29 +268,36 @@ class TraceMachine:
 
     def tell(self, event: str, *facts: object) -> None:
         """Passes on what the vCPU whose step it is has done: see `Listener`."""
-        for notify in self._told[event]:
+        for notify in self.told[event]:
             notify(self.vcpu, *facts)
 
     def began(self, pages: range) -> None:
-        self._tell_pages("began", pages)
-
-    def waited(self, gpa: Gpa) -> None:
-        self.tell("waited", gpa >> PAGE_SHIFT)
-
-    def ended(self, pages: range, event: PageEvent) -> None:
-        self._tell_pages("ended", pages, event)
-
-    def mapped(self, pages: range) -> None:
-        self._tell_pages("mapped", pages)
-
-    def unmapped(self, pages: range) -> None:
-        self._tell_pages("unmapped", pages)
-
-    def _tell_pages(self, event: str, pages: range, *facts: object) -> None:
         numbers, touched = _numbered(pages.start, pages.stop)
         self._touched |= touched
-        for notify in self._told[event]:
-            notify(self.vcpu, numbers, *facts)
+        for notify in self.told["began"]:
+            notify(self.vcpu, numbers)
+
+    def waited(self, gpa: Gpa) -> None:
+        for notify in self.told["waited"]:
+            notify(self.vcpu, gpa >> PAGE_SHIFT)
+
+    def ended(self, pages: range, event: PageEvent) -> None:
+        numbers, touched = _numbered(pages.start, pages.stop)
+        self._touched |= touched
+        for notify in self.told["ended"]:
+            notify(self.vcpu, numbers, event)
+
+    def mapped(self, pages: range) -> None:
+        numbers, touched = _numbered(pages.start, pages.stop)
+        self._touched |= touched
+        for notify in self.told["mapped"]:
+            notify(self.vcpu, numbers)
+
+    def unmapped(self, pages: range) -> None:
+        numbers, touched = _numbered(pages.start, pages.stop)
+        self._touched |= touched
+        for notify in self.told["unmapped"]:
+            notify(self.vcpu, numbers)
 
     def _meeting(self) -> Rendezvous:
         return Meeting(self)
@@ -272,7 +306,7 @@ class TraceMachine:
 @contextmanager
 def trace_machine(pages: Sequence[Page], factory: PagerFactory, *, opaque: bool = False) -> Iterator[TraceMachine]:
     """A machine for one run. There can only be one at a time in a process."""
-    machine = TraceMachine(pages, factory, _memory(), opaque=opaque)
+    machine = TraceMachine(pages, factory, trace_memory(), opaque=opaque)
     try:
         yield machine
     finally:
@@ -280,7 +314,7 @@ def trace_machine(pages: Sequence[Page], factory: PagerFactory, *, opaque: bool 
 
 
 @cache
-def _memory() -> TraceMemory:
+def trace_memory() -> TraceMemory:
     """One for all runs of this process: they follow each other."""
     return TraceMemory()
 

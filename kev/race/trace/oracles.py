@@ -1,6 +1,6 @@
 """The rules that every run of a trace program must keep, whatever the schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
@@ -25,6 +25,10 @@ class Oracle(Listener):
 
     def __init__(self, machine: "TraceMachine") -> None:
         self.machine: Final = machine
+
+    def forgetting(self) -> Iterator[Callable[[], None]]:
+        """What has to be called for it to forget everything it has seen: all its notes are sets and dictionaries."""
+        return (notes.clear for notes in vars(self).values() if isinstance(notes, set | dict))
 
     def fail(self, message: str) -> None:
         self.machine.fail(self.name, message)

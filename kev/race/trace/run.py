@@ -1,11 +1,15 @@
 """What those who take part in a trace run know of it."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from kev.engine.trace import TraceEngine, TraceMemory
 from kev.pager.kernel import KernelVmPager
 from kev.race.trace.task import Task
+
+
+Subscriptions: TypeAlias = Mapping[str, tuple[Callable[..., None], ...]]
+"""Whom to tell of each event, by its name."""
 
 
 class TraceRun(Protocol):
@@ -31,6 +35,14 @@ class TraceRun(Protocol):
     @property
     def step(self) -> int:
         """The number of the present step, from 0."""
+
+    @property
+    def vcpu(self) -> int:
+        """Which takes the present step."""
+
+    @property
+    def told(self) -> Subscriptions:
+        """Whom `tell` tells: what happens often is passed on without it."""
 
     def tell(self, event: str, *facts: object) -> None:
         """Passes on what the vCPU whose step it is has done: see `kev.race.trace.listener.Listener`."""

@@ -1,7 +1,7 @@
 """Where the pages of a trace program come from: a source that takes its time, and fails when the program says so."""
 
 from collections.abc import Awaitable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
@@ -9,7 +9,7 @@ from kev.pager.backing import PageLoader
 from kev.pager.source import SourceError
 from kev.race.arrival import Arrival
 from kev.race.points import TracePoint, reach
-from kev.race.trace.program import Page
+from kev.race.trace.program import MAX_PAGES, Page
 from kev.race.trace.run import TraceRun
 
 _ARRIVE: Final = TracePoint.ARRIVE
@@ -38,16 +38,23 @@ class TraceSource:
         self.size: Final = len(pages) << PAGE_SHIFT
         self._pages: Final = pages
         self._instant: Final = all(page.instant for page in pages)
+        self._some_instant: Final = any(page.instant for page in pages)
         self._failures: Final = [page.failures for page in pages]
         self._run: Final = run
+
+    def rewind(self) -> None:
+        """Sources that fail at first do so again."""
+        self._failures[:] = [page.failures for page in self._pages]
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
         first = offset >> PAGE_SHIFT
         pages = range(first, first + (len(buffer) >> PAGE_SHIFT))
         if buffer.obj is not self._run.memory.view.obj:
             return self._compare(pages, buffer)
-        self._run.tell("fill_began", pages)
-        if self._instant or all(self._pages[page].instant for page in pages):
+        run = self._run
+        for notify in run.told["fill_began"]:
+            notify(run.vcpu, pages)
+        if self._instant or (self._some_instant and all(self._pages[page].instant for page in pages)):
             self._fill_now(pages, buffer)
             return len(buffer)
         return Arrival(lambda: self._fill_slowly(pages, buffer), len(buffer))
@@ -73,20 +80,23 @@ class TraceSource:
     async def _fill_slowly(self, pages: range, buffer: memoryview, needed: int | None = None) -> None:
         """Half of the bytes come at once, the others when the schedule says so."""
         half = len(buffer) // 2
+        bytes_of_pages = _originals(pages.start, pages.stop)
         try:
             if needed is not None:
                 await self._run.pager.load_page(Gpa(needed << PAGE_SHIFT))
-            buffer[:half] = _originals(pages)[:half]
+            buffer[:half] = bytes_of_pages[:half]
             await reach(_ARRIVE, pages.start << PAGE_SHIFT)
             self._deliver(pages, buffer, half)
         except BaseException as error:
             self._run.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)
             raise
-        self._run.tell("filled", pages)
+        run = self._run
+        for notify in run.told["filled"]:
+            notify(run.vcpu, pages)
 
     def _compare(self, pages: range, buffer: memoryview) -> int:
         """The bytes are not for a guest: somebody wants to know what a page was like."""
-        buffer[:] = _originals(pages)
+        buffer[:] = _originals(pages.start, pages.stop)
         return len(buffer)
 
     def _deliver(self, pages: range, buffer: memoryview, start: int) -> None:
@@ -94,8 +104,9 @@ class TraceSource:
             if self._failures[page]:
                 self._failures[page] -= 1
                 raise InjectedFailure(page, self._pages[page].failures - self._failures[page])
-        buffer[start:] = _originals(pages)[start:]
+        buffer[start:] = _originals(pages.start, pages.stop)[start:]
 
 
-def _originals(pages: range) -> bytes:
-    return original(pages.start) if len(pages) == 1 else b"".join(map(original, pages))
+@lru_cache(MAX_PAGES)
+def _originals(start: int, stop: int) -> memoryview:
+    return memoryview(b"".join(map(original, range(start, stop))))

@@ -18,6 +18,7 @@ from kev.race.trace.smaller import idle_removed, smaller_programs
 from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.vcpu import bodies
+from kev.race.trace.watched import watched_machine
 
 
 @attrs.frozen(slots=True)
@@ -41,8 +42,7 @@ class TraceSubject(SteppedSubject):
 
     def run(self, scheduler: Scheduler) -> Outcome:
         """Runs the program once, under the eyes of all oracles."""
-        with trace_machine(self.program.pages, self.factory) as machine:
-            machine.listen([oracle(machine) for oracle in ORACLES])
+        with watched_machine(self.program.pages, self.factory) as machine:
             machine.run(bodies(self.program, machine), scheduler)
             return SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
 

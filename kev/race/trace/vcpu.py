@@ -40,8 +40,10 @@ class TraceVcpu:
     async def read(self, page: int) -> bytes:
         """Reads all of a page, which is loaded if need be."""
         frame = await self._frame(page, _READ)
-        contents = self._run.engine.read(frame)
-        self._run.tell("accessed", page, _READ, contents)
+        run = self._run
+        contents = run.engine.read(frame)
+        for notify in run.told["accessed"]:
+            notify(run.vcpu, page, _READ, contents)
         return contents
 
     async def fetch(self, page: int) -> bytes:
@@ -92,17 +94,19 @@ class TraceVcpu:
 
     async def _frame(self, page: int, access: Access) -> Hpa:
         """Where the page lies when the vCPU gets to its access."""
-        run, gpa = self._run, Gpa(page << PAGE_SHIFT)
+        run, gpa = self._run, page << PAGE_SHIFT
+        translate = run.engine.translate
         while True:
             await reach(_ACCESS, gpa)
-            frame = run.engine.translate(gpa)
+            frame = translate(gpa)
             if frame is not None:
                 return frame
             began = run.step
-            run.tell("violated", page, access)
+            for notify in run.told["violated"]:
+                notify(run.vcpu, page, access)
             try:
-                if not (self._short_cut and run.pager.try_lazy_paging(EptViolation(gpa, access))):
-                    await run.pager.load_page(gpa)
+                if not (self._short_cut and run.pager.try_lazy_paging(EptViolation(Gpa(gpa), access))):
+                    await run.pager.load_page(Gpa(gpa))
             except InjectedFailure as error:
                 run.tell("load_error", page, error, began)
 
