@@ -593,8 +593,9 @@ class KernelVmPager:
         if filled is not True:
             if not await filled:
                 raise self._failed(page)
-            for loaded in load.pages:
-                self.originals.remember(loaded, self.memory.page(self.frames.assign(loaded)))
+            hpa, view = self.frames.assign(page), self.memory.view
+            for offset in range(0, load.count * PAGE_SIZE, PAGE_SIZE):
+                self.originals.remember(page + offset, view[hpa + offset : hpa + offset + PAGE_SIZE])
 
     def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
         """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""

@@ -4,6 +4,7 @@ For race tests and benchmarks of the pager. The pager it runs against is the rea
 costs microseconds to set up.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from kev.addressing import MIB, PAGE_SHIFT, PAGE_SIZE, Gpa, Hpa, page_floor
@@ -44,10 +45,12 @@ class TableObserver(Protocol):
 class TraceTable:
     """A nested page table of 4 KiB pages that is a dictionary. It refuses what `kev.page_tables.table.PageTable` does."""
 
-    __slots__ = ("_frames", "_observer")
+    __slots__ = ("_frames", "_observer", "frame")
 
     def __init__(self, observer: TableObserver) -> None:
         self._frames: Final[dict[int, Hpa]] = {}
+        self.frame: Final[Callable[[int], Hpa | None]] = self._frames.get
+        """Where the page at a guest-physical address lies, or None if it is not mapped."""
         self._observer: Final = observer
 
     def map_page(self, gpa: int, hpa: int, permissions: int) -> None:
@@ -77,10 +80,6 @@ class TraceTable:
     def __contains__(self, page: object) -> bool:
         return page in self._frames
 
-    def frame(self, page: int) -> Hpa | None:
-        """Where the page at the guest-physical address `page` lies, or None if it is not mapped."""
-        return self._frames.get(page)
-
 
 class TraceEngine:
     """What stands between a vCPU's access and memory: cached translations and translated code.
@@ -89,11 +88,11 @@ class TraceEngine:
     what was its code is executed once more.
     """
 
-    __slots__ = ("_code", "_memory", "_table", "_tlb")
+    __slots__ = ("_code", "_frame", "_memory", "_tlb")
 
     def __init__(self, memory: HostMemory, table: TraceTable) -> None:
         self._memory: Final = memory
-        self._table: Final = table
+        self._frame: Final = table.frame
         self._tlb: Final[dict[int, Hpa]] = {}
         self._code: Final[dict[int, bytes]] = {}
 
@@ -106,7 +105,7 @@ class TraceEngine:
         """The frame that an access to the page at `page` goes to; None if it is a violation."""
         hpa = self._tlb.get(page)
         if hpa is None:
-            hpa = self._table.frame(page)
+            hpa = self._frame(page)
             if hpa is not None:
                 self._tlb[page] = hpa
         return hpa

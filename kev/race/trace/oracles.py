@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _ZEROS: Final = bytes(PAGE_SIZE)
 _PUBLISH: Final = PageEvent.PUBLISH
+_LOADING: Final = PageState.LOADING
+_PRESENT: Final = PageState.PRESENT
 _DOES: Final = {Access.READ: "reads", Access.WRITE: "writes to", Access.EXECUTE: "executes"}
 
 
@@ -74,8 +76,8 @@ class History(_KnowsKept):
             self._filling[page] = vcpu, self.machine.step
 
     def filled(self, vcpu: int, pages: range) -> None:
-        self._stop_filling(pages)
         for page in pages:
+            self._filling.pop(page, None)
             self._filled[page] = self._filled.get(page, 0) + 1
 
     def fill_failed(self, vcpu: int, pages: range) -> None:
@@ -99,15 +101,17 @@ class History(_KnowsKept):
             self._filled.pop(page, None)
 
     def finished(self, vcpu: int) -> None:
+        states, frame = self.machine.pager.pages, self.machine.table.frame
         for page in range(len(self.machine.pages)):
-            self._check_end(page)
+            gpa = page << PAGE_SHIFT
+            state, mapped = states[gpa], frame(gpa) is not None
+            if state is _LOADING or mapped != (state is _PRESENT):
+                self._fail_end(page, state, mapped)
 
-    def _check_end(self, page: int) -> None:
-        state = self.machine.pager.pages[page << PAGE_SHIFT]
-        mapped = (page << PAGE_SHIFT) in self.machine.table
-        if state is PageState.LOADING:
+    def _fail_end(self, page: int, state: PageState, mapped: bool) -> None:
+        if state is _LOADING:
             self.fail(f"page {page} is Loading at the end, although nobody loads it any more")
-        elif mapped != (state is PageState.PRESENT):
+        else:
             self.fail(f"page {page} is {state.name.capitalize()} at the end, but it is {'' if mapped else 'not '}mapped")
 
     def _stop_filling(self, pages: range) -> None:
@@ -129,7 +133,8 @@ class FilledFirst(_KnowsKept):
 
     def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
         if event is _PUBLISH:
-            self._filled.update(self._kept.intersection(pages))
+            if self._kept:
+                self._filled.update(self._kept.intersection(pages))
 
     def unmapped(self, vcpu: int, pages: range) -> None:
         super().unmapped(vcpu, pages)
@@ -160,7 +165,7 @@ class Contents(Oracle):
         self._stores[page, offset] = vcpu, self.machine.step
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
-        if contents != self._expected(page):
+        if contents != (self._stored.get(page) or original(page)):
             self.fail(f"vCPU {vcpu} {_DOES[access]} page {page}: {self._difference(page, contents)}")
 
     def finished(self, vcpu: int) -> None:
@@ -207,9 +212,10 @@ class Progress(Oracle):
             self._loads[page] = vcpu, self.machine.step
 
     def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        over = vcpu, self.machine.step, event
         for page in pages:
             self._loads.pop(page, None)
-            self._over[page] = vcpu, self.machine.step, event
+            self._over[page] = over
 
     def blocked(self, vcpu: int, page: int) -> None:
         self._blocked[vcpu] = self.machine.step, page
@@ -301,7 +307,7 @@ class Errors(Oracle):
         self._waits[vcpu] = page
 
     def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        for waiting, page in list(self._waits.items()):
+        for waiting, page in list(self._waits.items()) if self._waits else ():
             if page in pages:
                 del self._waits[waiting]
                 if event is PageEvent.FAIL and len(pages) == 1:

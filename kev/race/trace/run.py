@@ -7,7 +7,6 @@ from kev.engine.trace import TraceEngine, TraceMemory
 from kev.pager.kernel import KernelVmPager
 from kev.race.trace.task import Task
 
-
 Subscriptions: TypeAlias = Mapping[str, tuple[Callable[..., None], ...]]
 """Whom to tell of each event, by its name."""
 

@@ -1,18 +1,19 @@
 """Where the pages of a trace program come from: a source that takes its time, and fails when the program says so."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import cache, lru_cache
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
 from kev.pager.backing import PageLoader
 from kev.pager.source import SourceError
-from kev.race.arrival import Arrival
-from kev.race.points import TracePoint, reach
+from kev.race.points import At, TracePoint
 from kev.race.trace.program import MAX_PAGES, Page
 from kev.race.trace.run import TraceRun
 
 _ARRIVE: Final = TracePoint.ARRIVE
+
+T = TypeVar("T")
 
 
 class InjectedFailure(SourceError):
@@ -57,7 +58,7 @@ class TraceSource:
         if self._instant or (self._some_instant and all(self._pages[page].instant for page in pages)):
             self._fill_now(pages, buffer)
             return len(buffer)
-        return Arrival(lambda: self._fill_slowly(pages, buffer), len(buffer))
+        return _Arrival(run, pages, buffer, self._deliver, len(buffer))
 
     def loader_after(self, page: int, needed: int) -> PageLoader:
         """A loader of `page` that touches the page `needed` first."""
@@ -65,7 +66,7 @@ class TraceSource:
 
         def load(frame: memoryview) -> Awaitable[bool]:
             self._run.tell("fill_began", pages)
-            return Arrival(lambda: self._fill_slowly(pages, frame, needed), True)
+            return _Arrival(self._run, pages, frame, self._deliver, True, needed)
 
         return load
 
@@ -76,23 +77,6 @@ class TraceSource:
             self._run.tell("fill_failed", pages)
             raise
         self._run.tell("filled", pages)
-
-    async def _fill_slowly(self, pages: range, buffer: memoryview, needed: int | None = None) -> None:
-        """Half of the bytes come at once, the others when the schedule says so."""
-        half = len(buffer) // 2
-        bytes_of_pages = _originals(pages.start, pages.stop)
-        try:
-            if needed is not None:
-                await self._run.pager.load_page(Gpa(needed << PAGE_SHIFT))
-            buffer[:half] = bytes_of_pages[:half]
-            await reach(_ARRIVE, pages.start << PAGE_SHIFT)
-            self._deliver(pages, buffer, half)
-        except BaseException as error:
-            self._run.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)
-            raise
-        run = self._run
-        for notify in run.told["filled"]:
-            notify(run.vcpu, pages)
 
     def _compare(self, pages: range, buffer: memoryview) -> int:
         """The bytes are not for a guest: somebody wants to know what a page was like."""
@@ -105,6 +89,46 @@ class TraceSource:
                 self._failures[page] -= 1
                 raise InjectedFailure(page, self._pages[page].failures - self._failures[page])
         buffer[start:] = _originals(pages.start, pages.stop)[start:]
+
+
+class _Arrival(Generic[T]):
+    """Bytes that are there after an await. Unlike a coroutine it may be forgotten: broken pagers do."""
+
+    __slots__ = ("_buffer", "_deliver", "_needed", "_pages", "_result", "_run")
+
+    def __init__(
+        self,
+        run: TraceRun,
+        pages: range,
+        buffer: memoryview,
+        deliver: Callable[[range, memoryview, int], None],
+        result: T,
+        needed: int | None = None,
+    ) -> None:
+        """`deliver` brings the bytes of the pages from an offset on; the page `needed` is touched first. `result` is what it gives."""
+        self._run: Final = run
+        self._pages: Final = pages
+        self._buffer: Final = buffer
+        self._deliver: Final = deliver
+        self._result: Final = result
+        self._needed: Final = needed
+
+    def __await__(self) -> Generator[At, None, T]:
+        """Half of the bytes come at once, the others when the schedule says so."""
+        run, pages, buffer = self._run, self._pages, self._buffer
+        half = len(buffer) // 2
+        try:
+            if self._needed is not None:
+                yield from run.pager.load_page(Gpa(self._needed << PAGE_SHIFT)).__await__()
+            buffer[:half] = _originals(pages.start, pages.stop)[:half]
+            yield _ARRIVE, pages.start << PAGE_SHIFT
+            self._deliver(pages, buffer, half)
+        except BaseException as error:
+            run.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)
+            raise
+        for notify in run.told["filled"]:
+            notify(run.vcpu, pages)
+        return self._result
 
 
 @lru_cache(MAX_PAGES)
