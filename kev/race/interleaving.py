@@ -17,9 +17,9 @@ class Interleaving:
     __slots__ = ("_everything", "_pages", "_vcpus")
 
     def __init__(self) -> None:
-        self._vcpus: Final = list(range(MAX_VCPUS))
+        self._vcpus = list(range(MAX_VCPUS))
         """What each vCPU has seen."""
-        self._pages: Final[dict[int, int]] = {}
+        self._pages: dict[int, int] = {}
         """What who touches a page sees, by the page's bit."""
         self._everything = 0
         """The same for pages that nobody touched since a step of unknown accesses."""
@@ -29,15 +29,37 @@ class Interleaving:
         vcpus, pages = self._vcpus, self._pages
         for vcpu, touched in zip(order, accesses, strict=True):
             before = pages.get(touched)
-            if before is not None:
-                pages[touched] = vcpus[vcpu] = hash((vcpus[vcpu], before))
-            elif touched < 0:
-                self._everything = vcpus[vcpu] = hash((vcpus[vcpu], self._everything, *sorted(pages.items())))
-                pages.clear()
+            if before is None:
+                self._add(vcpu, touched)
             else:
-                bits = _bits(touched)
-                step = vcpus[vcpu] = hash((vcpus[vcpu], *(pages.get(bit, self._everything) for bit in bits)))
-                pages.update(dict.fromkeys(bits, step))
+                pages[touched] = vcpus[vcpu] = hash((vcpus[vcpu], before))
+
+    def add(self, vcpu: int, touched: int) -> None:
+        """Adds one step."""
+        before = self._pages.get(touched)
+        if before is None:
+            self._add(vcpu, touched)
+        else:
+            self._pages[touched] = self._vcpus[vcpu] = hash((self._vcpus[vcpu], before))
+
+    def copy(self) -> "Interleaving":
+        """Another of the same steps."""
+        other = Interleaving()
+        other._vcpus, other._pages, other._everything = self._vcpus.copy(), self._pages.copy(), self._everything
+        return other
+
+    def _add(self, vcpu: int, touched: int) -> None:
+        """A step that touches what was not touched alone before."""
+        vcpus, pages = self._vcpus, self._pages
+        if touched < 0:
+            self._everything = vcpus[vcpu] = hash((vcpus[vcpu], self._everything, *sorted(pages.items())))
+            pages.clear()
+        elif touched & (touched - 1) or not touched:
+            bits = _bits(touched)
+            step = vcpus[vcpu] = hash((vcpus[vcpu], *(pages.get(bit, self._everything) for bit in bits)))
+            pages.update(dict.fromkeys(bits, step))
+        else:
+            pages[touched] = vcpus[vcpu] = hash((vcpus[vcpu], self._everything))
 
     def digest(self, *more: int) -> int:
         return hash((*self._vcpus, *more))

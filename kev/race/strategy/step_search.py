@@ -12,13 +12,16 @@ once.
 
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import attrs
 
+from kev.engine.base import Budget
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.race.interleaving import Interleaving
 from kev.race.outcome import Outcome
+from kev.race.schedule import Schedule
 from kev.race.strategy.base import STEPS, Redundant
 
 _Sleep: TypeAlias = dict[int, int]
@@ -41,6 +44,8 @@ class _Branch:
     order: bytes
     choice: _Choice
     preemptions: int
+    seen: Interleaving
+    """What was seen before the last of its steps, with a bound."""
 
 
 class StepSearch:
@@ -50,7 +55,7 @@ class StepSearch:
         self.bound: Final = bound
         self.visited: Final[set[int]] = set()
         """Digests of the states from which everything is explored, or is going to be."""
-        self._branches: Final = [deque((_Branch(b"", _Choice({}), 0),)), *(deque[_Branch]() for _ in range(bound or 0))]
+        self._branches: Final = [deque((_Branch(b"", _Choice({}), 0, Interleaving()),)), *(deque[_Branch]() for _ in range(bound or 0))]
 
     def __len__(self) -> int:
         return sum(map(len, self._branches))
@@ -77,19 +82,27 @@ class StepScheduler:
 
     def __init__(self, branch: _Branch, search: StepSearch) -> None:
         self._search: Final = search
-        self._prefix: Final = branch.order
-        self._order: Final = bytearray()
+        self._known: Final = list(reversed(Schedule.from_order(branch.order[:-1]).segments))
+        """Turns before the branch's last step, the last first: another run has taken them."""
+        self._branching: int | None = branch.order[-1] if branch.order else None
+        """The branch's last step, until it is taken."""
+        self._order: Final = bytearray(branch.order[:-1])
         self._choice: _Choice | None = branch.choice
         """Where the step just taken was chosen."""
         self._asleep: _Sleep = {}
-        self._seen: Final = Interleaving()
+        self._seen: Final = branch.seen.copy()
         self._preemptions: Final = branch.preemptions
+        self._chose = False
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
-        if self._order:
+        if self._known:
+            return _turn(*self._known.pop())
+        if self._chose:
             self._learn(accesses)
-        step = len(self._order)
-        vcpu = self._prefix[step] if step < len(self._prefix) else self._choose(runnable)
+        self._chose = True
+        vcpu, self._branching = self._branching, None
+        if vcpu is None:
+            vcpu = self._choose(runnable)
         self._order.append(vcpu)
         return STEPS[vcpu]
 
@@ -97,8 +110,8 @@ class StepScheduler:
         """Of the step just taken."""
         vcpu = self._order[-1]
         if self._search.bound is not None:
-            self._seen.extend((vcpu,), (accesses,))
-        elif len(self._order) >= len(self._prefix) and self._choice is not None:
+            self._seen.add(vcpu, accesses)
+        elif self._choice is not None:
             asleep = self._choice.asleep | self._choice.tried
             self._choice.tried[vcpu] = accesses
             self._asleep = {other: touched for other, touched in asleep.items() if other != vcpu and not touched & accesses}
@@ -128,6 +141,12 @@ class StepScheduler:
     def _add_others(self, awake: Sequence[int], chosen: int, preempting: bool) -> None:
         choice = self._choice or _Choice({})
         order = bytes(self._order)
+        seen = self._seen.copy()
         for vcpu in awake:
             if vcpu != chosen:
-                self._search.add(_Branch(order + bytes((vcpu,)), choice, self._preemptions + preempting))
+                self._search.add(_Branch(order + bytes((vcpu,)), choice, self._preemptions + preempting, seen))
+
+
+@lru_cache(1 << 12)
+def _turn(vcpu: int, steps: int) -> Decision:
+    return Decision(vcpu, Budget(instructions=steps))

@@ -81,6 +81,8 @@ class TraceMachine:
         """What a step may access that begins at a point about a page, by its number; at a point about none, by -1."""
         self.told: Subscriptions = SILENCE
         """Whom `tell` tells."""
+        self._is_trusted: Final = not opaque and factory is KernelVmPager
+        """Nothing of it is broken on purpose, or somebody else's."""
         self._listening: Subscriptions = SILENCE
         """Who is told while it runs."""
 
@@ -135,15 +137,21 @@ class TraceMachine:
         self.memory.rewind()
 
     def _break_off(self) -> None:
-        with catch_warnings():
-            # Such as about a loader that a broken pager started and forgot.
-            simplefilter("ignore")
-            for task in self.tasks:
-                with suppress(Exception):
-                    task.body.close()
-            self.tasks.clear()
+        if self._is_trusted:
+            self._close_all()
+        else:
+            with catch_warnings():
+                # Such as about a loader that a broken pager started and forgot.
+                simplefilter("ignore")
+                self._close_all()
+
+    def _close_all(self) -> None:
+        for task in self.tasks:
             with suppress(Exception):
-                self.pager.close()
+                task.body.close()
+        self.tasks.clear()
+        with suppress(Exception):
+            self.pager.close()
 
     def fail(self, oracle: str, message: str) -> None:
         """Something was done wrong in the present step. The first failure counts; the run ends with the step."""
@@ -155,9 +163,10 @@ class TraceMachine:
     def _drive(self, scheduler: Scheduler) -> None:
         runnable, tasks, reach_of = self._runnable, self.tasks, self._reach
         note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self.told["stepped"]
+        choose = scheduler.next
         executed = accesses = steps = 0
         while runnable and self.failure is None:
-            vcpu, budget = scheduler.next(runnable, executed, accesses)
+            vcpu, budget = choose(runnable, executed, accesses)
             self.vcpu = vcpu
             task, limit = tasks[vcpu], budget.instructions or UNLIMITED
             resume = task.resume
