@@ -141,7 +141,7 @@ class StepScheduler:
     def _add_others(self, awake: Sequence[int], chosen: int, preempting: bool) -> None:
         choice = self._choice or _Choice({})
         order = bytes(self._order)
-        seen = self._seen.copy()
+        seen = self._seen if self._search.bound is None else self._seen.copy()
         for vcpu in awake:
             if vcpu != chosen:
                 self._search.add(_Branch(order + bytes((vcpu,)), choice, self._preemptions + preempting, seen))

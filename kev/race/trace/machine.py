@@ -61,6 +61,11 @@ class TraceMachine:
         self.table: Final = TraceTable(self)
         self.engine: Final = TraceEngine(memory, self.table)
         self.pager: Final = factory(image, source.size // KIB, memory, self.table, self._meeting)
+        self._loaders: Final = [
+            (Gpa(number << PAGE_SHIFT), source.loader_after(number, page.needs))
+            for number, page in enumerate(pages)
+            if page.needs is not None
+        ]
         self._register_loaders()
         self.pager.observe(self)
         self.pager.schedule_by(reach)
@@ -87,9 +92,8 @@ class TraceMachine:
         """Who is told while it runs."""
 
     def _register_loaders(self) -> None:
-        for number, page in enumerate(self.pages):
-            if page.needs is not None:
-                self.pager.map_page(Gpa(number << PAGE_SHIFT), self._source.loader_after(number, page.needs))
+        for page, loader in self._loaders:
+            self.pager.map_page(page, loader)
 
     def rewind(self) -> None:
         """Makes a machine that was closed what it was before its run; listeners stay. Its pager has to be kev's own."""
@@ -118,7 +122,7 @@ class TraceMachine:
 
     def run(self, bodies: Sequence[Coroutine[Any, None, None]], scheduler: Scheduler) -> None:
         """Runs the vCPUs, until all are done or one has done something wrong: `failure` says what. Whatever `scheduler` raises."""
-        self.tasks.extend(map(Task, bodies))
+        self.tasks.extend([Task(body, body.send) for body in bodies])
         self._runnable.extend(range(len(bodies)))
         for vcpu, task in enumerate(self.tasks):
             self._resume(vcpu, task, task.resume, None)
@@ -129,7 +133,7 @@ class TraceMachine:
     def close(self) -> None:
         """Ends what is under way and gives the memory back. Whoever broke the rules may not be in a state to end properly."""
         self.told = SILENCE
-        if not all(task.done for task in self.tasks):
+        if self._runnable or not all(task.done for task in self.tasks):
             self._break_off()
         frames = self.pager.frames.find(0)
         if frames is not None:

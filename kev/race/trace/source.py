@@ -40,12 +40,14 @@ class TraceSource:
         self._pages: Final = pages
         self._instant: Final = all(page.instant for page in pages)
         self._some_instant: Final = any(page.instant for page in pages)
+        self._fails: Final = any(page.failures for page in pages)
         self._failures: Final = [page.failures for page in pages]
         self._run: Final = run
 
     def rewind(self) -> None:
         """Sources that fail at first do so again."""
-        self._failures[:] = [page.failures for page in self._pages]
+        if self._fails:
+            self._failures[:] = [page.failures for page in self._pages]
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
         first = offset >> PAGE_SHIFT
@@ -84,10 +86,11 @@ class TraceSource:
         return len(buffer)
 
     def _deliver(self, pages: range, buffer: memoryview, start: int) -> None:
-        for page in pages:
-            if self._failures[page]:
-                self._failures[page] -= 1
-                raise InjectedFailure(page, self._pages[page].failures - self._failures[page])
+        if self._fails:
+            for page in pages:
+                if self._failures[page]:
+                    self._failures[page] -= 1
+                    raise InjectedFailure(page, self._pages[page].failures - self._failures[page])
         buffer[start:] = _originals(pages.start, pages.stop)[start:]
 
 

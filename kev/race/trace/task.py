@@ -15,6 +15,7 @@ class Task:
     """A vCPU's part of a run."""
 
     body: Coroutine[Any, None, None]
+    resume: Callable[[None], Any]
     at: At | Meeting = (TracePoint.ACCESS, -1)
     """Where it is suspended."""
     page: int = -1
@@ -26,10 +27,6 @@ class Task:
     done: bool = False
     stopped: bool = False
     """It is done, or blocked."""
-    resume: Callable[[None], Any] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.resume = self.body.send
 
     @property
     def cancellable(self) -> bool:

@@ -15,6 +15,7 @@ SLOT: Final = 8
 
 _ACCESS: Final = TracePoint.ACCESS
 _READ: Final = Access.READ
+_READS: Final = Verb.READ
 
 
 class Cancelled(BaseException):
@@ -88,6 +89,8 @@ class TraceVcpu:
 
     def perform(self, action: Action) -> Awaitable[object]:
         """Does what a program says."""
+        if action.verb is _READS:
+            return self.read(action.target)
         if action.count > 1:
             return self.prefetch(action.target, action.count)
         return _METHODS[action.verb](self, action.target)
