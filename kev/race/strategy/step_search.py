@@ -55,7 +55,8 @@ class StepSearch:
         self.bound: Final = bound
         self.visited: Final[set[int]] = set()
         """Digests of the states from which everything is explored, or is going to be."""
-        self._branches: Final = [deque((_Branch(b"", _Choice({}), 0, Interleaving()),)), *(deque[_Branch]() for _ in range(bound or 0))]
+        first = _Branch(b"", _Choice({}), 0, Interleaving())
+        self._branches: Final = [deque((first,)), *(deque[_Branch]() for _ in range(bound or 0))]
 
     def __len__(self) -> int:
         return sum(map(len, self._branches))

@@ -177,9 +177,8 @@ class TraceMachine:
             if limit > MAX_STEPS:
                 limit = MAX_STEPS + 1
             executed = accesses = 0
-            goes_on = True
-            while goes_on:
-                self._touched = task.touches
+            while True:
+                self._touched = reach_of[task.reached >> PAGE_SHIFT] | task.scope
                 for notify in stepped:
                     notify(vcpu)
                 # `_resume` without its calls: this is where all the time goes.
@@ -187,21 +186,20 @@ class TraceMachine:
                     at = resume(None)
                 except (Exception, Cancelled) as error:
                     self._end(vcpu, task, error)
-                    goes_on = False
+                    limit = 0
                 else:
                     if at.__class__ is tuple:
                         task.at = at
-                        page = task.page = at[1] >> PAGE_SHIFT
-                        task.touches = reach_of[page] | task.scope
+                        task.reached = at[1]
                     else:
                         self._block(vcpu, task, at)
-                        goes_on = False
+                        limit = 0
                 touched = self._touched
                 note_vcpu(vcpu)
                 note_accesses(touched)
                 accesses |= touched
                 executed += 1
-                if executed == limit or self.failure is not None:
+                if executed >= limit or self.failure is not None:
                     break
             steps += executed
             if steps > MAX_STEPS:
@@ -226,9 +224,7 @@ class TraceMachine:
             self._end(vcpu, task, error)
         else:
             if at.__class__ is tuple:
-                _, gpa = task.at = cast(At, at)
-                page = task.page = gpa >> PAGE_SHIFT
-                task.touches = self._reach[page] | task.scope
+                _, task.reached = task.at = cast(At, at)
             else:
                 self._block(vcpu, task, at)
 
@@ -255,7 +251,7 @@ class TraceMachine:
     def _start(self, vcpu: int) -> None:
         task = self.tasks[vcpu]
         task.stopped = False
-        self._touched |= task.touches
+        self._touched |= self._reach[task.page] | task.scope
         insort(self._runnable, vcpu)
 
     def wake(self, vcpu: int) -> None:

@@ -132,9 +132,8 @@ class FilledFirst(_KnowsKept):
         self._filled.update(pages)
 
     def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        if event is _PUBLISH:
-            if self._kept:
-                self._filled.update(self._kept.intersection(pages))
+        if event is _PUBLISH and self._kept:
+            self._filled.update(self._kept.intersection(pages))
 
     def unmapped(self, vcpu: int, pages: range) -> None:
         super().unmapped(vcpu, pages)

@@ -108,7 +108,7 @@ class _Arrival(Generic[T]):
         result: T,
         needed: int | None = None,
     ) -> None:
-        """`deliver` brings the bytes of the pages from an offset on; the page `needed` is touched first. `result` is what it gives."""
+        """`deliver` brings the bytes of the pages from an offset on; the page `needed` is touched first. It gives `result`."""
         self._run: Final = run
         self._pages: Final = pages
         self._buffer: Final = buffer

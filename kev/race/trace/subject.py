@@ -6,7 +6,7 @@ import attrs
 
 from kev.machine.schedule import Scheduler
 from kev.pager.kernel import KernelVmPager
-from kev.race.outcome import Outcome, SteppedOutcome
+from kev.race.outcome import Outcome
 from kev.race.schedule import Schedule
 from kev.race.stories.story import Story
 from kev.race.strategy.replay import RoughScheduler
@@ -18,7 +18,7 @@ from kev.race.trace.smaller import idle_removed, smaller_programs
 from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.vcpu import bodies
-from kev.race.trace.watched import watched_machine
+from kev.race.trace.watched import run_watched
 
 
 @attrs.frozen(slots=True)
@@ -42,9 +42,7 @@ class TraceSubject(SteppedSubject):
 
     def run(self, scheduler: Scheduler) -> Outcome:
         """Runs the program once, under the eyes of all oracles."""
-        with watched_machine(self.program.pages, self.factory) as machine:
-            machine.run(bodies(self.program, machine), scheduler)
-            return SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
+        return run_watched(self.program, self.factory, scheduler)
 
     def tell(self, schedule: Schedule) -> Story:
         """What happens under a schedule, as far as it can be followed."""

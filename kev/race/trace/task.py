@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from kev.machine.schedule import ANYTHING
+from kev.addressing import PAGE_SHIFT
 from kev.race.meeting import Meeting
 from kev.race.points import At, TracePoint
 
@@ -18,15 +18,18 @@ class Task:
     resume: Callable[[None], Any]
     at: At | Meeting = (TracePoint.ACCESS, -1)
     """Where it is suspended."""
-    page: int = -1
-    """The number of the page it reached for last; -1 for none."""
-    touches: int = ANYTHING
-    """What its next step accesses, a bit for each page."""
+    reached: int = -1
+    """The address of the page it reached for last; -1 for none."""
     scope: int = 0
     """What each of its steps may access besides, in what it is doing now."""
     done: bool = False
     stopped: bool = False
     """It is done, or blocked."""
+
+    @property
+    def page(self) -> int:
+        """The number of the page it reached for last; -1 for none."""
+        return self.reached >> PAGE_SHIFT
 
     @property
     def cancellable(self) -> bool:

@@ -104,9 +104,9 @@ class TraceVcpu:
             frame = translate(gpa)
             if frame is not None:
                 return frame
-            began = run.step
             for notify in run.told["violated"]:
                 notify(run.vcpu, page, access)
+            began = run.step
             try:
                 if not (self._short_cut and run.pager.try_lazy_paging(EptViolation(Gpa(gpa), access))):
                     await run.pager.load_page(Gpa(gpa))

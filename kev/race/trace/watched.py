@@ -1,14 +1,16 @@
-"""Machines under the eyes of all oracles: of one program after the other's runs, the same machine is used again."""
+"""A machine under the eyes of all oracles: it is made once for all runs of a program."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from kev.machine.schedule import Scheduler
 from kev.pager.kernel import KernelVmPager
+from kev.race.outcome import SteppedOutcome
 from kev.race.strategy.base import Redundant
-from kev.race.trace.machine import PagerFactory, TraceMachine, trace_machine, trace_memory
+from kev.race.trace.machine import PagerFactory, TraceMachine, trace_memory
 from kev.race.trace.oracles import ORACLES
-from kev.race.trace.program import Page
+from kev.race.trace.program import Page, Program
+from kev.race.trace.vcpu import bodies
 
 
 class _Watched(NamedTuple):
@@ -18,49 +20,42 @@ class _Watched(NamedTuple):
 
 
 _idle: Final[list[_Watched]] = []
-"""The machine that ran last, if it can run again."""
+"""The machine that ran last, if it can run again: only kev's own pager is known to go back to its beginning."""
 
 
-@contextmanager
-def watched_machine(pages: Sequence[Page], factory: PagerFactory) -> Iterator[TraceMachine]:
-    """A machine for one run, that all oracles listen to. There can only be one at a time in a process.
-
-    What it holds belongs to the run: it may be another's afterwards. Only kev's own pager is known to go back to its beginning.
-    """
-    if factory is not KernelVmPager:
-        with trace_machine(pages, factory) as machine:
-            machine.listen([oracle(machine) for oracle in ORACLES])
-            yield machine
-        return
-    watched = _take(pages)
+def run_watched(program: Program, factory: PagerFactory, scheduler: Scheduler) -> SteppedOutcome:
+    """Runs a program once. Whatever `scheduler` raises."""
+    watched = _take(program.pages, factory)
     machine = watched.machine
     try:
-        yield machine
+        machine.run(bodies(program, machine), scheduler)
+        outcome = SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
     except Redundant:
         machine.close()
-        _keep(watched)
+        _keep(watched, factory)
         raise
     except BaseException:
         machine.close()
         raise
     machine.close()
-    _keep(watched)
+    _keep(watched, factory)
+    return outcome
 
 
-def _take(pages: Sequence[Page]) -> _Watched:
+def _take(pages: Sequence[Page], factory: PagerFactory) -> _Watched:
     if _idle:
         watched = _idle.pop()
-        if watched.machine.pages is pages:
+        if watched.machine.pages is pages and factory is KernelVmPager:
             watched.machine.rewind()
             for forget in watched.forgetting:
                 forget()
             return watched
-    machine = TraceMachine(pages, KernelVmPager, trace_memory())
+    machine = TraceMachine(pages, factory, trace_memory())
     oracles = [oracle(machine) for oracle in ORACLES]
     machine.listen(oracles)
     return _Watched(machine, tuple(forget for oracle in oracles for forget in oracle.forgetting()))
 
 
-def _keep(watched: _Watched) -> None:
-    if watched.machine.failure is None:
+def _keep(watched: _Watched, factory: PagerFactory) -> None:
+    if factory is KernelVmPager and watched.machine.failure is None:
         _idle[:] = (watched,)
