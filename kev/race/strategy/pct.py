@@ -47,9 +47,11 @@ class PctScheduler:
             dropped = self._highest(runnable)
             self._order.remove(dropped)
             self._order.append(dropped)
-        vcpu = self._highest(runnable)
         if self._longest_turn == 1:
-            return STEPS[vcpu]
+            for vcpu in self._order:  # `_highest` without its call
+                if vcpu in runnable:
+                    return STEPS[vcpu]
+        vcpu = self._highest(runnable)
         turn = 1 << int(self._random() * self._longest_turn.bit_length())
         return Decision(vcpu, Budget(instructions=min(turn, self._changes[-1] - self._step)))
 

@@ -52,7 +52,7 @@ class TraceMachine:
 
         `opaque`: between two steps of a vCPU there may be accesses that nobody hears of.
         """
-        source = self._source = TraceSource(pages, self)
+        source = self._source = TraceSource(pages, self, memory)
         segment = Segment(Gpa(0), Gva(0), 0, source.size, source.size)
         # Where the bytes are awaited is the pager's business: only an image's headers have to be there at once.
         image = KernelImage(cast(SynchronousSource, source), (segment,), Gpa(0), Gva(0), 64)

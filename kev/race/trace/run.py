@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from kev.engine.trace import TraceEngine, TraceMemory
+from kev.engine.trace import TraceEngine
 from kev.pager.kernel import KernelVmPager
 from kev.race.trace.task import Task
 
@@ -13,9 +13,6 @@ Subscriptions: TypeAlias = Mapping[str, tuple[Callable[..., None], ...]]
 
 class TraceRun(Protocol):
     """The run as its vCPUs and their source see it; `kev.race.trace.machine.TraceMachine` is it."""
-
-    @property
-    def memory(self) -> TraceMemory: ...
 
     @property
     def engine(self) -> TraceEngine: ...

@@ -5,6 +5,7 @@ from functools import cache, lru_cache
 from typing import Final, Generic, TypeVar
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
+from kev.host_memory import HostMemory
 from kev.pager.backing import PageLoader
 from kev.pager.source import SourceError
 from kev.race.points import At, TracePoint
@@ -35,7 +36,8 @@ class TraceSource:
 
     name: Final = "trace"
 
-    def __init__(self, pages: Sequence[Page], run: TraceRun) -> None:
+    def __init__(self, pages: Sequence[Page], run: TraceRun, memory: HostMemory) -> None:
+        """Fills pages in `memory`."""
         self.size: Final = len(pages) << PAGE_SHIFT
         self._pages: Final = pages
         self._instant: Final = all(page.instant for page in pages)
@@ -43,6 +45,8 @@ class TraceSource:
         self._fails: Final = any(page.failures for page in pages)
         self._failures: Final = [page.failures for page in pages]
         self._run: Final = run
+        self._memory: Final = memory.view.obj
+        """What buffers for guests are parts of."""
 
     def rewind(self) -> None:
         """Sources that fail at first do so again."""
@@ -52,9 +56,9 @@ class TraceSource:
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
         first = offset >> PAGE_SHIFT
         pages = range(first, first + (len(buffer) >> PAGE_SHIFT))
-        if buffer.obj is not self._run.memory.view.obj:
-            return self._compare(pages, buffer)
         run = self._run
+        if buffer.obj is not self._memory:
+            return self._compare(pages, buffer)
         for notify in run.told["fill_began"]:
             notify(run.vcpu, pages)
         if self._instant or (self._some_instant and all(self._pages[page].instant for page in pages)):
