@@ -94,7 +94,7 @@ def _run(given: Mapping[str, Any]) -> int:
         from kev import log
 
         log.configure(choice("--log-level", given["log_level"], log.LEVELS))
-    _check_writable(None if report == STANDARD_OUTPUT else report, trace, given["dump"], given["screenshot"])
+    _check_files(spec, given)
     return _run_contained(spec, given, policy) if given["contained"] else _carry_out(spec, given, policy)
 
 
@@ -125,12 +125,20 @@ def _carry_out(spec: MachineSpec, given: Mapping[str, Any], policy: "PagingPolic
     report, trace = given["report"], given["trace"]
     files, snapshot = _FilesOfTheEnd(given["dump"], given["screenshot"]), _snapshot_at(given)
     tracing = None if trace is None else _Tracing(trace)
+    recording = None
+    if policy is None and inside is None and spec.paging is not None and spec.paging.startswith("record="):
+        from kev.cli.run_files import Recording
+
+        recording = Recording(spec.paging.removeprefix("record="))
+        policy = recording.policy
     outcome = _launch(spec if tracing is None else spec.replace(timeline=True), given, policy, files, snapshot, tracing, inside)
+    if recording is not None:
+        files.attempt(recording.write)
     if report is not None:
         tell = partial(_write_report, file=report) if inside is None or report == STANDARD_OUTPUT else inside.tell
-        tell(outcome.as_dict())
+        files.attempt(lambda: tell(outcome.as_dict()))
     if tracing is not None:
-        tracing.write(outcome)
+        files.attempt(lambda: tracing.write(outcome))
     _conclude(outcome)
     files.conclude()
     if snapshot is not None and snapshot.problem is not None:
@@ -166,7 +174,10 @@ class _Tracing:
 
 
 class _FilesOfTheEnd:
-    """Dumps a machine whose guest has not ended itself, and takes a picture of any. If that fails, it is said at the very end."""
+    """What is written when a run is over. If that fails, it is said at the very end, and hides nothing.
+
+    Dumps a machine whose guest has not ended itself, and takes a picture of any.
+    """
 
     def __init__(self, dump: str | None, screenshot: str | None) -> None:
         self._dump = dump
@@ -182,22 +193,26 @@ class _FilesOfTheEnd:
         self.unseen = self._screenshot is None and framebuffer is not None and framebuffer.is_drawn_on
         self.invisible = machine.vm.screen.in_graphics_mode
         if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
-            self._try(lambda file: machine.dump(file), self._dump)
+            self.attempt(partial(machine.dump, self._dump))
         if self._screenshot is not None:
             from kev.observe.output import write_bytes
 
-            self._try(lambda file: write_bytes(file, machine.screenshot()), self._screenshot)
+            screenshot = self._screenshot
+            self.attempt(lambda: write_bytes(screenshot, machine.screenshot()))
 
-    def _try(self, write: "Callable[[str], None]", file: str) -> None:
+    def attempt(self, write: "Callable[[], None]") -> None:
+        """Calls `write`; a KevError is kept for the end."""
         try:
-            write(file)
+            write()
         except KevError as error:
             self._errors.append(error)
 
     def conclude(self) -> None:
-        """Raises the first error, if there was one."""
+        """Raises the last error, if there was one, when the others are said."""
         if self._errors:
-            raise self._errors[0]
+            for error in self._errors[:-1]:
+                _write_line(f"kev: {error}")
+            raise self._errors[-1]
 
 
 def _restoring(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -312,12 +327,19 @@ def _shown_loading(spec: MachineSpec) -> "PagingPolicy | None":
     return Eager(LoadingBar())
 
 
-def _check_writable(*files: str | None) -> None:
-    for file in files:
-        if file is not None:
-            from kev.observe.output import check_writable
+def _check_files(spec: MachineSpec, given: Mapping[str, Any]) -> None:
+    """KevError, before the run, if a file that it is to write cannot be written."""
+    report, snapshot = given["report"], given["snapshot_at"]
+    files = {
+        "--report": None if report == STANDARD_OUTPUT else report,
+        **{f"--{name}": given[name] for name in ("trace", "dump", "screenshot")},
+        "--paging": spec.paging.removeprefix("record=") if spec.paging is not None and spec.paging.startswith("record=") else None,
+        "--snapshot-at": None if snapshot is None else snapshot[1],
+    }
+    if any(file is not None for file in files.values()):
+        from kev.cli.run_files import check_files
 
-            check_writable(file)
+        check_files(spec, {switch: file for switch, file in files.items() if file is not None})
 
 
 def _write_report(told: Mapping[str, Any], file: str) -> None:

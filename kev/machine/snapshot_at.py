@@ -25,7 +25,7 @@ class SnapshotAt:
         self._file: Final = os.fspath(file)
         self._written = 0
         self._failure: KevError | None = None
-        check_writable(file)
+        check_writable(file, "a snapshot")
 
     def arm(self, machine: "Machine") -> None:
         """To be called once, before the run.

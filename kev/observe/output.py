@@ -1,21 +1,42 @@
 """Files that are written about runs: whole, or not at all."""
 
 import os
-from typing import Any
+from typing import Any, Final
 
 from kev.errors import KevError
+
+_MOST_LINKS: Final = 40
+"""That are followed from one to the next, as by Linux (path_resolution(7))."""
 
 
 class OutputError(KevError):
     """A file cannot be written where it is wanted."""
 
 
-def check_writable(file: str | os.PathLike[str]) -> None:
-    """OutputError if `file` cannot be written: better before a long run than after it."""
+def check_writable(file: str | os.PathLike[str], regular: str | None = None) -> None:
+    """OutputError if `file` cannot be written: better before a long run than after it.
+
+    `regular` is what it will be, in words, if that has to be a regular file.
+    """
     name = os.fspath(file)
     if name == "-":
-        raise OutputError("-: standard output is the guest's; name a file, or ./- for one of that name")
+        raise OutputError("-: standard output is for what is printed; name a file, or ./- for one of that name")
+    if not name:
+        raise OutputError("'': it must be the name of a file")
+    descriptor = _own_descriptor(name)
     path = os.path.realpath(name)
+    if regular is not None and (
+        descriptor is not None or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
+    ):
+        raise OutputError(f"{name}: is no regular file, which {regular} has to be")
+    if descriptor is not None:
+        try:
+            os.fstat(descriptor)
+        except OSError as error:
+            raise OutputError(f"{name}: cannot be written: {error.strerror}") from error
+        return
+    if os.path.islink(path):
+        raise OutputError(f"{name}: is a link that leads to itself")
     folder = os.path.dirname(path)
     try:
         os.lstat(path)
@@ -32,6 +53,34 @@ def check_writable(file: str | os.PathLike[str]) -> None:
     places = ([path] if exists else []) + ([folder] if not exists or os.path.isfile(path) else [])
     if not all(os.access(place, os.W_OK) for place in places):
         raise OutputError(f"{name}: no permission to write")
+    if os.path.isfile(path):
+        _check_not_printed_to(name, os.stat(path))
+
+
+def _check_not_printed_to(name: str, status: os.stat_result) -> None:
+    """OutputError if what is printed goes into the file, which would be replaced with that in it."""
+    for descriptor, what in ((1, "standard output"), (2, "standard error")):
+        try:
+            printed_to = os.fstat(descriptor)
+        except OSError:  # it is closed
+            continue
+        if os.path.samestat(status, printed_to):
+            raise OutputError(f"{name}: {what} goes there, too, and would be lost")
+
+
+def _own_descriptor(name: str) -> int | None:
+    """Which of this process's own descriptors the file is, such as /dev/stdout; None if it is another file."""
+    path = os.path.abspath(name)
+    own = f"/proc/{os.getpid()}/"
+    for _ in range(_MOST_LINKS):
+        folder, base = os.path.split(path)
+        folder = os.path.realpath(folder)
+        if base.isdecimal() and (folder == "/dev/fd" or (folder.startswith(own) and folder.endswith("/fd"))):
+            return int(base)
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(folder, os.readlink(path))
+    return None
 
 
 def write_json(file: str | os.PathLike[str], value: Any, *, compact: bool = False) -> None:
@@ -54,17 +103,34 @@ def write_text(file: str | os.PathLike[str], text: str) -> None:
 def write_bytes(file: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file beside `file` and renames it, so that nobody sees half of it.
 
-    What a symbolic link leads to is replaced, and not the link; a device or a FIFO is written to.
+    What a symbolic link leads to is replaced, and not the link; a device, a FIFO or a descriptor (/dev/stdout) is written to.
     """
     path = os.path.realpath(file)
+    descriptor = _own_descriptor(os.fspath(file))
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
+        if descriptor is not None:
+            _write_all(descriptor, data)
+        elif os.path.exists(path) and not os.path.isfile(path):
             with open(path, "wb") as device:
                 device.write(data)
         else:
             _replace(path, data)
     except OSError as error:
         raise OutputError(f"{os.fspath(file)}: cannot be written: {error.strerror}") from error
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Behind what was written there, however slowly it is read."""
+    from select import POLLOUT, poll
+
+    writable = poll()
+    writable.register(descriptor, POLLOUT)
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            writable.poll()
 
 
 def _replace(path: str, data: bytes) -> None:

@@ -209,10 +209,41 @@ def test_where_no_dump_can_be_written_is_said_before_the_run(tmp_path: Path) -> 
     assert "triple fault" not in result.stderr
 
 
-def test_a_dump_that_fails_does_not_hide_how_the_guest_died(tmp_path: Path) -> None:
-    fifo = tmp_path / "core"
-    os.mkfifo(fifo)
-    result = run("crash", "--dump", str(fifo))
+@pytest.mark.parametrize(("switch", "what"), [("--dump", "a core file"), ("--snapshot-at", "a snapshot")])
+@pytest.mark.parametrize("place", ["fifo", "/dev/null", "/dev/stdout"])
+def test_a_place_that_takes_no_whole_file_is_refused_before_the_run(tmp_path: Path, switch: str, what: str, place: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    file = str(tmp_path / place)
+    result = run("hypercalls", switch, *(["instructions:1"] if what == "a snapshot" else []), file)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"kev: {file}: is no regular file, which {what} has to be\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+@pytest.mark.parametrize("switches", [["--report"], ["--trace"], ["--screenshot"], ["--paging", "record=/dev/full", "--report"]])
+def test_a_file_that_cannot_be_written_does_not_hide_how_the_guest_died(switches: list[str]) -> None:
+    result = run("crash", *switches, "/dev/full")
     assert result.exit_code == 2
     assert "triple fault" in result.stderr
-    assert f"{fifo}: is no regular file" in result.stderr
+    assert "exit code 3, by kev: the guest died" in result.stderr
+    assert result.stderr.splitlines()[-1] == "kev: /dev/full: cannot be written: No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{kernel}", "--report", "{kernel}"], "--report: {kernel}: is the image of the run, and would be replaced"),
+        (["{kernel}", "--trace", "{link}"], "--trace: {link}: is the image of the run, and would be replaced"),
+        (["{kernel}", "--paging", "record={kernel}"], "--paging: {kernel}: is the image of the run, and would be replaced"),
+        (["echo", "--disk", "{kernel}", "--dump", "{kernel}"], "--dump: {kernel}: is a disk of the run, and would be replaced"),
+        (["echo", "--trace", "{new}", "--report", "{new}"], "--trace: {new}: is what --report writes, and would be replaced"),
+    ],
+)
+def test_no_file_of_a_run_takes_the_place_of_another(tmp_path: Path, words: list[str], message: str) -> None:
+    places = {name: str(tmp_path / name) for name in ("kernel", "link", "new")}
+    Path(places["kernel"]).write_bytes(kernel(b"\xf4"))
+    os.symlink("kernel", places["link"])
+    result = run(*(word.format(**places) for word in words))
+    assert (result.exit_code, result.stderr) == (2, f"kev: {message.format(**places)}\n")
+    assert Path(places["kernel"]).read_bytes() == kernel(b"\xf4")
+    assert not Path(places["new"]).exists()

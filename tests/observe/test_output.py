@@ -1,8 +1,11 @@
 """Files that are written about runs."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,11 +44,39 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
     assert fifo.is_fifo()
 
 
+WRITER = """
+import os, sys
+from kev.observe.output import check_writable, write_text
+os.write(1, b"printed\\n")
+check_writable(sys.argv[1])
+write_text(sys.argv[1], "written\\n")
+"""
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
+def test_a_descriptor_of_ones_own_is_written_behind_what_was_printed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    with (tmp_path / "output").open("wb") as output:
+        subprocess.run([sys.executable, "-c", WRITER, str(tmp_path / name)], stdout=output, check=True)
+    assert (tmp_path / "output").read_text() == "printed\nwritten\n"
+
+
+@pytest.mark.parametrize(("stream", "what"), [("stdout", "standard output"), ("stderr", "standard error")])
+def test_a_file_that_is_printed_to_is_not_replaced(tmp_path: Path, stream: str, what: str) -> None:
+    with (tmp_path / "output").open("wb") as output:
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: output}
+        result = subprocess.run([sys.executable, "-c", WRITER, str(tmp_path / "output")], **pipes, check=False)
+    said = (result.stderr or b"").decode() + (tmp_path / "output").read_text()
+    assert f"output: {what} goes there, too, and would be lost" in said
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("-", "-: standard output is the guest's; name a file, or ./- for one of that name"),
+        ("-", "-: standard output is for what is printed; name a file, or ./- for one of that name"),
+        ("", "'': it must be the name of a file"),
         ("folder", "folder: is a folder"),
+        ("loop", "loop: is a link that leads to itself"),
         ("nowhere/file", "nowhere/file: there is no folder "),
         ("n" * 300, "n" * 99),
     ],
@@ -53,6 +84,7 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OutputError) as caught:
         check_writable(name)
     assert str(caught.value).startswith(message)
