@@ -5,6 +5,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterator
 from time import monotonic
+from types import CoroutineType
 from typing import Final, Protocol, Self
 
 from kev.addressing import KIB, PAGE_SIZE
@@ -205,13 +206,22 @@ def read_exactly(source: PageSource, offset: int, buffer: memoryview) -> bool | 
         raise
     except Exception as error:
         raise _broken(source, offset, buffer, error) from error
+    if not isinstance(count, Awaitable):
+        raise _no_count(source, offset, buffer, 0, count)
     return _await_rest(source, offset, buffer, 0, count)
 
 
 def read_bytes(source: SynchronousSource, offset: int, length: int) -> bytes:
     """`length` bytes from `offset` on. SourceError as from `read_exactly`."""
     data = bytearray(length)
-    read_exactly(source, offset, memoryview(data))
+    buffer, done = memoryview(data), 0
+    try:
+        while done < length:
+            done = _advanced(source, offset, buffer, done, source.read_into(offset + done, buffer[done:]))
+    except KevError:
+        raise
+    except Exception as error:
+        raise _broken(source, offset, buffer, error) from error
     return bytes(data)
 
 
@@ -252,11 +262,19 @@ async def _await_rest(source: PageSource, offset: int, buffer: memoryview, done:
     return True
 
 
+def _no_count(source: PageSource, offset: int, buffer: memoryview, done: int, count: object) -> SourceError:
+    """What is wrong with what was returned as the number of bytes that were read."""
+    if isinstance(count, CoroutineType):
+        count.close()
+        return SourceError(f"{source.name}: its read_into has to be awaited: derive it from AsynchronousSource")
+    asked = f"{len(buffer) - done} bytes at offset {offset + done:#x}"
+    return SourceError(f"{source.name}: asked for {asked}, it says that it has read {count!r}")
+
+
 def _advanced(source: PageSource, offset: int, buffer: memoryview, done: int, count: int) -> int:
     """How many bytes are there after `count` more. SourceError if there were none, or if there cannot be so many."""
     if not isinstance(count, int) or count > len(buffer) - done:
-        asked = f"{len(buffer) - done} bytes at offset {offset + done:#x}"
-        raise SourceError(f"{source.name}: asked for {asked}, it says that it has read {count!r}")
+        raise _no_count(source, offset, buffer, done, count)
     if count <= 0:
         raise SourceError(
             f"{source.name}: ends {len(buffer) - done} bytes too early: {len(buffer)} bytes were expected at offset {offset:#x}"

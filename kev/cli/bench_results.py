@@ -42,6 +42,10 @@ class ResultFiles:
             from kev.measure.export import check_parquet
 
             check_parquet(self.parquet)
+        if self.picture is not None:
+            from kev.measure.chart import check_picture
+
+            check_picture(self.picture)
 
     def write(self, result: "BenchResult", chart: str) -> None:
         """`chart` is the module that draws."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
 from kev.engine.factory import engine_named
+from kev.errors import one_line
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_root_file_system
@@ -100,6 +101,7 @@ def launch(
     Launching takes less once a guest has run in this process.
     """
     refuse_in_trio("`kev.launch`", "`async with kev.start(...)`")
+    check_callbacks(output=output, log=log, trace_exits=trace_exits, warn=warn, at_start=at_start, at_end=at_end)
     began = time.perf_counter()
     wanted = wanted_machine(image, wishes)
     timeout = wanted.spec.timeout
@@ -143,6 +145,13 @@ def refuse_in_trio(what: str, instead: str) -> None:
         raise MachineError(f"{what} waits for a machine, which a task of trio must not: use {instead}")
 
 
+def check_callbacks(**callbacks: object) -> None:
+    """SpecError, naming the keyword, for what is neither None nor can be called."""
+    for name, callback in callbacks.items():
+        if callback is not None and not callable(callback):
+            raise refusal(name, callback, "it must be something to call")
+
+
 class WantedMachine(NamedTuple):
     """What is asked for by an image and keywords."""
 
@@ -177,6 +186,8 @@ def wanted_machine(image: Image, wishes: Mapping[str, Any]) -> WantedMachine:
 def _checked_source(image: Any) -> _Source:
     if not (hasattr(image, "read_into") and isinstance(getattr(image, "name", None), str) and hasattr(image, "size")):
         raise refusal("image", image, "it must be a file, the name of a guest, a URL, or a source with name, size and read_into")
+    if not isinstance(image.size, int) or image.size < 0:
+        raise refusal("image", image.size, f"the size of {one_line(image.name)} must be a number of bytes")
     code = getattr(image.read_into, "__code__", None)
     if code is not None and code.co_flags & _CO_COROUTINE and not isinstance(image, AsynchronousSource):
         problem = "read_into is a coroutine function, but headers cannot be awaited: derive it from AsynchronousSource"
@@ -211,7 +222,7 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
         build = partial(_built, spec if says_memory else spec._replace(memory=None), start, boot, saved, wanted.host)
         machine = build(
             files,
-            logs=logs,
+            logs=(logs,) if isinstance(logs, str) else logs,
             policy=wanted.policy or files.enter_context(paging_policy(spec.paging)),
             timeline=_new_timeline() if spec.timeline else None,
             warn=warn,

@@ -1,12 +1,15 @@
 """A picture of the results of `kev bench boot`, and what pictures of others are drawn with."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kev.measure.errors import BenchError
 from kev.measure.result import BenchResult, CaseResult
 from kev.measure.summary import Summary, values_outside
+from kev.observe.output import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,13 +28,23 @@ def draw(result: BenchResult, file: Path) -> None:
     draw_panels(result, file, "Boot latency", {"launch": _launch, "image": _image, "memory": _memory, "source": _source})
 
 
-def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str, Panel]) -> None:
-    """Writes a panel, or four, by scenario: SVG if the name ends with .svg, else PNG. BenchError if matplotlib is not installed."""
+def check_picture(file: str | os.PathLike[str]) -> None:
+    """BenchError if matplotlib is not installed: better before the first round than after the last."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise BenchError(f"{file}: a picture needs matplotlib: `pip install kev-hypervisor[bench]`") from error
+        raise BenchError(f"{os.fspath(file)}: a picture needs matplotlib: `pip install kev-hypervisor[bench]`") from error
+
+
+def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str, Panel]) -> None:
+    """Writes a panel, or four, by scenario: SVG if the name ends with .svg, else PNG.
+
+    BenchError as from `check_picture`; OutputError.
+    """
+    check_picture(file)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(12, 8.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     side = 1 if len(panels) == 1 else 2
@@ -43,10 +56,12 @@ def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str
             axes.set_visible(False)
     bars = "too few for 95 % intervals" if values_outside(result.rounds) is None else "and their 95 % intervals"
     figure.suptitle(f"{title} of kev {result.environment['kev']}: medians of {result.rounds} rounds, {bars}")
+    picture = BytesIO()
     if file.suffix == ".svg":
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(picture, format="svg", metadata={"Date": None})
     else:
-        figure.savefig(file, format="png")
+        figure.savefig(picture, format="png")
+    write_bytes(file, picture.getvalue())
 
 
 def _launch(axes: "Axes", cases: Sequence[CaseResult]) -> None:

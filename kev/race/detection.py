@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from kev.race.explore import Exploration, Finds, Found, Progress, explore
-from kev.race.jobs import explore_shared
+from kev.race.jobs import explore_shared, limits
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
 from kev.race.shrink import Shrunk, shrink
@@ -107,8 +107,9 @@ def detect(
     """Explores a subject for `runs` runs or `seconds`; keeps and shrinks the first failure, or with `keep_going` one of each kind.
 
     Runs and shrinking are shared out to the workers of `place`. `on_found` hears of a failure before it is shrunk. SIGINT ends it,
-    and what was found until then is the result. WorkError.
+    and what was found until then is the result. WorkError; SpecError for `runs` or `seconds` that are no limits.
     """
+    runs, seconds = limits(runs, seconds)
     with signals_noted():
         exploration = explore(subject, strategy, 0, known=store.schedules(subject.identity), keep_going=keep_going)
         if not exploration.over:

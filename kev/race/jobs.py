@@ -8,6 +8,7 @@ import attrs
 from kev.race.explore import Exploration, Progress, explore
 from kev.race.strategy.base import Strategy
 from kev.race.subject import Subject
+from kev.spec import values as spec_values
 from kev.work.base import Place, Pool
 from kev.work.here import Here
 from kev.work.stopping import Stopped
@@ -34,6 +35,14 @@ class _Share(NamedTuple):
     keep_going: bool
 
 
+def limits(runs: int | None, seconds: float | None) -> tuple[int | None, float | None]:
+    """The same, as numbers that are reached at some time. SpecError, naming the keyword, for what is none."""
+    return (
+        None if runs is None else spec_values.positive("runs", runs),
+        None if seconds is None else spec_values.seconds("seconds", seconds),
+    )
+
+
 def explore_shared(
     subject: Subject,
     strategy: Strategy,
@@ -47,8 +56,9 @@ def explore_shared(
     """As `explore`, by the workers of `place` where a strategy's runs do not depend on each other.
 
     A failure counts when all runs before it are done: so the one that is found is that with the lowest number, whoever was quicker.
-    Runs behind it are not begun any more. WorkError.
+    Runs behind it are not begun any more. WorkError; SpecError as from `limits`.
     """
+    runs, seconds = limits(runs, seconds)
     if isinstance(place, Here) or not strategy.sampled:
         return explore(subject, strategy, runs, progress=progress, seconds=seconds, keep_going=keep_going)
     total = Exploration(keep_going=keep_going)

@@ -43,6 +43,7 @@ from kev.race.trace.steps import SteppedSubject
 from kev.race.trace.story import Recorder
 from kev.race.trace.subject import TraceSubject
 from kev.race.trace.vcpu import TraceVcpu
+from kev.spec.values import path, positive, text
 from kev.work.processes import local
 from kev.work.stopping import Stopped
 
@@ -179,10 +180,11 @@ def check_guest(
     wanted = wanted_machine(image, wishes)
     store = FailureStore()
     spec = wanted.spec if wanted.source is None else wanted.spec.replace(image=kept_image(wanted.source, store.folder))
-    snapshot = None if from_snapshot is None else os.fspath(from_snapshot)
+    snapshot = None if from_snapshot is None else path("from_snapshot", from_snapshot)
+    after = None if after is None else text("after", after)
     subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot, model=memory_model_called(memory_model))
     chosen = make_strategy(strategy, seed, depth, preemptions)
-    _require(detect(subject, chosen, runs, seconds=seconds, place=local(jobs), store=store))
+    _require(detect(subject, chosen, runs, seconds=seconds, place=local(positive("jobs", jobs)), store=store))
 
 
 @attrs.frozen(slots=True)

@@ -196,6 +196,27 @@ def test_a_wish_that_cannot_be_granted_is_refused_by_name(wishes: dict[str, obje
         kev.launch("hypercalls", **wishes)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["output", "log", "trace_exits", "warn", "at_start", "at_end"])
+def test_what_cannot_be_called_is_refused_by_name(name: str) -> None:
+    with pytest.raises(kev.KevError) as caught:
+        kev.launch("hypercalls", **{name: True})  # type: ignore[arg-type]
+    assert str(caught.value) == f"{name}: True: it must be something to call"
+
+
+def test_the_name_of_one_log_will_do() -> None:
+    lines: list[bytes] = []
+    assert kev.launch("gKeOS", logs="cr3", log=lines.append).exit_code == 0
+    assert lines
+
+
+class NegativeSize:
+    name = "reads"
+    size = -5
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        raise AssertionError
+
+
 class AsynchronousReads:
     """A source that has to be awaited, and does not say so."""
 
@@ -212,6 +233,7 @@ class AsynchronousReads:
         (5, "image: 5: it must be a file, the name of a guest, a URL, or a source with name, size and read_into"),
         ("", "image: '': no file has such a name"),
         (kev.MachineSpec(smp=2), "image: the description names none"),
+        (NegativeSize(), "image: -5: the size of reads must be a number of bytes"),
         (AsynchronousReads(), "image: 'reads': read_into is a coroutine function, but headers cannot be awaited: derive it from "),
     ],
 )

@@ -168,6 +168,23 @@ def test_parquet_without_pyarrow_is_refused_before_anything_is_measured(tmp_path
     assert result.stderr == f"kev: {tmp_path / 'out.parquet'}: Parquet needs pyarrow: `pip install kev-hypervisor[parquet]`\n"
 
 
+def test_a_picture_without_matplotlib_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = bench("boot", "hypercalls", "--picture", str(tmp_path / "out.svg"))
+    assert result.exit_code == 2
+    assert result.stderr == f"kev: {tmp_path / 'out.svg'}: a picture needs matplotlib: `pip install kev-hypervisor[bench]`\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_a_picture_that_cannot_be_written_is_a_line() -> None:
+    pytest.importorskip("matplotlib")
+    result = bench("boot", "hypercalls", "--paging", "lazy", "--rounds", "1", "--picture", "/dev/full")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "kev: /dev/full: cannot be written: No space left on device"
+
+
 def test_results_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     result = bench("compare", str(tmp_path / "old"), str(tmp_path / "new"))
     assert result.exit_code == 2

@@ -1,12 +1,13 @@
 """Positional reads from files, SIMPLEFS files and sources that have to be awaited."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
-from kev.pager.source import FileSource, PageSource, SourceError, read_exactly
+from kev.pager.source import FileSource, PageSource, SourceError, read_bytes, read_exactly
 from tests.pager.sources import BytesSource, WaitingSource
 
 DATA = bytes(range(256)) * 64
@@ -119,3 +120,35 @@ async def test_a_source_may_be_asynchronous_only_after_its_first_bytes() -> None
     assert not isinstance(pending, bool)
     assert await pending is True
     assert bytes(buffer) == DATA[:128]
+
+
+class Returning:
+    """A source whose reads return what they should not."""
+
+    name = "returning"
+    size = 4096
+
+    def __init__(self, count: object) -> None:
+        self.count = count
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int:
+        return self.count  # type: ignore[return-value]
+
+
+async def eight() -> int:
+    return 8
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: "x", "returning: asked for 8 bytes at offset 0x0, it says that it has read 'x'"),
+        (lambda: None, "returning: asked for 8 bytes at offset 0x0, it says that it has read None"),
+        (eight, "returning: its read_into has to be awaited: derive it from AsynchronousSource"),
+    ],
+)
+def test_what_is_no_number_of_bytes_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        read_bytes(Returning(make()), 0, 8)
+    assert str(caught.value) == message

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kev.race import Page, RaceDetected, TraceVcpu, races
+from kev.errors import KevError
+from kev.race import Page, RaceDetected, TraceVcpu, check_guest, races
 from kev.race.errors import RaceError
 from kev.race.replay_variable import REPLAY
 
@@ -99,6 +101,27 @@ def test_an_unknown_strategy_is_refused_by_name() -> None:
 
     with pytest.raises(RaceError, match=r"there is no strategy 'luck': there are free, random, pct, pos, .*exhaustive"):
         body()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"runs": "x"}, "runs: 'x': it must be a whole number"),
+        ({"runs": -3}, "runs: -3: it must be 1 to "),
+        ({"runs": 1.5}, "runs: 1.5: it must be a whole number"),
+        ({"seconds": float("nan")}, "seconds: nan: it must be seconds"),
+        ({"jobs": 0}, "jobs: 0: it must be 1 to "),
+        ({"depth": "x"}, "depth: 'x': it must be a whole number"),
+        ({"seed": None}, "seed: None: it must be a whole number"),
+        ({"strategy": "rndom"}, "there is no strategy 'rndom': is it 'random'? there are free, "),
+        ({"after": 3}, "after: 3: it must be a text"),
+        ({"from_snapshot": 3}, "from_snapshot: 3: it must be the name of a file"),
+    ],
+)
+def test_a_wish_of_a_guests_race_test_that_cannot_be_granted_is_refused_by_name(wishes: dict[str, Any], message: str) -> None:
+    with pytest.raises(KevError) as caught:
+        check_guest("smp", **{"smp": 2, "runs": 1, **wishes})
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from kev.race.strategy.portfolio import Portfolio
 from kev.race.strategy.pos import Pos
 from kev.race.strategy.seeded import SeededRandom
 from kev.race.strategy.surw import Surw
+from kev.spec.errors import nearest_of, shown
+from kev.spec.values import integer, positive
 
 NAMES: Final = ("free", "random", "pct", "pos", "surw", "places", "portfolio", "exhaustive")
 
@@ -31,7 +33,12 @@ __all__ = [
 
 
 def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | None = 2) -> Strategy:
-    """The strategy called `name`; `depth` is for PCT and the portfolio, `preemptions` for the exhaustive one. RaceError."""
+    """The strategy called `name`; `depth` is for PCT and the portfolio, `preemptions` for the exhaustive one.
+
+    RaceError for a name that there is not; SpecError, naming the keyword, for what is no such number.
+    """
+    seed, depth = integer("seed", seed), positive("depth", depth)
+    preemptions = None if preemptions is None else integer("preemptions", preemptions)
     match name:
         case "free":
             return Free()
@@ -50,4 +57,6 @@ def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | N
         case "exhaustive":
             return Exhaustive(preemptions)
         case _:
-            raise RaceError(f"there is no strategy {name!r}: there are {', '.join(NAMES)}")
+            nearest = nearest_of(str(name), NAMES)
+            hint = "" if nearest is None else f" is it {nearest!r}?"
+            raise RaceError(f"there is no strategy {shown(name)}:{hint} there are {', '.join(NAMES)}")
