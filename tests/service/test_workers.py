@@ -20,7 +20,9 @@ from kev.service.workers.channel import Channel
 from kev.service.workers.contained import launch_contained
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.homes import WorkerHomes, worker_homes
+from kev.service.workers.home import WorkerHome
 from kev.service.workers.stream import Stream
+from kev.service.workers.turns import Turns
 from kev.service.workers.worker import Worker
 from kev.spec.machine_spec import MachineSpec
 from tests.cli.programs import FLOOD
@@ -90,6 +92,33 @@ async def test_a_worker_that_does_not_answer_is_killed_when_patience_is_over(for
         os.kill(stubborn.process, signal.SIGSTOP)
         await stubborn.aclose()
         assert stubborn.status == Status("created")
+
+
+async def test_a_worker_that_dies_before_its_first_turn_gives_its_place_back(homes: WorkerHomes) -> None:
+    watcher, turns = Watcher(), Turns(1)
+    home = await homes.open(SPIN, watcher)
+    assert isinstance(home, WorkerHome)
+    os.kill(home.process, signal.SIGKILL)
+    await watcher.ends()
+    await home.aclose()
+    async with trio.open_nursery() as nursery:
+        home.take_turns(await turns.take(), nursery)
+        with trio.fail_after(1):
+            await turns.take()
+
+
+async def test_a_worker_that_wants_turns_and_never_reads_makes_nobody_grow(homes: WorkerHomes) -> None:
+    home = await homes.open(SPIN, Watcher())
+    assert isinstance(home, WorkerHome)
+    os.kill(home.process, signal.SIGSTOP)
+    turn = await Turns(1).take()
+    async with trio.open_nursery() as nursery:
+        home.take_turns(turn, nursery)
+        for _ in range(20_000):  # more than a socket holds
+            turn.want()
+        assert len(nursery.child_tasks) == 1
+        os.kill(home.process, signal.SIGKILL)
+    await home.aclose()
 
 
 async def test_an_idle_worker_that_dies_is_replaced(forked_from: ForkServerProcess) -> None:

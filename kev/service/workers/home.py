@@ -71,24 +71,40 @@ class WorkerHome:
         self._runs = False
         """It has run machines to their ends."""
         self._turn: Turn | None = None
+        self._to_tell: FrameKind | None = None
+        """What the worker is told of its turn as soon as it takes it: what came before that is out of date."""
+        self._tells = False
         self.has_left = False
         """The machine is closed, and its worker waits for another one."""
         self._listening: Final = trio.CancelScope()
 
     def take_turns(self, turn: Turn, nursery: trio.Nursery) -> None:
         """The machine has its first turn."""
+        if self._gone.is_set():  # nobody would end it
+            turn.end()
+            return
 
         def tell(kind: FrameKind) -> None:
+            if self._tells:
+                self._to_tell = kind
+                return
             with suppress(OSError):  # whoever listens finds out how it ended
                 if not self.worker.stream.write_at_once(pack(kind)):
-                    nursery.start_soon(self._tell, kind)
+                    # However much the worker wants that does not read, one task waits for it.
+                    self._to_tell, self._tells = kind, True
+                    nursery.start_soon(self._tell)
 
         self._turn = turn
         turn.tell_by(tell)
 
-    async def _tell(self, kind: FrameKind) -> None:
-        with suppress(OSError):
-            await self.worker.stream.write(pack(kind))
+    async def _tell(self) -> None:
+        try:
+            with suppress(OSError, trio.ClosedResourceError):
+                while self._to_tell is not None:
+                    kind, self._to_tell = self._to_tell, None
+                    await self.worker.stream.write(pack(kind))
+        finally:
+            self._tells = False
 
     async def open(self, spec: MachineSpec, confinement: Confinement) -> None:
         """Makes the machine, confined. KevError."""
