@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import Receive
 
 from kev.errors import KevError
+from kev.machine.ungrouped import ungrouped
 from kev.service.api.kinds import Kind, Schema
 from kev.service.api.problems import BadRequest, TooLarge, TooSlow, WrongMediaType
 from kev.service.errors import Invalid
@@ -139,7 +140,7 @@ def _too_large(most: int) -> KevError:
 
 
 async def unless_gone(receive: Receive, answer: Callable[[], Awaitable[T]]) -> T | None:
-    """What `answer` comes to; None if the client goes away before that."""
+    """What `answer` comes to, or raises; None if the client goes away before that."""
     result: T | None = None
 
     async def watch(scope: trio.CancelScope) -> None:
@@ -147,8 +148,9 @@ async def unless_gone(receive: Receive, answer: Callable[[], Awaitable[T]]) -> T
             """More of the request."""
         scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, nursery.cancel_scope)
-        result = await answer()
-        nursery.cancel_scope.cancel()
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, nursery.cancel_scope)
+            result = await answer()
+            nursery.cancel_scope.cancel()
     return result
