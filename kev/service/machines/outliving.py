@@ -24,7 +24,7 @@ _AT_ONCE: Final = 4
 
 async def put_away(registry: Registry, seconds: float) -> None:
     """Saves or stops every machine, as it wants, and gives its home back. What is not saved after `seconds` is listed as lost."""
-    registry.closing = True
+    registry.close()
     places = trio.CapacityLimiter(_AT_ONCE)
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:

@@ -33,6 +33,8 @@ from kev.spec.sizes import size_text
 from kev.subscribers import Subscribers
 
 _ID_BYTES: Final = 6
+_CONSOLES: Final = 8
+"""Of all runs of one request, the output is kept that so many machines' consoles hold."""
 LOCAL: Final = "local"
 """The client that everybody at the unix socket is; those that know the token are another one. See `Homes.open`."""
 _REMOTE: Final = "remote"
@@ -104,6 +106,8 @@ class Registry:
         self._starting = 0
         self.unlisted = 0
         """Machines that run, and are not among these: of `run_many`."""
+        self._many: Final[set[trio.CancelScope]] = set()
+        """Those runs."""
 
     # Which there are.
 
@@ -164,10 +168,11 @@ class Registry:
         self._check_open()
         plan = await trio.to_thread.run_sync(self._plan, wish, None)
         runs: dict[int, Run] = {}
+        kept = self.limits.console * _CONSOLES // max(count, _CONSOLES)
         numbers = iter(range(count))
 
         async def go_on() -> None:
-            async with self._homes.runner(plan.spec, plan.client, self.limits.console) as runner:
+            async with self._homes.runner(plan.spec, plan.client, kept) as runner:
                 for number in numbers:
                     run = runs[number] = await runner.run()
                     self.totals.machines += 1
@@ -176,14 +181,19 @@ class Registry:
 
         at_once = min(at_once, count)
         with self._room(at_once, plan.resolved, running=at_once):
+            self._check_open()  # it may have begun to end while the plan was made
             self.unlisted += at_once
+            self._many.add(scope := trio.CancelScope())
             try:
-                with ungrouped():
+                with ungrouped(), scope:
                     async with trio.open_nursery() as nursery:
                         for _ in range(at_once):
                             nursery.start_soon(go_on)
             finally:
+                self._many.remove(scope)
                 self.unlisted -= at_once
+        if len(runs) < count:
+            raise ShuttingDown(f"the service is about to end: {len(runs)} of {count} runs have ended")
         return [runs[number] for number in range(count)]
 
     async def open(
@@ -274,6 +284,12 @@ class Registry:
         return Identity(number, wish.name or number, wish.spec, wish.labels, on_shutdown, datetime.now(UTC))
 
     # Limits.
+
+    def close(self) -> None:
+        """No machine is made any more, and runs that nothing is left of end."""
+        self.closing = True
+        for scope in self._many:
+            scope.cancel()
 
     def _check_open(self) -> None:
         if self.closing:

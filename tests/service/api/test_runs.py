@@ -5,7 +5,9 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,38 @@ def test_many_runs_that_cannot_be_are_refused_by_name(server: Server, more: dict
     assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
+@pytest.mark.parametrize(
+    ("spec", "at_once", "status"),
+    [({"image": "ghost"}, 1, 422), ({"image": "hypercalls", "memory": "2T"}, 1, 422), ({"image": "hypercalls"}, 64, 429)],
+)
+def test_many_runs_that_cannot_be_begin_not_at_all(server: Server, spec: dict[str, str], at_once: int, status: int) -> None:
+    with _machine(server, "echo"):
+        answer = server.client.post("/v1/runs/many", json={"spec": spec, "count": 64, "at_once": at_once})
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+
+
+def test_of_the_output_of_many_runs_no_more_is_kept_than_of_a_few(server: Server, folder: Path) -> None:
+    kernel = folder / "kernel"
+    kernel.write_bytes(FLOOD)
+    for count, kept in ((2, 4096), (32, 1024)):
+        wish = {"spec": {"image": str(kernel), "max_output": 5000}, "count": count}
+        runs = server.client.post("/v1/runs/many", json=wish).json()["runs"]
+        assert {(len(run["output"]), run["output_start"] + kept >= 5000) for run in runs} == {(kept, True)}
+
+
+def test_many_runs_are_answered_when_the_service_ends(folder: Path) -> None:
+    with Server(folder) as server, ThreadPoolExecutor() as clients:
+        wish = {"spec": {"image": "spin"}, "count": 9, "at_once": 2}
+        answer = clients.submit(server.client.post, "/v1/runs/many", json=wish)
+        with server.over_tcp() as other:
+            _wait(lambda: _figure(other, r'kev_machines\{state="running"\}') == 2)
+        assert server.stop() == 0
+        assert (answer.result().status_code, answer.result().json()["detail"]) == (
+            503,
+            "the service is about to end: 0 of 9 runs have ended",
+        )
+
+
 def test_many_runs_end_when_their_client_leaves(server: Server) -> None:
     body = json.dumps({"spec": {"image": "spin"}, "count": 3, "at_once": 3}).encode()
     _leave(server, "/v1/runs/many", body, lambda: _running(server) == 3)
@@ -126,6 +160,13 @@ def test_machines_of_the_unix_socket_come_to_live_where_others_have_and_those_ov
     assert len({*local, *remote}) == 3
 
 
+@contextmanager
+def _machine(server: Server, image: str) -> Iterator[None]:
+    made = server.create(image)
+    yield
+    server.client.delete(f"/v1/machines/{made['id']}")
+
+
 def _leave(server: Server, path: str, body: bytes, when: Callable[[], bool]) -> None:
     """Asks for something, and goes away without the answer."""
     connection = server.connection()
@@ -142,16 +183,16 @@ def _is_there(server: Server, machine: str) -> bool:
 
 def _running(server: Server) -> int:
     """How many machines run, those of many runs among them."""
-    return _figure(server, r'kev_machines\{state="running"\}')
+    return _figure(server.client, r'kev_machines\{state="running"\}')
 
 
 def _made(server: Server) -> int:
     """How many machines were made."""
-    return _figure(server, "kev_machines_made_total")
+    return _figure(server.client, "kev_machines_made_total")
 
 
-def _figure(server: Server, name: str) -> int:
-    found = re.search(rf"^{name} (\d+)", server.client.get("/metrics").text, re.MULTILINE)
+def _figure(client: httpx.Client, name: str) -> int:
+    found = re.search(rf"^{name} (\d+)", client.get("/metrics").text, re.MULTILINE)
     assert found is not None
     return int(found[1])
 
