@@ -19,8 +19,8 @@ from kev.service.home import Status
 from kev.service.workers.channel import Channel
 from kev.service.workers.contained import launch_contained
 from kev.service.workers.fork_server_process import ForkServerProcess
-from kev.service.workers.homes import WorkerHomes, worker_homes
 from kev.service.workers.home import WorkerHome
+from kev.service.workers.homes import WorkerHomes, worker_homes
 from kev.service.workers.stream import Stream
 from kev.service.workers.turns import Turns
 from kev.service.workers.worker import Worker
