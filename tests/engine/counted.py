@@ -66,9 +66,10 @@ class Observed:
             EptViolation: self._map,
         }
         end = TEXT + len(text)
+        # Zeros would be stores to their own block, behind which flags differ.
         rest = {
             start: bytes((_INT3,)) * (stop - start)
-            for start, stop in ((0x400 if mode.real else 0, 0xF00), (end, 0x10000), (0x18000, 0x20000), (0x21000, RAM))
+            for start, stop in ((0, 0xF00), (end, 0x10000), (0x18000, 0x20000), (0x21000, RAM))
         }
         handlers = {handler(vector): _go_on(mode, handler(vector), TEXT + targets[vector % len(targets)]) for vector in range(256)}
         self._cpu = cpu_in(mode, text, rest | handlers, answers=answers, counting=counting)

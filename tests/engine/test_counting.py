@@ -42,9 +42,9 @@ _ADDRESSES: Final = st.sampled_from(
 
 
 def _with_address(mode: Mode, opcode: str, extension: int, address: int) -> bytes:
-    """An instruction whose operand is the memory at `address`, or near by in real mode."""
+    """An instruction whose operand is the memory at `address`; in real mode near by, where FXSAVE does not reach the code."""
     if mode.real:
-        return code(opcode) + bytes((extension << 3 | 6,)) + (address & 0x1FFF | 0x5000).to_bytes(2, "little")
+        return code(opcode) + bytes((extension << 3 | 6,)) + (address & 0xFFF | 0x4000).to_bytes(2, "little")
     absolute = bytes((extension << 3 | 4, 0x25)) if mode in (LONG, LONG_USER) else bytes((extension << 3 | 5,))
     return code(opcode) + absolute + address.to_bytes(4, "little")
 
