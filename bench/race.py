@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +51,6 @@ def measure(quick: bool, snapshot: str | None = None, after: str | None = None) 
         points["snapshot"] = GuestSubject.find(MachineSpec(snapshot), after=after), _POINT_RUNS
     token = _failing_schedule(guest)
     actions: dict[str, Callable[[], float]] = {
-        **{name: partial(_schedules_per_second, name) for name in _STRATEGIES},
         "trace free": lambda: _seconds(lambda: _PROGRAM.run(UnpreemptedScheduler()), _SCHEDULES),
         "trace replay": lambda: _seconds_to_replay(_PROGRAM, _alternating(_PROGRAM), _SCHEDULES),
         "guest free": lambda: _seconds(lambda: guest.run(UnpreemptedScheduler()), _GUEST_RUNS),
@@ -62,6 +60,8 @@ def measure(quick: bool, snapshot: str | None = None, after: str | None = None) 
 
     def measure_once() -> dict[str, float]:
         times = {name: action() for name, action in actions.items()}
+        for name in _STRATEGIES:
+            times[name], times[f"{name}, processor"] = _explored_per_second(_PROGRAM, _SCHEDULES, name)
         for name, (subject, runs) in points.items():
             times[name], times[f"{name}, processor"] = _explored_per_second(subject, runs)
         for name, scheduler in (("switches", CountedScheduler(_TURN)), ("random turns", SeededScheduler(0, _TURN))):
@@ -70,10 +70,7 @@ def measure(quick: bool, snapshot: str | None = None, after: str | None = None) 
 
     samples = repeat(_ROUNDS, quick, measure_once)
     return [
-        *(
-            Measurement(f"schedules of 3 vCPUs and 4 pages, {name}", "runs/s", samples[name], floor=_TRACE_TARGET)
-            for name in _STRATEGIES
-        ),
+        *_trace_measurements(samples),
         Measurement(f"replay of a schedule against a free run ({_PROGRAM.program})", "times", _ratios(samples, "trace")),
         Measurement(f"vCPU switches of a guest, turns of {_TURN} instructions", "1/s", samples["switches"], floor=_SWITCH_TARGET),
         Measurement(_PROCESSOR, "1/s", samples["switches, processor"]),
@@ -84,6 +81,12 @@ def measure(quick: bool, snapshot: str | None = None, after: str | None = None) 
         Measurement("the same against a free run", "times", _ratios(samples, "guest")),
         *_begun_measurements(samples, snapshot),
     ]
+
+
+def _trace_measurements(samples: dict[str, list[float]]) -> Iterator[Result]:
+    for name in _STRATEGIES:
+        yield Measurement(f"schedules of 3 vCPUs and 4 pages, {name}", "runs/s", samples[name], floor=_TRACE_TARGET)
+        yield Measurement(_PROCESSOR, "runs/s", samples[f"{name}, processor"])
 
 
 def _begun_measurements(samples: dict[str, list[float]], snapshot: str | None) -> Iterator[Result]:
@@ -99,23 +102,20 @@ def _begun_measurements(samples: dict[str, list[float]], snapshot: str | None) -
         yield Measurement(_PROCESSOR, "runs/s", samples["snapshot, processor"])
 
 
-def _explored_per_second(subject: Subject, runs: int) -> tuple[float, float]:
-    """Schedules a second, by the clock and by what the processor has worked."""
+def _explored_per_second(subject: Subject, runs: int, strategy: str = "random") -> tuple[float, float]:
+    """Schedules a second, by the clock and by what the processor has worked.
+
+    Those among them that a search gives up half-way, because others show the same.
+    """
     worked = time.process_time()
-    exploration = explore(subject, make_strategy("random"), runs, keep_going=True)
+    exploration = explore(subject, make_strategy(strategy), runs, keep_going=True)
     worked = time.process_time() - worked
-    return exploration.runs / exploration.seconds, exploration.runs / worked
+    tried = exploration.runs + exploration.redundant
+    return tried / exploration.seconds, tried / worked
 
 
 def _ratios(samples: dict[str, list[float]], level: str) -> list[float]:
     return [replay / free for replay, free in zip(samples[f"{level} replay"], samples[f"{level} free"], strict=True)]
-
-
-def _schedules_per_second(strategy: str) -> float:
-    """Those among them that a search gives up half-way, because others show the same."""
-    exploration = explore(_PROGRAM, make_strategy(strategy), _SCHEDULES)
-    assert exploration.found is None
-    return (exploration.runs + exploration.redundant) / exploration.seconds
 
 
 class _Enough(Exception):
