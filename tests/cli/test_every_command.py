@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
+from click.testing import CliRunner
 
+from kev.cli.main import kev
 from tests.cli.programs import FLOOD
 from tests.cli.sessions import Session
 from tests.service.api.serving import Server
@@ -74,12 +76,21 @@ def flood(place: Place) -> list[str]:
     return ["run", str(image)]
 
 
+def replay(place: Place) -> list[str]:
+    explored = CliRunner().invoke(kev, ["race", "explore", "lost-update", "--smp", "2", "--state", str(place.folder)])
+    found = re.search(r"kev1-\S+", explored.stdout)
+    assert found is not None
+    return ["race", "replay", found[0], "--times", "1000000"]
+
+
 COMMANDS: Final = {
     "run": Command(fixed("run echo"), b"echo> ", b"vCPU 0 at RIP"),
     "run, flood": Command(flood, b"xxxx", b"vCPU 0 at RIP"),
     "gdb": Command(fixed("run echo --gdb 127.0.0.1:0 --wait"), b"listening", b"vCPU 0 at RIP"),
     "race, pager": Command(fixed("race explore --runs 100000000"), b"runs", b" runs were made"),
     "race, guest": Command(fixed("race explore smp --smp 2 --runs 1000000"), b"run", b"distinct schedule"),
+    "race detect": Command(fixed("race detect smp --smp 2 --runs 100000000"), b"looked at", b"kev: stopped by SIG"),
+    "race replay": Command(replay, b"made again", b" of 1,000,000 times"),
     "race, jobs": Command(fixed("race explore smp --smp 2 --runs 1000000 --jobs 2"), b"run", b"distinct schedule"),
     "bench boot": Command(fixed("bench boot hypercalls --rounds 100000"), b"measuring", b"measured"),
     "bench restore": Command(fixed("bench restore gKeOS --at output:gKeOS --rounds 100000"), b"measuring", b"measured"),

@@ -1,6 +1,7 @@
 """`kev race detect`: data races by the order of accesses, whatever came of them."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 import click
@@ -10,7 +11,9 @@ from kev.cli.completion import complete_image
 from kev.cli.numbers import counted
 from kev.cli.options import described, machine_options
 from kev.cli.race.printing import EXIT_CODE_FAILED
+from kev.cli.race.progress import ProgressLine
 from kev.cli.signals import SIGNALS, say_stopped
+from kev.machine.schedule import Scheduler
 from kev.race.errors import RaceError
 from kev.race.guest.data_races import DataRaces, find_data_races, schedules
 from kev.race.guest.subject import GuestSubject
@@ -51,6 +54,7 @@ def command(
     TARGET is a guest: schedules are looked at in which nobody is interrupted, first, and then random ones. Or it is the token of a
     guest, or a file that holds one: its schedule is followed. The exit code is 1 if there is a data race.
     """
+    line = ProgressLine()
     try:
         with signals_noted(SIGNALS):
             if target is not None and names_token(target):
@@ -58,21 +62,26 @@ def command(
             else:
                 spec = described({"image": target or snapshot, **given})
                 subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot)
-                schedulers = list(schedules(subject, runs, seed))
-            found = find_data_races(subject, schedulers, locked_only=locked_only)
+                schedulers = schedules(subject, runs, seed)
+            found = find_data_races(
+                subject, schedulers, locked_only=locked_only, progress=lambda found: line.done(found.runs, "looked at")
+            )
     except Stopped as stopped:
         context.exit(say_stopped(stopped.signal, "before there was anything to tell"))
+    line.clear()
     click.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(_lines(found)))
+    if found.stopped is not None:
+        context.exit(say_stopped(found.stopped, f"{counted(found.runs, 'run was', 'runs were')} looked at"))
     if found.conflicts:
         context.exit(EXIT_CODE_FAILED)
 
 
-def _of_token(token: Token) -> tuple[GuestSubject, list[Any]]:
+def _of_token(token: Token) -> tuple[GuestSubject, Iterator[Scheduler]]:
     if token.identity.kind != "guest":
         raise RaceError(f"the token is about a {token.identity.kind}: accesses are looked at in guests only")
     subject = find_subject(token)
     assert isinstance(subject, GuestSubject)
-    return subject, [RoughScheduler(token.schedule)]
+    return subject, iter([RoughScheduler(token.schedule)])
 
 
 def _lines(found: DataRaces) -> list[str]:

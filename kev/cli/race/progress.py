@@ -31,6 +31,11 @@ class ProgressLine:
         if self._is_due():
             self._write(f"{report.runs:,} of {report.wanted:,} runs of {report.programs} programs, {len(report.failures)} failures")
 
+    def done(self, runs: int, what: str) -> None:
+        """So many `runs` were made; `what` happened to them."""
+        if self._is_due():
+            self._write(f"{counted(runs, 'run', 'runs')} {what}")
+
     def note(self, text: str) -> None:
         """Something worth a line now."""
         if self._terminal:

@@ -1,24 +1,34 @@
 """Makes the run of a token again, and compares."""
 
-import signal
 import time
 
 import click
 
 from kev.cli.numbers import counted
+from kev.cli.race.progress import ProgressLine
+from kev.cli.signals import ended_by_signals
 from kev.race.guest.machine import ENDLESS
+from kev.race.outcome import Outcome
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.targets import find_subject
 from kev.race.token import Token
-from kev.work.stopping import signals_noted
+from kev.work.stopping import check
 
 
 def replay(token: Token, times: int, pager: str | None) -> bool:
     """Says what came of it; whether it ended well, and the same way every time."""
-    with signals_noted((signal.SIGINT, signal.SIGTERM)):
+    outcomes: list[Outcome] = []
+    line = ProgressLine()
+    with ended_by_signals(lambda: f"the run was made {len(outcomes):,} of {times:,} times"):
         subject = find_subject(token, pager)
         began = time.perf_counter()
-        outcomes = [subject.replay(ReplayScheduler(token.schedule)) for _ in range(times)]
+        try:
+            for _ in range(times):
+                check()
+                outcomes.append(subject.replay(ReplayScheduler(token.schedule)))
+                line.done(len(outcomes), "made again")
+        finally:
+            line.clear()
         took = (time.perf_counter() - began) / times
         first = outcomes[0]
         same = sum(outcome.history == first.history for outcome in outcomes)

@@ -18,12 +18,17 @@ def command(token: str, svg: Path | None, *, as_json: bool, pager: str | None) -
 
     wanted = Token.read(token)
     from kev.cli.race.printing import print_story
+    from kev.cli.signals import ended_by_signals
     from kev.observe.output import check_writable
     from kev.race.strategy.replay import ReplayScheduler
     from kev.race.targets import find_subject
+    from kev.work.stopping import check
 
     if svg is not None:
         check_writable(svg)
-    subject = find_subject(wanted, pager)
-    subject.replay(ReplayScheduler(wanted.schedule))  # a schedule that cannot be followed has no story
-    print_story(subject.tell(wanted.schedule), svg, as_json=as_json)
+    with ended_by_signals(lambda: "before there was anything to tell"):
+        subject = find_subject(wanted, pager)
+        subject.replay(ReplayScheduler(wanted.schedule))  # a schedule that cannot be followed has no story
+        check()
+        story = subject.tell(wanted.schedule)
+    print_story(story, svg, as_json=as_json)

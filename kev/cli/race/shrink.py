@@ -1,6 +1,5 @@
 """`kev race shrink`: the smallest case of a failure."""
 
-import signal
 from pathlib import Path
 
 import click
@@ -18,14 +17,14 @@ def command(token: str, pager: str | None, state: Path | None) -> None:
 
     wanted = Token.read(token)
     from kev.cli.race.printing import command_line, print_story
+    from kev.cli.signals import ended_by_signals
     from kev.race.errors import NothingToShrink
     from kev.race.shrink import shrink
     from kev.race.store import FailureStore
     from kev.race.strategy.replay import ReplayScheduler
     from kev.race.targets import find_subject
-    from kev.work.stopping import signals_noted
 
-    with signals_noted((signal.SIGINT, signal.SIGTERM)):
+    with ended_by_signals(lambda: "nothing smaller was found"):
         subject = find_subject(wanted, pager)
         failure = subject.replay(ReplayScheduler(wanted.schedule)).failure
         if failure is None:

@@ -1,6 +1,7 @@
 """Looks for accesses that nothing orders, in runs of a guest, whatever comes of them."""
 
-from collections.abc import Iterable, Iterator
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -17,7 +18,7 @@ from kev.race.stories.conflict import Conflict
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.strategy.seeded import SeededRandom
-from kev.work.stopping import check
+from kev.work.stopping import Stopped, check
 
 _LONGEST: Final = 3_000_000
 """Steps of a run of which every access is looked at."""
@@ -35,11 +36,14 @@ class DataRaces:
     """All accesses of the runs were looked at."""
     conflicts: list[Conflict] = attrs.field(factory=list)
     """Two accesses each, of the run in which they were found first; one for each pair of instructions."""
+    stopped: int | None = None
+    """The signal that came before all runs were looked at."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         races = [conflict.as_dict() for conflict in self.conflicts]
-        return {"runs": self.runs, "failed": self.failed, "whole": self.is_whole, "races": races}
+        stopped = None if self.stopped is None else signal.Signals(self.stopped).name
+        return {"runs": self.runs, "failed": self.failed, "whole": self.is_whole, "stopped": stopped, "races": races}
 
 
 def schedules(subject: GuestSubject, runs: int, seed: int) -> Iterator[Scheduler]:
@@ -51,17 +55,31 @@ def schedules(subject: GuestSubject, runs: int, seed: int) -> Iterator[Scheduler
         yield strategy.scheduler(run)
 
 
-def find_data_races(subject: GuestSubject, schedulers: Iterable[Scheduler], *, locked_only: bool = False) -> DataRaces:
-    """The data races of a run by each of `schedulers`. RaceError if runs are too long to look at.
+def find_data_races(
+    subject: GuestSubject,
+    schedulers: Iterable[Scheduler],
+    *,
+    locked_only: bool = False,
+    progress: Callable[[DataRaces], object] = lambda _: None,
+) -> DataRaces:
+    """The data races of a run by each of `schedulers`, until a signal comes. RaceError if runs are too long to look at.
+
+    Stopped if it comes before the first of them. `progress` is called after every run.
 
     `locked_only`: no variables synchronize but those that locked instructions access.
     """
     known = frozenset() if locked_only else shared_accesses(subject.start, subject.limit).synchronizing
     found = DataRaces()
     told: set[tuple[int, int]] = set()
-    for scheduler in schedulers:
-        check()
-        _look_at(subject, scheduler, None if locked_only else known, found, told)
+    try:
+        for scheduler in schedulers:
+            check()
+            _look_at(subject, scheduler, None if locked_only else known, found, told)
+            progress(found)
+    except Stopped as stopped:
+        if not found.runs:
+            raise
+        found.stopped = stopped.signal
     return found
 
 
