@@ -19,6 +19,7 @@ def command(context: click.Context, /, **given: Any) -> None:
     writes to COM1 or to port 0xe9 goes to standard output, and standard input goes to COM1; on a terminal, Ctrl-A x leaves. Of a
     guest that writes to nothing but the VGA text screen, the screen is printed at the end. --paging may also name a policy of one's
     own, as MODULE:NAME, which is imported from the working directory (`kev.pager.policy.PagingPolicy`). The exit code is the
-    guest's own; 2 for a mistake on the command line, 3 if the guest died, 124 on a timeout, 130 on Ctrl-C.
+    guest's own; 2 for a mistake on the command line, 3 if the guest died, 124 at a limit, 130 on Ctrl-C, 143 on
+    SIGTERM, 129 on SIGHUP.
     """
     context.exit(run(given))

@@ -13,7 +13,9 @@ def completed(*words: str) -> list[tuple[str, str]]:
     return [(item.value, item.type) for item in items]
 
 
-@pytest.mark.parametrize("command", [("run",), ("inspect",), ("bench", "boot"), ("race", "explore")])
+@pytest.mark.parametrize(
+    "command", [("run",), ("inspect",), ("bench", "boot"), ("race", "explore"), ("race",), ("jos", "run"), ("batch",)]
+)
 def test_images_are_guests_and_files(command: tuple[str, ...]) -> None:
     assert completed(*command, "hyp") == [("hypercalls", "plain"), ("hyp", "file")]
 
@@ -37,5 +39,11 @@ def test_options_that_name_files_are_completed_with_files(option: str) -> None:
     assert completed("run", option, "x") == [("x", "file")]
 
 
+def test_the_options_of_what_is_short_for_explore_are_its_own() -> None:
+    assert ("--strategy", "plain") in completed("race", "lost-update", "--str")
+    assert completed("jos", "run", "jos", "--disk", "x") == [("x", "file")]
+
+
 def test_commands_are_completed() -> None:
+    assert ("detect", "plain") in completed("race", "de")
     assert ("inspect", "plain") in completed("ins")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
+from kev.cli.completion import complete_image, completion_of
 from kev.cli.durations import Duration
 from kev.cli.signals import SIGNALS
 from kev.cli.sizes import Size
@@ -29,9 +30,14 @@ class GuestDiskError(KevError):
 
 
 @click.command
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_image)
 @click.option(
-    "--disk", "disks", metavar="FILE[,ro|overlay[=FILE]]", multiple=True, help="The next guest's disk image, its /vmm/fs1.img, ..."
+    "--disk",
+    "disks",
+    metavar="FILE[,ro|overlay[=FILE]]",
+    multiple=True,
+    help="The next guest's disk image, its /vmm/fs1.img, ...",
+    shell_complete=completion_of("disks"),
 )
 @click.option("-m", "--memory", type=Size(), default="16M", show_default=True, help="RAM of each guest.")
 @click.option(

@@ -1,12 +1,15 @@
 """`kev race`: looks for races, and shows them. Its commands are imported when they are called."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from kev.cli.lazy_group import LazyGroup
 from kev.race.errors import RaceError
 from kev.spec.errors import nearest_of
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _COMMANDS: Final = {
     "explore": "Try schedule after schedule, until one fails.",
@@ -27,6 +30,13 @@ class _RaceGroup(LazyGroup):
             self._misspelt = nearest_of(args[0], list(self.summaries))
             args = ["explore", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem"]:
+        """Commands, and what `explore` takes."""
+        from kev.cli.completion import complete_image
+
+        found = super().shell_complete(ctx, incomplete)
+        return found if incomplete.startswith("-") else [*found, *complete_image(ctx, click.Argument(["target"]), incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
