@@ -24,8 +24,9 @@ _FIRST: Final = "first_output_ms"
 
 
 def draw(result: BenchResult, file: Path) -> None:
-    """Writes a picture with a panel for each scenario, as `draw_panels` does."""
-    draw_panels(result, file, "Boot latency", {"launch": _launch, "image": _image, "memory": _memory, "source": _source})
+    """Writes a picture with a panel for each scenario, or with one of a machine that was named, as `draw_panels` does."""
+    panels = {"launch": _launch, "image": _image, "memory": _memory, "source": _source}
+    draw_panels(result, file, "Boot latency", {"machine": _machine} if result.scenario("machine") else panels)
 
 
 def check_picture(file: str | os.PathLike[str]) -> None:
@@ -39,8 +40,10 @@ def check_picture(file: str | os.PathLike[str]) -> None:
 def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str, Panel]) -> None:
     """Writes a panel, or four, by scenario: SVG if the name ends with .svg, else PNG.
 
-    BenchError as from `check_picture`; OutputError.
+    BenchError as from `check_picture`, and if no panel has anything to show; OutputError.
     """
+    if not any(map(result.scenario, panels)):
+        raise BenchError(f"{file}: nothing to draw: there are pictures of {', '.join(panels)}")
     check_picture(file)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -62,6 +65,13 @@ def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str
     else:
         figure.savefig(picture, format="png")
     write_bytes(file, picture.getvalue())
+
+
+def _machine(axes: "Axes", cases: Sequence[CaseResult]) -> None:
+    axes.set_title(f"{cases[0].parameters['image']} until its first output", loc="left")
+    names = [" ".join(filter(None, (value for name, value in case.parameters.items() if name != "image"))) for case in cases]
+    colours = [COLOURS.get(case.parameters["policy"], OTHER) for case in cases]
+    ranked(axes, names, [case.metrics[_FIRST] for case in cases], colours)
 
 
 def _launch(axes: "Axes", cases: Sequence[CaseResult]) -> None:

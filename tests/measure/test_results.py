@@ -204,6 +204,27 @@ def test_a_picture_has_a_panel_for_each_scenario(tmp_path: Path) -> None:
     assert (tmp_path / "all.png").stat().st_size > (tmp_path / "one.png").stat().st_size
 
 
+def test_a_machine_that_was_named_has_a_bar_for_each_policy(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from kev.measure.chart import draw
+
+    def machine(policy: str, cache: str) -> tuple[str, dict[str, str], dict[str, Sequence[float]]]:
+        return "machine", {"image": "own.elf", "policy": policy, "cache": cache}, {"first_output_ms": [1.0]}
+
+    draw(result(machine("lazy", "warm"), machine("mine:Mine", "cold")), tmp_path / "own.svg")
+    picture = (tmp_path / "own.svg").read_text()
+    assert all(f"<!-- {text} -->" in picture for text in ("own.elf until its first output", "lazy warm", "mine:Mine cold"))
+
+
+def test_what_has_no_picture_is_refused_and_not_drawn_empty(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from kev.measure.chart import draw
+
+    with pytest.raises(BenchError, match="nothing to draw: there are pictures of launch, image, memory, source"):
+        draw(result(("cache", {"cache": "cold"}, {"first_output_ms": [1.0]})), tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
+
+
 @pytest.mark.parametrize(("size", "text"), [(1 << 40, "1T"), (256 << 20, "256M"), (3 << 29, "1536M"), (5, "5")])
 def test_sizes_are_written_with_the_largest_unit(size: int, text: str) -> None:
     assert size_text(size) == text
