@@ -36,7 +36,7 @@ _POINT_RUNS: Final = 400
 _BUSY: Final = MachineSpec("parallel", vcpus=2, memory=64 * MIB)
 _TURNS: Final = 20_000
 _TURN: Final = 100
-_TRACE_TARGET: Final = 7_000
+_TRACE_TARGET: Final = 10_000
 _SWITCH_TARGET: Final = 150_000
 _POINT_TARGET: Final = 3
 _PROCESSOR: Final = "  the same by a second of the processor"
