@@ -33,6 +33,11 @@ class Module(NamedTuple):
         """The string that the kernel gets with it: its command line, or its name if it has none."""
         return self.command_line or self.name
 
+    @property
+    def name_and_text(self) -> str:
+        """Both, as QEMU gives them to Multiboot 1 kernels."""
+        return f"{self.name} {self.command_line}" if self.command_line else self.name
+
 
 class VirtioTransport(NamedTuple):
     """Where a driver finds a virtio device over MMIO."""

@@ -26,6 +26,8 @@ class PlacedModule(NamedTuple):
     start: Gpa
     end: Gpa
     text: str
+    name_and_text: str
+    """The string for kernels that look for their own arguments behind the name."""
 
 
 class BootMemory:
@@ -93,7 +95,7 @@ class BootMemory:
         start = self.place_part(module.source, 0, size)
         if start is None:
             raise BootError(f"module {module.name!r}: its {size:#x} bytes {self._no_room}")
-        return PlacedModule(start, Gpa(start + size), module.text)
+        return PlacedModule(start, Gpa(start + size), module.text, module.name_and_text)
 
     @property
     def _no_room(self) -> str:

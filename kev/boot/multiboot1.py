@@ -139,7 +139,7 @@ class Multiboot1(BootProtocol):
         if self._video:
             flags |= _HAS_FRAMEBUFFER
         regions = b"".join(map(_region, memory_map(pager.ram)))
-        entries = b"".join(_MODULE.pack(module.start, module.end, writer.add_string(module.text)) for module in modules)
+        entries = b"".join(_MODULE.pack(module.start, module.end, writer.add_string(module.name_and_text)) for module in modules)
         header = _INFORMATION.pack(
             flags,
             lower_memory_kib(pager.ram),

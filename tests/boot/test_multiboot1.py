@@ -142,7 +142,7 @@ def test_modules_follow_the_kernel_on_pages_of_their_own() -> None:
     information = parse(booted)
     assert information.modules == [
         (MIB + 0x2000, MIB + 0x2000 + 5000, "initrd"),
-        (MIB + 0x4000, MIB + 0x4000 + 10, "env of tests"),
+        (MIB + 0x4000, MIB + 0x4000 + 10, "env env of tests"),
     ]
     assert booted.read(MIB + 0x2000, 0x2000) == b"a" * 5000 + bytes(0x2000 - 5000)
     assert booted.read(MIB + 0x4000, 10) == b"NR_CPUS=1\n"

@@ -148,13 +148,16 @@ def test_of_a_bzimage_the_pages_that_are_touched_are_loaded_and_no_others() -> N
     assert loaded < image
 
 
-@pytest.mark.parametrize(("guest", "command_line"), [("mb1info", "mb1info quiet"), ("mb2info", "quiet"), ("pvh", "quiet")])
-def test_the_command_line_and_the_modules_can_be_replaced(guest: str, command_line: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("guest", "command_line", "text"),
+    [("mb1info", "mb1info quiet", "{} for you"), ("mb2info", "quiet", "for you"), ("pvh", "quiet", "for you")],
+)
+def test_the_command_line_and_the_modules_can_be_replaced(guest: str, command_line: str, text: str, tmp_path: Path) -> None:
     module = tmp_path / "words"
     module.write_text("one line\nand another\n")
     output = lines(guest, "--append", "quiet", "--module", f"{module} for you")
     assert f'command line "{command_line}"' in output
-    assert [line for line in output if line.startswith("module")] == ['module "for you", 21 bytes: one line']
+    assert [line for line in output if line.startswith("module")] == [f'module "{text.format(module)}", 21 bytes: one line']
 
 
 def test_a_boot_sector_prints_in_real_mode() -> None:
