@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import pytest
 import trio
 import trio.testing
 
@@ -105,3 +106,22 @@ async def test_a_request_that_is_given_up_leaves_its_place_to_others(autojump_cl
         holder.end()
         with trio.fail_after(1):
             await turns.take()
+
+
+@pytest.mark.parametrize("seconds", [0.01, 100], ids=["at once", "from far away"])
+async def test_machines_compute_however_many_are_made(seconds: float, autojump_clock: trio.testing.MockClock) -> None:
+    turns = Turns(_PLACES)
+
+    async def make() -> None:
+        while True:
+            turn = await turns.take()
+            await trio.sleep(seconds)
+            turn.end()
+
+    async with _kept(turns), trio.open_nursery() as nursery:
+        machines = await _machines(turns, 4, lambda: None)
+        for _ in range(16):
+            nursery.start_soon(make)
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    assert min(machine.turns for machine in machines) > 10

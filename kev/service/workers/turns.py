@@ -8,6 +8,7 @@ A worker is believed nothing: one that keeps its turn only shares the processors
 system's own rules.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -21,6 +22,10 @@ _LONGEST: Final = 0.02
 """Seconds that a turn lasts at least, if others wait."""
 _PATIENCE: Final = 3.0
 """Seconds that a machine may take to give its turn back. Then the next one begins beside it."""
+_PATIENCE_OF_MAKING: Final = 0.25
+"""The same of one that is made: what it is made from may come from far away, and whoever waits for that computes nothing."""
+_SELDOMEST: Final = 0.05
+"""Seconds within which a machine that computes gets a turn, however many are made."""
 _BETWEEN_LOOKS: Final = 0.005
 
 
@@ -40,6 +45,12 @@ class Turn:
         self._tell = tell
         if self.since is None or self.asked is not None:
             tell(FrameKind.YIELD)
+
+    @property
+    def is_overdue(self) -> bool:
+        """It was asked for long enough ago to be given up."""
+        patience = _PATIENCE_OF_MAKING if self._tell is None else _PATIENCE
+        return self.asked is not None and trio.current_time() - self.asked > patience
 
     def want(self) -> None:
         """The worker has something to compute."""
@@ -75,7 +86,9 @@ class Turns:
         """The one that has had its turn longest is the first."""
         self._waiting: Final[deque[Turn]] = deque()
         self._opening: Final[dict[Turn, trio.Event]] = {}
-        """Of machines that are about to be made: they go first."""
+        """Of machines that are about to be made: they go first, mostly."""
+        self._last = -math.inf
+        """When one began its turn that computes."""
         self._news = trio.Event()
 
     async def take(self) -> Turn:
@@ -106,7 +119,7 @@ class Turns:
         return len(self._waiting) + sum(not event.is_set() for event in self._opening.values())
 
     def _look(self, now: float) -> None:
-        for turn in [turn for turn in self._having if turn.asked is not None and now - turn.asked > _PATIENCE]:
+        for turn in [turn for turn in self._having if turn.is_overdue]:
             self.remove(turn)
         asked = sum(turn.asked is not None for turn in self._having)
         for turn in self._having:
@@ -130,15 +143,20 @@ class Turns:
         self._let_begin()
 
     def _let_begin(self) -> None:
-        while len(self._having) < self._places and (turn := self._next()) is not None:
+        now = trio.current_time()
+        while len(self._having) < self._places and (turn := self._next(now)) is not None:
             self._having.append(turn)
-            turn.begin(trio.current_time())
+            turn.begin(now)
         if self._most_wanted:
             self._news.set()
 
-    def _next(self) -> Turn | None:
-        for turn, event in self._opening.items():
-            if not event.is_set():
-                event.set()
-                return turn
-        return self._waiting.popleft() if self._waiting else None
+    def _next(self, now: float) -> Turn | None:
+        if not self._waiting or now - self._last < _SELDOMEST:
+            for turn, event in self._opening.items():
+                if not event.is_set():
+                    event.set()
+                    return turn
+        if not self._waiting:
+            return None
+        self._last = now
+        return self._waiting.popleft()
