@@ -407,7 +407,8 @@ class Registry:
 
     def forget_oldest(self) -> None:
         """Of those that are over, only so many are kept, and only so long."""
-        over = sorted((machine for machine in self if machine.concluded.is_set()), key=_end)
+        # One that passes is forgotten by whoever has asked for it, and takes nobody's place.
+        over = sorted((machine for machine in self if machine.concluded.is_set() and not machine.passes), key=_end)
         now = datetime.now(UTC)
         for place, machine in enumerate(reversed(over)):
             if place >= self.limits.ended or (now - _end(machine)).total_seconds() > self.limits.ended_for:

@@ -97,6 +97,8 @@ def test_of_machines_that_have_ended_the_oldest_are_forgotten(small: Server) -> 
         ids.append(machine)
     assert [machine["id"] for machine in small.client.get("/v1/machines").json()["machines"]] == ids[1:]
     assert not (Path(small.folder) / "state" / "machines" / f"{ids[0]}.json").exists()
+    small.client.post("/v1/runs", json={"spec": {"image": "hypercalls", "memory": "32M"}}).raise_for_status()
+    assert [machine["id"] for machine in small.client.get("/v1/machines").json()["machines"]] == ids[1:]
 
 
 def test_only_so_many_requests_are_answered_at_once(state: Path) -> None:
