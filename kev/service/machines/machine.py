@@ -74,6 +74,8 @@ class ServedMachine:
         self._status: Status = Status("created")
         self.is_put_away = False
         """Another service goes on with the run."""
+        self.is_forgotten = False
+        """Nothing of it is written down any more."""
         self._goes_on: Final = goes_on
         self.passes: Final = passes
         self._changed: Final = changed

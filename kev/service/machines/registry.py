@@ -416,6 +416,7 @@ class Registry:
 
     def _forget(self, machine: ServedMachine) -> None:
         if self._machines.pop(machine.id, None) is not None:
+            machine.is_forgotten = True
             self._release(machine)
             if not machine.passes:
                 remove(*self.files_of(machine.id))
@@ -441,11 +442,13 @@ class Registry:
 
     async def record(self, machine: ServedMachine, *, state: str | None = None, saved: bool = False) -> None:
         """Writes down what is known of it, or that it is in another state. StorageFull, StateError."""
-        if machine.passes:
+        if machine.passes or machine.is_forgotten:
             return
         data = record_of(machine, state=state, saved=saved)
         write = partial(write_record, lasting=saved)  # a machine that is not saved ends with the host
         await trio.to_thread.run_sync(write, self.files_of(machine.id).record, data)
+        if machine.is_forgotten:  # meanwhile
+            remove(*self.files_of(machine.id))
 
     async def record_if_possible(self, machine: ServedMachine) -> None:
         """The same of what has happened, whether that can be written down or not."""

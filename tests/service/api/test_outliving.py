@@ -173,3 +173,11 @@ def test_a_disk_that_is_full_refuses_what_is_asked_and_loses_nothing(state: Path
             server.client.delete("/v1/machines/runs")
     finally:
         os.system(f"umount {folder}")
+
+
+def test_of_machines_that_are_removed_while_they_run_nothing_is_left(state: Path) -> None:
+    with Server(state, "--in-process") as server:
+        for _ in range(4):
+            server.client.delete(f"/v1/machines/{server.create('spin')['id']}").raise_for_status()
+        assert server.stop() == 0
+    assert list((state / "state" / "machines").iterdir()) == []
