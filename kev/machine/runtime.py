@@ -159,17 +159,19 @@ class Runtime:
                 await self._end()
             elif kind is Stopped and not self._note_stop():
                 self.pause()
-            if self._checkpoint_soon or time.perf_counter() - self._last_checkpoint > _CHECKPOINT_EVERY:
-                self._checkpoint_soon = False
+            if time.perf_counter() - self._last_checkpoint > _CHECKPOINT_EVERY:
                 await self._let_others_go_first()
                 if self.turn is not None and not self.turn.lasts:
                     await self.turn.take()
                 self._last_checkpoint = time.perf_counter()
+            elif self._checkpoint_soon:
+                await self._let_others_go_first()
             elif self._loading:
                 await trio.lowlevel.checkpoint()
 
     async def _let_others_go_first(self) -> None:
         """Until they wait for something: what takes several tasks is not to take a step of the machine behind each."""
+        self._checkpoint_soon = False
         for _ in range(_MOST_ROUNDS):
             await trio.lowlevel.checkpoint()
             if not trio.lowlevel.current_statistics().tasks_runnable:
