@@ -15,11 +15,11 @@ from kev.service.errors import Gone
 from kev.service.home import Run
 from kev.service.machines.machine import ServedMachine, described_ending
 from kev.service.machines.registry import Wish
-from kev.work.processors import processors
 
 _LARGEST_BODY: Final = 256 << 10
 _MOST_RUNS: Final = 1000
 _MOST_AT_ONCE: Final = 64
+_AT_ONCE: Final = 16
 _NEW_RUN: Final = kinds.record(
     {
         "spec": Member(
@@ -37,7 +37,8 @@ _MANY_RUNS: Final = kinds.record(
         "count": Member(kinds.integer(1, _MOST_RUNS), "How many runs.", required=True),
         "at_once": Member(
             kinds.integer(1, _MOST_AT_ONCE),
-            "How many of them side by side.  [default: as many as there are processors]",
+            "How many of them side by side at most: as many as there are processors, and more if none ends for a while.",
+            default=_AT_ONCE,
         ),
     }
 )
@@ -57,7 +58,7 @@ async def run(call: Call) -> Response:
 
 async def run_many(call: Call) -> Response:
     wish = Wish(spec=described_machine(call.body["spec"]), trusted=call.trusted)
-    count, at_once = call.body["count"], call.body.get("at_once", processors())
+    count, at_once = call.body["count"], call.body.get("at_once", _AT_ONCE)
     runs = await unless_gone(call.request.receive, lambda: call.service.registry.run_many(wish, count, at_once))
     return json_response({"runs": [_run(run) for run in runs or ()]})
 

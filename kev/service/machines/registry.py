@@ -31,8 +31,11 @@ from kev.service.machines.state_directory import MachineFiles, StateDirectory, r
 from kev.spec.machine_spec import MachineSpec
 from kev.spec.sizes import size_text
 from kev.subscribers import Subscribers
+from kev.work.processors import processors
 
 _ID_BYTES: Final = 6
+_UNTIL_MORE: Final = 0.05
+"""Seconds in which no run of many has ended, until more of them are begun."""
 _CONSOLES: Final = 8
 """Of all runs of one request, the output is kept that so many machines' consoles hold."""
 LOCAL: Final = "local"
@@ -164,12 +167,17 @@ class Registry:
                 await self.remove(machine)
 
     async def run_many(self, wish: Wish, count: int, at_once: int) -> list[Run]:
-        """So many runs of a machine, `at_once` side by side, of which nothing is left. KevError if they cannot be."""
+        """So many runs of a machine, of which nothing is left; KevError if they cannot be.
+
+        As many are side by side as there are processors, and up to `at_once` if none ends for a while, because they wait for
+        something.
+        """
         self._check_open()
         plan = await trio.to_thread.run_sync(self._plan, wish, None)
         runs: dict[int, Run] = {}
         kept = self.limits.console * _CONSOLES // max(count, _CONSOLES)
         numbers = iter(range(count))
+        have_ended = trio.Event()
 
         async def go_on() -> None:
             async with self._homes.runner(plan.spec, plan.client, kept) as runner:
@@ -178,6 +186,20 @@ class Registry:
                     self.totals.machines += 1
                     if run.report is not None:
                         self.totals.add(Figures(), Figures.of_report(run.report))
+                    if len(runs) == count:
+                        have_ended.set()
+
+        async def begin(nursery: trio.Nursery) -> None:
+            begun, ended = 0, 0
+            while begun < at_once and len(runs) < count:
+                if len(runs) == ended:
+                    more = min(begun or processors(), at_once - begun)
+                    for _ in range(more):
+                        nursery.start_soon(go_on)
+                    begun += more
+                ended = len(runs)
+                with trio.move_on_after(_UNTIL_MORE):
+                    await have_ended.wait()
 
         at_once = min(at_once, count)
         with self._room(at_once, plan.resolved, running=at_once):
@@ -187,8 +209,7 @@ class Registry:
             try:
                 with ungrouped(), scope:
                     async with trio.open_nursery() as nursery:
-                        for _ in range(at_once):
-                            nursery.start_soon(go_on)
+                        await begin(nursery)
             finally:
                 self._many.remove(scope)
                 self.unlisted -= at_once
