@@ -39,7 +39,7 @@ _AT_ONCE: Final = 32
 """Tasks that do nothing, to see how many go through the scheduler in a second."""
 _ASKED: Final = 64
 """Workers that are asked at the beginning for their versions."""
-SHORTEST_SHARE: Final = 0.3
+SHORTEST_SHARE: Final = 1.0
 """Seconds."""
 MOST_OVERHEAD: Final = 0.05
 """Of the time that workers work: what may be lost by handing out the work."""
