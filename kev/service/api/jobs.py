@@ -11,11 +11,10 @@ from kev.service.api.call import Body, Call
 from kev.service.api.kinds import Member
 from kev.service.api.operation import Answer, Operation, json_response, no_content
 from kev.service.api.schemas import list_of, named
-from kev.service.api.spec_kind import described_machine, spec_kind
+from kev.service.api.spec_kind import LARGEST_BODY, described_machine, spec_kind
 from kev.service.errors import Invalid
 from kev.spec.machine_spec import MachineSpec
 
-_LARGEST_BODY: Final = 256 << 10
 _MOST_RUNS: Final = 10_000_000
 _MOST_SECONDS: Final = 24 * 3600
 _MOST_PROCESSES: Final = 64
@@ -89,7 +88,7 @@ OPERATIONS: Final = (
         create_job,
         (Answer("The job.", named("Job"), status=HTTPStatus.ACCEPTED, headers={"Location": "Its path."}),),
         (HTTPStatus.TOO_MANY_REQUESTS,),
-        body=Body(_LARGEST_BODY, NEW_JOB),
+        body=Body(LARGEST_BODY, NEW_JOB),
         tag="jobs",
     ),
     Operation(

@@ -13,7 +13,7 @@ from kev.service.api.call import Body, Call, Parameter
 from kev.service.api.kinds import Kind, Member, Schema
 from kev.service.api.operation import BYTES, Answer, Operation, bytes_response, json_response, no_content
 from kev.service.api.schemas import list_of, named
-from kev.service.api.spec_kind import described_machine, spec_kind
+from kev.service.api.spec_kind import LARGEST_BODY, SPEC_TEXT, described_machine, spec_kind
 from kev.service.errors import Invalid
 from kev.service.machines.machine import ServedMachine
 from kev.service.machines.registry import Wish
@@ -22,7 +22,6 @@ from kev.spec.machine_spec import MachineSpec
 
 _STATES: Final = ("created", "running", "paused", "ended", "lost")
 _MOST_LISTED: Final = 1000
-_LARGEST_BODY: Final = 256 << 10
 _MOST_INPUT: Final = 64 << 10
 _MOST_MEMORY: Final = 16 * MIB
 _MOST_CELLS: Final = 1 << 16
@@ -30,7 +29,7 @@ _DEFAULT_CELLS: Final = 4096
 
 NEW_MACHINE: Final = kinds.record(
     {
-        "spec": Member(spec_kind(), "The machine's description: every field that `kev run` has an option for, and `image`."),
+        "spec": Member(spec_kind(), SPEC_TEXT),
         "snapshot": Member(kinds.name(), "The name of a snapshot to go on from; `spec` then says what a snapshot does not fix."),
         "name": Member(kinds.name(), "What it is called besides its id, which no other machine may be.  [default: its id]"),
         "start": Member(kinds.flag(), "It runs at once.", default=True),
@@ -163,9 +162,13 @@ async def type_input(call: Call) -> Response:
     return no_content()
 
 
+def without_timeline(report: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a report: its timeline is long, and told alone."""
+    return {name: value for name, value in report.items() if name != "timeline"}
+
+
 async def show_report(call: Call) -> Response:
-    report = await _machine(call).report()
-    return json_response({name: value for name, value in report.items() if name != "timeline"})
+    return json_response(without_timeline(await _machine(call).report()))
 
 
 async def show_timeline(call: Call) -> Response:
@@ -263,7 +266,7 @@ OPERATIONS: Final = (
             ),
         ),
         (HTTPStatus.NOT_FOUND, *_FULL),
-        body=Body(_LARGEST_BODY, NEW_MACHINE),
+        body=Body(LARGEST_BODY, NEW_MACHINE),
     ),
     Operation("show_machine", "GET", "/v1/machines/{machine}", "One machine.", show_machine, (_MACHINE,)),
     Operation(

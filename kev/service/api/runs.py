@@ -8,23 +8,22 @@ from starlette.responses import Response
 from kev.service.api import kinds
 from kev.service.api.call import Body, Call, unless_gone
 from kev.service.api.kinds import Member
+from kev.service.api.machines import without_timeline
 from kev.service.api.operation import Answer, Operation, json_response
 from kev.service.api.schemas import list_of, named
-from kev.service.api.spec_kind import described_machine, spec_kind
+from kev.service.api.spec_kind import LARGEST_BODY, SPEC_TEXT, described_machine, spec_kind
+from kev.service.endings import described_ending
 from kev.service.errors import Gone
 from kev.service.home import Run
-from kev.service.machines.machine import ServedMachine, described_ending
+from kev.service.machines.machine import ServedMachine
 from kev.service.machines.registry import Wish
 
-_LARGEST_BODY: Final = 256 << 10
 _MOST_RUNS: Final = 1000
 _MOST_AT_ONCE: Final = 64
 _AT_ONCE: Final = 16
 _NEW_RUN: Final = kinds.record(
     {
-        "spec": Member(
-            spec_kind(), "The machine's description: every field that `kev run` has an option for, and `image`.", required=True
-        ),
+        "spec": Member(spec_kind(), SPEC_TEXT, required=True),
         "name": Member(kinds.name(), "What the machine is called while it runs.  [default: its id]"),
         "labels": Member(kinds.labels(), "Whatever its client wants to say about it."),
     }
@@ -65,15 +64,11 @@ async def run_many(call: Call) -> Response:
 
 def _run(run: Run) -> dict[str, Any]:
     return {
-        "ending": None if run.ending is None else described_ending(run.ending),
+        "ending": described_ending(run.ending),
         "message": run.message,
-        "report": None if run.report is None else _without_timeline(run.report),
+        "report": None if run.report is None else without_timeline(run.report),
         **_text(run.output, run.output_start),
     }
-
-
-def _without_timeline(report: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in report.items() if name != "timeline"}
 
 
 def _text(output: bytes, start: int) -> dict[str, Any]:
@@ -82,7 +77,7 @@ def _text(output: bytes, start: int) -> dict[str, Any]:
 
 async def _described(machine: ServedMachine) -> dict[str, Any]:
     try:
-        report = _without_timeline(await machine.report())
+        report = without_timeline(await machine.report())
     except Gone:
         report = None
     console = machine.console
@@ -99,7 +94,7 @@ OPERATIONS: Final = (
         run,
         (Answer("The run.", named("Run")),),
         (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INSUFFICIENT_STORAGE),
-        body=Body(_LARGEST_BODY, _NEW_RUN),
+        body=Body(LARGEST_BODY, _NEW_RUN),
     ),
     Operation(
         "run_many",
@@ -109,6 +104,6 @@ OPERATIONS: Final = (
         run_many,
         (Answer("The runs, in the order in which they began.", list_of("runs", named("OneOfMany"))),),
         (HTTPStatus.TOO_MANY_REQUESTS,),
-        body=Body(_LARGEST_BODY, _MANY_RUNS),
+        body=Body(LARGEST_BODY, _MANY_RUNS),
     ),
 )

@@ -14,6 +14,9 @@ from kev.spec.files import DISK_ACCESSES, DISK_DEVICES
 from kev.spec.machine_spec import MachineSpec
 from kev.user_json import Mismatch
 
+LARGEST_BODY: Final = 256 << 10
+"""Bytes of a request that describes a machine."""
+SPEC_TEXT: Final = "The machine's description: every field that `kev run` has an option for, and `image`."
 _DIGITS: Final = {"type": "string", "pattern": "^-?[0-9]{1,900}$"}
 _SIZE_TEXT: Final = {"type": "string", "pattern": "^[1-9][0-9]{0,11}([KMGTkmgt]i?)?[Bb]?$"}
 _FILE: Final[Schema] = {"type": "string", "minLength": 1, "description": "The name of a file of the host."}

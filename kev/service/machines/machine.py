@@ -9,7 +9,7 @@ import trio
 
 from kev import log
 from kev.errors import KevError, one_line
-from kev.machine.ending import Ending
+from kev.service.endings import described_ending
 from kev.service.errors import Conflict, Gone, MachineLost
 from kev.service.home import Home, Status
 from kev.service.machines.console import Console
@@ -174,7 +174,7 @@ class ServedMachine:
             "created": time_text(self.identity.created),
             "started": None if self.started is None else time_text(self.started),
             "ended": None if self.ended is None else time_text(self.ended),
-            "ending": None if ending is None else described_ending(ending),
+            "ending": described_ending(ending),
             "message": self._status.message,
             "console": {"start": self.console.start, "end": self.console.end},
             "process": self.process,
@@ -318,10 +318,6 @@ class ServedMachine:
         if home is not None:
             with trio.CancelScope(shield=True):
                 await home.aclose()
-
-
-def described_ending(ending: Ending) -> dict[str, Any]:
-    return {"kind": ending.kind.value, "exit_code": ending.exit_code, "message": ending.message}
 
 
 def time_text(time: datetime) -> str:

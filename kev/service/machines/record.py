@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import attrs
 
-from kev.machine.ending import Ending, EndingKind
+from kev.machine.ending import EndingKind
+from kev.service.endings import told_ending
 from kev.service.home import Status
 from kev.service.machines.figures import Figures
 from kev.service.machines.keeping import kept_console, kept_documents
-from kev.service.machines.machine import Identity, ServedMachine, described_ending, time_text
+from kev.service.machines.machine import Identity, ServedMachine, time_text
 from kev.service.machines.state_directory import MachineFiles, StateError
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
@@ -69,7 +70,6 @@ class MachineRecord:
     def read(cls, data: dict[str, Any], name: str) -> "MachineRecord":
         """Of what has `SHAPE`. StateError, naming the file, if it can be no machine all the same."""
         try:
-            ending = data["ending"]
             return cls(
                 identity=Identity(
                     data["id"],
@@ -79,11 +79,7 @@ class MachineRecord:
                     data["on_shutdown"],
                     datetime.fromisoformat(data["created"]),
                 ),
-                status=Status(
-                    data["state"],
-                    None if ending is None else Ending(EndingKind(ending["kind"]), ending["exit_code"], ending["message"]),
-                    data["message"],
-                ),
+                status=Status(data["state"], told_ending(data["ending"]), data["message"]),
                 started=None if data["started"] is None else datetime.fromisoformat(data["started"]),
                 ended=None if data["ended"] is None else datetime.fromisoformat(data["ended"]),
                 console_end=data["console"]["end"],
@@ -109,12 +105,10 @@ def record_of(machine: ServedMachine, *, state: str | None = None, saved: bool =
     """What has `SHAPE`. `state`, if it is not the machine's; `saved`: its snapshot is beside the record."""
     described = machine.describe()
     del described["process"]
-    ending = machine.status.ending
     return {
         **described,
         "format": _FORMAT,
         "state": state or machine.state,
         "created": time_text(machine.identity.created),
-        "ending": None if ending is None else described_ending(ending),
         "saved": saved,
     }

@@ -10,6 +10,7 @@ import trio
 from kev import log
 from kev.errors import KevError
 from kev.machine.ending import Ending, EndingKind
+from kev.service.endings import told_ending
 from kev.service.errors import MachineLost
 from kev.service.home import Observer, Status
 from kev.service.page_cells import CellsWanted
@@ -169,13 +170,7 @@ class WorkerHome:
             self._calls.take(frame)
         elif frame.kind is FrameKind.STATUS:
             told = parse(frame, _STATUS)
-            ending = told["ending"]
-            self._note(
-                Status(
-                    told["state"],
-                    None if ending is None else Ending(EndingKind(ending["kind"]), ending["exit_code"], ending["message"]),
-                )
-            )
+            self._note(Status(told["state"], told_ending(told["ending"])))
         elif frame.kind is FrameKind.LOG:
             told = parse(frame, _LOG)
             self._log(told["level"], told["event"], told["fields"])
@@ -242,7 +237,7 @@ class WorkerHome:
     async def start(self) -> None:
         await self._calls.call("start", {})
 
-    async def run_to_end(self) -> tuple[Ending, dict[str, Any]]:
+    async def run_to_end(self) -> tuple[Ending | None, dict[str, Any]]:
         """Runs the machine, which was not started, to its end, and then another one like it each time. How it ended, and its
         report. It can only be closed behind that. KevError.
         """
@@ -252,8 +247,7 @@ class WorkerHome:
             self.worker.machines += 1
         self._runs = True
         told = await self._calls.call("run_to_end", {})
-        ending = told["ending"]
-        return Ending(EndingKind(ending["kind"]), ending["exit_code"], ending["message"]), told["report"]
+        return told_ending(told["ending"]), told["report"]
 
     async def pause(self) -> None:
         await self._calls.call("pause", {})

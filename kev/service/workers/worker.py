@@ -16,8 +16,8 @@ import trio
 from kev import log
 from kev.addressing import KIB
 from kev.errors import KevError
-from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
+from kev.service.endings import described_ending
 from kev.service.errors import MachineLost
 from kev.service.home import Status
 from kev.service.in_process import InProcessHome, InProcessHomes
@@ -167,8 +167,8 @@ class Worker:
     def changed(self, status: Status) -> None:
         self._flush()
         if self._tells:
-            told = None if status.ending is None else _described(status.ending)
-            self._channel.write(pack_json(FrameKind.STATUS, {"state": status.state, "ending": told}))
+            told = {"state": status.state, "ending": described_ending(status.ending)}
+            self._channel.write(pack_json(FrameKind.STATUS, told))
         if status.state == "running" and self._was_paused:
             self._turn.go_on()
         self._was_paused = status.state == "paused"
@@ -260,7 +260,7 @@ class Worker:
             await home.start()
             await home.machine.wait()
             assert home.machine.ending is not None
-            return {"ending": _described(home.machine.ending), "report": await home.report()}
+            return {"ending": described_ending(home.machine.ending), "report": await home.report()}
         finally:
             self._home = None
             with trio.CancelScope(shield=True):
@@ -290,10 +290,6 @@ _OTHER_CALLS: Final = frozenset(
         "screenshot",
     )
 )
-
-
-def _described(ending: Ending) -> dict[str, Any]:
-    return {"kind": ending.kind.value, "exit_code": ending.exit_code, "message": ending.message}
 
 
 def _result(number: int, result: Any) -> list[bytes]:
