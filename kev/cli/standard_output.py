@@ -108,15 +108,9 @@ class _PatientFile(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        from select import POLLOUT, poll
+        from kev.observe.output import write_patiently
 
-        writable = poll()
-        writable.register(self._descriptor, POLLOUT)
-        while True:
-            try:
-                return os.write(self._descriptor, data)
-            except BlockingIOError:
-                writable.poll()
+        return write_patiently(self._descriptor, data)
 
 
 def wait_for_readers() -> None:

@@ -1,9 +1,12 @@
 """Files that are written about runs: whole, or not at all."""
 
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kev.errors import KevError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _MOST_LINKS: Final = 40
 """That are followed from one to the next, as by Linux (path_resolution(7))."""
@@ -119,18 +122,24 @@ def write_bytes(file: str | os.PathLike[str], data: bytes) -> None:
         raise OutputError(f"{os.fspath(file)}: cannot be written: {error.strerror}") from error
 
 
+def write_patiently(descriptor: int, data: "ReadableBuffer") -> int:
+    """As `os.write`, which waits for a reader here also where the descriptor was made not to wait."""
+    while True:
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            from select import POLLOUT, poll
+
+            writable = poll()
+            writable.register(descriptor, POLLOUT)
+            writable.poll()
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     """Behind what was written there, however slowly it is read."""
-    from select import POLLOUT, poll
-
-    writable = poll()
-    writable.register(descriptor, POLLOUT)
     rest = memoryview(data)
     while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:
-            writable.poll()
+        rest = rest[write_patiently(descriptor, rest) :]
 
 
 def _replace(path: str, data: bytes) -> None:
