@@ -126,10 +126,11 @@ def _carry_out(spec: MachineSpec, given: Mapping[str, Any], policy: "PagingPolic
     files, snapshot = _FilesOfTheEnd(given["dump"], given["screenshot"]), _snapshot_at(given)
     tracing = None if trace is None else _Tracing(trace)
     recording = None
-    if policy is None and inside is None and spec.paging is not None and spec.paging.startswith("record="):
+    record = _recorded(spec)
+    if policy is None and inside is None and record is not None:
         from kev.cli.run_files import Recording
 
-        recording = Recording(spec.paging.removeprefix("record="))
+        recording = Recording(record)
         policy = recording.policy
     outcome = _launch(spec if tracing is None else spec.replace(timeline=True), given, policy, files, snapshot, tracing, inside)
     if recording is not None:
@@ -327,13 +328,19 @@ def _shown_loading(spec: MachineSpec) -> "PagingPolicy | None":
     return Eager(LoadingBar())
 
 
+def _recorded(spec: MachineSpec) -> str | None:
+    """The file that the paging policy writes, if it is one that does."""
+    kind, _, file = (spec.paging or "").partition("=")
+    return file if kind == "record" else None
+
+
 def _check_files(spec: MachineSpec, given: Mapping[str, Any]) -> None:
     """KevError, before the run, if a file that it is to write cannot be written."""
     report, snapshot = given["report"], given["snapshot_at"]
     files = {
         "--report": None if report == STANDARD_OUTPUT else report,
         **{f"--{name}": given[name] for name in ("trace", "dump", "screenshot")},
-        "--paging": spec.paging.removeprefix("record=") if spec.paging is not None and spec.paging.startswith("record=") else None,
+        "--paging": _recorded(spec),
         "--snapshot-at": None if snapshot is None else snapshot[1],
     }
     if any(file is not None for file in files.values()):
