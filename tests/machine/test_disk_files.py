@@ -66,16 +66,22 @@ def test_two_machines_do_not_share_a_disk_that_one_writes(image: str, first: str
         pass
 
 
-@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "nothing", "odd"])
-def test_what_is_no_disk_is_refused_in_a_line(tmp_path: Path, kind: str) -> None:
-    name = tmp_path / "x"
+def special_file(kind: str, folder: Path) -> Path:
+    """A FIFO, a folder or a device; the name of nothing for any other kind."""
+    if kind == "device":
+        return Path("/dev/zero")
+    name = folder / "x"
     if kind == "fifo":
         os.mkfifo(name)
     elif kind == "folder":
         name.mkdir()
-    elif kind == "device":
-        name = Path("/dev/zero")
-    elif kind == "odd":
+    return name
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "nothing", "odd"])
+def test_what_is_no_disk_is_refused_in_a_line(tmp_path: Path, kind: str) -> None:
+    name = special_file(kind, tmp_path)
+    if kind == "odd":
         name.write_bytes(bytes(100))
     for access in ("write", "ro", "overlay"):
         with pytest.raises(kev.KevError) as caught, open_drive(DiskFile(str(name), "ide", access)):
@@ -141,16 +147,10 @@ def test_one_run_at_a_time_keeps_its_writes_in_a_file(image: str, tmp_path: Path
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "image", "nowhere"])
 def test_what_cannot_keep_writes_is_refused_in_a_line_and_left_alone(image: str, tmp_path: Path, kind: str) -> None:
-    name = tmp_path / "x"
-    if kind == "fifo":
-        os.mkfifo(name)
-    elif kind == "folder":
-        name.mkdir()
-    elif kind == "device":
-        name = Path("/dev/zero")
-    elif kind == "image":
+    name = special_file(kind, tmp_path)
+    if kind == "image":
         name.write_bytes(b"precious")
-    else:
+    elif kind == "nowhere":
         name = name / "y"
     with pytest.raises(kev.KevError) as caught:
         first_bytes(image, name)
