@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from kev import log
 from kev.errors import one_line
 from kev.service.serving.sockets import Listener
+from kev.service.serving.whole_requests import WholeRequests
 
 _IDLE_SECONDS: Final = 15
 _GRACE_SECONDS: Final = 2
@@ -57,7 +58,7 @@ class HttpServer:
     """
 
     def __init__(self, app: ASGIApp, listener: Listener) -> None:
-        self._app: Final = wrap_app(app, 0, "asgi")  # type: ignore[arg-type]
+        self._app: Final = wrap_app(WholeRequests(app), 0, "asgi")  # type: ignore[arg-type]
         self._listener: Final = listener
         self._config: Final = _config()
         self._context: Final = WorkerContext(None)
