@@ -2,25 +2,39 @@
 
 import gc
 import os
-import signal
 import sys
 
-TYPE_CHECKING = False  # typing's own would take longer to import
-if TYPE_CHECKING:
-    from types import FrameType
+from kev.cli.interrupts import Interrupts, conclude
 
 _EXIT_CODE_MISTAKE = 2
-_EXIT_CODE_INTERRUPTED = 130
 _STANDARD_DESCRIPTORS = 3
 _STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
 
 
 def main() -> None:
-    """Runs the command line. A user's error is one line on stderr and exit code 2; Ctrl-C, whenever it comes, ends it with 130.
+    """Runs the command line. A user's error is one line on stderr and exit code 2.
 
-    SIGTERM and SIGHUP end it with the exit code that a shell has for them, when all that is half-written is gone.
+    Ctrl-C, SIGTERM and SIGHUP, whenever they come, end it with the exit code that a shell has for them, when all that is
+    half-written is gone.
     """
+    interrupts = Interrupts()
+    try:
+        try:
+            interrupts.begin()
+            _prepare()
+            _run(sys.argv[1:])
+        finally:
+            interrupts.check()
+    except KeyboardInterrupt as interrupt:
+        sys.exit(conclude(interrupt))
+    finally:
+        interrupts.end()
+        # Else the collector would look through all that there is before the process ends, for longer than some guests run.
+        gc.freeze()
+
+
+def _prepare() -> None:
     _keep_standard_descriptors()
     if not (os.get_blocking(_STANDARD_OUTPUT) and os.get_blocking(_STANDARD_ERROR)):
         from kev.cli.standard_output import wait_for_readers
@@ -28,18 +42,6 @@ def main() -> None:
         wait_for_readers()
     # By default the collector would run 50 times while modules are imported, and find nothing.
     gc.set_threshold(100_000)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as for a command that nohup started
-            signal.signal(number, _end_by_signal)
-    try:
-        _run(sys.argv[1:])
-    except KeyboardInterrupt:
-        _give_up()
-        sys.stderr.write("kev: interrupted\n")
-        sys.exit(_EXIT_CODE_INTERRUPTED)
-    finally:
-        # Else the collector would look through all that there is before the process ends, for longer than some guests run.
-        gc.freeze()
 
 
 def _run(words: list[str]) -> None:
@@ -82,15 +84,6 @@ def _keep_standard_descriptors() -> None:
         from kev.cli.standard_output import ClosedOutput
 
         sys.stdout = ClosedOutput()
-
-
-def _end_by_signal(number: int, _frame: "FrameType | None") -> None:
-    _give_up()
-    try:
-        os.write(_STANDARD_ERROR, f"kev: ended by {signal.Signals(number).name}\n".encode())
-    except OSError:
-        """The terminal is gone, and with it whoever would read that."""
-    sys.exit(128 + number)
 
 
 def _give_up() -> None:

@@ -5,6 +5,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from kev.errors import KevError
 from kev.machine.ending import EXIT_CODE_DIED
 from kev.machine.terminal_keys import EscapeFilter, Key, TerminalMode
 from kev.service.client import Client, Refused
+from kev.work.stopping import heeded
 
 _READ_SIZE: Final = 4096
 _LOOK_AGAIN: Final = 0.1
@@ -92,8 +94,11 @@ def _type(client: Client, machine: str, output: _Output) -> bool:
     mode = TerminalMode(descriptor, signals=False)
     keys = EscapeFilter({Key.LEAVE}) if mode.is_terminal else None
     mode.enter()
-    handlers = {signal.SIGTSTP: lambda *_: _stop(mode), signal.SIGCONT: lambda *_: _enter_again(mode)}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    handlers: dict[int, Callable[..., None]] = {
+        signal.SIGTSTP: lambda *_: _stop(mode),
+        signal.SIGCONT: lambda *_: _enter_again(mode),
+    }
+    before = {number: signal.signal(number, handlers[number]) for number in heeded(tuple(handlers))}
     try:
         while data := _next(descriptor, output.over):
             for typed in (data,) if keys is None else keys.feed(data):

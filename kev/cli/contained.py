@@ -15,14 +15,16 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from kev.addressing import MIB
+from kev.cli.interrupts import conclude
 from kev.errors import KevError, one_line
 from kev.machine import driving  # noqa: F401  trio makes files when it is imported, which a confined process cannot
-from kev.machine.ending import EXIT_CODE_INTERRUPTED, EXIT_CODE_LOST, EXIT_CODE_MISTAKE, EXIT_CODE_TIMED_OUT
+from kev.machine.ending import EXIT_CODE_LOST, EXIT_CODE_MISTAKE, EXIT_CODE_TIMED_OUT
 from kev.machine.opening import OpeningTimedOut
 from kev.service.workers.confinement import ALL
 from kev.service.workers.confinement.machine import MachineConfinement, in_force
 from kev.service.workers.dying import die_with_parent, how_it_ended
 from kev.spec.machine_spec import MachineSpec
+from kev.work.stopping import heeded
 
 if TYPE_CHECKING:
     from kev.machine.machine import Machine
@@ -129,9 +131,7 @@ class _Watch:
     def __enter__(self) -> "_Watch":
         self._signalled, self._signal = os.pipe()
         self._before = {
-            number: signal.signal(number, self._pass_on)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is not signal.SIG_IGN
+            number: signal.signal(number, self._pass_on) for number in heeded((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         }
         return self
 
@@ -172,9 +172,8 @@ def _work(parent: int, run: Callable[[Inside], int], inside: Inside) -> NoReturn
     except OpeningTimedOut as error:
         sys.stderr.write(f"kev: {one_line(str(error))}\n")
         code = EXIT_CODE_TIMED_OUT
-    except KeyboardInterrupt:
-        sys.stderr.write("kev: interrupted\n")
-        code = EXIT_CODE_INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        code = conclude(interrupt)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:

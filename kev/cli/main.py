@@ -7,10 +7,11 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from kev.cli.interrupts import conclude
 from kev.cli.lazy_group import LazyGroup
 from kev.cli.standard_output import give_up_standard_output
 from kev.errors import KevError, one_line
-from kev.machine.ending import EXIT_CODE_INTERRUPTED, EXIT_CODE_MISTAKE
+from kev.machine.ending import EXIT_CODE_MISTAKE
 from kev.version import __version__
 
 _COMMANDS: Final = {
@@ -72,10 +73,8 @@ def _mistakes_in_a_line() -> Iterator[None]:
             raise
         give_up_standard_output()
         _end(f"standard output cannot be written: {error.strerror}")
-    except KeyboardInterrupt:
-        give_up_standard_output()
-        click.echo("kev: interrupted", err=True)
-        sys.exit(EXIT_CODE_INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(conclude(interrupt))
 
 
 def _flush() -> None:

@@ -36,7 +36,7 @@ SUFFIXES: Final = (".toml", ".json", ".jsonl")
 """Of files with descriptions."""
 _CUT_SHORT: Final = (EndingKind.INTERRUPTED, EndingKind.STOPPED)
 _MACHINES: Final = "machine"
-_LOOK_EVERY: Final = 0.1  # seconds
+_LOOK_EVERY: Final = 0.05  # seconds
 
 
 class BatchMachine(NamedTuple):

@@ -24,7 +24,7 @@ from kev.machine.api import Image, opened, wanted_machine
 from kev.machine.ending import Ending
 from kev.machine.run_report import RunReport
 from kev.machine.schedule import CountedScheduler, Decision, FreeScheduler, Scheduler
-from kev.work.stopping import check
+from kev.work.stopping import check, signals_noted
 
 GUEST_MEMORY: Final = 16 * MIB
 """Of a guest of the lab, in bytes."""
@@ -133,10 +133,14 @@ class Host:
         """Lets all go on until every guest that was started has ended, or is in the background; returns all reports, in order.
 
         Guests that wait for what nobody will send end as JOS says: "No runnable environments in the system!". `timeout` in seconds
-        of the host's clock ends all. What was written is on the disks afterwards, also after Stopped, which comes between two turns
-        if a signal that is noted wants it (`kev.work.stopping`).
+        of the host's clock ends all. Between two turns comes Stopped, which is a KeyboardInterrupt, if Ctrl-C or another signal
+        that is noted wants it (`kev.work.stopping`). What was written is on the disks afterwards, also then.
         """
         end = None if timeout is None else time.monotonic() + timeout
+        with signals_noted():
+            return self._run(timeout, end)
+
+    def _run(self, timeout: float | None, end: float | None) -> list[RunReport]:
         try:
             while any(guest.is_awaited for guest in self.guests):
                 check()

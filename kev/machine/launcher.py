@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from kev import log
@@ -29,6 +30,7 @@ from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
 from kev.pager.ram import FRAMEBUFFER, MMIO_HOLE
 from kev.pager.source import AsynchronousSource, SynchronousSource, blocking
+from kev.work.stopping import heeded
 
 if TYPE_CHECKING:
     from kev.dev.block_device import BlockBackend
@@ -177,24 +179,27 @@ def run(
         if input_descriptor is None:
             machine.type_own_input()
         signals = signals_that_end(interrupt_ends)
-        with _signals_end(machine, signals):
-            _run(machine, timeout, input_descriptor, bool(signals))
+        with _signals_end(machine, signals) as came:
+            _run(machine, timeout, input_descriptor, threading.current_thread() is threading.main_thread())
         machine.note_end()
         if at_end is not None:
             at_end(machine)
         report = machine.report()
     finally:
         machine.close()
-    if report.was_interrupted and not interrupt_ends:
+    if came and not interrupt_ends:  # also if the guest had just ended
         raise KeyboardInterrupt
     return report
 
 
 def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
-    """The signals that end a run. Other threads than the main one get none; a library leaves all but Ctrl-C to its user."""
+    """The signals that end a run, unless they are ignored.
+
+    Other threads than the main one get none; a library leaves all but Ctrl-C to its user.
+    """
     if threading.current_thread() is not threading.main_thread():
         return ()
-    return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupt_ends else (signal.SIGINT,)
+    return heeded((signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if interrupt_ends else (signal.SIGINT,))
 
 
 def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, job_control: bool) -> None:
@@ -237,11 +242,20 @@ def _run_head_start(machine: Machine) -> None:
 
 
 @contextmanager
-def _signals_end(machine: Machine, signals: Sequence[int]) -> Iterator[None]:
-    """Makes signals end the run, also where no runtime sees them: before it is there, and while a callback of the machine waits."""
-    before = {number: signal.signal(number, lambda number, _: machine.end_soon(Ending.by_signal(number))) for number in signals}
+def _signals_end(machine: Machine, signals: Sequence[int]) -> Iterator[list[int]]:
+    """Makes signals end the run, also where no runtime sees them: before it is there, and while a callback of the machine waits.
+
+    The block is given a list of those that have come.
+    """
+    came: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        machine.end_soon(Ending.by_signal(number))
+
+    before = {number: signal.signal(number, end) for number in signals}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -29,8 +29,8 @@ def ept_of_run(
 ) -> PageTable:
     """Runs a guest and returns what its tables map at the end, or where it comes to the condition `at`: then the run ends there.
 
-    `output` is given what the guest prints, `ended` how the run ended unless the guest ended itself. KevError, also if it does not
-    come to the condition.
+    `output` is given what the guest prints, `ended` how the run ended unless the guest ended itself. Signals that end a run end
+    this one. KevError, also if it does not come to the condition.
     """
     look = _Look(None if at is None else condition(at))
     report = launch(spec, output=output, interrupt_ends=True, at_start=look.arm, at_end=look.at_end)

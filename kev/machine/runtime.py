@@ -143,8 +143,12 @@ class Runtime:
     def _wake(self, vcpu: int) -> None:
         trio.lowlevel.reschedule(self._parked.pop(vcpu))
 
+    @trio.lowlevel.enable_ki_protection
     async def _hold_cpu(self, own: Vcpu) -> None:
-        """Steps the machine until `own` has to wait for a page."""
+        """Steps the machine until `own` has to wait for a page.
+
+        Ctrl-C is raised in the program's main task, at its next checkpoint: in a callback of the emulated CPU it could be lost.
+        """
         vm, scheduler = self._vm, self._scheduler
         while own.needs is None:
             while self._open is not None:  # it may have been paused again before this task's turn

@@ -9,6 +9,7 @@ import trio
 
 from kev.machine.input_line import InputLine
 from kev.machine.terminal_keys import EscapeFilter, Key, TerminalMode
+from kev.work.stopping import heeded
 
 _READ_SIZE: Final = 4096
 _LARGEST_BACKLOG: Final = 4096
@@ -99,7 +100,7 @@ class InputForwarder:
         await self._continued.wait()
 
     async def _watch_jobs(self, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGTSTP, signal.SIGCONT) as signals:
+        with trio.open_signal_receiver(signal.SIGCONT, *heeded((signal.SIGTSTP,))) as signals:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGTSTP:

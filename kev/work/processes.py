@@ -14,7 +14,7 @@ from kev.work.base import MOST_TRIES, Place, WorkerDied, WorkError
 from kev.work.here import Here
 from kev.work.stopping import check
 
-_LOOK_EVERY: Final = 0.1
+_LOOK_EVERY: Final = 0.05
 """Seconds between two looks whether a signal has come."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGHUP)
 _SHARE_SECONDS: Final = 0.3

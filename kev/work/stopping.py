@@ -1,17 +1,23 @@
 """How long work is stopped: by signals, of which none is lost, wherever the program is when it comes; or by whoever asked for it.
 
 A signal that raised an exception could do so where nobody can catch it: between the emulated CPU and its callback. So a signal is
-noted, and whoever works for long looks for it in between, by `check`.
+noted, and whoever works for long looks for it in between, by `check`. One that nobody has looked for goes to whom it would have
+gone without.
 """
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
+_TOGETHER: Final = 1.0
+"""Seconds within which signals are one wish: timeout(1) sends two, and so do shells whose terminal is gone."""
 _received: Final[list[int]] = []
+_heard: Final[set[int]] = set()
+"""Those of them that have stopped something."""
 _thread: Final = threading.local()
 
 
@@ -23,9 +29,15 @@ class Stopped(KeyboardInterrupt):
         self.signal: Final = number
 
 
+def heeded(signals: Sequence[int]) -> Sequence[int]:
+    """Those that this process does not ignore, as one does that nohup(1) or a shell without jobs has started."""
+    return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def check() -> None:
     """Stopped if a signal has come, or if nobody wants any more what this thread works on."""
     if _received:
+        _heard.update(_received)
         raise Stopped(_received[0])
     is_unwanted: Callable[[], bool] | None = getattr(_thread, "is_unwanted", None)
     if is_unwanted is not None and is_unwanted():
@@ -51,23 +63,34 @@ def stopped_when(is_unwanted: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def signals_noted(signals: Sequence[int] = (signal.SIGINT,)) -> Iterator[None]:
-    """Notes these signals for `check`, in the main thread; elsewhere none come. A second one is not held up."""
+    """Notes these signals for `check`, those that are not ignored, in the main thread; elsewhere none come.
+
+    A second one, a moment later, is not held up.
+    """
     if _received or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {number: signal.getsignal(number) for number in heeded(signals)}
+    began = 0.0
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if _received:
+        nonlocal began
+        if not _received:
+            began = time.monotonic()
+            _received.append(number)
+        elif time.monotonic() - began > _TOGETHER:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        _received.append(number)
 
-    for number in signals:
+    for number in before:
         signal.signal(number, note)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        unheard = [number for number in _received if number not in _heard]
         _received.clear()
+        _heard.clear()
+        for number in unheard:
+            signal.raise_signal(number)

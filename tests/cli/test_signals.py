@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from kev.guests.catalogue import root_file_system
 from tests.cli.programs import kernel
 from tests.cli.sessions import ENOUGH, Session
 
@@ -103,8 +104,13 @@ def test_a_job_in_the_background_of_a_terminal_is_not_stopped(sessions: list[Ses
 
 
 @pytest.mark.parametrize(
+    ("number", "said"),
+    [(signal.SIGINT, b"interrupted"), (signal.SIGTERM, b"ended by SIGTERM"), (signal.SIGHUP, b"ended by SIGHUP")],
+)
+@pytest.mark.parametrize(
     ("module", "arguments"),
     [
+        ("kev.errors", ["guests"]),
         ("kev.cli.main", ["guests"]),
         ("click", ["guests"]),
         ("kev.cli.launch", ["run", "hypercalls"]),
@@ -112,18 +118,133 @@ def test_a_job_in_the_background_of_a_terminal_is_not_stopped(sessions: list[Ses
         ("kev.engine.amdv.engine", ["run", "hypercalls"]),
     ],
 )
-def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, arguments: list[str]) -> None:
+def test_a_signal_while_modules_are_imported_is_one_line(module: str, arguments: list[str], number: int, said: bytes) -> None:
     program = f"""
 import os, signal, sys
 class Interrupter:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), {int(number)})
 sys.meta_path.insert(0, Interrupter())
 from kev.__main__ import main
 main()
 """
     command = [sys.executable, "-c", program, *arguments]
     process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ENOUGH, check=False)
-    assert process.returncode == 130
-    assert process.stderr == b"kev: interrupted\n"
+    assert process.returncode == 128 + number
+    assert process.stderr == b"kev: %s\n" % said
+
+
+DROPPED: Final = """
+import signal, sys
+def trace(frame, event, arg):
+    if frame.f_code.co_name == "guarded":
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGTERM)
+import kev.machine.launcher
+from kev.__main__ import main
+sys.settrace(trace)
+main()
+"""
+"""A signal comes when the emulated CPU has called back, and nobody can catch an exception yet."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tour", "jos", "mbmap=hypercalls"], "kev: ended by SIGTERM\n"),
+        (["ept", "dump", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
+        (["ept", "walk", "0x1000", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
+        (["ept", "size", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
+        (["ept", "audit", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
+        (["jos", "run", "echo"], "kev: guest 1, echo: ended by SIGTERM: vCPU 0 at RIP"),
+    ],
+)
+def test_a_signal_in_a_callback_of_the_emulated_cpu_is_not_lost(arguments: list[str], said: str) -> None:
+    command = [sys.executable, "-c", DROPPED, *arguments]
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ENOUGH, check=False)
+    assert process.returncode == 143
+    assert process.stderr.count("ended by SIGTERM") == 1
+    assert said in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_the_interrupt_key_in_a_callback_reaches_a_trio_program_that_holds_a_machine() -> None:
+    program = """
+import signal, sys, trio, kev
+def trace(frame, event, arg):
+    if frame.f_code.co_name == "guarded":
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGINT)
+async def hold():
+    async with kev.start("echo"):
+        sys.settrace(trace)
+        await trio.sleep_forever()
+try:
+    trio.run(hold)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=ENOUGH, check=False)
+    assert process.stdout == "interrupted\n"
+    assert process.stderr == ""
+
+
+def test_an_exception_that_is_dropped_while_an_object_is_deleted_comes_again() -> None:
+    program = """
+import os, signal, sys
+class Deleted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+class Deleter:
+    def find_spec(self, name, path=None, target=None):
+        if name == "kev.cli.fs":
+            Deleted()
+sys.meta_path.insert(0, Deleter())
+from kev.__main__ import main
+main()
+"""
+    reader, writer = os.pipe()
+    command = [sys.executable, "-c", program, "fs", "cat", root_file_system(), "gKeOS"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE) as process:
+        os.close(writer)  # and nobody reads: it would wait for ever
+        said = process.communicate(timeout=ENOUGH)[1]
+    os.close(reader)
+    assert process.returncode == 143
+    assert said == b"kev: ended by SIGTERM\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "ready", "said"),
+    [
+        ("race explore --runs 100000000", b"runs", b" runs were made"),
+        ("jos run echo", b"echo> ", b"kev: guest 1, echo: ended by SIGTERM"),
+        ("bench boot hypercalls --rounds 100000", b"measuring", b"kev: stopped by SIGTERM"),
+    ],
+)
+def test_two_signals_at_once_are_one_wish(sessions: list[Session], words: str, ready: bytes, said: bytes) -> None:
+    session = begin(sessions, *KEV[:-1], *words.split())
+    session.expect(ready)
+    for _ in range(2):  # as from timeout(1), which tells the process, and its group
+        os.kill(session.process.pid, signal.SIGTERM)
+    assert session.end() == 143
+    assert said in session.output
+
+
+@pytest.mark.parametrize(
+    ("words", "ready", "number"),
+    [
+        ("run echo", b"echo> ", signal.SIGHUP),
+        ("run echo --contained", b"echo> ", signal.SIGHUP),
+        ("jos run echo", b"echo> ", signal.SIGINT),
+        ("race explore --runs 100000000", b"runs", signal.SIGINT),
+    ],
+)
+def test_a_signal_that_is_ignored_ends_nothing(sessions: list[Session], words: str, ready: bytes, number: signal.Signals) -> None:
+    script = f'trap "" {number.name[3:]}; exec "$@"'  # as nohup(1) does, and shells for what is in the background of a script
+    session = begin(sessions, "sh", "-c", script, "sh", *KEV[:-1], *words.split())
+    session.expect(ready)
+    os.kill(session.process.pid, number)
+    os.kill(session.process.pid, signal.SIGTERM)
+    assert session.end() == 143
+    assert number.name.encode() not in session.output

@@ -23,7 +23,8 @@ def command(context: click.Context, /, file: str | None, host: str | None, as_js
     Tables that were built by rule are held against the rule, too: holes, pages that lead elsewhere, wrong memory types, devices
     that are cacheable.
     """
-    ept = tables_meant(file, given).ept
+    built = tables_meant(file, given)
+    ept = built.ept
     found = audit(ept.table, ept.plan, None if host is None else values.memory("--host-memory", host))
     if as_json:
         listed = [
@@ -34,4 +35,4 @@ def command(context: click.Context, /, file: str | None, host: str | None, as_js
     else:
         click.echo(heading(ept))
         print_lines([str(finding) for finding in found] or ["nothing is wrong"])
-    context.exit(EXIT_CODE_DIFFERENT if found else 0)
+    context.exit(built.exit_code or (EXIT_CODE_DIFFERENT if found else 0))

@@ -17,7 +17,8 @@ from kev.page_tables.table_file import check_tree
 @table_options
 @svg_option
 @json_option
-def command(file: str | None, svg: Path | None, as_json: bool, **given: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, file: str | None, svg: Path | None, as_json: bool, **given: Any) -> None:
     """List what the tables in FILE map: addresses, number and size of pages, permissions, memory type.
 
     FILE is one that `kev ept build -o` wrote, or a snapshot, whose pages are shown at their own addresses. Without it, the tables
@@ -25,7 +26,8 @@ def command(file: str | None, svg: Path | None, as_json: bool, **given: Any) -> 
     """
     if svg is not None:
         check_writable(svg)
-    ept = tables_meant(file, given).ept
+    built = tables_meant(file, given)
+    ept = built.ept
     check_tree(ept)
     ranges = list(ept.table.ranges())
     if as_json:
@@ -35,3 +37,4 @@ def command(file: str | None, svg: Path | None, as_json: bool, **given: Any) -> 
         click.echo("\n".join([heading(ept), *map(str, ranges)]))
     if svg is not None:
         draw(ept, ranges, svg)
+    context.exit(built.exit_code)

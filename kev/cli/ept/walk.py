@@ -17,18 +17,23 @@ from kev.page_tables.steps import Walk, walk
 @click.argument("file", required=False)
 @table_options
 @json_option
-def command(gpa: int, file: str | None, as_json: bool, **given: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, gpa: int, file: str | None, as_json: bool, **given: Any) -> None:
     """Follow the entries for the page at the guest-physical address GPA in FILE, or in the tables of a guest or a machine.
 
     The exit code is 2 if they lead to no page.
     """
-    ept = tables_meant(file, given).ept
+    built = tables_meant(file, given)
+    ept = built.ept
     walked = walk(ept.table, gpa)
     click.echo(
         json.dumps(about_as_json(ept) | _as_json(walked), indent=2) if as_json else "\n".join([heading(ept), *_lines(walked)])
     )
     if walked.error is not None:
-        raise walked.error
+        if built.signal is None:
+            raise walked.error
+        click.echo(f"kev: {one_line(str(walked.error))}", err=True)
+    context.exit(built.exit_code)
 
 
 def _lines(walked: Walk) -> list[str]:

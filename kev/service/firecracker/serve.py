@@ -23,6 +23,7 @@ from kev.service.serving.http import HttpServer
 from kev.service.serving.sockets import Listener, ListenError, listen
 from kev.service.workers.homes import worker_homes
 from kev.spec.errors import SpecError
+from kev.work.stopping import heeded
 
 DEFAULT_ID: Final = "anonymous-instance"
 _LONGEST_ID: Final = 64
@@ -117,7 +118,7 @@ class _Left:
         self.event.set()
 
     async def watch_signals(self) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        with trio.open_signal_receiver(signal.SIGTERM, *heeded((signal.SIGINT, signal.SIGHUP))) as signals:
             async for number in signals:
                 self.leave(128 + number)
 

@@ -37,10 +37,10 @@ from kev.service.serving.systemd import keep_watchdog, notify
 from kev.service.serving.token import Token, read_token
 from kev.service.workers.homes import worker_homes
 from kev.service.workers.used import Reuse
+from kev.work.stopping import heeded
 
 _REUSED: Final = 16
 """Workers of local clients that wait for another machine."""
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @attrs.frozen
@@ -103,7 +103,7 @@ class _Serving:
 
     async def run(self) -> None:
         options = self._options
-        with trio.open_signal_receiver(*_SIGNALS) as signals, ungrouped():
+        with trio.open_signal_receiver(signal.SIGTERM, *heeded((signal.SIGINT, signal.SIGHUP))) as signals, ungrouped():
             async with _homes(self._directory.parked, options) as homes, trio.open_nursery() as nursery:
                 registry = Registry(homes, self._directory, nursery, options.limits, self._files, options.on_shutdown)
                 await take_up(registry)
