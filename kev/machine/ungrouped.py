@@ -6,13 +6,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Raises what a nursery in the block raises as it was raised in there, without the group around it, if it is a single one."""
+    """Raises what nurseries in the block raise as it was raised in there, without the groups around it, if it is a single one."""
     try:
         yield
     except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        error = group.exceptions[0]
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            if len(error.exceptions) > 1:
+                raise
+            error = error.exceptions[0]
         context = error.__context__
         try:
             raise error

@@ -115,6 +115,18 @@ def test_a_configuration_file_starts_a_machine_without_an_api(servers: list[Serv
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("--in-process",)], ids=["worker", "in process"])
+def test_a_configuration_file_that_makes_no_sense_is_refused_in_a_line(
+    servers: list[Server], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    file = tmp_path / "configuration"
+    for text, problem in (("{}", "missing field `boot-source`"), ("[", "Expecting value at line 1 column 2")):
+        file.write_text(text)
+        end = begin(servers, "--no-api", "--config-file", str(file), *words).end()
+        assert end == (2, b"", f"kev: {file}: {problem}\n".encode())
+
+
+@pytest.mark.slow
 def test_a_socket_of_somebody_else_is_left_alone(servers: list[Server], tmp_path: Path) -> None:
     socket = str(tmp_path / "api")
     begin(servers, "--api-sock", socket).listening()
