@@ -1,5 +1,7 @@
 """A source behind a URL: a web server, or whatever fsspec reads, in ranges, with the ranges read last kept."""
 
+import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable
@@ -8,13 +10,18 @@ from typing import Any, Final, Self
 from kev.addressing import MIB
 from kev.pager.checked_reader import BLOCK, BlockDigests, CheckedReader, RangeReader
 from kev.pager.protocols import Rendezvous
-from kev.pager.source import AsynchronousSource, SourceError
+from kev.pager.source import AsynchronousSource, NoAnswer, SourceError, answered
 
 _BLOCK: Final = BLOCK
 """What is read at least: a page comes with its neighbours, for which a request of their own would take as long."""
 _KEPT_BLOCKS: Final = 256
 _LARGEST_MANIFEST: Final = 64 * MIB
 _PARALLEL_REQUESTS: Final = 16
+_PATIENCE: Final = 30.0
+"""Seconds that opening may take what is not a web server's."""
+_LINK: Final = "::"
+"""Between the links of a chained URL: the last of them says where the file is that the others look into."""
+_SCHEMES_OF_HOST_FILES: Final = ("file://", "local://")
 DIGEST_MARK: Final = "#blocks="
 """In a URL, what follows is the digest of its file's manifest (`kev.pager.checked_reader`)."""
 MANIFEST: Final = ".blocks"
@@ -113,15 +120,14 @@ class FsspecSource(AsynchronousSource):
 class BlockingFsspecSource:
     """The same for whoever cannot await: a read holds up the thread."""
 
-    def __init__(self, url: str) -> None:
-        """SourceError as `FsspecSource.open`."""
+    def __init__(self, url: str, patience: float = _PATIENCE) -> None:
+        """SourceError as `FsspecSource.open`, also if that takes longer than `patience`, in seconds."""
         self.name: Final = url
-        self._file_system, self._path = _locate(url)
-        self._one_at_a_time: Final = threading.Lock()
         try:
-            size = self._file_system.size(self._path)
-        except Exception as error:
-            raise _unreadable(url, error) from error
+            self._file_system, self._path, size = answered(lambda: _located(url), patience, url)
+        except NoAnswer as error:
+            raise SourceError(f"{url}: cannot be opened: {error}") from None
+        self._one_at_a_time: Final = threading.Lock()
         if size is None:
             raise SourceError(f"{url}: its size cannot be found out, so that it cannot be read in ranges")
         self.size: Final = int(size)
@@ -183,17 +189,31 @@ def _copy_common(data: bytes, data_offset: int, buffer: memoryview, buffer_offse
     buffer[start - buffer_offset : end - buffer_offset] = data[start - data_offset : end - data_offset]
 
 
-def _locate(url: str) -> tuple[Any, str]:
-    """The file system that a URL speaks of, and the path on it."""
+def _located(url: str) -> tuple[Any, str, int | None]:
+    """The file system that a URL speaks of, the path on it, and the size of what is there, if it can be found out. SourceError."""
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise SourceError(f"{url}: a URL needs fsspec: `pip install kev-hypervisor[fsspec]`") from error
+    _check_host_file(url)
     try:
         file_system, path = url_to_fs(url)
+        return file_system, str(path), file_system.size(path)
     except Exception as error:
         raise _unreadable(url, error) from error
-    return file_system, str(path)
+
+
+def _check_host_file(url: str) -> None:
+    """SourceError if a URL leads to something on the host that has no end, or that has to be waited for."""
+    name = url.rpartition(_LINK)[2]
+    for scheme in _SCHEMES_OF_HOST_FILES:
+        name = name.removeprefix(scheme)
+    try:
+        mode = os.stat(name).st_mode
+    except (OSError, ValueError):  # whoever opens it says what is wrong with it, if it is a file's name at all
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISDIR(mode)):
+        raise SourceError(f"{url}: cannot be read: {name} is neither a regular file nor a block device")
 
 
 def _unreadable(what: str, error: Exception) -> SourceError:

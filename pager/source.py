@@ -3,10 +3,10 @@
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from time import monotonic
 from types import CoroutineType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TypeVar
 
 from kev.addressing import KIB, PAGE_SIZE
 from kev.errors import KevError
@@ -16,9 +16,15 @@ from kev.state import SNAPSHOT_MAGIC
 _LOOK_EVERY: Final = 0.001  # seconds
 _SAMPLES: Final = 4
 
+Answer = TypeVar("Answer")
+
 
 class SourceError(KevError):
     """A source cannot be opened or read, or ends before the bytes that were asked for."""
+
+
+class NoAnswer(Exception):
+    """Whoever was asked has said nothing for too long, and does not have to be waited for."""
 
 
 class PageSource(Protocol):
@@ -78,31 +84,39 @@ class PatientSource:
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int:
         """SourceError if it takes longer than `patience`, and from then on."""
-        import threading
-
         if self._given_up:
             raise SourceError(f"{self.name}: does not answer, and is not asked any more")
-        data, came = bytearray(len(buffer)), threading.Event()
-        result: list[int | BaseException] = []
-
-        def read() -> None:
-            try:
-                result.append(self._inner.read_into(offset, memoryview(data)))
-            except BaseException as error:
-                result.append(error)
-            came.set()
-
-        threading.Thread(target=read, name=f"kev read of {self.name}", daemon=True).start()
-        if not came.wait(self.patience):
+        data = bytearray(len(buffer))
+        try:
+            count = answered(lambda: self._inner.read_into(offset, memoryview(data)), self.patience, self.name)
+        except NoAnswer as error:
             self._given_up = True
-            raise SourceError(
-                f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: no answer within {self.patience:g} s"
-            )
-        (count,) = result
-        if isinstance(count, BaseException):
-            raise count
+            raise SourceError(f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {error}") from None
         buffer[:] = data
         return count
+
+
+def answered(ask: Callable[[], Answer], patience: float, name: str) -> Answer:
+    """What `ask`, which reads `name`, returns or raises in a thread of its own. NoAnswer if it takes longer than `patience`."""
+    import threading
+
+    came = threading.Event()
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:
+            errors.append(error)
+        came.set()
+
+    threading.Thread(target=wait, name=f"kev read of {name}", daemon=True).start()
+    if not came.wait(patience):
+        raise NoAnswer(f"no answer within {patience:g} s")
+    if errors:
+        raise errors[0]
+    return answers[0]
 
 
 class HeadSource:

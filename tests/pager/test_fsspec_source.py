@@ -1,5 +1,7 @@
 """Images behind URLs, in memory and in archives."""
 
+import os
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +131,31 @@ async def test_a_file_in_an_archive(tmp_path: Path) -> None:
 def test_a_url_with_nothing_behind_it_is_refused_by_name(url: str) -> None:
     with pytest.raises(SourceError, match=f"^{url}: cannot be read: "):
         FsspecSource.open(url)
+
+
+@pytest.mark.parametrize("chain", ["zip://kernel::", "filecache::file://", "tar://kernel::local://"])
+def test_what_has_no_end_or_has_to_be_waited_for_is_not_read(chain: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("/dev/zero", str(tmp_path / "fifo")):
+        with pytest.raises(SourceError, match=f"^{chain}{name}: cannot be read: {name} is neither a regular file nor a block dev"):
+            FsspecSource.open(chain + name)
+
+
+def test_what_does_not_open_is_given_up() -> None:
+    class Silent(fsspec.AbstractFileSystem):  # type: ignore[misc, name-defined]
+        protocol = "silent"
+
+        def info(self, _path: str, **_: object) -> dict[str, object]:
+            opened.wait()
+            return {"size": 1}
+
+    opened = threading.Event()
+    fsspec.register_implementation("silent", Silent, clobber=True)
+    try:
+        with pytest.raises(SourceError, match=r"^silent://kernel: cannot be opened: no answer within 0\.01 s$"):
+            BlockingFsspecSource("silent://kernel", patience=0.01)
+    finally:
+        opened.set()
 
 
 async def test_a_file_that_vanishes_fails_the_read_by_name() -> None:
