@@ -1,5 +1,6 @@
 """`kev jos`, as a person at the prompt sees it."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def test_what_is_typed_reaches_every_guest(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("ok")
     result = run("--seed", "1", "--input", str(tmp_path / "keys"), str(tmp_path / "guest"), str(tmp_path / "guest"))
     assert sorted(result.stdout.splitlines()) == ["1: ok", "2: ok"]
+
+
+def test_input_that_would_be_waited_for_or_is_too_much_is_refused_in_a_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
+    for name, problem in (("fifo", "cannot be read: is no regular file"), ("large", "is too large: there may be 1 MiB of it")):
+        result = run("--input", str(tmp_path / name), saying(tmp_path, "guest"))
+        assert (result.exit_code, result.stderr) == (2, f"kev: {tmp_path / name}: {problem}\n")
+
+
+def test_standard_input_is_typed_as_far_as_may_be(tmp_path: Path) -> None:
+    guest = saying(tmp_path, "alone")
+    for keys, exit_code in ((b"keys", 0), (bytes((1 << 20) + 1), 2)):
+        assert CliRunner().invoke(kev, ["jos", "run", "--input", "-", guest], input=keys, prog_name="kev").exit_code == exit_code
 
 
 def test_one_guest_prints_what_it_prints(tmp_path: Path) -> None:

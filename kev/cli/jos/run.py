@@ -1,8 +1,9 @@
 """`kev jos run`: several guests under one host."""
 
+import sys
 from collections.abc import Callable
 from itertools import zip_longest
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,6 +15,7 @@ from kev.cli.standard_output import StandardOutput
 from kev.errors import KevError
 from kev.machine.ending import Ending
 from kev.spec.files import DISK_DEVICES, DiskFile
+from kev.user_files import read_user_file
 from kev.work.stopping import Stopped, signals_noted
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ class GuestDiskError(KevError):
     """A disk that is no guest's."""
 
 
+class GuestInputError(KevError):
+    """What is to be typed cannot be read, or is too much."""
+
+
 @click.command
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_image)
 @click.option(
@@ -40,9 +46,7 @@ class GuestDiskError(KevError):
     shell_complete=completion_of("disks"),
 )
 @click.option("-m", "--memory", type=Size(), default="16M", show_default=True, help="RAM of each guest.")
-@click.option(
-    "--input", "typed", type=click.File("rb"), help="What is typed on each guest's serial line, all at once; - is standard input."
-)
+@click.option("--input", "typed", metavar="FILE", help="What each guest's serial line is typed, all at once; - is standard input.")
 @click.option("--seed", type=int, help="Make the run repeatable: time is derived from instructions.")
 @click.option("--timeout", type=Duration(), help="End all guests after so long.")
 @click.option(
@@ -58,7 +62,7 @@ def command(
     images: tuple[str, ...],
     disks: tuple[str, ...],
     memory: int,
-    typed: BinaryIO | None,
+    typed: str | None,
     seed: int | None,
     timeout: float | None,
     processor: str,
@@ -73,7 +77,7 @@ def command(
     if len(disks) > len(images):
         raise GuestDiskError(f"{len(disks)} disks for {len(images)} guests: each has one")
     files = [_disk(text) for text in disks]
-    keys = b"" if typed is None else typed.read(_LARGEST_INPUT)
+    keys = b"" if typed is None else _keys(typed)
     output = _Output(numbered=len(images) > 1)
     with Host(seed=seed, processor=_capabilities(processor), output=output.write) as host:
         for image, disk in zip_longest(images, files):
@@ -93,6 +97,16 @@ def command(
         if guest.in_background or report.ending.message or report.exit_code:
             click.echo(f"kev: guest {guest.number}, {report.image}: {said}", err=True)
     context.exit(next((report.exit_code for report in reports if report.exit_code), 0))
+
+
+def _keys(file: str) -> bytes:
+    """GuestInputError if it is neither a regular file nor standard input, or has more than may be typed."""
+    if file != "-":
+        return read_user_file(file, _LARGEST_INPUT, GuestInputError)
+    keys = sys.stdin.buffer.read(_LARGEST_INPUT + 1)
+    if len(keys) > _LARGEST_INPUT:
+        raise GuestInputError(f"--input: standard input has more than {_LARGEST_INPUT:,} bytes, which is what may be typed at once")
+    return keys
 
 
 def _disk(text: str) -> DiskFile:
