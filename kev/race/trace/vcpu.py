@@ -1,6 +1,7 @@
 """What a vCPU of a trace run can do."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Generator, Iterable
+from types import coroutine
 from typing import Any, Final
 
 from kev.addressing import PAGE_SHIFT, Gpa, Hpa
@@ -15,7 +16,9 @@ SLOT: Final = 8
 
 _ACCESS: Final = TracePoint.ACCESS
 _READ: Final = Access.READ
-_READS: Final = Verb.READ
+_WRITE: Final = Access.WRITE
+_EXECUTE: Final = Access.EXECUTE
+_ACCESSES: Final = {Verb.READ: _READ, Verb.WRITE: _WRITE, Verb.FETCH: _EXECUTE}
 
 
 class Cancelled(BaseException):
@@ -40,28 +43,15 @@ class TraceVcpu:
 
     async def read(self, page: int) -> bytes:
         """Reads all of a page, which is loaded if need be."""
-        frame = await self._frame(page, _READ)
-        run = self._run
-        contents = run.engine.read(frame)
-        for notify in run.told["accessed"]:
-            notify(run.vcpu, page, _READ, contents)
-        return contents
+        return await self._access(page, _READ)
 
     async def fetch(self, page: int) -> bytes:
         """Executes a page: returns the code that was executed."""
-        frame = await self._frame(page, Access.EXECUTE)
-        code = self._run.engine.execute(page << PAGE_SHIFT, frame)
-        self._run.tell("accessed", page, Access.EXECUTE, code)
-        return code
+        return await self._access(page, _EXECUTE)
 
     async def write(self, page: int) -> None:
         """Stores a value that nobody stored before in this vCPU's slot of the page."""
-        frame = await self._frame(page, Access.WRITE)
-        run, offset = self._run, self.index * SLOT
-        value = run.step + 1 << 32 | self.index
-        run.engine.write(page << PAGE_SHIFT, Hpa(frame + offset), value)
-        run.tell("stored", page, offset, value)
-        run.tell("accessed", page, Access.WRITE, run.engine.read(frame))
+        await self._access(page, _WRITE)
 
     async def evict(self, page: int) -> bool:
         """Takes a page away; False if there was nothing to take."""
@@ -89,39 +79,51 @@ class TraceVcpu:
 
     def perform(self, action: Action) -> Awaitable[object]:
         """Does what a program says."""
-        if action.verb is _READS:
-            return self.read(action.target)
-        if action.count > 1:
+        access = _ACCESSES.get(action.verb)
+        if access is not None:
+            return self._access(action.target, access)
+        if action.verb is Verb.PREFETCH:
             return self.prefetch(action.target, action.count)
-        return _METHODS[action.verb](self, action.target)
+        return self.evict(action.target) if action.verb is Verb.EVICT else self.cancel(action.target)
 
-    async def _frame(self, page: int, access: Access) -> Hpa:
-        """Where the page lies when the vCPU gets to its access."""
+    @coroutine
+    def _access(self, page: int, access: Access) -> Generator[Any, Any, bytes]:
+        """Gets to a page, which is loaded if need be, and accesses it; returns all of it, as it is then.
+
+        One generator does it all, the scheduling point included: each step is resumed through every one that is under way.
+        """
         run, gpa = self._run, page << PAGE_SHIFT
-        translate = run.engine.translate
+        at, translate = (_ACCESS, gpa), run.engine.translate
         while True:
-            await reach(_ACCESS, gpa)
+            yield at
             frame = translate(gpa)
             if frame is not None:
-                return frame
+                break
             for notify in run.told["violated"]:
                 notify(run.vcpu, page, access)
             began = run.step
             try:
                 if not (self._short_cut and run.pager.try_lazy_paging(EptViolation(Gpa(gpa), access))):
-                    await run.pager.load_page(Gpa(gpa))
+                    yield from run.pager.load_page(Gpa(gpa))
             except InjectedFailure as error:
                 run.tell("load_error", page, error, began)
+        engine = run.engine
+        if access is _READ:
+            contents = engine.read(frame)
+        elif access is _WRITE:
+            contents = self._store(page, frame)
+        else:
+            contents = engine.execute(gpa, frame)
+        for notify in run.told["accessed"]:
+            notify(run.vcpu, page, access, contents)
+        return contents
 
-
-_METHODS: Final[Mapping[Verb, Callable[[TraceVcpu, int], Awaitable[object]]]] = {
-    Verb.READ: TraceVcpu.read,
-    Verb.WRITE: TraceVcpu.write,
-    Verb.FETCH: TraceVcpu.fetch,
-    Verb.EVICT: TraceVcpu.evict,
-    Verb.PREFETCH: TraceVcpu.prefetch,
-    Verb.CANCEL: TraceVcpu.cancel,
-}
+    def _store(self, page: int, frame: Hpa) -> bytes:
+        run, offset = self._run, self.index * SLOT
+        value = run.step + 1 << 32 | self.index
+        run.engine.write(page << PAGE_SHIFT, Hpa(frame + offset), value)
+        run.tell("stored", page, offset, value)
+        return run.engine.read(frame)
 
 
 def bodies(program: Program, run: TraceRun) -> list[Coroutine[Any, None, None]]:
