@@ -23,8 +23,7 @@ class PagerStatistics:
         return _read(self)
 
     def load(self, saved: tuple[int, ...]) -> None:
-        for name, value in zip(self.__slots__, saved, strict=True):
-            setattr(self, name, value)
+        self.cancellations, self.evictions, self.failures, self.loads, self.spurious, self.waits = saved
 
     @property
     def present(self) -> int:

@@ -12,7 +12,8 @@ from kev.host_memory import HostMemory
 from kev.page_tables.errors import AlreadyMapped, NotPresent
 
 _SIZE: Final = 8 * MIB
-_ZEROS: Final = bytes(PAGE_SIZE)
+_ZEROS: Final = memoryview(bytes(_SIZE))
+"""Of which the host has what was read, and no more."""
 
 
 class TraceMemory(HostMemory):
@@ -25,7 +26,11 @@ class TraceMemory(HostMemory):
 
     def discard(self, start: Hpa, pages: int = 1) -> None:
         end = start + (pages << PAGE_SHIFT)
-        self.view[start:end] = _ZEROS * pages
+        self.view[start:end] = _ZEROS[: end - start]
+
+    def contents(self, hpa: Hpa) -> bytes:
+        """All of the page at `hpa`."""
+        return self._map[hpa : hpa + PAGE_SIZE]
 
     def rewind(self) -> None:
         """Everything that was handed out is free again. Its pages must have been discarded."""
@@ -88,10 +93,12 @@ class TraceEngine:
     what was its code is executed once more.
     """
 
-    __slots__ = ("_code", "_frame", "_memory", "_tlb")
+    __slots__ = ("_code", "_frame", "_memory", "_tlb", "read")
 
-    def __init__(self, memory: HostMemory, table: TraceTable) -> None:
+    def __init__(self, memory: TraceMemory, table: TraceTable) -> None:
         self._memory: Final = memory
+        self.read: Final[Callable[[Hpa], bytes]] = memory.contents
+        """What a vCPU reads in the frame at `hpa`, all of it."""
         self._frame: Final = table.frame
         self._tlb: Final[dict[int, Hpa]] = {}
         self._code: Final[dict[int, bytes]] = {}
@@ -109,10 +116,6 @@ class TraceEngine:
             if hpa is not None:
                 self._tlb[page] = hpa
         return hpa
-
-    def read(self, hpa: Hpa) -> bytes:
-        """What a vCPU reads in the frame at `hpa`, all of it."""
-        return bytes(self._memory.view[hpa : hpa + PAGE_SIZE])
 
     def execute(self, page: int, hpa: Hpa) -> bytes:
         """The code that a vCPU executes in a page: translated when it was executed first."""

@@ -5,6 +5,8 @@ from typing import Final
 
 MAX_VCPUS: Final = 16
 """Where every step is told by itself. Of each state all of them are digested."""
+_SINGLE: Final = frozenset(1 << page for page in range(64))
+"""What a step touches that touches one page."""
 
 
 class Interleaving:
@@ -27,12 +29,15 @@ class Interleaving:
     def extend(self, order: Iterable[int], accesses: Iterable[int]) -> None:
         """Adds steps: the vCPU that took each, and the pages it touched, a bit for each; negative if they are unknown."""
         vcpus, pages = self._vcpus, self._pages
+        seen = pages.get
         for vcpu, touched in zip(order, accesses, strict=True):
-            before = pages.get(touched)
+            before = seen(touched)
             if before is None:
-                self._add(vcpu, touched)
-            else:
-                pages[touched] = vcpus[vcpu] = hash((vcpus[vcpu], before))
+                if touched not in _SINGLE:
+                    self._add(vcpu, touched)
+                    continue
+                before = self._everything
+            pages[touched] = vcpus[vcpu] = hash((vcpus[vcpu], before))
 
     def add(self, vcpu: int, touched: int) -> None:
         """Adds one step."""

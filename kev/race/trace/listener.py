@@ -52,8 +52,11 @@ class Listener:
 
     def unmapped(self, vcpu: int, pages: range) -> None: ...
 
-    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        """The pager says that the load of the pages is over."""
+    def published(self, vcpu: int, pages: range) -> None:
+        """The pager says that the pages are Present."""
+
+    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        """The pager says that the load of the pages came to nothing."""
 
     def blocked(self, vcpu: int, page: int) -> None:
         """The vCPU cannot go on before somebody wakes it; it reached for `page` last."""

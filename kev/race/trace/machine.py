@@ -32,6 +32,7 @@ from kev.race.trace.source import TraceSource
 from kev.race.trace.task import Task
 from kev.race.trace.vcpu import Cancelled
 
+_PUBLISH: Final = PageEvent.PUBLISH
 MAX_STEPS: Final = 5_000
 """A run that takes more has no end: the longest programs take some hundreds."""
 
@@ -115,6 +116,10 @@ class TraceMachine:
     def step(self) -> int:
         """The number of the present step, from 0."""
         return len(self.order)
+
+    def states(self) -> bytes:
+        """Of each page, a byte that is its `kev.pager.pages.PageState`."""
+        return bytes(self.pager.pages.states_around(0)[: len(self.pages)])
 
     def listen(self, listeners: Sequence[Listener]) -> None:
         """Tells `listeners` of everything that happens from now on."""
@@ -293,8 +298,11 @@ class TraceMachine:
     def ended(self, pages: range, event: PageEvent) -> None:
         numbers, touched = _numbered(pages.start, pages.stop)
         self._touched |= touched
-        for notify in self.told["ended"]:
-            notify(self.vcpu, numbers, event)
+        if event is _PUBLISH:
+            for notify in self.told["published"]:
+                notify(self.vcpu, numbers)
+        else:
+            self.tell("given_up", numbers, event)
 
     def mapped(self, pages: range) -> None:
         numbers, touched = _numbered(pages.start, pages.stop)

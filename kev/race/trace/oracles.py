@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _ZEROS: Final = bytes(PAGE_SIZE)
 _PUBLISH: Final = PageEvent.PUBLISH
+_ABSENT: Final = PageState.ABSENT
 _LOADING: Final = PageState.LOADING
 _PRESENT: Final = PageState.PRESENT
 _DOES: Final = {Access.READ: "reads", Access.WRITE: "writes to", Access.EXECUTE: "executes"}
@@ -27,6 +28,8 @@ class Oracle(Listener):
 
     def __init__(self, machine: "TraceMachine") -> None:
         self.machine: Final = machine
+        self.step: Final = machine.order.__len__
+        """The number of the present step, from 0."""
 
     def forgetting(self) -> Iterator[Callable[[], None]]:
         """What has to be called for it to forget everything it has seen: all its notes are sets and dictionaries."""
@@ -73,7 +76,7 @@ class History(_KnowsKept):
                 self.fail(f"page {page} is loaded twice: vCPU {vcpu} starts its loader, which vCPU {other} started in step {step}")
             elif page in self._present:
                 self.fail(f"page {page} is loaded again: vCPU {vcpu} starts its loader although the page is Present")
-            self._filling[page] = vcpu, self.machine.step
+            self._filling[page] = vcpu, self.step()
 
     def filled(self, vcpu: int, pages: range) -> None:
         for page in pages:
@@ -86,13 +89,16 @@ class History(_KnowsKept):
     def fill_cancelled(self, vcpu: int, pages: range) -> None:
         self._stop_filling(pages)
 
-    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
+    def published(self, vcpu: int, pages: range) -> None:
         for page in pages:
             loads = self._filled.pop(page, 0)
-            if event is _PUBLISH:
-                self._present.add(page)
-                if loads != 1 and page not in self._kept:
-                    self.fail(f"page {page} becomes Present after {loads} loads: there must be exactly one")
+            self._present.add(page)
+            if loads != 1 and page not in self._kept:
+                self.fail(f"page {page} becomes Present after {loads} loads: there must be exactly one")
+
+    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        for page in pages:
+            self._filled.pop(page, None)
 
     def unmapped(self, vcpu: int, pages: range) -> None:
         super().unmapped(vcpu, pages)
@@ -101,12 +107,11 @@ class History(_KnowsKept):
             self._filled.pop(page, None)
 
     def finished(self, vcpu: int) -> None:
-        states, frame = self.machine.pager.pages, self.machine.table.frame
-        for page in range(len(self.machine.pages)):
-            gpa = page << PAGE_SHIFT
-            state, mapped = states[gpa], frame(gpa) is not None
-            if state is _LOADING or mapped != (state is _PRESENT):
-                self._fail_end(page, state, mapped)
+        frame = self.machine.table.frame
+        for page, state in enumerate(self.machine.states()):
+            mapped = frame(page << PAGE_SHIFT) is not None
+            if state == _LOADING or mapped != (state == _PRESENT):
+                self._fail_end(page, PageState(state), mapped)
 
     def _fail_end(self, page: int, state: PageState, mapped: bool) -> None:
         if state is _LOADING:
@@ -131,8 +136,8 @@ class FilledFirst(_KnowsKept):
     def filled(self, vcpu: int, pages: range) -> None:
         self._filled.update(pages)
 
-    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        if event is _PUBLISH and self._kept:
+    def published(self, vcpu: int, pages: range) -> None:
+        if self._kept:
             self._filled.update(self._kept.intersection(pages))
 
     def unmapped(self, vcpu: int, pages: range) -> None:
@@ -161,18 +166,19 @@ class Contents(Oracle):
         if expected is None:
             expected = self._stored[page] = bytearray(original(page))
         expected[offset : offset + 8] = value.to_bytes(8, "little")
-        self._stores[page, offset] = vcpu, self.machine.step
+        self._stores[page, offset] = vcpu, self.step()
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
         if contents != (self._stored.get(page) or original(page)):
             self.fail(f"vCPU {vcpu} {_DOES[access]} page {page}: {self._difference(page, contents)}")
 
     def finished(self, vcpu: int) -> None:
+        frame_of, read, stored = self.machine.table.frame, self.machine.engine.read, self._stored
         for page in range(len(self.machine.pages)):
-            frame = self.machine.table.frame(page << PAGE_SHIFT)
+            frame = frame_of(page << PAGE_SHIFT)
             if frame is not None:
-                contents = self.machine.engine.read(frame)
-                if contents != self._expected(page):
+                contents = read(frame)
+                if contents != (stored.get(page) or original(page)):
                     self.fail(f"page {page} at the end: {self._difference(page, contents)}")
 
     def _expected(self, page: int) -> bytes | bytearray:
@@ -208,16 +214,22 @@ class Progress(Oracle):
 
     def began(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            self._loads[page] = vcpu, self.machine.step
+            self._loads[page] = vcpu, self.step()
 
-    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        over = vcpu, self.machine.step, event
+    def published(self, vcpu: int, pages: range) -> None:
+        self._end(vcpu, pages, _PUBLISH)
+
+    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        self._end(vcpu, pages, event)
+
+    def _end(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        over = vcpu, self.step(), event
         for page in pages:
             self._loads.pop(page, None)
             self._over[page] = over
 
     def blocked(self, vcpu: int, page: int) -> None:
-        self._blocked[vcpu] = self.machine.step, page
+        self._blocked[vcpu] = self.step(), page
 
     def woke(self, vcpu: int, other: int) -> None:
         self._blocked.pop(other, None)
@@ -233,7 +245,7 @@ class Progress(Oracle):
     def endless(self, vcpu: int) -> None:
         waiting = [task for task, _ in enumerate(self.machine.tasks) if not self.machine.tasks[task].done]
         names = ", ".join(f"vCPU {task}" for task in waiting)
-        self.machine.fail("endless run", f"the run has taken {self.machine.step} steps and does not end: {names} go on and on")
+        self.machine.fail("endless run", f"the run has taken {self.step()} steps and does not end: {names} go on and on")
 
     def _is_over(self, vcpu: int, page: int) -> bool:
         """The load that the vCPU waits for has ended."""
@@ -258,15 +270,13 @@ class NoTrace(Oracle):
 
     name = "traces left"
 
-    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        if event is not _PUBLISH:
-            for page in pages:
-                self._check(page, f"after vCPU {vcpu}'s load of page {page} {_LEFT[event]}")
+    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        for page in pages:
+            self._check(page, f"after vCPU {vcpu}'s load of page {page} {_LEFT[event]}")
 
     def finished(self, vcpu: int) -> None:
-        pages = self.machine.pager.pages
-        for page in range(len(self.machine.pages)):
-            if pages[page << PAGE_SHIFT] is PageState.ABSENT:
+        for page, state in enumerate(self.machine.states()):
+            if state == _ABSENT:
                 self._check(page, f"page {page} is Absent at the end, and")
 
     def _check(self, page: int, when: str) -> None:
@@ -300,17 +310,19 @@ class Errors(Oracle):
 
     def fill_failed(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            self._failed[page] = self.machine.step
+            self._failed[page] = self.step()
 
     def waited(self, vcpu: int, page: int) -> None:
         self._waits[vcpu] = page
 
-    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        for waiting, page in list(self._waits.items()) if self._waits else ():
-            if page in pages:
-                del self._waits[waiting]
-                if event is PageEvent.FAIL and len(pages) == 1:
-                    self._owed[waiting] = page
+    def published(self, vcpu: int, pages: range) -> None:
+        if self._waits:
+            self._end_waits(pages)
+
+    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        for waiting, page in self._end_waits(pages):
+            if event is PageEvent.FAIL and len(pages) == 1:
+                self._owed[waiting] = page
 
     def cancelled(self, vcpu: int, other: int) -> None:
         self._waits.pop(other, None)
@@ -332,6 +344,13 @@ class Errors(Oracle):
 
     def raised(self, vcpu: int, error: Exception) -> None:
         self.fail(f"vCPU {vcpu} at page {self.machine.tasks[vcpu].page}: {type(error).__name__}: {error}")
+
+    def _end_waits(self, pages: range) -> list[tuple[int, int]]:
+        """Nobody waits for these pages any more; returns who did, and for which of them."""
+        ended = [(waiting, page) for waiting, page in self._waits.items() if page in pages]
+        for waiting, _ in ended:
+            del self._waits[waiting]
+        return ended
 
     def _needed(self, page: int) -> set[int]:
         """The page, and those that its loader needs."""

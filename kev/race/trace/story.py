@@ -85,9 +85,8 @@ class Recorder(Listener):
     def unmapped(self, vcpu: int, pages: range) -> None:
         self._note(Kind.EVICT, f"unmaps {_name(pages)}")
 
-    def ended(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        if event in _ENDS:
-            self._note(Kind.CANCEL, _ENDS[event].format(_name(pages)))
+    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        self._note(Kind.CANCEL, _ENDS[event].format(_name(pages)))
 
     def blocked(self, vcpu: int, page: int) -> None:
         self._note(Kind.WAIT, f"waits for page {page}")
