@@ -2,7 +2,7 @@
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter, itemgetter
 from typing import Final, Self
 
@@ -11,7 +11,7 @@ import attrs
 from kev.addressing import Gva
 from kev.errors import printable
 from kev.pager.errors import ImageError
-from kev.pager.section_headers import SHT_SYMTAB, read_section_headers, string_at
+from kev.pager.section_headers import SHT_SYMTAB, SectionHeader, read_section_headers, string_at
 from kev.pager.source import SynchronousSource
 
 _ELF32_SYM: Final = struct.Struct("<3I2BH")
@@ -38,6 +38,14 @@ class Symbol:
     address: Gva
     size: int
     name: str
+    section_end: int | None = None
+    """Of a symbol without a size: the first address behind its section, if it lies in that."""
+
+    def encloses(self, address: int, *, nearest: bool) -> bool:
+        """Whether an address behind its beginning belongs to it. `nearest`: no other symbol begins in between."""
+        if self.size:
+            return address < self.address + self.size
+        return nearest and (self.section_end is None or address < self.section_end or address == self.address)
 
 
 class SymbolTable:
@@ -65,19 +73,19 @@ class SymbolTable:
         if found.entry_size != entry.size:
             raise ImageError(f"{source.name}: sh_entsize of the symbol table is {found.entry_size}, not {entry.size}")
         symbols = sections.contents(found, MOST_SYMBOLS * entry.size)
-        return cls(_parse(sections.bits, symbols, sections.contents(sections.headers[found.link])))
+        names = sections.contents(sections.headers[found.link])
+        return cls(_parse(sections.bits, symbols, names, sections.headers))
 
     def at(self, address: int) -> tuple[Symbol, int] | None:
         """The symbol that `address` belongs to, and how many bytes it lies behind the symbol's beginning.
 
         Of symbols around it, the one that begins last; of those for the same bytes, the last in the file. One whose size is not
-        known reaches to the next.
+        known reaches to the next, or to the end of its section.
         """
         index = bisect_right(self._addresses, address)
         for symbol in reversed(self._symbols[max(0, index - _NEAREST) : index]):
-            offset = address - symbol.address
-            if offset < symbol.size or (not symbol.size and symbol is self._symbols[index - 1]):
-                return symbol, offset
+            if symbol.encloses(address, nearest=symbol is self._symbols[index - 1]):
+                return symbol, address - symbol.address
         return None
 
     def __len__(self) -> int:
@@ -87,9 +95,18 @@ class SymbolTable:
         return iter(self._symbols)
 
 
-def _parse(bits: int, table: bytes, names: bytes) -> Iterator[Symbol]:
+def _parse(bits: int, table: bytes, names: bytes, sections: Sequence[SectionHeader]) -> Iterator[Symbol]:
     entry = _ELF32_SYM if bits == 32 else _ELF64_SYM
     for fields in entry.iter_unpack(table[: len(table) - len(table) % entry.size]):
         name, info, section, value, size = _ELF32_ORDER(fields) if bits == 32 else _ELF64_ORDER(fields)
         if info & 0xF in _NAMED_TYPES and section not in _NOT_ADDRESSES and (text := string_at(names, name)):
-            yield Symbol(Gva(value), size, printable(text))
+            yield Symbol(Gva(value), size, printable(text), None if size else _section_end(sections, section, value))
+
+
+def _section_end(sections: Sequence[SectionHeader], number: int, address: int) -> int | None:
+    """Of the section with that number; None if `address` is not in it, as where a linker's script has moved a symbol."""
+    if number >= len(sections):
+        return None
+    section = sections[number]
+    end = section.address + section.size
+    return end if section.address <= address <= end else None

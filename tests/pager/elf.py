@@ -79,8 +79,11 @@ class ElfSymbol:
     section: int = 1
 
 
-def add_symbols(elf: Elf, symbols: Sequence[ElfSymbol], **section_fields: int) -> Elf:
-    """Appends a symbol table and its section headers; `section_fields` replace what is right in the symbol table's header."""
+def add_symbols(elf: Elf, symbols: Sequence[ElfSymbol], sections: Sequence[range] = (), /, **section_fields: int) -> Elf:
+    """Appends a symbol table and its section headers; `section_fields` replace what is right in the symbol table's header.
+
+    `sections` are the addresses of others, whose numbers begin with 3.
+    """
     strings = b"\0"
     entries = bytes(16 if elf.bits == 32 else 24)
     for symbol in symbols:
@@ -94,8 +97,10 @@ def add_symbols(elf: Elf, symbols: Sequence[ElfSymbol], **section_fields: int) -
     elf.data += entries + strings
     symbol_header = {"type": 2, "offset": table, "size": len(entries), "link": 2, "entsize": entry_size} | section_fields
     string_header = {"type": 3, "offset": table + len(entries), "size": len(strings)}
-    elf.set("e_shoff", len(elf.data)).set("e_shentsize", 40 if elf.bits == 32 else 64).set("e_shnum", 3).set("e_shstrndx", 2)
-    for header in ({}, symbol_header, string_header):
+    elf.set("e_shoff", len(elf.data)).set("e_shentsize", 40 if elf.bits == 32 else 64).set("e_shstrndx", 2)
+    elf.set("e_shnum", 3 + len(sections))
+    others = ({"type": 8, "addr": section.start, "size": len(section)} for section in sections)
+    for header in ({}, symbol_header, string_header, *others):
         elf.data += _section_header(elf.bits, header)
     return elf
 

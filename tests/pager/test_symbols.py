@@ -2,6 +2,7 @@
 
 import contextlib
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,21 @@ def test_symbols_come_in_the_order_of_their_addresses(bits: int) -> None:
 )
 def test_an_address_belongs_to_the_symbol_before_it_up_to_that_ones_size(address: int, found: tuple[str, int] | None) -> None:
     answer = symbols_of(with_symbols(*SYMBOLS)).at(address)
+    assert (answer and (answer[0].name, answer[1])) == found
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [(0x1FFF, ("table", 0xFFF)), (0x2000, ("end_of_data", 0)), (0x2001, None), (0x3000, ("moved", 0)), (0x5000, ("moved", 0x2000))],
+)
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_symbol_without_a_size_reaches_no_further_than_its_section(
+    address: int, found: tuple[str, int] | None, bits: int
+) -> None:
+    data, *_ = sections = (range(0x1000, 0x2000), range(0x2000, 0x3000))
+    named = (ElfSymbol("table", data.start), ElfSymbol("end_of_data", data.stop), ElfSymbol("moved", 0x3000))
+    symbols = [attrs.evolve(symbol, section=3) for symbol in named]
+    answer = symbols_of(add_symbols(build_elf((), 0, bits=bits), symbols, sections)).at(address)
     assert (answer and (answer[0].name, answer[1])) == found
 
 
