@@ -26,11 +26,12 @@ class PostMortem:
         self._memory_is_gone = True
 
     def place(self, vcpu: Vcpu) -> Place:
-        """Where a vCPU is in the kernel's code."""
+        """Where a vCPU is in the kernel's code: at its next instruction, or at the HLT that it is in."""
         registers = VcpuRegisters.read(vcpu.state)
+        halted = vcpu.activity is ActivityState.HLT
         if self._memory_is_gone:
-            return self._places.at(registers.linear_rip)
-        return place_of(self._vm.pager, self._places, registers)
+            return (self._places.before if halted else self._places.at)(registers.linear_rip)
+        return place_of(self._vm.pager, self._places, registers, halted=halted)
 
     def lines(self) -> list[str]:
         """Where every vCPU is: a line each."""
@@ -59,6 +60,7 @@ class PostMortem:
             registers=VcpuRegisters.read(vcpu.state),
             activity=_activity(vcpu),
             started=vcpu.activity is not ActivityState.WAIT_FOR_SIPI,
+            halted=vcpu.activity is ActivityState.HLT,
             triple_fault=vcpu.index == self._vm.culprit and bool(self._vm.exits[TripleFault]),
         )
 

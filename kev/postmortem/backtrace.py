@@ -93,18 +93,19 @@ class _Registers:
     rip: int
     general: dict[str, int]
     exact: bool
-    """`rip` is where the code was, and not what a call returns to."""
+    """`rip` is where the code was, and not what a call returns to, nor behind a HLT."""
     interrupted: bool = False
     user: bool = False
 
 
-def backtrace(memory: LoadedMemory, places: Places, registers: VcpuRegisters) -> Backtrace:
-    """The frames of a vCPU, `MOST_FRAMES` of them at most."""
-    return _Unwinder(memory, places, registers).run()
+def backtrace(memory: LoadedMemory, places: Places, registers: VcpuRegisters, *, halted: bool = False) -> Backtrace:
+    """The frames of a vCPU, `MOST_FRAMES` of them at most. `halted`: it is in the HLT that RIP is behind."""
+    return _Unwinder(memory, places, registers, halted=halted).run()
 
 
 class _Unwinder:
-    def __init__(self, memory: LoadedMemory, places: Places, registers: VcpuRegisters) -> None:
+    def __init__(self, memory: LoadedMemory, places: Places, registers: VcpuRegisters, *, halted: bool) -> None:
+        self._halted: Final = halted
         self._memory: Final = memory
         self._places: Final = places
         self._vcpu: Final = registers
@@ -114,7 +115,7 @@ class _Unwinder:
 
     def run(self) -> Backtrace:
         general = {name: value & self._mask for name, value in self._vcpu.general.items()}
-        current = _Registers(self._vcpu.rip & self._mask, general, exact=True, user=self._vcpu.cpl == 3)
+        current = _Registers(self._vcpu.rip & self._mask, general, exact=not self._halted, user=self._vcpu.cpl == 3)
         frames: list[Frame] = []
         seen: set[tuple[int, int]] = set()
         stopped: str | None = f"there are more than {MOST_FRAMES}"

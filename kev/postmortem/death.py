@@ -136,6 +136,8 @@ class VcpuAtEnd:
     registers: VcpuRegisters
     activity: str = ACTIVE
     started: bool = True
+    halted: bool = False
+    """RIP is behind the HLT that it is in."""
     triple_fault: bool = False
     """It could not deliver an exception, nor the double fault after it."""
 
@@ -164,10 +166,11 @@ def line_of(vcpu: VcpuAtEnd, place: Place) -> str:
     return f"vCPU {registers.index} at RIP {registers.rip:#x}{name}{activity}"
 
 
-def place_of(pager: KernelVmPager, places: Places, registers: VcpuRegisters) -> Place:
-    """The place of a vCPU's next instruction."""
+def place_of(pager: KernelVmPager, places: Places, registers: VcpuRegisters, *, halted: bool = False) -> Place:
+    """The place of a vCPU's next instruction; of one that is halted, of its HLT, behind which may be another function."""
     address = registers.linear_rip
-    return places.at(address, LoadedMemory(pager).try_translate(registers, address))
+    find = places.before if halted else places.at
+    return find(address, LoadedMemory(pager).try_translate(registers, address))
 
 
 def _describe_vcpu(
@@ -187,10 +190,10 @@ def _describe_vcpu(
         activity=vcpu.activity,
         started=vcpu.started,
         registers=registers,
-        place=place_of(pager, places, registers),
+        place=place_of(pager, places, registers, halted=vcpu.halted),
         exceptions=exceptions,
         undelivered=tuple(_undelivered(memory, registers, exceptions)) if vcpu.triple_fault else (),
-        backtrace=backtrace(memory, places, registers) if vcpu.started else Backtrace((), None),
+        backtrace=backtrace(memory, places, registers, halted=vcpu.halted) if vcpu.started else Backtrace((), None),
         code=code,
         walk=tables,
     )

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 import kev
+from kev.addressing import Gpa, Gva
 from kev.machine.ending import EndingKind
 from kev.machine.machine import Machine
+from kev.pager.image import Segment
 from kev.pager.pages import PageState
 from kev.postmortem.death import Death, VcpuDeath
+from tests.boot.images import MIB
 from tests.guests.images import read_file
+from tests.machine.code import SPIN, code
+from tests.pager.elf import HEADER_SIZE, PROGRAM_HEADER_SIZE, ElfSymbol, add_symbols, build_elf
 
 MOST_LINES = 42
 WIDEST = 110
@@ -97,6 +102,19 @@ def test_halted_for_ever_names_function_and_line() -> None:
     assert "halted with interrupts off; no timer is set" in message
     assert death.culprit is None
     assert death.vcpus[0].activity == "halted with interrupts off"
+
+
+def test_who_is_halted_is_at_the_hlt_and_not_in_the_function_behind_it(tmp_path: Path) -> None:
+    text = code("f4 ; hlt") + SPIN
+    segment = Segment(Gpa(MIB), Gva(MIB), HEADER_SIZE[32] + PROGRAM_HEADER_SIZE[32], len(text), len(text), 5)
+    symbols = [ElfSymbol("stop", MIB, 1), ElfSymbol("next", MIB + 1, len(SPIN))]
+    image = tmp_path / "kernel"
+    image.write_bytes(add_symbols(build_elf([segment], MIB, text, 32), symbols).data)
+    report = kev.launch(image)
+    assert report.ending.message.startswith("halted for ever: vCPU 0 at RIP 0x100001 in stop+0x1 halted with interrupts off")
+    assert report.death is not None
+    (vcpu,) = report.death.vcpus
+    assert (vcpu.place.function, vcpu.backtrace.frames[0].place.function) == ("stop", "stop")
 
 
 def test_a_timeout_says_where_every_vcpu_is(tmp_path: Path) -> None:

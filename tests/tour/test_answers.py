@@ -185,4 +185,4 @@ def test_the_kernel_in_the_first_tour_is_a_beginning(tmp_path: Path) -> None:
     subprocess.run([*zig, "ld.lld", *link], cwd=tmp_path, check=True)
     is_right, said = verdict("keos", "hello", str(tmp_path / "hello"))
     assert not is_right
-    assert said.startswith("the guest does not end itself: halted for ever: vCPU 0 at RIP 0x10001f in text")
+    assert said.startswith("the guest does not end itself: halted for ever: vCPU 0 at RIP 0x10001f in _start+0x13")

@@ -23,6 +23,12 @@ _TOLD_ROUNDS: Final = 2
 """Of turns that a run without an end goes on with, so many of each vCPU are told."""
 
 
+def place_of(places: Places, vcpu: Vcpu) -> Place:
+    """Where a vCPU is in the kernel's code: at its next instruction, or at the HLT that it is in."""
+    find = places.before if vcpu.activity is ActivityState.HLT else places.at
+    return find(vcpu.state.instruction_address)
+
+
 class TurnRecorder:
     """A `kev.race.guest.machine.Witness`, and a `kev.pager.protocols.LoadObserver`: collects a moment for each turn of a vCPU."""
 
@@ -48,11 +54,7 @@ class TurnRecorder:
         """Since the schedule is over."""
         stage.observe_loads(self)
         stage.observe_output(self._output.extend)
-        stage.vm.place_of = self.place_of
-
-    def place_of(self, vcpu: Vcpu) -> str:
-        """Where a vCPU is in the kernel's code; empty if the image does not tell."""
-        return self._place(vcpu).text
+        stage.vm.place_of = lambda vcpu: self._place(vcpu).text
 
     def chosen(self, vcpu: Vcpu) -> None:
         if vcpu is not self._vcpu:
@@ -126,7 +128,7 @@ class TurnRecorder:
         return ", ".join(parts)
 
     def _place(self, vcpu: Vcpu) -> Place:
-        return self.places.at(vcpu.state.cs.base + vcpu.state.rip)
+        return place_of(self.places, vcpu)
 
     def _kind(self) -> Kind:
         if isinstance(self._stopped_by, Hlt | Pause) or self._awaited is not None:
