@@ -1,8 +1,8 @@
 """Makes a failure small: fewer switches first, then fewer vCPUs, then fewer pages, until nothing more can be left out."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -37,24 +37,34 @@ class Shrunk(Generic[S]):
         return self.schedule.switches, self.schedule.steps
 
 
-def shrink(subject: S, schedule: Schedule, failure: Failure) -> Shrunk[S]:
+Better: TypeAlias = Callable[[Shrunk[Any]], None]
+"""Hears of each case that is smaller than those before."""
+
+
+def shrink(subject: S, schedule: Schedule, failure: Failure, better: Better | None = None) -> Shrunk[S]:
     """The smallest case of this failure that leaving things out leads to: it has to be of the same kind.
 
     Locally minimal: the failure is gone whatever single segment of the schedule, action, vCPU or page is left out of the result.
     """
-    best = _simplest(Shrunk(subject, schedule, failure))
+    note = better or _nobody_hears
+    best = _simplest(Shrunk(subject, schedule, failure), note)
     smaller: Shrunk[S] | None = best
     while smaller is not None:
         best = smaller
-        smaller = next(_smaller(best), None)
+        smaller = next(_smaller(best, note), None)
     return _compact(best)
 
 
-def _smaller(best: Shrunk[S]) -> Iterator[Shrunk[S]]:
+def _nobody_hears(_case: Shrunk[Any]) -> None:
+    """Whoever waits for the end learns it then."""
+
+
+def _smaller(best: Shrunk[S], better: Better) -> Iterator[Shrunk[S]]:
     for subject in best.subject.smaller():
         found = _follow(subject, best.schedule, best.failure) or _search(subject, best.failure)
         if found is not None:
-            yield _simplest(found)
+            better(found)
+            yield _simplest(found, better)
 
 
 def _compact(best: Shrunk[S]) -> Shrunk[S]:
@@ -63,20 +73,21 @@ def _compact(best: Shrunk[S]) -> Shrunk[S]:
     return _follow(subject, schedule, best.failure) or best
 
 
-def _simplest(case: Shrunk[S]) -> Shrunk[S]:
+def _simplest(case: Shrunk[S], better: Better) -> Shrunk[S]:
     """The same failure with as few switches as can be found."""
     searched = _search(case.subject, case.failure) if case.subject.longest_turn == 1 else None
-    candidates = [_fewer_switches(case)] + ([_fewer_switches(searched)] if searched is not None else [])
+    candidates = [_fewer_switches(case, better)] + ([_fewer_switches(searched, _nobody_hears)] if searched is not None else [])
     return min(candidates, key=lambda candidate: candidate.cost)
 
 
-def _fewer_switches(case: Shrunk[S]) -> Shrunk[S]:
+def _fewer_switches(case: Shrunk[S], note: Better) -> Shrunk[S]:
     while True:
         simpler = (_follow(case.subject, schedule, case.failure) for schedule in _simpler_schedules(case.schedule))
         better = next((found for found in simpler if found is not None and found.cost < case.cost), None)
         if better is None:
             return case
         case = better
+        note(case)
 
 
 def _simpler_schedules(schedule: Schedule) -> Iterator[Schedule]:

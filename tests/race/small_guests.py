@@ -87,6 +87,11 @@ def release(variable: int) -> Action:
     return store(variable, 0)
 
 
+def read_cmos(register: int, variable: int) -> Action:
+    """Reads one of the RTC's registers, by the ports 0x70 and 0x71."""
+    return lambda bits: b"\xb0" + bytes((register,)) + b"\xe6\x70\xe4\x71\xa2" + _address(bits, variable)
+
+
 def random(variable: int) -> Action:
     """RDRAND."""
     return lambda bits: b"\x0f\xc7\xf0\xa2" + _address(bits, variable)

@@ -1,7 +1,9 @@
 """`kev race`, as a person at the prompt sees it."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
 from kev.race.token import Token
+from kev.work.stopping import stopped_when
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,26 @@ def test_a_token_replays_the_same_run_ten_times_out_of_ten() -> None:
     assert result.exit_code == 1
     assert result.stdout.startswith("lost wake-up: nobody can go on: ")
     assert result.stdout.endswith("the same 10 times out of 10\n")
+
+
+def shrunk_until(look: int | None, *token: str) -> tuple[Result, int]:
+    """Shrinks a failure until it is looked for signals so often; and how often that was."""
+    looks = count()
+    with stopped_when(lambda: next(looks) == look):
+        return race("shrink", *token), next(looks)
+
+
+def test_of_shrinking_that_is_ended_what_was_reached_is_told() -> None:
+    token = failing_token()
+    _, looks = shrunk_until(None, *token)
+    early, _ = shrunk_until(1, *token)
+    assert early.stderr == "kev: stopped by SIGTERM: nothing smaller was found until then\n"
+    late, _ = shrunk_until(looks - 2, *token)
+    smaller = re.match(
+        r"kev: stopped by SIGTERM: the smallest until then: (\d+) switches, now (\d+);.*\n  kev race replay (\S+)", late.stderr
+    )
+    assert smaller is not None
+    assert Token.parse(smaller[3]).schedule.switches == int(smaller[2]) < int(smaller[1])
 
 
 def test_a_failure_can_be_shrunk_and_shown() -> None:

@@ -61,6 +61,13 @@ def test_of_a_lost_wake_up_the_message_is_named_that_came_too_late(tmp_path: Pat
     assert conflict.claim.endswith("the run ends well")
 
 
+def test_of_a_device_that_two_use_at_once_the_port_is_named(tmp_path: Path) -> None:
+    story = shrunk_story(small.subject(tmp_path, small.guest([small.read_cmos(0x0A, 0)], [small.read_cmos(0x0D, 1)])))
+    assert [conflict.variable for conflict in story.conflicts] == ["port 0x70"]
+    assert sorted(access.text for access in story.conflicts[0].accesses) == ["writes 10", "writes 13"]
+    assert story.conflicts[0].claim.endswith("the run ends well")
+
+
 def test_a_flag_that_one_waits_for_is_not_blamed(tmp_path: Path) -> None:
     first = [small.wait_until(5, 1), small.increment(0)]
     story = shrunk_story(small.subject(tmp_path, small.guest(first, [small.store(5, 1), small.increment(0)])))

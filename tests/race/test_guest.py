@@ -370,6 +370,28 @@ HANGS = {
 """What the first processor does, the second, what it would do if it were right, and what is said."""
 
 
+def test_a_guest_that_does_not_end_with_0_is_told_what_is_taken_for_right(tmp_path: Path) -> None:
+    early = small.guest([small.wait_until(2, 1), small.increment(0)], [small.store(2, 1), small.increment(0)], show=(0,))
+    subject = small.subject(tmp_path, early)
+    assert subject.exit_code == 2
+    assert found(subject).failure.message == "the guest ends with exit code 1, not 2 as when nobody interferes; it prints nothing"
+
+
+def test_a_run_without_an_end_is_no_measure_for_the_steps_of_a_run() -> None:
+    two_locks = GuestSubject.find(MachineSpec("bugs", vcpus=2, command_line="two-locks"), after="work")
+    assert two_locks.free_steps < 1_000
+
+
+def test_what_a_run_without_an_end_waits_for_is_named_by_member_and_type() -> None:
+    subject = GuestSubject.find(MachineSpec("bugs", vcpus=2, command_line="two-locks"), after="work")
+    failure = explore(subject, make_strategy("portfolio", seed=0), 100).found
+    assert failure is not None
+    told = subject.tell(failure.schedule).failure
+    assert told is not None
+    for lock in range(2):
+        assert re.search(rf"waits for locks\[{lock}\]\.locked \(uint32_t in struct spinlock\) at 0x\w+, which is 0x1", told.message)
+
+
 @pytest.mark.parametrize("name", HANGS)
 def test_a_run_without_an_end_is_told_by_who_waits_for_what(name: str, tmp_path: Path) -> None:
     first, second, corrected, waits = HANGS[name]

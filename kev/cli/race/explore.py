@@ -186,6 +186,8 @@ def _conclude(detection: Detection[Any], svg: Path | None, store: FailureStore) 
         click.echo(f"{counted(len(detection.failures), 'distinct failure', 'distinct failures')}")
     for failure in detection.failures:
         _tell(failure, svg if failure is detection.first else None, store, often=exploration.keep_going)
+        if failure.shrunk is None and exploration.stopped is not None:
+            click.echo(f"\nnot shrunk: {command_line('shrink', failure.token, store)}")
 
 
 def _tell(failure: Detected[Any], svg: Path | None, store: FailureStore, *, often: bool) -> None:

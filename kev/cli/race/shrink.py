@@ -1,6 +1,7 @@
 """`kev race shrink`: the smallest case of a failure."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,19 +20,32 @@ def command(token: str, pager: str | None, state: Path | None) -> None:
     from kev.cli.race.printing import command_line, print_story
     from kev.cli.signals import ended_by_signals
     from kev.race.errors import NothingToShrink
-    from kev.race.shrink import shrink
+    from kev.race.shrink import Shrunk, shrink
     from kev.race.store import FailureStore
     from kev.race.strategy.replay import ReplayScheduler
     from kev.race.targets import find_subject
 
-    with ended_by_signals(lambda: "nothing smaller was found"):
+    smaller: list[Shrunk[Any]] = []
+
+    def reached() -> str:
+        if not smaller:
+            return "nothing smaller was found until then"
+        return f"the smallest until then: {measured(smaller[-1])}:\n  {line_of(smaller[-1])}"
+
+    def measured(case: Shrunk[Any]) -> str:
+        before, after = wanted.schedule.switches, case.schedule.switches
+        return f"{before} switches, now {after}; {subject.vcpus} vCPUs, now {case.subject.vcpus}"
+
+    def line_of(case: Shrunk[Any]) -> str:
+        return command_line("replay", Token(case.subject.identity, case.schedule), FailureStore(state))
+
+    with ended_by_signals(reached):
         subject = find_subject(wanted, pager)
         failure = subject.replay(ReplayScheduler(wanted.schedule)).failure
         if failure is None:
             raise NothingToShrink("the run of this token ends well: there is nothing to shrink")
-        smallest = shrink(subject, wanted.schedule, failure)
+        smallest = shrink(subject, wanted.schedule, failure, smaller.append)
         story = smallest.subject.tell(smallest.schedule)
-    before, after = wanted.schedule.switches, smallest.schedule.switches
-    click.echo(f"{before} switches, now {after}; {subject.vcpus} vCPUs, now {smallest.subject.vcpus}:")
-    click.echo(f"  {command_line('replay', Token(smallest.subject.identity, smallest.schedule), FailureStore(state))}\n")
+    click.echo(f"{measured(smallest)}:")
+    click.echo(f"  {line_of(smallest)}\n")
     print_story(story, None)

@@ -6,7 +6,8 @@ from kev.addressing import Gpa, Hpa, page_floor
 from kev.engine.base import VcpuState
 from kev.exits import Access
 from kev.machine.vcpu import ActivityState, Vcpu
-from kev.postmortem.places import Place, Places
+from kev.postmortem.places import Places
+from kev.postmortem.variables import Variables
 from kev.race.guest.frames import GuestPhysical
 from kev.race.guest.machine import GuestMachine
 
@@ -34,6 +35,7 @@ class Waits:
         self._machine: Final = machine
         self._vm: Final = machine.vm
         self._places: Final = places
+        self._variables: Final = Variables(places)
         self._frames: Final = GuestPhysical(machine.vm)
         self._changes: Final[dict[int, Change]] = {}
         """The last of each byte of memory, by its guest-physical address."""
@@ -76,7 +78,16 @@ class Waits:
             return ""
         variables = [self._describe_variable(*variable) for variable in self._awaited(vcpu)]
         waits = f" waits for {', and '.join(variables)}" if variables else " spins"
-        return f"{self._vm.where(vcpu)}{waits}"
+        return f"{self._vm.where(vcpu)}{self._describe_pending(vcpu)}{waits}"
+
+    def _describe_pending(self, vcpu: Vcpu) -> str:
+        """An interrupt that waits as well: who sent it may be waiting for what its handler does."""
+        interrupts = self._vm.interrupts
+        interrupts.synchronize(vcpu)
+        vector = interrupts.offered[vcpu.index]
+        if vector is None or vcpu.state.interrupts_enabled:
+            return ""
+        return f", with interrupts off while interrupt {vector:#x} is pending,"
 
     def _awaited(self, vcpu: Vcpu) -> list[tuple[int, int]]:
         """Addresses and sizes of what it may wait for, what others have changed first."""
@@ -101,11 +112,4 @@ class Waits:
             by = "was never changed"
         else:
             by = f"was last changed by vCPU {change.vcpu} at step {change.step:,} in {self._places.at(change.address)}"
-        return f"{variable_name(self._places.at(gpa, gpa))}, which is {value:#x} and {by}"
-
-
-def variable_name(place: Place) -> str:
-    """`counter at 0x104000`, `lock+0x4 at 0x104004`."""
-    if place.function is None:
-        return f"{place.address:#x}"
-    return f"{place.function}{f'+{place.offset:#x}' if place.offset else ''} at {place.address:#x}"
+        return f"{self._variables.at(gpa, size)}, which is {value:#x} and {by}"

@@ -1,11 +1,14 @@
 """The accesses of a run, as far as its schedule goes, and what vCPUs send each other."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
-from kev.addressing import Hpa
+from kev.addressing import Hpa, page_floor
+from kev.dev.interrupts.local_apic.apic import BASE_ADDRESS
 from kev.engine.base import VcpuState
-from kev.exits import Access
+from kev.exits import Access, Exit, IoIn, IoOut, MmioRead, MmioWrite, Reply
+from kev.machine.vcpu import Vcpu
+from kev.machine.vm import VmObserver
 from kev.race.guest.frames import GuestPhysical
 from kev.race.guest.instructions import Effect, Instructions
 from kev.race.guest.machine import GuestMachine
@@ -14,10 +17,12 @@ from kev.race.guest.synchronizing import Synchronizing
 
 _MOST: Final = 2_000_000
 """Accesses that are kept: the first ones."""
+_PORTS: Final = 1 << 52
+"""What a port is numbered from in `Accessed.gpa`: physical addresses are below."""
 
 
 class Accessed(NamedTuple):
-    """An access to memory."""
+    """An access to memory, or to a device."""
 
     step: int
     """In which it was made, from 0."""
@@ -29,9 +34,16 @@ class Accessed(NamedTuple):
     """In bytes, from `gpa` on."""
     writes: bool
     before: int
-    """What was there."""
+    """What was there; of a device's, what is written, too."""
     after: int
     locked: bool
+    device: bool = False
+    """It is to a port, or to a register in memory."""
+
+    @property
+    def port(self) -> int | None:
+        """The number of the port; None if it is to none."""
+        return self.gpa - _PORTS if self.gpa >= _PORTS else None
 
     @property
     def changes(self) -> bool:
@@ -46,11 +58,29 @@ class Sent(NamedTuple):
     receiver: int
 
 
+_DeviceExit: TypeAlias = IoIn | IoOut | MmioRead | MmioWrite
+
+
+class _Devices(VmObserver):
+    """Hears of the accesses to devices that vCPUs share: not to those to the local APICs, of which each has its own."""
+
+    def __init__(self, accessed: Callable[[Vcpu, _DeviceExit, int], None]) -> None:
+        self._accessed: Final = accessed
+
+    def exit_ended(self, vcpu: Vcpu, exit: Exit, reply: Reply | None) -> None:
+        if isinstance(exit, MmioRead | MmioWrite) and page_floor(exit.gpa) == BASE_ADDRESS:
+            return
+        if isinstance(exit, IoOut | MmioWrite):
+            self._accessed(vcpu, exit, exit.value)
+        elif isinstance(exit, IoIn | MmioRead) and isinstance(reply, int):
+            self._accessed(vcpu, exit, reply)
+
+
 class Recording:
     """Watches a machine that is about to run."""
 
-    def __init__(self, machine: GuestMachine) -> None:
-        """Of a machine that no other run uses."""
+    def __init__(self, machine: GuestMachine, *, devices: bool = False) -> None:
+        """Of a machine that no other run uses. `devices`: accesses to devices are among those that are kept."""
         self.events: Final[list[Accessed | Sent]] = []
         self.synchronizing: Final = Synchronizing(len(machine.vm.vcpus))
         self.is_whole = True
@@ -67,6 +97,8 @@ class Recording:
         self._effect = Effect.NONE
         machine.vm.engine.trace_accesses(self._accessed, self._executed)
         machine.vm.interrupts.sent.subscribe(self._sent)
+        if devices:
+            machine.vm.observe(_Devices(self.device_accessed))
 
     @property
     def accesses(self) -> Sequence[Accessed]:
@@ -101,6 +133,14 @@ class Recording:
                 self._stores[vcpu, gpa] = made
             else:
                 self._look_into_buffers(self._buffers, made, hpa)
+
+    def device_accessed(self, vcpu: Vcpu, exit: _DeviceExit, value: int) -> None:
+        """A vCPU has read `value`, or written it, by the instruction that it is at."""
+        if self._machine.fair is None and len(self.events) < _MOST:
+            gpa = int(exit.gpa) if isinstance(exit, MmioRead | MmioWrite) else _PORTS + exit.port
+            writes = isinstance(exit, IoOut | MmioWrite)
+            address = vcpu.state.instruction_address
+            self.events.append(Accessed(self._step, vcpu.index, address, gpa, exit.size, writes, value, value, False, device=True))
 
     def _look_into_buffers(self, buffers: StoreBuffers, load: Accessed, hpa: int) -> None:
         for vcpu in buffers.waiting():

@@ -46,7 +46,7 @@ class Telling:
     def conflict(self, accesses: tuple[Accessed, ...], claim: str) -> Conflict:
         """Accesses to one variable: the bytes that the smallest of them is to."""
         smallest = min(accesses, key=lambda access: access.size)
-        variable = self._variables.at(smallest.gpa, smallest.size)
+        variable = self._variables.at(smallest.gpa, smallest.size) if smallest.port is None else f"port {smallest.port:#x}"
         return Conflict(str(variable), tuple(map(self._access, accesses)), claim)
 
     def _access(self, access: Accessed) -> ConflictingAccess:
@@ -66,6 +66,8 @@ def brief(place: Place) -> str:
 
 def _what(access: Accessed) -> str:
     locked = ", locked" if access.locked else ""
+    if access.device:
+        return f"{'writes' if access.writes else 'reads'} {_value(access.after)}"
     if not access.writes:
         return f"reads {_value(access.before)}{locked}"
     if not access.changes:
