@@ -21,9 +21,15 @@ RFLAGS_VM: Final = 1 << 17
 
 # CR0 (vol. 3, "Control registers").
 CR0_PE: Final = 1 << 0
+CR0_MP: Final = 1 << 1
+CR0_EM: Final = 1 << 2
+CR0_TS: Final = 1 << 3
 CR0_ET: Final = 1 << 4
 CR0_NE: Final = 1 << 5
 CR0_WP: Final = 1 << 16
+CR0_AM: Final = 1 << 18
+CR0_NW: Final = 1 << 29
+CR0_CD: Final = 1 << 30
 CR0_PG: Final = 1 << 31
 
 # CR4 (ibid.).

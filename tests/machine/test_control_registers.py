@@ -19,6 +19,7 @@ from tests.machine.modes import (
     PAGE_TABLES,
     PROTECTED,
     PROTECTED_USER,
+    READ_ONLY_PAGE,
     REAL,
     TASK,
     TEXT,
@@ -68,6 +69,95 @@ def test_other_bits_are_gp(mode: Mode, slice_length: int | None, bits: int) -> N
 def test_pae_cannot_be_cleared_in_long_mode() -> None:
     with cpu_in(LONG, load(0, 0) + MOV_CR4_EAX) as cpu:
         assert delivery(cpu, LONG, cpu.run(), error_code=True).vector == 13
+
+
+# CR0.
+
+PE, TS, WP, AM, NW, CD, PG = 1 << 0, 1 << 3, 1 << 16, 1 << 18, 1 << 29, 1 << 30, 1 << 31
+MOV_CR0_EAX, MOV_EAX_CR0 = code("0f 22 c0"), code("0f 20 c0")
+CR0 = PG | WP | 0x33
+
+
+@SLICES
+@KERNEL
+@pytest.mark.parametrize("value", [CR0 & ~WP, CR0 | AM | TS, CR0 | CD, CR0 | CD | NW], ids=hex)
+def test_cr0_takes_what_is_allowed(mode: Mode, slice_length: int | None, value: int) -> None:
+    with cpu_in(mode, load(0, value) + MOV_CR0_EAX + code("31 c0 ; xor eax, eax") + MOV_EAX_CR0 + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rax == cpu.vcpu.cr0 == value
+
+
+@SLICES
+@KERNEL
+@pytest.mark.parametrize("value", [CR0 & ~PE, CR0 | NW, PG], ids=["PG without PE", "NW without CD", "PG alone"])
+def test_cr0_is_gp_for_what_cannot_be(mode: Mode, slice_length: int | None, value: int) -> None:
+    with cpu_in(mode, load(0, value) + MOV_CR0_EAX) as cpu:
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=True)
+        assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + 5)
+        assert cpu.vcpu.cr0 == CR0
+
+
+@SLICES
+@pytest.mark.parametrize("text", ["0d 00 00 01 00 48 0f ba e8 20 ; bts rax, 32", "25 ff ff ff 7f ; without PG"])
+def test_in_64_bit_mode_cr0_keeps_paging_and_its_high_half(text: str, slice_length: int | None) -> None:
+    with cpu_in(LONG, MOV_EAX_CR0 + code(text) + MOV_CR0_EAX) as cpu:
+        assert delivery(cpu, LONG, cpu.run(slice_length), error_code=True).vector == 13
+        assert cpu.vcpu.cr0 == CR0
+
+
+def test_reserved_bits_in_the_low_half_of_cr0_are_ignored() -> None:
+    with cpu_in(PROTECTED, load(0, CR0 | 1 << 6 | 1 << 17 | 1 << 28) + MOV_CR0_EAX + MOV_EAX_CR0 + VMCALL) as cpu:
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.rax == CR0
+
+
+def test_long_mode_is_not_entered_without_pae() -> None:
+    enable_lme = code("b9 80 00 00 c0 b8 00 01 00 00 31 d2 0f 30 ; wrmsr EFER")
+    leave = MOV_EAX_CR0 + code("25 ff ff ff 7f ; and eax, ~PG") + MOV_CR0_EAX
+    enter = load(0, CR0) + MOV_CR0_EAX
+    with cpu_in(PROTECTED, leave + enable_lme + enter) as cpu:
+        found = delivery(cpu, PROTECTED, cpu.run(), error_code=True)
+        assert (found.vector, found.rip) == (13, TEXT + len(leave + enable_lme + enter) - 3)
+        assert cpu.vcpu.cr0 == CR0 & ~PG
+
+
+@SLICES
+@KERNEL
+def test_write_protection_follows_cr0_at_once(mode: Mode, slice_length: int | None) -> None:
+    store = code("c6 06 01 ; mov byte [esi], 1")
+    text = load(ESI, READ_ONLY_PAGE) + load(0, CR0 & ~WP) + MOV_CR0_EAX + store + load(0, CR0) + MOV_CR0_EAX
+    with cpu_in(mode, text + store) as cpu:
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=True)
+        assert (found.vector, found.rip) == (14, TEXT + len(text))
+        assert cpu.read(READ_ONLY_PAGE, 1) == 1
+
+
+@SLICES
+@pytest.mark.parametrize("mode", [REAL, PROTECTED, LONG], ids=lambda mode: mode.name)
+def test_clts_and_lmsw_change_the_bits_that_they_are_for(mode: Mode, slice_length: int | None) -> None:
+    """LMSW sets PE and never clears it: AX is MP, EM and TS, and PE where it is set."""
+    status = 0xE | (not mode.real)
+    text = code("b8") + status.to_bytes(2 if mode.real else 4, "little") + code("0f 01 f0 ; lmsw ax")
+    text += code("0f 20 c3 ; mov ebx, cr0") + code("0f 06 ; clts") + code("0f 20 c1 ; mov ecx, cr0") + VMCALL
+    with cpu_in(mode, text) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        before = 0x30 if mode.real else CR0
+        assert cpu.vcpu.rbx & 0xFFFF_FFFF == before & ~0xE | status
+        assert cpu.vcpu.rcx & 0xFFFF_FFFF == (before & ~0xE | status) & ~TS
+
+
+@KERNEL
+def test_the_machine_status_word_is_loaded_from_memory(mode: Mode) -> None:
+    with cpu_in(mode, load(ESI, DATA) + code("0f 01 36 ; lmsw [esi]") + VMCALL, {DATA: bytes([0x08, 0xFF])}) as cpu:
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.cr0 == CR0 & ~0xE | TS
+
+
+@pytest.mark.parametrize("mode", [PROTECTED_USER, LONG_USER], ids=lambda mode: mode.name)
+@pytest.mark.parametrize("text", ["0f 22 c0", "0f 01 f0", "0f 06"], ids=["mov", "lmsw", "clts"])
+def test_programs_cannot_write_cr0(mode: Mode, text: str) -> None:
+    with cpu_in(mode, load(0, CR0) + code(text)) as cpu:
+        assert delivery(cpu, mode, cpu.run(), error_code=True).vector == 13
 
 
 # CR3.

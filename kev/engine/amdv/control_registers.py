@@ -1,29 +1,95 @@
 """Control registers, and the instructions that CR4.UMIP forbids (Intel SDM vol. 3, "Control registers").
 
-The emulated CPU accepts reserved bits in CR4, does not know UMIP, and has no interrupt controller behind CR8.
+The emulated CPU accepts everything in CR0 and CR4, does not know UMIP, and has no interrupt controller behind CR8.
 """
 
 from typing import Final
 
 from kev.engine.amdv import layout
-from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, UndecodableInstruction, decode
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, UndecodableInstruction, clts_length, decode
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.exit_context import ExitContext
-from kev.engine.amdv.libunicorn import REG_CR4
-from kev.engine.amdv.vcpu import FS, GDTR, GS, IDTR, LDTR, TR, USER_SEGMENT, AmdvVcpu
+from kev.engine.amdv.libunicorn import REG_CR0, REG_CR4
+from kev.engine.amdv.vcpu import CS, FS, GDTR, GS, IDTR, LDTR, LONG_CODE, TR, USER_SEGMENT, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
-from kev.x86 import CR4_FSGSBASE, CR4_PAE, CR4_SMEP, CR4_UMIP
+from kev.x86 import (
+    CR0_AM,
+    CR0_CD,
+    CR0_EM,
+    CR0_ET,
+    CR0_MP,
+    CR0_NE,
+    CR0_NW,
+    CR0_PE,
+    CR0_PG,
+    CR0_TS,
+    CR0_WP,
+    CR4_FSGSBASE,
+    CR4_PAE,
+    CR4_SMEP,
+    CR4_UMIP,
+    EFER_LME,
+)
 
 _CR3: Final = (layout.CONTROL_REGISTERS >> 3) + 3
+_CR0_DEFINED: Final = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG
 _SMSW: Final = (0x01, 4)
+_LMSW: Final = (0x01, 6)
+_MOV_TO_CR: Final = 0x22
+_LOADED_BY_LMSW: Final = CR0_MP | CR0_EM | CR0_TS
+"""And PE, which it sets only."""
 _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
 _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
 
-def write_cr0(exits: ExitContext, _vcpu: AmdvVcpu) -> None:
-    """While linear addresses are watched."""
-    assert exits.debug_stops is not None
-    exits.debug_stops.about_to_change_paging()
+def write_cr0(exits: ExitContext, vcpu: AmdvVcpu) -> None:
+    """MOV to CR0, LMSW and CLTS."""
+    instruction = current_instruction(exits, vcpu)
+    if instruction is not None and instruction.opcode == _MOV_TO_CR:
+        register = instruction.operand.register
+        assert register is not None
+        value, length = vcpu.quads[register], instruction.length
+        if not vcpu.long_mode:
+            value &= 0xFFFF_FFFF
+        if not _may_become(vcpu, value):
+            exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
+            return
+    elif instruction is not None and _key(instruction) == _LMSW:
+        loaded = _machine_status_word(exits, vcpu, instruction)
+        if loaded is None:
+            return
+        value, length = vcpu.cr0 & ~_LOADED_BY_LMSW | loaded & (_LOADED_BY_LMSW | CR0_PE), instruction.length
+    else:
+        value, length = vcpu.cr0 & ~CR0_TS, _length_of_clts(exits, vcpu)
+    exits.uc.write_register(REG_CR0, value & _CR0_DEFINED)
+    if exits.debug_stops is not None:
+        exits.debug_stops.look_again(vcpu)
+    vcpu.skip(length)
+
+
+def _may_become(vcpu: AmdvVcpu, value: int) -> bool:
+    """Whether CR0 may have this value: of the lower bits, the reserved ones are ignored."""
+    if value >> 32 or value & CR0_PG and not value & CR0_PE or value & CR0_NW and not value & CR0_CD:
+        return False
+    if vcpu.cr0 & CR0_PG:
+        return bool(value & CR0_PG) or not vcpu.in_64_bit_mode
+    if value & CR0_PG and vcpu.efer & EFER_LME:
+        return bool(vcpu.cr4 & CR4_PAE) and not vcpu.raw_segment(CS)[3] & LONG_CODE
+    return True
+
+
+def _length_of_clts(exits: ExitContext, vcpu: AmdvVcpu) -> int:
+    try:
+        return clts_length(exits.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION))
+    except UndecodableInstruction:
+        raise _vanished(vcpu) from None
+
+
+def _machine_status_word(exits: ExitContext, vcpu: AmdvVcpu, instruction: Instruction) -> int | None:
+    if instruction.operand.register is not None:
+        return vcpu.quads[instruction.operand.register]
+    loaded = exits.load(vcpu, instruction.operand.linear, 2)
+    return None if loaded is None else int.from_bytes(loaded, "little")
 
 
 def write_cr3(exits: ExitContext, vcpu: AmdvVcpu) -> None:
@@ -131,10 +197,14 @@ def moved_register(exits: ExitContext, vcpu: AmdvVcpu) -> tuple[Instruction, int
     """
     instruction = current_instruction(exits, vcpu)
     if instruction is None or instruction.operand.register is None:
-        raise EngineError(
-            f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: an instruction moves a control or debug register, and is not there any more"
-        )
+        raise _vanished(vcpu)
     return instruction, instruction.operand.register
+
+
+def _vanished(vcpu: AmdvVcpu) -> EngineError:
+    return EngineError(
+        f"vCPU {vcpu.index} at RIP {vcpu.rip:#x}: an instruction moves a control or debug register, and is not there any more"
+    )
 
 
 def current_instruction(exits: ExitContext, vcpu: AmdvVcpu) -> Instruction | None:

@@ -128,12 +128,6 @@ class DebugStops:
                     watched.append(_Watched(range(start, start + length), gva, access, accesses, number))
         self._watch(tuple(watched), frozenset(entries))
 
-    def about_to_change_paging(self) -> None:
-        """A write to CR0 has exited. It is executed, and then `look_again` is due."""
-        self._intercepts.let_paging_change()
-        self._slice.do_not_count()
-        self._slice.leave_behind(1)
-
     def outcome(self, vcpu: AmdvVcpu, exit: Exit) -> Exit:
         """What a slice that has ended with `exit` comes to."""
         executed = self._slice.executed
@@ -184,7 +178,7 @@ class DebugStops:
         if before != (self._hit, self._data_hits):
             self._slice.end_soon()
         if access is Access.WRITE and not self._entries.isdisjoint(range(address & -_ENTRY, address + size, _ENTRY)):
-            self._slice.leave_behind(0)
+            self._slice.leave_behind()
 
     def _look_for_hits(self, address: int, size: int, access: Access) -> None:
         for watched in self._watched:

@@ -18,6 +18,7 @@ _STRING_INSTRUCTIONS: Final = frozenset({*range(0x6C, 0x70), *range(0xA4, 0xA8),
 _PORT_STRINGS: Final = range(0x6C, 0x70)
 _INT1: Final = 0xF1
 _TWO_BYTE: Final = 0x0F
+_CLTS: Final = 0x06
 _GROUP_5: Final = 0xFF
 _MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
 _DEFAULT_SIZE_32: Final = 1 << 22  # the D flag in a code segment's second word
@@ -116,6 +117,15 @@ def pushf(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int]:
     prefixes, _ = _prefixes(stream)
     default_32 = bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
     return stream.position, _size(4 if default_32 else 2, _OPERAND_SIZE in prefixes)
+
+
+def clts_length(code: bytes) -> int:
+    """The length of CLTS with its prefixes. UndecodableInstruction if `code` begins with another instruction."""
+    stream = _Bytes(code)
+    _, _, byte = _prefixes_and_rex(stream, in_64_bit_mode=True)
+    if (byte, stream.take()) != (_TWO_BYTE, _CLTS):
+        raise UndecodableInstruction
+    return stream.position
 
 
 def int1_length(code: bytes) -> int:

@@ -29,6 +29,7 @@ _ALWAYS: Final = vmcb.SVM_INSTRUCTIONS | {
     vmcb.MONITOR,
     vmcb.MWAIT,
     vmcb.CR8_READ,
+    vmcb.CR0_WRITE,
     vmcb.CR4_WRITE,
     vmcb.CR8_WRITE,
 }
@@ -41,7 +42,6 @@ class Intercepts:
         "_bits",
         "_cpu",
         "_intercepted",
-        "_paging_changes",
         "_several_vcpus",
         "_vmcb",
         "keeps_msrs",
@@ -64,8 +64,7 @@ class Intercepts:
         self.logs_cr3 = False
         """Writes to CR3 exit for whoever wants to see them."""
         self.watches_address_space = False
-        """Writes to CR0 and CR3 exit because what is watched may lie elsewhere then."""
-        self._paging_changes = False
+        """Writes to CR3 exit because what is watched may lie elsewhere then."""
         self.watches_counter = True
         """RDTSC and RDTSCP exit."""
         self._write()
@@ -113,23 +112,16 @@ class Intercepts:
             self._write()
 
     def watch_address_space(self, enabled: bool) -> None:
-        """Writes to CR0 and CR3 exit from now on, or not."""
-        if enabled != self.watches_address_space or self._paging_changes:
+        """Writes to CR3 exit from now on, or not."""
+        if enabled != self.watches_address_space:
             self.watches_address_space = enabled
-            self._paging_changes = False
             self._write()
-
-    def let_paging_change(self) -> None:
-        """Writes to CR0 do not exit until `watch_address_space`."""
-        self._paging_changes = True
-        self._write()
 
     def _write(self) -> None:
         wishes = (
             self._several_vcpus,
             self.logs_cr3,
             self.watches_address_space,
-            self._paging_changes,
             self.watches_counter,
         )
         bits = self._bits.get((self.modes, wishes))
@@ -158,8 +150,6 @@ class Intercepts:
             codes |= {vmcb.CR0_READ}
         if self.logs_cr3 or self.watches_address_space:
             codes |= {vmcb.CR3_WRITE}
-        if self.watches_address_space and not self._paging_changes:
-            codes |= {vmcb.CR0_WRITE}
         return codes
 
     def _copy(self) -> None:

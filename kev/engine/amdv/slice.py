@@ -325,10 +325,10 @@ class Slice:
         """Instructions retired in the slice that has ended, if it was counted."""
         return self._retired_before
 
-    def leave_behind(self, instructions: int) -> None:
-        """Leaves the counted code after so many more instructions than the one begun last; the slice is continued then."""
+    def leave_behind(self) -> None:
+        """Leaves the counted code behind the instruction begun last; the slice is continued then."""
         limit = self._limit
-        here = min(limit.value, self._counter.value + instructions)
+        here = min(limit.value, self._counter.value)
         self._left += limit.value - here
         limit.value = here
 

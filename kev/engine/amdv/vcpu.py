@@ -38,7 +38,7 @@ _HFLAGS2_VIRTUAL_IF: Final = 1 << 3
 _CR2: Final = (layout.CONTROL_REGISTERS >> 3) + 2
 
 # In a descriptor's second word.
-_LONG: Final = 1 << 21
+LONG_CODE: Final = 1 << 21
 _BIG: Final = 1 << 22
 _DPL_SHIFT: Final = 13
 USER_SEGMENT: Final = 3 << _DPL_SHIFT
@@ -452,7 +452,7 @@ class AmdvVcpu:
         long_mode = self.efer & x86.EFER_LMA
         if long_mode:
             flags |= HFLAGS_LMA
-        if long_mode and code & _LONG:
+        if long_mode and code & LONG_CODE:
             flags |= HFLAGS_CS64 | HFLAGS_CS32 | HFLAGS_SS32
         else:
             flags |= (HFLAGS_CS32 if code & _BIG else 0) | (HFLAGS_ADDSEG if self._adds_segment_bases(code) else 0)
