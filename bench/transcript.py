@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
@@ -26,16 +26,18 @@ class TimedLine:
 
 
 class Transcript:
-    """The bytes, each with its time by `time.perf_counter`."""
+    """The bytes, each with its time."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        """`clock` in seconds."""
         self.text: Final = bytearray()
+        self._clock: Final = clock
         self._times: Final[list[float]] = []
 
     def add(self, text: bytes) -> None:
         """Appends what was written just now."""
         self.text.extend(text)
-        self._times.extend([time.perf_counter()] * len(text))
+        self._times.extend([self._clock()] * len(text))
 
     def record(self, vm: Vm) -> None:
         """Appends what the guest is going to write."""
@@ -44,7 +46,7 @@ class Transcript:
             def write(vcpu: VcpuState, exit: IoOut) -> Reply | None:
                 if exit.port == COM1:
                     self.text.append(exit.value)
-                    self._times.append(time.perf_counter())
+                    self._times.append(self._clock())
                 return controller(vcpu, exit)
 
             return write

@@ -2,6 +2,7 @@
 
 import io
 import os
+from array import array
 from typing import BinaryIO, Final
 
 from kev.fs.errors import DiskError
@@ -38,6 +39,14 @@ class Disk:
         """In bytes."""
         self.sectors: Final = self.size // SECTOR_SIZE
         """Whole ones."""
+
+    @property
+    def open_file(self) -> "array[int] | None":
+        """For who reads the disk's file without asking: its descriptor, and until when it is taken to be the same, which is always.
+
+        None if it is not one of the operating system.
+        """
+        return None if self._descriptor is None else array("q", (self._descriptor, (1 << 63) - 1))
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fills `buffer`, a memoryview of bytes, from byte `offset` on. DiskError if it would pass the end or the file fails."""

@@ -1,10 +1,13 @@
 """One file of a SIMPLEFS disk."""
 
 import os
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from kev.fs.disk import Disk
 from kev.fs.errors import SimpleFsError
+
+if TYPE_CHECKING:
+    from array import array
 
 COPY_SIZE: Final = 1 << 20
 """How much is copied at once, in bytes."""
@@ -27,6 +30,12 @@ class File:
         self._disk: Final = disk
         self._start: Final = start
         self._position = 0
+
+    @property
+    def place(self) -> "tuple[array[int], int] | None":
+        """The file of the operating system that it lies in, as `kev.fs.disk.Disk.open_file` has it, and where it begins there."""
+        file = self._disk.open_file
+        return None if file is None else (file, self._start)
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int:
         """Reads from byte `offset` on straight into `buffer` and returns how many bytes: fewer only at the file's end."""

@@ -10,7 +10,7 @@ typedef unsigned long long u64;
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_tlb_version(void)
 {
-    return 2;
+    return 3;
 }
 
 /* What kev/engine/amdv/layout.py says of the CPU's state. */
@@ -34,9 +34,27 @@ enum { LOAD, STORE, FETCH };
 enum { READABLE = 1 << LOAD, MAY_STORE = 1 << STORE, EXECUTABLE = 1 << FETCH };
 enum { KERNEL_WITH_SMAP, PROGRAM };
 
+/* An open file, as kev/pager/source.py has it. */
+struct file {
+    /* Negative: it was closed. */
+    long long descriptor;
+    /* Behind this moment, by the monotonic clock in nanoseconds, it has to be looked whether the file has changed. */
+    u64 looked_until;
+};
+
+/* Pages of a slab that are filled alike, from `from` up to `to`. */
+struct run {
+    u64 from;
+    u64 to;
+    /* 0: they are zeros. */
+    const struct file *file;
+    /* Where in the file the first of them is. */
+    u64 offset;
+};
+
 /*
- * Pages of zeros within 2 MiB that are there as soon as they are touched: those from `from` up to `to` whose state is ABSENT. The
- * others of the slab are asked for. kev/pager has the states.
+ * Pages within 2 MiB that are there as soon as they are touched: those in one of its runs whose state is ABSENT. The others are asked
+ * for. kev/pager has the states.
  */
 struct slab {
     /* The guest-physical address by 2 MiB, plus 1; 0: none. */
@@ -44,11 +62,19 @@ struct slab {
     /* The nested entry of its first page. */
     u64 first;
     unsigned char *states;
-    u64 from;
-    u64 to;
+    const struct run *runs;
+    u64 count;
 };
 
-enum { SLABS = 1024, PAGE_ABSENT = 0, PAGE_PRESENT = 2 };
+enum { SLABS = 1024, PAGE_SIZE = 4096, PAGE_ABSENT = 0, PAGE_LOADING = 1, PAGE_PRESENT = 2 };
+
+/* POSIX: struct timespec, and the number of a clock. */
+struct moment {
+    long long seconds;
+    long long nanoseconds;
+};
+
+enum { MONOTONIC = 1 };
 
 struct fills {
     int (*original)(void *cpu, u64 address, int size, int access, int mode, int probes, u64 returns_to);
@@ -65,6 +91,9 @@ struct fills {
     u64 filled;
     /* Whether this access may make some so. */
     u64 may_fill;
+    /* POSIX: clock_gettime, pread. */
+    int (*clock)(int which, struct moment *now);
+    long long (*read)(int descriptor, void *buffer, u64 length, long long offset);
 };
 
 /* A page: where it lies, what is permitted of it, and its size. In `permits`, NX says that it may be executed. */
@@ -102,21 +131,54 @@ static u64 misplaced(int shift)
     return (BIT(shift) - 1) & ADDRESS & ~(shift > 12 ? LARGE_PAGE_PAT : 0);
 }
 
-/* The entry of a page that is touched first; 0 if it has to be asked for. */
-static u64 touch(struct fills *fills, u64 address)
+static int look_is_due(const struct fills *fills, const struct file *file)
 {
-    u64 number = address >> 21, index = address >> 12 & 511;
-    const struct slab *slab = &fills->slabs[number % SLABS];
+    struct moment now;
 
-    if (slab->number != number + 1 || index < slab->from || index >= slab->to || slab->states[index] != PAGE_ABSENT)
+    return fills->clock(MONOTONIC, &now) || now.seconds * 1000000000ULL + now.nanoseconds > file->looked_until;
+}
+
+/* Fills a page of a run; 0 if it could not be, and the frame may hold anything. */
+static int load(const struct fills *fills, const struct run *run, u64 index, volatile unsigned char *frame)
+{
+    u64 offset = run->offset + (index - run->from) * PAGE_SIZE;
+
+    if (!run->file)
+        return 1;
+    if (look_is_due(fills, run->file))
         return 0;
+    /* It takes the host less to make the frame now than in the middle of the read. */
+    *frame = 0;
+    return fills->read((int)run->file->descriptor, (void *)frame, PAGE_SIZE, offset) == PAGE_SIZE;
+}
+
+/* The entry of a page that is touched first; 0 if it has to be asked for. */
+static u64 touch(struct fills *fills, u64 address, int access)
+{
+    u64 number = address >> 21, index = address >> 12 & 511, entry;
+    const struct slab *slab = &fills->slabs[number % SLABS];
+    const struct run *run = slab->runs;
+
+    if (slab->number != number + 1 || slab->states[index] != PAGE_ABSENT)
+        return 0;
+    while (run < slab->runs + slab->count && index >= run->to)
+        run++;
+    if (run == slab->runs + slab->count || index < run->from)
+        return 0;
+    entry = slab->first + (index << 12);
+    slab->states[index] = PAGE_LOADING;
+    if (!load(fills, run, index, at(fills, entry & ADDRESS))) {
+        slab->states[index] = PAGE_ABSENT;
+        return 0;
+    }
     slab->states[index] = PAGE_PRESENT;
     fills->filled++;
-    return slab->first + (index << 12);
+    /* What is executed lies where stores are looked at. */
+    return access == FETCH ? entry & ~fills->alias : entry;
 }
 
 /* Where a guest-physical address lies. 0 if the CPU has to look itself. */
-static int nested(struct fills *fills, u64 address, struct page *page)
+static int nested(struct fills *fills, u64 address, int access, struct page *page)
 {
     u64 table = quad(fills, NESTED_CR3) & ADDRESS;
 
@@ -128,7 +190,7 @@ static int nested(struct fills *fills, u64 address, struct page *page)
         if (!place)
             return 0;
         if (!*place && shift == 12 && fills->may_fill)
-            *place = touch(fills, address);
+            *place = touch(fills, address, access);
         entry = *place;
         if (!(entry & PRESENT) || entry & RESERVED || (shift == 39 && entry & LARGE))
             return 0;
@@ -149,7 +211,7 @@ static void *guest_entry(struct fills *fills, u64 address)
 {
     struct page page;
 
-    return nested(fills, address, &page) && page.permits & WRITABLE ? at(fills, page.address) : 0;
+    return nested(fills, address, LOAD, &page) && page.permits & WRITABLE ? at(fills, page.address) : 0;
 }
 
 /* The lower half of the entry that a walk has ended at; 0 if the CPU has to look itself. */
@@ -293,9 +355,7 @@ static int fill(struct fills *fills, void *cpu, u64 address, int access, int mod
     permits = look_up(fills, address, access, mode, &guest);
     if (!permits)
         return 0;
-    if (access == FETCH)
-        fills->may_fill = 0;
-    if (!nested(fills, guest.address, &host) || !at(fills, host.address))
+    if (!nested(fills, guest.address, access, &host) || !at(fills, host.address))
         return 0;
     if (!(host.permits & NX))
         permits &= ~EXECUTABLE;

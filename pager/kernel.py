@@ -15,13 +15,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
+from kev.addressing import MIB, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
 from kev.errors import KevError
 from kev.exits import Access, EptViolation
 from kev.host_memory import HostMemory
 from kev.page_tables.guest import PagingRegisters, translate
 from kev.page_tables.mapping import Permissions
-from kev.pager.backing import Backing, PageLoader, Zeros
+from kev.pager.backing import Backing, FilePages, PageLoader, Zeros
 from kev.pager.errors import NoSuchPage, PageLimitReached, PageLoadError, PagerError, ReadOnlyPage, Violation
 from kev.pager.frames import SLAB_SHIFT, SLAB_SIZE, FrameMap
 from kev.pager.image import KernelImage, Segment
@@ -30,9 +30,9 @@ from kev.pager.mbi import MbiWriter, MemoryRegion
 from kev.pager.observers import Observers
 from kev.pager.originals import Originals
 from kev.pager.pages import PageEvent, PageState, PageStates
-from kev.pager.protocols import LoadObserver, NestedTable, Point, ReadAhead, Rendezvous, SchedulingPoints, ZeroFiller
+from kev.pager.protocols import AlikePages, LoadObserver, NestedTable, PageFiller, Point, ReadAhead, Rendezvous, SchedulingPoints
 from kev.pager.ram import ram_regions
-from kev.pager.source import AsynchronousSource, PageSource, SynchronousSource
+from kev.pager.source import AsynchronousSource, PageSource, SourceInFile, SynchronousSource
 from kev.pager.statistics import PagerStatistics
 from kev.subscribers import Subscribers
 
@@ -127,7 +127,7 @@ class KernelVmPager:
         self.pages: Final = PageStates()
         self.frames: Final = FrameMap(memory)
         self._statistics: Final = PagerStatistics()
-        self._filler: ZeroFiller | None = None
+        self._filler: PageFiller | None = None
         self._filled = 0
         self._is_device: Callable[[range], bool]
         self._offered: Final[set[int]] = set()
@@ -210,10 +210,10 @@ class KernelVmPager:
         self.withdraw_offers()
         self._map_protected, self._bring = map_protected, bring
 
-    def fill_by(self, filler: ZeroFiller, is_device: Callable[[range], bool]) -> None:
-        """Offers pages of zeros to `filler`, where nobody is told of loads. `is_device` says whether devices are among addresses.
+    def fill_by(self, filler: PageFiller, is_device: Callable[[range], bool]) -> None:
+        """Offers pages of zeros and of files to `filler`, where nobody is told of loads.
 
-        Whoever puts devices elsewhere calls `withdraw_offers`.
+        `is_device` says whether devices are among addresses. Whoever puts devices elsewhere calls `withdraw_offers`.
         """
         self._filler, self._is_device = filler, is_device
 
@@ -451,44 +451,38 @@ class KernelVmPager:
             if self.pages[page] is not _ABSENT:
                 return self.pages[page] is _PRESENT
         backing = self.loaders.find(page) or self._backing(page)
-        if type(backing) is Zeros and self._observer is None and self._limit is None and self._map_protected is None:
-            hpa = self.frames.find(page)
-            if hpa is not None and not self.waits:
+        hpa = self.frames.find(page)
+        if hpa is not None and self._observer is None and self._limit is None and self._map_protected is None and not self.waits:
+            if self._filler is not None and page >> SLAB_SHIFT not in self._offered:
+                self._offer(self._filler, page)
+            if type(backing) is Zeros:
                 self._map_zeros(page, hpa)
-                if self._filler is not None and page >> SLAB_SHIFT not in self._offered:
-                    self._offer(self._filler, page, backing)
                 return True
         return self._fill_now(page, 1, backing)
 
-    def _offer(self, filler: ZeroFiller, page: int, backing: Backing) -> None:
-        """Lets the pages of zeros around `page` be Present when they are touched, if there is nothing else among them.
+    def _offer(self, filler: PageFiller, page: int) -> None:
+        """Lets pages in the 2 MiB around `page` be Present when they are touched, if no device and no loader of its own is there.
 
-        Not in the lowest 2 MiB, parts of which are no memory to some ABIs.
+        None of the lowest MiB, parts of which are no memory to some ABIs.
         """
         self._offered.add(page >> SLAB_SHIFT)
         start = page & -SLAB_SIZE
-        slab = range(start, start + SLAB_SIZE)
-        if (
-            start
-            and self.saved is None
-            and self._read_ahead is None
-            and not self.loaders.has_own(slab)
-            and not self._is_device(slab)
-        ):
-            first, last = max(start, backing.start), min(slab.stop, backing.end)
-            pages = range(first - start >> PAGE_SHIFT, last - start >> PAGE_SHIFT)
-            filler.offer_zeros(Gpa(start), self.frames.assign(start), pages, self.pages.states_around(page))
+        offered = range(max(start, MIB), start + SLAB_SIZE)
+        if self.saved is None and self._read_ahead is None and not self.loaders.has_own(offered) and not self._is_device(offered):
+            alike = (_alike(backing, start, offered) for backing in self.loaders.between(offered.start, offered.stop))
+            pages = [pages for pages in alike if pages is not None]
+            filler.offer_pages(Gpa(start), self.frames.assign(start), pages, self.pages.states_around(page))
 
     def withdraw_offers(self) -> None:
         """Every page is asked for from now on, until it is offered again."""
         if self._filler is not None and self._offered:
-            self._filler.withdraw_zeros()
+            self._filler.withdraw_pages()
             self._offered.clear()
             self._count_filled()
 
     def _count_filled(self) -> None:
         if self._filler is not None:
-            filled = self._filler.zeros_filled()
+            filled = self._filler.pages_filled()
             new, self._filled = filled - self._filled, filled
             self._statistics.loads += new
             self._claimed += new
@@ -695,6 +689,21 @@ class KernelVmPager:
 
 def _run(page: int, count: int) -> range:
     return range(page, page + count * PAGE_SIZE, PAGE_SIZE)
+
+
+def _alike(backing: Backing, slab: int, pages: range) -> AlikePages | None:
+    """Those of `pages`, in the 2 MiB at `slab`, that are filled from `backing`. None if they are neither zeros nor a file's."""
+    first, last = max(pages.start, backing.start), min(pages.stop, backing.end)
+    numbers = range(first - slab >> PAGE_SHIFT, last - slab >> PAGE_SHIFT)
+    if type(backing) is Zeros:
+        return AlikePages(numbers)
+    if not isinstance(backing, FilePages) or not isinstance(backing.source, SourceInFile):
+        return None
+    place, offset = backing.source.place, first + backing.displacement
+    if place is None or offset + len(numbers) * PAGE_SIZE > backing.source.size:
+        return None
+    file, begin = place
+    return AlikePages(numbers, file, begin + offset)
 
 
 def _outcome(error: BaseException) -> PageEvent:

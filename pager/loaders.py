@@ -130,6 +130,13 @@ class LoaderMap(Mapping[Gpa, PageLoader]):
         self._own.clear()
         self._own_pages.clear()
 
+    def between(self, start: int, end: int) -> Iterator[Backing]:
+        """What the pages of [start, end) are filled from if none has a loader of its own, in the order of their addresses."""
+        backings = self._ranges()
+        for index in range(max(0, bisect_right(self._starts, start) - 1), bisect_left(self._starts, end)):
+            if backings[index].end > start:
+                yield backings[index]
+
     def has_own(self, pages: range) -> bool:
         """Whether one of these pages, a range of addresses, has a loader of its own."""
         index = bisect_left(self._own_pages, pages.start)

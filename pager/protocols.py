@@ -1,11 +1,12 @@
 """What the pager asks of its surroundings: a table, a way to wait, and who may watch."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from kev.addressing import Gpa, Hpa
 from kev.pager.pages import PageEvent
+from kev.pager.source import OpenFile
 
 
 class NestedTable(Protocol):
@@ -19,14 +20,25 @@ class NestedTable(Protocol):
     def unmap(self, gpa: Gpa, /) -> object: ...
 
 
-class ZeroFiller(Protocol):
-    """Makes pages of zeros Present when they are touched, without asking. The engine does: `kev.engine.base.Engine`."""
+class AlikePages(NamedTuple):
+    """Pages in a row that are filled alike: with zeros, or with the bytes of a file."""
 
-    def offer_zeros(self, gpa: Gpa, hpa: Hpa, pages: range, states: bytearray, /) -> None: ...
+    numbers: range
+    """Their numbers within their 2 MiB."""
+    file: "OpenFile | None" = None
+    """None: zeros."""
+    offset: int = 0
+    """Where in the file the first of them is."""
 
-    def withdraw_zeros(self) -> None: ...
 
-    def zeros_filled(self) -> int: ...
+class PageFiller(Protocol):
+    """Makes pages Present when they are touched, without asking. The engine does: `kev.engine.base.Engine`."""
+
+    def offer_pages(self, gpa: Gpa, hpa: Hpa, pages: Sequence[AlikePages], states: bytearray, /) -> None: ...
+
+    def withdraw_pages(self) -> None: ...
+
+    def pages_filled(self) -> int: ...
 
 
 class Rendezvous(Protocol):

@@ -3,17 +3,18 @@
 import os
 import stat
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Awaitable, Callable, Iterator
-from time import monotonic
+from time import monotonic_ns
 from types import CoroutineType
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from kev.addressing import KIB, PAGE_SIZE
 from kev.errors import KevError
 from kev.pager.errors import ImageError
 from kev.state import SNAPSHOT_MAGIC
 
-_LOOK_EVERY: Final = 0.001  # seconds
+_LOOK_EVERY: Final = 1_000_000  # nanoseconds
 _SAMPLES: Final = 4
 
 Answer = TypeVar("Answer")
@@ -50,6 +51,24 @@ class SynchronousSource(PageSource, Protocol):
     """A source that never has to be awaited."""
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int: ...
+
+
+OpenFile: TypeAlias = "array[int]"
+"""For who reads a file of the host without asking, as `native/tlb.c` does: two quadwords, which whoever has opened it keeps true.
+
+The descriptor, or -1 when it is closed; and until when no change has to be looked for, in nanoseconds of the monotonic clock.
+"""
+UNWATCHED: Final = (1 << 63) - 1
+"""No change is ever looked for."""
+
+
+@runtime_checkable
+class SourceInFile(PageSource, Protocol):
+    """A source whose bytes lie in a row in a file of the host, where they may also be read."""
+
+    @property
+    def place(self) -> "tuple[OpenFile, int] | None":
+        """The file, and the offset of the first byte in it; None if there is no such file."""
 
 
 class AsynchronousSource(ABC):
@@ -143,7 +162,7 @@ class HeadSource:
 class FileSource:
     """A file of the host. A read is one `preadv`: the kernel copies from its page cache into the buffer, and nothing else does."""
 
-    __slots__ = ("_descriptor", "_looked", "_stamp", "name", "size")
+    __slots__ = ("_descriptor", "_open", "_stamp", "name", "size")
 
     def __init__(self, path: str | os.PathLike[str], *, watched: bool = True) -> None:
         """Opens `path` for reading. SourceError if that is not possible, or if it is neither a regular file nor a block device.
@@ -156,6 +175,7 @@ class FileSource:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise SourceError(f"{self.name}: cannot be opened: {error.strerror}") from error
+        self._open: Final[OpenFile] = array("q", (self._descriptor, 0))
         mode = os.fstat(self._descriptor).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             self.close()
@@ -165,18 +185,19 @@ class FileSource:
         except OSError as error:
             self.close()
             raise SourceError(f"{self.name}: has no size: {error.strerror}") from error
-        self._looked = 0.0
         self._stamp: Final = self.modified if watched and stat.S_ISREG(mode) else None
+        if self._stamp is None:
+            self._open[1] = UNWATCHED
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int:
         """SourceError if it cannot be read, or if the file was changed since it was opened: that is seen within a millisecond."""
         try:
             count = os.preadv(self._descriptor, (buffer,), offset)
-            now = monotonic()
-            if now - self._looked > _LOOK_EVERY and self._stamp is not None:
-                self._looked = now
+            now = monotonic_ns()
+            if now > self._open[1]:
                 if self.modified != self._stamp:
                     raise SourceError(f"{self.name}: was changed while it was in use, so that old and new bytes would be mixed")
+                self._open[1] = now + _LOOK_EVERY
             return count
         except OSError as error:
             raise SourceError(f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {error.strerror}") from error
@@ -186,10 +207,14 @@ class FileSource:
         """When the file was last written to, in nanoseconds since 1970."""
         return os.fstat(self._descriptor).st_mtime_ns
 
+    @property
+    def place(self) -> tuple[OpenFile, int]:
+        return self._open, 0
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-            self._descriptor = -1
+            self._descriptor = self._open[0] = -1
 
     def __enter__(self) -> Self:
         return self

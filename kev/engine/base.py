@@ -11,6 +11,7 @@ from kev.addressing import Gpa, Hpa
 from kev.dev.buses.ports import Iterations
 from kev.engine.registers import DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import Access, EptViolation, Exit, GuestException, Reply
+from kev.pager.protocols import AlikePages
 
 
 class EntryState(NamedTuple):
@@ -236,18 +237,18 @@ class Engine(Protocol[State]):
     def forget_loads(self, vcpu: State) -> None:
         """What `keep_load` and `keep_count` have said of this vCPU no longer holds."""
 
-    def offer_zeros(self, gpa: Gpa, hpa: Hpa, pages: range, states: bytearray) -> None:
-        """In slices that take shortcuts, pages of zeros that are Absent may be mapped and made Present when they are touched.
+    def offer_pages(self, gpa: Gpa, hpa: Hpa, pages: Sequence[AlikePages], states: bytearray) -> None:
+        """In slices that take shortcuts, pages that are Absent may be filled, mapped and made Present when they are touched.
 
-        `pages` are their numbers within the aligned 2 MiB at `gpa`, whose frames are at `hpa`, and whose states
-        (`kev.pager.pages.PageState`) are `states`. Such violations are exits that `count_shortcuts` counts.
+        `pages` lie within the aligned 2 MiB at `gpa`, in the order of their addresses; the frames of these 2 MiB are at `hpa`, and
+        their states (`kev.pager.pages.PageState`) are `states`. Such violations are exits that `count_shortcuts` counts.
         """
 
-    def withdraw_zeros(self) -> None:
+    def withdraw_pages(self) -> None:
         """Whatever was offered is told again from now on."""
 
-    def zeros_filled(self) -> int:
-        """How many pages have become Present by `offer_zeros`."""
+    def pages_filled(self) -> int:
+        """How many pages have become Present by `offer_pages`."""
 
     def find_iterations(self, port: int, size: int, length: int, *, stores: bool) -> Iterations | None:
         """Called from `service` for an `IoIn`, or, if not `stores`, an `IoOut`: the iterations of INS or OUTS that begin with it.

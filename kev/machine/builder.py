@@ -114,8 +114,9 @@ class VmBuilder:
         self._memory = PagedMemory(pager, self._buses.mmio, space.table, self._engine.written, self._engine.invalidate)
         self._violations = ViolationController(pager, space.table, self._buses.mmio, self._engine)
         pager.unmapped.subscribe(self._engine.invalidate)
-        pager.fill_by(self._engine, self._buses.mmio.is_among)
-        self._buses.mmio.attached.subscribe(pager.withdraw_offers)
+        if not options.virtual_time:  # counted slices are told every violation
+            pager.fill_by(self._engine, self._buses.mmio.is_among)
+            self._buses.mmio.attached.subscribe(pager.withdraw_offers)
 
     def build(self, entry: EntryState) -> Vm:
         """The machine, with vCPU 0 about to start in the state `entry`."""

@@ -1,14 +1,21 @@
 """Which pages the pager lets somebody else make Present, and when it takes that back."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
-from kev.addressing import MIB, PAGE_SIZE, Gpa, Hpa
+from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva, Hpa
+from kev.guests.catalogue import root_file_system
+from kev.guests.images import open_root_file_system
+from kev.pager.image import Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.loaders import contents
 from kev.pager.pages import PageEvent, PageState
-from tests.pager.machine import build_pager, touch
+from kev.pager.protocols import AlikePages
+from kev.pager.source import FileSource
+from tests.pager.machine import FILE, build_pager, touch
 
 SLAB = 2 * MIB
 HIGH = 2 * MIB  # the image lies below
@@ -19,22 +26,22 @@ class Filler:
     """Stands for the CPU: makes a page Present that it was offered, as `kev.pager.protocols.ZeroFiller` says."""
 
     def __init__(self) -> None:
-        self.offers: dict[int, tuple[Hpa, range, bytearray]] = {}
+        self.offers: dict[int, tuple[Hpa, Sequence[AlikePages], bytearray]] = {}
         self.filled = 0
 
-    def offer_zeros(self, gpa: Gpa, hpa: Hpa, pages: range, states: bytearray) -> None:
+    def offer_pages(self, gpa: Gpa, hpa: Hpa, pages: Sequence[AlikePages], states: bytearray) -> None:
         self.offers[gpa] = hpa, pages, states
 
-    def withdraw_zeros(self) -> None:
+    def withdraw_pages(self) -> None:
         self.offers.clear()
 
-    def zeros_filled(self) -> int:
+    def pages_filled(self) -> int:
         return self.filled
 
     def fill(self, pager: KernelVmPager, page: int) -> None:
         hpa, pages, states = self.offers[page & -SLAB]
         index = page // PAGE_SIZE % 512
-        assert index in pages
+        assert any(index in alike.numbers for alike in pages)
         assert states[index] == PageState.ABSENT
         states[index] = PageState.PRESENT
         pager.table.map_page(page, hpa + index * PAGE_SIZE, 7)
@@ -64,7 +71,7 @@ def test_pages_of_ram_around_the_second_that_is_touched_in_2_mib_are_offered() -
     assert filler.offers == {}
     assert touch(pager, HIGH + PAGE_SIZE)
     hpa, pages, _ = filler.offers[HIGH]
-    assert (hpa, pages) == (pager.gpa2hpa(Gpa(HIGH)), ALL)
+    assert (hpa, pages) == (pager.gpa2hpa(Gpa(HIGH)), [AlikePages(ALL)])
 
 
 def test_what_was_made_present_is_counted_and_is_what_the_pager_would_have_made() -> None:
@@ -80,11 +87,61 @@ def test_what_was_made_present_is_counted_and_is_what_the_pager_would_have_made(
     assert (pager.statistics.loads, pager.statistics.spurious) == (3, 1)
 
 
-def test_the_lowest_2_mib_and_those_with_devices_are_not_offered() -> None:
+def test_the_lowest_mib_and_those_with_devices_are_not_offered() -> None:
     pager, filler = offering(device=HIGH + 5 * PAGE_SIZE)
     for page in (0x3000, 0x4000, HIGH, HIGH + PAGE_SIZE):
         assert touch(pager, page)
-    assert filler.offers == {}
+    assert {gpa: [alike.numbers for alike in pages] for gpa, (_, pages, _) in filler.offers.items()} == {
+        0: [range(260, 264), range(264, 512)]
+    }
+
+
+def offered_of_module(path: Path, segment: Segment) -> list[AlikePages]:
+    """What is offered of the 2 MiB at HIGH where a segment from a file with the bytes FILE lies among them."""
+    path.write_bytes(FILE)
+    pager, filler = offering()
+    with FileSource(path) as source:
+        pager.load_phdr(segment, source)
+        touch(pager, HIGH)
+        touch(pager, HIGH + PAGE_SIZE)
+        _, pages, _ = filler.offers[HIGH]
+        assert all(alike.file in (None, source.place[0]) for alike in pages)
+    return list(pages)
+
+
+def test_whole_pages_of_a_file_are_offered_with_where_they_lie(tmp_path: Path) -> None:
+    begin = HIGH + 4 * PAGE_SIZE + 0x800
+    pages = offered_of_module(tmp_path / "module", Segment(Gpa(begin), Gva(begin), 0x800, 0x3000, 0x5000, 6))
+    assert [(alike.numbers, alike.file is not None, alike.offset) for alike in pages] == [
+        (range(4), False, 0),
+        (range(5, 7), True, 0x1000),  # on both sides, a page that holds something else as well
+        (range(8, 10), False, 0),
+        (range(10, 512), False, 0),
+    ]
+
+
+def test_pages_that_a_file_is_too_short_for_are_not_offered(tmp_path: Path) -> None:
+    size = len(FILE) + PAGE_SIZE
+    pages = offered_of_module(tmp_path / "module", Segment(Gpa(HIGH + SLAB // 2), Gva(0), 0, size, size, 5))
+    assert [alike.numbers for alike in pages] == [range(256), range(265, 512)]
+
+
+def test_pages_of_a_file_on_the_disk_of_the_guests_are_offered_with_where_they_lie_on_it() -> None:
+    with open_root_file_system() as files, open(root_file_system(), "rb") as disk:
+        file = files.open("gKeOS")
+        place = file.place
+        assert place is not None
+        (descriptor, _), begin = place
+        disk.seek(begin)
+        assert os.pread(descriptor, file.size, begin) == disk.read(file.size) == file.read()
+
+
+def test_what_lies_in_no_file_is_not_offered() -> None:
+    pager, filler = offering()
+    touch(pager, MIB)
+    touch(pager, MIB + PAGE_SIZE)
+    _, pages, _ = filler.offers[0]
+    assert [alike.numbers for alike in pages] == [range(260, 264), range(264, 512)]
 
 
 def test_those_with_a_loader_of_their_own_are_not_offered() -> None:

@@ -31,6 +31,7 @@ from kev.engine.base import AccessObserver, Budget, EntryState, InstructionObser
 from kev.engine.registers import FpuState
 from kev.exits import Access, EptViolation, Exit, GuestException, Hlt, MmioRead, MmioWrite, PreemptionTimer, Reply
 from kev.page_tables.table import PageTable
+from kev.pager.protocols import AlikePages
 
 if TYPE_CHECKING:
     from kev.engine.amdv.counting import Counting
@@ -66,7 +67,7 @@ class AmdvEngine:
         self._native = native is not None
         self._closed = False
         self._offers = False
-        """Pages of zeros were offered."""
+        """Pages were offered."""
         self._filled_before = host.fills.filled
         self._filled = self._filled_counted = 0
         self._spoiled = False
@@ -417,21 +418,21 @@ class AmdvEngine:
 
     def count_shortcuts(self) -> None:
         self._shortcuts.count()
-        filled = self.zeros_filled()
+        filled = self.pages_filled()
         self._shortcuts.count_exits(EptViolation, filled - self._filled_counted)
         self._filled_counted = filled
 
-    def offer_zeros(self, gpa: Gpa, hpa: Hpa, pages: range, states: bytearray) -> None:
+    def offer_pages(self, gpa: Gpa, hpa: Hpa, pages: Sequence[AlikePages], states: bytearray) -> None:
         if self._native and self._host.fills.offer(gpa, self._table.page_entry(hpa), pages, states):
             self._offers = True
 
-    def withdraw_zeros(self) -> None:
+    def withdraw_pages(self) -> None:
         if self._offers:
             self._offers = False
             self._host.fills.take_offers(False)
             self._host.fills.withdraw()
 
-    def zeros_filled(self) -> int:
+    def pages_filled(self) -> int:
         return self._filled if self._closed else self._host.fills.filled - self._filled_before
 
     def set_time_stamp_counter(self, vcpu: AmdvVcpu, offset: int) -> None:
@@ -537,8 +538,8 @@ class AmdvEngine:
         for vcpu in self._vcpus:
             vcpu.set_rflags(vcpu.rflags)
         self._shortcuts.close()
-        self.withdraw_zeros()
-        self._filled = self.zeros_filled()
+        self.withdraw_pages()
+        self._filled = self.pages_filled()
         self._closed = True
         if self._exits.random_numbers is not None:
             self._exits.random_numbers.close()

@@ -4,30 +4,32 @@ The CPU's own one asks for each of up to 24 table entries through all that may l
 has found so that every store is looked at for as long as the mapping permits execution: kernels that know no NX store that way all
 the time. Pages at `Host.data_alias` have no translated code, so that their stores need not be looked at.
 
-Pages of zeros that nobody has touched yet can be offered to it, in slabs of 2 MiB: then it maps each when it is touched, and notes
-that in the pager's own states.
+Pages of zeros and of files that nobody has touched yet can be offered to it, in slabs of 2 MiB: then it fills and maps each when it
+is touched, and notes that in the pager's own states. What it cannot fill is asked for.
 
 Where the library or one of the functions that it calls is missing, the CPU's own function stays.
 """
 
 import ctypes
 from array import array
+from collections.abc import Sequence
 from typing import Final
 
 from kev.engine.amdv import layout, libunicorn
 from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.native import Structure, address_of, library
 from kev.host_memory import HostMemory
+from kev.pager.protocols import AlikePages
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """What `kev_tlb_version` says of a library that was built from the source as it is now."""
 _NATIVE: Final = library("tlb", _VERSION)
 _FUNCTIONS: Final = ("x86_cpu_tlb_fill_x86_64", "tlb_set_page_with_attrs_x86_64", "tlb_set_dirty_x86_64")
 
 # Quadwords of struct fills.
-_ORIGINAL, _SET_PAGE, _SET_DIRTY, _STATE, _MEMORY, _SIZE, _ALIAS, _SLABS, _FILLED, _MAY_FILL = range(10)
+_ORIGINAL, _SET_PAGE, _SET_DIRTY, _STATE, _MEMORY, _SIZE, _ALIAS, _SLABS, _FILLED, _MAY_FILL, _CLOCK, _READ = range(12)
 # Of struct slab.
-_NUMBER, _FIRST, _STATES, _FROM, _TO = range(5)
+_NUMBER, _FIRST, _STATES, _RUNS, _COUNT = range(5)
 _SLAB_WORDS: Final = 5
 _SLAB_SHIFT: Final = 21
 _MOST_SLABS: Final = 1024
@@ -36,17 +38,17 @@ _MOST_SLABS: Final = 1024
 class TlbFills:
     """Who fills the TLB of one CPU. It must live as long as the CPU runs."""
 
-    __slots__ = ("_hooks", "_memory", "_slabs", "_states", "_words")
+    __slots__ = ("_hooks", "_kept", "_memory", "_slabs", "_words")
 
     def __init__(self, cpu: CpuMemory, memory: HostMemory) -> None:
         """The CPU fills it itself until `start`."""
         addresses = [libunicorn.function_address(name) for name in _FUNCTIONS]
-        self._memory: Final = ctypes.create_string_buffer(8 * 10)
+        self._memory: Final = ctypes.create_string_buffer(8 * 12)
         words = self._words = memoryview(self._memory).cast("B").cast("Q")
         self._hooks = None if _NATIVE is None or None in addresses else layout.tlb_hooks(cpu, addresses[0] or 0)
         self._slabs: Structure | None = None
-        self._states: Final[dict[int, object]] = {}
-        """What keeps the states of slabs where they are, by the places of the slabs."""
+        self._kept: Final[dict[int, object]] = {}
+        """What slabs refer to, by the places of the slabs."""
         if self._hooks is not None:
             words[_ORIGINAL], words[_SET_PAGE], words[_SET_DIRTY] = (found or 0 for found in addresses)
             words[_STATE], words[_MEMORY], words[_SIZE] = cpu.address, memory.address, memory.size
@@ -66,32 +68,38 @@ class TlbFills:
     def available(self) -> bool:
         return self._hooks is not None
 
-    # Pages of zeros.
+    # Pages that are there when they are touched.
 
-    def offer(self, gpa: int, entry: int, pages: range, states: bytearray) -> bool:
-        """Lets those of `pages`, by their numbers within the 2 MiB at `gpa`, that are Absent be Present when they are touched.
+    def offer(self, gpa: int, entry: int, pages: Sequence[AlikePages], states: bytearray) -> bool:
+        """Lets those of `pages`, within the 2 MiB at `gpa`, that are Absent be Present when they are touched.
 
-        `entry` is the nested one of the first of the 2 MiB, and `states` are of all. False if that is not possible.
+        They are in the order of their addresses. `entry` is the nested one of the first of the 2 MiB, and `states` are of all.
+        False if that is not possible.
         """
         if self._hooks is None:
             return False
         if self._slabs is None:
             self._slabs = Structure(_SLAB_WORDS * _MOST_SLABS)
+            system = ctypes.CDLL(None)
+            self._words[_CLOCK], self._words[_READ] = address_of(system.clock_gettime), address_of(system.pread)
         number = gpa >> _SLAB_SHIFT
         place = number % _MOST_SLABS
+        runs = array("Q")
+        for run in pages:
+            runs.extend((run.numbers.start, run.numbers.stop, 0 if run.file is None else run.file.buffer_info()[0], run.offset))
         shared = (ctypes.c_char * len(states)).from_buffer(states)
-        self._states[place] = shared
+        self._kept[place] = shared, runs, pages
         first = place * _SLAB_WORDS
-        values = (number + 1, entry, ctypes.addressof(shared), pages.start, pages.stop)
+        values = (number + 1, entry, ctypes.addressof(shared), runs.buffer_info()[0], len(pages))
         self._slabs.words[first : first + _SLAB_WORDS] = memoryview(array("Q", values))
         return True
 
     def withdraw(self) -> None:
         """Every page is asked for again."""
         if self._slabs is not None:
-            for place in self._states:
+            for place in self._kept:
                 self._slabs.words[place * _SLAB_WORDS + _NUMBER] = 0
-            self._states.clear()
+            self._kept.clear()
 
     def take_offers(self, taken: bool) -> None:
         """What was offered is used in the slices that begin, or every page is asked for there."""
