@@ -9,7 +9,8 @@ from kev.race.interleaving import MAX_VCPUS
 from kev.race.outcome import Outcome
 from kev.race.subject import Subject
 
-STEPS: Final = tuple(Decision(vcpu, Budget(instructions=1)) for vcpu in range(MAX_VCPUS))
+_STEP: Final = Budget(instructions=1)
+STEPS: Final = tuple(Decision(vcpu, _STEP) for vcpu in range(MAX_VCPUS))
 """One step, by vCPU."""
 UNLIMITED: Final = 1 << 40
 """Steps of a turn that is over when the vCPU has to wait, or spins."""

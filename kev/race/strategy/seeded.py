@@ -22,7 +22,8 @@ class RandomScheduler:
         self._random: Final = random.random
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
-        return STEPS[runnable[int(self._random() * len(runnable))]]
+        drawn, choices = self._random(), len(runnable)
+        return STEPS[runnable[int(drawn * choices) if choices > 1 else 0]]
 
 
 class SeededRandom(Strategy):

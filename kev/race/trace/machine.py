@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, cast
 from warnings import catch_warnings, simplefilter
 
 from kev.addressing import KIB, PAGE_SHIFT, Gpa, Gva
+from kev.engine.base import Budget
 from kev.engine.trace import TraceEngine, TraceMemory, TraceTable
 from kev.host_memory import HostMemory
 from kev.machine.schedule import ANYTHING, Scheduler
@@ -173,19 +174,22 @@ class TraceMachine:
         runnable, tasks, reach_of = self._runnable, self.tasks, self._reach
         note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self.told["stepped"]
         choose = scheduler.next
-        executed = accesses = steps = 0
+        executed = accesses = steps = most = 0
+        known: Budget | None = None  # mostly it is always the same
         while runnable and self.failure is None:
             vcpu, budget = choose(runnable, executed, accesses)
             self.vcpu = vcpu
-            task, limit = tasks[vcpu], budget.instructions or UNLIMITED
+            task = tasks[vcpu]
             resume = task.resume
-            if limit > MAX_STEPS:
-                limit = MAX_STEPS + 1
+            if budget is not known:
+                known, most = budget, min(budget.instructions or UNLIMITED, MAX_STEPS + 1)
+            limit = most
             executed = accesses = 0
             while True:
                 self._touched = reach_of[task.reached >> PAGE_SHIFT] | task.scope
-                for notify in stepped:
-                    notify(vcpu)
+                if stepped:
+                    for notify in stepped:
+                        notify(vcpu)
                 # `_resume` without its calls: this is where all the time goes.
                 try:
                     at = resume(None)
