@@ -1,6 +1,6 @@
 """What can go wrong through no fault of this program."""
 
-from typing import Final
+from typing import Any, Final
 
 LONGEST_MESSAGE: Final = 1000
 """Characters. What is longer is shortened in the middle, and so are words of more than `LONGEST_WORD` in it."""
@@ -15,6 +15,8 @@ class KevError(Exception):
 
     context: str = ""
     """What it happened for, which stands behind the rest of the message: whoever raised it need not know."""
+    report: Any = None
+    """The `RunReport` of a run that was over when it happened, as when a file could not be written then."""
 
     def __str__(self) -> str:
         message = super().__str__()

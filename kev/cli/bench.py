@@ -213,8 +213,9 @@ def kernels(
 @click.argument("old", type=_FILE)
 @click.argument("new", type=_FILE)
 @click.option("--all", "everything", is_flag=True, help="Also what did not change beyond noise.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @click.option("--fail", is_flag=True, help="End with 1 if a figure has grown beyond noise, with 2 if none can be compared.")
-def compare(old: Path, new: Path, everything: bool, fail: bool) -> None:
+def compare(old: Path, new: Path, everything: bool, as_json: bool, fail: bool) -> None:
     """Say what changed from the results in OLD to those in NEW, beyond noise.
 
     A difference counts if the 95 % intervals of the medians have nothing in common. Fewer than 6 rounds allow no such interval.
@@ -222,17 +223,24 @@ def compare(old: Path, new: Path, everything: bool, fail: bool) -> None:
     from kev.measure.compare import changes, only_in
     from kev.measure.result import BenchResult
     from kev.measure.table import change_text
+    from kev.observe.output import json_text
 
     before, after = BenchResult.read(str(old)), BenchResult.read(str(new))
     found = list(changes(before, after))
     significant = [change for change in found if change.significant]
-    for change in found if everything else significant:
-        click.echo(change_text(change))
-    for label, names in ((f"only in {old}", only_in(before, after)), (f"only in {new}", only_in(after, before))):
-        for name in names:
-            click.echo(f"{label}: {name}")
+    shown, lost, added = found if everything else significant, only_in(before, after), only_in(after, before)
     untold = sum(change.significant is None for change in found)
-    click.echo(f"{len(significant)} of {len(found)} figures changed beyond noise{_untold_text(untold)}")
+    if as_json:
+        counts = {"figures": len(found), "changed": len(significant), "untold": untold}
+        listed = {"changes": [change.as_dict() for change in shown], "only_in_old": lost, "only_in_new": added}
+        click.echo(json_text(counts | listed), nl=False)
+    else:
+        for change in shown:
+            click.echo(change_text(change))
+        for label, names in ((f"only in {old}", lost), (f"only in {new}", added)):
+            for name in names:
+                click.echo(f"{label}: {name}")
+        click.echo(f"{len(significant)} of {len(found)} figures changed beyond noise{_untold_text(untold)}")
     if fail and untold == len(found):
         raise BenchError("--fail: there is nothing to judge by: both results must have cases in common, and 6 rounds or more")
     if fail and any(change.is_worse for change in found):

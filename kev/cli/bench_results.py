@@ -12,7 +12,7 @@ import attrs
 import click
 
 from kev.cli.signals import SIGNALS, say_stopped
-from kev.observe.output import check_writable, write_json
+from kev.observe.output import check_all_writable, is_standard_output, write_json
 from kev.work.stopping import Stopped, signals_noted
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ class ResultFiles:
 
     def check(self) -> None:
         """KevError if one cannot be written: better before the first round than after the last."""
-        for file in (self.json, self.csv, self.parquet, self.picture):
-            if file is not None:
-                check_writable(file)
+        check_all_writable({"--json": self.json, "--csv": self.csv, "--parquet": self.parquet, "--picture": self.picture})
         if self.parquet is not None:
             from kev.measure.export import check_parquet
 
@@ -46,6 +44,11 @@ class ResultFiles:
             from kev.measure.chart import check_picture
 
             check_picture(self.picture)
+
+    @property
+    def are_printed(self) -> bool:
+        """One of them is standard output."""
+        return any(map(is_standard_output, (self.json, self.csv, self.parquet, self.picture)))
 
     def write(self, result: "BenchResult", chart: str) -> None:
         """`chart` is the module that draws."""
@@ -62,7 +65,10 @@ class ResultFiles:
 
 
 def results_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a benchmark that say how often, which is `rounds`, and where its results go, which is `files`."""
+    """The options of a benchmark that say how often, which is `rounds`, and where its results go, which is `files`.
+
+    One of them may be -, which is standard output: the table goes to stderr then.
+    """
     picture = click.option(
         "--picture", "--png", "picture", type=_FILE, metavar="FILE",
         help="Draw the medians: SVG in a FILE.svg, else PNG (needs `pip install kev-hypervisor[bench]`).",
@@ -89,7 +95,7 @@ def _with_options(function: Callable[..., Any], rounds: int) -> Callable[..., An
     for option in (
         click.option("--parquet", type=_FILE, metavar="FILE", help="As --csv (needs `pip install kev-hypervisor[parquet]`)."),
         click.option("--csv", type=_FILE, metavar="FILE", help="Write a table with a row for each value, of single runs."),
-        click.option("--json", type=_FILE, metavar="FILE", help="Write all values."),
+        click.option("--json", type=_FILE, metavar="FILE", help="Write all values; - is standard output, as for the others."),
         click.option(
             "--rounds", type=click.IntRange(1), default=rounds, show_default=True, help="How often each case is measured."
         ),
@@ -148,7 +154,7 @@ def show(found: Measured, targets: "Sequence[Target]", files: ResultFiles, round
     from kev.measure.table import table
 
     for line in table(found.result, targets):
-        click.echo(line)
+        click.echo(line, err=files.are_printed)
     files.write(found.result, chart)
     if found.stopped is not None:
         sys.exit(say_stopped(found.stopped, f"{found.result.rounds} of {rounds} rounds were measured"))

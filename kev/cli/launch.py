@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.numbers import counted
 from kev.cli.options import PRINT_SPEC, Option, choice, described, machine_options, parse
-from kev.cli.standard_output import StandardOutput
+from kev.cli.standard_output import StandardOutput, StandardOutputError
 from kev.errors import KevError, one_line
-from kev.machine.ending import EXIT_CODE_MISTAKE, EXIT_CODE_TIMED_OUT, EndingKind
+from kev.machine.ending import EXIT_CODE_MISTAKE, EXIT_CODE_TIMED_OUT, Ending, EndingKind
 from kev.machine.opening import OpeningTimedOut
 from kev.spec.errors import SpecError
 from kev.spec.fields import Arity
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kev.machine.snapshot_at import SnapshotAt
     from kev.pager.policy import PagingPolicy
 
-STANDARD_OUTPUT: Final = "-"
+_STANDARD_OUTPUT: Final = "-"
 _NOT_CONTAINED: Final = {"gdb": "sockets", "dump": "files", "screenshot": "files", "snapshot_at": "files", "trace": "files"}
 RUN_OPTIONS: Final = (
     *machine_options(),
@@ -37,7 +37,12 @@ RUN_OPTIONS: Final = (
     Option("report", ("--report",), "Write the run's figures; - is standard output, behind what the guest prints.", "FILE.json"),
     Option("dump", ("--dump",), "Write an ELF core file for gdb, crash and `kev inspect`, unless the guest ends itself.", "FILE"),
     Option("screenshot", ("--screenshot",), "Write a picture of what the guest shows at the end.", "FILE.png"),
-    Option("trace", ("--trace",), "Write a trace for Perfetto.", "FILE.json"),
+    Option(
+        "trace",
+        ("--trace",),
+        "Write a trace for Perfetto; it may be -, too, as may the screenshot and what paging records.",
+        "FILE.json",
+    ),
     Option("restore", ("--restore",), "Go on from a snapshot, which may be a URL. IMAGE may be one as well.", "FILE"),
     Option(
         "snapshot_at",
@@ -132,16 +137,19 @@ def _carry_out(spec: MachineSpec, given: Mapping[str, Any], policy: "PagingPolic
 
         recording = Recording(record)
         policy = recording.policy
-    outcome = _launch(spec if tracing is None else spec.replace(timeline=True), given, policy, files, snapshot, tracing, inside)
+    outcome, output = _launch(
+        spec if tracing is None else spec.replace(timeline=True), given, policy, files, snapshot, tracing, inside
+    )
     if recording is not None:
         files.attempt(recording.write)
     if report is not None:
-        tell = partial(_write_report, file=report) if inside is None or report == STANDARD_OUTPUT else inside.tell
+        tell = partial(_write_report, file=report) if inside is None or report == _STANDARD_OUTPUT else inside.tell
         files.attempt(lambda: tell(outcome.as_dict()))
     if tracing is not None:
         files.attempt(lambda: tracing.write(outcome))
-    _conclude(outcome)
-    files.conclude()
+    if output.error is None:
+        _conclude(outcome)
+    files.conclude(output.error)
     if snapshot is not None and snapshot.problem is not None:
         raise snapshot.problem
     return outcome.exit_code
@@ -208,12 +216,15 @@ class _FilesOfTheEnd:
         except KevError as error:
             self._errors.append(error)
 
-    def conclude(self) -> None:
-        """Raises the last error, if there was one, when the others are said."""
-        if self._errors:
-            for error in self._errors[:-1]:
+    def conclude(self, unwritten: KevError | None) -> None:
+        """Raises the last error, if there was one, when the others are said; `unwritten` is why output could not be written."""
+        errors = [error for error in self._errors if unwritten is None or str(error) != str(unwritten)]
+        if unwritten is not None:
+            errors.append(unwritten)
+        if errors:
+            for error in errors[:-1]:
                 _write_line(f"kev: {error}")
-            raise self._errors[-1]
+            raise errors[-1]
 
 
 def _restoring(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -259,7 +270,8 @@ def _launch(
     snapshot: "SnapshotAt | None",
     tracing: _Tracing | None,
     inside: "Inside | None",
-) -> "RunReport":
+) -> "tuple[RunReport, StandardOutput]":
+    """How the run has ended, and what it was printed to."""
     if given["gdb"] is None:
         from kev.machine.api import launch
 
@@ -268,10 +280,19 @@ def _launch(
     else:
         launch = _debugged(given["gdb"], wait=bool(given["wait"]))
     output = StandardOutput()
+    running: list[Machine] = []
+
+    def write(data: bytes) -> None:
+        try:
+            output.write(data)
+        except StandardOutputError:
+            for machine in running:
+                machine.end_soon(Ending.stopped())
 
     def begin(machine: "Machine") -> None:
         if inside is not None:
             inside.begin(machine)
+        running[:] = [machine]
         output.is_over = lambda: machine.ending is not None or machine.time_left == 0
         if tracing is not None:
             tracing.begin(machine)
@@ -279,7 +300,7 @@ def _launch(
     report = launch(
         spec,
         paging=policy or _shown_loading(spec),
-        output=output.write,
+        output=write,
         logs=given["logs"] or (),
         log=_write_log,
         trace_exits=_write_line if given["trace_exits"] else None,
@@ -291,20 +312,18 @@ def _launch(
     )
     if report.screen_is_news:
         # What only a screen would have shown.
-        output.write(f"{report.screen}\n".encode())
+        write(f"{report.screen}\n".encode())
     if report.first_output_ms is None and at_end.unseen:
         _write_line("kev: the guest has drawn on its framebuffer: --screenshot FILE.png makes a picture of it")
     elif at_end.invisible:
         _write_line(
             "kev: the guest has set a VGA graphics mode by its registers, which nothing shows: there is text, and framebuffers"
         )
-    if output.error is not None:
-        raise output.error
     if not output.ends_line and sys.stdout.isatty() and sys.stderr.isatty():
         _write_line("")  # what kev says begins on a line of its own
     if output.dropped:
         _write_line(f"kev: {output.dropped:,} bytes of the guest's output were not read, and are lost")
-    return report
+    return report, output
 
 
 def _debugged(address: str, *, wait: bool) -> "Callable[..., RunReport]":
@@ -336,10 +355,9 @@ def _recorded(spec: MachineSpec) -> str | None:
 
 def _check_files(spec: MachineSpec, given: Mapping[str, Any]) -> None:
     """KevError, before the run, if a file that it is to write cannot be written."""
-    report, snapshot = given["report"], given["snapshot_at"]
+    snapshot = given["snapshot_at"]
     files = {
-        "--report": None if report == STANDARD_OUTPUT else report,
-        **{f"--{name}": given[name] for name in ("trace", "dump", "screenshot")},
+        **{f"--{name}": given[name] for name in ("report", "trace", "dump", "screenshot")},
         "--paging": _recorded(spec),
         "--snapshot-at": None if snapshot is None else snapshot[1],
     }
@@ -350,15 +368,9 @@ def _check_files(spec: MachineSpec, given: Mapping[str, Any]) -> None:
 
 
 def _write_report(told: Mapping[str, Any], file: str) -> None:
-    compact = told.get("timeline") is not None
-    if file == STANDARD_OUTPUT:
-        from kev.observe.output import json_text
+    from kev.observe.output import write_json
 
-        StandardOutput().write(json_text(told, compact=compact).encode())
-    else:
-        from kev.observe.output import write_json
-
-        write_json(file, told, compact=compact)
+    write_json(file, told, compact=told.get("timeline") is not None)
 
 
 def _standard_input() -> int | None:

@@ -4,13 +4,19 @@ from pathlib import Path
 
 import click
 
-from kev.observe.output import check_writable, write_text
+from kev.observe.output import check_writable, place_of, write_text
 
 
 @click.command
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", default="kev-report.html", show_default=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE"
+    "-o",
+    "--output",
+    default="kev-report.html",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="- is standard output.",
 )
 def command(runs: tuple[Path, ...], output: Path) -> None:
     """Make one HTML page of reports that `kev run --report RUN` wrote.
@@ -22,4 +28,4 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
 
     check_writable(output)
     write_text(output, page([read_run(run) for run in runs], labels(runs)))
-    click.echo(f"kev: wrote {output}", err=True)
+    click.echo(f"kev: wrote {place_of(output)}", err=True)

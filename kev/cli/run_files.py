@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from kev.observe.output import check_writable, write_text
+from kev.observe.output import check_all_writable, check_writable, is_standard_output, write_text
 from kev.pager.record import Record
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
@@ -20,7 +20,10 @@ def check_files(spec: MachineSpec, outputs: Mapping[str, str]) -> None:
     """
     taken = {os.path.realpath(file): f"is {what} of the run" for what, file in _inputs(spec)}
     image = os.path.realpath(spec.image or "")
+    check_all_writable({switch: file for switch, file in outputs.items() if switch not in _REGULAR})
     for switch, file in outputs.items():
+        if is_standard_output(file) and switch not in _REGULAR:
+            continue
         check_writable(file, _REGULAR.get(switch))
         path = os.path.realpath(file)
         if os.path.exists(path) and not os.path.isfile(path):

@@ -10,9 +10,10 @@ import trio
 from kev.gdb.address import parse_address
 from kev.gdb.once import Once
 from kev.gdb.server import serve
-from kev.machine.api import Image, opened, wanted_machine
+from kev.machine.api import Image, check_callbacks, check_how, opened, wanted_machine
 from kev.machine.event_log import ExitTrace
 from kev.machine.launcher import signals_that_end
+from kev.spec.values import boolean, text
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -43,9 +44,13 @@ def debug(
 
     `address` is `[HOST:]PORT` or `unix:PATH`. `wait`: the guest does not begin before a debugger says so. `listening` is given what
     to connect to. In the run of a `seed`, debuggers may go back; what it says then was said before, and is not said again.
-    KevError for whatever is wrong with the image, the wishes or the address.
+    KevError for whatever is wrong with the image, the wishes, the callbacks or the address.
     """
-    where = parse_address(address)
+    callbacks = {"at_start": at_start, "at_end": at_end, "trace_exits": trace_exits, "warn": warn}
+    check_callbacks("listening", "output", "log", listening=listening, output=output, log=log, **callbacks)
+    check_how(logs, input_descriptor)
+    wait = boolean("wait", wait)
+    where = parse_address(text("address", address))
     wanted = wanted_machine(image, wishes)
     lines = Once(log)
     exits = None if trace_exits is None else Once(trace_exits)

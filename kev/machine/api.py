@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from kev.boot.base import BootOptions, Module
 from kev.engine.factory import engine_named
-from kev.errors import one_line
+from kev.errors import KevError, one_line
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_root_file_system
@@ -95,17 +95,21 @@ def launch(
     when the machine is closed. `at_start` is given the machine before its first instruction. `at_end` is given it when the run has
     ended, before it is closed: the last chance to look into it. `snapshot_at` writes a snapshot on the way.
 
-    KevError if the image or a wish is at fault; a guest that dies is no error, but an `Ending` in the report.
+    KevError if the image or a wish is at fault, or if what was recorded cannot be written: then its `report` has how the run ended.
+    A guest that dies is no error, but an `Ending` in the report.
 
     May be called from several threads: guest code runs without the interpreter's lock. In a trio program, use `kev.start`.
     Launching takes less once a guest has run in this process.
     """
     refuse_in_trio("`kev.launch`", "`async with kev.start(...)`")
     check_callbacks(output=output, log=log, trace_exits=trace_exits, warn=warn, at_start=at_start, at_end=at_end)
+    check_how(logs, input_descriptor)
+    if snapshot_at is not None and not hasattr(snapshot_at, "arm"):
+        raise refusal("snapshot_at", snapshot_at, "it must be a kev.machine.snapshot_at.SnapshotAt")
     began = time.perf_counter()
     wanted = wanted_machine(image, wishes)
     timeout = wanted.spec.timeout
-    with ExitStack() as stack:
+    with _report_in_errors() as note, ExitStack() as stack:
         with opening_within(timeout if interrupt_ends else None):
             machine = stack.enter_context(opened(wanted, logs, warn))
         if timeout is not None:
@@ -124,13 +128,28 @@ def launch(
             at_start(machine)
         if snapshot_at is not None:
             snapshot_at.arm(machine)
-        return run(
+        report = run(
             machine,
             timeout=timeout,
             input_descriptor=input_descriptor,
             interrupt_ends=interrupt_ends,
             at_end=at_end,
         )
+        note(report)
+        return report
+
+
+@contextmanager
+def _report_in_errors() -> Iterator[Callable[["RunReport"], None]]:
+    """What is wrong behind a run does not hide how it has ended: the block notes its report."""
+    reports: list[RunReport] = []
+    try:
+        yield reports.append
+    except KevError as error:
+        if reports:
+            error.report = reports[0]
+            error.context = f"the run had ended: {reports[0].ending.verdict}"
+        raise
 
 
 def rest() -> None:
@@ -145,11 +164,19 @@ def refuse_in_trio(what: str, instead: str) -> None:
         raise MachineError(f"{what} waits for a machine, which a task of trio must not: use {instead}")
 
 
-def check_callbacks(**callbacks: object) -> None:
-    """SpecError, naming the keyword, for what is neither None nor can be called."""
+def check_callbacks(*needed: str, **callbacks: object) -> None:
+    """SpecError, naming the keyword, for what cannot be called; None is as good, unless the callback is `needed`."""
     for name, callback in callbacks.items():
-        if callback is not None and not callable(callback):
+        if not callable(callback) and (callback is not None or name in needed):
             raise refusal(name, callback, "it must be something to call")
+
+
+def check_how(logs: object, input_descriptor: object) -> None:
+    """SpecError, naming the keyword, for what says how a run is watched, and does not."""
+    if not isinstance(logs, str) and not (isinstance(logs, Sequence) and all(isinstance(name, str) for name in logs)):
+        raise refusal("logs", logs, "it must be names of logs")
+    if input_descriptor is not None and type(input_descriptor) is not int:
+        raise refusal("input_descriptor", input_descriptor, "it must be the number of a descriptor")
 
 
 class WantedMachine(NamedTuple):

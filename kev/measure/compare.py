@@ -1,6 +1,7 @@
 """What has changed from one run of a benchmark to another, beyond noise."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
@@ -26,6 +27,16 @@ class Change:
     def significant(self) -> bool | None:
         """The 95 % intervals have nothing in common; None if there were too few rounds to tell."""
         return self.old.differs(self.new)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "case": self.case,
+            "metric": self.metric,
+            "old": {"median": self.old.median, "low": self.old.low, "high": self.old.high},
+            "new": {"median": self.new.median, "low": self.new.low, "high": self.new.high},
+            "ratio": self.ratio if self.old.median else None,
+            "significant": self.significant,
+        }
 
     @property
     def is_worse(self) -> bool:

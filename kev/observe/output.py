@@ -1,6 +1,8 @@
 """Files that are written about runs: whole, or not at all."""
 
 import os
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.errors import KevError
@@ -8,6 +10,8 @@ from kev.errors import KevError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+STANDARD_OUTPUT: Final = "-"
+"""As the name of a file; ./- is one of that name."""
 _MOST_LINKS: Final = 40
 """That are followed from one to the next, as by Linux (path_resolution(7))."""
 
@@ -22,8 +26,9 @@ def check_writable(file: str | os.PathLike[str], regular: str | None = None) -> 
     `regular` is what it will be, in words, if that has to be a regular file.
     """
     name = os.fspath(file)
-    if name == "-":
-        raise OutputError("-: standard output is for what is printed; name a file, or ./- for one of that name")
+    if name == STANDARD_OUTPUT and regular is None:
+        _check_standard_output()
+        return
     if not name:
         raise OutputError("'': it must be the name of a file")
     descriptor = _own_descriptor(name)
@@ -32,6 +37,8 @@ def check_writable(file: str | os.PathLike[str], regular: str | None = None) -> 
         descriptor is not None or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
     ):
         raise OutputError(f"{name}: is no regular file, which {regular} has to be")
+    if descriptor == 1:
+        _check_standard_output()
     if descriptor is not None:
         try:
             os.fstat(descriptor)
@@ -60,6 +67,32 @@ def check_writable(file: str | os.PathLike[str], regular: str | None = None) -> 
         _check_not_printed_to(name, os.stat(path))
 
 
+def check_all_writable(files: Mapping[str, str | os.PathLike[str] | None]) -> bool:
+    """`check_writable` for each, by the option that names it. OutputError if two of them are standard output. Whether one is."""
+    printed = [option for option, file in files.items() if is_standard_output(file)]
+    if len(printed) > 1:
+        raise OutputError(f"{printed[0]} and {printed[1]} cannot both be standard output: name a file")
+    for file in files.values():
+        if file is not None:
+            check_writable(file)
+    return bool(printed)
+
+
+def is_standard_output(file: str | os.PathLike[str] | None) -> bool:
+    """Whether it is written there; then that is no place for anything else a command has to say."""
+    return file is not None and os.fspath(file) == STANDARD_OUTPUT
+
+
+def _check_standard_output() -> None:
+    if not hasattr(sys.stdout, "fileno"):
+        raise OutputError("standard output cannot be written: it is closed")
+
+
+def place_of(file: str | os.PathLike[str]) -> str:
+    """What it is called where it is said that it was written."""
+    return "standard output" if is_standard_output(file) else os.fspath(file)
+
+
 def _check_not_printed_to(name: str, status: os.stat_result) -> None:
     """OutputError if what is printed goes into the file, which would be replaced with that in it."""
     for descriptor, what in ((1, "standard output"), (2, "standard error")):
@@ -73,6 +106,8 @@ def _check_not_printed_to(name: str, status: os.stat_result) -> None:
 
 def _own_descriptor(name: str) -> int | None:
     """Which of this process's own descriptors the file is, such as /dev/stdout; None if it is another file."""
+    if name == STANDARD_OUTPUT:
+        return 1
     path = os.path.abspath(name)
     own = f"/proc/{os.getpid()}/"
     for _ in range(_MOST_LINKS):
@@ -107,7 +142,11 @@ def write_bytes(file: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file beside `file` and renames it, so that nobody sees half of it.
 
     What a symbolic link leads to is replaced, and not the link; a device, a FIFO or a descriptor (/dev/stdout) is written to.
+    "-" is standard output. OutputError.
     """
+    if is_standard_output(file):
+        _print(data)
+        return
     path = os.path.realpath(file)
     descriptor = _own_descriptor(os.fspath(file))
     try:
@@ -133,6 +172,22 @@ def write_patiently(descriptor: int, data: "ReadableBuffer") -> int:
             writable = poll()
             writable.register(descriptor, POLLOUT)
             writable.poll()
+
+
+def _print(data: bytes) -> None:
+    """Writes to standard output, behind what was printed."""
+    try:
+        sys.stdout.flush()
+        try:
+            descriptor = sys.stdout.fileno()
+        except OSError:  # it is not the operating system's
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        else:
+            _write_all(descriptor, data)
+    except (AttributeError, OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is closed"
+        raise OutputError(f"standard output cannot be written: {reason}") from error
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -100,7 +100,7 @@ def run(*arguments: str) -> Result:
         (["run", "--timeout", "nan"], "--timeout: 'nan': it must be seconds, more than 0 and at most 1,000,000,000, such as 2.5"),
         (["run", "--disk", "x,foo"], "--disk: x,foo: 'foo': there is no such device for a disk, which a name with a comma"),
         (["run", "--timeline"], "--timeline: it is a part of the report: add --report FILE.json"),
-        (["run", "--trace", "-"], "-: standard output is for what is printed; name a file, or ./- for one of that name"),
+        (["run", "--trace", "-", "--report", "-"], "--report and --trace cannot both be standard output: name a file"),
         (["run", "--log-level", "debgu"], "--log-level: 'debgu' is not among its values: is it 'debug'? There are "),
         (["run", "--smpp", "2"], "No such option '--smpp'"),
         (["run", "a", "b"], "Got unexpected extra argument (b)"),

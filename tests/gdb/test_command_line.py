@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import kev
+from kev.gdb.launch import debug
 from tests.gdb.debugging import guest_file
 from tests.test_imports import KEV, imported
 
@@ -111,3 +113,23 @@ def test_lldb_debugs_a_guest(tmp_path: Path) -> None:
     assert "stop reason = instruction step into" in said
     assert "exited with status = 0" in said
     assert printed == "4 of 4 increments counted\n"
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        *(({name: None}, f"{name}: None: it must be something to call") for name in ("listening", "output", "log")),
+        *(
+            ({name: 3}, f"{name}: 3: it must be something to call")
+            for name in ("listening", "trace_exits", "warn", "at_start", "at_end")
+        ),
+        ({"address": 1234}, "address: 1234: it must be a text"),
+        ({"wait": 1}, "wait: 1: it must be true or false"),
+        ({"logs": 3}, "logs: 3: it must be names of logs"),
+    ],
+)
+def test_a_wrong_argument_of_debug_is_refused_by_name(wish: dict[str, object], message: str) -> None:
+    right = {"address": "127.0.0.1:0", "wait": False, "listening": print, "output": print}
+    with pytest.raises(kev.KevError) as caught:
+        debug("hypercalls", **(right | wish))  # type: ignore[arg-type]
+    assert str(caught.value) == message

@@ -203,6 +203,30 @@ def test_what_cannot_be_called_is_refused_by_name(name: str) -> None:
     assert str(caught.value) == f"{name}: True: it must be something to call"
 
 
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"logs": 3}, "logs: 3: it must be names of logs"),
+        ({"input_descriptor": "stdin"}, "input_descriptor: 'stdin': it must be the number of a descriptor"),
+        ({"snapshot_at": "output:x"}, "snapshot_at: 'output:x': it must be a kev.machine.snapshot_at.SnapshotAt"),
+    ],
+)
+def test_how_a_run_is_watched_is_refused_by_name(wish: dict[str, object], message: str) -> None:
+    with pytest.raises(kev.KevError) as caught:
+        kev.launch("hypercalls", **wish)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_a_record_that_cannot_be_written_does_not_hide_how_the_run_has_ended() -> None:
+    with pytest.raises(kev.KevError) as caught:
+        kev.launch("hypercalls", paging="record=/dev/full")
+    written = "/dev/full: cannot be written: No space left on device"
+    assert str(caught.value) == f"{written}; the run had ended: exit code 42, by the guest"
+    assert caught.value.report.exit_code == 42
+    assert caught.value.report.output == b"printed by a hypercall\n"
+
+
 def test_the_name_of_one_log_will_do() -> None:
     lines: list[bytes] = []
     assert kev.launch("gKeOS", logs="cr3", log=lines.append).exit_code == 0

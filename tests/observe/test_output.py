@@ -73,7 +73,6 @@ def test_a_file_that_is_printed_to_is_not_replaced(tmp_path: Path, stream: str, 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("-", "-: standard output is for what is printed; name a file, or ./- for one of that name"),
         ("", "'': it must be the name of a file"),
         ("folder", "folder: is a folder"),
         ("loop", "loop: is a link that leads to itself"),

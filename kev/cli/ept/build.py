@@ -11,7 +11,7 @@ from kev.addressing import Gpa, Hpa
 from kev.cli.ept.addresses import parse_address
 from kev.cli.ept.printing import about_as_json, draw, json_option, range_as_json, size_as_json, size_lines, svg_option
 from kev.cli.ept.tables import EptCommandError, of_plan, plan_meant, plan_options
-from kev.observe.output import check_writable, write_bytes
+from kev.observe.output import STANDARD_OUTPUT, check_all_writable, place_of, write_bytes
 from kev.page_tables.mapping import MemoryType, PageSize, Permissions
 from kev.page_tables.table import PageTable
 from kev.page_tables.table_file import table_bytes
@@ -29,7 +29,13 @@ _SIZES: Final = {"4K": PageSize.SIZE_4K, "2M": PageSize.SIZE_2M, "1G": PageSize.
     multiple=True,
     help="Map a page besides, where nothing is mapped: TYPE is UC, WC, WT, WP or WB.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the tables.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the tables; - is standard output.",
+)
 @svg_option
 @json_option
 def command(
@@ -39,9 +45,8 @@ def command(
 
     Pages that --unmap takes out and --map puts in are no part of the rule by which `kev ept audit` judges the file.
     """
-    for file in (output, svg):
-        if file is not None:
-            check_writable(file)
+    printed = STANDARD_OUTPUT if as_json else None
+    aside = check_all_writable({"--json": printed, "--output": output, "--svg": svg}) and not as_json
     ept = of_plan(plan_meant(given))
     for text in unmapped:
         _unmap(ept.table, text)
@@ -52,13 +57,13 @@ def command(
         write_bytes(output, table_bytes(ept))
     if as_json:
         about = about_as_json(ept) | size_as_json(ept, ranges)
-        click.echo(json.dumps(about | {"ranges": [range_as_json(each) for each in ranges]}, indent=2))
+        click.echo(json.dumps(about | {"ranges": [range_as_json(each) for each in ranges]}, indent=2), err=aside)
     else:
-        click.echo("\n".join([*size_lines(ept, ranges), *map(str, ranges)]))
+        click.echo("\n".join([*size_lines(ept, ranges), *map(str, ranges)]), err=aside)
     if svg is not None:
         draw(ept, ranges, svg)
     if output is not None:
-        click.echo(f"kev: wrote {output}", err=True)
+        click.echo(f"kev: wrote {place_of(output)}", err=True)
 
 
 def _unmap(table: PageTable, text: str) -> None:

@@ -8,7 +8,7 @@ import click
 
 from kev.cli.ept.printing import about_as_json, draw, heading, json_option, range_as_json, size_as_json, svg_option
 from kev.cli.ept.tables import table_options, tables_meant
-from kev.observe.output import check_writable
+from kev.observe.output import STANDARD_OUTPUT, check_all_writable
 from kev.page_tables.table_file import check_tree
 
 
@@ -24,17 +24,16 @@ def command(context: click.Context, /, file: str | None, svg: Path | None, as_js
     FILE is one that `kev ept build -o` wrote, or a snapshot, whose pages are shown at their own addresses. Without it, the tables
     are those of a guest that is run (--run), or of a whole machine (--memory).
     """
-    if svg is not None:
-        check_writable(svg)
+    aside = check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg}) and not as_json
     built = tables_meant(file, given)
     ept = built.ept
     check_tree(ept)
     ranges = list(ept.table.ranges())
     if as_json:
         about = about_as_json(ept) | size_as_json(ept, ranges)
-        click.echo(json.dumps(about | {"ranges": [range_as_json(mapped) for mapped in ranges]}, indent=2))
+        click.echo(json.dumps(about | {"ranges": [range_as_json(mapped) for mapped in ranges]}, indent=2), err=aside)
     else:
-        click.echo("\n".join([heading(ept), *map(str, ranges)]))
+        click.echo("\n".join([heading(ept), *map(str, ranges)]), err=aside)
     if svg is not None:
         draw(ept, ranges, svg)
     context.exit(built.exit_code)

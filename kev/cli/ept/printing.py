@@ -19,7 +19,9 @@ MOST_LINES: Final = 200
 _LEVELS: Final = {4: "PML4", 3: "PDPT", 2: "page directories", 1: "page tables"}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
-svg_option = click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw it, too.")
+svg_option = click.option(
+    "--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw it, too; - is standard output."
+)
 
 
 def heading(ept: Ept) -> str:
@@ -68,12 +70,12 @@ def range_as_json(mapped: MappedRange | None) -> dict[str, Any] | None:
 
 def draw(ept: Ept, ranges: Sequence[MappedRange], file: Path) -> None:
     """Writes the picture."""
-    from kev.observe.output import write_text
+    from kev.observe.output import place_of, write_text
     from kev.observe.page_map import as_svg
 
     size = ept.table.tables * PAGE_SIZE
     write_text(file, as_svg(f"EPT of {printable(ept.name)}", f"{ept.table.tables:,} tables of 4 KiB, {size:,} bytes", ranges))
-    click.echo(f"kev: wrote {file}", err=True)
+    click.echo(f"kev: wrote {place_of(file)}", err=True)
 
 
 def print_lines(lines: Sequence[str]) -> None:

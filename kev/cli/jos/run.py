@@ -14,6 +14,7 @@ from kev.cli.sizes import Size
 from kev.cli.standard_output import StandardOutput
 from kev.errors import KevError
 from kev.machine.ending import Ending
+from kev.observe.output import check_writable, write_json
 from kev.spec.files import DISK_DEVICES, DiskFile
 from kev.user_files import read_user_file
 from kev.work.stopping import Stopped, signals_noted
@@ -56,6 +57,9 @@ class GuestInputError(KevError):
     show_default=True,
     help="What the JOS VMM finds when it looks for VMX and EPT.",
 )
+@click.option(
+    "--report", metavar="FILE.json", help="Write the figures of all guests; - is standard output, behind what is printed."
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -66,6 +70,7 @@ def command(
     seed: int | None,
     timeout: float | None,
     processor: str,
+    report: str | None,
 ) -> None:
     """Run each IMAGE as a guest of one host, all of them in turn.
 
@@ -77,6 +82,8 @@ def command(
     if len(disks) > len(images):
         raise GuestDiskError(f"{len(disks)} disks for {len(images)} guests: each has one")
     files = [_disk(text) for text in disks]
+    if report is not None:
+        check_writable(report)
     keys = b"" if typed is None else _keys(typed)
     output = _Output(numbered=len(images) > 1)
     with Host(seed=seed, processor=_capabilities(processor), output=output.write) as host:
@@ -92,11 +99,13 @@ def command(
             finally:
                 output.flush()
     output.check()
-    for guest, report in zip(host.guests, reports, strict=True):
-        said = "is in the background, and ends with its host" if guest.in_background else report.ending
-        if guest.in_background or report.ending.message or report.exit_code:
-            click.echo(f"kev: guest {guest.number}, {report.image}: {said}", err=True)
-    context.exit(next((report.exit_code for report in reports if report.exit_code), 0))
+    for guest, each in zip(host.guests, reports, strict=True):
+        said = "is in the background, and ends with its host" if guest.in_background else each.ending
+        if guest.in_background or each.ending.message or each.exit_code:
+            click.echo(f"kev: guest {guest.number}, {each.image}: {said}", err=True)
+    if report is not None:
+        write_json(report, {"guests": [each.as_dict() for each in reports]})
+    context.exit(next((each.exit_code for each in reports if each.exit_code), 0))
 
 
 def _keys(file: str) -> bytes:

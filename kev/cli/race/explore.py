@@ -18,13 +18,14 @@ from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, picture_file, 
 from kev.cli.race.progress import ProgressLine, summary
 from kev.cli.race.tokens import state_option
 from kev.cli.signals import SIGNALS, say_stopped
-from kev.observe.output import check_writable
+from kev.observe.output import STANDARD_OUTPUT, check_all_writable, is_standard_output, write_text
 from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detected, Detection, detect
 from kev.race.errors import RaceError
 from kev.race.explore import Found
 from kev.race.guest.memory_model import MODELS, MemoryModel
 from kev.race.store import FailureStore
+from kev.race.stories.picture import as_svg
 from kev.race.strategy import NAMES, make_strategy
 from kev.race.targets import subject_called
 from kev.race.token import Token
@@ -84,7 +85,12 @@ class _Preemptions(click.ParamType[int | None]):
 )
 @place_options
 @click.option("--catalogue", metavar="MODULE", default=DEFAULT, show_default=True, help="Where the broken pagers are.")
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw a failure into this file.")
+@click.option(
+    "--svg",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw a failure into this file; - is standard output.",
+)
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
@@ -129,8 +135,7 @@ def command(
             check = partial(check_catalogue, catalogue) if everything else check_pager
             with place_of(jobs, on, store) as place:
                 context.exit(check(runs or _PAGER_RUNS, seed, place, as_json=as_json))
-        if svg is not None:
-            check_writable(svg)
+        aside = check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg})
         spec = described({"image": target or snapshot, **given})
         kept = FailureStore(state)
         line = ProgressLine()
@@ -138,8 +143,8 @@ def command(
         def announce(found: Found, token: Token) -> None:
             line.clear()
             when = "again" if found.run < 0 else f"in run {found.run} (seed {seed})"
-            click.echo(f"{found.failure.oracle} {when}: {found.failure.message}", err=as_json)
-            click.echo(f"  {command_line('replay', token, kept)}", err=as_json)
+            click.echo(f"{found.failure.oracle} {when}: {found.failure.message}", err=aside)
+            click.echo(f"  {command_line('replay', token, kept)}", err=aside)
 
         try:
             subject = subject_called(spec, catalogue, seed, after=after, snapshot=snapshot, model=MemoryModel(memory_model))
@@ -163,6 +168,9 @@ def command(
             line.clear()
             if as_json:
                 click.echo(json.dumps({"target": spec.image, "seed": seed, **detection.as_dict()}, indent=2))
+                if svg is not None and detection.first is not None and detection.first.shrunk is not None:
+                    shrunk = detection.first.shrunk
+                    write_text(svg, as_svg(shrunk.subject.tell(shrunk.schedule)))
             else:
                 _conclude(detection, svg, kept)
         except Stopped as stopped:
@@ -176,28 +184,32 @@ def command(
 
 
 def _conclude(detection: Detection[Any], svg: Path | None, store: FailureStore) -> None:
-    exploration = detection.exploration
+    say, exploration = partial(click.echo, err=is_standard_output(svg)), detection.exploration
     if exploration.runs:
-        click.echo(summary(exploration))
-        click.echo(exploration.strategy)
+        say(summary(exploration))
+        say(exploration.strategy)
     if exploration.nondeterminism is not None:
-        click.echo(f"not deterministic: run {exploration.nondeterminism.run}: {exploration.nondeterminism.message}")
+        say(f"not deterministic: run {exploration.nondeterminism.run}: {exploration.nondeterminism.message}")
     if exploration.keep_going:
-        click.echo(f"{counted(len(detection.failures), 'distinct failure', 'distinct failures')}")
+        say(f"{counted(len(detection.failures), 'distinct failure', 'distinct failures')}")
     for failure in detection.failures:
-        _tell(failure, svg if failure is detection.first else None, store, often=exploration.keep_going)
+        _tell(failure, svg, store, is_first=failure is detection.first, often=exploration.keep_going)
         if failure.shrunk is None and exploration.stopped is not None:
-            click.echo(f"\nnot shrunk: {command_line('shrink', failure.token, store)}")
+            say(f"\nnot shrunk: {command_line('shrink', failure.token, store)}")
 
 
-def _tell(failure: Detected[Any], svg: Path | None, store: FailureStore, *, often: bool) -> None:
-    shrunk, token = failure.shrunk, failure.shrunk_token
+def _tell(failure: Detected[Any], svg: Path | None, store: FailureStore, *, is_first: bool, often: bool) -> None:
+    say, shrunk, token = partial(click.echo, err=is_standard_output(svg)), failure.shrunk, failure.shrunk_token
     if often:
         times = counted(failure.finds.times, "run", "runs")
-        click.echo(f"\n{failure.finds.first.failure.oracle}, in {times}: {failure.finds.first.failure.message}")
+        say(f"\n{failure.finds.first.failure.oracle}, in {times}: {failure.finds.first.failure.message}")
     if shrunk is None or token is None:
         return
     switches = counted(shrunk.schedule.switches, "switch", "switches")
-    click.echo(f"\nshrunk to {switches} and {counted(shrunk.subject.vcpus, 'vCPU', 'vCPUs')}:")
-    click.echo(f"  {command_line('replay', token, store)}\n")
-    print_story(shrunk.subject.tell(shrunk.schedule), svg or picture_file(failure.file))
+    say(f"\nshrunk to {switches} and {counted(shrunk.subject.vcpus, 'vCPU', 'vCPUs')}:")
+    say(f"  {command_line('replay', token, store)}\n")
+    print_story(
+        shrunk.subject.tell(shrunk.schedule),
+        (svg if is_first else None) or picture_file(failure.file),
+        aside=is_standard_output(svg),
+    )

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from kev.observe.output import write_text
+from kev.observe.output import is_standard_output, write_text
 from kev.race.store import FailureStore
 from kev.race.stories.picture import as_svg
 from kev.race.stories.story import Story
@@ -31,8 +31,11 @@ def picture_file(kept: Path | None) -> Path | None:
     return None if kept is None else kept.with_suffix(".svg")
 
 
-def print_story(story: Story, picture: Path | None, *, as_json: bool = False) -> None:
-    click.echo(json.dumps(story.as_dict(), indent=2) + "\n" if as_json else in_words(story), nl=False)
+def print_story(story: Story, picture: Path | None, *, as_json: bool = False, aside: bool = False) -> None:
+    """`aside`: in words it is told on stderr, as it is if the picture is standard output."""
+    aside = aside or is_standard_output(picture)
+    click.echo(json.dumps(story.as_dict(), indent=2) + "\n" if as_json else in_words(story), nl=False, err=aside)
     if picture is not None:
         write_text(picture, as_svg(story))
-        click.echo(f"picture: {picture}", err=as_json)
+        if not is_standard_output(picture):
+            click.echo(f"picture: {picture}", err=as_json or aside)

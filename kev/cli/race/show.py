@@ -9,7 +9,7 @@ from kev.cli.race.tokens import pager_option
 
 @click.command
 @click.argument("token")
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw it, too.")
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw it, too; - is standard output.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @pager_option
 def command(token: str, svg: Path | None, *, as_json: bool, pager: str | None) -> None:
@@ -19,13 +19,12 @@ def command(token: str, svg: Path | None, *, as_json: bool, pager: str | None) -
     wanted = Token.read(token)
     from kev.cli.race.printing import print_story
     from kev.cli.signals import ended_by_signals
-    from kev.observe.output import check_writable
+    from kev.observe.output import STANDARD_OUTPUT, check_all_writable
     from kev.race.strategy.replay import ReplayScheduler
     from kev.race.targets import find_subject
     from kev.work.stopping import check
 
-    if svg is not None:
-        check_writable(svg)
+    check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg})
     with ended_by_signals(lambda: "before there was anything to tell"):
         subject = find_subject(wanted, pager)
         subject.replay(ReplayScheduler(wanted.schedule))  # a schedule that cannot be followed has no story

@@ -2,13 +2,20 @@
 
 import click
 
-from kev.observe.output import check_writable, write_text
+from kev.observe.output import check_writable, is_standard_output, place_of, write_text
 from kev.pager.working_set import WorkingSet, merged
 
 
 @click.command
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(dir_okay=False))
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Where it is written.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Where it is written; - is standard output.",
+)
 def command(files: tuple[str, ...], output: str) -> None:
     """Make one working set of those in the FILEs, which must be of one image.
 
@@ -19,4 +26,7 @@ def command(files: tuple[str, ...], output: str) -> None:
     found = merged(sets)
     write_text(output, found.to_json())
     shared = len(set.intersection(*(set(each.pages) for each in sets)))
-    click.echo(f"{output}: {len(found.pages):,} pages, {shared:,} of them in all of {len(sets)} working sets")
+    click.echo(
+        f"{place_of(output)}: {len(found.pages):,} pages, {shared:,} of them in all of {len(sets)} working sets",
+        err=is_standard_output(output),
+    )
