@@ -22,6 +22,8 @@ from kev.pager.mbi import MbiWriter
 _CODE_SELECTOR: Final = 0x10
 _DATA_SELECTOR: Final = 0x18
 """The specification leaves them open; these are GRUB's, and KeV's."""
+_LIKE_GRUB: Final = "(like GRUB 2)"
+"""Xen takes the first word of a command line for the kernel's name, unless the loader's has "GRUB 2" in it."""
 _FIRST_HARD_DISK: Final = 0x80
 """As the BIOS counts."""
 
@@ -76,9 +78,8 @@ class Multiboot2(BootProtocol):
 
     def _information(self, pager: KernelVmPager, options: BootOptions, memory: BootMemory) -> bytes:
         tables = Gpa(ACPI_TABLES.start)
-        writer = (
-            MbiWriter().load_base(self.image.start).command_line(options.command_line).boot_loader_name(options.boot_loader_name)
-        )
+        writer = MbiWriter().load_base(self.image.start).command_line(options.command_line)
+        writer.boot_loader_name(f"{options.boot_loader_name} {_LIKE_GRUB}")
         for module in memory.place_modules(options.modules):
             writer.module(module.start, module.end, module.text)
         writer.basic_memory(lower_memory_kib(pager.ram), upper_memory_kib(pager.ram)).memory_map(memory_map(pager.ram))

@@ -104,7 +104,13 @@ def test_the_boot_device_is_the_first_hard_disk_and_no_partition_of_it() -> None
 def test_strings_are_those_that_were_given() -> None:
     booted = Booted(KERNEL, command_line="root=/dev/vda quiet", boot_loader_name="loader 1")
     assert only(booted, COMMAND_LINE).text() == "root=/dev/vda quiet"
-    assert only(booted, LOADER_NAME).text() == "loader 1"
+    assert only(booted, LOADER_NAME).text() == "loader 1 (like GRUB 2)"
+
+
+def test_the_loaders_name_says_that_command_lines_do_not_begin_with_the_kernels() -> None:
+    """Xen looks behind "GRUB " for a 0, which is that of GRUB's first versions, and else drops the first word."""
+    text = only(Booted(KERNEL, command_line="console=com1"), LOADER_NAME).text()
+    assert text.partition("GRUB ")[2][:1] not in ("", "0")
 
 
 def test_there_is_a_command_line_even_if_nobody_gave_one() -> None:

@@ -97,7 +97,7 @@ def test_mb2info_prints_every_tag() -> None:
     assert lines("mb2info") == [
         "load base 0x00100000",
         'command line "colour=blue and more"',
-        BOOT_LOADER,
+        f'boot loader "kev {__version__} (like GRUB 2)"',
         *MODULES,
         "memory: 639 KiB below 1 MiB, 261120 KiB above",
         *MEMORY_MAP,
