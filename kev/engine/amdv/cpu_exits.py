@@ -21,6 +21,7 @@ from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.translated_code import TranslatedCode
+from kev.engine.amdv.user_returns import UserReturns
 from kev.engine.amdv.vcpu import HFLAGS_CPL, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.errors import KevError
@@ -37,6 +38,9 @@ _MAY_BE_FETCHES: Final = frozenset({PAGE_FAULT, _NESTED_PAGE_FAULT})
 # Nested page fault error code: bit 1 write, bit 4 instruction fetch.
 _ACCESS: Final = tuple(Access.EXECUTE if error & 0x10 else Access.WRITE if error & 2 else Access.READ for error in range(0x20))
 
+# Page fault error code: bit 1 write, bit 2 user, bit 4 instruction fetch.
+_NO_SUPERVISORS_LOAD: Final = 0x16
+
 _VMCALL_BYTES: Final = b"\x0f\x01\xc1"
 _TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 
@@ -44,7 +48,7 @@ _TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 class CpuExits(ExitContext):
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_exit_info_2", "_port_trap", "_words")
+    __slots__ = ("_cut_short", "_exit_info_2", "_port_trap", "_user_returns", "_words")
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class CpuExits(ExitContext):
         """Where a port access was begun that does not take place: because it is forbidden, its check has to wait for something, or
         nobody can carry it out."""
         self._port_trap: Final = PortTrap()
+        self._user_returns: Final = UserReturns(slice, linear)
         uc.on_interrupt(self._on_interrupt)
         uc.on_invalid_instruction(self._on_invalid_instruction)
         uc.on_in(self._on_in)
@@ -83,6 +88,11 @@ class CpuExits(ExitContext):
             vcpu.event = Event(GENERAL_PROTECTION)
         return violation
 
+    def settle(self, vcpu: AmdvVcpu) -> None:
+        """The CPU has stopped: what was changed for one instruction is as it was."""
+        if self._user_returns.is_under_way:
+            self._user_returns.end(vcpu, trapped=False)
+
     # Callbacks from the CPU.
 
     def _on_interrupt(self, _uc: int, number: int, _data: object) -> None:
@@ -90,9 +100,13 @@ class CpuExits(ExitContext):
         assert vcpu is not None
         if self.slice.counted and self.slice.leaves_flags_unsettled and not _is_between_instructions(vcpu, number):
             settle_flags(vcpu.quads, vcpu.words)
+        if self._user_returns.is_under_way and self._user_returns.end(vcpu, trapped=number == DEBUG):
+            return
         if self._cut_short is not None:
             self._end_cut_short(vcpu)
         elif number < _VMEXIT:
+            if number == PAGE_FAULT and self._is_no_fault(vcpu):
+                return
             if number == DEBUG:
                 if self.events.delivering is None and is_behind_stack_switch(self, vcpu):
                     return
@@ -105,6 +119,16 @@ class CpuExits(ExitContext):
             self.events.on_host_interrupt(vcpu)
         else:
             self._on_instruction(vcpu, number - _VMEXIT)
+
+    def _is_no_fault(self, vcpu: AmdvVcpu) -> bool:
+        """A page fault of the emulated CPU's own: the instruction has been begun again."""
+        words = vcpu.words
+        return bool(
+            words[_HFLAGS] & HFLAGS_CPL == HFLAGS_CPL
+            and not words[layout.ERROR_CODE >> 2] & _NO_SUPERVISORS_LOAD
+            and self.events.delivering is None
+            and self._user_returns.begin(vcpu)
+        )
 
     def _on_nested_page_fault(self, vcpu: AmdvVcpu) -> None:
         error = vcpu.words[layout.ERROR_CODE >> 2]

@@ -20,6 +20,8 @@ _INT1: Final = 0xF1
 _TWO_BYTE: Final = 0x0F
 _CLTS: Final = 0x06
 _GROUP_5: Final = 0xFF
+IRET: Final = 0xCF
+_FAR_RETURNS: Final = frozenset({0xCA, 0xCB, IRET})
 _MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
 _DEFAULT_SIZE_32: Final = 1 << 22  # the D flag in a code segment's second word
 _REX_W, _REX_R, _REX_X, _REX_B = 8, 4, 2, 1
@@ -135,6 +137,15 @@ def int1_length(code: bytes) -> int:
     if byte != _INT1 or _LOCK in prefixes:
         raise UndecodableInstruction
     return stream.position
+
+
+def far_return(code: bytes, *, in_64_bit_mode: bool) -> int | None:
+    """The opcode, if `code` begins with IRET or a far RET."""
+    try:
+        _, _, byte = _prefixes_and_rex(_Bytes(code), in_64_bit_mode=in_64_bit_mode)
+    except UndecodableInstruction:
+        return None
+    return byte if byte in _FAR_RETURNS else None
 
 
 def has_prefix(code: bytes, prefixes: frozenset[int]) -> bool:

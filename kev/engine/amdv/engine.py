@@ -242,10 +242,12 @@ class AmdvEngine:
     def _go_on(self, vcpu: AmdvVcpu) -> None:
         """Executes what is left of a slice that was interrupted."""
         slice, events, stops = self._slice, self._events, self._exits.debug_stops
+        self._exits.settle(vcpu)
         while slice.exit is None and (events.delivering is not None or slice.is_interrupted()):
             if stops is not None:
                 stops.look_again(vcpu)
             slice.go_on(vcpu, with_event=events.delivering is not None)
+            self._exits.settle(vcpu)
 
     def _outcome(self, vcpu: AmdvVcpu) -> Exit:
         """What the slice that is over came to."""
