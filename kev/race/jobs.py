@@ -62,12 +62,11 @@ def explore_shared(
     if isinstance(place, Here) or not strategy.sampled:
         return explore(subject, strategy, runs, progress=progress, seconds=seconds, keep_going=keep_going)
     total = Exploration(keep_going=keep_going)
-    sharing = _Sharing(subject, strategy, runs, place, total, seconds)
     began = time.perf_counter()
+    sharing = _Sharing(subject, strategy, runs, place, total, seconds, began)
     try:
         with place.pool(_explore_share) as pool:
-            while sharing.goes_on(pool):
-                sharing.give(pool)
+            while sharing.give(pool):
                 sharing.take(pool)
                 if progress is not None:
                     progress(total)
@@ -89,7 +88,8 @@ class _Sharing:
     place: Place
     total: Exploration
     seconds: float | None
-    _began: float = attrs.field(init=False, factory=time.perf_counter)
+    began: float
+    """By the clock of `time.perf_counter`."""
     _waiting: dict[int, Exploration] = attrs.field(init=False, factory=dict)
     """Shares that are done, but not those before them."""
     _begun: int = attrs.field(init=False, default=0)
@@ -97,28 +97,33 @@ class _Sharing:
     _given: int = attrs.field(init=False, default=0)
     _added: int = attrs.field(init=False, default=0)
     _share: int = attrs.field(init=False, default=_SMALLEST_SHARE)
+    _made: int = attrs.field(init=False, default=0)
+    """Runs that are over."""
+    _worked: float = attrs.field(init=False, default=0.0)
+    """The seconds that workers took for them, all together."""
     _is_enough: bool = attrs.field(init=False, default=False)
     """One share has come to an end of the whole: nothing behind it is wanted."""
 
-    def goes_on(self, pool: Pool[_Share, Exploration]) -> bool:
-        return not self.total.over and (pool.is_busy or self._next_share > 0)
-
-    def give(self, pool: Pool[_Share, Exploration]) -> None:
-        while pool.has_room and (count := self._next_share):
+    def give(self, pool: Pool[_Share, Exploration]) -> bool:
+        """Whether there is something to wait for."""
+        while not self.total.over and pool.has_room and (count := self._next_share):
             pool.give(self._given, _Share(self.subject, self.strategy, self._begun, count, self.total.keep_going))
             self._begun, self._given = self._begun + count, self._given + 1
+        return not self.total.over and pool.is_busy
 
     def take(self, pool: Pool[_Share, Exploration]) -> None:
         for number, part in pool.take():
             self._waiting[number] = part
             self._is_enough = self._is_enough or part.over
-            if part.seconds < self.place.share_seconds and part.runs == self._share:
-                growth = int(self.place.share_seconds / max(part.seconds, _SHORTEST))
-                self._share *= min(max(growth, 2), _MOST_GROWTH)
+            made = part.runs + part.redundant
+            self._made, self._worked = self._made + made, self._worked + part.seconds
+            if made == self._share:
+                growth = self.place.share_seconds / max(part.seconds, _SHORTEST)
+                self._share = max(self._share, int(self._share * min(growth, _MOST_GROWTH)))
         while self._added in self._waiting and not self.total.over:
             self.total.add(self._waiting.pop(self._added))
             self._added += 1
-        self.total.seconds = time.perf_counter() - self._began
+        self.total.seconds = time.perf_counter() - self.began
 
     def conclude(self) -> None:
         """Adds what is done, although not all is that comes before."""
@@ -128,11 +133,21 @@ class _Sharing:
     @property
     def _next_share(self) -> int:
         """How many runs the next share has; 0 if there is none."""
-        if self._is_enough or (self.seconds is not None and time.perf_counter() - self._began >= self.seconds):
+        left = None if self.runs is None else self.runs - self._begun
+        if self.seconds is not None:
+            time_left = self.seconds - (time.perf_counter() - self.began)
+            if time_left <= 0:
+                return 0
+            in_time = self._runs_within(time_left)
+            left = in_time if left is None else min(left, in_time)
+        if self._is_enough:
             return 0
-        if self.runs is None:
-            return self._share
-        return size_of_share(self._share, self.runs - self._begun, self.place.size)
+        return self._share if left is None else size_of_share(self._share, left, self.place.size)
+
+    def _runs_within(self, seconds: float) -> int:
+        """How many more runs are over by then, if they take what those before them took; at least the smallest part of a share."""
+        able = self.place.size * seconds * self._made / max(self._worked, _SHORTEST)
+        return max(int(able) - (self._begun - self._made), self._share // _SMALLEST_PART, 1)
 
 
 def size_of_share(share: int, left: int, workers: int) -> int:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 _WITH_KEV = """
 import sys
@@ -33,6 +33,15 @@ asyncio.run(main())
 """
 
 
+SETTINGS: Final = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "2s",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+}
+"""Those that docs/fleet.md names."""
+
+
 class Cluster(NamedTuple):
     on: str
     """What `--on` calls it."""
@@ -53,7 +62,7 @@ def cluster(workers: int, folder: str, *, with_kev: bool = True) -> Iterator[Clu
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     try:
         assert process.stdout is not None

@@ -1,7 +1,10 @@
 """Exploring, and what is found."""
 
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -54,6 +57,62 @@ def test_processes_add_up_what_they_have_seen() -> None:
     together = explore_shared(race, SeededRandom(0), 2_500, place=local(2))
     assert (together.runs, together.schedules, together.interleavings) == (2_500, alone.schedules, alone.interleavings)
     assert together.coverage == alone.coverage
+
+
+class Shares:
+    """A place with one worker, which is this thread, and has a share for a tenth of a second. It notes how many runs each has."""
+
+    size, share_seconds = 1, 0.1
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._given: list[tuple[int, Any]] = []
+
+    @contextmanager
+    def pool(self, function: Callable[[Any], Any]) -> Iterator["Shares"]:
+        self._function = function
+        yield self
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._given) < 2
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._given)
+
+    def give(self, number: int, argument: Any) -> None:
+        self.sizes.append(argument.runs)
+        self._given.append((number, argument))
+
+    def take(self) -> list[tuple[int, Any]]:
+        number, argument = self._given.pop(0)
+        return [(number, self._function(argument))]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time goes on by a millisecond whenever somebody looks: runs take two."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 1_000)
+
+
+@pytest.mark.usefixtures("clock")
+def test_shares_grow_to_what_a_place_wants_and_no_further() -> None:
+    shares = Shares()
+    seen = explore_shared(subject("r0/r0"), SeededRandom(0), 1_000, shares)
+    assert seen.runs == sum(shares.sizes) == 1_000
+    seconds_for_a_run = seen.seconds / seen.runs
+    assert 0.5 * shares.share_seconds <= max(shares.sizes) * seconds_for_a_run <= 1.1 * shares.share_seconds
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("seconds", [0.05, 1])
+def test_shares_are_over_when_the_time_is(seconds: float) -> None:
+    shares = Shares()
+    seen = explore_shared(subject("r0/r0"), SeededRandom(0), None, shares, seconds=seconds)
+    assert seen.runs == sum(shares.sizes)
+    assert seconds <= seen.seconds <= seconds + shares.share_seconds / 2
 
 
 def test_what_failed_once_is_tried_first() -> None:
