@@ -1,10 +1,16 @@
 """Limits that a description sets, and that end a run cleanly."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import kev
+from kev.addressing import MIB
+from kev.engine.amdv.libunicorn import TRANSLATED_CODE
 from kev.machine.ending import EndingKind
-from tests.cli.programs import FLOOD
+from tests.cli.programs import FLOOD, kernel
 from tests.pager.sources import BytesSource
 
 ENDLESS = BytesSource(FLOOD)
@@ -51,3 +57,21 @@ def test_a_flood_under_a_seed_is_ended_by_its_time_limit_and_is_repeatable() -> 
     assert report.ending.kind is EndingKind.TIMED_OUT
     first, second = (kev.launch(ENDLESS, seed=1, max_output="1M") for _ in range(2))
     assert (first.output, first.exits, first.ending.message) == (second.output, second.exits, second.ending.message)
+
+
+@pytest.mark.slow
+def test_what_is_translated_of_a_guest_takes_no_more_memory_than_it_may(tmp_path: Path) -> None:
+    """The guest executes MiBs of zeros, each two of which are an instruction, and translated at length."""
+    image = tmp_path / "kernel"
+    image.write_bytes(kernel(bytes.fromhex("31c0"), memory=16 * MIB))
+    program = f"""
+import resource
+import kev
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run = kev.launch({str(image)!r}, max_pages=1100)
+print(run.ending.kind.value, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    result = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, text=True)
+    ending, grown = result.stdout.split()
+    assert ending == "limited"
+    assert int(grown) < TRANSLATED_CODE // MIB + 64

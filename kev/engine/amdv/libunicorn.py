@@ -43,6 +43,13 @@ _CTL_EXITS: Final = 6
 _CTL_CPU_MODEL: Final = 7
 _CTL_TB_FLUSH: Final = 10
 _CTL_TLB_FLUSH: Final = 11
+_CTL_TCG_BUFFER_SIZE: Final = 13
+
+TRANSLATED_CODE: Final = 128 << 20
+"""Bytes of host code, beyond which all that was translated is forgotten: four times what a Linux kernel executes while it boots.
+
+Unicorn's own limit is 1 GiB, and a guest that runs through memory comes to that in seconds.
+"""
 
 REG_EFLAGS: Final = 25
 REG_CR0: Final = 50
@@ -286,6 +293,7 @@ class EmulatedCpu:
         """Knows of every callback that is connected while it is there."""
         self._number = _UINT64()
         self._write_control(_CTL_CPU_MODEL, _INT(_CPU_EPYC_ROME))
+        self._write_control(_CTL_TCG_BUFFER_SIZE, ctypes.c_uint32(TRANSLATED_CODE))
         # An end address would make Unicorn translate the page before it after every stop, which faults and loses exit_info_2.
         self._write_control(_CTL_USE_EXITS, _INT(1))
         self._write_control(_CTL_EXITS, _POINTER(None), ctypes.c_size_t(0))
