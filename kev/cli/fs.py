@@ -1,7 +1,8 @@
 """`kev fs`: makes, lists, reads and writes images of SIMPLEFS and of JOS' file system."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -53,6 +54,7 @@ def mk(image: Path, files: tuple[Path, ...], kind: str, size: int | None, force:
     by_name = _by_name(files, folders=kind == "josfs")
     with ExitStack() as stack:
         contents = {name: stack.enter_context(_open(file)) for name, file in by_name.items()}
+        _check_room(image, contents.values())
         create = create_image if kind == "simplefs" else create_josfs_image
         create(stack.enter_context(_replacement(image)), str(image), contents, size)
 
@@ -134,6 +136,18 @@ def _open(path: Path, mode: Literal["rb", "r+b"] = "rb") -> BinaryIO:
     if file is None:
         raise FsCommandError(f"{path}: is neither a regular file nor a block device")
     return file
+
+
+def _check_room(image: Path, contents: Iterable[BinaryIO]) -> None:
+    """FsCommandError if what is to be copied has more bytes than there is room for, such as a sparse file of many TiB."""
+    needed = sum(os.stat(file.fileno()).st_size for file in contents)
+    folder = os.path.dirname(os.path.realpath(image))
+    try:
+        room = shutil.disk_usage(folder).free
+    except (OSError, ValueError) as error:
+        raise FsCommandError(f"{image}: {getattr(error, 'strerror', error)}") from error
+    if needed > room:
+        raise FsCommandError(f"{image}: the files have {needed:,} bytes, and there is room for {room:,} in {folder}")
 
 
 @contextmanager

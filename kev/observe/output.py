@@ -1,8 +1,11 @@
 """Files that are written about runs: whole, or not at all."""
 
 import os
+import stat
 import sys
 from collections.abc import Mapping
+from errno import ENXIO
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.errors import KevError
@@ -14,6 +17,8 @@ STANDARD_OUTPUT: Final = "-"
 """As the name of a file; ./- is one of that name."""
 _MOST_LINKS: Final = 40
 """That are followed from one to the next, as by Linux (path_resolution(7))."""
+_LOOK_EVERY: Final = 0.02
+"""Seconds between two looks whether somebody reads a FIFO."""
 
 
 class OutputError(KevError):
@@ -138,11 +143,11 @@ def write_text(file: str | os.PathLike[str], text: str) -> None:
     write_bytes(file, text.encode("utf-8"))
 
 
-def write_bytes(file: str | os.PathLike[str], data: bytes) -> None:
+def write_bytes(file: str | os.PathLike[str], data: bytes, *, patience: float = 10.0) -> None:
     """Writes a file beside `file` and renames it, so that nobody sees half of it.
 
     What a symbolic link leads to is replaced, and not the link; a device, a FIFO or a descriptor (/dev/stdout) is written to.
-    "-" is standard output. OutputError.
+    "-" is standard output. `patience` is how many seconds somebody has to open a FIFO to read it. OutputError.
     """
     if is_standard_output(file):
         _print(data)
@@ -153,12 +158,33 @@ def write_bytes(file: str | os.PathLike[str], data: bytes) -> None:
         if descriptor is not None:
             _write_all(descriptor, data)
         elif os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "wb") as device:
-                device.write(data)
+            device = _opened_device(path, patience)
+            try:
+                _write_all(device, data)
+            finally:
+                os.close(device)
         else:
             _replace(path, data)
     except OSError as error:
         raise OutputError(f"{os.fspath(file)}: cannot be written: {error.strerror}") from error
+
+
+def _opened_device(path: str, patience: float) -> int:
+    """A descriptor for writing to a device or a FIFO. OSError, also if nobody comes to read a FIFO."""
+    end = monotonic() + patience
+    while True:
+        try:
+            # Without O_NONBLOCK a FIFO would wait for its reader here, for ever if there is none.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+            if monotonic() > end:
+                raise OSError(ENXIO, f"nobody has come to read it within {patience:g} s") from error
+            sleep(_LOOK_EVERY)
+        else:
+            os.set_blocking(descriptor, True)
+            return descriptor
 
 
 def write_patiently(descriptor: int, data: "ReadableBuffer") -> int:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -94,6 +95,16 @@ def test_mk_that_fails_leaves_everything_as_it_was(folder: Path) -> None:
         run("mk", "--force", "--size", "1K", "disk.img", "kernel")
     assert names(folder) == before
     assert Path("disk.img").read_bytes() == image(FILES)
+
+
+@pytest.mark.parametrize("kind", ["simplefs", "josfs"])
+def test_mk_refuses_more_than_there_is_room_for(folder: Path, kind: str) -> None:
+    with Path("sparse").open("wb") as file:
+        file.truncate(2 * shutil.disk_usage(folder).total)
+    before = names(folder)
+    with pytest.raises(FsCommandError, match=r"^new\.img: the files have [0-9,]+ bytes, and there is room for [0-9,]+ in /"):
+        run("mk", "--format", kind, "new.img", "sparse")
+    assert names(folder) == before
 
 
 def test_mk_refuses_two_files_of_one_name(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from kev.errors import KevError
 from kev.measure.result import BenchResult
 from kev.observe.html_report.runs import read_run
-from kev.observe.output import OutputError, check_writable, write_json, write_text
+from kev.observe.output import OutputError, check_writable, write_bytes, write_json, write_text
 from kev.pager.working_set import WorkingSet
 
 
@@ -42,6 +42,13 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
     reader.join()
     assert read == ["text"]
     assert fifo.is_fifo()
+
+
+def test_a_fifo_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(OutputError, match=r"fifo: cannot be written: nobody has come to read it within 0\.01 s$"):
+        write_bytes(fifo, b"text", patience=0.01)
 
 
 WRITER = """

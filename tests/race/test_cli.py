@@ -155,6 +155,8 @@ def test_a_guest_s_report_is_json() -> None:
         (("nothing", "--smp", "2"), "kev: nothing is neither a file, nor a guest"),
         (("lost-updat",), "kev: lost-updat is neither a file, nor a guest (is it 'lost-update'? `kev guests` lists them), nor "),
         (("explore", "--smp", "2"), "kev: a machine is described, but no guest is named: kev race explore GUEST\n"),
+        (("explore", "--all", "--smp", "2"), "kev: a machine is described, but no guest is named: kev race explore GUEST\n"),
+        (("explore", "--all", "lost-update"), "kev: --all: it has no meaning with 'lost-update': the whole catalogue is tried\n"),
         (("lost-update", "--paging", "eager"), "kev: paging: 'eager': not in a race: pages come one by one, "),
         (("lost-update", "--disk", "x,foo"), "kev: --disk: x,foo: 'foo': there is no such device for a disk"),
         (("lost-update", "--disk", "nowhere.img"), "kev: disk nowhere.img: cannot be read: No such file or directory\n"),

@@ -128,8 +128,10 @@ def command(
     """
     with signals_noted(SIGNALS):
         if everything or (target is None and given["spec"] is None and snapshot is None):
-            if not everything and (after is not None or any(value not in (None, ()) for value in given.values())):
+            if after is not None or any(value not in (None, ()) for value in given.values()):
                 raise RaceError("a machine is described, but no guest is named: kev race explore GUEST")
+            if target is not None or snapshot is not None:
+                raise RaceError(f"--all: it has no meaning with {target or snapshot!r}: the whole catalogue is tried")
             if seconds is not None or keep_going:
                 raise RaceError("--time and --keep-going are for one subject: name a guest, or a program")
             check = partial(check_catalogue, catalogue) if everything else check_pager
