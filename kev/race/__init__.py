@@ -15,7 +15,9 @@ __all__ = [
     "check_guest",
     "check_host",
     "evict",
+    "fence",
     "fetch",
+    "locked_write",
     "prefetch",
     "races",
     "read",
@@ -24,7 +26,20 @@ __all__ = [
 
 if TYPE_CHECKING:
     from kev.race.testing import RaceDetected, check, check_guest, check_host, races
-    from kev.race.trace.program import Action, Page, Program, Verb, cancel, evict, fetch, prefetch, read, write
+    from kev.race.trace.program import (
+        Action,
+        Page,
+        Program,
+        Verb,
+        cancel,
+        evict,
+        fence,
+        fetch,
+        locked_write,
+        prefetch,
+        read,
+        write,
+    )
     from kev.race.trace.vcpu import Cancelled, TraceVcpu
 else:
     _MODULES = {

@@ -15,6 +15,8 @@ class TracePoint(Enum):
     """Before a vCPU does what its program says next."""
     ARRIVE = "arrive"
     """Before the bytes that a loader waits for arrive."""
+    SHOW = "show"
+    """Before others see the oldest store in a store buffer."""
 
 
 At: TypeAlias = tuple[Point | TracePoint, int]

@@ -4,11 +4,13 @@ import os
 import re
 from typing import Final
 
+import attrs
+
 from kev.guests.catalogue import find_guest, guests
 from kev.race.catalogue import DEFAULT, Catalogue, CatalogueError
 from kev.race.errors import RaceError, TokenError
-from kev.race.guest.memory_model import MemoryModel
 from kev.race.guest.subject import GuestSubject
+from kev.race.memory_model import MemoryModel
 from kev.race.subject import Identity, Subject
 from kev.race.token import Token
 from kev.race.trace.machine import PagerFactory
@@ -18,7 +20,8 @@ from kev.race.working_directory import import_module
 from kev.spec.errors import nearest_of
 from kev.spec.machine_spec import MachineSpec
 
-_PROGRAM: Final = re.compile(r"\s*[rwfepc]\d")
+_PROGRAM: Final = re.compile(r"\s*(?:[rwfepc]\d|(?:m|l\d)(?:[rwfepcl]\d+(?:\+\d+)?|[m/\s\d])*(?:;|$))")
+"""Names of guests begin with `m` and `l`, too: behind these all has to be a program."""
 
 
 def find_subject(token: Token, pager: str | None = None) -> Subject:
@@ -81,9 +84,7 @@ def subject_called(
         raise RaceError(f"{name} is not a guest: there is no machine to choose")
     if after is not None or snapshot is not None:
         raise RaceError(f"{name} is not a guest: its runs begin at the beginning")
-    if model is not MemoryModel.SC:
-        raise RaceError(f"{name} is not a guest: what its vCPUs store is seen at once")
-    return subject
+    return subject if model is MemoryModel.SC else attrs.evolve(subject, program=attrs.evolve(subject.program, tso=True))
 
 
 def _broken_pager(name: str, catalogue: str) -> TraceSubject:

@@ -26,6 +26,7 @@ from kev.machine.schedule import Scheduler
 from kev.pager.kernel import KernelVmPager
 from kev.race.detection import Detection, detect
 from kev.race.errors import RaceError
+from kev.race.memory_model import MemoryModel, memory_model_called
 from kev.race.outcome import Outcome, SteppedOutcome
 from kev.race.replay_variable import REPLAY
 from kev.race.schedule import Schedule
@@ -76,15 +77,18 @@ def races(
     preemptions: int | None = 2,
     pages: int | Sequence[Page] = 4,
     pager: PagerFactory = KernelVmPager,
+    memory_model: str = "sc",
 ) -> Callable[[Body], Callable[..., None]]:
     """Makes a race test of a coroutine function with a parameter `vcpu`.
 
     `strategy` is one of `kev.race.strategy.NAMES`, `pages` how many pages there are or what each is like, `pager` what makes the
-    pager under test. RaceDetected from the test if a run fails, RaceError if two runs with the same schedule differ. There are at
-    most 16 vCPUs and 62 pages: ProgramError.
+    pager under test. `memory_model` is "sc" or "tso": with that, others see what a vCPU stores when the schedule says so, or
+    behind its `fence`, its `locked_write`, and what it asks of the pager. RaceDetected from the test if a run fails, RaceError if
+    two runs with the same schedule differ. There are at most 16 vCPUs, 8 with store buffers, and 62 pages: ProgramError.
     """
+    tso = memory_model_called(memory_model) is MemoryModel.TSO
     kinds = (ORDINARY,) * pages if isinstance(pages, int) else tuple(pages)
-    check_sizes(vcpus, len(kinds))
+    check_sizes(vcpus, len(kinds), tso)
 
     def decorate(body: Body) -> Callable[..., None]:
         signature = inspect.signature(body)
@@ -95,7 +99,7 @@ def races(
         def test(*arguments: Any, **fixtures: Any) -> None:
             __tracebackhide__ = True
             given = outside.bind(*arguments, **fixtures).arguments  # a method's object among them
-            subject = BodySubject(body, given, vcpus, kinds, pager)
+            subject = BodySubject(body, given, vcpus, kinds, pager, tso)
             token = _token_to_replay(subject)
             if token is not None:
                 _replay(subject, token.schedule)
@@ -174,7 +178,6 @@ def check_guest(
     __tracebackhide__ = True
     from kev.machine.api import wanted_machine
     from kev.race.guest.files import kept_image
-    from kev.race.guest.memory_model import memory_model_called
     from kev.race.guest.subject import GuestSubject
 
     wanted = wanted_machine(image, wishes)
@@ -196,10 +199,11 @@ class BodySubject(SteppedSubject):
     vcpus: int
     pages: Sequence[Page]
     factory: PagerFactory
+    tso: bool = False
 
     @property
     def actors(self) -> int:
-        return self.vcpus
+        return 2 * self.vcpus if self.tso else self.vcpus
 
     @property
     def identity(self) -> Identity:
@@ -208,13 +212,13 @@ class BodySubject(SteppedSubject):
         return Identity("test", current or f"{self.body.__module__}.{self.body.__qualname__}")
 
     def run(self, scheduler: Scheduler) -> Outcome:
-        with trace_machine(self.pages, self.factory, opaque=True) as machine:
+        with trace_machine(self.pages, self.factory, opaque=True, tso=self.tso) as machine:
             machine.listen([oracle(machine) for oracle in ORACLES])
             machine.run(self._bodies(machine), scheduler)
             return SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
 
     def tell(self, schedule: Schedule) -> Story:
-        with trace_machine(self.pages, self.factory, opaque=True) as machine:
+        with trace_machine(self.pages, self.factory, opaque=True, tso=self.tso) as machine:
             recorder = Recorder(machine)
             machine.listen([recorder, *(oracle(machine) for oracle in ORACLES)])
             machine.run(self._bodies(machine), RoughScheduler(schedule))

@@ -423,7 +423,10 @@ def brute_force(program: Program, preemptions: int | None) -> dict[int, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preemptions", [0, 1, 2])
-@pytest.mark.parametrize("program", ["r0w0/r0", "w0/e0", "r0/r0/r0", "w0r1/e0p0+2", "f0/w0c0", "r0/e0;0=x1"])
+@pytest.mark.parametrize(
+    "program",
+    ["r0w0/r0", "w0/e0", "r0/r0/r0", "w0r1/e0p0+2", "f0/w0c0", "r0/e0;0=x1", "w0r1/w1r0;tso", "w0mr1/l1r0;tso", "w0/e0r0;tso"],
+)
 def test_a_trace_program_s_interleavings_are_those_that_brute_force_finds(program: str, preemptions: int) -> None:
     parsed = Program.parse(program)
     search = StepSearch(preemptions)

@@ -11,14 +11,12 @@ from kev.cli.main import kev
 from kev.race.errors import RaceError, TokenError
 from kev.race.explore import explore
 from kev.race.guest.details import RaceDetails
-from kev.race.guest.memory_model import MemoryModel, memory_model_called
 from kev.race.guest.subject import GuestSubject
+from kev.race.memory_model import MemoryModel, memory_model_called
 from kev.race.shrink import shrink
 from kev.race.strategy import make_strategy
 from kev.race.strategy.replay import ReplayScheduler
-from kev.race.targets import subject_called
 from kev.race.token import Token
-from kev.spec.machine_spec import MachineSpec
 from tests.race import small_guests as small
 
 FLAGS = (2, 3)
@@ -165,8 +163,6 @@ def test_the_command_line_takes_a_memory_model(tmp_path: Path, monkeypatch: pyte
     assert any("store buffer" in (conflict["claim"] or "") for conflict in story["conflicts"])
 
 
-def test_only_guests_have_store_buffers() -> None:
-    with pytest.raises(RaceError, match="r0/r0 is not a guest: what its vCPUs store is seen at once"):
-        subject_called(MachineSpec("r0/r0"), model=MemoryModel.TSO)
+def test_a_memory_model_that_there_is_not_is_refused() -> None:
     with pytest.raises(RaceError, match="there is no memory model 'weak': there are sc, tso"):
         memory_model_called("weak")

@@ -23,7 +23,7 @@ from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detected, Detection, detect
 from kev.race.errors import RaceError
 from kev.race.explore import Found
-from kev.race.guest.memory_model import MODELS, MemoryModel
+from kev.race.memory_model import MODELS, MemoryModel
 from kev.race.store import FailureStore
 from kev.race.stories.picture import as_svg
 from kev.race.strategy import NAMES, make_strategy
@@ -81,7 +81,7 @@ class _Preemptions(click.ParamType[int | None]):
     type=click.Choice(MODELS),
     default="sc",
     show_default=True,
-    help="Guests: tso has store buffers as x86 has, which the schedule empties; sc has none.",
+    help="tso has store buffers as x86 has, which the schedule empties; sc has none.",
 )
 @place_options
 @click.option("--catalogue", metavar="MODULE", default=DEFAULT, show_default=True, help="Where the broken pagers are.")

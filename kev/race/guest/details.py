@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple, Self
 from kev.machine.conditions import ConditionError, condition
 from kev.machine.exit_costs import CURRENT
 from kev.race.errors import RaceError, TokenError
-from kev.race.guest.memory_model import MemoryModel
 from kev.race.guest.snapshot import SnapshotReference
+from kev.race.memory_model import MemoryModel
 from kev.spec.errors import SpecError
 from kev.spec.fields import FIELDS, Arity, Field
 from kev.spec.machine_spec import DEFAULTS, MachineSpec

@@ -20,11 +20,11 @@ from kev.machine.step import Stopped
 from kev.pager.image import KernelImage
 from kev.race.errors import RaceError
 from kev.race.guest.files import read_files
-from kev.race.guest.memory_model import MemoryModel
 from kev.race.guest.snapshot import SnapshotReference, opened_snapshot
 from kev.race.guest.source import ScheduledSource
 from kev.race.guest.stage import Stage
 from kev.race.guest.store_buffers import StoreBuffers
+from kev.race.memory_model import MemoryModel
 from kev.spec.machine_spec import MachineSpec
 from kev.work.stopping import check
 

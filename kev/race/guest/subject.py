@@ -18,7 +18,6 @@ from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.fairness import PatientScheduler
 from kev.race.guest.files import guest_called, read_files, read_kernel
 from kev.race.guest.machine import ENDLESS, GuestMachine
-from kev.race.guest.memory_model import MemoryModel
 from kev.race.guest.ordering import Ordering
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.prepared import LONGEST_FREE_RUN, CannotRace, Start, point_of_interest
@@ -28,6 +27,7 @@ from kev.race.guest.snapshot import SnapshotReference, is_snapshot_file, opened_
 from kev.race.guest.start import guest_machine, random_numbers_before
 from kev.race.guest.story import TurnRecorder, place_of
 from kev.race.guest.telling import Telling
+from kev.race.memory_model import MemoryModel
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
 from kev.race.shared import SharedAccesses

@@ -30,6 +30,7 @@ from kev.race.trace.listener import SILENCE, Listener, subscriptions
 from kev.race.trace.program import Page
 from kev.race.trace.run import Subscriptions
 from kev.race.trace.source import TraceSource
+from kev.race.trace.store_buffers import EMPTY, BufferedStore, StoreBuffers
 from kev.race.trace.task import Task
 from kev.race.trace.vcpu import Cancelled
 
@@ -49,10 +50,12 @@ class PagerFactory(Protocol):
 class TraceMachine:
     """A machine without CPUs: pages, a pager, and vCPUs that are coroutines. It runs once."""
 
-    def __init__(self, pages: Sequence[Page], factory: PagerFactory, memory: TraceMemory, *, opaque: bool = False) -> None:
+    def __init__(
+        self, pages: Sequence[Page], factory: PagerFactory, memory: TraceMemory, *, opaque: bool = False, tso: bool = False
+    ) -> None:
         """The pager of `factory` over `pages`; `memory` must be untouched, and is so again after `close`.
 
-        `opaque`: between two steps of a vCPU there may be accesses that nobody hears of.
+        `opaque`: between two steps of a vCPU there may be accesses that nobody hears of. `tso`: vCPUs have store buffers.
         """
         source = self._source = TraceSource(pages, self, memory)
         segment = Segment(Gpa(0), Gva(0), 0, source.size, source.size)
@@ -71,6 +74,12 @@ class TraceMachine:
         self._register_loaders()
         self.pager.observe(self)
         self.pager.schedule_by(reach)
+        self.tso: Final = tso
+        self.buffers: StoreBuffers | None = None
+        """From when it runs on, if vCPUs have some."""
+        if tso:
+            # Who invalidates what others have cached interrupts them: an exit.
+            self.pager.unmapped.subscribe(self._show_all)
         self.pager.unmapped.subscribe(self.engine.invalidate)
         self.tasks: Final[list[Task]] = []
         self.order: Final = bytearray()
@@ -84,8 +93,9 @@ class TraceMachine:
         """For what the vCPUs of a test have to tell each other."""
         self._runnable: Final[list[int]] = []
         self._touched = 0
-        self._reach: Final = (ANYTHING,) * (len(pages) + 1) if opaque else _reaches(pages)
-        """What a step may access that begins at a point about a page, by its number; at a point about none, by -1."""
+        self._reach: Final = (ANYTHING,) * (len(pages) + 2) if opaque else _reaches(pages)
+        """What a step may access that begins at a point about a page, by its number; at a point about none, by -1; at a fence, by
+        the number behind the last page."""
         self.told: Subscriptions = SILENCE
         """Whom `tell` tells."""
         self._is_trusted: Final = not opaque and factory is KernelVmPager
@@ -105,6 +115,7 @@ class TraceMachine:
         self.pager.rewind()
         self._register_loaders()
         self.tasks.clear()
+        self.buffers = None
         self._runnable.clear()
         self.order.clear()
         self.accesses = []
@@ -130,6 +141,8 @@ class TraceMachine:
         """Runs the vCPUs, until all are done or one has done something wrong: `failure` says what. Whatever `scheduler` raises."""
         self.tasks.extend([Task(body, body.send) for body in bodies])
         self._runnable.extend(range(len(bodies)))
+        if self.tso:
+            self.buffers = StoreBuffers(len(bodies), self._show)
         for vcpu, task in enumerate(self.tasks):
             self._resume(vcpu, task, task.resume, None)
         self._drive(scheduler)
@@ -171,7 +184,8 @@ class TraceMachine:
     # Running.
 
     def _drive(self, scheduler: Scheduler) -> None:
-        runnable, tasks, reach_of = self._runnable, self.tasks, self._reach
+        runnable, reach_of = self._runnable, self._reach
+        tasks = self.tasks if self.buffers is None else [*self.tasks, *self.buffers.tasks]
         note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self.told["stepped"]
         choose = scheduler.next
         executed = accesses = steps = most = 0
@@ -246,6 +260,9 @@ class TraceMachine:
             self.tell("raised", error)
 
     def _block(self, vcpu: int, task: Task, at: object) -> None:
+        if at is EMPTY:
+            self._stop(vcpu, task)
+            return
         if not isinstance(at, Meeting):
             raise RaceError(f"vCPU {vcpu} awaits {at!r}: in a race test only the vCPU and the pager can be awaited")
         task.at = at
@@ -257,15 +274,14 @@ class TraceMachine:
         task.stopped = True
         self._runnable.remove(vcpu)
 
-    def _start(self, vcpu: int) -> None:
-        task = self.tasks[vcpu]
+    def _start(self, vcpu: int, task: Task) -> None:
         task.stopped = False
         self._touched |= self._reach[task.page] | task.scope
         insort(self._runnable, vcpu)
 
     def wake(self, vcpu: int) -> None:
         """A vCPU that was blocked can go on."""
-        self._start(vcpu)
+        self._start(vcpu, self.tasks[vcpu])
         self.tell("woke", vcpu)
 
     def cancel(self, vcpu: int) -> None:
@@ -276,11 +292,43 @@ class TraceMachine:
             return
         if task.stopped and isinstance(task.at, Meeting):
             task.at.waiting.remove(vcpu)
-            self._start(vcpu)
+            self._start(vcpu, task)
         self.tell("cancelled", vcpu)
         self.vcpu = vcpu
         self._resume(vcpu, task, task.body.throw, Cancelled())
         self.vcpu = by
+
+    # What vCPUs store.
+
+    def store(self, vcpu: int, store: BufferedStore) -> None:
+        """Stores: at once, or later if there are store buffers."""
+        buffers = self.buffers
+        if buffers is None:
+            self._show(vcpu, store)
+        elif buffers.add(vcpu, store):
+            self._start(len(self.tasks) + vcpu, buffers.tasks[vcpu])
+
+    def show_stores(self, vcpu: int) -> None:
+        """Makes visible all that a vCPU has stored."""
+        buffers = self.buffers
+        if buffers is not None and buffers.show_all(vcpu):
+            self._stop(len(self.tasks) + vcpu, buffers.tasks[vcpu])
+
+    def seen_by(self, vcpu: int, page: int, contents: bytes) -> bytes:
+        """What a vCPU sees in a page of which memory has `contents`."""
+        return contents if self.buffers is None else self.buffers.seen_by(vcpu, page, contents)
+
+    def _show(self, vcpu: int, store: BufferedStore) -> None:
+        page = store.page
+        self._touched |= self._reach[page]
+        self.engine.write(page << PAGE_SHIFT, store.address, store.value)
+        for notify in self.told["stored"]:
+            notify(vcpu, page, store.offset, store.value)
+
+    def _show_all(self, _page: Gpa) -> None:
+        self._touched = ANYTHING  # whether somebody stores before or behind it makes a difference
+        for vcpu in range(len(self.tasks)):
+            self.show_stores(vcpu)
 
     # What the pager and its surroundings report.
 
@@ -325,9 +373,11 @@ class TraceMachine:
 
 
 @contextmanager
-def trace_machine(pages: Sequence[Page], factory: PagerFactory, *, opaque: bool = False) -> Iterator[TraceMachine]:
+def trace_machine(
+    pages: Sequence[Page], factory: PagerFactory, *, opaque: bool = False, tso: bool = False
+) -> Iterator[TraceMachine]:
     """A machine for one run. There can only be one at a time in a process."""
-    machine = TraceMachine(pages, factory, trace_memory(), opaque=opaque)
+    machine = TraceMachine(pages, factory, trace_memory(), opaque=opaque, tso=tso)
     try:
         yield machine
     finally:
@@ -347,7 +397,7 @@ def _reaches(pages: Sequence[Page]) -> tuple[int, ...]:
         if page.needs is not None:
             joined = reaches[number] | reaches[page.needs]
             reaches = [joined if reach & joined else reach for reach in reaches]
-    return (*reaches, ANYTHING)
+    return (*reaches, 0, ANYTHING)
 
 
 @cache

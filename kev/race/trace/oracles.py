@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
 from kev.exits import Access
 from kev.pager.pages import PageEvent, PageState
+from kev.race.trace.forbidden import Observation
 from kev.race.trace.listener import Listener
+from kev.race.trace.program import SLOT, Program
 from kev.race.trace.source import InjectedFailure, original
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ class _KnowsKept(Oracle):
 
     def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
         self._changed.add(page)
+        if self.machine.tso and page << PAGE_SHIFT not in self.machine.table:
+            # A store buffer empties while the page is being taken away.
+            self._kept.add(page)
 
     def unmapped(self, vcpu: int, pages: range) -> None:
         for page in pages:
@@ -360,6 +365,50 @@ class Errors(Oracle):
             found.add(needed)
             needed = self.machine.pages[needed].needs
         return found
+
+
+class Forbidden(Oracle):
+    """The outcome that a program says must not be is not observed."""
+
+    name = "forbidden outcome"
+
+    def __init__(self, machine: "TraceMachine", forbidden: Sequence[Observation]) -> None:
+        super().__init__(machine)
+        self._forbidden: Final = forbidden
+        self._sees: Final[dict[tuple[int, int], bool]] = {}
+        """Whether a vCPU's last read of a page saw a store of another."""
+        self._last: Final[dict[int, int]] = {}
+        """Whose store to a page became visible last."""
+        self._stored: Final[set[tuple[int, int]]] = set()
+        """Who has stored to which page."""
+
+    def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
+        self._last[page] = vcpu
+        self._stored.add((vcpu, page))
+
+    def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
+        if access is Access.READ:
+            end, own = len(self.machine.tasks) * SLOT, slice(vcpu * SLOT, (vcpu + 1) * SLOT)
+            stored, before = bytearray(contents[:end]), bytearray(original(page)[:end])
+            del stored[own], before[own]
+            self._sees[vcpu, page] = stored != before
+
+    def finished(self, vcpu: int) -> None:
+        if all(map(self._is_observed, self._forbidden)):
+            self.fail("; ".join(observation.words for observation in self._forbidden))
+
+    def _is_observed(self, observation: Observation) -> bool:
+        if observation.sees is None:
+            return self._last.get(observation.page) == observation.vcpu
+        if not any(page == observation.page and vcpu != observation.vcpu for vcpu, page in self._stored):
+            return False  # there was nothing to see
+        return self._sees.get((observation.vcpu, observation.page)) is observation.sees
+
+
+def oracles_of(program: Program, machine: "TraceMachine") -> list[Oracle]:
+    """All that watch the runs of a program."""
+    oracles = [oracle(machine) for oracle in ORACLES]
+    return [*oracles, Forbidden(machine, program.forbidden)] if program.forbidden else oracles
 
 
 ORACLES: Final[Sequence[type[Oracle]]] = (Progress, Errors, History, FilledFirst, Contents, NoTrace)

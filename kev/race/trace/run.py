@@ -5,6 +5,8 @@ from typing import Any, Protocol, TypeAlias
 
 from kev.engine.trace import TraceEngine
 from kev.pager.kernel import KernelVmPager
+from kev.race.trace.program import Page
+from kev.race.trace.store_buffers import BufferedStore
 from kev.race.trace.task import Task
 
 Subscriptions: TypeAlias = Mapping[str, tuple[Callable[..., None], ...]]
@@ -42,6 +44,18 @@ class TraceRun(Protocol):
 
     def tell(self, event: str, *facts: object) -> None:
         """Passes on what the vCPU whose step it is has done: see `kev.race.trace.listener.Listener`."""
+
+    def store(self, vcpu: int, store: BufferedStore) -> None:
+        """Stores: at once, or later if there are store buffers."""
+
+    def show_stores(self, vcpu: int) -> None:
+        """Makes visible all that a vCPU has stored."""
+
+    def seen_by(self, vcpu: int, page: int, contents: bytes) -> bytes:
+        """What a vCPU sees in a page of which memory has `contents`."""
+
+    @property
+    def pages(self) -> Sequence[Page]: ...
 
     def cancel(self, vcpu: int) -> None:
         """Throws `kev.race.trace.vcpu.Cancelled` into a vCPU, if it is in the pager."""

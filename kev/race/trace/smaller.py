@@ -17,14 +17,17 @@ def smaller_programs(program: Program) -> Iterator[Program]:
 
 def idle_removed(program: Program) -> tuple[Program, dict[int, int]]:
     """The program without vCPUs that do nothing and pages that nobody touches, and the new numbers of the vCPUs that are left."""
-    vcpus = _renumbered(index for index, actions in enumerate(program.vcpus) if actions)
+    observers = {observation.vcpu for observation in program.forbidden}
+    vcpus = _renumbered(index for index, actions in enumerate(program.vcpus) if actions or index in observers)
     pages = _renumbered(sorted(_used_pages(program)))
     lists = tuple(
         tuple(_renumber(action, vcpus, pages) for action in actions if action.verb is not Verb.CANCEL or action.target in vcpus)
-        for actions in program.vcpus
-        if actions
+        for index, actions in enumerate(program.vcpus)
+        if index in vcpus
     )
-    return attrs.evolve(program, vcpus=lists, pages=tuple(_page(program.pages[page], pages) for page in pages)), vcpus
+    forbidden = tuple(attrs.evolve(seen, vcpu=vcpus[seen.vcpu], page=pages[seen.page]) for seen in program.forbidden)
+    kinds = tuple(_page(program.pages[page], pages) for page in pages)
+    return attrs.evolve(program, vcpus=lists, pages=kinds, forbidden=forbidden), vcpus
 
 
 def _without_vcpus(program: Program) -> Iterator[Program]:
@@ -55,6 +58,8 @@ def _with_pages_merged(program: Program) -> Iterator[Program]:
 
 
 def _with_simpler_pages(program: Program) -> Iterator[Program]:
+    if program.tso:
+        yield attrs.evolve(program, tso=False)
     if program.short_cut:
         yield attrs.evolve(program, short_cut=False)
     for number, page in enumerate(program.pages):
@@ -78,6 +83,7 @@ def _with_page_replaced(program: Program, page: int, other: int) -> Iterator[Pro
 
 def _used_pages(program: Program) -> set[int]:
     used = {page for action in program.actions() for page in action.pages}
+    used.update(observation.page for observation in program.forbidden)
     for page in sorted(used, reverse=True):
         needed = program.pages[page].needs
         while needed is not None:
@@ -91,6 +97,8 @@ def _renumbered(numbers: Iterator[int] | Sequence[int]) -> dict[int, int]:
 
 
 def _renumber(action: Action, vcpus: dict[int, int], pages: dict[int, int]) -> Action:
+    if action.verb is Verb.FENCE:
+        return action
     return attrs.evolve(action, target=(vcpus if action.verb is Verb.CANCEL else pages)[action.target])
 
 

@@ -52,7 +52,9 @@ class Recorder(Listener):
 
     def stepped(self, vcpu: int) -> None:
         self._finish_step()
-        self._began = self._machine.step, vcpu, self._quiet_text(vcpu)
+        vcpus = len(self._machine.tasks)
+        quiet = "its stores become visible" if vcpu >= vcpus else self._quiet_text(vcpu)
+        self._began = self._machine.step, vcpu % vcpus, quiet
 
     def called(self, vcpu: int, verb: Verb, page: int) -> None:
         self._note(Kind.EVICT if verb is Verb.EVICT else Kind.LOAD, f"wants to {verb.name.lower()} page {page}")
@@ -62,6 +64,12 @@ class Recorder(Listener):
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
         self._note(Kind.ACCESS, f"{_DOES[access]} page {page}")
+
+    def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
+        if self._machine.tso:
+            vcpus, by = len(self._machine.tasks), self._machine.vcpu
+            whose = "its" if vcpu == by % vcpus else f"vCPU {vcpu}'s"
+            self._note(Kind.ACCESS, f"{whose} store to page {page} becomes visible")
 
     def began(self, vcpu: int, pages: range) -> None:
         self._note(Kind.LOAD, f"finds {_name(pages)} Absent and claims {_it(pages)}")

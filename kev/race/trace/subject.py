@@ -12,7 +12,7 @@ from kev.race.stories.story import Story
 from kev.race.strategy.replay import RoughScheduler
 from kev.race.subject import Identity
 from kev.race.trace.machine import PagerFactory, trace_machine
-from kev.race.trace.oracles import ORACLES
+from kev.race.trace.oracles import oracles_of
 from kev.race.trace.program import Program
 from kev.race.trace.smaller import idle_removed, smaller_programs
 from kev.race.trace.steps import SteppedSubject
@@ -34,7 +34,7 @@ class TraceSubject(SteppedSubject):
 
     @property
     def actors(self) -> int:
-        return self.vcpus
+        return 2 * self.vcpus if self.program.tso else self.vcpus
 
     @property
     def vcpus(self) -> int:
@@ -46,9 +46,9 @@ class TraceSubject(SteppedSubject):
 
     def tell(self, schedule: Schedule) -> Story:
         """What happens under a schedule, as far as it can be followed."""
-        with trace_machine(self.program.pages, self.factory) as machine:
+        with trace_machine(self.program.pages, self.factory, tso=self.program.tso) as machine:
             recorder = Recorder(machine)
-            machine.listen([recorder, *(oracle(machine) for oracle in ORACLES)])
+            machine.listen([recorder, *oracles_of(self.program, machine)])
             machine.run(bodies(self.program, machine), RoughScheduler(schedule))
             return recorder.story(f"{_import_path(self.factory)}, program {self.program}, schedule {schedule}")
 
@@ -58,7 +58,8 @@ class TraceSubject(SteppedSubject):
 
     def compact(self, schedule: Schedule) -> tuple["TraceSubject", Schedule]:
         program, vcpus = idle_removed(self.program)
-        segments = ((vcpus[vcpu], steps) for vcpu, steps in schedule.segments if vcpu in vcpus)
+        actors = vcpus | {self.vcpus + old: len(vcpus) + new for old, new in vcpus.items()}
+        segments = ((actors[vcpu], steps) for vcpu, steps in schedule.segments if vcpu in actors)
         return attrs.evolve(self, program=program), Schedule.of(segments)
 
 

@@ -7,12 +7,10 @@ from typing import Any, Final
 from kev.addressing import PAGE_SHIFT, Gpa, Hpa
 from kev.exits import Access, EptViolation
 from kev.race.points import TracePoint, reach
-from kev.race.trace.program import Action, Program, Verb
+from kev.race.trace.program import SLOT, Action, Program, Verb
 from kev.race.trace.run import TraceRun
 from kev.race.trace.source import InjectedFailure
-
-SLOT: Final = 8
-"""Every vCPU stores to a slot of its own in each page: so many bytes from `index * SLOT` on."""
+from kev.race.trace.store_buffers import BufferedStore
 
 _ACCESS: Final = TracePoint.ACCESS
 _READ: Final = Access.READ
@@ -53,9 +51,19 @@ class TraceVcpu:
         """Stores a value that nobody stored before in this vCPU's slot of the page."""
         await self._access(page, _WRITE)
 
+    async def locked_write(self, page: int) -> None:
+        """The same, but others see it at once, and all stores before it, as if by XCHG."""
+        await self._access(page, _WRITE, locked=True)
+
+    async def fence(self) -> None:
+        """Others see all that this vCPU has stored before, as behind MFENCE."""
+        await reach(_ACCESS, len(self._run.pages) << PAGE_SHIFT)
+        self._run.show_stores(self.index)
+
     async def evict(self, page: int) -> bool:
         """Takes a page away; False if there was nothing to take."""
         await reach(_ACCESS, page << PAGE_SHIFT)
+        self._run.show_stores(self.index)
         self._run.tell("called", Verb.EVICT, page)
         return await self._run.pager.evict(Gpa(page << PAGE_SHIFT))
 
@@ -64,6 +72,7 @@ class TraceVcpu:
         run, task = self._run, self._run.tasks[self.index]
         task.scope = (1 << count) - 1 << page
         await reach(_ACCESS, page << PAGE_SHIFT)
+        run.show_stores(self.index)
         run.tell("called", Verb.PREFETCH, page)
         try:
             await run.pager.load_range(Gpa(page << PAGE_SHIFT), Gpa(page + count << PAGE_SHIFT))
@@ -75,6 +84,7 @@ class TraceVcpu:
     async def cancel(self, vcpu: int) -> None:
         """Gives up what another vCPU is doing in the pager: it gets `Cancelled`."""
         await reach(_ACCESS, -1)
+        self._run.show_stores(self.index)
         self._run.cancel(vcpu)
 
     def perform(self, action: Action) -> Awaitable[object]:
@@ -82,13 +92,21 @@ class TraceVcpu:
         access = _ACCESSES.get(action.verb)
         if access is not None:
             return self._access(action.target, access)
-        if action.verb is Verb.PREFETCH:
-            return self.prefetch(action.target, action.count)
-        return self.evict(action.target) if action.verb is Verb.EVICT else self.cancel(action.target)
+        match action.verb:
+            case Verb.PREFETCH:
+                return self.prefetch(action.target, action.count)
+            case Verb.EVICT:
+                return self.evict(action.target)
+            case Verb.LOCKED_WRITE:
+                return self.locked_write(action.target)
+            case Verb.FENCE:
+                return self.fence()
+            case _:
+                return self.cancel(action.target)
 
     @coroutine
-    def _access(self, page: int, access: Access) -> Generator[Any, Any, bytes]:
-        """Gets to a page, which is loaded if need be, and accesses it; returns all of it, as it is then.
+    def _access(self, page: int, access: Access, locked: bool = False) -> Generator[Any, Any, bytes]:
+        """Gets to a page, which is loaded if need be, and accesses it; returns all of it, as this vCPU sees it then.
 
         One generator does it all, the scheduling point included: each step is resumed through every one that is under way.
         """
@@ -111,18 +129,18 @@ class TraceVcpu:
         if access is _READ:
             contents = engine.read(frame)
         elif access is _WRITE:
-            contents = self._store(page, frame)
+            contents = self._store(page, frame, locked)
         else:
             contents = engine.execute(gpa, frame)
         for notify in run.told["accessed"]:
             notify(run.vcpu, page, access, contents)
-        return contents
+        return run.seen_by(self.index, page, contents)
 
-    def _store(self, page: int, frame: Hpa) -> bytes:
+    def _store(self, page: int, frame: Hpa, locked: bool) -> bytes:
         run, offset = self._run, self.index * SLOT
-        value = run.step + 1 << 32 | self.index
-        run.engine.write(page << PAGE_SHIFT, Hpa(frame + offset), value)
-        run.tell("stored", page, offset, value)
+        run.store(self.index, BufferedStore(page, offset, Hpa(frame + offset), run.step + 1 << 32 | self.index))
+        if locked:
+            run.show_stores(self.index)
         return run.engine.read(frame)
 
 

@@ -1,6 +1,6 @@
 """A machine under the eyes of all oracles: it is made once for all runs of a program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from kev.machine.schedule import Scheduler
@@ -8,12 +8,13 @@ from kev.pager.kernel import KernelVmPager
 from kev.race.outcome import SteppedOutcome
 from kev.race.strategy.base import Redundant
 from kev.race.trace.machine import PagerFactory, TraceMachine, trace_memory
-from kev.race.trace.oracles import ORACLES
-from kev.race.trace.program import Page, Program
+from kev.race.trace.oracles import oracles_of
+from kev.race.trace.program import Program
 from kev.race.trace.vcpu import bodies
 
 
 class _Watched(NamedTuple):
+    program: Program
     machine: TraceMachine
     forgetting: tuple[Callable[[], None], ...]
     """What has to be called before the machine's next run."""
@@ -25,7 +26,7 @@ _idle: Final[list[_Watched]] = []
 
 def run_watched(program: Program, factory: PagerFactory, scheduler: Scheduler) -> SteppedOutcome:
     """Runs a program once. Whatever `scheduler` raises."""
-    watched = _take(program.pages, factory)
+    watched = _take(program, factory)
     machine = watched.machine
     try:
         machine.run(bodies(program, machine), scheduler)
@@ -42,18 +43,23 @@ def run_watched(program: Program, factory: PagerFactory, scheduler: Scheduler) -
     return outcome
 
 
-def _take(pages: Sequence[Page], factory: PagerFactory) -> _Watched:
+def _take(program: Program, factory: PagerFactory) -> _Watched:
     if _idle:
         watched = _idle.pop()
-        if watched.machine.pages is pages and factory is KernelVmPager:
+        if factory is KernelVmPager and (watched.program is program or _is_alike(watched.program, program)):
             watched.machine.rewind()
             for forget in watched.forgetting:
                 forget()
             return watched
-    machine = TraceMachine(pages, factory, trace_memory())
-    oracles = [oracle(machine) for oracle in ORACLES]
+    machine = TraceMachine(program.pages, factory, trace_memory(), tso=program.tso)
+    oracles = oracles_of(program, machine)
     machine.listen(oracles)
-    return _Watched(machine, tuple(forget for oracle in oracles for forget in oracle.forgetting()))
+    return _Watched(program, machine, tuple(forget for oracle in oracles for forget in oracle.forgetting()))
+
+
+def _is_alike(one: Program, other: Program) -> bool:
+    """A machine of one can run the other."""
+    return one.pages is other.pages and one.tso == other.tso and one.forbidden == other.forbidden
 
 
 def _keep(watched: _Watched, factory: PagerFactory) -> None:

@@ -11,7 +11,8 @@ class MemoryModel(Enum):
     SC = "sc"
     """Sequential consistency: at once."""
     TSO = "tso"
-    """Total store order, as x86 has it: later, in the order of the stores. See `kev.race.guest.store_buffers`."""
+    """Total store order, as x86 has it: later, in the order of the stores. See `kev.race.guest.store_buffers`
+    and `kev.race.trace.store_buffers`."""
 
 
 MODELS = tuple(model.value for model in MemoryModel)
