@@ -209,6 +209,16 @@ def test_a_story_tells_when_stores_become_visible() -> None:
     assert "  5          its store to page 1 becomes visible" in told
 
 
+def test_a_failure_names_the_stores_that_were_overlooked() -> None:
+    told = in_words(subject("w0r1/w1r0;0=i;1=i;s;tso;!0r1,1r0").tell(Schedule.of([(0, 4), (1, 3)])))
+    assert told.endswith("""
+page 0:
+  1  vCPU 0  stores
+  5  vCPU 1  reads
+  the store of step 1 was still in the store buffer of vCPU 0
+""")
+
+
 @pytest.mark.parametrize("program", ["w0/e0r0/r0w0", "w0w1/e0e1/r0r1", "w0/e0/r0;0=x1", "w0c1/w0r0/e0", "w0p0+2/w1e1"])
 def test_kev_s_pager_loses_no_store_that_waits_in_a_buffer(program: str) -> None:
     for strategy in ("random", "exhaustive"):

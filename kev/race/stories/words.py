@@ -36,7 +36,7 @@ def conflict_in_words(conflict: Conflict, digits: int = 1) -> Iterator[str]:
     yield f"{conflict.variable}:"
     longest = max(len(access.text) for access in conflict.accesses)
     for access in conflict.accesses:
-        yield f"  {access.step:>{digits}}  vCPU {access.vcpu}  {access.text:<{longest}}  {access.place}"
+        yield f"  {access.step:>{digits}}  vCPU {access.vcpu}  {access.text:<{longest}}  {access.place}".rstrip()
         if access.source is not None:
             yield " " * (digits + 12 + longest) + f"  {access.source}"
     if conflict.claim:

@@ -60,6 +60,10 @@ class StoreBuffers:
             self._show(vcpu, buffer.popleft())
         return True
 
+    def holders(self, page: int) -> list[int]:
+        """The vCPUs whose stores to a page others do not see yet."""
+        return [vcpu for vcpu, buffer in enumerate(self._buffers) if any(store.page == page for store in buffer)]
+
     def seen_by(self, vcpu: int, page: int, contents: bytes) -> bytes:
         """What a vCPU sees in a page of which memory has `contents`."""
         seen = bytearray(contents)

@@ -8,6 +8,7 @@ from kev.exits import Access
 from kev.pager.pages import PageEvent
 from kev.pager.protocols import Point
 from kev.race.points import TracePoint
+from kev.race.stories.conflict import Conflict, ConflictingAccess
 from kev.race.stories.story import Kind, Moment, Story
 from kev.race.trace.listener import Listener
 from kev.race.trace.program import Verb
@@ -43,12 +44,17 @@ class Recorder(Listener):
         """The step under way: its number, its vCPU, and what it is if nothing is reported."""
         self._loading: Final[dict[int, int]] = {}
         """Who loads a page."""
+        self._stores: Final[dict[tuple[int, int], int]] = {}
+        """In which step a vCPU stored to a page last, whoever has seen it."""
+        self._overlooked: Final[dict[int, Conflict]] = {}
+        """Of each page, the last load that did not see another vCPU's store because that was still in a store buffer."""
 
     def story(self, title: str) -> Story:
         """What has happened so far."""
         self._finish_step()
         machine = self._machine
-        return Story(title, len(machine.tasks), len(machine.pages), tuple(self._moments), machine.failure)
+        conflicts = tuple(self._overlooked.values()) if machine.failure is not None else ()
+        return Story(title, len(machine.tasks), len(machine.pages), tuple(self._moments), machine.failure, conflicts)
 
     def stepped(self, vcpu: int) -> None:
         self._finish_step()
@@ -64,6 +70,12 @@ class Recorder(Listener):
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
         self._note(Kind.ACCESS, f"{_DOES[access]} page {page}")
+        if access is Access.WRITE:
+            self._stores[vcpu, page] = self._machine.step
+        elif self._machine.buffers is not None:
+            for other in self._machine.buffers.holders(page):
+                if other != vcpu:
+                    self._overlook(other, vcpu, page)
 
     def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
         if self._machine.tso:
@@ -113,6 +125,13 @@ class Recorder(Listener):
 
     def raised(self, vcpu: int, error: Exception) -> None:
         self._note(Kind.CANCEL, f"dies: {type(error).__name__}")
+
+    def _overlook(self, storing: int, loading: int, page: int) -> None:
+        step = self._stores[storing, page]
+        store = ConflictingAccess(step, storing, "stores", "")
+        load = ConflictingAccess(self._machine.step, loading, "reads", "")
+        claim = f"the store of step {step} was still in the store buffer of vCPU {storing}"
+        self._overlooked[page] = Conflict(f"page {page}", (store, load), claim)
 
     def _note(self, kind: Kind, text: str) -> None:
         self._texts.append(text)
