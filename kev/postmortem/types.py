@@ -1,5 +1,6 @@
 """Types of variables: which member of which structure lies at an offset (DWARF 5, chapter 5)."""
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ class Leaf(NamedTuple):
     """The smallest part of a variable that holds all of an access."""
 
     path: str
-    """Behind the variable's name: `[1].balance.cents`."""
+    """Behind the variable's name: `[1].balance.cents`; of bit-fields that share the bytes, `.{dirty, locked}`."""
     type: str | None
     owner: str | None
     """The structure whose member it is."""
@@ -44,8 +45,9 @@ def leaf_of(variable: Any, offset: int, size: int) -> Leaf:
             member = _member(plain, offset, size)
             if member is None:
                 break
-            name = _name(member)
-            path, offset = f"{path}.{name}" if name else path, offset - _begin(member)
+            fields = [_name(field) for field in _bit_fields(plain, offset, size)] if _is_bit_field(member) else []
+            name = f"{{{', '.join(fields)}}}" if len(fields) > 1 else fields[0] if fields else _name(member)
+            path, offset = f"{path}.{name}" if name else path, 0 if fields else offset - _begin(member)
             owner = _type_name(type) if name or owner is None else owner
             type = _type_of(member)
         else:
@@ -150,6 +152,31 @@ def _begin(member: Any) -> int:
         return location.value if isinstance(location.value, int) else _constant(location.value)
     bits = member.attributes.get("DW_AT_data_bit_offset")
     return bits.value // 8 if bits is not None and isinstance(bits.value, int) else 0
+
+
+def _is_bit_field(member: Any) -> bool:
+    return "DW_AT_bit_size" in member.attributes
+
+
+def _bit_fields(structure: Any, offset: int, size: int) -> Iterator[Any]:
+    """The members that have bits among `size` bytes at `offset`."""
+    for member in islice(structure.iter_children(), _MOST_MEMBERS):
+        if member.tag == "DW_TAG_member" and _is_bit_field(member) and _name(member):
+            first, width = _first_bit(member), member.attributes["DW_AT_bit_size"].value
+            if first < 8 * (offset + size) and 8 * offset < first + width:
+                yield member
+
+
+def _first_bit(member: Any) -> int:
+    """Of a bit-field, from the beginning of the structure. DWARF 2 and 3 count from the highest bit of its unit."""
+    bits = member.attributes.get("DW_AT_data_bit_offset")
+    if bits is not None:
+        return int(bits.value)
+    before = member.attributes.get("DW_AT_bit_offset")
+    unit = member.attributes.get("DW_AT_byte_size")
+    size = unit.value if unit is not None else _size(_type_of(member))
+    width = member.attributes["DW_AT_bit_size"].value
+    return int(8 * _begin(member) + (0 if before is None else 8 * size - before.value - width))
 
 
 def _constant(expression: Any) -> int:

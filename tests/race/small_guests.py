@@ -54,14 +54,19 @@ def copy(source: int, target: int) -> Action:
     return lambda bits: b"\xa0" + _address(bits, source) + b"\xa2" + _address(bits, target)
 
 
+def compare(variable: int, value: int) -> Action:
+    """CMP of a variable."""
+    return lambda bits: b"\x80" + _memory(bits, 7, variable) + bytes((value,))
+
+
 def wait_until(variable: int, value: int, *, pause: bool = True) -> Action:
     """Spins until a variable has a value."""
 
     def build(bits: int) -> bytes:
-        compare = b"\x80" + _memory(bits, 7, variable) + bytes((value,))
+        comparison = compare(variable, value)(bits)
         between = b"\xf3\x90" if pause else b""
-        back = b"\xeb" + struct.pack("b", -(len(compare) + 2 + len(between) + 2))
-        return compare + b"\x74" + bytes((len(between) + 2,)) + between + back
+        back = b"\xeb" + struct.pack("b", -(len(comparison) + 2 + len(between) + 2))
+        return comparison + b"\x74" + bytes((len(between) + 2,)) + between + back
 
     return build
 
@@ -111,8 +116,8 @@ def sleep_until(variable: int, value: int) -> Action:
     """Executes HLT, which an NMI ends, until a variable has a value: for the other processors."""
 
     def build(bits: int) -> bytes:
-        compare = b"\x80" + _memory(bits, 7, variable) + bytes((value,))
-        return compare + b"\x74\x03\xf4\xeb" + struct.pack("b", -(len(compare) + 5))
+        comparison = compare(variable, value)(bits)
+        return comparison + b"\x74\x03\xf4\xeb" + struct.pack("b", -(len(comparison) + 5))
 
     return build
 

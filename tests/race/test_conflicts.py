@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
+from kev.race.guest.conflicts import collisions
 from kev.race.guest.data_races import DataRaces, find_data_races, schedules
 from kev.race.guest.ordering import Ordering
 from kev.race.guest.recording import Accessed, Sent
@@ -72,6 +73,21 @@ def test_a_flag_that_one_waits_for_is_not_blamed(tmp_path: Path) -> None:
     first = [small.wait_until(5, 1), small.increment(0)]
     story = shrunk_story(small.subject(tmp_path, small.guest(first, [small.store(5, 1), small.increment(0)])))
     assert [conflict.variable for conflict in story.conflicts] == ["0xa000"]
+
+
+@pytest.mark.parametrize(("synchronizing", "blamed"), [(frozenset[int](), 1), (frozenset({0xA000}), 0)])
+def test_what_synchronizes_is_no_hint_if_no_order_of_it_ends_well(synchronizing: frozenset[int], blamed: int) -> None:
+    store = Accessed(0, 0, 0x8000, 0xA000, 1, True, 0, 1, False)
+    load = Accessed(1, 1, 0x9000, 0xA000, 1, False, 1, 1, False)
+    schedule = Schedule.of([(0, 1), (1, 1), (0, 1)])
+    found = collisions(schedule, [store, load], Ordering([store, load], synchronizing, 2), fails=lambda _: True)
+    assert len(found) == blamed
+
+
+def test_a_story_says_which_interrupts_a_vcpu_takes() -> None:
+    subject = GuestSubject.find(MachineSpec("bugs", command_line="early-interrupt corrected"), after="work")
+    story = subject.tell(subject.run(UnpreemptedScheduler()).schedule)
+    assert [moment.vcpu for moment in story.moments if "takes interrupt 0x41" in moment.text] == [0]
 
 
 def test_what_is_blamed_ends_well_the_other_way_round(tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ def dekker(between: list[small.Action], store: small.Action | None = None) -> by
     )
 
 
+def count_under_peterson_s_lock(mine: int, other: int, turn_of_other: int) -> list[small.Action]:
+    """Without a fence; the turn is variable 4."""
+
+    def wait(bits: int) -> bytes:
+        wants, turn = (small.compare(variable, value)(bits) for variable, value in ((other, 1), (4, turn_of_other)))
+        loop = wants + b"\x75" + bytes((len(turn) + 6,)) + turn + b"\x75\x04\xf3\x90"
+        return loop + b"\xeb" + struct.pack("b", -(len(loop) + 2))
+
+    return [small.store(mine, 1), small.store(4, turn_of_other), wait, small.increment(0), small.store(mine, 0)]
+
+
 def subject(folder: Path, image: bytes, model: MemoryModel = MemoryModel.TSO) -> GuestSubject:
     return GuestSubject.find(small.subject(folder, image).spec, model=model)
 
@@ -132,6 +143,19 @@ def test_a_failure_is_shrunk_replayed_and_told_by_the_store_that_was_not_seen(tm
     assert outcomes[0].failure == shrunk.failure
     claims = [conflict.claim for conflict in guest.tell(shrunk.schedule).conflicts]
     assert any("was still in the store buffer of vCPU " in claim for claim in claims)
+
+
+def test_of_several_stores_that_were_not_seen_one_is_told_that_makes_a_difference(tmp_path: Path) -> None:
+    first, second = count_under_peterson_s_lock(2, 3, 1), count_under_peterson_s_lock(3, 2, 0)
+    guest = subject(tmp_path, small.guest(first, second, show=(0,)))
+    assert guest.exit_code == 2
+    found = explore(guest, make_strategy("random"), 1_000).found
+    assert found is not None
+    shrunk = shrink(guest, found.schedule, found.failure)
+    told = [conflict for conflict in guest.tell(shrunk.schedule).conflicts if "store buffer" in conflict.claim]
+    assert told
+    for store, load in (sorted(conflict.accesses, key=lambda access: access.text) for conflict in told):
+        assert store.text.split()[-1] != load.text.split()[-1]
 
 
 def test_runs_go_back_to_where_they_begin_with_empty_buffers(tmp_path: Path) -> None:

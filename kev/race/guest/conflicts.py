@@ -82,7 +82,9 @@ class _Search:
         for (ordered, *_), collision in ranked:
             variables = {access.gpa for collision in found for access in collision.accesses}
             worthwhile = not ordered and collision.needed is not None
-            if len(found) < _MOST_TOLD and not variables & {collision.accesses[0].gpa} and (worthwhile or not found):
+            # What vCPUs agree by is touched by several all the time: without more to be said, that is no hint.
+            hint = not found and (collision.needed is not None or not self._ordering.synchronizes(collision.accesses[0]))
+            if len(found) < _MOST_TOLD and not variables & {collision.accesses[0].gpa} and (worthwhile or hint):
                 found.append(collision)
         return found
 

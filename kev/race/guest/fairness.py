@@ -17,7 +17,8 @@ _LONGEST: Final = 1_000
 """Instructions of a turn of random length."""
 _RANDOM_ROUNDS: Final = 8
 """Rounds of such turns, at the least."""
-_BETWEEN_COMPARISONS: Final = 1_024
+BETWEEN_COMPARISONS: Final = 1_024
+"""Decisions, where few compare equal."""
 _TURN: Final = Budget(instructions=UNLIMITED)
 
 
@@ -62,7 +63,7 @@ class PatientScheduler(UnpreemptedScheduler):
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         self._decisions += 1
         # Between two comparisons each vCPU has been chosen that can run, so that none is left that would change the state.
-        if self._decisions % _BETWEEN_COMPARISONS == 0 and self._repetition.comes():
+        if self._decisions % BETWEEN_COMPARISONS == 0 and self._repetition.comes():
             raise ScheduleOver("nobody changes anything any more")
         return super().next(runnable, executed, accesses)
 

@@ -33,6 +33,10 @@ class Ordering:
             else:
                 self._access(event)
 
+    def synchronizes(self, access: Accessed) -> bool:
+        """Whether it is to a variable that vCPUs agree by."""
+        return not self._synchronizing.isdisjoint(range(access.gpa, access.gpa + access.size))
+
     def is_ordered(self, first: Accessed, second: Accessed) -> bool:
         """Two accesses of this run, in their order there: whether no other schedule could have turned that round."""
         return self._clocks[second][first.vcpu] >= self._clocks[first][first.vcpu]

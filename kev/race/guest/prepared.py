@@ -19,6 +19,7 @@ from kev.machine.snapshots import SavedMachine
 from kev.machine.step import Stopped
 from kev.pager.image import KernelImage
 from kev.race.errors import RaceError
+from kev.race.guest.fairness import BETWEEN_COMPARISONS, Repetition
 from kev.race.guest.files import read_files
 from kev.race.guest.snapshot import SnapshotReference, opened_snapshot
 from kev.race.guest.source import ScheduledSource
@@ -149,8 +150,14 @@ def _run_until(machine: Machine, start: Start) -> None:
     vm = machine.vm
     disarm = condition(start.after).arm(machine)
     scheduler = CountedScheduler(PATIENCE)
+    repetition = Repetition(vm)
+    turns = 0
     while not isinstance(vm.step(scheduler), Stopped):
         check()
+        turns += 1
+        if turns % BETWEEN_COMPARISONS == 0 and repetition.comes():
+            places = "; ".join(machine.post_mortem.lines())
+            raise CannotRace(f"{start.spec.image} does not come to {start.after}: the same state comes again and again: {places}")
         if vm.ending is not None:
             raise CannotRace(f"{start.spec.image} has ended before {start.after} ({vm.ending})")
         if vm.instructions > LONGEST_FREE_RUN:

@@ -1,5 +1,6 @@
 """The accesses of a run, as far as its schedule goes, and what vCPUs send each other."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -87,8 +88,8 @@ class Recording:
         """There were not more accesses than are kept."""
         self.overlooked: Final[list[tuple[Accessed, Accessed]]] = []
         """A store, and another vCPU's load of the same bytes while that was still in its store buffer."""
-        self._stores: Final[dict[tuple[int, int], Accessed]] = {}
-        """The last of each vCPU to each address, where there are store buffers."""
+        self._stores: Final[defaultdict[tuple[int, int], list[Accessed]]] = defaultdict(list)
+        """Of each vCPU to each address, where there are store buffers."""
         self._machine: Final = machine
         self._frames: Final = GuestPhysical(machine.vm)
         self._buffers: Final = machine.stage.buffers
@@ -130,7 +131,7 @@ class Recording:
         self.events.append(made)
         if self._buffers is not None:
             if writes:
-                self._stores[vcpu, gpa] = made
+                self._stores[vcpu, gpa].append(made)
             else:
                 self._look_into_buffers(self._buffers, made, hpa)
 
@@ -144,10 +145,12 @@ class Recording:
 
     def _look_into_buffers(self, buffers: StoreBuffers, load: Accessed, hpa: int) -> None:
         for vcpu in buffers.waiting():
-            for store in buffers.of(vcpu) if vcpu != load.vcpu else ():
-                made = self._stores.get((vcpu, load.gpa + store.hpa - hpa))
-                if made is not None and store.hpa < hpa + load.size and hpa < store.hpa + len(store.data):
-                    self.overlooked.append((made, load))
+            later: Counter[int] = Counter()
+            for store in reversed(buffers.of(vcpu)) if vcpu != load.vcpu else ():
+                made = self._stores[vcpu, load.gpa + store.hpa - hpa]
+                later[store.hpa] += 1
+                if len(made) >= later[store.hpa] and store.hpa < hpa + load.size and hpa < store.hpa + len(store.data):
+                    self.overlooked.append((made[-later[store.hpa]], load))
 
     def _sent(self, vcpu: int, receiver: int) -> None:
         self.events.append(Sent(self._step, vcpu, receiver))

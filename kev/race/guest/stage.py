@@ -7,6 +7,7 @@ from kev.abi.base import MARK, Controller
 from kev.addressing import Gpa, page_floor
 from kev.engine.base import VcpuState
 from kev.exits import EptViolation, Vmcall
+from kev.machine.vcpu import Vcpu
 from kev.machine.vm import Vm
 from kev.pager.pages import PageEvent, PageState
 from kev.pager.protocols import LoadObserver
@@ -48,12 +49,14 @@ class Stage:
         """Linear addresses of instructions before which turns end."""
         self._observers: tuple[LoadObserver, ...] = ()
         self._readers: tuple[Callable[[bytes], object], ...] = ()
+        self._interrupted: Callable[[int, int], object] | None = None
         vm.pager.observe(self)
         vm.pager.schedule_by(reach, lambda: Meeting(self._run))
         vm.handle(EptViolation, self._without_short_cut(vm.controller(EptViolation)))
         vm.handle(Vmcall, self._noting_mark(vm.controller(Vmcall)))
         # A vCPU that another has started or woken may be meant to go on at once.
         vm.interrupts.runnable.subscribe(lambda: self._run.note_runnable())
+        vm.interrupts.taken.subscribe(self._note_interrupt)
         vm.console.output.subscribe(self._note_output)
 
     def enter(self, run: Run) -> None:
@@ -63,6 +66,7 @@ class Stage:
             self.buffers.clear()
         self._observers = ()
         self._readers = ()
+        self._interrupted = None
         self.vm.place_of = None
 
     def stop_at(self, places: frozenset[int]) -> None:
@@ -79,6 +83,10 @@ class Stage:
         """Tells `reader` of what the guest prints in the run that is under way."""
         self._readers = (*self._readers, reader)
 
+    def observe_interrupts(self, taken: Callable[[int, int], object]) -> None:
+        """Tells of each vCPU that takes an interrupt of the run that is under way, and of the vector."""
+        self._interrupted = taken
+
     # A `kev.pager.protocols.LoadObserver`.
 
     def began(self, pages: range) -> None:
@@ -92,6 +100,10 @@ class Stage:
     def ended(self, pages: range, event: PageEvent) -> None:
         for observer in self._observers:
             observer.ended(pages, event)
+
+    def _note_interrupt(self, vcpu: Vcpu, vector: int) -> None:
+        if self._interrupted is not None:
+            self._interrupted(vcpu.index, vector)
 
     def _note_output(self, data: bytes) -> None:
         self._run.note_output(data)

@@ -49,11 +49,14 @@ class TurnRecorder:
         """Where the turn began."""
         self._output = bytearray()
         """What was printed in the turn."""
+        self._interrupts: Final[list[int]] = []
+        """The vectors that were taken in the turn."""
         self._stopped_by: Exit | None = None
         self._fair_turns: int | None = None
         """Since the schedule is over."""
         stage.observe_loads(self)
         stage.observe_output(self._output.extend)
+        stage.observe_interrupts(self._interrupted)
         stage.vm.place_of = lambda vcpu: self._place(vcpu).text
 
     def chosen(self, vcpu: Vcpu) -> None:
@@ -85,6 +88,10 @@ class TurnRecorder:
         if step is not None:
             self._instructions += ticks
 
+    def _interrupted(self, vcpu: int, vector: int) -> None:
+        if self._vcpu is not None and vcpu == self._vcpu.index:
+            self._interrupts.append(vector)
+
     def began(self, pages: range) -> None:
         self._awaited = None
 
@@ -107,6 +114,7 @@ class TurnRecorder:
         begins = self._begins if self._instructions else ""
         self._moments.append(Moment(self._number, vcpu.index, self._describe(vcpu), self._kind(), waiting=waiting, begins=begins))
         self._output.clear()
+        self._interrupts.clear()
         self._number += self._ticks
         self._ticks = self._instructions = self._loads = 0
         self._awaited = self._vcpu = self._stopped_by = None
@@ -114,6 +122,9 @@ class TurnRecorder:
     def _describe(self, vcpu: Vcpu) -> str:
         place = brief(self._place(vcpu))
         parts = [f"runs {self._instructions:,} to {place}" if self._instructions else f"is at {place}"]
+        if self._interrupts:
+            vectors = ", ".join(f"{vector:#x}" for vector in self._interrupts)
+            parts.append(f"takes interrupt{'s' if len(self._interrupts) > 1 else ''} {vectors}")
         if self._loads:
             parts.append(f"loads {self._loads} page{'s' if self._loads > 1 else ''}")
         if self._awaited is not None:

@@ -36,8 +36,8 @@ class Telling:
         return self.conflict(collision.accesses, claim)
 
     def overlooked(self, pairs: Sequence[tuple[Accessed, Accessed]]) -> list[Conflict]:
-        """The last of each variable: a store, and a load that did not see it."""
-        last = {store.gpa: (store, load) for store, load in pairs}
+        """The last of each variable: a store, and a load that did not see it, and something else instead."""
+        last = {store.gpa: (store, load) for store, load in pairs if store.size != load.size or store.after != load.after}
         return [
             self.conflict(pair, f"the store of step {pair[0].step:,} was still in the store buffer of vCPU {pair[0].vcpu}")
             for pair in list(last.values())[-_MOST_OVERLOOKED:]
