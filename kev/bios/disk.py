@@ -174,7 +174,7 @@ class DiskServices:
 
     def _extensions(self, call: BiosCall) -> None:
         drive = self._find(call)
-        if call.bx != _EXTENSIONS_ASKED or drive.number < FIRST_HARD_DISK:
+        if call.bx != _EXTENSIONS_ASKED or not drive.has_extensions:
             raise DiskFailure(Status.INVALID)
         call.bx, call.ah, call.cx = _EXTENSIONS_THERE, _EXTENSIONS_VERSION, _FIXED_DISK_ACCESS
 
@@ -182,7 +182,7 @@ class DiskServices:
         """The drive, the sectors, and the linear address of the buffer, in the packet at DS:SI."""
         drive = self._find(call)
         size, count, offset, segment, first = _PACKET.unpack(call.read("ds", call.si, _PACKET.size))
-        if size < _PACKET.size or drive.number < FIRST_HARD_DISK:
+        if size < _PACKET.size or not drive.has_extensions:
             raise DiskFailure(Status.INVALID)
         buffer = (segment << 4) + offset
         if offset == segment == _FLAT_BUFFER and size >= _FLAT_PACKET_SIZE:
@@ -207,7 +207,7 @@ class DiskServices:
     def _parameters_extended(self, call: BiosCall) -> None:
         drive = self._find(call)
         size = int.from_bytes(call.read("ds", call.si, 2), "little")
-        if size < _PARAMETERS.size or drive.number < FIRST_HARD_DISK:
+        if size < _PARAMETERS.size or not drive.has_extensions:
             raise DiskFailure(Status.INVALID)
         geometry = drive.geometry
         flags = _REMOVABLE if drive.boot_catalog else _GEOMETRY_IS_VALID

@@ -52,6 +52,13 @@ class Drive(NamedTuple):
     sector_size: int = SECTOR_SIZE
     boot_catalog: bytes = b""
     """Of a CD, the entry that was booted."""
+    is_hard_disk_too: bool = False
+    """Of a diskette: the same disk has a hard disk's number, too."""
+
+    @property
+    def has_extensions(self) -> bool:
+        """Its sectors can be addressed by number."""
+        return self.number >= FIRST_HARD_DISK or self.is_hard_disk_too
 
     @property
     def sectors(self) -> int:
@@ -79,18 +86,20 @@ class BootDrive(NamedTuple):
     number: int = FIRST_HARD_DISK
     boot_catalog: bytes = b""
     """Of a CD, the entry that was booted."""
+    is_hard_disk_too: bool = False
+    """Of a diskette: it has a hard disk's number, too."""
 
     @property
     def is_hard_disk(self) -> bool:
-        return self.number >= FIRST_HARD_DISK and not self.boot_catalog
+        return self.is_hard_disk_too or (self.number >= FIRST_HARD_DISK and not self.boot_catalog)
 
 
 def number_drives(disks: Sequence[BlockBackend], booted: BootDrive | None) -> dict[int, Drive]:
     """All drives by number: hard disks in their order. If a diskette or a CD was booted, it is the first of `disks`."""
     drives: dict[int, Drive] = {}
-    if booted is not None and not booted.is_hard_disk and disks:
+    if booted is not None and booted.number != FIRST_HARD_DISK and disks:
         sector_size = SECTOR_SIZE if booted.number < FIRST_HARD_DISK else CD_SECTOR_SIZE
-        drives[booted.number] = Drive(booted.number, disks[0], sector_size, booted.boot_catalog)
-        disks = disks[1:]
+        drives[booted.number] = Drive(booted.number, disks[0], sector_size, booted.boot_catalog, booted.is_hard_disk_too)
+        disks = disks if booted.is_hard_disk else disks[1:]
     drives.update((number, Drive(number, disk)) for number, disk in enumerate(disks, FIRST_HARD_DISK))
     return drives

@@ -1,5 +1,6 @@
 """A boot sector: what a PC's firmware reads from a disk and jumps to in real mode."""
 
+import struct
 from typing import Final, Self
 
 from kev.addressing import Gpa, Gva
@@ -21,6 +22,10 @@ _MEDIA: Final = 0x15
 """Offset of the media descriptor in the parameter block of a FAT file system; in front of it, of its 16-bit number of sectors."""
 _NUMBER_OF_SECTORS: Final = 0x13
 _DISKETTE_MEDIA: Final = frozenset({0xF0, *range(0xF8, 0x100)})
+_PARTITIONS: Final = 0x1BE
+_PARTITION: Final = struct.Struct("<B3xB3xII")
+"""Of a master boot record: status, kind, first sector, number of sectors."""
+_PARTITION_STATUS: Final = frozenset({0, 0x80})
 _RWX: Final = 7
 
 
@@ -28,7 +33,8 @@ class RealMode(BootProtocol):
     """The first 512 bytes of the image at 0x7c00; DL says which drive they come from. The stack grows down from there.
 
     A larger image is a disk of which the BIOS reads this sector only; the sector has to read the others, by INT 13h or from the IDE
-    channel. It is the first hard disk, or, if a FAT file system of a diskette's size says that it is on one, the first diskette.
+    channel. It is the first hard disk; or the first diskette, if it has a diskette's size, and a FAT file system that says so or no
+    partitions. Without such a file system it is both, because nothing says for which its code is.
     Interrupts are on, and the timer runs, as a BIOS leaves them.
     """
 
@@ -37,9 +43,9 @@ class RealMode(BootProtocol):
     passes_command_line = False
     mode = 16
 
-    def __init__(self, image: KernelImage, disk: SynchronousSource, drive: int) -> None:
+    def __init__(self, image: KernelImage, disk: SynchronousSource, booted: BootDrive) -> None:
         super().__init__(image)
-        self.booted = BootDrive(drive)
+        self.booted = booted
         self.boot_disk = disk
 
     @classmethod
@@ -63,8 +69,7 @@ class RealMode(BootProtocol):
                 f"{file.name}: its boot sector is that of a Linux kernel, which does nothing but complain: boot it by linux"
             )
         sector = Segment(LOAD_ADDRESS, Gva(LOAD_ADDRESS), 0, SECTOR_SIZE, SECTOR_SIZE, _RWX)
-        drive = FIRST_DISKETTE if _is_diskette(file) else FIRST_HARD_DISK
-        return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS), file.source, drive)
+        return cls(KernelImage.from_segments(file.source, [sector], LOAD_ADDRESS), file.source, _boot_drive(file))
 
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         self.refuse(options)
@@ -74,7 +79,26 @@ class RealMode(BootProtocol):
         return boot_sector(self.booted.number, 0, LOAD_ADDRESS)
 
 
-def _is_diskette(file: KernelFile) -> bool:
+def _boot_drive(file: KernelFile) -> BootDrive:
+    if not is_diskette_size(file.source.size):
+        return BootDrive(FIRST_HARD_DISK)
+    if _has_diskettes_file_system(file):
+        return BootDrive(FIRST_DISKETTE)
+    if _has_partitions(file):
+        return BootDrive(FIRST_HARD_DISK)
+    return BootDrive(FIRST_DISKETTE, is_hard_disk_too=True)
+
+
+def _has_diskettes_file_system(file: KernelFile) -> bool:
     sectors = int.from_bytes(file.head[_NUMBER_OF_SECTORS:_MEDIA], "little")
-    is_its_size = file.source.size == sectors * SECTOR_SIZE and is_diskette_size(file.source.size)
-    return is_its_size and file.head[_MEDIA] in _DISKETTE_MEDIA
+    return file.source.size == sectors * SECTOR_SIZE and file.head[_MEDIA] in _DISKETTE_MEDIA
+
+
+def _has_partitions(file: KernelFile) -> bool:
+    """Whether what lies at the place of a partition table describes a partition, and nothing that cannot be."""
+    table = file.head[_PARTITIONS : _PARTITIONS + 4 * _PARTITION.size]
+    entries = list(_PARTITION.iter_unpack(table))
+    used = [(first, count) for _, kind, first, count in entries if kind]
+    sectors = file.source.size // SECTOR_SIZE
+    fits = all(first and count and first + count <= sectors for first, count in used)
+    return bool(used) and fits and all(status in _PARTITION_STATUS for status, *_ in entries)

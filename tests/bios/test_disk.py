@@ -144,6 +144,23 @@ def test_a_diskette_is_drive_0_with_its_own_geometry() -> None:
     assert called.bytes_at(0x475, 1) == b"\0"
 
 
+def test_what_may_be_a_diskette_or_a_hard_disk_is_both() -> None:
+    """The second track of a diskette begins with sector 18, that of a hard disk with sector 63."""
+    disk = [bytes([number]) for number in range(1, 64)]
+    reads = [
+        interrupt(0x13, eax=0x0201, ebx=BUFFER + 512 * index, ecx=1, edx=0x100 | drive) for index, drive in enumerate((0, 0x80))
+    ]
+    called = run(code("89 d6 ; mov si, dx"), *reads, disk=disk, size=1440 << 10)
+    assert (called["si"], called.bytes_at(0x475, 1)) == (0, b"\1")
+    assert [called.bytes_at(BUFFER + 512 * index, 1)[0] for index in range(2)] == [18, 63]
+
+
+def test_a_diskette_that_may_be_a_hard_disk_has_its_extensions() -> None:
+    called = run(interrupt(0x13, eax=0x4100, ebx=0x55AA, edx=0), size=1440 << 10)
+    assert (called.carry, called["bx"]) == (False, 0xAA55)
+    assert run(fat(2880), interrupt(0x13, eax=0x4100, ebx=0x55AA, edx=0), size=1440 << 10).carry
+
+
 def test_a_buffer_that_is_no_memory_ends_the_run() -> None:
     flat = code("66 c7 06") + struct.pack("<HI", PACKET + 4, 0xFFFF_FFFF)
     address = code("66 c7 06") + struct.pack("<HI", PACKET + 16, 0xF000_0000)

@@ -1,3 +1,7 @@
+import struct
+
+import pytest
+
 from kev.boot.base import BootError
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
@@ -30,6 +34,27 @@ def test_a_fat_file_system_of_a_diskettes_size_is_on_one() -> None:
     sector[0x13:0x16] = (720).to_bytes(2, "little") + b"\xfd"
     assert Booted(bytes(sector).ljust(360 << 10, b"\0")).entry.rdx == 0
     assert Booted(bytes(sector).ljust(361 << 10, b"\0")).entry.rdx == 0x80
+
+
+@pytest.mark.parametrize(("size", "drive"), [(1440 << 10, 0), (160 << 10, 0), (1441 << 10, 0x80)])
+def test_what_has_a_diskettes_size_and_no_partitions_is_on_one(size: int, drive: int) -> None:
+    assert Booted(SECTOR.ljust(size, b"\0")).entry.rdx == drive
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "first", "count", "drive"),
+    [
+        (0x80, 0x83, 63, 2817, 0x80),
+        (0, 6, 1, 100, 0x80),
+        (0x80, 0x83, 63, 2818, 0),
+        (0x4F, 0x83, 63, 100, 0),
+        (0x80, 0, 63, 100, 0),
+    ],
+)
+def test_partitions_that_fit_are_those_of_a_hard_disk(status: int, kind: int, first: int, count: int, drive: int) -> None:
+    sector = bytearray(SECTOR)
+    sector[0x1BE:0x1CE] = struct.pack("<B3xB3xII", status, kind, first, count)
+    assert Booted(bytes(sector).ljust(1440 << 10, b"\0")).entry.rdx == drive
 
 
 def test_the_sector_is_loaded_when_it_is_fetched() -> None:
