@@ -58,7 +58,7 @@ def start_of(spec: MachineSpec, source: _Source | None) -> Iterator[Start]:
 
 
 def _start_firmware(files: ExitStack, spec: MachineSpec, source: _Source | None) -> Start:
-    """The image is a disk, if there is one."""
+    """The image is a disk, if there is one; else the first disk that does not say what it is behind: no firmware finds such."""
     assert spec.firmware is not None
     if spec.boot not in (None, _FIRMWARE):
         raise SpecError(f"boot: {spec.boot!r}: with a firmware, what else is booted is the firmware's choice")
@@ -66,8 +66,11 @@ def _start_firmware(files: ExitStack, spec: MachineSpec, source: _Source | None)
     image = source
     if image is None and spec.image:
         image, _ = files.enter_context(open_image_or_url(spec.image, spec.retry))
-    kept_disk = None if image is None else partial(_kept_disk, blocking(image))
-    return Start(rom, None, spec.disks, _FIRMWARE, kept_disk, boots_from_drives=True)
+    if image is not None:
+        return Start(rom, None, spec.disks, _FIRMWARE, partial(_kept_disk, blocking(image)), boots_from_drives=True)
+    first = next((disk for disk in spec.disks if DriveKind(disk.device) is DriveKind.SVIRTB), None)
+    others = [disk for disk in spec.disks if disk is not first]
+    return Start(rom, None, others, _FIRMWARE, first and partial(_disk, first), boots_from_drives=True)
 
 
 @contextmanager

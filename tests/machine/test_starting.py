@@ -102,20 +102,30 @@ def test_a_firmware_is_started_at_the_reset_vector(tmp_path: Path) -> None:
     assert (report.output, report.exit_code, report.image_pages) == (b"!", 0, 32)
 
 
+READ_AND_PRINT_FIRST_BYTE = code(
+    """
+    ba f6 01 b0 e0 ee       ; out 0x1f6, 0xe0
+    ba f2 01 b0 01 ee       ; one sector
+    ba f3 01 30 c0 ee       ; number 0
+    ba f7 01 b0 20 ee       ; READ SECTORS
+    ba f0 01 ed e6 e9       ; in ax, 0x1f0; out 0xe9, al
+    """
+)
+
+
 def test_the_image_beside_a_firmware_is_its_disk(tmp_path: Path) -> None:
-    """Reads the first byte of sector 0 by programmed I/O."""
-    read = code(
-        """
-        ba f6 01 b0 e0 ee       ; out 0x1f6, 0xe0
-        ba f2 01 b0 01 ee       ; one sector
-        ba f3 01 30 c0 ee       ; number 0
-        ba f7 01 b0 20 ee       ; READ SECTORS
-        ba f0 01 ed e6 e9       ; in ax, 0x1f0; out 0xe9, al
-        """
-    )
     file = disk(tmp_path, b"D".ljust(512))
-    report = kev.launch(file, firmware=rom(tmp_path, read + POWER_OFF), timeout=30)
+    report = kev.launch(file, firmware=rom(tmp_path, READ_AND_PRINT_FIRST_BYTE + POWER_OFF), timeout=30)
     assert report.output == b"D"
+
+
+def test_a_disk_beside_a_firmware_is_where_it_looks_for_one(tmp_path: Path) -> None:
+    others = disk(tmp_path, b"O".ljust(512), "other.img")
+    spec = kev.MachineSpec(
+        firmware=rom(tmp_path, READ_AND_PRINT_FIRST_BYTE + POWER_OFF),
+        disks=[f"{others},virtio-pci", disk(tmp_path, b"D".ljust(512))],
+    )
+    assert kev.launch(spec, timeout=30).output == b"D"
 
 
 def test_a_firmware_finds_a_host_bridge_and_an_ide_controller(tmp_path: Path) -> None:
