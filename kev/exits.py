@@ -4,10 +4,11 @@ The names are Intel's (SDM vol. 3, appendix C, "VMX basic exit reasons"), whatev
 """
 
 from enum import IntFlag
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from kev import x86
 from kev.addressing import Gpa, Gva
+from kev.named_tuple import NamedTuple
 
 
 class Access(IntFlag):

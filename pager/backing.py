@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, Final, NamedTuple, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from kev.errors import KevError
+from kev.named_tuple import NamedTuple
 from kev.pager.image import Segment
 from kev.pager.source import PageSource, read_exactly
 

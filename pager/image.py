@@ -3,9 +3,10 @@
 import struct
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from kev.addressing import Gpa, Gva
+from kev.named_tuple import NamedTuple
 from kev.pager.errors import ImageError
 from kev.pager.source import SynchronousSource, read_image
 

@@ -7,9 +7,10 @@ filled alike, and the closure for one page is made when somebody asks for it.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Awaitable, Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa, page_ceil, page_floor
+from kev.named_tuple import NamedTuple
 from kev.pager.backing import Backing, ComposedPage, FilePages, OwnPage, PageLoader, Piece, Zeros
 from kev.pager.frames import SLAB_SHIFT
 from kev.pager.image import Segment

@@ -3,9 +3,10 @@
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from kev.errors import KevError
+from kev.named_tuple import NamedTuple
 
 _TOTAL: Final = struct.Struct("<II")
 _TAG: Final = struct.Struct("<II")

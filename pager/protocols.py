@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from kev.addressing import Gpa, Hpa
+from kev.named_tuple import NamedTuple
 from kev.pager.pages import PageEvent
 from kev.pager.source import OpenFile
 

@@ -1,8 +1,9 @@
 """The section headers of an ELF file (System V ABI, "Sections"). A kernel boots without them: what is wrong there costs names."""
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
+from kev.named_tuple import NamedTuple
 from kev.pager.errors import ImageError
 from kev.pager.source import SynchronousSource, read_image
 

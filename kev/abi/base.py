@@ -7,7 +7,7 @@ keeps. `kev.abi.selection` finds the ABI of a guest.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 from kev.addressing import Gpa, Gva
 from kev.clock import Clock
@@ -17,6 +17,7 @@ from kev.dev.interrupts.local_apic.message import InterruptMessage
 from kev.engine.base import EntryState, VcpuState
 from kev.errors import KevError
 from kev.exits import CpuidResult, EptViolation, Reply, Vmcall
+from kev.named_tuple import NamedTuple
 
 MARK: Final = 0x6B65_7600
 """The number of KeV's hypercall that says where a guest begins with what race tests are about: "kev" and 0."""

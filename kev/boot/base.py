@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from kev.boot.kernel_file import KernelFile
 from kev.engine.base import EntryState
 from kev.errors import KevError
+from kev.named_tuple import NamedTuple
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import PageSource, SynchronousSource

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import MIB, Gpa, Gva, page_ceil, page_floor
 from kev.boot.base import BootError, Module
 from kev.boot.generated import place_generated, reaches_into
+from kev.named_tuple import NamedTuple
 from kev.pager.image import Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.source import PageSource

@@ -3,12 +3,13 @@
 import struct
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import KIB, MIB, PAGE_SIZE
 from kev.boot.base import BootError, BootProtocol
 from kev.boot.kernel_file import KernelFile
 from kev.boot.protocols import PROTOCOLS
+from kev.named_tuple import NamedTuple
 from kev.pager.errors import ImageError
 from kev.pager.ram import MMIO_HOLE
 from kev.pager.source import SynchronousSource

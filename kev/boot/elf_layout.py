@@ -1,9 +1,10 @@
 """Where the fields of ELF's headers are (System V ABI, "Object Files")."""
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.boot.kernel_file import KernelFile
+from kev.named_tuple import NamedTuple
 
 
 class ElfLayout(NamedTuple):

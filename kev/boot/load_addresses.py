@@ -1,10 +1,11 @@
 """Load addresses in a Multiboot header: they take the place of ELF's program headers."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import Gpa, Gva
 from kev.boot.base import BootError
 from kev.boot.kernel_file import KernelFile
+from kev.named_tuple import NamedTuple
 from kev.pager.image import Segment
 
 _RWX: Final = 7

@@ -3,13 +3,14 @@
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import KIB
 from kev.boot.base import BootError
 from kev.boot.kernel_file import KernelFile
 from kev.boot.load_addresses import LoadAddresses
 from kev.dev.display.framebuffer import VideoMode
+from kev.named_tuple import NamedTuple
 
 HEADER_MAGIC: Final = 0xE852_50D6
 SEARCHED: Final = 32 * KIB

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, TypeGuard
+from typing import Any, Final, Protocol, TypeGuard
 
 from kev.addressing import Gpa
 from kev.dev.base import Device, MmioDevice, MsrDevice, PortDevice
@@ -12,6 +12,7 @@ from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus, PortDeviceKind
 from kev.dev.pci.bus import PciBus
 from kev.dev.surroundings import Surroundings
+from kev.named_tuple import NamedTuple
 from kev.state import State, StateError
 
 

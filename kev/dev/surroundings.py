@@ -1,11 +1,12 @@
 """What a machine is to the devices that are built for it."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from kev.clock import Clock, TimerQueue
 from kev.dev.base import GuestMemory, InterruptLine
 from kev.dev.block_device import BlockBackend
+from kev.named_tuple import NamedTuple
 
 
 class Screen(Protocol):

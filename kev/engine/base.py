@@ -5,12 +5,13 @@ function, without leaving the CPU, and the guest goes on.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from kev.addressing import Gpa, Hpa
 from kev.dev.buses.ports import Iterations
 from kev.engine.registers import DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import Access, EptViolation, Exit, GuestException, Reply
+from kev.named_tuple import NamedTuple
 from kev.pager.protocols import AlikePages
 
 

@@ -4,11 +4,12 @@ An engine is a folder of this package with a module `factory`, whose class is an
 """
 
 from importlib import import_module
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from kev.engine.base import Engine
 from kev.errors import KevError
 from kev.host_memory import HostMemory
+from kev.named_tuple import NamedTuple
 from kev.page_tables.table import PageTable
 
 ENGINES: Final = {"amdv": "AmdvFactory"}

@@ -1,9 +1,10 @@
 """What a vCPU holds besides its general registers, as data."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev import x86
 from kev.exits import GuestException
+from kev.named_tuple import NamedTuple
 
 
 class SegmentRegister(NamedTuple):

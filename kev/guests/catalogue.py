@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import MIB
 from kev.errors import KevError
+from kev.named_tuple import NamedTuple
 from kev.spec.machine_spec import MachineSpec
 
 _DATA: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kev.boot.base import BootOptions, Module
 from kev.engine.factory import engine_named
@@ -22,6 +22,7 @@ from kev.machine.launcher import prepare, run
 from kev.machine.opening import opening_within
 from kev.machine.paging import paging_policy
 from kev.machine.starting import Start, start_of
+from kev.named_tuple import NamedTuple
 from kev.pager.policy import PagingPolicy
 from kev.pager.source import AsynchronousSource, FileSource, SourceError, SynchronousSource, is_snapshot
 from kev.spec.errors import SpecError, refusal

@@ -1,7 +1,7 @@
 """Puts a machine together: a PC as far as the guests need one."""
 
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from kev.abi.base import Controller, GuestAbi, Services
 from kev.addressing import Gpa
@@ -29,6 +29,7 @@ from kev.machine.interrupts import Interrupts
 from kev.machine.pc import SELDOM_USED, SELDOM_USED_PAGES, attach_platform
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
+from kev.named_tuple import NamedTuple
 from kev.pager.kernel import KernelVmPager
 from kev.vmexit.control_register import Cr8Controller
 from kev.vmexit.cpuid import CpuidController, machine_leaves

@@ -2,7 +2,9 @@
 
 import signal
 from enum import Enum
-from typing import NamedTuple, Self
+from typing import Self
+
+from kev.named_tuple import NamedTuple
 
 
 class EndingKind(Enum):

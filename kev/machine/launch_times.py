@@ -1,6 +1,6 @@
 """When a launch had come how far."""
 
-from typing import NamedTuple
+from kev.named_tuple import NamedTuple
 
 
 class LaunchTimes(NamedTuple):

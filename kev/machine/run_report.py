@@ -1,8 +1,9 @@
 """What a run was like, as numbers."""
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from kev.machine.ending import EXIT_CODE_INTERRUPTED, Ending, EndingKind
+from kev.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from kev.postmortem.death import Death

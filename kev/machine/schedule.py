@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from kev.engine.base import Budget
+from kev.named_tuple import NamedTuple
 from kev.state import WORDS, Fields, State, StateError, bits, integers, optional, record
 
 ANYTHING: Final = -1

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from kev.dev.block_device import BlockBackend
 from kev.dev.storage.drive import DriveKind
 from kev.guests.catalogue import Guest
 from kev.guests.images import open_image_or_url
 from kev.machine.disk_files import open_drive
+from kev.named_tuple import NamedTuple
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, blocking
 from kev.spec.errors import SpecError
 from kev.spec.files import DiskFile

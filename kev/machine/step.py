@@ -1,10 +1,11 @@
 """What one step of a machine came to: data, for whoever drives it."""
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from kev.addressing import Gpa
 from kev.exits import Exit
 from kev.machine.ending import Ending
+from kev.named_tuple import NamedTuple
 
 
 class Ran(NamedTuple):

@@ -6,7 +6,7 @@ does any I/O of its own. `kev.machine.runtime` drives a machine in trio, `kev.ra
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from kev.abi.base import Controller
 from kev.addressing import PAGE_SIZE, Gpa
@@ -41,6 +41,7 @@ from kev.machine.interrupts import Interrupts
 from kev.machine.schedule import Decision, TurnScheduler
 from kev.machine.step import Ended, Idle, NeedsPage, Ran, Step, Stopped
 from kev.machine.vcpu import ActivityState, Vcpu
+from kev.named_tuple import NamedTuple
 from kev.pager.errors import PageLimitReached
 from kev.pager.kernel import KernelVmPager
 from kev.subscribers import Subscribers

@@ -1,9 +1,9 @@
 """What a page table says of a page: where it lies, how large it is, what may be done with it and how it is cached."""
 
 from enum import IntEnum, IntFlag
-from typing import NamedTuple
 
 from kev.addressing import GIB, KIB, MIB, Gpa, Hpa
+from kev.named_tuple import NamedTuple
 
 
 class Permissions(IntFlag):

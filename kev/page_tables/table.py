@@ -8,10 +8,11 @@ what it cached of it (`Engine.invalidate`).
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import PAGE_SIZE, Gpa, Hpa
 from kev.host_memory import HostMemory
+from kev.named_tuple import NamedTuple
 from kev.page_tables.errors import AddressOutOfRange, AlreadyMapped, NotExpressible, NotPresent, UnalignedAddress
 from kev.page_tables.format import (
     ADDRESS_BITS,

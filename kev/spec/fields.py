@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from kev.named_tuple import NamedTuple
 from kev.spec import values
 from kev.spec.files import DISK_DEVICES
 from kev.spec.sizes import size_text

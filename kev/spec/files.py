@@ -7,8 +7,9 @@ A disk is written `FILE`, `FILE,DEVICE`, `FILE,ACCESS` or `FILE,DEVICE,ACCESS`. 
 followed by the device. The access `overlay=OVERLAY` names the file that keeps what is written; there is no comma in that name.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from kev.named_tuple import NamedTuple
 from kev.spec.errors import SpecError, refusal, unknown
 
 DISK_DEVICES: Final = ("svirtb", "virtio", "virtio-pci", "ide", "ide-master", "ide-secondary", "cdrom", "ipc")

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from kev.boot.protocols import DEFAULT_MEMORY, default_memory
+from kev.named_tuple import NamedTuple
 from kev.spec import values
 from kev.spec.errors import SpecError, nearest_of
 from kev.spec.fields import FIELDS, field_named, names

@@ -1,11 +1,12 @@
 """The I/O ports of a machine, and the devices behind them."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 from kev.dev.base import PortDevice
 from kev.dev.buses.claims import Claims
 from kev.errors import KevError
+from kev.named_tuple import NamedTuple
 
 PORTS: Final = 0x10000
 """How many there are."""

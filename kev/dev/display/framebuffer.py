@@ -4,9 +4,10 @@ It is guest memory like RAM, whose pages are loaded, as zeros, when they are tou
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, page_ceil, page_floor, page_offset
+from kev.named_tuple import NamedTuple
 from kev.pager.kernel import KernelVmPager
 from kev.pager.ram import FRAMEBUFFER
 

@@ -1,9 +1,9 @@
 """A disk, and the device that it is put behind."""
 
 from enum import Enum
-from typing import NamedTuple
 
 from kev.dev.block_device import BlockBackend
+from kev.named_tuple import NamedTuple
 
 
 class DriveKind(Enum):

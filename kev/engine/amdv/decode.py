@@ -1,8 +1,9 @@
 """Decodes the operands of the few instructions that are emulated (AMD64 Architecture Programmer's Manual vol. 3, chapter 1)."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.engine.amdv.vcpu import CS, DS, ES, FS, GS, SS, AmdvVcpu
+from kev.named_tuple import NamedTuple
 
 LONGEST_INSTRUCTION: Final = 15
 

@@ -1,6 +1,6 @@
 """LGDT, LIDT, LLDT and LTR (Intel SDM vol. 2), which the emulated CPU lets load addresses that are not canonical."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import is_canonical
 from kev.engine.amdv.control_registers import current_instruction
@@ -8,6 +8,7 @@ from kev.engine.amdv.decode import Instruction
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.vcpu import GDTR, IDTR, LDTR, TR, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, GuestException
+from kev.named_tuple import NamedTuple
 from kev.x86 import GENERAL_PROTECTION as GENERAL_PROTECTION_VECTOR
 from kev.x86 import SEGMENT_NOT_PRESENT
 

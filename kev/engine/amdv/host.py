@@ -1,7 +1,7 @@
 """What guests run on, one after the other: a processor in host mode with its memory and its timer."""
 
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import GIB
 from kev.engine.amdv import fpu, layout
@@ -11,6 +11,7 @@ from kev.engine.amdv.preempt import PreemptionThread
 from kev.engine.amdv.tlb_fills import TlbFills
 from kev.engine.registers import FpuState
 from kev.host_memory import HostMemory
+from kev.named_tuple import NamedTuple
 
 DATA_ALIAS: Final = 1 << 39
 """With this bit, a physical address may lead to the same memory by another way: `Host.data_alias`."""

@@ -8,12 +8,13 @@ them against values it planted, so that a build laid out otherwise is refused by
 import ctypes
 import struct
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev import x86
 from kev.engine.amdv import libunicorn
 from kev.engine.amdv.libunicorn import EmulatedCpu
 from kev.errors import KevError
+from kev.named_tuple import NamedTuple
 
 # Offsets into the CPU state (CPUX86State).
 GENERAL_REGISTERS: Final = 0  # RAX RCX RDX RBX RSP RBP RSI RDI R8-R15, 8 bytes each

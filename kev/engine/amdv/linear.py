@@ -1,12 +1,13 @@
 """Guest memory by linear address, as the CPU would reach it: through the guest's tables and the nested ones."""
 
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, page_offset
 from kev.engine.amdv.vcpu import IDTR, SS, AmdvVcpu
 from kev.exits import Access, EptViolation, Reply
 from kev.host_memory import HostMemory
+from kev.named_tuple import NamedTuple
 from kev.page_tables.guest import GuestFault, translate
 from kev.page_tables.table import PageTable
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from kev import x86
 from kev.engine.amdv import fpu, layout
@@ -11,6 +11,7 @@ from kev.engine.amdv.flags import CC_OP_EFLAGS
 from kev.engine.amdv.libunicorn import Context
 from kev.engine.registers import HISTORY_LENGTH, SEGMENTS, DescriptorTable, FpuState, PendingEvents, RaisedEvent, SegmentRegister
 from kev.exits import Access, GuestException
+from kev.named_tuple import NamedTuple
 
 _RaisedEvent: TypeAlias = tuple[int, int | None, int | None, int | None, int, bool]
 """The fields of a `RaisedEvent`, which takes longer to make."""

@@ -1,7 +1,9 @@
 """The interrupt messages that local APICs and the I/O APIC exchange."""
 
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
+
+from kev.named_tuple import NamedTuple
 
 
 class DeliveryMode(IntEnum):

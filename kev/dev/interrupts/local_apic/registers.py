@@ -6,9 +6,10 @@ Registers are named by their offset into the xAPIC's page (SDM table 11-1); the 
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from kev.dev.interrupts.local_apic.apic import LVT_WRITABLE, LocalApic, Lvt
+from kev.named_tuple import NamedTuple
 
 Reader: TypeAlias = Callable[[LocalApic], int]
 Writer: TypeAlias = Callable[[LocalApic, int], object]

@@ -5,11 +5,12 @@ The bus it counts runs at 1 GHz, as the time-stamp counter does: both count nano
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from kev.clock import TIMER, Clock, Timer, TimerQueue
 from kev.dev.clocks.periodic import next_boundary
 from kev.dev.clocks.time_stamp_counter import TimeStampCounter
+from kev.named_tuple import NamedTuple
 from kev.state import TIME, Fields, State, StateError, bits, converted, integers, optional
 
 SHORTEST_PERIOD: Final = 10_000
