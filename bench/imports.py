@@ -21,6 +21,7 @@ _LIMIT: Final = 60.0  # milliseconds
 _VERSION: Final = "imports of kev --version"
 _RUN: Final = f"imports of kev run {_GUEST}"
 _KEV_FIRST: Final = f"kev run {_GUEST}: start to first output"
+_PROCESSOR: Final = ", time of processors"
 _QEMU_FIRST: Final = f"QEMU, -kernel {_GUEST}: start to first output"
 
 
@@ -37,14 +38,13 @@ def measure(quick: bool) -> list[Result]:
 
 
 def _measure_once(environment: dict[str, str]) -> dict[str, float]:
-    samples = {
-        _VERSION: _import_time(environment, "--version"),
-        _RUN: _import_time(environment, "run", _GUEST),
-        _KEV_FIRST: seconds_until_output([*_KEV, "run", _GUEST], _BANNER, environment) * 1e3,
-    }
+    samples = {_VERSION: _import_time(environment, "--version"), _RUN: _import_time(environment, "run", _GUEST)}
+    kev = seconds_until_output([*_KEV, "run", _GUEST], _BANNER, environment)
+    samples[_KEV_FIRST], samples[_KEV_FIRST + _PROCESSOR] = kev.clock * 1e3, kev.processor * 1e3
     if QEMU is not None:
         with qemu_command(_GUEST) as command:
-            samples[_QEMU_FIRST] = seconds_until_output(command, _BANNER) * 1e3
+            qemu = seconds_until_output(command, _BANNER)
+        samples[_QEMU_FIRST], samples[_QEMU_FIRST + _PROCESSOR] = qemu.clock * 1e3, qemu.processor * 1e3
     return samples
 
 

@@ -3,13 +3,14 @@
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.transcript import Transcript
 from kev.guests.images import open_image, open_root_file_system
@@ -82,7 +83,14 @@ def read_output(command: Sequence[str]) -> Transcript:
     return transcript
 
 
-def seconds_until_output(command: Sequence[str], text: bytes, environment: Mapping[str, str] | None = None) -> float:
+class UntilOutput(NamedTuple):
+    """Seconds, by the clock and of processors."""
+
+    clock: float
+    processor: float
+
+
+def seconds_until_output(command: Sequence[str], text: bytes, environment: Mapping[str, str] | None = None) -> UntilOutput:
     """From the start of a program until it has written `text` to its standard output; it is ended then.
 
     RuntimeError if it ends before.
@@ -96,8 +104,9 @@ def seconds_until_output(command: Sequence[str], text: bytes, environment: Mappi
                 raise RuntimeError(f"{command[0]} ended without writing {text!r}")
             written += chunk
         seconds = time.perf_counter() - began
-        process.kill()
-    return seconds
+        os.kill(process.pid, signal.SIGKILL)  # process.kill would wait for one that has ended by itself
+        _, _, used = os.wait4(process.pid, 0)
+    return UntilOutput(seconds, used.ru_utime + used.ru_stime)
 
 
 @contextmanager

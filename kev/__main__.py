@@ -51,10 +51,15 @@ def _run(words: list[str]) -> None:
         _print(f"kev {__version__}\n")
         return
     if words[:1] == ["run"] and "_KEV_COMPLETE" not in os.environ:
+        from kev.bytecode import KeptBytecode
+
+        kept = KeptBytecode.of_kev()
+        sys.meta_path.insert(0, kept)
         from kev.cli.launch import main as run
 
         # The parser of command lines takes as long to import as half of the hypervisor: it is asked only when it is needed.
         exit_code = run(words[1:])
+        kept.update()
         if exit_code is not None:
             sys.exit(exit_code)
     from kev.cli.main import kev

@@ -65,6 +65,10 @@ def main(words: Sequence[str]) -> int | None:
     given = parse(words, RUN_OPTIONS, "image")
     if given is None:
         return None
+    if not given["contained"]:  # which forks
+        from kev.engine.amdv import library
+
+        library.load_beside()
     try:
         return run(given)
     except KevError as error:

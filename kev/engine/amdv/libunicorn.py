@@ -1,19 +1,18 @@
 """The part of libunicorn that this engine uses, called without Unicorn's own Python binding.
 
-That binding takes longer to import than a small guest needs to boot, and wraps every callback twice. It is not imported here: only
-its package is looked up, for the library in it. Signatures and numbers: unicorn.h and x86.h of Unicorn 2.1.
+That binding takes longer to import than a small guest needs to boot, and wraps every callback twice. It is not imported here.
+Signatures and numbers: unicorn.h and x86.h of Unicorn 2.1.
 """
 
 import ctypes
-import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from kev.addressing import PAGE_SIZE
-from kev.errors import KevError
+from kev.engine.amdv import library
+from kev.named_tuple import NamedTuple
 
 _ARCH_X86: Final = 4
 _MODE_64: Final = 8
@@ -64,27 +63,11 @@ WRITE: Final = 17
 """The kind of an access that is a store; a load is 16."""
 
 
-class UnicornMissing(KevError):
-    """The unicorn package, or the library in it, is not installed."""
-
-
 class EmulationError(Exception):
     """libunicorn could not do what it was asked for."""
 
 
-def _path() -> str:
-    package = find_spec("unicorn")
-    if package is None or not package.submodule_search_locations:
-        raise UnicornMissing("the Python package unicorn is not installed: `pip install unicorn`")
-    name = "libunicorn.2.dylib" if sys.platform == "darwin" else "libunicorn.so.2"
-    return os.path.join(package.submodule_search_locations[0], "lib", name)
-
-
-try:
-    # PyDLL keeps the interpreter's lock: its functions are over sooner than it could be given away and taken back.
-    _quick: Final = ctypes.PyDLL(_path())
-except OSError as error:
-    raise UnicornMissing(f"libunicorn cannot be loaded: {error}") from error
+_quick: Final = library.load()
 _long: Final = ctypes.CDLL(_quick._name, handle=_quick._handle)
 
 LOADS_DR7: Final = hasattr(_quick, "cpu_x86_update_dr7_x86_64")
