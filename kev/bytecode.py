@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import CodeType, ModuleType
 
+_FORMAT = 1
+"""Another one whenever what is in the file changes: what was kept earlier is not used then."""
 _HEADER_SIZE = 16
 """Of a file of bytecode that Python keeps (PEP 552): magic number, flags, and the source's time of change and size."""
 _WORD = 0xFFFF_FFFF
 _LENGTH_SIZE = 8
 """Of the number of bytes that the list of modules takes, with which the file begins; behind the list is their bytecode."""
 
-_Module = tuple[str, bool, int, int, int, int]
-"""Its source, whether it is a package, the source's time of change in nanoseconds and size; where its bytecode begins and ends."""
+_Module = tuple[str, str, bool, int, int]
+"""Its source, where Python keeps its bytecode, whether it is a package, and the source's time of change in nanoseconds and size."""
+_Placed = tuple[_Module, int, int]
+"""The same, and where its bytecode begins and ends here."""
 
 
 class _Loader(SourceFileLoader):
@@ -55,10 +59,10 @@ class KeptBytecode:
         return cls(__name__.partition(".")[0], os.path.dirname(__file__), _file())
 
     def find_spec(self, name: str, _path: "Sequence[str] | None" = None, _target: "ModuleType | None" = None) -> ModuleSpec | None:
-        module = self._modules.get(name)
-        if module is None:
+        placed = self._modules.get(name)
+        if placed is None:
             return None
-        source, is_package, changed, size, begin, end = module
+        (source, cached, is_package, changed, size), begin, end = placed
         try:
             status = os.stat(source)
         except OSError:
@@ -68,6 +72,7 @@ class KeptBytecode:
         self._used.add(name)
         spec = ModuleSpec(name, _Loader(name, source, self._code[begin:end]), origin=source, is_package=is_package)
         spec.has_location = True
+        spec.cached = cached
         if is_package:
             spec.submodule_search_locations = [os.path.dirname(source)]
         return spec
@@ -77,8 +82,8 @@ class KeptBytecode:
         if self._file is None or sys.dont_write_bytecode:
             return
         new = {name: kept for name in self._missing() if (kept := _kept_by_python(name)) is not None}
-        if any(self._modules.get(name, ())[:4] != module for name, (module, _) in new.items()):
-            old = {name: (module[:4], self._code[module[4] : module[5]]) for name, module in self._modules.items()}
+        if any(name not in self._modules or self._modules[name][0] != module for name, (module, _) in new.items()):
+            old = {name: (module, self._code[begin:end]) for name, (module, begin, end) in self._modules.items()}
             _write(self._file, self._folder, {**old, **new})
 
     def _missing(self) -> "Iterator[str]":
@@ -94,30 +99,30 @@ def _file() -> str | None:
     return os.path.join(folder, name.replace("bytecode.", "run.", 1).removesuffix("pyc") + "kept")
 
 
-def _nothing() -> tuple[dict[str, _Module], memoryview]:
+def _nothing() -> tuple[dict[str, _Placed], memoryview]:
     return {}, memoryview(b"")
 
 
-def _read(file: str, folder: str) -> tuple[dict[str, _Module], memoryview]:
+def _read(file: str, folder: str) -> tuple[dict[str, _Placed], memoryview]:
     """Nothing if there is no such file, or if it is another's: of another Python, or of a folder that this one is a copy of."""
     try:
         with open(file, "rb", buffering=0) as opened:
             content = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
         begin = _LENGTH_SIZE + int.from_bytes(content[:_LENGTH_SIZE], "little")
-        magic, kept_of, end, modules = marshal.loads(content[_LENGTH_SIZE:begin])
+        magic, form, kept_of, end, modules = marshal.loads(content[_LENGTH_SIZE:begin])
     except (OSError, EOFError, ValueError, TypeError):
         return _nothing()
     code = content[begin:]
-    return (modules, code) if (magic, kept_of, end) == (MAGIC_NUMBER, folder, len(code)) else _nothing()
+    return (modules, code) if (magic, form, kept_of, end) == (MAGIC_NUMBER, _FORMAT, folder, len(code)) else _nothing()
 
 
-def _write(file: str, folder: str, modules: "Mapping[str, tuple[tuple[str, bool, int, int], bytes | memoryview]]") -> None:
+def _write(file: str, folder: str, modules: "Mapping[str, tuple[_Module, bytes | memoryview]]") -> None:
     """In one step, or not at all."""
     end, placed = 0, {}
     for name, (module, code) in modules.items():
-        placed[name] = (*module, end, end + len(code))
+        placed[name] = module, end, end + len(code)
         end += len(code)
-    head = marshal.dumps((MAGIC_NUMBER, folder, end, placed))
+    head = marshal.dumps((MAGIC_NUMBER, _FORMAT, folder, end, placed))
     new = f"{file}.{os.getpid()}"
     try:
         with open(new, "xb") as opened:
@@ -136,7 +141,7 @@ def _remove(file: str) -> None:
         """It has not come so far."""
 
 
-def _kept_by_python(name: str) -> tuple[tuple[str, bool, int, int], bytes] | None:
+def _kept_by_python(name: str) -> tuple[_Module, bytes] | None:
     """A module that was imported, with its bytecode; None if Python has kept none of what its source is now."""
     spec = sys.modules[name].__spec__
     if spec is None or spec.origin is None or spec.cached is None:
@@ -150,4 +155,5 @@ def _kept_by_python(name: str) -> tuple[tuple[str, bool, int, int], bytes] | Non
     wanted = (0, int(status.st_mtime) & _WORD, status.st_size & _WORD)
     if header != MAGIC_NUMBER + b"".join(number.to_bytes(4, "little") for number in wanted):
         return None
-    return (spec.origin, spec.submodule_search_locations is not None, status.st_mtime_ns, status.st_size), code
+    is_package = spec.submodule_search_locations is not None
+    return (spec.origin, spec.cached, is_package, status.st_mtime_ns, status.st_size), code

@@ -82,6 +82,14 @@ def test_a_copy_of_the_folder_imports_its_own_modules(package: Package, tmp_path
     assert copy.imported("p.a") == {"p.a": (AS_EVER, 1)}
 
 
+def test_a_module_knows_where_its_bytecode_is(package: Package) -> None:
+    package.imported("p.a")
+    (package.folder / "p" / "a.py").write_text("value = __cached__\n")
+    for loader in (AS_EVER, KEPT):
+        ((found, cached),) = package.imported("p.a").values()
+        assert (found, Path(str(cached)).parent) == (loader, package.folder / "p" / "__pycache__")
+
+
 @pytest.mark.parametrize("damage", [b"", b"\0", b"\xff" * 100, None])
 def test_a_file_that_is_none_is_not_used(package: Package, damage: bytes | None) -> None:
     package.imported("p.a")
