@@ -4,7 +4,7 @@
 # Version: keystone-engine 0.9.2, read back by iced-x86 1.21.0.
 # Where it matters: boot sectors, firmware and the first instructions of a processor that was just started.
 # Expected: in 16-bit mode these instructions have 16-bit operands without a prefix (Intel SDM volume 2, "PUSH", "CALL",
-# "RET"; volume 1, "Operand Size and Address Size in Real-Address Mode"). GNU as does so after .code16.
+# "RET"; volume 1, "Operand-Size and Address-Size Attributes"). GNU as does so after .code16.
 # Seen: PUSH of a constant, even of "word", CALL of an address, RET and RETF get the prefix 66; POP AX, CALL AX, PUSH DS
 # and far CALL do not. "push 1; pop ax" leaves 2 bytes, and RET takes 4 bytes where CALL AX put 2.
 set -eu

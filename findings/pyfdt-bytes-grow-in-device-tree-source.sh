@@ -4,7 +4,7 @@
 # Version: pyfdt 0.3 and devicetree 0.0.2 (Zephyr's dtlib), on one device tree blob.
 # Where it matters: a guest's device tree that is turned into text, looked at or changed, and compiled again.
 # Expected: in [] every two hexadecimal digits are a byte, with or without spaces between (Devicetree Specification 0.4,
-# section 6.4, "Bytestring"). What to_dts writes means what the blob says.
+# chapter 6, "Node and property definitions"). What to_dts writes should mean what the blob says.
 # Seen: pyfdt keeps bytes with their sign and writes 0xff as "ffffffff", which is source without a fault: dtlib, as dtc
 # does, takes it for four bytes.
 set -eu
