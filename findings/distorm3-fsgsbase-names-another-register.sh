@@ -27,8 +27,8 @@ for reg in range(4):
         by_capstone.setdefault(instruction.mnemonic, []).append(instruction.op_str)
         name, register = distorm3.Decode(0, code, distorm3.Decode64Bits)[0][2].lower().split()
         by_distorm3.setdefault(name, []).append(register)
-for name in by_capstone:
-    print(f"{name}: capstone: {' '.join(by_capstone[name])}; distorm3: {' '.join(by_distorm3[name])}")
+for name, registers in by_capstone.items():
+    print(f"{name}: capstone: {' '.join(registers)}; distorm3: {' '.join(by_distorm3[name])}")
 names = ["rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase"]
 if by_capstone != {name: [*REGISTERS] for name in names} or by_distorm3 != {
     name: [REGISTERS[reg]] * 8 for reg, name in enumerate(names)
