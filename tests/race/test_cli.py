@@ -206,3 +206,15 @@ def test_only_guests_begin_somewhere_else(arguments: list[str]) -> None:
     result = race(*arguments)
     assert result.exit_code not in (0, 1)
     assert result.stderr.count("\n") == 1
+
+
+def test_store_buffers_are_for_what_is_named() -> None:
+    result = race("explore", "--memory-model", "tso")
+    assert (result.exit_code, result.stderr) == (2, "kev: --memory-model is for one subject: name a guest, or a program\n")
+
+
+def test_a_program_s_token_has_its_store_buffers() -> None:
+    report = json.loads(race("w0r1/w1r0;!0r1,1r0", "--memory-model", "tso", "--json").stdout)
+    result = race("replay", report["failure"]["shrunk"]["token"])
+    assert result.exit_code == 1
+    assert result.stdout.startswith("forbidden outcome: vCPU 0 reads page 1 without a store of another; ")

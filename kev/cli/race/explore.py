@@ -134,6 +134,8 @@ def command(
                 raise RaceError(f"--all: it has no meaning with {target or snapshot!r}: the whole catalogue is tried")
             if seconds is not None or keep_going:
                 raise RaceError("--time and --keep-going are for one subject: name a guest, or a program")
+            if MemoryModel(memory_model) is not MemoryModel.SC:
+                raise RaceError("--memory-model is for one subject: name a guest, or a program")
             check = partial(check_catalogue, catalogue) if everything else check_pager
             with place_of(jobs, on, store) as place:
                 context.exit(check(runs or _PAGER_RUNS, seed, place, as_json=as_json))
