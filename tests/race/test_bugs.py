@@ -1,5 +1,7 @@
 """The guest `bugs`: what is wrong with each of its programs is found, and nothing is found in their corrected twins."""
 
+import re
+
 import pytest
 
 from bench import bugs
@@ -18,6 +20,7 @@ SOON_FOUND = (
     "lost-update",
     "double-fetch",
     "torn-pair",
+    "shared-port",
     "two-step-spinlock",
     "sequence-lock",
     "double-checked-initialization",
@@ -27,6 +30,7 @@ SOON_FOUND = (
     "aba",
     "grace-period",
     "interrupted-update",
+    "lost-request",
     "missing-shootdown",
 )
 """Some of each kind: `python -m bench bugs` tries all."""
@@ -66,6 +70,19 @@ def test_a_program_ends_well_if_nobody_interferes_and_so_does_its_twin() -> None
     assert len(names) == len(set(names)) >= 25
     for name in names[::6]:
         assert bugs.subject(name).exit_code == bugs.subject(name, corrected=True).exit_code == 0
+
+
+def test_who_waits_with_interrupts_off_is_told_which_one_is_pending() -> None:
+    exploration = explored("call-with-lock", "portfolio", RUNS)
+    assert exploration.found is not None
+    told = bugs.subject("call-with-lock").tell(exploration.found.schedule).failure
+    assert told is not None
+    assert re.search(r"vCPU 0 at .+, with interrupts off while interrupt 0x42 is pending, waits for lock\.locked ", told.message)
+
+
+@pytest.mark.parametrize("strategy", ["pos", "surw", "places"])
+def test_ports_are_among_what_is_shared(strategy: str) -> None:
+    assert explored("shared-port", strategy, 40).found is not None
 
 
 def test_an_unknown_name_is_refused() -> None:

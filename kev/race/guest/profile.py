@@ -7,13 +7,15 @@ from typing import Final
 
 from kev.addressing import Hpa
 from kev.engine.base import VcpuState
-from kev.exits import Access
+from kev.exits import Access, IoOut, MmioWrite
 from kev.machine.schedule import CountedScheduler, Scheduler, SeededScheduler
+from kev.machine.vcpu import Vcpu
 from kev.race.errors import RaceError
 from kev.race.guest.frames import GuestPhysical
 from kev.race.guest.instructions import Effect, Instructions
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.prepared import Start
+from kev.race.guest.recording import DeviceAccesses, DeviceExit, register_of
 from kev.race.guest.start import guest_machine
 from kev.race.guest.synchronizing import Synchronizing
 from kev.race.shared import SharedAccesses
@@ -48,6 +50,12 @@ class _Profile:
         self.interruptible: Final[Counter[int]] = Counter()
         """How often there was each instruction that lets interrupts in."""
         machine.vm.engine.trace_accesses(self._accessed, self._executed)
+        machine.vm.observe(DeviceAccesses(self._device_accessed))
+
+    def _device_accessed(self, vcpu: Vcpu, exit: DeviceExit, _value: int) -> None:
+        """Ports that lie together are one variable: of two, one may choose what the other is about."""
+        variable, writes = register_of(exit) & -_VARIABLE, isinstance(exit, IoOut | MmioWrite)
+        self.accesses[vcpu.index, vcpu.state.instruction_address, variable, writes] += 1
 
     def _executed(self, state: VcpuState, address: int, size: int) -> None:
         self._effect = effect = self._instructions.effect(state, address, size)

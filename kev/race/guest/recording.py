@@ -59,13 +59,18 @@ class Sent(NamedTuple):
     receiver: int
 
 
-_DeviceExit: TypeAlias = IoIn | IoOut | MmioRead | MmioWrite
+DeviceExit: TypeAlias = IoIn | IoOut | MmioRead | MmioWrite
 
 
-class _Devices(VmObserver):
+def register_of(exit: DeviceExit) -> int:
+    """Where a device was accessed: a guest-physical address, or what stands for a port."""
+    return int(exit.gpa) if isinstance(exit, MmioRead | MmioWrite) else _PORTS + exit.port
+
+
+class DeviceAccesses(VmObserver):
     """Hears of the accesses to devices that vCPUs share: not to those to the local APICs, of which each has its own."""
 
-    def __init__(self, accessed: Callable[[Vcpu, _DeviceExit, int], None]) -> None:
+    def __init__(self, accessed: Callable[[Vcpu, DeviceExit, int], None]) -> None:
         self._accessed: Final = accessed
 
     def exit_ended(self, vcpu: Vcpu, exit: Exit, reply: Reply | None) -> None:
@@ -99,7 +104,7 @@ class Recording:
         machine.vm.engine.trace_accesses(self._accessed, self._executed)
         machine.vm.interrupts.sent.subscribe(self._sent)
         if devices:
-            machine.vm.observe(_Devices(self.device_accessed))
+            machine.vm.observe(DeviceAccesses(self.device_accessed))
 
     @property
     def accesses(self) -> Sequence[Accessed]:
@@ -135,13 +140,12 @@ class Recording:
             else:
                 self._look_into_buffers(self._buffers, made, hpa)
 
-    def device_accessed(self, vcpu: Vcpu, exit: _DeviceExit, value: int) -> None:
+    def device_accessed(self, vcpu: Vcpu, exit: DeviceExit, value: int) -> None:
         """A vCPU has read `value`, or written it, by the instruction that it is at."""
         if self._machine.fair is None and len(self.events) < _MOST:
-            gpa = int(exit.gpa) if isinstance(exit, MmioRead | MmioWrite) else _PORTS + exit.port
-            writes = isinstance(exit, IoOut | MmioWrite)
-            address = vcpu.state.instruction_address
-            self.events.append(Accessed(self._step, vcpu.index, address, gpa, exit.size, writes, value, value, False, device=True))
+            place, writes = vcpu.state.instruction_address, isinstance(exit, IoOut | MmioWrite)
+            made = Accessed(self._step, vcpu.index, place, register_of(exit), exit.size, writes, value, value, False, device=True)
+            self.events.append(made)
 
     def _look_into_buffers(self, buffers: StoreBuffers, load: Accessed, hpa: int) -> None:
         for vcpu in buffers.waiting():

@@ -1,5 +1,6 @@
 /* Accesses that belong together and are not made together. */
 #include "bugs.h"
+#include "io.h"
 
 #define TURNS 2
 
@@ -133,6 +134,64 @@ static void count_completion(uint32_t id)
 	}
 }
 
+/* Two flags share a byte, which a processor reads and writes back whole when it sets one. */
+struct flags {
+	uint8_t dirty : 1, busy : 1;
+};
+
+static volatile struct flags flags;
+
+static void set_flag(uint32_t id)
+{
+	struct flags copy;
+
+	if (corrected)
+		spin_lock(&lock);
+	copy = flags;
+	/* In instructions of their own, as in `load`. */
+	__asm__ volatile("" : "+m"(copy));
+	if (id)
+		copy.dirty = 1;
+	else
+		copy.busy = 1;
+	flags = copy;
+	if (corrected)
+		spin_unlock(&lock);
+}
+
+static const char *was_flag_lost(void)
+{
+	return flags.dirty && flags.busy ? 0 : "a flag was lost with the byte that it shares";
+}
+
+/* The clock's registers are read through one port that chooses and another that reads; in between, somebody else chooses. */
+#define CLOCK_INDEX 0x70
+#define CLOCK_DATA 0x71
+#define STATUS_A 0x0a
+#define STATUS_D 0x0d
+#define VALID_RAM 0x80	/* all that status D says */
+
+static uint8_t read_clock(uint8_t number)
+{
+	uint8_t value;
+
+	if (corrected)
+		spin_lock(&lock);
+	outb(CLOCK_INDEX, number);
+	value = inb(CLOCK_DATA);
+	if (corrected)
+		spin_unlock(&lock);
+	return value;
+}
+
+static void share_port(uint32_t id)
+{
+	if (id)
+		(void)read_clock(STATUS_A);
+	else if (read_clock(STATUS_D) != VALID_RAM)
+		note("a register was read that another processor had chosen");
+}
+
 const struct bug counter_bugs[] = {
 	{ "lost-update", 2, lose_update, was_update_lost },
 	{ "lost-maximum", 2, lose_maximum, was_maximum_lost },
@@ -141,5 +200,7 @@ const struct bug counter_bugs[] = {
 	{ "split-critical-section", 2, split_section, was_section_split },
 	{ "shared-number", 2, allocate_bit, was_bit_shared },
 	{ "early-completion", 2, count_completion, noted },
+	{ "shared-byte", 2, set_flag, was_flag_lost },
+	{ "shared-port", 2, share_port, noted },
 	{ 0, 0, 0, 0 },
 };

@@ -7,6 +7,7 @@
 
 #define CALL 0x42
 #define STEPS 3
+#define CALLERS 2
 
 static volatile uint32_t events, updates, handled;
 static struct spinlock lock;
@@ -85,6 +86,62 @@ static void hold_lock_in_interrupt(uint32_t id)
 		__asm__ volatile("sti" : : : "memory");
 	wait_until_set(&handled);
 	__asm__ volatile("cli" : : : "memory");
+}
+
+/* Waits for the answer to an interrupt with a lock that the other one wants, who has interrupts off. */
+static void answer(struct interrupt_frame *frame)
+{
+	(void)frame;
+	handled = 1;
+	apic_end_of_interrupt();
+}
+
+static void call_with_lock(uint32_t id)
+{
+	if (!id)
+		set_interrupt_handler(CALL, answer);
+	spin_lock(&lock);
+	updates++;
+	if (!id || corrected)
+		spin_unlock(&lock);
+	if (!id) {
+		__asm__ volatile("sti" : : : "memory");
+		wait_until_set(&handled);
+		__asm__ volatile("cli" : : : "memory");
+		return;
+	}
+	call_first(id);
+	wait_until_set(&handled);
+	if (!corrected)
+		spin_unlock(&lock);
+}
+
+/* Two interrupts of the same vector become one if the first has not been taken yet; the handler does the work of one. */
+static volatile uint32_t requests, served;
+
+static void serve_request(struct interrupt_frame *frame)
+{
+	(void)frame;
+	do
+		served++;
+	while (corrected && served < requests);
+	apic_end_of_interrupt();
+}
+
+static void serve_requests(uint32_t id)
+{
+	if (!id) {
+		set_interrupt_handler(CALL, serve_request);
+		__asm__ volatile("sti" : : : "memory");
+		while (served < CALLERS)
+			cpu_pause();
+		__asm__ volatile("cli" : : : "memory");
+		return;
+	}
+	if (id == CALLERS)
+		cpu_pause();
+	__atomic_fetch_add(&requests, 1, __ATOMIC_SEQ_CST);
+	call_first(id);
 }
 
 /* Two pages that are given a frame when they are first touched. */
@@ -203,6 +260,8 @@ static void replace_page(uint32_t id)
 const struct bug interrupt_bugs[] = {
 	{ "interrupted-update", 2, interrupt_update, was_event_lost },
 	{ "lock-in-interrupt", 2, hold_lock_in_interrupt, noted },
+	{ "call-with-lock", 2, call_with_lock, noted },
+	{ "lost-request", CALLERS + 1, serve_requests, noted },
 	{ "fault-in-interrupt", 2, fault_in_interrupt, noted },
 	{ "missing-shootdown", 2, replace_page, noted },
 	{ 0, 0, 0, 0 },

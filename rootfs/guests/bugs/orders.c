@@ -10,6 +10,8 @@
 #define FIRST_BYTE 'S'	/* of SIMPLEFS, in the disk's first sector */
 #define CALL 0x41
 #define OTHER 1
+#define STARTED 2
+#define DELAY 3
 
 static volatile uint32_t clock_rate, served, online, stack_of_other, submitted, completed, argument, called;
 static volatile uint8_t buffer[4096] __attribute__((aligned(4096)));
@@ -54,6 +56,37 @@ static void come_online_too_soon(uint32_t id)
 	if (!stack_of_other)
 		note("a processor was online before it was set up");
 	wait_until_set(&served);
+}
+
+/* Two processors are started, each with a number of its own, which the first may find only when it is the second's. */
+static volatile uint32_t number_of_next, taken, greeted[STARTED + 1];
+
+static void take_number(uint32_t id)
+{
+	uint32_t mine = number_of_next;
+
+	(void)id;
+	__atomic_fetch_add(&taken, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&greeted[mine], 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&served, 1, __ATOMIC_SEQ_CST);
+}
+
+static void start_both(uint32_t id)
+{
+	(void)id;
+	for (uint32_t other = 1; other <= STARTED; other++) {
+		number_of_next = other;
+		start_processor(other, take_number);
+		/* Long enough, most of the time. */
+		for (int delay = 0; delay < DELAY; delay++)
+			cpu_pause();
+		while (corrected && taken < other)
+			cpu_pause();
+	}
+	while (served < STARTED)
+		cpu_pause();
+	if (greeted[1] != 1)
+		note("two processors were started with the same number");
 }
 
 /* A device fills a page that has not been there before, and another processor reads it as soon as it was asked to. */
@@ -102,6 +135,7 @@ static void call_too_soon(uint32_t id)
 const struct bug order_bugs[] = {
 	{ "boot-order", 1, start_too_soon, noted },
 	{ "early-online", 1, come_online_too_soon, noted },
+	{ "shared-boot-number", 1, start_both, noted },
 	{ "early-buffer", 2, read_buffer_too_soon, noted },
 	{ "early-interrupt", 2, call_too_soon, noted },
 	{ 0, 0, 0, 0 },
