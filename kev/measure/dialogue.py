@@ -13,6 +13,7 @@ import attrs
 
 from kev.measure.case import Metrics
 from kev.measure.errors import BenchError
+from kev.work.stopping import stopped_while_waiting
 
 _LAST_WORDS: Final = 200
 """Characters of what a process printed last, for messages."""
@@ -37,7 +38,8 @@ class Dialogue:
         pipe = subprocess.PIPE
         with subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
             try:
-                self._talk(process, began + self.timeout)
+                with stopped_while_waiting():
+                    self._talk(process, began + self.timeout)
                 came = time.perf_counter()
             finally:
                 # `Popen` would not say what the process has used.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kev.measure.case import Metrics
 from kev.measure.errors import BenchError
+from kev.work.stopping import stopped_while_waiting
 
 BANNER = b"gKeOS, a KeOS-style guest kernel"
 """What the guest and its Multiboot 1 twin say first."""
@@ -25,7 +26,8 @@ def measure_process(command: Sequence[str], text: bytes = BANNER, metric: str = 
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:
         try:
-            arrived = _await_text(process, text)
+            with stopped_while_waiting():
+                arrived = _await_text(process, text)
         finally:
             process.kill()
     return {metric: (arrived - began) * 1e3}
@@ -76,5 +78,6 @@ def qemu_run(multiboot1_image: Path, memory: int) -> tuple[str, ...] | None:
 
 def version_of(command: Sequence[str]) -> str:
     """The first line of what a program says with --version."""
-    result = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    with stopped_while_waiting():
+        result = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     return result.stdout.partition("\n")[0]

@@ -20,6 +20,7 @@ import attrs
 from kev.measure.case import Metrics
 from kev.measure.errors import BenchError
 from kev.measure.processes import version_of
+from kev.work.stopping import stopped_while_waiting
 
 _TIMEOUT: Final = 60.0
 _MAPPED_RAM: Final = (9, 0)
@@ -113,10 +114,11 @@ class QemuSnapshot:
             command = (*self.machine, "-qmp", f"unix:{self._socket}", *more)
             with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
                 try:
-                    connection, _ = listener.accept()
-                    with connection:
-                        connection.settimeout(_TIMEOUT)
-                        yield process, _Monitor(connection)
+                    with stopped_while_waiting():
+                        connection, _ = listener.accept()
+                        with connection:
+                            connection.settimeout(_TIMEOUT)
+                            yield process, _Monitor(connection)
                 except OSError as error:
                     raise BenchError(f"{command[0]}: its monitor does not answer: {error}") from error
                 finally:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from kev.measure.dialogue import Dialogue
 from kev.measure.errors import BenchError
 from kev.spec.machine_spec import MachineSpec
+from kev.work.stopping import stopped_while_waiting
 
 _SAMPLES: Final = 499
 """A second: enough for a run of some seconds, and out of step with what happens once a millisecond."""
@@ -49,7 +50,8 @@ def _find_perf() -> str | None:
 
 def _run(command: list[str], spec: MachineSpec, dialogue: Dialogue) -> dict[str, Any]:
     wanted = {"spec": spec.to_dict(), "until": dialogue.until, "answers": dialogue.answers, "timeout": dialogue.timeout}
-    result = subprocess.run(command, input=json.dumps(wanted), capture_output=True, text=True, check=False)
+    with stopped_while_waiting():
+        result = subprocess.run(command, input=json.dumps(wanted), capture_output=True, text=True, check=False)
     if result.returncode:
         raise BenchError(f"{spec.image}: where its time goes cannot be found out: {result.stderr.strip().rpartition(chr(10))[2]}")
     found: dict[str, Any] = json.loads(result.stdout)

@@ -18,6 +18,8 @@ _TOGETHER: Final = 1.0
 _received: Final[list[int]] = []
 _heard: Final[set[int]] = set()
 """Those of them that have stopped something."""
+_waits: Final[list[bool]] = []
+"""Not empty while the main thread waits for what looks for nothing."""
 _thread: Final = threading.local()
 
 
@@ -42,6 +44,20 @@ def check() -> None:
     is_unwanted: Callable[[], bool] | None = getattr(_thread, "is_unwanted", None)
     if is_unwanted is not None and is_unwanted():
         raise Stopped(signal.SIGTERM)
+
+
+@contextmanager
+def stopped_while_waiting() -> Iterator[None]:
+    """Around a wait for another process, and no call of a machine: Stopped out of the wait, if a signal that is noted comes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _waits.append(True)
+    try:
+        check()
+        yield
+    finally:
+        _waits.pop()
 
 
 def watched() -> Callable[[], bool]:
@@ -78,6 +94,8 @@ def signals_noted(signals: Sequence[int] = (signal.SIGINT,)) -> Iterator[None]:
         if not _received:
             began = time.monotonic()
             _received.append(number)
+            if _waits:
+                check()
         elif time.monotonic() - began > _TOGETHER:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
