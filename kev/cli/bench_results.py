@@ -153,9 +153,11 @@ def show(found: Measured, targets: "Sequence[Target]", files: ResultFiles, round
     """Prints the table and writes the files. Ends with 1 if a target is missed, and as a signal wants it if one has come."""
     from kev.measure.table import table
 
-    for line in table(found.result, targets):
-        click.echo(line, err=files.are_printed)
-    files.write(found.result, chart)
+    try:
+        for line in table(found.result, targets):
+            click.echo(line, err=files.are_printed)
+    finally:  # also if nobody reads the table
+        files.write(found.result, chart)
     if found.stopped is not None:
         sys.exit(say_stopped(found.stopped, f"{found.result.rounds} of {rounds} rounds were measured"))
     if not all(target.met for target in targets):

@@ -24,10 +24,15 @@ class Session:
         )
         self._side = side
 
-    def expect(self, text: bytes) -> None:
-        looked = 0
-        while self.output.find(text, looked) < 0:
-            looked = max(len(self.output) - len(text), 0)
+    def expect(self, text: bytes, times: int = 1) -> None:
+        """Returns when it has come so many times."""
+        begin = 0
+        while True:
+            while times and (found := self.output.find(text, begin)) >= 0:
+                begin, times = found + len(text), times - 1
+            if not times:
+                return
+            begin = max(len(self.output) - len(text) + 1, begin)
             ready, _, _ = select.select([self.terminal], [], [], ENOUGH)
             assert ready, f"{text!r} did not come after {self.output[-1000:]!r}"
             self.output += os.read(self.terminal, 65536)

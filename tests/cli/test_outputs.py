@@ -145,6 +145,25 @@ def test_output_that_is_full_does_not_take_the_report_along(tmp_path: Path, imag
     assert json.loads(report.read_text())["pages_loaded"] > 0
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        (f"{BENCH} --json", json.loads),
+        ("ept dump --memory 2M --svg", ET.fromstring),
+        ("jos run echo --timeout 0.1 --report", json.loads),
+    ],
+)
+def test_output_that_is_full_does_not_take_other_files_along(tmp_path: Path, words: str, read: Callable[[str], Any]) -> None:
+    file = tmp_path / "file"
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "kev", *words.split(), str(file)]
+        process = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == 2
+    assert "kev: standard output cannot be written: No space left on device\n" in process.stderr
+    assert read(file.read_text()) is not None
+
+
 @pytest.mark.parametrize("file", ["-", "/dev/stdout"])
 @pytest.mark.parametrize("words", ["run spin --timeout 0.1 --report", "record merge FOLDER/set.json -o"])
 def test_a_file_that_goes_to_a_closed_output_is_refused(folder: Path, words: str, file: str) -> None:

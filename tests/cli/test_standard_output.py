@@ -17,6 +17,12 @@ from tests.cli.programs import FLOOD
 COMMANDS = [
     *("guests", "--help", "--version", "run --help", "run gKeOS --print-spec", "inspect hypercalls", "run hypercalls"),
     *("race explore --runs 3", "bench tables --guests 1", "tour", "batch hypercalls", "jos run hypercalls", "ept size --memory 1G"),
+    *("ept dump --memory 2M", "ept walk 0x1000 --memory 2M", "ept audit --memory 2M", "ept build --memory 2M"),
+    *(
+        "ept build --memory 2M -o -",
+        "race detect lost-update --smp 2 --runs 1",
+        "run hypercalls --report -",
+    ),
     *(f"fs {command}" for command in ("ls ROOT", "cat ROOT hypercalls")),
 ]
 

@@ -55,13 +55,13 @@ def command(
     ranges = list(ept.table.ranges())
     if output is not None:
         write_bytes(output, table_bytes(ept))
+    if svg is not None:
+        draw(ept, ranges, svg)
     if as_json:
         about = about_as_json(ept) | size_as_json(ept, ranges)
         click.echo(json.dumps(about | {"ranges": [range_as_json(each) for each in ranges]}, indent=2), err=aside)
     else:
         click.echo("\n".join([*size_lines(ept, ranges), *map(str, ranges)]), err=aside)
-    if svg is not None:
-        draw(ept, ranges, svg)
     if output is not None:
         click.echo(f"kev: wrote {place_of(output)}", err=True)
 

@@ -29,11 +29,11 @@ def command(context: click.Context, /, file: str | None, svg: Path | None, as_js
     ept = built.ept
     check_tree(ept)
     ranges = list(ept.table.ranges())
+    if svg is not None:
+        draw(ept, ranges, svg)
     if as_json:
         about = about_as_json(ept) | size_as_json(ept, ranges)
         click.echo(json.dumps(about | {"ranges": [range_as_json(mapped) for mapped in ranges]}, indent=2), err=aside)
     else:
         click.echo("\n".join([heading(ept), *map(str, ranges)]), err=aside)
-    if svg is not None:
-        draw(ept, ranges, svg)
     context.exit(built.exit_code)

@@ -11,7 +11,7 @@ from kev.cli.completion import complete_image, completion_of
 from kev.cli.durations import Duration
 from kev.cli.signals import SIGNALS
 from kev.cli.sizes import Size
-from kev.cli.standard_output import StandardOutput
+from kev.cli.standard_output import StandardOutput, StandardOutputError
 from kev.errors import KevError
 from kev.machine.ending import Ending
 from kev.observe.output import check_writable, write_json
@@ -96,15 +96,18 @@ def command(
             except Stopped as stopped:
                 host.end(Ending.by_signal(stopped.signal))
                 reports = host.run()
+            except StandardOutputError:  # `output` has it
+                host.end(Ending.stopped())
+                reports = host.run()
             finally:
                 output.flush()
+    if report is not None:
+        write_json(report, {"guests": [each.as_dict() for each in reports]})
     output.check()
     for guest, each in zip(host.guests, reports, strict=True):
         said = "is in the background, and ends with its host" if guest.in_background else each.ending
         if guest.in_background or each.ending.message or each.exit_code:
             click.echo(f"kev: guest {guest.number}, {each.image}: {said}", err=True)
-    if report is not None:
-        write_json(report, {"guests": [each.as_dict() for each in reports]})
     context.exit(next((each.exit_code for each in reports if each.exit_code), 0))
 
 
