@@ -45,11 +45,35 @@ _HPET: Final = 0x200
 _DSDT: Final = 0x240
 _ALIGNMENT: Final = 16
 
+_ROOT_TABLES: Final = 3
+"""That the RSDT and the XSDT name."""
+
+ROOT_SIZE: Final = _RSDP_1.size + _RSDP_2.size
+ROOT_POINTERS: Final = ((_RSDP_1.size - 4, 4), (_RSDP_1.size + 4, 8))
+"""Offsets and sizes of the addresses in the RSDP: those of the RSDT and the XSDT."""
+ROOT_CHECKSUMS: Final = ((_RSDP_CHECKSUM, 0, _RSDP_1.size), (_RSDP_EXTENDED_CHECKSUM, 0, ROOT_SIZE))
+"""Offsets of its checksums, and the bytes that each is for: offset and length."""
+POINTERS: Final = (
+    *((_RSDT + _TABLE_HEADER.size + 4 * number, 4) for number in range(_ROOT_TABLES)),
+    *((_XSDT + _TABLE_HEADER.size + 8 * number, 8) for number in range(_ROOT_TABLES)),
+    *((_FADT + offset, size) for offset, size in ((36, 4), (40, 4), (140, 8))),
+)
+"""Those in the tables, from the RSDP on."""
+
 _FACS_LAYOUT: Final = struct.Struct("<4sI24xB31x")
 _FACS_VERSION: Final = 2
 
 _FADT_REVISION: Final = 3
 _FADT_SIZE: Final = 244
+CHECKSUMS: Final = tuple(
+    (table + _TABLE_CHECKSUM, table, size)
+    for table, size in (
+        (_RSDT, _TABLE_HEADER.size + 4 * _ROOT_TABLES),
+        (_XSDT, _TABLE_HEADER.size + 8 * _ROOT_TABLES),
+        (_FADT, _FADT_SIZE),
+    )
+)
+"""Those of the tables that have addresses in them."""
 _SCI: Final = 9
 _LATENCY_OF_ABSENT_STATE: Final = 0xFFFF
 _RTC_CENTURY: Final = 0x32

@@ -24,7 +24,8 @@ class Firmware(BootProtocol):
     """The file ends at 4 GiB, and its last 128 KiB are at the end of the first MiB, too. Execution begins at f000:fff0, 16 bytes
     below 4 GiB.
 
-    There are no tables and no BIOS but what the firmware makes. What it writes to its ROM is there from then on, in memory.
+    There are no tables and no BIOS but what the firmware makes, of `kev.boot.firmware_files` if it can. What it writes to its ROM
+    is there from then on, in memory.
     """
 
     name = "firmware"

@@ -1,6 +1,6 @@
 """What a machine is to the devices that are built for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from kev.clock import Clock, TimerQueue
@@ -83,3 +83,5 @@ class Surroundings(NamedTuple):
     ide_disks: Sequence[BlockBackend | None] = ()
     """Those of the primary channel."""
     secondary_ide: Sequence[SecondaryDrive] = ()
+    firmware_files: Callable[[], Mapping[str, bytes]] = dict
+    """What a firmware is given by name, made when it asks."""

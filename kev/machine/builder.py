@@ -1,6 +1,7 @@
 """Puts a machine together: a PC as far as the guests need one."""
 
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from kev.abi.base import Controller, GuestAbi, Services
@@ -78,6 +79,8 @@ class MachineOptions(NamedTuple):
     """The BIOS's drive from which the guest was booted; its disk is the first of all."""
     pci_chipset: bool = False
     """There are a host bridge and an IDE controller on the PCI bus, as firmware expects them."""
+    firmware_files: Callable[[], Mapping[str, bytes]] = dict
+    """What a firmware is given by name, made when it asks."""
     host: "GuestHost | None" = None
     """The host that the guest is one of several of; by default a host with environments has this guest alone."""
     boot_time: int | None = None
@@ -170,6 +173,7 @@ class VmBuilder:
             reset=lambda: self._reset(vm),
             ide_disks=disks.ide,
             secondary_ide=disks.secondary_ide,
+            firmware_files=options.firmware_files,
         )
 
     def _reset(self, vm: Vm) -> None:

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -89,6 +89,8 @@ def prepare(
     options = options._replace(has_bios=kernel.has_bios, booted=kernel.booted, pci_chipset=kernel.expects_chipset)
     if kernel.boot_disk is not None and not options.boots_from_drives:
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
+    if kernel.expects_chipset:
+        options = options._replace(firmware_files=partial(_firmware_files, options.vcpus, _virtio(options), PciRoot(PCI_IRQ)))
     parsed = time.perf_counter()
     space = (engines or engine_named()).reserve(ram_kib)
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
@@ -147,6 +149,12 @@ def _hard_disks(options: MachineOptions) -> int:
     others = (DriveKind.IPC, DriveKind.CDROM)
     disks = sum(drive.kind not in others for drive in options.drives) + (options.boot_disk is not None)
     return disks if options.booted is None or options.booted.is_hard_disk else disks - 1
+
+
+def _firmware_files(vcpus: int, virtio: Sequence[VirtioTransport], pci: PciRoot) -> Mapping[str, bytes]:
+    from kev.boot.firmware_files import acpi_files
+
+    return acpi_files(vcpus, virtio, pci)
 
 
 def _virtio(options: MachineOptions) -> tuple[VirtioTransport, ...]:

@@ -1,9 +1,12 @@
 """QEMU's firmware configuration device (QEMU documentation, "QEMU Firmware Configuration (fw_cfg) Device"), without DMA.
 
-A guest without firmware asks it for the size of the machine. SeaBIOS also learns that its screen and keyboard are a serial line.
+A guest without firmware asks it for the size of the machine. Firmware also finds ACPI tables there, and SeaBIOS that its screen and
+keyboard are a serial line.
 """
 
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Self
 
 from kev.dev.base import PlainDevice
@@ -25,8 +28,11 @@ _FIRST_FILE: Final = 0x20
 _DIRECTORY: Final = struct.Struct(">I")
 _FILE: Final = struct.Struct(">IH2x56s")
 """Size, selector and name."""
-_FILES: Final = {"etc/sercon-port": struct.pack("<Q", 0x3F8)}
-"""COM1 is SeaBIOS's console."""
+_SERIAL_CONSOLE: Final = {"etc/sercon-port": struct.pack("<Q", 0x3F8)}
+"""COM1 is SeaBIOS's."""
+
+
+_NO_FILES: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class FirmwareConfiguration(PlainDevice):
@@ -40,22 +46,23 @@ class FirmwareConfiguration(PlainDevice):
 
     __slots__ = ("_items", "_offset", "_selected")
 
-    def __init__(self, vcpus: int, ram_size: int) -> None:
+    def __init__(self, vcpus: int, ram_size: int, files: Mapping[str, bytes] = _NO_FILES) -> None:
         """`ram_size` in bytes."""
+        files = {**_SERIAL_CONSOLE, **files}
         self._items = {
             SIGNATURE: b"QEMU",
             INTERFACE: struct.pack("<I", _TRADITIONAL_INTERFACE),
             RAM_SIZE: struct.pack("<Q", ram_size),
             CPUS: struct.pack("<H", vcpus),
             MAXIMUM_CPUS: struct.pack("<H", vcpus),
-            FILE_DIRECTORY: _directory(),
-            **dict(enumerate(_FILES.values(), _FIRST_FILE)),
+            FILE_DIRECTORY: _directory(files),
+            **dict(enumerate(files.values(), _FIRST_FILE)),
         }
         self.reset()
 
     @classmethod
     def built_for(cls, machine: Surroundings) -> Self:
-        return cls(machine.vcpus, sum(map(len, machine.ram)))
+        return cls(machine.vcpus, sum(map(len, machine.ram)), machine.firmware_files())
 
     def reset(self) -> None:
         self._selected = SIGNATURE
@@ -74,6 +81,6 @@ class FirmwareConfiguration(PlainDevice):
             self._offset = 0
 
 
-def _directory() -> bytes:
-    files = (_FILE.pack(len(data), number, name.encode()) for number, (name, data) in enumerate(_FILES.items(), _FIRST_FILE))
-    return _DIRECTORY.pack(len(_FILES)) + b"".join(files)
+def _directory(files: Mapping[str, bytes]) -> bytes:
+    entries = (_FILE.pack(len(data), number, name.encode()) for number, (name, data) in enumerate(files.items(), _FIRST_FILE))
+    return _DIRECTORY.pack(len(files)) + b"".join(entries)
