@@ -16,7 +16,7 @@ from kev.user_files import read_user_file
 
 _SHOWN: Final = 40
 """Characters of a wrong value that a message has."""
-_LARGEST: Final = (1 << 53) - 1
+LARGEST: Final = (1 << 53) - 1
 """The largest integer that every reader of JSON takes for the same (RFC 8259, section 6)."""
 
 Shape: TypeAlias = Callable[[Any, str], None]
@@ -65,7 +65,7 @@ def parse_user_json(text: str | bytes, name: str, error: type[KevError], what: s
     return value
 
 
-def integer(low: int = 0, high: int = _LARGEST) -> Shape:
+def integer(low: int = 0, high: int = LARGEST) -> Shape:
     """From `low` to `high`, both included."""
 
     def check(value: Any, where: str) -> None:
@@ -107,7 +107,7 @@ def constant(expected: Any) -> Shape:
 
 def scalar(value: Any, where: str) -> None:
     """A text, a number, true, false or null."""
-    if type(value) not in (str, int, float, bool, NoneType) or (type(value) is int and abs(value) > _LARGEST):
+    if type(value) not in (str, int, float, bool, NoneType) or (type(value) is int and abs(value) > LARGEST):
         raise Mismatch.of(where, value, "a text, or a number that is not too large")
 
 

@@ -274,6 +274,9 @@ class ServedMachine:
                 self._note_figures(await self._home.figures())
             except KevError:
                 """It has just ended: what it came to is looked at then."""
+            except Exception as error:
+                # As in `conclude`.
+                log.warning("no figures", id=self.id, error=one_line(repr(error)))
 
     async def conclude(self, keep: Callable[["ServedMachine"], Awaitable[None]]) -> None:
         """When the run is over: gathers what there is of it, gives the home back, and lets `keep` write down what there is."""

@@ -10,9 +10,25 @@ from kev.errors import KevError
 from kev.machine.errors import MachineError
 from kev.service.workers.framing import MOST_ANSWER, MOST_CONTENTS, Frame, FrameKind, ProtocolError, pack, parse
 from kev.service.workers.stream import Stream
-from kev.user_json import each, record, text
+from kev.user_json import Mismatch, Shape, each, record, text
 
 _ERROR: Final = record({"classes": each(text), "message": text})
+
+
+def nothing(value: Any, where: str) -> None:
+    """The shape of an answer that only says that something is done."""
+    if value is not None:
+        raise Mismatch.of(where, value, "null")
+
+
+def anything(_value: Any, _where: str) -> None:
+    """The shape of an answer that nobody looks at."""
+
+
+def binary(value: Any, where: str) -> None:
+    """The shape of bytes."""
+    if type(value) is not bytes:
+        raise Mismatch.of(where, value, "bytes")
 
 
 class WorkerFailed(Exception):
@@ -20,7 +36,8 @@ class WorkerFailed(Exception):
 
 
 class _Call:
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape) -> None:
+        self.shape: Final = shape
         self.answered: Final = trio.Event()
         self.parts: Final = bytearray()
         self.value: Any = None
@@ -40,8 +57,8 @@ class Calls:
         """Whether one waits."""
         return bool(self._open)
 
-    async def call(self, name: str, arguments: dict[str, Any], descriptors: tuple[int, ...] = ()) -> Any:
-        """What the worker answers; the error that it answers with, or the one that `lose` is given.
+    async def call(self, name: str, arguments: dict[str, Any], shape: Shape = nothing, descriptors: tuple[int, ...] = ()) -> Any:
+        """What the worker answers, which has that shape; the error that it answers with, or the one that `lose` is given.
 
         If the caller is cancelled, so is what the worker does, and this returns when it has come to its end.
         """
@@ -52,7 +69,7 @@ class Calls:
         contents = json.dumps({"name": name, "arguments": arguments}).encode()
         if len(contents) > MOST_CONTENTS:
             raise MachineError(f"{name}: {len(contents)} bytes are too much to ask for: the most are {MOST_CONTENTS}")
-        call = self._open[number] = _Call()
+        call = self._open[number] = _Call(shape)
         await self._write(pack(FrameKind.CALL, number, contents), descriptors)
         try:
             await call.answered.wait()
@@ -87,7 +104,9 @@ class Calls:
             if frame.kind is FrameKind.PART:
                 return
             whole = bytes(call.parts)
-            call.value = whole if frame.kind is FrameKind.DATA else parse(frame._replace(contents=whole), _anything)
+            if frame.kind is FrameKind.DATA and call.shape not in (binary, anything):
+                raise ProtocolError(f"bytes for an answer to call {frame.number}")
+            call.value = whole if frame.kind is FrameKind.DATA else parse(frame._replace(contents=whole), call.shape)
         del self._open[frame.number]
         call.answered.set()
 
@@ -98,10 +117,6 @@ class Calls:
             call.error = error
             call.answered.set()
         self._open.clear()
-
-
-def _anything(_value: Any, _where: str) -> None:
-    """The shape of what the caller looks at."""
 
 
 def _error(told: dict[str, Any]) -> Exception:

@@ -1,5 +1,6 @@
 """A machine in a worker, as the service holds it."""
 
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,16 @@ from kev.machine.ending import Ending, EndingKind
 from kev.service.endings import told_ending
 from kev.service.errors import MachineLost
 from kev.service.home import Observer, Status
+from kev.service.load_times import BOUNDS
 from kev.service.page_cells import CellsWanted
-from kev.service.workers.calls import Calls
+from kev.service.workers.calls import Calls, binary
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.forking import WorkerProcess
 from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, pack, parse
 from kev.service.workers.turns import Turn
 from kev.snapshot.new_file import NewFile
 from kev.spec.machine_spec import MachineSpec
-from kev.user_json import Mismatch, integer, optional, record, text
+from kev.user_json import LARGEST, Mismatch, each, integer, integers, named, number, optional, record, text
 
 _END_PATIENCE: Final = 5.0
 """Seconds that a process may take to be gone when it has closed its stream."""
@@ -38,14 +40,23 @@ def _one_of(names: list[str], value: Any, where: str) -> None:
         raise Mismatch.of(where, value, f"one of {', '.join(names)}")
 
 
-_STATUS: Final = record(
-    {
-        "state": partial(_one_of, ["created", "running", "paused", "ended"]),
-        "ending": optional(
-            record({"kind": partial(_one_of, [kind.value for kind in EndingKind]), "exit_code": integer(0, 255), "message": text})
-        ),
-    }
+def _load_counts(value: Any, where: str) -> None:
+    integers(0, LARGEST)(value, where)
+    if len(value) != len(BOUNDS) + 1:
+        raise Mismatch.of(where, value, f"{len(BOUNDS) + 1} integers")
+
+
+_ENDING: Final = record(
+    {"kind": partial(_one_of, [kind.value for kind in EndingKind]), "exit_code": integer(0, 255), "message": text}
 )
+_STATUS: Final = record(
+    {"state": partial(_one_of, ["created", "running", "paused", "ended"]), "ending": optional(_ENDING)},
+)
+_COUNTS: Final = {"pages_loaded": integer(), "violations": integer(), "exits": named(integer())}
+_REPORT: Final = record(_COUNTS)
+_FIGURES: Final = record({**_COUNTS, "load_times": record({"counts": _load_counts, "seconds": number(0, sys.float_info.max)})})
+_RUN: Final = record({"ending": _ENDING, "report": _REPORT})
+_REGISTERS: Final = each(named(integer(0, (1 << 64) - 1)))
 _LOG: Final = record({"level": partial(_one_of, list(log.LEVELS)), "event": text, "fields": record({})})
 
 
@@ -246,7 +257,7 @@ class WorkerHome:
         if self._runs:
             self.worker.machines += 1
         self._runs = True
-        told = await self._calls.call("run_to_end", {})
+        told = await self._calls.call("run_to_end", {}, _RUN)
         return told_ending(told["ending"]), told["report"]
 
     async def pause(self) -> None:
@@ -269,31 +280,31 @@ class WorkerHome:
         # The worker can make no files.
         new = NewFile(file)
         try:
-            await self._calls.call("snapshot", {"file": new.name, "compress": compress}, (new.descriptor,))
+            await self._calls.call("snapshot", {"file": new.name, "compress": compress}, descriptors=(new.descriptor,))
             await trio.to_thread.run_sync(new.commit)
         finally:
             new.discard()
 
     async def report(self) -> dict[str, Any]:
-        return cast(dict[str, Any], await self._calls.call("report", {}))
+        return cast(dict[str, Any], await self._calls.call("report", {}, _REPORT))
 
     async def figures(self) -> dict[str, Any]:
-        return cast(dict[str, Any], await self._calls.call("figures", {}))
+        return cast(dict[str, Any], await self._calls.call("figures", {}, _FIGURES))
 
     async def pages(self) -> dict[str, Any]:
-        return cast(dict[str, Any], await self._calls.call("pages", {}))
+        return cast(dict[str, Any], await self._calls.call("pages", {}, record({})))
 
     async def page_cells(self, wanted: CellsWanted) -> dict[str, Any]:
-        return cast(dict[str, Any], await self._calls.call("page_cells", wanted._asdict()))
+        return cast(dict[str, Any], await self._calls.call("page_cells", wanted._asdict(), record({})))
 
     async def registers(self) -> list[dict[str, int]]:
-        return cast(list[dict[str, int]], await self._calls.call("registers", {}))
+        return cast(list[dict[str, int]], await self._calls.call("registers", {}, _REGISTERS))
 
     async def read_memory(self, gpa: int, length: int) -> bytes:
-        return cast(bytes, await self._calls.call("read_memory", {"gpa": gpa, "length": length}))
+        return cast(bytes, await self._calls.call("read_memory", {"gpa": gpa, "length": length}, binary))
 
     async def screenshot(self) -> bytes:
-        return cast(bytes, await self._calls.call("screenshot", {}))
+        return cast(bytes, await self._calls.call("screenshot", {}, binary))
 
     async def aclose(self) -> None:
         with trio.CancelScope(shield=True):

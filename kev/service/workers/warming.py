@@ -15,7 +15,7 @@ import kev.dev
 import kev.engine
 import kev.machine.api
 import kev.page_tables
-from kev.service.workers.calls import Calls
+from kev.service.workers.calls import Calls, anything
 from kev.service.workers.channel import Channel
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.confinement.machine import prepare
@@ -60,7 +60,7 @@ async def _play() -> None:
             await calls.call("start", {})
             await ended.wait()
             for what in ("figures", "report", "pages", "registers", "screenshot"):
-                await calls.call(what, {})
+                await calls.call(what, {}, anything)
             await calls.call("close", {"stays": False})
             nursery.cancel_scope.cancel()
     stream.close()
