@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
 
 from tests.cli.programs import FLOOD
 from tests.service.api.serving import PATIENCE, Server
@@ -40,6 +41,17 @@ def test_a_run_that_prints_more_than_is_kept_says_how_much_is_not(server: Server
     assert run["machine"]["ending"]["kind"] == "limited"
     assert len(run["output"]) == 4096
     assert run["output_start"] + 4096 == run["machine"]["console"]["end"]
+
+
+@pytest.mark.parametrize(
+    "spec", [{"image": "hypercalls"}, {"image": "crash"}, {"image": "spin", "timeout": 0.1}, {"image": "gKeOS", "timeline": True}]
+)
+def test_answers_are_what_the_description_says_they_are(server: Server, spec: dict[str, Any]) -> None:
+    schema = schemathesis.openapi.from_dict(server.client.get("/openapi.json").json())
+    for path, more in (("/v1/runs", {}), ("/v1/runs/many", {"count": 2})):
+        answer = server.client.post(path, json={"spec": spec, **more})
+        assert answer.status_code == 200
+        schema[path]["POST"].validate_response(answer)
 
 
 @pytest.mark.parametrize(
