@@ -17,6 +17,7 @@ from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.homes import WorkerHomes, worker_homes
 from kev.service.workers.used import Reuse
 from kev.spec.machine_spec import MachineSpec
+from tests.service.processes import workers_of
 from tests.service.watcher import Watcher
 
 ECHO = MachineSpec("echo")
@@ -112,6 +113,18 @@ async def test_a_worker_that_dies_while_it_waits_costs_nobody_a_machine(homes: W
     process = await process_of(homes, SPIN)
     os.kill(process, signal.SIGKILL)
     assert await process_of(homes, SPIN) != process
+
+
+async def test_workers_that_are_stopped_while_they_wait_are_replaced(forked_from: ForkServerProcess) -> None:
+    async with worker_homes(ready=1, reuse=Reuse(1), forked_from=forked_from) as homes:
+        used = await process_of(homes, SPIN)
+        await homes.until_ready()
+        stopped = workers_of(forked_from)
+        assert used in stopped
+        for process in stopped:
+            os.kill(process, signal.SIGSTOP)
+        with trio.fail_after(60):
+            assert await process_of(homes, SPIN) not in stopped
 
 
 async def test_a_file_that_has_got_anothers_place_is_opened_all_the_same(homes: WorkerHomes, folder: Path) -> None:

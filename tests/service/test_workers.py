@@ -26,6 +26,7 @@ from kev.service.workers.turns import Turns
 from kev.service.workers.worker import Worker
 from kev.spec.machine_spec import MachineSpec
 from tests.cli.programs import FLOOD
+from tests.service.processes import workers_of
 from tests.service.watcher import Watcher
 
 SPIN = MachineSpec("spin")
@@ -272,6 +273,7 @@ sys.path[:] = %r
 import trio
 from kev.service.workers.homes import worker_homes
 from kev.spec.machine_spec import MachineSpec
+from tests.service.processes import workers_of
 from tests.service.watcher import Watcher
 
 async def main():
@@ -308,12 +310,6 @@ def test_a_run_that_takes_the_emulator_down_is_told_of(forked_from: ForkServerPr
     died = launch_contained(MachineSpec("gKeOS"), output=take_down, forked_from=forked_from)
     assert (died.status.state, died.report) == ("lost", None)
     assert died.status.message.endswith("was killed by SIGSEGV")
-
-
-def workers_of(server: ForkServerProcess) -> list[int]:
-    """The processes that were forked from it, and are there."""
-    children = Path(f"/proc/{server.number}/task/{server.number}/children").read_text().split()
-    return [int(process) for process in children]
 
 
 def state_of(process: int) -> str:

@@ -102,7 +102,9 @@ class ForkServer:
         return process
 
     def kill(self, process: WorkerProcess) -> None:
-        self._nursery.start_soon(self._kill, process.number)
+        """It makes no difference if the process has ended."""
+        if not process.ended.is_set():
+            self._nursery.start_soon(self._kill, process.number)
 
     async def _kill(self, number: int) -> None:
         # While it is there, nobody else has its number.

@@ -29,6 +29,8 @@ _END_PATIENCE: Final = 5.0
 """Seconds that a process may take to be gone when it has closed its stream."""
 _OPENING_PATIENCE: Final = 120.0
 """Seconds that making a machine may take at least: what it is made from may have to come from far away."""
+_WAKING_PATIENCE: Final = 2.0
+"""Seconds that a worker which has waited may take to say that it is there. It has no machine yet, and another one costs little."""
 _MOST_LOGGED: Final = 1000
 """Events and lines of one worker: a guest that has taken it over writes no more into the log of its service."""
 _LONGEST_LINE: Final = 4096
@@ -72,7 +74,7 @@ class WorkerHome:
         self._calls: Final = Calls(worker.stream)
         self._status = Status("created")
         self._gone: Final = trio.Event()
-        self.has_said_anything = False
+        self._has_spoken: Final = trio.Event()
         self._is_open = False
         self._asked: float | None = None
         """When it was asked first whether it is there, since it has said anything."""
@@ -124,6 +126,24 @@ class WorkerHome:
         await self._calls.call("open", {"spec": spec.to_json(), "confinement": confinement})
         self._is_open = True
 
+    def wake(self, nursery: trio.Nursery) -> None:
+        """The worker, which has waited, is killed if it does not wake up: it is stopped, or hangs. To be called before `open`: so
+        it says that it is there before it makes the machine, however long that takes.
+        """
+        with suppress(OSError):  # whoever listens finds out how it ended
+            self.worker.stream.write_at_once(pack(FrameKind.PING))
+        nursery.start_soon(self._see_it_wake)
+
+    async def _see_it_wake(self) -> None:
+        with trio.move_on_after(_WAKING_PATIENCE):
+            await self._has_spoken.wait()
+        if not self._has_spoken.is_set():
+            self._kill("does not wake up")
+
+    @property
+    def has_said_anything(self) -> bool:
+        return self._has_spoken.is_set()
+
     @property
     def should_answer(self) -> bool:
         """It has something to do."""
@@ -168,7 +188,7 @@ class WorkerHome:
         try:
             while frames := await self.worker.stream.read():
                 self._asked = None
-                self.has_said_anything = True
+                self._has_spoken.set()
                 for frame in frames:
                     self._take(frame)
         except ProtocolError as error:

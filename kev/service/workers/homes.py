@@ -157,16 +157,20 @@ class WorkerHomes:
         if (worker := self._used.take(kind)) is not None:
             # Its files may have got others in their places, which this worker cannot open.
             with suppress(KevError):
-                return await self._open(worker, spec, observer, kind)
+                return await self._open(worker, spec, observer, kind, has_waited=True)
         if (worker := self._take_idle()) is not None:
             with suppress(_WasDead):
-                return await self._open(worker, spec, observer, kind)
+                return await self._open(worker, spec, observer, kind, has_waited=True)
         return await self._open(await self._supply.fork(), spec, observer, kind)
 
-    async def _open(self, worker: WorkerProcess, spec: MachineSpec, observer: Observer, kind: Kind | None) -> WorkerHome:
+    async def _open(
+        self, worker: WorkerProcess, spec: MachineSpec, observer: Observer, kind: Kind | None, *, has_waited: bool = False
+    ) -> WorkerHome:
         home = WorkerHome(worker, spec.image, observer, self._patience, stays=self._used.wants(worker, kind))
         self._homes.add(home)
         self._nursery.start_soon(self._live, home, kind)
+        if has_waited:
+            home.wake(self._nursery)
         try:
             await home.open(spec, self._confinement)
         except BaseException as error:
