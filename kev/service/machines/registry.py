@@ -364,13 +364,16 @@ class Registry:
 
     async def start(self, machine: ServedMachine) -> None:
         with self.slot(int(machine.state != "running")):
+            if machine.state == "created":
+                # Or the next service could take it for one that has not begun.
+                await self.record(machine, state="running")
             await machine.start()
-        await self.record(machine)
+        await self.record_if_possible(machine)
 
     async def resume(self, machine: ServedMachine) -> None:
         with self.slot(int(machine.state != "running")):
             await machine.resume()
-        await self.record(machine)
+        await self.record_if_possible(machine)
 
     async def remove(self, machine: ServedMachine) -> None:
         """Stops it, if it is not over, and forgets it."""

@@ -158,6 +158,9 @@ def test_a_disk_that_is_full_refuses_what_is_asked_and_loses_nothing(state: Path
         with Server(state, "--in-process") as server:
             server.create("echo", name="runs")
             server.until_printed("runs", b"echo> ")
+            for name in ("new", "stands"):
+                server.create("echo", name=name, start=name == "stands")
+            server.client.post("/v1/machines/stands/pause").raise_for_status()
             (folder / "filler").write_bytes(bytes(32 << 10))
             answer = server.client.post("/v1/machines/runs/snapshots", json={"name": "none"})
             assert answer.status_code == 507, answer.text
@@ -169,8 +172,11 @@ def test_a_disk_that_is_full_refuses_what_is_asked_and_loses_nothing(state: Path
                 filler.write(bytes(4096 * (os.statvfs(folder).f_bavail)))
             made = server.client.post("/v1/machines", json={"spec": {"image": "echo"}})
             assert made.status_code == 507, made.text
-            assert states(server) == {"runs": "running"}
-            server.client.delete("/v1/machines/runs")
+            answers = [server.client.post(f"/v1/machines/{name}").status_code for name in ("new/start", "stands/resume")]
+            assert answers == [507, 200]
+            assert states(server) == {"runs": "running", "new": "created", "stands": "running"}
+            for name in states(server):
+                server.client.delete(f"/v1/machines/{name}")
     finally:
         os.system(f"umount {folder}")
 
