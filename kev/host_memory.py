@@ -1,6 +1,5 @@
 """Host-physical memory: what the nested page tables point into."""
 
-import contextlib
 import ctypes
 import mmap
 import sys
@@ -10,7 +9,6 @@ from kev.addressing import GIB, PAGE_SHIFT, PAGE_SIZE, Hpa, is_page_aligned
 from kev.errors import KevError
 
 _MAP_NORESERVE: Final = 0x4000 if sys.platform == "linux" else 0x40  # a name in `mmap` only since Python 3.12
-_MADV_HUGEPAGE: Final = 14
 _MADV_NOHUGEPAGE: Final = 15
 
 
@@ -25,7 +23,7 @@ class HostMemory:
     can stand for "no page". Every page reads as zeros when it is allocated.
     """
 
-    __slots__ = ("_end", "_expects_touches", "_free", "_map", "_next", "address", "size", "view", "words")
+    __slots__ = ("_end", "_free", "_map", "_next", "address", "size", "view", "words")
 
     def __init__(self, size: int = 64 * GIB) -> None:
         """Reserves `size` bytes, a multiple of 4 KiB. HostMemoryError if the operating system refuses."""
@@ -48,7 +46,6 @@ class HostMemory:
         self._next = PAGE_SIZE
         self._end = size
         self._free: list[Hpa] = []
-        self._expects_touches = False
 
     @property
     def allocated(self) -> int:
@@ -92,21 +89,8 @@ class HostMemory:
         else:
             self.view[start : start + length] = bytes(length)
 
-    def expect_touches(self, start: Hpa, length: int) -> None:
-        """Most of these bytes are about to be touched: the host may make as many pages at once as it likes.
-
-        Of 2 MiB (Linux: "Transparent Hugepage Support"), that takes a fifth of what it takes page by page.
-        """
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):  # not every kernel has such pages
-                self._map.madvise(_MADV_HUGEPAGE, start, length)
-                self._expects_touches = True
-
     def clear(self) -> None:
         """Takes back whatever was handed out: all of it reads as zeros, and is handed out anew."""
-        if self._expects_touches:
-            self._expects_touches = False
-            self._map.madvise(_MADV_NOHUGEPAGE)
         self.discard(Hpa(0), self._next >> PAGE_SHIFT)
         if self._end < self.size:
             self.discard(Hpa(self._end), (self.size - self._end) >> PAGE_SHIFT)

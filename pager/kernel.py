@@ -452,8 +452,6 @@ class KernelVmPager:
                 return self.pages[page] is _PRESENT
         backing = self.loaders.find(page) or self._backing(page)
         hpa = self.frames.find(page)
-        if hpa is None and type(backing) is Zeros:
-            self._expect_touches(page)
         if hpa is not None and self._observer is None and self._limit is None and self._map_protected is None and not self.waits:
             if self._filler is not None and page >> SLAB_SHIFT not in self._offered:
                 self._offer(self._filler, page)
@@ -461,11 +459,6 @@ class KernelVmPager:
                 self._map_zeros(page, hpa)
                 return True
         return self._fill_now(page, 1, backing)
-
-    def _expect_touches(self, page: int) -> None:
-        """Nothing in the 2 MiB around `page` has a frame yet. If all 2 MiB beside them are in use, a guest fills memory in a row."""
-        if self.pages.is_full(page - SLAB_SIZE) or self.pages.is_full(page + SLAB_SIZE):
-            self.memory.expect_touches(self.frames.assign(page & -SLAB_SIZE), SLAB_SIZE)
 
     def _offer(self, filler: PageFiller, page: int) -> None:
         """Lets pages in the 2 MiB around `page` be Present when they are touched, if no device and no loader of its own is there.
