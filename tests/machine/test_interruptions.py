@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kev.engine.amdv.counting import NATIVE as COUNTING
 from kev.engine.amdv.shortcuts import NATIVE
 from kev.engine.base import Budget
-from kev.exits import EptViolation, IoOut, PreemptionTimer
+from kev.exits import EptViolation, Exit, IoOut, PreemptionTimer, Reply
 from tests.machine.code import VMCALL, code
-from tests.machine.cpu import Cpu
+from tests.machine.cpu import CODE, Cpu
 from tests.machine.modes import ABSENT_PAGE, CODE_32, PROTECTED, cpu_in, gate_address
 
 FLOOD = code("e6 80 eb fc  ; out 0x80, al; jmp to it")
@@ -36,6 +37,21 @@ def test_a_counted_slice_ends_behind_so_many_events_though_no_instruction_is_ret
         assert [*slices, cpu.run_slice(Budget(instructions=1000, interruptions=10))] == [PreemptionTimer()] * 3
         assert cpu.vcpu.instructions == executed
         assert cpu.vcpu.rip == ABSENT_PAGE
+
+
+@pytest.mark.parametrize("natively", [True, False])
+def test_a_counted_slice_ends_though_an_instruction_is_begun_again_for_ever(natively: bool) -> None:
+    """Violations at a page are answered, and it is never there."""
+
+    def answer(exit: Exit) -> Reply | None:
+        assert isinstance(exit, EptViolation)
+        return 0 if exit.gpa >= ABSENT_PAGE else cpu.map_page(exit)
+
+    load = code("90 90 a1") + struct.pack("<I", ABSENT_PAGE)  # two NOPs; mov eax, [ABSENT_PAGE]
+    with Cpu(load, answers={EptViolation: answer}, counting=COUNTING if natively else None) as cpu:
+        slices = [cpu.run_slice(Budget(instructions=1_000_000)) for _ in range(3)]
+        assert slices == [PreemptionTimer()] * 3
+        assert (cpu.vcpu.instructions, cpu.vcpu.rip) == (2, CODE + 2)
 
 
 @given(interruptions=st.integers(1, 7), budget=st.integers(1, 50))

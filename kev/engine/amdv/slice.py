@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 UNLIMITED: Final = 1 << 62
 """Instructions of what is counted for other reasons than to limit it."""
+_MOST_REPETITIONS: Final = 1000
+"""Of one instruction of a counted slice, beyond what an instruction needs until all of its pages are there."""
 
 
 def _no_service(_exit: Exit) -> None:
@@ -37,6 +39,8 @@ class Slice:
         "_left",
         "_limit",
         "_not_retired",
+        "_repeats_behind",
+        "_repetitions",
         "_retired_before",
         "_running",
         "_serve",
@@ -92,6 +96,9 @@ class Slice:
         self._counts_by_instruction_next = False
         self._not_retired = self._retired_before = self._left = 0
         self._interruptions_left = 0
+        self._repetitions = 0
+        """How often something was begun that did not count, behind `_repeats_behind` instructions."""
+        self._repeats_behind = -1
         self._untouched = False
         """All is as `begin` leaves it for a slice counted natively, and nothing is requested of the CPU."""
         self._serve: Service = _no_service
@@ -127,7 +134,7 @@ class Slice:
         self.service = service
         self.exit = None
         self.preempted = False
-        self._left = self._not_retired = self._retired_before = self._interruptions_left = 0
+        self._left = self._not_retired = self._retired_before = self._interruptions_left = self._repetitions = 0
         self._untouched = False
         if counted is not self.counted or natively is not self.counted_natively:
             self._change_counting(counted, natively)
@@ -333,11 +340,21 @@ class Slice:
         limit.value = here
 
     def do_not_count(self) -> None:
-        """The instruction begun last will be begun again, or is the hypervisor's own."""
+        """The instruction begun last will be begun again, or is the hypervisor's own. The slice ends if that goes on for ever."""
         if self.counted:
             self._not_retired += 1
             if self._running:
                 self._limit.value += 1
+                self._note_repetition()
+
+    def _note_repetition(self) -> None:
+        """Else nobody could look up: the end of a slice is moved on with each repetition."""
+        retired = self._retired_before + self._counter.value - self._not_retired
+        if retired != self._repeats_behind:
+            self._repeats_behind, self._repetitions = retired, 0
+        self._repetitions += 1
+        if self._repetitions > _MOST_REPETITIONS:
+            self.end_soon()
 
     def _serve_and_count(self, exit: Exit) -> Reply | None:
         if self._interruptions_left:
