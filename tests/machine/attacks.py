@@ -151,6 +151,11 @@ _ATTACKS: Final[dict[str, bytes]] = {
     + _store(DATA + 0x800 + 8 * 3 + 4, 0x8500)
     + _store(DATA + 0x800 + 8 * 3, 0xFFF8_0000)
     + code("cc"),
+    "virtual-8086 mode without a task": _handler(32, BASE)
+    + _entries(DATA + 0x10, [0xFFFF, 0x00CF_9B00, 0xFFFF, 0x00CF_9300])
+    + _table("gdt", DATA + 8)
+    + _store(0x500, 0x0B0F_0B0F)  # ud2
+    + code("6a 00 6a 00 6a 00 6a 00 6a 00 68 00 10 00 00 68 02 02 02 00 6a 50 6a 00 cf"),
     "a null task": code("66 31 c0 0f 00 d8"),
     "a far call to data": code("9a 00 00 20 00 10 00"),
     "virtual-8086 mode": code("9c 58 0d 00 00 02 00 50 68 08 00 00 00 68 00 00 20 00 cf"),

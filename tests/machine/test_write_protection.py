@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from kev.addressing import PAGE_MASK, PAGE_SIZE, Gpa
+from kev.engine.amdv import layout
+from kev.engine.amdv.vcpu import TR
 from kev.exits import Access, EptViolation, MmioWrite, Vmcall
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
@@ -120,3 +122,20 @@ def test_a_vcpu_is_saved_and_goes_on_in_another_engine(mode: Mode, slice_length:
         assert second.engine.save_vcpu(second.vcpu) == saved
         assert (second.vcpu.rax, second.vcpu.rflags, second.vcpu.rip) == (first.vcpu.rax, first.vcpu.rflags, first.vcpu.rip)
         assert exit == Vmcall()
+
+
+def test_a_task_that_the_cpu_would_not_survive_is_not_loaded() -> None:
+    """TR is at its place behind those of ES to LDTR; its last word says what kind of segment it is."""
+    kind = struct.Struct("<I")
+    at = layout.SEGMENTS + 24 * TR + 20
+    with cpu_in(PROTECTED, VMCALL) as cpu:
+        cpu.run()
+        saved = cpu.engine.save_vcpu(cpu.vcpu)
+        fresh = cpu.vcpu.raw_segment(TR)
+        for flags in (0, 0x8200, 0x8B00, 0x0900):
+            registers = bytearray(saved.registers)
+            kind.pack_into(registers, at, flags)
+            cpu.engine.load_vcpu(cpu.vcpu, saved._replace(registers=bytes(registers)))
+            assert cpu.vcpu.raw_segment(TR)[1:] == (0, 0xFFFF, 0x8900)
+        cpu.engine.load_vcpu(cpu.vcpu, saved)
+        assert cpu.vcpu.raw_segment(TR) == fresh

@@ -106,6 +106,7 @@ class EventDelivery:
             data = entry.data
             flags = (data.access & 0xF0FF) << 8
             vcpu.set_raw_segment(number, data.selector, data.base, data.limit, flags)
+        vcpu.reset_task()
         self._vmcb.write_entry_state(entry)
         self._to_host_mode(vcpu)
 

@@ -148,6 +148,11 @@ _read_fields: Final = attrgetter(*_FIELDS)
 _DR7: Final = (layout.DEBUG_REGISTERS >> 3) + 7
 _BREAKPOINTS: Final = slice((layout.DEBUG_REGISTERS >> 3) + 8, layout.OLD_EXCEPTION >> 3)
 """Pointers of the CPU's to the breakpoints that are armed."""
+_PRESENT: Final = 1 << 15
+_TSS_16: Final = 0x1 << 8
+_TSS_32: Final = 0x9 << 8
+_TSS_KINDS: Final = 0x1F << 8
+"""In the second word of a descriptor: whether it is one of the system's, and of which type."""
 _NO_BREAKPOINTS: Final = memoryview(bytes(layout.OLD_EXCEPTION - layout.DEBUG_REGISTERS - 64)).cast("Q")
 
 
@@ -262,6 +267,8 @@ class AmdvVcpu:
     def load(self, saved: SavedVcpu) -> None:
         """Makes it what was saved, but for armed breakpoints. It must not be the current vCPU."""
         self._saved[:] = saved.registers
+        if self.raw_segment(TR)[3] & (_PRESENT | _TSS_KINDS) not in (_PRESENT | _TSS_16, _PRESENT | _TSS_32):
+            self.reset_task()
         if saved.armed:
             self._saved_quads[_DR7] &= ~x86.DR7_ENABLES
             self._saved_quads[_BREAKPOINTS] = _NO_BREAKPOINTS
@@ -427,6 +434,13 @@ class AmdvVcpu:
         words[at + 3] = base >> 32
         words[at + 4] = limit
         words[at + 5] = flags
+
+    def reset_task(self) -> None:
+        """Makes TR what it is after a reset: a task at 0, of 64 KiB (Intel SDM vol. 3, "Processor state after reset").
+
+        Without one that is present and, as here, not busy, the emulated CPU ends the process when it delivers an event at CPL 3.
+        """
+        self.set_raw_segment(TR, 0, 0, 0xFFFF, _PRESENT | _TSS_32)
 
     @property
     def gdtr(self) -> DescriptorTable:
