@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kev.race.errors import CannotReplay
+from kev.race.errors import CannotReplay, RaceError
 from kev.race.explore import Exploration, explore
 from kev.race.schedule import Schedule
 from kev.race.strategy import Exhaustive, Free, Pct, SeededRandom, make_strategy
@@ -88,6 +88,14 @@ def test_pct_prints_its_probability_bound() -> None:
         "PCT from seed 7, depth 3: with 2 vCPUs and 50 steps, a run shows a given bug of this depth with probability "
         "1/(2 * 50^2) = 0.0002 or more"
     )
+
+
+def test_a_depth_has_a_limit_below_which_every_bound_can_be_told() -> None:
+    deep = make_strategy("pct", depth=1000)
+    deep.measure(2, 50, 1)
+    assert deep.describe().endswith("1/(2 * 50^999) = 0 or more")
+    with pytest.raises(RaceError, match=r"^depth: 1001: a bug may need 1,000 ordered events at most$"):
+        make_strategy("pct", depth=1001)
 
 
 @pytest.mark.parametrize("name", ["random", "pct"])

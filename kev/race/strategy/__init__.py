@@ -17,6 +17,8 @@ from kev.spec.values import integer, positive
 
 NAMES: Final = ("free", "random", "pct", "pos", "surw", "places", "portfolio", "exhaustive")
 
+_DEEPEST: Final = 1000
+
 __all__ = [
     "NAMES",
     "Exhaustive",
@@ -35,9 +37,12 @@ __all__ = [
 def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | None = 2) -> Strategy:
     """The strategy called `name`; `depth` is for PCT and the portfolio, `preemptions` for the exhaustive one.
 
-    RaceError for a name that there is not; SpecError, naming the keyword, for what is no such number.
+    RaceError for a name that there is not, and for a depth of more than 1,000; SpecError, naming the keyword, for what is no such
+    number.
     """
     seed, depth = integer("seed", seed), positive("depth", depth)
+    if depth > _DEEPEST:
+        raise RaceError(f"depth: {depth}: a bug may need {_DEEPEST:,} ordered events at most")
     preemptions = None if preemptions is None else integer("preemptions", preemptions)
     match name:
         case "free":

@@ -82,7 +82,10 @@ class Pct(Strategy):
     @property
     def bound(self) -> float:
         """The least probability that a run shows a given bug of this depth."""
-        return 1 / (self.vcpus * float(self.steps) ** (self.depth - 1))
+        try:
+            return 1 / (self.vcpus * float(self.steps) ** (self.depth - 1))
+        except OverflowError:  # it is smaller than there are numbers for
+            return 0.0
 
     def describe(self) -> str:
         bound = f"1/({self.vcpus} * {self.steps}^{self.depth - 1}) = {self.bound:.2g}"
