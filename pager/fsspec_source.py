@@ -195,9 +195,11 @@ def _located(url: str) -> tuple[Any, str, int | None]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise SourceError(f"{url}: a URL needs fsspec: `pip install kev-hypervisor[fsspec]`") from error
+    from kev.pager.http_files import by_http_reader
+
     _check_host_file(url)
     try:
-        file_system, path = url_to_fs(url)
+        file_system, path = url_to_fs(by_http_reader(url))
         return file_system, str(path), file_system.size(path)
     except Exception as error:
         raise _unreadable(url, error) from error

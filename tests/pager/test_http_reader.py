@@ -1,7 +1,9 @@
 """Images behind a web server of our own, which does not always do as it should."""
 
+import io
 import re
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +17,7 @@ from kev.guests.images import open_image_or_url
 from kev.pager.fsspec_source import FsspecSource
 from kev.pager.http_reader import HttpReader
 from kev.pager.retrying_source import RetryingSource
-from kev.pager.source import SourceError, read_exactly
+from kev.pager.source import SourceError, read_bytes, read_exactly
 
 DATA = bytes(index * 7 + index // 256 & 0xFF for index in range(1 * MIB + 777))
 
@@ -24,6 +26,7 @@ class Server(ThreadingHTTPServer):
     """Serves DATA in ranges, as the path of each request says."""
 
     daemon_threads = True
+    data = DATA
     asked = 0
     failures = 0
     """So many requests fail from now on."""
@@ -37,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked += 1
         mode = self.path.strip("/")
         first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
-        body = DATA[first : last + 1]
+        body = self.server.data[first : last + 1]
         if mode in ("redirected", "in-circles"):
             self._answer(302, b"", Location="/" if mode == "redirected" else self.path)
         elif mode == "to-nowhere":
@@ -49,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.failures = max(self.server.failures - 1, 0)
             self._answer(404 if mode == "missing" else 503, b"")
         elif mode == "no-ranges":
-            self._answer(200, DATA)
+            self._answer(200, self.server.data)
         elif not first:
             self._answer(206, body, first=first, ETag='"1"')
         elif mode == "other-range":
@@ -63,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _endless(self, first: int, body: bytes) -> None:
         self.send_response(206)
-        self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(DATA)}")
+        self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(self.server.data)}")
         self.send_header("ETag", '"1"')
         self.end_headers()
         self.close_connection = True
@@ -73,11 +76,11 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             return
 
-    def _answer(self, status: int, body: bytes, first: int | None = None, total: str = str(len(DATA)), **headers: str) -> None:
+    def _answer(self, status: int, body: bytes, first: int | None = None, total: str | None = None, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         if first is not None:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{total}")
+            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{total or len(self.server.data)}")
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -212,3 +215,19 @@ async def test_a_source_that_comes_back_is_asked_again(server: Server, autojump_
         server.failures = 9
         with pytest.raises(SourceError, match=r"HTTP status 503 Service Unavailable; it was asked 3 times$"):
             await source.read_into(512 * KIB, memoryview(buffer))
+
+
+def test_an_archive_behind_a_server_is_read_in_ranges_that_are_checked(server: Server) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("kernel", DATA)
+        file.comment = b"a comment that comes last"
+    server.data = archive.getvalue()
+    with closing(FsspecSource.open(f"zip://kernel::{url(server)}")) as source:
+        assert source.size == len(DATA)
+        assert read_bytes(source.blocking, 1000, 3000) == DATA[1000:4000]
+
+
+def test_a_server_of_an_archive_that_answers_without_end_is_refused(server: Server) -> None:
+    with pytest.raises(SourceError, match=r"cannot be read: .*the answer has more"):
+        FsspecSource.open(f"zip://kernel::{url(server, 'endless')}")
