@@ -6,7 +6,8 @@ import pytest
 
 from kev.exits import Vmcall
 from tests.machine.code import VMCALL, code
-from tests.machine.modes import CODE_32, DATA, GDT, IDT, PAGE_TABLES, PROTECTED, STACK, TASK, TSS, cpu_in, handler
+from tests.machine.cpu import STACK
+from tests.machine.modes import CODE_32, DATA, GDT, IDT, PAGE_TABLES, PROTECTED, TASK, TSS, cpu_in, handler
 
 PROGRAM = 0x5000
 OTHER_TASK, OTHER_TSS = 0x48, 0x4100
