@@ -92,6 +92,8 @@ class TraceMachine:
         self.shared: Final[dict[str, Any]] = {}
         """For what the vCPUs of a test have to tell each other."""
         self._runnable: Final[list[int]] = []
+        self._left = 0
+        """vCPUs that are not done."""
         self._touched = 0
         self._reach: Final = (ANYTHING,) * (len(pages) + 2) if opaque else _reaches(pages)
         """What a step may access that begins at a point about a page, by its number; at a point about none, by -1; at a fence, by
@@ -141,6 +143,7 @@ class TraceMachine:
         """Runs the vCPUs, until all are done or one has done something wrong: `failure` says what. Whatever `scheduler` raises."""
         self.tasks.extend([Task(body, body.send) for body in bodies])
         self._runnable.extend(range(len(bodies)))
+        self._left = len(bodies)
         if self.tso:
             self.buffers = StoreBuffers(len(bodies), self._show)
         for vcpu, task in enumerate(self.tasks):
@@ -152,7 +155,7 @@ class TraceMachine:
     def close(self) -> None:
         """Ends what is under way and gives the memory back. Whoever broke the rules may not be in a state to end properly."""
         self.told = SILENCE
-        if self._runnable or not all(task.done for task in self.tasks):
+        if self._runnable or self._left:
             self._break_off()
         frames = self.pager.frames.find(0)
         if frames is not None:
@@ -173,6 +176,7 @@ class TraceMachine:
             with suppress(Exception):
                 task.body.close()
         self.tasks.clear()
+        self._left = 0
         with suppress(Exception):
             self.pager.close()
 
@@ -229,7 +233,7 @@ class TraceMachine:
                 self.tell("endless")
 
     def _conclude(self) -> None:
-        if not all(task.done for task in self.tasks):
+        if self._left:
             self.tell("stuck")
             return
         try:
@@ -254,6 +258,7 @@ class TraceMachine:
     def _end(self, vcpu: int, task: Task, error: BaseException) -> None:
         if isinstance(error, StopIteration | Cancelled):
             task.done = True
+            self._left -= 1
             self._stop(vcpu, task)
             self.tell("done")
         else:
