@@ -20,7 +20,12 @@ class AnswersError(KevError):
 
 
 @click.command
-@click.argument("name", required=False, metavar="[TOUR]")
+@click.argument(
+    "name",
+    required=False,
+    metavar="[TOUR]",
+    shell_complete=lambda _context, _parameter, begun: [known for known in NAMES if known.startswith(begun)],
+)
 @click.argument("answers", nargs=-1, metavar="[EXERCISE=ANSWER]...")
 @click.option("--answers", "file", type=click.Path(dir_okay=False), metavar="FILE.toml", help="Answers by the names of exercises.")
 def command(name: str | None, answers: tuple[str, ...], file: str | None) -> None:

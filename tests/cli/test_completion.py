@@ -28,6 +28,7 @@ def test_images_are_guests_and_files(command: tuple[str, ...]) -> None:
         (("run", "--abi", "k"), ["keos", "kvm", "kev"]),
         (("run", "--log-level", "de"), ["debug"]),
         (("run", "--smp", ""), []),
+        (("tour", "jo"), ["jos", "jos-vmx"]),
     ],
 )
 def test_values_of_options_are_those_that_there_are(words: tuple[str, ...], expected: list[str]) -> None:

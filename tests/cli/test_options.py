@@ -113,6 +113,7 @@ def run(*arguments: str) -> Result:
         (["run", "\x1b[31m\nx" * 999], "\\x1b[31m\\nx"),
         (["bench", "boot", "--latency", "nan"], "Invalid value for '--latency': 'nan' is not 0 to 1e+06 milliseconds"),
         (["bench", "boot", "nosuch"], "nosuch: there is no such file"),
+        (["race", "detct", "smp"], "Is it `kev race detect`? Got unexpected extra argument (smp)"),
         (["runn"], "kev has no command 'runn'. Is it 'run'? It has run, inspect, "),
         (["fs", "sl"], "No such command 'sl'"),
         (["bench", "boot", "--rounds", "0"], "Invalid value for '--rounds': 0 is not in the range x>=1"),

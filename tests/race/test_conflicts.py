@@ -1,6 +1,7 @@
 """Which accesses of a failing run are blamed, and which pairs of a run nothing orders."""
 
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,11 @@ def test_only_guests_have_data_races() -> None:
 
 def detect(*arguments: str) -> Result:
     return CliRunner().invoke(kev, ["race", "detect", *arguments], prog_name="kev")
+
+
+def test_no_text_of_the_picture_is_cut(lost_update: Story) -> None:
+    root = ET.fromstring(as_svg(lost_update))
+    shown = " ".join(element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text"))
+    assert max(len(moment.text) for moment in lost_update.moments) > 60
+    for moment in lost_update.moments:
+        assert " ".join(moment.text.split()) in shown

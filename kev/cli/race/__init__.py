@@ -41,6 +41,10 @@ class _RaceGroup(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if self._misspelt is None:
+                raise
+            raise click.UsageError(f"Is it `kev race {self._misspelt}`? {error.format_message()}", error.ctx) from error
         except RaceError as error:
             from kev.race.catalogue import CatalogueError
 

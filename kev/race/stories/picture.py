@@ -1,8 +1,8 @@
 """A run as a picture: time goes down, every vCPU has a lane, every page a strip that shows its state."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from textwrap import wrap
 from typing import Final
 
@@ -10,6 +10,8 @@ from kev.race.stories.story import Kind, Moment, Story
 from kev.race.stories.words import conflict_in_words
 
 _ROW: Final = 28
+_LINE: Final = 15
+"""What each further line of a row's text adds."""
 _NARROWEST_LANE: Final = 290
 _WIDEST_LANE: Final = 460
 _CHARACTER: Final = 7
@@ -72,7 +74,12 @@ class _Picture:
         self.pages_at: Final = _LEFT + story.vcpus * self.lane + _MARGIN
         self.width: Final = self.pages_at + story.pages * _STRIP + _MARGIN
         self.stranded: Final = _stranded(story)
-        self.bottom: Final = _HEAD + (len(self.moments) + bool(self.stranded)) * _ROW
+        self.lines: Final = [wrap(moment.text, self._room(row)) or [""] for row, moment in enumerate(self.moments)]
+        """The text of each row."""
+        heights = [_ROW + _LINE * (len(lines) - 1) for lines in self.lines]
+        self.tops: Final = list(accumulate(heights, initial=_HEAD))
+        """Where each row begins, and the one behind the last."""
+        self.bottom: Final = self.tops[-1] + bool(self.stranded) * _ROW
         self.verdict: Final = _verdict(story, self.width)
 
     def document(self) -> Iterator[str]:
@@ -87,7 +94,7 @@ class _Picture:
         for row, moment in enumerate(self.moments):
             yield from self._moment(row, moment)
         for vcpu in self.stranded:
-            yield from self._box(vcpu, len(self.moments), "waits for ever", Kind.WAIT, failed=True)
+            yield from self._box(vcpu, len(self.moments), ["waits for ever"], Kind.WAIT, failed=True)
         yield from self._states()
         yield from self._conclusion()
         yield "</svg>"
@@ -120,31 +127,36 @@ class _Picture:
         yield '<defs><pattern id="h" width="7" height="7" patternTransform="rotate(45)" patternUnits="userSpaceOnUse">'
         yield '<rect width="3" height="7" fill="#c9ced6"/></pattern></defs>'
         for row, moment in enumerate(self.moments):
+            top, height = self.tops[row], self.tops[row + 1] - self.tops[row]
             for vcpu in moment.waiting:
                 if vcpu != moment.vcpu:
-                    yield f'<rect x="{self._lane(vcpu) + 8}" y="{_y(row)}" width="18" height="{_ROW}" fill="url(#h)"/>'
+                    yield f'<rect x="{self._lane(vcpu) + 8}" y="{top}" width="18" height="{height}" fill="url(#h)"/>'
 
     def _switches(self) -> Iterator[str]:
         """A line from the last moment of a turn to the first of the next."""
         for row, (moment, following) in enumerate(pairwise(self.moments)):
             if moment.vcpu != following.vcpu:
                 start, end = self._lane(moment.vcpu) + self.lane // 2, self._lane(following.vcpu) + self.lane // 2
-                y = _y(row + 1)
+                y = self.tops[row + 1]
                 curve = f"M{start} {y - 3}C{start} {y + 9} {end} {y - 9} {end} {y + 3}"
                 yield f'<path d="{curve}" fill="none" stroke="#5b6573" stroke-width="1.6"/>'
 
     def _moment(self, row: int, moment: Moment) -> Iterator[str]:
-        failed = self.story.failure is not None and not self.stranded and row == len(self.moments) - 1
-        yield _text(_LEFT - 12, _y(row) + 18, str(moment.number), "small", end=True)
+        yield _text(_LEFT - 12, self.tops[row] + 18, str(moment.number), "small", end=True)
         begins = f"from {moment.begins} " if moment.begins else ""
         yield f"<g><title>step {moment.number}: vCPU {moment.vcpu} {escape(begins + moment.text)}</title>"
-        yield from self._box(moment.vcpu, row, moment.text, moment.kind, failed=failed)
+        yield from self._box(moment.vcpu, row, self.lines[row], moment.kind, failed=self._failed(row))
         yield "</g>"
 
-    def _box(self, vcpu: int, row: int, text: str, kind: Kind, *, failed: bool) -> Iterator[str]:
-        x, y = self._lane(vcpu), _y(row)
-        yield _box(x + 2, y + 3, self.lane - 18, _ROW - 6, _FILL[kind], _BAD if failed else _EDGE[kind], 2.5 if failed else 1)
-        yield _text(x + 9, y + 18, self._shortened(text), "bad" if failed else "")
+    def _failed(self, row: int) -> bool:
+        """The failure is what happens there."""
+        return self.story.failure is not None and not self.stranded and row == len(self.moments) - 1
+
+    def _box(self, vcpu: int, row: int, lines: Sequence[str], kind: Kind, *, failed: bool) -> Iterator[str]:
+        x, y, height = self._lane(vcpu), self.tops[row], _ROW + _LINE * (len(lines) - 1)
+        yield _box(x + 2, y + 3, self.lane - 18, height - 6, _FILL[kind], _BAD if failed else _EDGE[kind], 2.5 if failed else 1)
+        for number, line in enumerate(lines):
+            yield _text(x + 9, y + 18 + _LINE * number, line, "bad" if failed else "")
 
     def _states(self) -> Iterator[str]:
         """One block for as long as a page's state stays what it is."""
@@ -157,7 +169,7 @@ class _Picture:
                     began = row + 1
 
     def _state(self, page: int, state: str, first: int, last: int) -> Iterator[str]:
-        x, y, height = self._strip(page), _y(first) + 2, (last - first + 1) * _ROW - 4
+        x, y, height = self._strip(page), self.tops[first] + 2, self.tops[last + 1] - self.tops[first] - 4
         edge = "#d5d9df" if state == "Absent" else _STATES[state]
         yield _box(x, y, _STRIP - 10, height, _STATES[state], edge)
         yield _text(x + 6, y + 16, state, "small" if state == "Absent" else "on")
@@ -168,19 +180,16 @@ class _Picture:
             indent = _CHARACTER * (len(line) - len(line.lstrip()))
             yield _text(_MARGIN + indent, self.bottom + 32 + 18 * index, line.lstrip(), style)
 
-    def _shortened(self, text: str) -> str:
+    def _room(self, row: int) -> int:
+        """How many characters a line of its text may have; what is bold is wider."""
         room = (self.lane - _BESIDE_TEXT) // _CHARACTER
-        return text if len(text) <= room else text[: room - 1] + "…"
+        return room * 9 // 10 if self._failed(row) else room
 
     def _lane(self, vcpu: int) -> int:
         return _LEFT + vcpu * self.lane
 
     def _strip(self, page: int) -> int:
         return self.pages_at + page * _STRIP
-
-
-def _y(row: int) -> int:
-    return _HEAD + row * _ROW
 
 
 def _stranded(story: Story) -> list[int]:
