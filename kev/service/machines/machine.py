@@ -265,6 +265,11 @@ class ServedMachine:
             raise Gone(f"{self.name}: nothing is kept of a run that {why}", field="state", value=self.state)
         return self.documents
 
+    @property
+    def is_written_down(self) -> bool:
+        """The next service is to know of it."""
+        return not (self.passes or self.is_forgotten)
+
     # What is done about it.
 
     async def sample(self) -> None:

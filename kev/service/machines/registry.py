@@ -267,7 +267,7 @@ class Registry:
 
     async def keep(self, machine: ServedMachine) -> None:
         """Writes down what there is of a run that is over, if that is possible."""
-        if machine.passes:
+        if not machine.is_written_down:
             return
         try:
             await trio.to_thread.run_sync(keep, self.files_of(machine.id), machine.documents, machine.console)
@@ -442,8 +442,7 @@ class Registry:
         if self._machines.pop(machine.id, None) is not None:
             machine.is_forgotten = True
             self._release(machine)
-            if not machine.passes:
-                remove(*self.files_of(machine.id))
+            remove(*self.files_of(machine.id))
             log.info("machine", id=machine.id, name=machine.name, state="removed")
             self.removed(machine)
 
@@ -466,7 +465,7 @@ class Registry:
 
     async def record(self, machine: ServedMachine, *, state: str | None = None, saved: bool = False) -> None:
         """Writes down what is known of it, or that it is in another state. StorageFull, StateError."""
-        if machine.passes or machine.is_forgotten:
+        if not machine.is_written_down:
             return
         data = record_of(machine, state=state, saved=saved)
         write = partial(write_record, lasting=saved)  # a machine that is not saved ends with the host
