@@ -156,6 +156,7 @@ def test_policies_are_compared_side_by_side(visitor: Visitor, server: Server) ->
     for row in (lazy, eager):
         expect(row.locator("[data-label='First output']")).to_contain_text("s")
     expect(visitor.page.get_by_role("img", name="1,468 pages within")).to_have_count(1)
+    expect(visitor.find(".legend li")).to_have_text(["code", "constants", "data", "zeros", "loading", "absent", "first output"])
     another = visitor.page.get_by_label("Another policy")
     another.fill("around=none")
     visitor.press("Compare")

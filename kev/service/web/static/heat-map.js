@@ -4,6 +4,7 @@ import { get, machinePath } from "./api.js";
 import { freshId, h, say } from "./dom.js";
 import { address, count, plural, size } from "./format.js";
 import { HeatPicture } from "./heat-picture.js";
+import { legend } from "./legend.js";
 import { panel } from "./panel.js";
 import { poll } from "./polling.js";
 import { Regions } from "./regions.js";
@@ -15,14 +16,6 @@ const MOST_CELLS = 8192;
 const CELL_PIXELS = 6;
 const LEAST_HEIGHT = 240;
 const MOST_HEIGHT = 520;
-const LEGEND = [
-	["code", "code"],
-	["constants", "constants"],
-	["data", "data"],
-	["anonymous", "zeros"],
-	["loading", "loading"],
-	["absent", "absent"],
-];
 
 export function heatMapPanel(machine, signal) {
 	const figures = h("span", { class: "soft" });
@@ -80,11 +73,6 @@ export function heatMapPanel(machine, signal) {
 	}
 
 	return panel({ title: "Memory", aside: figures, class: "memory" }, choice, canvas, under, colours);
-}
-
-function legend() {
-	const items = LEGEND.map(([name, words]) => h("li", {}, h("i", { class: `key ${name}` }), words));
-	return h("ul", { class: "legend", "aria-label": "Colours" }, items);
 }
 
 function room() {

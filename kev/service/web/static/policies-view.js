@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { clearRefusals, field, showRefusal } from "./form.js";
 import { loadImages } from "./images.js";
+import { legend } from "./legend.js";
 import { imageFields, latencyField, specOf } from "./machine-fields.js";
 import { panel } from "./panel.js";
 import { PolicyRun } from "./policy-run.js";
@@ -66,6 +67,7 @@ export async function policiesView(place, _id, signal) {
 		results.replaceChildren(
 			panel({ title: "Figures" }, table.element),
 			h("div", { class: "multiples" }, runs.map((run) => run.element)),
+			h("div", { class: "card" }, legend([h("li", {}, h("i", { class: "key first-output" }), "first output")])),
 		);
 		show(runs);
 	}
