@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kev.observe.output import check_writable, place_of, write_text
+from kev.observe.output import OutputError, check_writable, place_of, write_text
 
 
 @click.command
@@ -27,5 +27,17 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
     from kev.observe.html_report.runs import labels, read_run
 
     check_writable(output)
+    _check_no_report(output, runs)
     write_text(output, page([read_run(run) for run in runs], labels(runs)))
     click.echo(f"kev: wrote {place_of(output)}", err=True)
+
+
+def _check_no_report(output: Path, runs: tuple[Path, ...]) -> None:
+    """OutputError if the page would take the place of a report."""
+    for run in runs:
+        try:
+            is_report = output.samefile(run)
+        except (OSError, ValueError):  # one of them is not there
+            continue
+        if is_report and output.is_file():
+            raise OutputError(f"{output}: is one of the reports, and would be replaced by the page")

@@ -161,6 +161,20 @@ def test_the_command_goes_from_runs_to_a_page(tmp_path: Path) -> None:
     assert shown["lanes"]
 
 
+def test_a_page_does_not_take_the_place_of_a_report(tmp_path: Path) -> None:
+    run_file, link = tmp_path / "run.json", tmp_path / "link"
+    assert invoke("run", "hypercalls", "--report", str(run_file)).exit_code == 42
+    link.symlink_to(run_file)
+    before = run_file.read_bytes()
+    for output in (run_file, link):
+        result = invoke("report", str(run_file), "--output", str(output))
+        assert (result.exit_code, result.stderr) == (
+            2,
+            f"kev: {output}: is one of the reports, and would be replaced by the page\n",
+        )
+    assert run_file.read_bytes() == before
+
+
 def test_the_command_names_a_run_that_is_not_there(tmp_path: Path) -> None:
     result = invoke("report", str(tmp_path / "none.json"), "-o", str(tmp_path / "page.html"))
     assert result.exit_code == 2
