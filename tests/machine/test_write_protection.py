@@ -9,6 +9,7 @@ import pytest
 from kev.addressing import PAGE_MASK, PAGE_SIZE, Gpa
 from kev.engine.amdv import layout
 from kev.engine.amdv.vcpu import TR
+from kev.engine.registers import SEGMENTS
 from kev.exits import Access, EptViolation, MmioWrite, Vmcall
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
@@ -124,18 +125,19 @@ def test_a_vcpu_is_saved_and_goes_on_in_another_engine(mode: Mode, slice_length:
         assert exit == Vmcall()
 
 
-def test_a_task_that_the_cpu_would_not_survive_is_not_loaded() -> None:
+@pytest.mark.parametrize(("flags", "loaded"), [(0, 0x8900), (0x8200, 0x8900), (0x0900, 0x8900), (0x8B00, 0x8900), (0x8300, 0x8100)])
+def test_a_task_that_the_cpu_would_not_survive_is_not_loaded(flags: int, loaded: int) -> None:
     """TR is at its place behind those of ES to LDTR; its last word says what kind of segment it is."""
-    kind = struct.Struct("<I")
-    at = layout.SEGMENTS + 24 * TR + 20
     with cpu_in(PROTECTED, VMCALL) as cpu:
         cpu.run()
         saved = cpu.engine.save_vcpu(cpu.vcpu)
         fresh = cpu.vcpu.raw_segment(TR)
-        for flags in (0, 0x8200, 0x8B00, 0x0900):
-            registers = bytearray(saved.registers)
-            kind.pack_into(registers, at, flags)
-            cpu.engine.load_vcpu(cpu.vcpu, saved._replace(registers=bytes(registers)))
-            assert cpu.vcpu.raw_segment(TR)[1:] == (0, 0xFFFF, 0x8900)
+        registers = bytearray(saved.registers)
+        struct.pack_into("<I", registers, layout.SEGMENTS + 24 * TR + 20, flags)
+        cpu.engine.load_vcpu(cpu.vcpu, saved._replace(registers=bytes(registers)))
+        assert cpu.vcpu.raw_segment(TR)[3] == loaded
         cpu.engine.load_vcpu(cpu.vcpu, saved)
         assert cpu.vcpu.raw_segment(TR) == fresh
+        name = SEGMENTS[TR]
+        cpu.vcpu.set_segment(name, cpu.vcpu.segment(name)._replace(access=flags >> 8))
+        assert cpu.vcpu.raw_segment(TR)[3] == loaded

@@ -151,6 +151,7 @@ _BREAKPOINTS: Final = slice((layout.DEBUG_REGISTERS >> 3) + 8, layout.OLD_EXCEPT
 _PRESENT: Final = 1 << 15
 _TSS_16: Final = 0x1 << 8
 _TSS_32: Final = 0x9 << 8
+_BUSY: Final = 0x2 << 8
 _TSS_KINDS: Final = 0x1F << 8
 """In the second word of a descriptor: whether it is one of the system's, and of which type."""
 _NO_BREAKPOINTS: Final = memoryview(bytes(layout.OLD_EXCEPTION - layout.DEBUG_REGISTERS - 64)).cast("Q")
@@ -267,8 +268,7 @@ class AmdvVcpu:
     def load(self, saved: SavedVcpu) -> None:
         """Makes it what was saved, but for armed breakpoints. It must not be the current vCPU."""
         self._saved[:] = saved.registers
-        if self.raw_segment(TR)[3] & (_PRESENT | _TSS_KINDS) not in (_PRESENT | _TSS_16, _PRESENT | _TSS_32):
-            self.reset_task()
+        self._check_task()
         if saved.armed:
             self._saved_quads[_DR7] &= ~x86.DR7_ENABLES
             self._saved_quads[_BREAKPOINTS] = _NO_BREAKPOINTS
@@ -418,6 +418,7 @@ class AmdvVcpu:
 
     def set_segment(self, name: str, value: SegmentRegister) -> None:
         self.set_raw_segment(SEGMENTS.index(name), value.selector, value.base, value.limit, (value.access & 0xF0FF) << 8)
+        self._check_task()
         self._edited()
 
     def raw_segment(self, number: int) -> tuple[int, int, int, int]:
@@ -441,6 +442,14 @@ class AmdvVcpu:
         Without one that is present and, as here, not busy, the emulated CPU ends the process when it delivers an event at CPL 3.
         """
         self.set_raw_segment(TR, 0, 0, 0xFFFF, _PRESENT | _TSS_32)
+
+    def _check_task(self) -> None:
+        """What was loaded may say anything of TR."""
+        selector, base, limit, flags = self.raw_segment(TR)
+        if flags & _TSS_KINDS & ~_BUSY not in (_TSS_16, _TSS_32) or not flags & _PRESENT:
+            self.reset_task()
+        elif flags & _BUSY:
+            self.set_raw_segment(TR, selector, base, limit, flags & ~_BUSY)
 
     @property
     def gdtr(self) -> DescriptorTable:
