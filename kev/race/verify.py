@@ -182,6 +182,8 @@ def _check_mutant(task: tuple[str, str, int]) -> MutantReport:
 
 def _catch(subject: TraceSubject, strategy: str, seed: int) -> Catch:
     exploration = explore(subject, make_strategy(strategy, seed), MUTANT_RUNS)
+    if exploration.stopped is not None:
+        raise Stopped(exploration.stopped)  # what was not looked for was not missed
     found = exploration.found
     shrunk = None if found is None else shrink(subject, found.schedule, found.failure)
     return Catch(strategy, exploration.runs + exploration.redundant, shrunk)
