@@ -20,6 +20,9 @@ _KEEPS_MEMORY: Final = 0x80
 _GREY_ON_BLACK: Final = 0x07
 _BLANK: Final = bytes((0x20, _GREY_ON_BLACK))
 
+_LONGEST_STRING: Final = 4000
+"""Characters: the call is one exit, during which nobody looks at the time."""
+
 _BEL: Final = 0x07
 _BS: Final = 0x08
 _LF: Final = 0x0A
@@ -205,9 +208,9 @@ class Video:
         self._move_cursor(0, ROWS - 1, column)
 
     def _write_string(self, call: BiosCall) -> None:
-        """AL bit 0: the cursor moves; bit 1: attributes are in the string."""
+        """AL bit 0: the cursor moves; bit 1: attributes are in the string, of which up to two screens are written."""
         with_attributes, moves = bool(call.al & 2), bool(call.al & 1)
-        data = call.read("es", call.bp, call.cx * (2 if with_attributes else 1))
+        data = call.read("es", call.bp, min(call.cx, _LONGEST_STRING) * (2 if with_attributes else 1))
         before = self._cursor()
         self._move_cursor(0, call.dh, call.dl)
         if with_attributes:

@@ -245,3 +245,15 @@ def test_the_length_of_a_row_and_the_start_are_told() -> None:
     assert (moved["ax"], moved["cx"], moved["dx"]) == (0x004F, 0, 600)
     assert run(mode, vbe(7, ebx=0, ecx=1, edx=0))["ax"] == 0x014F
     assert run(mode, vbe(7, ebx=0, ecx=0, edx=6400))["ax"] == 0x014F
+
+
+def test_of_a_string_as_much_is_written_as_fills_the_screen_twice() -> None:
+    fill = code("""
+        b8 00 10 8e c0 31 ff    ; mov ax, 0x1000; mov es, ax; xor di, di
+        b9 ff ff b0 41 f3 aa    ; mov cx, 0xffff; mov al, 'A'; rep stosb
+        31 ed                   ; xor bp, bp
+    """)
+    write = code("b8 01 13 bb 07 00 b9 ff ff 31 d2 cd 10  ; AX = 1301h, BX = 7, CX = ffffh, DX = 0; int 0x10")
+    called = run(fill + write)
+    assert called.output.count("A") == 4000
+    assert set(called.text) == {"A", "\n"}
