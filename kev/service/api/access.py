@@ -129,6 +129,11 @@ class Guarded:
         return response
 
 
+def is_host_name(text: str) -> bool:
+    """Whether a client may ask for it (RFC 9110, section 7.2); an address may always be asked for."""
+    return _name_of(text) == text.lower() != ""
+
+
 def _bearer(headers: Mapping[str, str]) -> str | None:
     """The token that is said (RFC 6750, section 2.1)."""
     scheme, _, token = headers.get("authorization", "").partition(" ")

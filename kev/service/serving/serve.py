@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from kev import log
 from kev.machine.ungrouped import ungrouped
-from kev.service.api.access import Guarded, Trusted
+from kev.service.api.access import Guarded, Trusted, is_host_name
 from kev.service.api.app import application, open_paths
 from kev.service.api.service import Service
 from kev.service.api.watched import Watched
@@ -65,6 +65,7 @@ class ServeOptions:
 
 def run_service(options: ServeOptions, tell: Callable[[str], object]) -> None:
     """Until a signal ends it. `tell` is given a line about each address. KevError if it cannot begin."""
+    _check_host_names(options.hosts)
     files = HostFiles.within(options.images)
     listeners = passed_by_systemd() or listen(options.listen or [default_address()])
     try:
@@ -182,6 +183,12 @@ def _token(options: ServeOptions, listeners: Sequence[Listener]) -> Token | None
         problem = "over TCP, clients must say a token: --token-file FILE, which is made if it is not there"
         raise Invalid(f"--listen: {remote[0].address!r}: {problem}")
     return None
+
+
+def _check_host_names(hosts: Sequence[str]) -> None:
+    for host in hosts:
+        if not is_host_name(host):
+            raise Invalid(f"--host-name: {host!r}: it must be a name of letters, digits, '.', '-' and '_', without a port")
 
 
 def _raise_descriptor_limit() -> None:

@@ -61,6 +61,11 @@ def test_what_cannot_be_listened_at_is_refused_and_nothing_is_left(tmp_path: Pat
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["", "a\nb", "kev.example:80"])
+def test_names_that_no_client_can_ask_for_are_refused(tmp_path: Path, name: str) -> None:
+    assert "--host-name: " in refused(tmp_path, "--listen", f"unix:{tmp_path}/kev.sock", "--host-name", name)
+
+
 def test_over_tcp_there_has_to_be_a_token(tmp_path: Path) -> None:
     assert "--token-file FILE" in refused(tmp_path, "--listen", "127.0.0.1:0")
 
