@@ -19,6 +19,8 @@ class SharedAccesses:
     """Instructions before which an interrupt from another vCPU makes a difference: HLT, and those that let interrupts in."""
     synchronizing: frozenset[int] = frozenset()
     """The bytes that vCPUs agree by: guest-physical addresses. See `kev.race.guest.synchronizing`."""
+    openings: int = 0
+    """How often a run comes to those that are interruptible, at most."""
     places: frozenset[int] = attrs.field(init=False)
     """All of these instructions."""
     addresses: Sequence[int] = attrs.field(init=False)
@@ -26,8 +28,8 @@ class SharedAccesses:
 
     @property
     def passed(self) -> int:
-        """About how many of these accesses a run makes."""
-        return sum(sum(counts.values()) for counts in self.counts)
+        """About how many of these instructions a run executes."""
+        return self.openings + sum(sum(counts.values()) for counts in self.counts)
 
     @places.default
     def _find_places(self) -> frozenset[int]:

@@ -1,7 +1,7 @@
 """Finds out what the vCPUs of a guest share, from the accesses of a few runs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -49,6 +49,8 @@ class _Profile:
         """How often there was each: vCPU, instruction, variable, and whether it is changed."""
         self.interruptible: Final[Counter[int]] = Counter()
         """How often there was each instruction that lets interrupts in."""
+        self.has_ended = False
+        """Who waits for ever makes more accesses than runs have otherwise."""
         machine.vm.engine.trace_accesses(self._accessed, self._executed)
         machine.vm.observe(DeviceAccesses(self._device_accessed))
 
@@ -93,21 +95,31 @@ def shared_accesses(start: Start, limit: int) -> SharedAccesses:
     interruptible = sum((profile.interruptible for profile in profiles), Counter())
     variables: defaultdict[int, set[int]] = defaultdict(set)
     written: set[int] = set()
-    counts: list[Counter[int]] = [Counter() for _ in range(start.spec.vcpus or 1)]
     for profile in profiles:
-        for (vcpu, address, variable, writes), times in profile.accesses.items():
+        for _, address, variable, writes in profile.accesses:
             if variable in shared and address in places:
                 variables[address].add(variable)
-                counts[vcpu][variable] = max(counts[vcpu][variable], times)
                 if writes:
                     written.add(address)
+    ended = [profile for profile in profiles if profile.has_ended] or profiles
     return SharedAccesses(
         {address: frozenset(found) for address, found in variables.items()},
         frozenset(written),
-        counts,
+        _counts(ended, variables, start.spec.vcpus or 1),
         frozenset(_rarest(set(interruptible), interruptible)),
         frozenset().union(*(profile.synchronizing.bytes for profile in profiles)),
+        max(profile.interruptible.total() for profile in ended),
     )
+
+
+def _counts(profiles: Sequence[_Profile], variables: Mapping[int, Collection[int]], vcpus: int) -> list[Counter[int]]:
+    """How often each vCPU accesses each variable in a run, at most, by one of the instructions that are given."""
+    counts: list[Counter[int]] = [Counter() for _ in range(vcpus)]
+    for profile in profiles:
+        for (vcpu, address, variable, _), times in profile.accesses.items():
+            if variable in variables.get(address, ()):
+                counts[vcpu][variable] = max(counts[vcpu][variable], times)
+    return counts
 
 
 def _schedulers() -> Iterator[Scheduler]:
@@ -126,6 +138,7 @@ def _profile(start: Start, limit: int, scheduler: Scheduler) -> _Profile:
     with guest_machine(start, min(limit // _SHORTER, _LONGEST), apart=True) as machine:
         profile = _Profile(machine)
         machine.run(scheduler, fair=True)
+        profile.has_ended = machine.vm.ending is not None
         if machine.ticks > _LONGEST:
             raise RaceError(
                 f"{start.spec.image}: a run has {machine.ticks:,} steps: what vCPUs share is looked for in runs of up to"
