@@ -150,7 +150,7 @@ COMMANDS: Final = {
     "race explore, guest": Command(fixed("race explore smp --smp 2 --runs 1000000"), b"run", b"distinct schedule"),
     "race detect": Command(fixed("race detect smp --smp 2 --runs 100000000"), b"looked at", b"kev: stopped by SIG"),
     "race explore, all": Command(fixed("race explore --all"), b"broken pagers", b" of 18 broken pagers were tried"),
-    "race shrink": held(in_a_run, b"nothing smaller was found")(lambda _: ["race", "shrink", token()]),
+    "race shrink": held(in_a_run, b"until then")(lambda _: ["race", "shrink", token()]),
     "race show": held(in_a_run, b"before there was anything to tell")(lambda _: ["race", "show", token()]),
     "race replay": Command(lambda _: ["race", "replay", token(), "--times", "1000000"], b"made again", b" of 1,000,000 times"),
     "race explore, jobs": Command(fixed("race explore smp --smp 2 --runs 1000000 --jobs 2"), b"run", b"distinct schedule"),

@@ -79,7 +79,7 @@ def test_a_vcpu_that_is_given_the_registers_of_another_goes_on_as_it_would(mode:
 
 @pytest.mark.parametrize("name", SEGMENTS)
 def test_a_segment_register_is_what_was_set(name: str) -> None:
-    value = SegmentRegister(0x28, 0x1234_5678, 0xFFFF_FFFF, 0xC0F3)
+    value = SegmentRegister(0x28, 0x1234_5678, 0xFFFF_FFFF, 0x8089 if name == "tr" else 0xC0F3)
     with cpu_in(LONG, VMCALL) as cpu:
         run_to_text(cpu)
         cpu.vcpu.set_segment(name, value)

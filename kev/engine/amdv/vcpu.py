@@ -242,6 +242,7 @@ class AmdvVcpu:
         """How many it has been given by RDRAND and RDSEED, where they come from a seed."""
         self._history: Final[deque[_RaisedEvent]] = deque(maxlen=HISTORY_LENGTH)
         self.detach()
+        self.reset_task()
 
     def attach(self, quads: memoryview, words: memoryview) -> None:
         """Says where the registers are from now on."""
