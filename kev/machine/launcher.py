@@ -212,12 +212,9 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
 
 def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, job_control: bool) -> None:
     vm = machine.vm
-    started = not vm.pager.waits and machine.seed is None
-    if started:
-        finished(machine.load_ahead())
-        _run_head_start(machine)
-        if vm.ending is not None:
-            return
+    policy_has_run = begin(machine)
+    if vm.ending is not None:
+        return
     # The imports take longer than what a guest waits for when it measures time.
     vm.clock.stop()
     began, were_there = time.perf_counter(), "kev.machine.driving" in sys.modules
@@ -235,13 +232,24 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
             timeout=timeout,
             input_descriptor=input_descriptor,
             job_control=job_control,
-            policy_has_run=started,
+            policy_has_run=policy_has_run,
         )
     )
 
 
+def begin(machine: Machine) -> bool:
+    """Runs a new machine for 20 ms of the processor's time, or to its end if that is sooner: most short runs need no runtime.
+
+    Whether what the paging policy does before a run is done. If not, nothing is: there is a seed, or pages have to be waited for.
+    """
+    if machine.vm.pager.waits or machine.seed is not None:
+        return False
+    finished(machine.load_ahead())
+    _run_head_start(machine)
+    return True
+
+
 def _run_head_start(machine: Machine) -> None:
-    """Most of what a short run needs is over before the runtime, which takes longer to import, would have been there."""
     end = time.thread_time() + _HEAD_START
     while time.thread_time() < end:
         step = machine.vm.step(machine.scheduler)

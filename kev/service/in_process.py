@@ -31,11 +31,9 @@ class InProcessHomes:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery: Final = nursery
 
-    async def open(
-        self, spec: MachineSpec, observer: Observer, *, client: str | None = None, times_loads: bool = True
-    ) -> "InProcessHome":
-        """See `Homes`. Without `times_loads`, figures do not say how long loads take."""
-        home: InProcessHome = await self._nursery.start(partial(_live, spec, observer, times_loads))
+    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> "InProcessHome":
+        """See `Homes`."""
+        home: InProcessHome = await self._nursery.start(partial(_live, spec, observer))
         return home
 
     def runner(self, spec: MachineSpec, client: str | None, most: int) -> AbstractAsyncContextManager[Runner]:
@@ -51,10 +49,10 @@ async def in_process_homes() -> AsyncIterator[InProcessHomes]:
         nursery.cancel_scope.cancel()
 
 
-async def _live(spec: MachineSpec, observer: Observer, times_loads: bool, task_status: "trio.TaskStatus[InProcessHome]") -> None:
+async def _live(spec: MachineSpec, observer: Observer, task_status: "trio.TaskStatus[InProcessHome]") -> None:
     """The life of one machine."""
     async with running(spec, {}, paused=True, keeps_output=False) as machine:
-        home = InProcessHome(machine, observer, times_loads)
+        home = InProcessHome(machine, observer)
         machine.vm.console.output.subscribe(observer.printed)
         task_status.started(home)
         await home.live()
@@ -63,12 +61,11 @@ async def _live(spec: MachineSpec, observer: Observer, times_loads: bool, task_s
 class InProcessHome:
     """See `kev.service.home.Home`."""
 
-    def __init__(self, machine: Machine, observer: Observer, times_loads: bool) -> None:
+    def __init__(self, machine: Machine, observer: Observer) -> None:
         self.machine: Final = machine
         self._observer: Final = observer
         self._load_times: Final = LoadTimes()
-        if times_loads:
-            machine.vm.pager.observe(self._load_times)
+        machine.vm.pager.observe(self._load_times)
         self._started = False
         self._leave: Final = trio.Event()
         self._left: Final = trio.Event()

@@ -26,6 +26,7 @@ from kev.service.workers.channel import Channel
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.confinement.machine import MachineConfinement, files_of
 from kev.service.workers.framing import MOST_ANSWER, PIECE, Frame, FrameKind, ProtocolError, pack, pack_json, pieces
+from kev.service.workers.once import run_once
 from kev.snapshot.new_file import GivenFile
 from kev.spec.machine_spec import MachineSpec
 
@@ -242,10 +243,7 @@ class Worker:
         self._was_paused = False
         self._tells = True
         self._wanted = wanted
-        return await self._make_alike()
-
-    async def _make_alike(self) -> InProcessHome:
-        home = self._home = await self._homes.open(self._wanted, self, times_loads=self._tells)
+        home = self._home = await self._homes.open(wanted, self)
         assert home.machine.runtime is not None
         home.machine.runtime.turn = self._turn
         return home
@@ -255,11 +253,12 @@ class Worker:
         self._tells = False
         if not self._turn.lasts:
             await self._turn.take()
-        home = self._home or await self._make_alike()
+        if (home := self._home) is None:
+            ending, report = await run_once(self._wanted, self.printed, self._turn)
+            return {"ending": described_ending(ending), "report": report}
         try:
             await home.start()
             await home.machine.wait()
-            assert home.machine.ending is not None
             return {"ending": described_ending(home.machine.ending), "report": await home.report()}
         finally:
             self._home = None

@@ -135,6 +135,7 @@ def test_many_runs_in_workers_end_each_in_its_own_way_and_leave_none(folder: Pat
             ({"image": "hypercalls"}, ("exited", 42)),
             ({"image": "crash", "command_line": "fault"}, ("died", 1)),
             ({"image": "spin", "timeout": 0.05}, ("timed out", 1)),
+            ({"image": "smp", "vcpus": 2, "seed": 7}, ("exited", 0)),
             ({"image": str(kernel), "max_output": 20_000}, ("limited", 1)),
         ):
             runs = server.client.post("/v1/runs/many", json={"spec": spec, "count": 4, "at_once": 2}).json()["runs"]
