@@ -13,6 +13,7 @@ import attrs
 
 from kev.measure.case import Metrics
 from kev.measure.errors import BenchError
+from kev.work.stoppable import start_stoppably
 from kev.work.stopping import stopped_while_waiting
 
 _LAST_WORDS: Final = 200
@@ -36,6 +37,7 @@ class Dialogue:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         began = time.perf_counter()
         pipe = subprocess.PIPE
+        start_stoppably()
         with subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
             try:
                 with stopped_while_waiting():

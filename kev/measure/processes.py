@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kev.measure.case import Metrics
 from kev.measure.errors import BenchError
+from kev.work.stoppable import start_stoppably
 from kev.work.stopping import stopped_while_waiting
 
 BANNER = b"gKeOS, a KeOS-style guest kernel"
@@ -22,6 +23,7 @@ def measure_process(command: Sequence[str], text: bytes = BANNER, metric: str = 
     # Bytecode is kept, as it is where packages are installed and not edited.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
+    start_stoppably()
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:

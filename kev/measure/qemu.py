@@ -20,6 +20,7 @@ import attrs
 from kev.measure.case import Metrics
 from kev.measure.errors import BenchError
 from kev.measure.processes import version_of
+from kev.work.stoppable import start_stoppably
 from kev.work.stopping import stopped_while_waiting
 
 _TIMEOUT: Final = 60.0
@@ -112,6 +113,7 @@ class QemuSnapshot:
             listener.listen()
             listener.settimeout(_TIMEOUT)
             command = (*self.machine, "-qmp", f"unix:{self._socket}", *more)
+            start_stoppably()
             with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
                 try:
                     with stopped_while_waiting():

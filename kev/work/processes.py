@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from kev.work.base import MOST_TRIES, Place, WorkerDied, WorkError
 from kev.work.here import Here
+from kev.work.stoppable import start_stoppably
 from kev.work.stopping import check
 
 _LOOK_EVERY: Final = 0.05
@@ -127,6 +128,7 @@ def _started(function: Callable[[Any], Any]) -> _Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(function, theirs), daemon=True)
+    start_stoppably()
     process.start()
     theirs.close()
     return _Worker(process, ours)

@@ -39,8 +39,10 @@ def _run_test(target: str, token: str, named: str | None) -> int:
 
     from kev.race.errors import TokenError
     from kev.race.replay_variable import REPLAY
+    from kev.work.stoppable import start_stoppably
 
     if named != target:
         raise TokenError(f"the token is about the test {target!r}, which is run only if you name it by --test")
     command = [sys.executable, "-m", "pytest", "--", target]
+    start_stoppably()
     return subprocess.run(command, env={**os.environ, REPLAY: token}, check=False).returncode

@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from kev import log
 from kev.service.errors import NoWorker
+from kev.work.stoppable import start_stoppably
 
 _PROGRAM: Final = """
 import json, sys
@@ -27,6 +28,7 @@ class ForkServerProcess:
         """NoWorker if the host has no process for it."""
         self._control, theirs = socket.socketpair()
         arguments = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid()), log.level()]
+        start_stoppably()
         try:
             with theirs:
                 self._process: Final = subprocess.Popen(
