@@ -11,7 +11,7 @@ from kev.addressing import GIB
 from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.errors import KevError
-from kev.machine.ending import SIGNALLED, Ending, EndingKind
+from kev.machine.ending import Ending, EndingKind
 from kev.page_tables.identity import LIMITS, MIXED, QUICK, SHIFT, WholeMachine
 from kev.page_tables.mapping import PageSize
 from kev.page_tables.memory_map import read_memory_map
@@ -36,13 +36,8 @@ class Built(NamedTuple):
 
     ept: Ept
     seconds: float
-    signal: int | None = None
-    """What has ended the run whose tables these are, if it was a signal."""
-
-    @property
-    def exit_code(self) -> int:
-        """Of a command that has found nothing else to say."""
-        return 0 if self.signal is None else SIGNALLED + self.signal
+    exit_code: int = 0
+    """Of a command that has found nothing else to say; not 0 if a signal has ended the run whose tables these are."""
 
 
 def plan_options(function: C) -> C:
@@ -81,16 +76,16 @@ def tables_meant(file: str | None, given: Mapping[str, Any]) -> Built:
     if image is None and (surplus := [name for name in (*_OF_RUNS, "spec", "at") if given.get(name) is not None]):
         raise EptCommandError(f"--{surplus[0].replace('_', '-')}: there is no guest to run: add --run IMAGE")
     began = time.perf_counter()
-    number = None
+    exit_code = 0
     if file is not None:
         ept = of_file(file)
     elif image is not None:
-        ept, number = _of_run(image, given)
+        ept, exit_code = _of_run(image, given)
     elif wants_plan:
         ept = of_plan(plan_meant(given))
     else:
         raise EptCommandError("no tables: name a file or a snapshot, or say --memory SIZE, --e820 FILE or --run IMAGE")
-    return Built(ept, time.perf_counter() - began, number)
+    return Built(ept, time.perf_counter() - began, exit_code)
 
 
 def plan_meant(given: Mapping[str, Any]) -> WholeMachine:
@@ -139,22 +134,22 @@ def _begins_with_magic(file: str) -> bool:
         return storage.read(len(MAGIC)) == MAGIC
 
 
-def _of_run(image: str, given: Mapping[str, Any]) -> tuple[Ept, int | None]:
-    """The tables of a guest that is run, and the signal that has ended it, if one has; what it prints goes to stderr."""
+def _of_run(image: str, given: Mapping[str, Any]) -> tuple[Ept, int]:
+    """The tables of a guest that is run, and the exit code if a signal has ended it, or 0; what it prints goes to stderr."""
     from kev.machine.nested_map import ept_of_run
 
     if surplus := [name for name in _PLAN[1:] if given.get(name) is not None]:
         raise EptCommandError(f"--{surplus[0]}: not with --run, whose tables are made as the guest touches its pages")
     spec = described({**given, "image": image})
-    number = None
+    exit_code = 0
 
     def ended(ending: Ending) -> None:
-        nonlocal number
-        if ending.kind is EndingKind.INTERRUPTED and ending.exit_code:
-            number = ending.exit_code - SIGNALLED
+        nonlocal exit_code
+        if ending.kind is EndingKind.INTERRUPTED:
+            exit_code = ending.exit_code
         click.echo(f"kev: {ending}", err=True)
 
-    return Ept(image, ept_of_run(spec, given["at"], sys.stderr.buffer.write, ended)), number
+    return Ept(image, ept_of_run(spec, given["at"], sys.stderr.buffer.write, ended)), exit_code
 
 
 def _shift(text: str | None, style: str) -> int:

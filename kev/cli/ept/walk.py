@@ -30,7 +30,7 @@ def command(context: click.Context, /, gpa: int, file: str | None, as_json: bool
         json.dumps(about_as_json(ept) | _as_json(walked), indent=2) if as_json else "\n".join([heading(ept), *_lines(walked)])
     )
     if walked.error is not None:
-        if built.signal is None:
+        if not built.exit_code:
             raise walked.error
         click.echo(f"kev: {one_line(str(walked.error))}", err=True)
     context.exit(built.exit_code)
