@@ -7,9 +7,10 @@ import click
 
 from kev.cli.click_options import add_options
 from kev.cli.completion import complete_image
+from kev.cli.interrupts import SIGNALS
 from kev.cli.options import described, machine_options
 from kev.cli.places import place_of, place_options
-from kev.cli.signals import SIGNALS, say_stopped
+from kev.cli.signals import say_stopped
 from kev.errors import one_line
 from kev.machine.ending import EXIT_CODE_MISTAKE
 from kev.work.processors import processors

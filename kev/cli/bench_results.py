@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from kev.cli.signals import SIGNALS, say_stopped
+from kev.cli.interrupts import SIGNALS
+from kev.cli.signals import say_stopped
 from kev.observe.output import check_all_writable, is_standard_output, write_json
 from kev.work.stopping import Stopped, signals_noted
 

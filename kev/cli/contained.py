@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from kev.addressing import MIB
-from kev.cli.interrupts import conclude
+from kev.cli.interrupts import SIGNALS, conclude
 from kev.errors import KevError, one_line
 from kev.machine import driving  # noqa: F401  trio makes files when it is imported, which a confined process cannot
 from kev.machine.ending import EXIT_CODE_LOST, EXIT_CODE_MISTAKE, EXIT_CODE_TIMED_OUT
@@ -130,9 +130,7 @@ class _Watch:
 
     def __enter__(self) -> "_Watch":
         self._signalled, self._signal = os.pipe()
-        self._before = {
-            number: signal.signal(number, self._pass_on) for number in heeded((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-        }
+        self._before = {number: signal.signal(number, self._pass_on) for number in heeded(SIGNALS)}
         return self
 
     def __exit__(self, *_error: object) -> None:

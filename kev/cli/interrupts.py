@@ -8,7 +8,8 @@ TYPE_CHECKING = False  # typing's own would take longer to import
 if TYPE_CHECKING:
     from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""They end a command."""
 _TOGETHER = 1.0
 """Seconds within which signals are one wish: timeout(1) sends two, and so do shells whose terminal is gone."""
 _AGAIN_AFTER = 0.01  # seconds
@@ -36,14 +37,14 @@ class Interrupts:
         """A signal whose exception was dropped."""
 
     def begin(self) -> None:
-        for number in _SIGNALS:
+        for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as for a command that nohup started
                 signal.signal(number, self._raise)
         sys.unraisablehook = self._note_dropped
 
     def end(self) -> None:
         """From now on signals do what they do to any process."""
-        for number in _SIGNALS:
+        for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
 

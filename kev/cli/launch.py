@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from kev.machine.snapshot_at import SnapshotAt
     from kev.pager.policy import PagingPolicy
 
-_STANDARD_OUTPUT: Final = "-"
 _NOT_CONTAINED: Final = {"gdb": "sockets", "dump": "files", "screenshot": "files", "snapshot_at": "files", "trace": "files"}
 RUN_OPTIONS: Final = (
     *machine_options(),
@@ -147,7 +146,9 @@ def _carry_out(spec: MachineSpec, given: Mapping[str, Any], policy: "PagingPolic
     if recording is not None:
         files.attempt(recording.write)
     if report is not None:
-        tell = partial(_write_report, file=report) if inside is None or report == _STANDARD_OUTPUT else inside.tell
+        from kev.observe.output import is_standard_output
+
+        tell = partial(_write_report, file=report) if inside is None or is_standard_output(report) else inside.tell
         files.attempt(lambda: tell(outcome.as_dict()))
     if tracing is not None:
         files.attempt(lambda: tracing.write(outcome))

@@ -3,14 +3,11 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import click
 
+from kev.cli.interrupts import SIGNALS
 from kev.work.stopping import Stopped, signals_noted
-
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""They end the work, with what was found until then."""
 
 
 def say_stopped(number: int, tried: str) -> int:

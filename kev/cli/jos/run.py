@@ -9,7 +9,7 @@ import click
 
 from kev.cli.completion import complete_image, completion_of
 from kev.cli.durations import Duration
-from kev.cli.signals import SIGNALS
+from kev.cli.interrupts import SIGNALS
 from kev.cli.sizes import Size
 from kev.cli.standard_output import StandardOutput, StandardOutputError
 from kev.errors import KevError

@@ -8,11 +8,12 @@ import click
 
 from kev.cli.click_options import add_options
 from kev.cli.completion import complete_image
+from kev.cli.interrupts import SIGNALS
 from kev.cli.numbers import counted
 from kev.cli.options import described, machine_options
 from kev.cli.race.printing import EXIT_CODE_FAILED
 from kev.cli.race.progress import ProgressLine
-from kev.cli.signals import SIGNALS, say_stopped
+from kev.cli.signals import say_stopped
 from kev.machine.schedule import Scheduler
 from kev.race.errors import RaceError
 from kev.race.guest.data_races import DataRaces, find_data_races, schedules

@@ -10,6 +10,7 @@ import click
 from kev.cli.click_options import add_options
 from kev.cli.completion import complete_image
 from kev.cli.durations import Duration
+from kev.cli.interrupts import SIGNALS
 from kev.cli.numbers import counted
 from kev.cli.options import described, machine_options
 from kev.cli.places import place_of, place_options
@@ -17,7 +18,7 @@ from kev.cli.race.catalogue import check_catalogue, check_pager
 from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, picture_file, print_story
 from kev.cli.race.progress import ProgressLine, summary
 from kev.cli.race.tokens import state_option
-from kev.cli.signals import SIGNALS, say_stopped
+from kev.cli.signals import say_stopped
 from kev.observe.output import STANDARD_OUTPUT, check_all_writable, is_standard_output, write_text
 from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detected, Detection, detect
