@@ -30,7 +30,7 @@ class PostMortem:
         registers = VcpuRegisters.read(vcpu.state)
         halted = vcpu.activity is ActivityState.HLT
         if self._memory_is_gone:
-            return (self._places.before if halted else self._places.at)(registers.linear_rip)
+            return self._places.executed(registers.linear_rip, halted=halted)
         return place_of(self._vm.pager, self._places, registers, halted=halted)
 
     def lines(self) -> list[str]:

@@ -169,8 +169,7 @@ def line_of(vcpu: VcpuAtEnd, place: Place) -> str:
 def place_of(pager: KernelVmPager, places: Places, registers: VcpuRegisters, *, halted: bool = False) -> Place:
     """The place of a vCPU's next instruction; of one that is halted, of its HLT, behind which may be another function."""
     address = registers.linear_rip
-    find = places.before if halted else places.at
-    return find(address, LoadedMemory(pager).try_translate(registers, address))
+    return places.executed(address, LoadedMemory(pager).try_translate(registers, address), halted=halted)
 
 
 def _describe_vcpu(

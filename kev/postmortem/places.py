@@ -78,6 +78,12 @@ class Places:
         offset = None if found.offset is None else found.offset + 1
         return attrs.evolve(found, address=address, offset=offset)
 
+    def executed(self, address: int, gpa: int | None = None, *, halted: bool) -> Place:
+        """The place of a vCPU whose next instruction is at an address; if it is `halted`, of its HLT, behind which may be another
+        function.
+        """
+        return self.before(address, gpa) if halted else self.at(address, gpa)
+
     def linked_at(self, address: int, gpa: int | None = None) -> int | None:
         """The address by p_vaddr of what lies at a linear address; None if it is not of the image."""
         found = next(iter(_candidates(self._image.segments, address, gpa)), None)

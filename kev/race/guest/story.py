@@ -25,8 +25,7 @@ _TOLD_ROUNDS: Final = 2
 
 def place_of(places: Places, vcpu: Vcpu) -> Place:
     """Where a vCPU is in the kernel's code: at its next instruction, or at the HLT that it is in."""
-    find = places.before if vcpu.activity is ActivityState.HLT else places.at
-    return find(vcpu.state.instruction_address)
+    return places.executed(vcpu.state.instruction_address, halted=vcpu.activity is ActivityState.HLT)
 
 
 class TurnRecorder:
