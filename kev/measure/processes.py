@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kev.measure.case import Metrics
 from kev.measure.errors import BenchError
+from kev.measure.programs import answer_of
 from kev.work.stoppable import start_stoppably
 from kev.work.stopping import stopped_while_waiting
 
@@ -80,6 +81,4 @@ def qemu_run(multiboot1_image: Path, memory: int) -> tuple[str, ...] | None:
 
 def version_of(command: Sequence[str]) -> str:
     """The first line of what a program says with --version."""
-    with stopped_while_waiting():
-        result = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=_TIMEOUT, check=False)
-    return result.stdout.partition("\n")[0]
+    return answer_of([command[0], "--version"], timeout=_TIMEOUT).stdout.partition("\n")[0]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any, Final
 
 from kev.measure.dialogue import Dialogue
 from kev.measure.errors import BenchError
+from kev.measure.programs import answer_of
 from kev.spec.machine_spec import MachineSpec
-from kev.work.stopping import stopped_while_waiting
 
 _SAMPLES: Final = 499
 """A second: enough for a run of some seconds, and out of step with what happens once a millisecond."""
@@ -44,14 +43,13 @@ def _find_perf() -> str | None:
     perf = shutil.which("perf")
     if perf is None:
         return None
-    test = subprocess.run([perf, "record", "-q", "-e", "cpu-clock", "-o", "/dev/null", "true"], capture_output=True, check=False)
+    test = answer_of([perf, "record", "-q", "-e", "cpu-clock", "-o", "/dev/null", "true"])
     return None if test.returncode else perf
 
 
 def _run(command: list[str], spec: MachineSpec, dialogue: Dialogue) -> dict[str, Any]:
     wanted = {"spec": spec.to_dict(), "until": dialogue.until, "answers": dialogue.answers, "timeout": dialogue.timeout}
-    with stopped_while_waiting():
-        result = subprocess.run(command, input=json.dumps(wanted), capture_output=True, text=True, check=False)
+    result = answer_of(command, json.dumps(wanted))
     if result.returncode:
         raise BenchError(f"{spec.image}: where its time goes cannot be found out: {result.stderr.strip().rpartition(chr(10))[2]}")
     found: dict[str, Any] = json.loads(result.stdout)
@@ -60,9 +58,10 @@ def _run(command: list[str], spec: MachineSpec, dialogue: Dialogue) -> dict[str,
 
 def _shares(perf: str, samples: Path) -> dict[str, float]:
     command = [perf, "report", "-i", str(samples), "--stdio", "--sort", "dso", "--field-separator", "\t"]
-    report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    report = answer_of(command)
+    report.check_returncode()
     shares = dict.fromkeys((ENGINE, TRANSLATED, PYTHON, HOST_KERNEL), 0.0)
-    for share, library in _lines(report):
+    for share, library in _lines(report.stdout):
         shares[_part(library)] += share / 100
     return shares
 
