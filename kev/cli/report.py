@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kev.observe.output import OutputError, check_writable, place_of, write_text
+from kev.observe.output import OutputError, check_writable, name_of_output, write_text
 
 
 @click.command
@@ -29,7 +29,7 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
     check_writable(output)
     _check_no_report(output, runs)
     write_text(output, page([read_run(run) for run in runs], labels(runs)))
-    click.echo(f"kev: wrote {place_of(output)}", err=True)
+    click.echo(f"kev: wrote {name_of_output(output)}", err=True)
 
 
 def _check_no_report(output: Path, runs: tuple[Path, ...]) -> None:

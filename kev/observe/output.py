@@ -93,7 +93,7 @@ def _check_standard_output() -> None:
         raise OutputError("standard output cannot be written: it is closed")
 
 
-def place_of(file: str | os.PathLike[str]) -> str:
+def name_of_output(file: str | os.PathLike[str]) -> str:
     """What it is called where it is said that it was written."""
     return "standard output" if is_standard_output(file) else os.fspath(file)
 

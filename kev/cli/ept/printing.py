@@ -70,12 +70,12 @@ def range_as_json(mapped: MappedRange | None) -> dict[str, Any] | None:
 
 def draw(ept: Ept, ranges: Sequence[MappedRange], file: Path) -> None:
     """Writes the picture."""
-    from kev.observe.output import place_of, write_text
+    from kev.observe.output import name_of_output, write_text
     from kev.observe.page_map import as_svg
 
     size = ept.table.tables * PAGE_SIZE
     write_text(file, as_svg(f"EPT of {printable(ept.name)}", f"{ept.table.tables:,} tables of 4 KiB, {size:,} bytes", ranges))
-    click.echo(f"kev: wrote {place_of(file)}", err=True)
+    click.echo(f"kev: wrote {name_of_output(file)}", err=True)
 
 
 def print_lines(lines: Sequence[str]) -> None:

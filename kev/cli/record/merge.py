@@ -2,7 +2,7 @@
 
 import click
 
-from kev.observe.output import check_writable, is_standard_output, place_of, write_text
+from kev.observe.output import check_writable, is_standard_output, name_of_output, write_text
 from kev.pager.working_set import WorkingSet, merged
 
 
@@ -27,6 +27,6 @@ def command(files: tuple[str, ...], output: str) -> None:
     write_text(output, found.to_json())
     shared = len(set.intersection(*(set(each.pages) for each in sets)))
     click.echo(
-        f"{place_of(output)}: {len(found.pages):,} pages, {shared:,} of them in all of {len(sets)} working sets",
+        f"{name_of_output(output)}: {len(found.pages):,} pages, {shared:,} of them in all of {len(sets)} working sets",
         err=is_standard_output(output),
     )
