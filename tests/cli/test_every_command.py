@@ -238,12 +238,9 @@ def begun(sessions: list[Session], script: str, command: Command, place: Place) 
     return session
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_job_gives_the_terminal_back_while_it_is_stopped_and_goes_on(sessions: list[Session], place: Place, name: str) -> None:
-    command = COMMANDS[name]
-    session = begun(sessions, SHELL, command, place)
+def stop_and_interrupt(session: Session) -> None:
+    """Ctrl-Z to the job in the foreground, whose shell has the terminal then; when it goes on, Ctrl-C."""
     job = os.tcgetpgrp(session.terminal)
-    assert job != session.process.pid
     os.killpg(job, signal.SIGTSTP)
     session.expect(b"stopped with 14")
     assert session.mode == session.before
@@ -251,12 +248,25 @@ def test_a_job_gives_the_terminal_back_while_it_is_stopped_and_goes_on(sessions:
     while os.tcgetpgrp(session.terminal) != job:
         select.select([session.terminal], [], [], 0.01)
     os.killpg(job, signal.SIGINT)
+
+
+def ends(session: Session, command: Command, number: int) -> None:
+    """A signal of that number has ended it, it has said what it came to, and the terminal is as it was."""
     session.expect(b"ended with ")
     session.expect(b"\n")
     assert session.end() == 0
-    assert b"ended with %d\r" % command.exit_code(signal.SIGINT) in session.output
+    assert b"ended with %d\r" % command.exit_code(number) in session.output
     assert command.said in session.output
     assert session.mode == session.before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_job_gives_the_terminal_back_while_it_is_stopped_and_goes_on(sessions: list[Session], place: Place, name: str) -> None:
+    command = COMMANDS[name]
+    session = begun(sessions, SHELL, command, place)
+    assert os.tcgetpgrp(session.terminal) != session.process.pid
+    stop_and_interrupt(session)
+    ends(session, command, signal.SIGINT)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -268,12 +278,7 @@ def test_a_job_in_the_background_goes_on_until_sigterm(sessions: list[Session], 
     assert found is not None
     assert session.mode == session.before
     os.kill(int(found[1]), signal.SIGTERM)
-    session.expect(b"ended with ")
-    session.expect(b"\n")
-    assert session.end() == 0
-    assert b"ended with %d\r" % command.exit_code(signal.SIGTERM) in session.output
-    assert command.said in session.output
-    assert session.mode == session.before
+    ends(session, command, signal.SIGTERM)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -293,14 +298,7 @@ def test_a_command_that_takes_no_time_is_a_job_like_any_other(sessions: list[Ses
     session = Session("sh", "-c", SHELL_OF_THREE, "sh", sys.executable, "-c", program, *SHORT[name].split())
     sessions.append(session)
     session.expect(b"held")
-    job = os.tcgetpgrp(session.terminal)
-    os.killpg(job, signal.SIGTSTP)
-    session.expect(b"stopped with 14")
-    assert session.mode == session.before
-    os.write(session.terminal, b"\n")
-    while os.tcgetpgrp(session.terminal) != job:
-        select.select([session.terminal], [], [], 0.01)
-    os.killpg(job, signal.SIGINT)
+    stop_and_interrupt(session)
     session.expect(b"kev: interrupted\r\n")
     session.expect(b"ended with 130")
     session.expect(b"held", 2)
