@@ -20,12 +20,9 @@ def main() -> None:
     """
     interrupts = Interrupts()
     try:
-        try:
-            interrupts.begin()
-            _prepare()
-            _run(sys.argv[1:])
-        finally:
-            interrupts.check()
+        interrupts.begin()
+        _prepare()
+        _run(sys.argv[1:])
     except KeyboardInterrupt as interrupt:
         sys.exit(conclude(interrupt))
     finally:

@@ -1,57 +1,62 @@
 """Signals that end a command wherever it is: as exceptions, of which none is lost. Imports next to nothing."""
 
+import _thread
+import os
 import signal
 import sys
 import time
 
 TYPE_CHECKING = False  # typing's own would take longer to import
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """They end a command."""
 _TOGETHER = 1.0
 """Seconds within which signals are one wish: timeout(1) sends two, and so do shells whose terminal is gone."""
-_AGAIN_AFTER = 0.01  # seconds
+_AGAIN_AFTER = 0.01
+"""Seconds."""
 _STANDARD_ERROR = 2
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends the command."""
+    """A signal has come that is to end the command. `lost` is called if that is deleted before anybody has `heard` of it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, lost: "Callable[[int], None]") -> None:
         super().__init__(signal.Signals(number).name)
         self.signal = number
+        self.heard = False
+        self._lost = lost
+
+    def __del__(self) -> None:
+        if not self.heard:
+            self._lost(self.signal)
 
 
 class Interrupts:
     """What signals do between `begin` and `end`: they raise `Interrupted`, those that were ignored before excepted.
 
-    Where an exception is dropped (in the callback of a library, or while an object is deleted), the signal is sent again.
+    Python drops exceptions in callbacks of libraries and where objects are deleted, some without a word. Then it is raised again.
     """
 
     def __init__(self) -> None:
         self._came: float | None = None
         """When the one came that ends the command."""
-        self._dropped: int | None = None
-        """A signal whose exception was dropped."""
+        self._over = False
 
     def begin(self) -> None:
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as for a command that nohup started
                 signal.signal(number, self._raise)
-        sys.unraisablehook = self._note_dropped
+        sys.unraisablehook = _tell_unraisable
 
     def end(self) -> None:
         """From now on signals do what they do to any process."""
+        self._over = True
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
-
-    def check(self) -> None:
-        """Interrupted if a signal has come that nobody has heard of."""
-        if self._dropped is not None:
-            raise Interrupted(self._dropped)
 
     def _raise(self, number: int, _frame: "FrameType | None") -> None:
         now = time.monotonic()
@@ -60,21 +65,25 @@ class Interrupts:
                 return
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._came, self._dropped = now, None
-        raise Interrupted(number)
+        self._came = now
+        raise Interrupted(number, self._raise_again)
 
-    def _note_dropped(self, unraisable: "sys.UnraisableHookArgs") -> None:
-        error = unraisable.exc_value
-        if not isinstance(error, KeyboardInterrupt):
-            sys.__unraisablehook__(unraisable)
-            return
-        self._came, self._dropped = None, number_of(error)
-        import os
-        import threading
+    def _raise_again(self, number: int) -> None:
+        """A little later: the emulated CPU would repeat for ever a callback that never comes to its end."""
+        if not self._over:
+            self._came = None
+            _thread.start_new_thread(self._send, (number,))
 
-        again = threading.Timer(_AGAIN_AFTER, os.kill, (os.getpid(), self._dropped))
-        again.daemon = True
-        again.start()
+    def _send(self, number: int) -> None:
+        time.sleep(_AGAIN_AFTER)
+        if not self._over:
+            os.kill(os.getpid(), number)
+
+
+def _tell_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Of an interrupt that was dropped nobody need hear: it comes again."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 def number_of(error: KeyboardInterrupt) -> int:
@@ -85,10 +94,10 @@ def number_of(error: KeyboardInterrupt) -> int:
 
 def conclude(error: KeyboardInterrupt) -> int:
     """Says on stderr what has ended the command; returns the exit code, as shells have it. Nobody waits for a reader any more."""
-    import os
-
     from kev.cli.standard_output import give_up_standard_output
 
+    if isinstance(error, Interrupted):
+        error.heard = True
     give_up_standard_output()
     number = number_of(error)
     what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"

@@ -190,11 +190,13 @@ except KeyboardInterrupt:
     assert process.stderr == ""
 
 
-def test_an_exception_that_is_dropped_while_an_object_is_deleted_comes_again() -> None:
-    program = """
-import os, signal, sys
-class Deleted:
-    def __del__(self):
+@pytest.mark.parametrize(("base", "method"), [("object", "__del__"), ("io.RawIOBase", "close")])
+def test_an_exception_that_is_dropped_while_an_object_is_deleted_comes_again(base: str, method: str) -> None:
+    """A file's are dropped without a word."""
+    program = f"""
+import io, os, signal, sys
+class Deleted({base}):
+    def {method}(self):
         os.kill(os.getpid(), signal.SIGTERM)
 class Deleter:
     def find_spec(self, name, path=None, target=None):
