@@ -237,21 +237,22 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     )
 
 
-def begin(machine: Machine) -> bool:
+def begin(machine: Machine, until: Callable[[], bool] | None = None) -> bool:
     """Runs a new machine for 20 ms of the processor's time, or to its end if that is sooner: most short runs need no runtime.
+    Sooner, too, if `until`, which is asked between steps, says that somebody needs the machine.
 
     Whether what the paging policy does before a run is done. If not, nothing is: there is a seed, or pages have to be waited for.
     """
     if machine.vm.pager.waits or machine.seed is not None:
         return False
     finished(machine.load_ahead())
-    _run_head_start(machine)
+    _run_head_start(machine, until)
     return True
 
 
-def _run_head_start(machine: Machine) -> None:
+def _run_head_start(machine: Machine, until: Callable[[], bool] | None) -> None:
     end = time.thread_time() + _HEAD_START
-    while time.thread_time() < end:
+    while time.thread_time() < end and not (until is not None and until()):
         step = machine.vm.step(machine.scheduler)
         if not isinstance(step, Ran) and not (isinstance(step, Stopped) and machine.note_stop()):
             return

@@ -68,27 +68,36 @@ async def running(
     image: Image, wishes: Mapping[str, Any], *, paused: bool = False, keeps_output: bool = True
 ) -> AsyncIterator["Machine"]:
     """A machine that runs beside the block, and ends with it. `keeps_output`: `Machine.output` has what its guest prints."""
+    wanted = wanted_machine(image, wishes)
+    with opened(wanted) as machine:
+        if keeps_output:
+            machine.keep_output()
+        machine.vm.expects_input = True
+        async with driven(machine, timeout=wanted.spec.timeout, paused=paused):
+            yield machine
+
+
+@asynccontextmanager
+async def driven(
+    machine: "Machine", *, timeout: float | None, paused: bool = False, policy_has_run: bool = False
+) -> AsyncIterator[None]:
+    """An open machine runs beside the block, and ends with it. The arguments are those of `kev.machine.driving.drive`."""
     import trio
 
     from kev.machine.driving import drive
     from kev.machine.forked import Forks
     from kev.machine.ungrouped import ungrouped
 
-    wanted = wanted_machine(image, wishes)
-    with opened(wanted) as machine:
-        if keeps_output:
-            machine.keep_output()
-        machine.vm.expects_input = True
-        forks: Forks | None = None
-        try:
-            with ungrouped():
-                async with trio.open_nursery() as nursery:
-                    assert machine.build_alike is not None
-                    forks = machine.relatives = Forks(nursery, machine.build_alike)
-                    await nursery.start(partial(drive, machine, timeout=wanted.spec.timeout, paused=paused))
-                    yield machine
-                    nursery.cancel_scope.cancel()
-        finally:
-            await machine.end_accesses()
-            if forks is not None:
-                await forks.close()
+    forks: Forks | None = None
+    try:
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                assert machine.build_alike is not None
+                forks = machine.relatives = Forks(nursery, machine.build_alike)
+                await nursery.start(partial(drive, machine, timeout=timeout, paused=paused, policy_has_run=policy_has_run))
+                yield
+                nursery.cancel_scope.cancel()
+    finally:
+        await machine.end_accesses()
+        if forks is not None:
+            await forks.close()

@@ -119,11 +119,14 @@ class Runner(Protocol):
 class Homes(Protocol):
     """Makes homes: `kev.service.in_process` and `kev.service.workers` have one each."""
 
-    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> Home:
+    async def open(
+        self, spec: MachineSpec, observer: Observer, *, client: str | None = None, start: bool = False, passes: bool = False
+    ) -> Home:
         """A home with a machine that was made as `spec` says, and has not been started. KevError if it cannot be made.
 
         `client`: who has asked for it. Only machines of one client may come to live where another has lived before; a
-        machine without one does not.
+        machine without one does not. `start`: it runs at once; how its run has ended is perhaps known when this returns. `passes`:
+        of one that has ended, nobody asks for pages and picture.
         """
 
     def runner(self, spec: MachineSpec, client: str | None, most: int) -> AbstractAsyncContextManager[Runner]:

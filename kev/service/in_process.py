@@ -1,8 +1,8 @@
 """Machines that live in this process: of guests that are trusted, and in each worker the one that is its own."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -11,8 +11,10 @@ import trio
 from kev.exits import EptViolation
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
+from kev.machine.launcher import begin
 from kev.machine.machine import Machine, MachineState
-from kev.machine.start import running
+from kev.machine.start import driven, running
+from kev.pager.policy import PagingPolicy
 from kev.service.errors import InputFull
 from kev.service.home import MOST_READ, Observer, Runner, Status
 from kev.service.load_times import LoadTimes
@@ -31,10 +33,18 @@ class InProcessHomes:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery: Final = nursery
 
-    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> "InProcessHome":
+    async def open(
+        self, spec: MachineSpec, observer: Observer, *, client: str | None = None, start: bool = False, passes: bool = False
+    ) -> "InProcessHome":
         """See `Homes`."""
         home: InProcessHome = await self._nursery.start(partial(_live, spec, observer))
+        if start:
+            await home.start()
         return home
+
+    async def go_on(self, home: "InProcessHome", files: ExitStack, *, policy_has_run: bool) -> None:
+        """Lets a machine run on that was begun without tasks. `files`: what was opened for it, which is closed with the home."""
+        await self._nursery.start(partial(_live_on, home, files.pop_all(), policy_has_run))
 
     def runner(self, spec: MachineSpec, client: str | None, most: int) -> AbstractAsyncContextManager[Runner]:
         """See `Homes`."""
@@ -53,17 +63,28 @@ async def _live(spec: MachineSpec, observer: Observer, task_status: "trio.TaskSt
     """The life of one machine."""
     async with running(spec, {}, paused=True, keeps_output=False) as machine:
         home = InProcessHome(machine, observer)
-        machine.vm.console.output.subscribe(observer.printed)
         task_status.started(home)
         await home.live()
+
+
+async def _live_on(home: "InProcessHome", files: ExitStack, policy_has_run: bool, task_status: "trio.TaskStatus[None]") -> None:
+    """The rest of one."""
+    machine = home.machine
+    with files:
+        async with driven(machine, timeout=home.timeout, policy_has_run=policy_has_run):
+            task_status.started()
+            await home.live()
 
 
 class InProcessHome:
     """See `kev.service.home.Home`."""
 
-    def __init__(self, machine: Machine, observer: Observer) -> None:
+    def __init__(self, machine: Machine, observer: Observer, timeout: float | None = None) -> None:
+        """`timeout`: what `driven` is told of it."""
         self.machine: Final = machine
+        self.timeout: Final = timeout
         self._observer: Final = observer
+        machine.vm.console.output.subscribe(observer.printed)
         self._load_times: Final = LoadTimes()
         machine.vm.pager.observe(self._load_times)
         self._started = False
@@ -87,6 +108,18 @@ class InProcessHome:
     @property
     def process(self) -> int:
         return os.getpid()
+
+    def begin(self, until: Callable[[], bool]) -> bool:
+        """Runs the machine, which nothing drives yet, for a while: see `kev.machine.launcher.begin`."""
+        self._started = True
+        self._note()
+        if self.timeout is not None:
+            self.machine.set_time_limit(self.timeout)
+        # What is loaded ahead may take long, and whoever asks for something meanwhile is to be answered.
+        policy_has_run = type(self.machine.policy) is PagingPolicy and begin(self.machine, until)
+        if self.machine.vm.ending is not None:
+            self.machine.note_end()
+        return policy_has_run
 
     async def start(self) -> None:
         if self._started:

@@ -233,10 +233,9 @@ class Registry:
             identity, plan.resolved, console, self._note_change, self.totals, goes_on=plan.goes_on, passes=passes
         )
         try:
-            machine.move_in(await self._homes.open(plan.spec, machine, client=plan.client))
+            # What is written down of one that runs must not take it for one that has not begun.
             await self.record(machine, state="running" if start else machine.state)
-            if start:
-                await machine.begin()
+            machine.move_in(await self._homes.open(plan.spec, machine, client=plan.client, start=start, passes=passes))
         except BaseException:
             with trio.CancelScope(shield=True):
                 await machine.close()

@@ -63,9 +63,9 @@ class ParkedHome:
         self._before: bytes | None = None
         """JSON: the report, the figures and the pages, when it was parked last."""
 
-    async def open(self, client: str | None) -> None:
+    async def open(self, client: str | None, *, start: bool, passes: bool) -> None:
         """Makes the machine. KevError."""
-        self._home = await self._homes.open(self._spec, self._relay, client=client)
+        self._home = await self._homes.open(self._spec, self._relay, client=client, start=start, passes=passes)
 
     # Parking.
 

@@ -48,11 +48,13 @@ class ParkedHomes:
         self._number = 0
         self._homes: Final[set[ParkedHome]] = set()
 
-    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> ParkedHome:
+    async def open(
+        self, spec: MachineSpec, observer: Observer, *, client: str | None = None, start: bool = False, passes: bool = False
+    ) -> ParkedHome:
         """See `Homes`."""
         self._number += 1
         home = ParkedHome(self._beneath, spec, self._folder / f"{self._number}.snap", observer)
-        await home.open(client)
+        await home.open(client, start=start, passes=passes)
         self._homes.add(home)
         return home
 

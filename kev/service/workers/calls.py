@@ -1,6 +1,7 @@
 """Calls of one worker that wait for their answers."""
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
@@ -35,13 +36,24 @@ class WorkerFailed(Exception):
     """A worker could not do what it was asked for, through a fault of kev. Its log has the traceback."""
 
 
-class _Call:
-    def __init__(self, shape: Shape) -> None:
+class Call:
+    """One of them."""
+
+    def __init__(self, number: int, shape: Shape, then: "Callable[[Call], object] | None" = None) -> None:
+        """`then` is called when it is answered."""
+        self.number: Final = number
         self.shape: Final = shape
+        self.then: Final = then
         self.answered: Final = trio.Event()
         self.parts: Final = bytearray()
         self.value: Any = None
         self.error: Exception | None = None
+
+    def note_answer(self) -> None:
+        """`value` or `error` is what the worker has answered."""
+        self.answered.set()
+        if self.then is not None:
+            self.then(self)
 
 
 class Calls:
@@ -50,7 +62,7 @@ class Calls:
     def __init__(self, stream: Stream) -> None:
         self._stream: Final = stream
         self._number = 0
-        self._open: Final[dict[int, _Call]] = {}
+        self._open: Final[dict[int, Call]] = {}
         self._lost: KevError | None = None
 
     def __bool__(self) -> bool:
@@ -62,6 +74,25 @@ class Calls:
 
         If the caller is cancelled, so is what the worker does, and this returns when it has come to its end.
         """
+        call = await self.begin(name, arguments, shape, descriptors=descriptors)
+        try:
+            await call.answered.wait()
+        except trio.Cancelled:
+            await self.cancel(call)
+            raise
+        if call.error is not None:
+            raise call.error
+        return call.value
+
+    async def begin(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        shape: Shape,
+        then: Callable[[Call], object] | None = None,
+        descriptors: tuple[int, ...] = (),
+    ) -> Call:
+        """The same without waiting for the answer, with which `then` is called, if it is given."""
         if self._lost is not None:
             raise self._lost
         self._number += 1
@@ -69,18 +100,15 @@ class Calls:
         contents = json.dumps({"name": name, "arguments": arguments}).encode()
         if len(contents) > MOST_CONTENTS:
             raise MachineError(f"{name}: {len(contents)} bytes are too much to ask for: the most are {MOST_CONTENTS}")
-        call = self._open[number] = _Call(shape)
+        call = self._open[number] = Call(number, shape, then)
         await self._write(pack(FrameKind.CALL, number, contents), descriptors)
-        try:
+        return call
+
+    async def cancel(self, call: Call) -> None:
+        """Nobody wants the answer any more. Returns when it has come all the same."""
+        await self._write(pack(FrameKind.CANCEL, call.number))
+        with trio.CancelScope(shield=True):
             await call.answered.wait()
-        except trio.Cancelled:
-            await self._write(pack(FrameKind.CANCEL, number))
-            with trio.CancelScope(shield=True):
-                await call.answered.wait()
-            raise
-        if call.error is not None:
-            raise call.error
-        return call.value
 
     async def _write(self, frame: bytes, descriptors: tuple[int, ...] = ()) -> None:
         try:
@@ -108,15 +136,16 @@ class Calls:
                 raise ProtocolError(f"bytes for an answer to call {frame.number}")
             call.value = whole if frame.kind is FrameKind.DATA else parse(frame._replace(contents=whole), call.shape)
         del self._open[frame.number]
-        call.answered.set()
+        call.note_answer()
 
     def lose(self, error: KevError) -> None:
         """There will be no answers any more: `error` is one to all calls from now on."""
         self._lost = error
-        for call in self._open.values():
-            call.error = error
-            call.answered.set()
+        calls = [*self._open.values()]
         self._open.clear()
+        for call in calls:
+            call.error = error
+            call.note_answer()
 
 
 def _error(told: dict[str, Any]) -> Exception:

@@ -1,6 +1,7 @@
 """A process' own end of its stream to the service: see `kev.service.workers.framing`."""
 
 import os
+import select
 import socket
 from collections import deque
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 import trio
 
 from kev.addressing import KIB
-from kev.service.workers.framing import Frame, Unpacker
+from kev.service.workers.framing import Frame, FrameKind, Unpacker
 
 _READ: Final = 64 * KIB
 _MOST_DESCRIPTORS: Final = 4
@@ -25,6 +26,10 @@ class Channel:
         self._stream: Final = stream
         self._unpacker: Final = Unpacker()
         self._descriptors: Final[deque[int]] = deque()
+        self._poll: Final = select.poll()
+        self._poll.register(stream, select.POLLIN)
+        self._early: list[Frame] = []
+        """Those that came while nobody read."""
 
     def write(self, frames: bytes) -> None:
         try:
@@ -34,7 +39,18 @@ class Channel:
 
     async def read(self) -> list[Frame]:
         """The frames that have come, when something has. Ends the process if the service is gone. ProtocolError."""
-        await trio.lowlevel.wait_readable(self._stream)
+        if not self._early:
+            await trio.lowlevel.wait_readable(self._stream)
+        early, self._early = self._early, []
+        return early + self._received()
+
+    def is_called(self) -> bool:
+        """Whether something has come that wants an answer. What has come is read later all the same."""
+        if self._poll.poll(0):
+            self._early += self._received()
+        return any(frame.kind is FrameKind.CALL for frame in self._early)
+
+    def _received(self) -> list[Frame]:
         try:
             data, descriptors, _, _ = socket.recv_fds(self._stream, _READ, _MOST_DESCRIPTORS, socket.MSG_DONTWAIT)
         except BlockingIOError:

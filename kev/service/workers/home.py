@@ -1,6 +1,8 @@
 """A machine in a worker, as the service holds it."""
 
+import base64
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,14 +18,14 @@ from kev.service.errors import MachineLost
 from kev.service.home import Observer, Status
 from kev.service.load_times import BOUNDS
 from kev.service.page_cells import CellsWanted
-from kev.service.workers.calls import Calls, binary
+from kev.service.workers.calls import Call, Calls, binary
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.forking import WorkerProcess
 from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, pack, parse
 from kev.service.workers.turns import Turn
 from kev.snapshot.new_file import NewFile
 from kev.spec.machine_spec import MachineSpec
-from kev.user_json import LARGEST, Mismatch, each, integer, integers, named, number, optional, record, text
+from kev.user_json import LARGEST, Mismatch, Shape, each, integer, integers, named, number, optional, record, text
 
 _END_PATIENCE: Final = 5.0
 """Seconds that a process may take to be gone when it has closed its stream."""
@@ -48,6 +50,14 @@ def _load_counts(value: Any, where: str) -> None:
         raise Mismatch.of(where, value, f"{len(BOUNDS) + 1} integers")
 
 
+def _base64(value: Any, where: str) -> None:
+    text(value, where)
+    try:
+        base64.b64decode(value, validate=True)
+    except ValueError:
+        raise Mismatch.of(where, value, "bytes in base64") from None
+
+
 _ENDING: Final = record(
     {"kind": partial(_one_of, [kind.value for kind in EndingKind]), "exit_code": integer(0, 255), "message": text}
 )
@@ -58,6 +68,9 @@ _COUNTS: Final = {"pages_loaded": integer(), "violations": integer(), "exits": n
 _REPORT: Final = record(_COUNTS)
 _FIGURES: Final = record({**_COUNTS, "load_times": record({"counts": _load_counts, "seconds": number(0, sys.float_info.max)})})
 _RUN: Final = record({"ending": _ENDING, "report": _REPORT})
+_BEGUN: Final = optional(
+    record({"ending": _ENDING, "report": _REPORT, "figures": _FIGURES}, {"pages": record({}), "screenshot": _base64})
+)
 _REGISTERS: Final = each(named(integer(0, (1 << 64) - 1)))
 _LOG: Final = record({"level": partial(_one_of, list(log.LEVELS)), "event": text, "fields": record({})})
 
@@ -91,10 +104,14 @@ class WorkerHome:
         self.has_left = False
         """The machine is closed, and its worker waits for another one."""
         self._listening: Final = trio.CancelScope()
+        self._begun: Final = trio.Event()
+        """The machine runs that was to run at once, or it could not be made."""
+        self._left_behind: Mapping[str, Any] = {}
+        """What was told of the machine with the end of its run; it is closed then."""
 
     def take_turns(self, turn: Turn, nursery: trio.Nursery) -> None:
         """The machine has its first turn."""
-        if self._gone.is_set():  # nobody would end it
+        if self._gone.is_set() or self._status.state == "ended":  # nobody would end it
             turn.end()
             return
 
@@ -125,6 +142,29 @@ class WorkerHome:
         self.worker.machines += 1
         await self._calls.call("open", {"spec": spec.to_json(), "confinement": confinement})
         self._is_open = True
+
+    async def run(self, spec: MachineSpec, confinement: Confinement, *, passes: bool) -> None:
+        """Makes the machine, confined, and lets it run at once; returns when it does. KevError."""
+        self.worker.machines += 1
+        arguments = {"spec": spec.to_json(), "confinement": confinement, "passes": passes}
+        call = await self._calls.begin("run", arguments, _BEGUN, self._take_what_it_came_to)
+        try:
+            await self._begun.wait()
+        except trio.Cancelled:
+            await self._calls.cancel(call)
+            raise
+        if call.error is not None and self._status.state == "created":
+            raise call.error
+        self._is_open = True
+
+    def _take_what_it_came_to(self, run: Call) -> None:
+        """Soon after it has begun: the end of the run, if that was soon."""
+        self._begun.set()
+        if run.value is not None:
+            self._left_behind = run.value
+            self._note(Status("ended", told_ending(run.value["ending"])))
+        elif run.error is not None and self._status.state == "running":
+            self._kill(f"could not go on: {run.error}")
 
     def wake(self, nursery: trio.Nursery) -> None:
         """The worker, which has waited, is killed if it does not wake up: it is stopped, or hangs. To be called before `open`: so
@@ -217,7 +257,9 @@ class WorkerHome:
     def _note(self, status: Status) -> None:
         if self._status.state not in ("ended", "lost"):
             self._status = status
-            if self._turn is not None and status.state != "running":
+            if status.state == "running":
+                self._begun.set()
+            elif self._turn is not None:
                 self._turn.end()
             self._observer.changed(status)
 
@@ -306,13 +348,17 @@ class WorkerHome:
             new.discard()
 
     async def report(self) -> dict[str, Any]:
-        return cast(dict[str, Any], await self._calls.call("report", {}, _REPORT))
+        return await self._told("report", _REPORT)
 
     async def figures(self) -> dict[str, Any]:
-        return cast(dict[str, Any], await self._calls.call("figures", {}, _FIGURES))
+        return await self._told("figures", _FIGURES)
 
     async def pages(self) -> dict[str, Any]:
-        return cast(dict[str, Any], await self._calls.call("pages", {}, record({})))
+        return await self._told("pages", record({}))
+
+    async def _told(self, what: str, shape: Shape) -> dict[str, Any]:
+        told = self._left_behind.get(what)
+        return cast(dict[str, Any], await self._calls.call(what, {}, shape) if told is None else told)
 
     async def page_cells(self, wanted: CellsWanted) -> dict[str, Any]:
         return cast(dict[str, Any], await self._calls.call("page_cells", wanted._asdict(), record({})))
@@ -324,6 +370,8 @@ class WorkerHome:
         return cast(bytes, await self._calls.call("read_memory", {"gpa": gpa, "length": length}, binary))
 
     async def screenshot(self) -> bytes:
+        if "screenshot" in self._left_behind:
+            return base64.b64decode(self._left_behind["screenshot"])
         return cast(bytes, await self._calls.call("screenshot", {}, binary))
 
     async def aclose(self) -> None:
@@ -332,7 +380,8 @@ class WorkerHome:
             with trio.move_on_after(self._patience):
                 with suppress(KevError):  # it is gone, which is what was asked for
                     stays = self._stays
-                    await self._calls.call("close", {"stays": stays})
+                    if not (stays and self._left_behind):
+                        await self._calls.call("close", {"stays": stays})
                     if stays:
                         self._leave()
                 await self._gone.wait()

@@ -1,10 +1,10 @@
 """Homes that are processes."""
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -66,6 +66,10 @@ async def worker_homes(
                 yield homes
                 nursery.cancel_scope.cancel()
             beneath.cancel_scope.cancel()
+
+
+_Opening: TypeAlias = Callable[[WorkerHome, MachineSpec, Confinement], Awaitable[None]]
+"""`WorkerHome.open`, or what makes a machine that runs at once."""
 
 
 class _Supply:
@@ -132,15 +136,20 @@ class WorkerHomes:
         self._refilled = trio.Event()
         self._homes: Final[set[WorkerHome]] = set()
 
-    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> Home:
+    async def open(
+        self, spec: MachineSpec, observer: Observer, *, client: str | None = None, start: bool = False, passes: bool = False
+    ) -> Home:
         """See `Homes`. NoWorker if the host has no process for it."""
-        return await self._open_in_turn(spec, observer, client=client)
+        opening = partial(WorkerHome.run, passes=passes) if start else WorkerHome.open
+        return await self._open_in_turn(spec, observer, client=client, opening=opening)
 
-    async def _open_in_turn(self, spec: MachineSpec, observer: Observer, *, client: str | None) -> WorkerHome:
+    async def _open_in_turn(
+        self, spec: MachineSpec, observer: Observer, *, client: str | None, opening: _Opening = WorkerHome.open
+    ) -> WorkerHome:
         kind = self._used.kind_of(spec, client)
         turn = await self.turns.take()
         try:
-            home = await self._open_somewhere(spec, observer, kind)
+            home = await self._open_somewhere(spec, observer, kind, opening)
         except BaseException:
             turn.end()
             raise
@@ -153,18 +162,25 @@ class WorkerHomes:
             return opening_runner(self, spec, client, most)
         return worker_runner(partial(self._open_in_turn, spec, client=client), most)
 
-    async def _open_somewhere(self, spec: MachineSpec, observer: Observer, kind: Kind | None) -> WorkerHome:
+    async def _open_somewhere(self, spec: MachineSpec, observer: Observer, kind: Kind | None, opening: _Opening) -> WorkerHome:
         if (worker := self._used.take(kind)) is not None:
             # Its files may have got others in their places, which this worker cannot open.
             with suppress(KevError):
-                return await self._open(worker, spec, observer, kind, has_waited=True)
+                return await self._open(worker, spec, observer, kind, opening, has_waited=True)
         if (worker := self._take_idle()) is not None:
             with suppress(_WasDead):
-                return await self._open(worker, spec, observer, kind, has_waited=True)
-        return await self._open(await self._supply.fork(), spec, observer, kind)
+                return await self._open(worker, spec, observer, kind, opening, has_waited=True)
+        return await self._open(await self._supply.fork(), spec, observer, kind, opening)
 
     async def _open(
-        self, worker: WorkerProcess, spec: MachineSpec, observer: Observer, kind: Kind | None, *, has_waited: bool = False
+        self,
+        worker: WorkerProcess,
+        spec: MachineSpec,
+        observer: Observer,
+        kind: Kind | None,
+        opening: _Opening,
+        *,
+        has_waited: bool = False,
     ) -> WorkerHome:
         home = WorkerHome(worker, spec.image, observer, self._patience, stays=self._used.wants(worker, kind))
         self._homes.add(home)
@@ -172,7 +188,7 @@ class WorkerHomes:
         if has_waited:
             home.wake(self._nursery)
         try:
-            await home.open(spec, self._confinement)
+            await opening(home, spec, self._confinement)
         except BaseException as error:
             await home.aclose()
             if isinstance(error, MachineLost) and not home.has_said_anything:

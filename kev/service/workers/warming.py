@@ -61,6 +61,9 @@ async def _play() -> None:
             await ended.wait()
             for what in ("figures", "report", "pages", "registers", "screenshot"):
                 await calls.call(what, {}, anything)
+            await calls.call("close", {"stays": True})
+            arguments = {"spec": MachineSpec(_GUEST).to_json(), "confinement": unconfined, "passes": False}
+            await calls.call("run", arguments, anything)
             await calls.call("close", {"stays": False})
             nursery.cancel_scope.cancel()
     stream.close()

@@ -1,5 +1,6 @@
 """What goes on in a worker: one machine, and what the service asks of it."""
 
+import base64
 import json
 import os
 import socket
@@ -7,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -16,7 +17,9 @@ import trio
 from kev import log
 from kev.addressing import KIB
 from kev.errors import KevError
+from kev.machine.api import opened, wanted_machine
 from kev.machine.errors import MachineError
+from kev.machine.machine import Machine
 from kev.service.endings import described_ending
 from kev.service.errors import MachineLost
 from kev.service.home import Status
@@ -32,6 +35,8 @@ from kev.spec.machine_spec import MachineSpec
 
 _TOGETHER: Final = 0.002
 """Seconds within which what is printed goes to the service together."""
+_TOGETHER_AT_FIRST: Final = 0.01
+"""The same of a run that may soon be over: that is told with its end then."""
 _LONGEST_MESSAGE: Final = 16 * KIB
 """Characters of an error that is none of kev's: those have a limit of their own."""
 
@@ -115,6 +120,7 @@ class Worker:
         """What was printed and not passed on."""
         self._has_output = trio.Event()
         self._flushed = 0.0
+        self._together = _TOGETHER
         self._turn = WorkerTurn(channel)
         self._was_paused = False
 
@@ -148,7 +154,7 @@ class Worker:
     def printed(self, data: bytes) -> None:
         """Passed on at once; in a flood, together with what comes soon after. Of a run of which only the end counts, at that."""
         self._output.extend(data)
-        if len(self._output) >= PIECE or (self._tells and time.perf_counter() - self._flushed > _TOGETHER):
+        if len(self._output) >= PIECE or (self._tells and time.perf_counter() - self._flushed > self._together):
             self._flush()
         elif self._tells:
             self._has_output.set()
@@ -205,6 +211,8 @@ class Worker:
     async def _do(self, name: str, arguments: dict[str, Any]) -> Any:
         if name == "open":
             return await self._open(**arguments)
+        if name == "run":
+            return await self._run(**arguments)
         if name == "close":
             return await self._close(**arguments)
         if name == "run_to_end":
@@ -223,30 +231,60 @@ class Worker:
         return await getattr(self._home, name)(**arguments)
 
     async def _open(self, spec: str, confinement: Sequence[bool]) -> None:
+        wanted = self._get_ready(spec)
+        confine = self._confining(wanted, confinement)
+        home = self._home = await self._homes.open(wanted, self)
+        self._take_turns(home)
+        confine(home.machine)
+
+    async def _run(self, spec: str, confinement: Sequence[bool], passes: bool) -> dict[str, Any] | None:
+        """Makes a machine that runs at once. If its run is soon over, what there is to tell of it, and it is closed already: it
+        needs none of the tasks that others have.
+        """
+        wanted = self._get_ready(spec)
+        confine = self._confining(wanted, confinement)
+        with ExitStack() as files:
+            machine = files.enter_context(opened(wanted_machine(wanted, {})))
+            machine.vm.expects_input = True
+            confine(machine)
+            home = InProcessHome(machine, self, wanted.timeout)
+            self._flushed, self._together = time.perf_counter(), _TOGETHER_AT_FIRST
+            policy_has_run = home.begin(self._channel.is_called)
+            self._together = _TOGETHER
+            if machine.ending is not None:
+                return await _all_told(home, passes=passes)
+            self._home = home
+            await self._homes.go_on(home, files, policy_has_run=policy_has_run)
+            self._take_turns(home)
+        return None
+
+    def _get_ready(self, spec: str) -> MachineSpec:
+        """For a machine that is about to be made. ProtocolError if this process may not have it."""
         wanted = MachineSpec.from_json(spec)
-        if self._confined_for is not None:
-            await self._open_another(wanted)
-            return
-        confined = MachineConfinement(Confinement(*confinement))
-        confined.before(wanted)
-        confined.after(wanted, (await self._make(wanted)).machine)
-        self._confined_for = files_of(wanted)
-
-    async def _open_another(self, wanted: MachineSpec) -> None:
-        """What this process may, cannot be changed any more."""
-        if self._home is not None or files_of(wanted) != self._confined_for:
+        if self._confined_for is not None and (self._home is not None or files_of(wanted) != self._confined_for):
             raise ProtocolError("a machine that this process is not confined for")
-        await self._make(wanted)
-
-    async def _make(self, wanted: MachineSpec) -> InProcessHome:
         self._turn = WorkerTurn(self._channel)
         self._was_paused = False
         self._tells = True
         self._wanted = wanted
-        home = self._home = await self._homes.open(wanted, self)
-        assert home.machine.runtime is not None
-        home.machine.runtime.turn = self._turn
-        return home
+        return wanted
+
+    def _confining(self, wanted: MachineSpec, confinement: Sequence[bool]) -> Callable[[Machine], None]:
+        """What is to be called when the machine is made. What this process may, cannot be changed later."""
+        if self._confined_for is not None:
+            return _stay_confined
+        confined = MachineConfinement(Confinement(*confinement))
+        confined.before(wanted)
+
+        def confine(machine: Machine) -> None:
+            confined.after(wanted, machine)
+            self._confined_for = files_of(wanted)
+
+        return confine
+
+    def _take_turns(self, home: InProcessHome) -> None:
+        if home.machine.runtime is not None:
+            home.machine.runtime.turn = self._turn
 
     async def _run_to_end(self) -> dict[str, Any]:
         """The machine, or another one like it if it is over."""
@@ -272,6 +310,22 @@ class Worker:
             self._home = None
         if not stays:
             self._nursery.cancel_scope.cancel()
+
+
+async def _all_told(home: InProcessHome, *, passes: bool) -> dict[str, Any]:
+    """Of a machine whose run is over."""
+    told = {
+        "ending": described_ending(home.machine.ending),
+        "figures": await home.figures(),
+        "report": await home.report(),
+    }
+    if passes:
+        return told
+    return told | {"pages": await home.pages(), "screenshot": base64.b64encode(await home.screenshot()).decode()}
+
+
+def _stay_confined(_machine: Machine) -> None:
+    """For another machine in a process that is confined already."""
 
 
 _OTHER_CALLS: Final = frozenset(
