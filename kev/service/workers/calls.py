@@ -64,6 +64,7 @@ class Calls:
         self._number = 0
         self._open: Final[dict[int, Call]] = {}
         self._lost: KevError | None = None
+        self._ahead = b""
 
     def __bool__(self) -> bool:
         """Whether one waits."""
@@ -101,8 +102,13 @@ class Calls:
         if len(contents) > MOST_CONTENTS:
             raise MachineError(f"{name}: {len(contents)} bytes are too much to ask for: the most are {MOST_CONTENTS}")
         call = self._open[number] = Call(number, shape, then)
-        await self._write(pack(FrameKind.CALL, number, contents), descriptors)
+        ahead, self._ahead = self._ahead, b""
+        await self._write(ahead + pack(FrameKind.CALL, number, contents), descriptors)
         return call
+
+    def put_ahead(self, frame: bytes) -> None:
+        """It is written with the next call, before that."""
+        self._ahead = frame
 
     async def cancel(self, call: Call) -> None:
         """Nobody wants the answer any more. Returns when it has come all the same."""

@@ -2,15 +2,14 @@
 
 import base64
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import trio
 
-from kev import log
 from kev.errors import KevError
 from kev.machine.ending import Ending, EndingKind
 from kev.service.endings import told_ending
@@ -18,6 +17,7 @@ from kev.service.errors import MachineLost
 from kev.service.home import Observer, Status
 from kev.service.load_times import BOUNDS
 from kev.service.page_cells import CellsWanted
+from kev.service.workers.attendant import Attendant
 from kev.service.workers.calls import Call, Calls, binary
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.forking import WorkerProcess
@@ -27,15 +27,10 @@ from kev.snapshot.new_file import NewFile
 from kev.spec.machine_spec import MachineSpec
 from kev.user_json import LARGEST, Mismatch, Shape, each, integer, integers, named, number, optional, record, text
 
-_END_PATIENCE: Final = 5.0
-"""Seconds that a process may take to be gone when it has closed its stream."""
 _OPENING_PATIENCE: Final = 120.0
 """Seconds that making a machine may take at least: what it is made from may have to come from far away."""
 _WAKING_PATIENCE: Final = 2.0
 """Seconds that a worker which has waited may take to say that it is there. It has no machine yet, and another one costs little."""
-_MOST_LOGGED: Final = 1000
-"""Events and lines of one worker: a guest that has taken it over writes no more into the log of its service."""
-_LONGEST_LINE: Final = 4096
 _ANSWERS: Final = frozenset((FrameKind.PART, FrameKind.DATA, FrameKind.VALUE, FrameKind.ERROR))
 
 
@@ -72,15 +67,37 @@ _BEGUN: Final = optional(
     record({"ending": _ENDING, "report": _REPORT, "figures": _FIGURES}, {"pages": record({}), "screenshot": _base64})
 )
 _REGISTERS: Final = each(named(integer(0, (1 << 64) - 1)))
-_LOG: Final = record({"level": partial(_one_of, list(log.LEVELS)), "event": text, "fields": record({})})
+
+
+class Waking(NamedTuple):
+    """A worker that has to say something soon: if it does not, it is stopped, or hangs."""
+
+    until: float
+    """By trio's clock."""
+    has_spoken: trio.Event
+    attendant: Attendant
 
 
 class WorkerHome:
     """See `kev.service.home.Home`."""
 
-    def __init__(self, worker: WorkerProcess, image: str, observer: Observer, patience: float, stays: bool) -> None:
-        """`stays`: when the machine is closed, the worker waits for another one, unless something has gone wrong."""
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        image: str,
+        observer: Observer,
+        patience: float,
+        stays: bool,
+        attendant: Attendant | None = None,
+        over: "Callable[[WorkerHome], object] | None" = None,
+    ) -> None:
+        """`stays`: when the machine is closed, the worker waits for another one, unless something has gone wrong. `attendant`: who
+        listens to the worker already. `over` is told when the worker is gone, or waits.
+        """
         self.worker: Final = worker
+        self.attendant: Final = attendant or Attendant(worker)
+        self.attendant.tenant = self
+        self._over: Final = over or _forget
         self._image: Final = image
         self._observer: Final = observer
         self._patience: Final = patience
@@ -91,8 +108,6 @@ class WorkerHome:
         self._is_open = False
         self._asked: float | None = None
         """When it was asked first whether it is there, since it has said anything."""
-        self._killed_for = ""
-        """Why it was killed, if it was."""
         self._closing = False
         self._may_stay: Final = stays
         self._runs = False
@@ -103,7 +118,6 @@ class WorkerHome:
         self._tells = False
         self.has_left = False
         """The machine is closed, and its worker waits for another one."""
-        self._listening: Final = trio.CancelScope()
         self._begun: Final = trio.Event()
         """The machine runs that was to run at once, or it could not be made."""
         self._left_behind: Mapping[str, Any] = {}
@@ -162,23 +176,19 @@ class WorkerHome:
         self._begun.set()
         if run.value is not None:
             self._left_behind = run.value
+            self._is_open = True
+            if self._stays:
+                self._leave()
             self._note(Status("ended", told_ending(run.value["ending"])))
         elif run.error is not None and self._status.state == "running":
             self._kill(f"could not go on: {run.error}")
 
-    def wake(self, nursery: trio.Nursery) -> None:
-        """The worker, which has waited, is killed if it does not wake up: it is stopped, or hangs. To be called before `open`: so
-        it says that it is there before it makes the machine, however long that takes.
+    def wake(self) -> "Waking":
+        """The worker, which has waited, is to say that it is there: before it makes the machine, however long that takes. To be
+        called before `open`.
         """
-        with suppress(OSError):  # whoever listens finds out how it ended
-            self.worker.stream.write_at_once(pack(FrameKind.PING))
-        nursery.start_soon(self._see_it_wake)
-
-    async def _see_it_wake(self) -> None:
-        with trio.move_on_after(_WAKING_PATIENCE):
-            await self._has_spoken.wait()
-        if not self._has_spoken.is_set():
-            self._kill("does not wake up")
+        self._calls.put_ahead(pack(FrameKind.PING))
+        return Waking(trio.current_time() + _WAKING_PATIENCE, self._has_spoken, self.attendant)
 
     @property
     def has_said_anything(self) -> bool:
@@ -201,40 +211,20 @@ class WorkerHome:
             self._kill(f"has said nothing for {now - self._asked:.0f} s")
 
     async def live(self) -> None:
-        """Until the worker is gone, or waits for another machine. If this is cancelled, the worker is killed."""
-        has_ended = False
-        try:
-            with self._listening:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._relay_errors)
-                    await self._listen()
-            has_ended = True
-            self.has_left = self._listening.cancelled_caught
-        finally:
-            if not has_ended:
-                self._closing = True
-                self._kill("is not needed any more")
-            if self.has_left:
-                self._calls.lose(MachineLost(f"{self._image}: the machine is closed"))
-            else:
-                with trio.CancelScope(shield=True):
-                    await self._find_out_how_it_ended()
-                    await self.worker.aclose()
-            if self._turn is not None:
-                self._turn.end()
-            self._gone.set()
+        """Until the worker is gone, for one that has this machine only. If this is cancelled, the worker is killed."""
+        await self.attendant.live()
 
-    async def _listen(self) -> None:
-        try:
-            while frames := await self.worker.stream.read():
-                self._asked = None
-                self._has_spoken.set()
-                for frame in frames:
-                    self._take(frame)
-        except ProtocolError as error:
-            self._kill(f"does not keep to the protocol: {error}")
+    @property
+    def image(self) -> str:
+        return self._image
 
-    def _take(self, frame: Frame) -> None:
+    def note_word(self) -> None:
+        """See `Tenant`."""
+        self._asked = None
+        self._has_spoken.set()
+
+    def take(self, frame: Frame) -> None:
+        """See `Tenant`."""
         if frame.kind is FrameKind.OUTPUT:
             self._observer.printed(frame.contents)
         elif frame.kind in _ANSWERS:
@@ -242,9 +232,6 @@ class WorkerHome:
         elif frame.kind is FrameKind.STATUS:
             told = parse(frame, _STATUS)
             self._note(Status(told["state"], told_ending(told["ending"])))
-        elif frame.kind is FrameKind.LOG:
-            told = parse(frame, _LOG)
-            self._log(told["level"], told["event"], told["fields"])
         elif frame.kind is FrameKind.WANT:
             if self._turn is not None and self._status.state == "running":
                 self._turn.want()
@@ -263,39 +250,23 @@ class WorkerHome:
                 self._turn.end()
             self._observer.changed(status)
 
-    async def _relay_errors(self) -> None:
-        """What the worker writes to its standard error goes to the log, line by line."""
-        rest = b""
-        async for data in self.worker.errors:
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                self._log("warning", "a worker says", {"line": line[:_LONGEST_LINE].decode(errors="replace")})
-            rest = rest[:_LONGEST_LINE]
-
-    def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        self.worker.logged += 1
-        if self.worker.logged > _MOST_LOGGED:
-            return
-        if self.worker.logged == _MOST_LOGGED:
-            level, event, fields = "warning", "a worker says more, which is not written down", {}
-        log.emit(level, event, **{**fields, "machine": self._image, "process": self.process})
-
-    async def _find_out_how_it_ended(self) -> None:
-        with trio.move_on_after(_END_PATIENCE):
-            await self.worker.ended.wait()
-        if not self.worker.ended.is_set():
-            self._kill("has closed its stream")
-            with trio.move_on_after(_END_PATIENCE):
-                await self.worker.ended.wait()
-        how = self._killed_for or self.worker.how or "is gone"
+    def note_gone(self, how: str, *, is_wanted: bool) -> None:
+        """See `Tenant`."""
         message = f"{self._image}: the machine is lost: its process {self.process} {how}"
         self._calls.lose(MachineLost(message))
-        if not self._closing:
+        if is_wanted and not self._closing:
             self._note(Status("lost", None, message))
+        self._end()
+
+    def _end(self) -> None:
+        """There is nothing behind it any more."""
+        if self._turn is not None:
+            self._turn.end()
+        self._gone.set()
+        self._over(self)
 
     def _kill(self, why: str) -> None:
-        self._killed_for = self._killed_for or f"{why}, and was killed"
-        self.worker.kill()
+        self.attendant.kill(why)
 
     # As the service calls it.
 
@@ -375,13 +346,14 @@ class WorkerHome:
         return cast(bytes, await self._calls.call("screenshot", {}, binary))
 
     async def aclose(self) -> None:
+        if self._gone.is_set():
+            return
         with trio.CancelScope(shield=True):
             self._closing = True
             with trio.move_on_after(self._patience):
                 with suppress(KevError):  # it is gone, which is what was asked for
                     stays = self._stays
-                    if not (stays and self._left_behind):
-                        await self._calls.call("close", {"stays": stays})
+                    await self._calls.call("close", {"stays": stays})
                     if stays:
                         self._leave()
                 await self._gone.wait()
@@ -398,5 +370,12 @@ class WorkerHome:
         """The worker waits for another machine, and has nothing to say any more."""
         if self._calls:
             self._kill("is asked for something by somebody still")
-        else:
-            self._listening.cancel()
+            return
+        self.has_left = True
+        self.attendant.tenant = None
+        self._calls.lose(MachineLost(f"{self._image}: the machine is closed"))
+        self._end()
+
+
+def _forget(_home: WorkerHome) -> None:
+    """For whoever knows when it is over."""

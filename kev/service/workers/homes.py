@@ -14,11 +14,12 @@ from kev.machine.ungrouped import ungrouped
 from kev.service.errors import MachineLost, NoWorker
 from kev.service.home import Home, Observer, Runner
 from kev.service.runs import opening_runner
+from kev.service.workers.attendant import Attendant
 from kev.service.workers.confinement import ALL, Confinement, describe
 from kev.service.workers.confinement.machine import allows_another
 from kev.service.workers.fork_server_process import ForkServerProcess
 from kev.service.workers.forking import ForkServer, WorkerProcess, fork_server
-from kev.service.workers.home import WorkerHome
+from kev.service.workers.home import Waking, WorkerHome
 from kev.service.workers.runner import worker_runner
 from kev.service.workers.turns import Turns
 from kev.service.workers.used import NO_REUSE, Kind, Reuse, UsedWorkers
@@ -62,6 +63,7 @@ async def worker_homes(
                 homes = WorkerHomes(supply, nursery, ready, patience, in_force, UsedWorkers(reuse))
                 nursery.start_soon(homes.keep_ready)
                 nursery.start_soon(homes.watch)
+                nursery.start_soon(homes.see_them_wake)
                 nursery.start_soon(homes.turns.keep)
                 yield homes
                 nursery.cancel_scope.cancel()
@@ -135,6 +137,9 @@ class WorkerHomes:
         self._taken = trio.Event()
         self._refilled = trio.Event()
         self._homes: Final[set[WorkerHome]] = set()
+        self._waking: Final[deque[Waking]] = deque()
+        """In the order in which their patience ends."""
+        self._wakes = trio.Event()
 
     async def open(
         self, spec: MachineSpec, observer: Observer, *, client: str | None = None, start: bool = False, passes: bool = False
@@ -163,18 +168,23 @@ class WorkerHomes:
         return worker_runner(partial(self._open_in_turn, spec, client=client), most)
 
     async def _open_somewhere(self, spec: MachineSpec, observer: Observer, kind: Kind | None, opening: _Opening) -> WorkerHome:
-        if (worker := self._used.take(kind)) is not None:
+        if (used := self._used.take(kind)) is not None:
             # Its files may have got others in their places, which this worker cannot open.
             with suppress(KevError):
-                return await self._open(worker, spec, observer, kind, opening, has_waited=True)
+                return await self._open(used, spec, observer, kind, opening, has_waited=True)
         if (worker := self._take_idle()) is not None:
             with suppress(_WasDead):
-                return await self._open(worker, spec, observer, kind, opening, has_waited=True)
-        return await self._open(await self._supply.fork(), spec, observer, kind, opening)
+                return await self._open(self._attended(worker), spec, observer, kind, opening, has_waited=True)
+        return await self._open(self._attended(await self._supply.fork()), spec, observer, kind, opening)
+
+    def _attended(self, worker: WorkerProcess) -> Attendant:
+        attendant = Attendant(worker)
+        self._nursery.start_soon(attendant.live)
+        return attendant
 
     async def _open(
         self,
-        worker: WorkerProcess,
+        attendant: Attendant,
         spec: MachineSpec,
         observer: Observer,
         kind: Kind | None,
@@ -182,11 +192,13 @@ class WorkerHomes:
         *,
         has_waited: bool = False,
     ) -> WorkerHome:
-        home = WorkerHome(worker, spec.image, observer, self._patience, stays=self._used.wants(worker, kind))
+        stays = self._used.wants(attendant.worker, kind)
+        over = partial(self._note_over, kind)
+        home = WorkerHome(attendant.worker, spec.image, observer, self._patience, stays, attendant, over)
         self._homes.add(home)
-        self._nursery.start_soon(self._live, home, kind)
         if has_waited:
-            home.wake(self._nursery)
+            self._waking.append(home.wake())
+            self._wakes.set()
         try:
             await opening(home, spec, self._confinement)
         except BaseException as error:
@@ -196,13 +208,10 @@ class WorkerHomes:
             raise
         return home
 
-    async def _live(self, home: WorkerHome, kind: Kind | None) -> None:
-        try:
-            await home.live()
-        finally:
-            self._homes.remove(home)
+    def _note_over(self, kind: Kind | None, home: WorkerHome) -> None:
+        self._homes.remove(home)
         if home.has_left and kind is not None:
-            await self._used.add(home.worker, kind)
+            self._used.add(home.attendant, kind)
 
     def _take_idle(self) -> WorkerProcess | None:
         if not self._idle:
@@ -228,7 +237,6 @@ class WorkerHomes:
             with trio.CancelScope(shield=True):
                 for worker in self._idle:
                     await worker.aclose()
-                await self._used.close()
 
     async def _fill(self) -> None:
         try:
@@ -236,6 +244,18 @@ class WorkerHomes:
                 self._idle.append(await self._supply.fork())
         except NoWorker as error:
             log.warning("no workers can be kept ready", reason=str(error))
+
+    async def see_them_wake(self) -> None:
+        """Kills workers that have waited and do not wake up."""
+        while True:
+            while self._waking:
+                first = self._waking.popleft()
+                if not first.has_spoken.is_set():
+                    await trio.sleep_until(first.until)
+                if not first.has_spoken.is_set():
+                    first.attendant.kill("does not wake up")
+            self._wakes = trio.Event()
+            await self._wakes.wait()
 
     async def watch(self) -> None:
         """Kills workers that do not answer, and replaces idle ones that have died."""
@@ -245,7 +265,7 @@ class WorkerHomes:
                 self._idle.remove(worker)
                 self._taken.set()
                 await worker.aclose()
-            await self._used.sweep()
+            self._used.sweep()
             for home in self._homes:
                 if home.should_answer:
                     self._nursery.start_soon(home.ask)

@@ -48,10 +48,15 @@ class Stream:
         return []
 
     async def _receive(self) -> bytes:
-        try:
-            return await self._socket.recv(_READ)
-        except ConnectionResetError:
-            return b""
+        # Mostly there is nothing yet, so it is waited for first.
+        while True:
+            await trio.lowlevel.wait_readable(self._plain)
+            try:
+                return self._plain.recv(_READ, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                return b""
 
     def close(self) -> None:
         self._socket.close()

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import trio
 
+from kev.service.workers.attendant import Attendant
 from kev.service.workers.confinement.machine import allows_another, files_of
 from kev.service.workers.forking import WorkerProcess
 from kev.spec.machine_spec import MachineSpec
@@ -38,7 +39,7 @@ class Kind(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    worker: WorkerProcess
+    attendant: Attendant
     kind: Kind
     since: float
 
@@ -62,28 +63,23 @@ class UsedWorkers:
         """Whether it is to wait for another machine behind the one of this kind that it is about to get."""
         return kind is not None and worker.machines + 1 < MOST_MACHINES
 
-    def take(self, kind: Kind | None) -> WorkerProcess | None:
+    def take(self, kind: Kind | None) -> Attendant | None:
         """The one that was used last, if one of that kind waits."""
         for index in reversed(range(len(self._waiting))):
-            if self._waiting[index].kind == kind:
-                return self._waiting.pop(index).worker
+            if self._waiting[index].kind == kind and not self._waiting[index].attendant.is_over:
+                return self._waiting.pop(index).attendant
         return None
 
-    async def add(self, worker: WorkerProcess, kind: Kind) -> None:
+    def add(self, attendant: Attendant, kind: Kind) -> None:
         """It waits from now on. If that makes too many, one ends."""
-        self._waiting.append(_Waiting(worker, kind, trio.current_time()))
+        self._waiting.append(_Waiting(attendant, kind, trio.current_time()))
         if len(self._waiting) > self._most:
-            await self._waiting.pop(0).worker.aclose()
+            self._waiting.pop(0).attendant.dismiss()
 
-    async def sweep(self) -> None:
+    def sweep(self) -> None:
         """Ends those that have waited too long, and forgets those that are dead."""
         now = trio.current_time()
-        over = [one for one in self._waiting if one.worker.ended.is_set() or now - one.since > _SECONDS]
+        over = [one for one in self._waiting if one.attendant.is_over or now - one.since > _SECONDS]
         for one in over:
             self._waiting.remove(one)
-            await one.worker.aclose()
-
-    async def close(self) -> None:
-        """Ends all of them."""
-        while self._waiting:
-            await self._waiting.pop().worker.aclose()
+            one.attendant.dismiss()
