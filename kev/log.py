@@ -30,7 +30,8 @@ def configure(level: str, *, as_json: bool = False) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    _logger = structlog.get_logger("kev")
+    # Bound once: a logger that is not would be made anew for every event.
+    _logger = structlog.get_logger("kev").bind()
     _level = level
 
 

@@ -1,6 +1,7 @@
 """The application: routes that come from the table of operations."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from kev.errors import KevError
@@ -54,14 +55,32 @@ def open_paths() -> list[str]:
     return [*(operation.path for operation in OPERATIONS if not operation.needs_token), *web.web_paths()]
 
 
-def application(service: Service) -> Starlette:
+def application(service: Service) -> ASGIApp:
     """Of operations that are already known to be allowed: see `kev.service.api.access`."""
     by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
     for operation in OPERATIONS:
         by_path[operation.path][operation.method] = operation
-    routes: list[Any] = [Route(path, _Endpoint(service, operations)) for path, operations in by_path.items()]
+    endpoints = {path: _Endpoint(service, operations) for path, operations in by_path.items()}
+    routes: list[Any] = [Route(path, endpoint) for path, endpoint in endpoints.items()]
     routes.append(WebSocketRoute("/v1/machines/{machine}/console/stream", partial(_stream, service)))
-    return Starlette(routes=routes, exception_handlers={404: _not_found})
+    others = Starlette(routes=routes, exception_handlers={404: _not_found})
+    return _Application({path: endpoint for path, endpoint in endpoints.items() if "{" not in path}, others)
+
+
+class _Application:
+    """Finds what is at a path."""
+
+    def __init__(self, endpoints: Mapping[str, "_Endpoint"], others: ASGIApp) -> None:
+        """`endpoints`: of paths without parameters, which need no search."""
+        self._endpoints: Final = endpoints
+        self._others: Final = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self._others(scope, receive, send)
+        else:
+            await endpoint({**scope, "path_params": {}}, receive, send)
 
 
 class _Endpoint:

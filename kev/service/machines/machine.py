@@ -207,12 +207,16 @@ class ServedMachine:
 
     async def stop(self) -> None:
         """Returns when the run is over, and what is kept of it is there."""
+        await self.end()
+        await self.concluded.wait()
+
+    async def end(self) -> None:
+        """Ends the run, if it is not over."""
         if self._home is not None and not self.is_over:
             try:
                 await self._home.stop()
             except MachineLost:
                 """It has stopped as well."""
-        await self.concluded.wait()
 
     async def send(self, data: bytes) -> None:
         await self._living("typed to").send(data)

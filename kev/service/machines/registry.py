@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from kev import log
+from kev.guests.spec_files import is_guest
 from kev.guests.spec_files import resolved as resolved_spec
 from kev.machine.snapshots import of_snapshot
 from kev.machine.ungrouped import ungrouped
@@ -34,6 +35,8 @@ from kev.subscribers import Subscribers
 from kev.work.processors import processors
 
 _ID_BYTES: Final = 6
+_PLANS: Final = 64
+"""That are kept."""
 _UNTIL_MORE: Final = 0.05
 """Seconds in which no run of many has ended, until more of them are begun."""
 _CONSOLES: Final = 8
@@ -109,6 +112,8 @@ class Registry:
         self._starting = 0
         self.unlisted = 0
         """Machines that run, and are not among these: of `run_many`."""
+        self._plans: Final[dict[tuple[MachineSpec, bool], Plan]] = {}
+        """Of descriptions that name no file of the host: they come to the same whenever they are asked for."""
         self._many: Final[set[trio.CancelScope]] = set()
         """Those runs."""
 
@@ -150,7 +155,7 @@ class Registry:
         with self._named(identity.name):
             source = None if wish.snapshot is None else self.snapshots[wish.snapshot].file
             with self._held(source):
-                plan = await trio.to_thread.run_sync(self._plan, wish, source)
+                plan = await self._planned(wish, source)
                 with self._room(1, plan.resolved, running=int(wish.start)):
                     identity = attrs.evolve(identity, spec=self._said(wish, plan))
                     machine = await self.open(identity, plan, source, start=wish.start, passes=wish.passes)
@@ -164,7 +169,16 @@ class Registry:
             yield machine
         finally:
             with trio.CancelScope(shield=True):
-                await self.remove(machine)
+                await machine.end()
+                await self.conclude_passing(machine)
+                self._forget(machine)
+
+    async def conclude_passing(self, machine: ServedMachine) -> None:
+        """Gathers what there is of a passing machine whose run is over. To be called by whoever has it only."""
+        with trio.CancelScope(shield=True):
+            if not machine.concluded.is_set():
+                await machine.conclude(self.keep)
+                self._release(machine)
 
     async def run_many(self, wish: Wish, count: int, at_once: int) -> list[Run]:
         """So many runs of a machine, of which nothing is left; KevError if they cannot be.
@@ -173,7 +187,7 @@ class Registry:
         something.
         """
         self._check_open()
-        plan = await trio.to_thread.run_sync(self._plan, wish, None)
+        plan = await self._planned(wish, None)
         runs: dict[int, Run] = {}
         kept = self.limits.console * _CONSOLES // max(count, _CONSOLES)
         numbers = iter(range(count))
@@ -251,7 +265,7 @@ class Registry:
         if source is not None:
             self.snapshots.hold(source)
             self._sources[machine.id] = source
-        if not machine.concluded.is_set():
+        if not (machine.concluded.is_set() or machine.passes):
             self._nursery.start_soon(self._live, machine)
         self._note_change(machine)
 
@@ -276,6 +290,18 @@ class Registry:
     def plan_of(self, spec: MachineSpec) -> Plan:
         """How a machine is made that is described so, by a client that may. Reads files. KevError if it cannot be."""
         return self._plan(Wish(spec), None)._replace(client=None)
+
+    async def _planned(self, wish: Wish, source: Path | None) -> Plan:
+        """See `_plan`."""
+        key = (wish.spec, wish.trusted)
+        if source is None and key in self._plans:
+            return self._plans[key]
+        plan = await trio.to_thread.run_sync(self._plan, wish, source)
+        if source is None and await trio.to_thread.run_sync(_names_no_file, wish.spec):
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
 
     def _plan(self, wish: Wish, source: Path | None) -> Plan:
         """Reads files, which may take long. KevError if the wish cannot be."""
@@ -439,9 +465,10 @@ class Registry:
 
     def _forget(self, machine: ServedMachine) -> None:
         if self._machines.pop(machine.id, None) is not None:
+            files = self.files_of(machine.id) if machine.is_written_down else ()
             machine.is_forgotten = True
             self._release(machine)
-            remove(*self.files_of(machine.id))
+            remove(*files)
             log.info("machine", id=machine.id, name=machine.name, state="removed")
             self.removed(machine)
 
@@ -486,6 +513,11 @@ class Registry:
     def _note_change(self, machine: ServedMachine) -> None:
         if machine.id in self._machines:
             self.changed(machine)
+
+
+def _names_no_file(spec: MachineSpec) -> bool:
+    others = (spec.modules, spec.disks, spec.firmware, spec.boot_sector)
+    return is_guest(spec.image) and not any(others) and (spec.paging or "").partition("=")[0] not in ("record", "prefetch")
 
 
 def _check(what: str, there: int, more: int, most: int) -> None:

@@ -60,6 +60,8 @@ class ParkedHome:
         self._users = 0
         self._touched = trio.current_time()
         self._can_be_parked = _can_be_parked(spec)
+        self._was_parked = False
+        """There may be a file."""
         self._before: bytes | None = None
         """JSON: the report, the figures and the pages, when it was parked last."""
 
@@ -90,6 +92,7 @@ class ParkedHome:
                     "figures": await self._figures_of(self._home),
                     "pages": await self._home.pages(),
                 }
+                self._was_parked = True
                 await self._home.snapshot(self._file)
             except KevError as error:
                 self._can_be_parked = False
@@ -108,11 +111,13 @@ class ParkedHome:
         """
         self._users += 1
         try:
-            async with self._moving:
-                if self._home is None:
-                    await self._come_back()
-                assert self._home is not None
-                home = self._home
+            # Whoever is about to park it sees that it is used.
+            if self._home is None or self._moving.locked():
+                async with self._moving:
+                    if self._home is None:
+                        await self._come_back()
+            home = self._home
+            assert home is not None
             with self._named():
                 yield home
         finally:
@@ -245,8 +250,9 @@ class ParkedHome:
                     await self._home.aclose()
                 else:
                     self._note_stopped()
-                with suppress(OSError):
-                    self._file.unlink(missing_ok=True)
+                if self._was_parked:
+                    with suppress(OSError):
+                        self._file.unlink(missing_ok=True)
 
     def _told_while_parked(self, what: str) -> dict[str, Any] | None:
         if self._home is not None or self._before is None:

@@ -1,17 +1,23 @@
 """The HTTP server: Hypercorn's, at a socket that listens already."""
 
+import math
+import os
 import sys
 import traceback
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Event, RawData
 from hypercorn.logging import Logger
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from hypercorn.typing import Event as Waiting
 from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp
 
@@ -48,6 +54,77 @@ def _config() -> Config:
     config.websocket_max_message_size = 64 << 10
     config.websocket_ping_interval = 30
     return config
+
+
+class _IdleTime:
+    """Ends a connection on which nothing has been asked for a while: by one task of it, not by one for each request."""
+
+    def __init__(self, end: Callable[[], Awaitable[None]], terminated: Waiting) -> None:
+        self._end: Final = end
+        self._terminated: Final = terminated
+        self._until = math.inf
+        self._is_watched = False
+        self._needed: Final = trio.CancelScope()
+
+    async def restart(self, task_group: TaskGroup, _action: Callable[[], Awaitable[None]]) -> None:
+        """It is idle from now on."""
+        self._until = trio.current_time() + _IDLE_SECONDS
+        if not self._is_watched:
+            self._is_watched = True
+            task_group.spawn(self._watch)
+
+    async def stop(self) -> None:
+        """It is not idle."""
+        self._until = math.inf
+
+    def cancel(self) -> None:
+        """The connection ends by itself."""
+        self._until = math.inf
+        self._needed.cancel()
+
+    async def _watch(self) -> None:
+        with self._needed:
+            while trio.current_time() < self._until and not self._terminated.is_set():
+                with trio.move_on_at(min(self._until, trio.current_time() + _IDLE_SECONDS)):
+                    await self._terminated.wait()
+        # One that is not idle when the service ends, is ended behind its answer.
+        if self._until < math.inf:
+            with trio.CancelScope(shield=True):
+                await self._end()
+
+
+class _Connection(TCPServer):
+    """One client."""
+
+    def __init__(self, app: Any, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
+        super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
+        self._idle_time: Final = _IdleTime(self._initiate_server_close, context.terminated)
+        self.idle_task = self._idle_time  # type: ignore[assignment]
+        self._descriptor: Final = stream.socket.fileno()
+
+    async def _read_data(self) -> None:
+        try:
+            await super()._read_data()
+        finally:
+            self._idle_time.cancel()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Mostly the socket takes all at once."""
+        if isinstance(event, RawData) and not self.send_lock.locked():
+            rest = self._write_at_once(event.data)
+            if not rest:
+                return
+            event = RawData(rest)
+        await super().protocol_send(event)
+
+    def _write_at_once(self, data: bytes) -> bytes:
+        """What is left of it."""
+        if not data or self._descriptor != self.stream.socket.fileno():
+            return data
+        try:
+            return data[os.write(self._descriptor, data) :]
+        except OSError:
+            return data
 
 
 class HttpServer:
@@ -94,7 +171,7 @@ class HttpServer:
     async def _serve_connection(self, stream: trio.SocketStream) -> None:
         self._streams.add(stream)
         try:
-            await TCPServer(self._app, self._config, self._context, ConnectionState({}), stream)  # type: ignore[arg-type]
+            await _Connection(self._app, self._config, self._context, stream)
         except Exception as error:
             log.warning("a connection has failed", error=one_line(repr(error)))
             with trio.CancelScope(shield=True):
