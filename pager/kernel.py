@@ -517,7 +517,7 @@ class KernelVmPager:
     async def _acquire(self, page: int) -> Load | None:
         """The load that the caller has to carry out. None if somebody else did one meanwhile: look again."""
         if self._points is not None:
-            await self._points(_LOCK, Gpa(page))
+            await self._points(_LOCK, page)
         state = self.pages[page]
         if state is _ABSENT:
             return self._begin(page)
@@ -547,7 +547,7 @@ class KernelVmPager:
         try:
             await self._fill(load)
             if self._points is not None:
-                await self._points(_PUBLISHING, Gpa(load.page))
+                await self._points(_PUBLISHING, load.page)
             self._publish(load.page, load.count)
         except BaseException as error:
             # Cancellation, of whatever kind, is nobody's fault, so that those who wait do not get to see it.
@@ -560,7 +560,7 @@ class KernelVmPager:
             raise
         try:
             if self._points is not None:
-                await self._points(_WAKING, Gpa(load.page))
+                await self._points(_WAKING, load.page)
         finally:
             self._wake(load)
 
@@ -580,7 +580,7 @@ class KernelVmPager:
         page = load.page
         if load.pending is None:
             if self._points is not None:
-                await self._points(_FILLING, Gpa(page))
+                await self._points(_FILLING, page)
             filled = self._start(page, load.count, load.backing)
         else:
             filled, load.pending = load.pending, None
@@ -659,7 +659,7 @@ class KernelVmPager:
 
     def _reach(self, point: Point, page: int) -> Awaitable[None]:
         """To be awaited wherever another task might as well run first."""
-        return _NOWHERE if self._points is None else self._points(point, Gpa(page))
+        return _NOWHERE if self._points is None else self._points(point, page)
 
     def _unmap(self, page: int) -> None:
         self.table.unmap(Gpa(page))

@@ -67,7 +67,8 @@ class Point(Enum):
     """After the page was mapped, before those who wait for it go on."""
 
 
-SchedulingPoints: TypeAlias = Callable[[Point, Gpa], Awaitable[None]]
+SchedulingPoints: TypeAlias = Callable[[Point, int], Awaitable[None]]
+"""Is told the point, and the guest-physical address of the page it is about."""
 
 ReadAhead: TypeAlias = Callable[[int], Iterable[range]]
 """Says which runs of Absent pages to load when the page at an address is touched, its own first; none: nothing but the page.

@@ -1,6 +1,7 @@
 """Random choices from a seed."""
 
 from collections.abc import Sequence
+from math import floor
 from random import Random
 from typing import Final
 
@@ -22,8 +23,7 @@ class RandomScheduler:
         self._random: Final = random.random
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
-        drawn, choices = self._random(), len(runnable)
-        return STEPS[runnable[int(drawn * choices) if choices > 1 else 0]]
+        return STEPS[runnable[floor(self._random() * len(runnable))]]
 
 
 class SeededRandom(Strategy):

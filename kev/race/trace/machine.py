@@ -95,9 +95,9 @@ class TraceMachine:
         self._left = 0
         """vCPUs that are not done."""
         self._touched = 0
-        self._reach: Final = (ANYTHING,) * (len(pages) + 2) if opaque else _reaches(pages)
-        """What a step may access that begins at a point about a page, by its number; at a point about none, by -1; at a fence, by
-        the number behind the last page."""
+        self._reach_at: Final = _reaches(pages, opaque)
+        """What a step may access that begins at a point about a page, by its address; at a point about none, by -1; at a fence, by
+        the address behind the last page."""
         self.told: Subscriptions = SILENCE
         """Whom `tell` tells."""
         self._is_trusted: Final = not opaque and factory is KernelVmPager
@@ -148,7 +148,8 @@ class TraceMachine:
             self.buffers = StoreBuffers(len(bodies), self._show)
         for vcpu, task in enumerate(self.tasks):
             self._resume(vcpu, task, task.resume, None)
-        self._drive(scheduler)
+        if self.failure is None:
+            self._drive(scheduler)
         if self.failure is None:
             self._conclude()
 
@@ -188,23 +189,23 @@ class TraceMachine:
     # Running.
 
     def _drive(self, scheduler: Scheduler) -> None:
-        runnable, reach_of = self._runnable, self._reach
+        runnable, reach_of, order = self._runnable, self._reach_at, self.order
         tasks = self.tasks if self.buffers is None else [*self.tasks, *self.buffers.tasks]
-        note_vcpu, note_accesses, stepped = self.order.append, self.accesses.append, self.told["stepped"]
+        note_vcpu, note_accesses, stepped = order.append, self.accesses.append, self.told["stepped"]
         choose = scheduler.next
-        executed = accesses = steps = most = 0
+        executed = accesses = most = 0
         known: Budget | None = None  # mostly it is always the same
-        while runnable and self.failure is None:
-            vcpu, budget = choose(runnable, executed, accesses)
-            self.vcpu = vcpu
+        while runnable:
+            decision = choose(runnable, executed, accesses)
+            self.vcpu = vcpu = decision[0]  # quicker than unpacking, for a tuple that has names
+            if decision[1] is not known:
+                known, most = decision[1], min(decision[1].instructions or UNLIMITED, MAX_STEPS + 1)
             task = tasks[vcpu]
             resume = task.resume
-            if budget is not known:
-                known, most = budget, min(budget.instructions or UNLIMITED, MAX_STEPS + 1)
             limit = most
             executed = accesses = 0
             while True:
-                self._touched = reach_of[task.reached >> PAGE_SHIFT] | task.scope
+                self._touched = reach_of[task.at[1]] | task.scope
                 if stepped:
                     for notify in stepped:
                         notify(vcpu)
@@ -217,7 +218,6 @@ class TraceMachine:
                 else:
                     if at.__class__ is tuple:
                         task.at = at
-                        task.reached = at[1]
                     else:
                         self._block(vcpu, task, at)
                         limit = 0
@@ -226,11 +226,14 @@ class TraceMachine:
                 note_accesses(touched)
                 accesses |= touched
                 executed += 1
-                if executed >= limit or self.failure is not None:
+                if self.failure is not None:
+                    return
+                if executed >= limit:
                     break
-            steps += executed
-            if steps > MAX_STEPS:
+            if len(order) > MAX_STEPS:
                 self.tell("endless")
+                if self.failure is not None:
+                    return
 
     def _conclude(self) -> None:
         if self._left:
@@ -251,7 +254,7 @@ class TraceMachine:
             self._end(vcpu, task, error)
         else:
             if at.__class__ is tuple:
-                _, task.reached = task.at = cast(At, at)
+                task.at = cast(At, at)
             else:
                 self._block(vcpu, task, at)
 
@@ -270,7 +273,7 @@ class TraceMachine:
             return
         if not isinstance(at, Meeting):
             raise RaceError(f"vCPU {vcpu} awaits {at!r}: in a race test only the vCPU and the pager can be awaited")
-        task.at = at
+        task.wait(at)
         at.waiting.append(vcpu)
         self._stop(vcpu, task)
         self.tell("blocked", task.page)
@@ -281,7 +284,7 @@ class TraceMachine:
 
     def _start(self, vcpu: int, task: Task) -> None:
         task.stopped = False
-        self._touched |= self._reach[task.page] | task.scope
+        self._touched |= self._reach_at[task.at[1]] | task.scope
         insort(self._runnable, vcpu)
 
     def wake(self, vcpu: int) -> None:
@@ -295,9 +298,10 @@ class TraceMachine:
         self._touched = ANYTHING
         if not task.cancellable:
             return
-        if task.stopped and isinstance(task.at, Meeting):
-            task.at.waiting.remove(vcpu)
+        if task.stopped and task.meeting is not None:
+            task.meeting.waiting.remove(vcpu)
             self._start(vcpu, task)
+        task.leave()
         self.tell("cancelled", vcpu)
         self.vcpu = vcpu
         self._resume(vcpu, task, task.body.throw, Cancelled())
@@ -325,7 +329,7 @@ class TraceMachine:
 
     def _show(self, vcpu: int, store: BufferedStore) -> None:
         page = store.page
-        self._touched |= self._reach[page]
+        self._touched |= self._reach_at[page << PAGE_SHIFT]
         self.engine.write(page << PAGE_SHIFT, store.address, store.value)
         for notify in self.told["stored"]:
             notify(vcpu, page, store.offset, store.value)
@@ -395,14 +399,15 @@ def trace_memory() -> TraceMemory:
     return TraceMemory()
 
 
-def _reaches(pages: Sequence[Page]) -> tuple[int, ...]:
+def _reaches(pages: Sequence[Page], opaque: bool) -> dict[int, int]:
     """A page alone; or all that loaders tie together, of which a step on the way from one to the other may access both."""
     reaches = [1 << number for number in range(len(pages))]
     for number, page in enumerate(pages):
         if page.needs is not None:
             joined = reaches[number] | reaches[page.needs]
             reaches = [joined if reach & joined else reach for reach in reaches]
-    return (*reaches, 0, ANYTHING)
+    reach_at = {number << PAGE_SHIFT: reach for number, reach in enumerate((*reaches, 0))} | {-1: ANYTHING}
+    return dict.fromkeys(reach_at, ANYTHING) if opaque else reach_at
 
 
 @cache

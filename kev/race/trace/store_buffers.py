@@ -48,7 +48,6 @@ class StoreBuffers:
         if len(buffer) > 1:
             return False
         task.at = _at(store)
-        task.reached = task.at[1]
         return True
 
     def show_all(self, vcpu: int) -> bool:

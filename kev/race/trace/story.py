@@ -140,7 +140,7 @@ class Recorder(Listener):
 
     def _quiet_text(self, vcpu: int) -> str:
         task = self._machine.tasks[vcpu]
-        if not isinstance(task.at, tuple):
+        if task.meeting is not None:
             return f"was woken and looks at page {task.page} again"
         state = self._machine.pager.pages[max(task.at[1], 0)].name.capitalize()
         return _QUIET[task.at[0]].format(page=f"page {task.page}", state=state)

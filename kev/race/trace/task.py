@@ -16,10 +16,10 @@ class Task:
 
     body: Coroutine[Any, None, None]
     resume: Callable[[None], Any]
-    at: At | Meeting = (TracePoint.ACCESS, -1)
-    """Where it is suspended."""
-    reached: int = -1
-    """The address of the page it reached for last; -1 for none."""
+    at: At = (TracePoint.ACCESS, -1)
+    """The scheduling point that it reached last."""
+    meeting: Meeting | None = None
+    """Where it is suspended if it waits, or was woken and has not gone on yet."""
     scope: int = 0
     """What each of its steps may access besides, in what it is doing now."""
     done: bool = False
@@ -29,9 +29,23 @@ class Task:
     @property
     def page(self) -> int:
         """The number of the page it reached for last; -1 for none."""
-        return self.reached >> PAGE_SHIFT
+        return self.at[1] >> PAGE_SHIFT
 
     @property
     def cancellable(self) -> bool:
         """It is in the pager."""
-        return not self.done and (isinstance(self.at, Meeting) or self.at[0] is not TracePoint.ACCESS)
+        return not self.done and (self.meeting is not None or self.at[0] is not TracePoint.ACCESS)
+
+    def wait(self, meeting: Meeting) -> None:
+        """It is suspended there, until somebody wakes it and it is resumed."""
+        self.meeting = meeting
+        self.resume = self._go_on
+
+    def leave(self) -> None:
+        """It goes on, wherever it was suspended."""
+        self.meeting = None
+        self.resume = self.body.send
+
+    def _go_on(self, _: None) -> object:
+        self.leave()
+        return self.resume(None)
