@@ -587,9 +587,9 @@ class KernelVmPager:
         if filled is not True:
             if not await filled:
                 raise self._failed(page)
-            hpa, view = self.frames.assign(page), self.memory.view
-            for offset in range(0, load.count * PAGE_SIZE, PAGE_SIZE):
-                self.originals.remember(page + offset, view[hpa + offset : hpa + offset + PAGE_SIZE])
+            frames, view = self.frames.assign(page) - page, self.memory.view
+            for loaded in load.pages:
+                self.originals.remember(loaded, view[frames + loaded : frames + loaded + PAGE_SIZE])
 
     def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
         """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""

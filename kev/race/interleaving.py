@@ -5,6 +5,7 @@ from typing import Final
 
 MAX_VCPUS: Final = 16
 """Where every step is told by itself. Of each state all of them are digested."""
+_NOTHING_SEEN: Final = list(range(MAX_VCPUS))
 _SINGLE: Final = frozenset(1 << page for page in range(64))
 """What a step touches that touches one page."""
 
@@ -19,7 +20,7 @@ class Interleaving:
     __slots__ = ("_everything", "_pages", "_vcpus")
 
     def __init__(self) -> None:
-        self._vcpus = list(range(MAX_VCPUS))
+        self._vcpus = _NOTHING_SEEN.copy()
         """What each vCPU has seen."""
         self._pages: dict[int, int] = {}
         """What who touches a page sees, by the page's bit."""
@@ -49,7 +50,7 @@ class Interleaving:
 
     def copy(self) -> "Interleaving":
         """Another of the same steps."""
-        other = Interleaving()
+        other = Interleaving.__new__(Interleaving)
         other._vcpus, other._pages, other._everything = self._vcpus.copy(), self._pages.copy(), self._everything
         return other
 

@@ -35,6 +35,8 @@ from kev.race.trace.task import Task
 from kev.race.trace.vcpu import Cancelled
 
 _PUBLISH: Final = PageEvent.PUBLISH
+_ENDINGS: Final = (StopIteration, Cancelled)
+"""What a vCPU that has done everything ends with."""
 MAX_STEPS: Final = 5_000
 """A run that takes more has no end: the longest programs take some hundreds."""
 
@@ -72,6 +74,7 @@ class TraceMachine:
             if page.needs is not None
         ]
         self._register_loaders()
+        self.pager.originals.keep_contents()
         self.pager.observe(self)
         self.pager.schedule_by(reach)
         self.tso: Final = tso
@@ -259,7 +262,7 @@ class TraceMachine:
                 self._block(vcpu, task, at)
 
     def _end(self, vcpu: int, task: Task, error: BaseException) -> None:
-        if isinstance(error, StopIteration | Cancelled):
+        if isinstance(error, _ENDINGS):
             task.done = True
             self._left -= 1
             self._stop(vcpu, task)
@@ -323,10 +326,6 @@ class TraceMachine:
         if buffers is not None and buffers.show_all(vcpu):
             self._stop(len(self.tasks) + vcpu, buffers.tasks[vcpu])
 
-    def seen_by(self, vcpu: int, page: int, contents: bytes) -> bytes:
-        """What a vCPU sees in a page of which memory has `contents`."""
-        return contents if self.buffers is None else self.buffers.seen_by(vcpu, page, contents)
-
     def _show(self, vcpu: int, store: BufferedStore) -> None:
         page = store.page
         self._touched |= self._reach_at[page << PAGE_SHIFT]
@@ -365,14 +364,14 @@ class TraceMachine:
         else:
             self.tell("given_up", numbers, event)
 
-    def mapped(self, pages: range) -> None:
-        numbers, touched = _numbered(pages.start, pages.stop)
+    def mapped(self, gpa: int, count: int) -> None:
+        numbers, touched = _numbered(gpa, gpa + (count << PAGE_SHIFT))
         self._touched |= touched
         for notify in self.told["mapped"]:
             notify(self.vcpu, numbers)
 
-    def unmapped(self, pages: range) -> None:
-        numbers, touched = _numbered(pages.start, pages.stop)
+    def unmapped(self, gpa: int, count: int) -> None:
+        numbers, touched = _numbered(gpa, gpa + (count << PAGE_SHIFT))
         self._touched |= touched
         for notify in self.told["unmapped"]:
             notify(self.vcpu, numbers)

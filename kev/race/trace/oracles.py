@@ -221,17 +221,13 @@ class Progress(Oracle):
         for page in pages:
             self._loads[page] = vcpu, self.step()
 
-    def published(self, vcpu: int, pages: range) -> None:
-        self._end(vcpu, pages, _PUBLISH)
-
-    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        self._end(vcpu, pages, event)
-
-    def _end(self, vcpu: int, pages: range, event: PageEvent) -> None:
+    def published(self, vcpu: int, pages: range, event: PageEvent = _PUBLISH) -> None:
         over = vcpu, self.step(), event
         for page in pages:
             self._loads.pop(page, None)
             self._over[page] = over
+
+    given_up = published
 
     def blocked(self, vcpu: int, page: int) -> None:
         self._blocked[vcpu] = self.step(), page

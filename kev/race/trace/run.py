@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias
 from kev.engine.trace import TraceEngine
 from kev.pager.kernel import KernelVmPager
 from kev.race.trace.program import Page
-from kev.race.trace.store_buffers import BufferedStore
+from kev.race.trace.store_buffers import BufferedStore, StoreBuffers
 from kev.race.trace.task import Task
 
 Subscriptions: TypeAlias = Mapping[str, tuple[Callable[..., None], ...]]
@@ -51,8 +51,9 @@ class TraceRun(Protocol):
     def show_stores(self, vcpu: int) -> None:
         """Makes visible all that a vCPU has stored."""
 
-    def seen_by(self, vcpu: int, page: int, contents: bytes) -> bytes:
-        """What a vCPU sees in a page of which memory has `contents`."""
+    @property
+    def buffers(self) -> StoreBuffers | None:
+        """What vCPUs have stored and others do not see yet, if there is such a thing."""
 
     @property
     def pages(self) -> Sequence[Page]: ...

@@ -54,9 +54,7 @@ class TraceSource:
             self._failures[:] = [page.failures for page in self._pages]
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
-        first = offset >> PAGE_SHIFT
-        pages = range(first, first + (len(buffer) >> PAGE_SHIFT))
-        run = self._run
+        pages, run = _pages(offset, len(buffer)), self._run
         if buffer.obj is not self._memory:
             return self._compare(pages, buffer)
         for notify in run.told["fill_began"]:
@@ -86,7 +84,7 @@ class TraceSource:
 
     def _compare(self, pages: range, buffer: memoryview) -> int:
         """The bytes are not for a guest: somebody wants to know what a page was like."""
-        buffer[:] = _originals(pages.start, pages.stop)
+        buffer[:] = _originals(pages.start, pages.stop, 0)
         return len(buffer)
 
     def _deliver(self, pages: range, buffer: memoryview, start: int) -> None:
@@ -95,7 +93,7 @@ class TraceSource:
                 if self._failures[page]:
                     self._failures[page] -= 1
                     raise InjectedFailure(page, self._pages[page].failures - self._failures[page])
-        buffer[start:] = _originals(pages.start, pages.stop)[start:]
+        buffer[start:] = _originals(pages.start, pages.stop, start)
 
 
 class _Arrival(Generic[T]):
@@ -127,7 +125,7 @@ class _Arrival(Generic[T]):
         try:
             if self._needed is not None:
                 yield from run.pager.load_page(Gpa(self._needed << PAGE_SHIFT)).__await__()
-            buffer[:half] = _originals(pages.start, pages.stop)[:half]
+            buffer[:half] = _originals(pages.start, pages.stop, 0, half)
             yield _ARRIVE, pages.start << PAGE_SHIFT
             self._deliver(pages, buffer, half)
         except BaseException as error:
@@ -138,6 +136,13 @@ class _Arrival(Generic[T]):
         return self._result
 
 
-@lru_cache(MAX_PAGES)
-def _originals(start: int, stop: int) -> memoryview:
-    return memoryview(b"".join(map(original, range(start, stop))))
+@cache
+def _pages(offset: int, size: int) -> range:
+    """The numbers of the pages at these offsets."""
+    return range(offset >> PAGE_SHIFT, offset + size >> PAGE_SHIFT)
+
+
+@lru_cache(4 * MAX_PAGES)
+def _originals(start: int, stop: int, begin: int, end: int | None = None) -> memoryview:
+    """What the image has in the pages from `start` up to `stop`: its bytes from `begin` up to `end`."""
+    return memoryview(b"".join(map(original, range(start, stop))))[begin:end]

@@ -134,7 +134,7 @@ class TraceVcpu:
             contents = engine.execute(gpa, frame)
         for notify in run.told["accessed"]:
             notify(run.vcpu, page, access, contents)
-        return run.seen_by(self.index, page, contents)
+        return contents if run.buffers is None else run.buffers.seen_by(self.index, page, contents)
 
     def _store(self, page: int, frame: Hpa, locked: bool) -> bytes:
         run, offset = self._run, self.index * SLOT
