@@ -1,10 +1,11 @@
 """What a strategy is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from kev.engine.base import Budget
-from kev.machine.schedule import Decision, Scheduler
+from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.race.interleaving import MAX_VCPUS
 from kev.race.outcome import Outcome
 from kev.race.subject import Subject
@@ -18,6 +19,19 @@ UNLIMITED: Final = 1 << 40
 
 class Redundant(Exception):
     """Raised by a scheduler: whatever the rest of this run could show, another run shows."""
+
+
+class SteppedScheduler(ABC):
+    """One whose turns all have one step. Where the others' have one, too, it is asked for no decisions, which take their time."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def step(self, runnable: Sequence[int], accesses: int) -> int:
+        """Chooses among the vCPUs that can run who takes the next step. `accesses` are those of the step before, if there was one."""
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        return STEPS[self.step(runnable, accesses)]
 
 
 class Strategy(ABC):

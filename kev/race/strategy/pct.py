@@ -11,55 +11,77 @@ from typing import Final
 
 from kev.engine.base import Budget
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
-from kev.race.strategy.base import STEPS, UNLIMITED, Strategy
+from kev.race.strategy.base import UNLIMITED, SteppedScheduler, Strategy
 from kev.race.strategy.seeded import run_seed
 
 _MOST_TURNS: Final = 1_000
 """A guest's run is not cut into more turns than about so many."""
 
 
-class PctScheduler:
+class PctScheduler(SteppedScheduler):
     """Runs whoever has the highest priority; at each of `depth - 1` random steps, who would run drops below everybody.
 
     Steps count where there is a choice: who drops below everybody while nobody else can run goes on all the same.
     """
 
-    __slots__ = ("_changes", "_contested", "_longest_turn", "_order", "_random", "_step")
+    __slots__ = ("_changes", "_contested", "_left", "_order")
 
-    def __init__(self, vcpus: int, steps: int, depth: int, random: Random, longest_turn: int = 1) -> None:
-        """`longest_turn` is how many steps may pass until it is looked whether somebody of a higher priority can run again."""
+    def __init__(self, vcpus: int, steps: int, depth: int, random: Random) -> None:
         draw = random.random
         self._order: Final = sorted(range(vcpus), key=lambda _: draw())
         """vCPUs by priority, the highest first."""
         self._changes: Final = [UNLIMITED, *sorted((int(draw() * steps) for _ in range(depth - 1)), reverse=True)]
         """Before which steps priorities change, the last first."""
-        self._step = 0
+        self._left = self._changes[-1]
+        """How many steps are left until they change next."""
         self._contested = False
-        self._longest_turn: Final = longest_turn
-        self._random: Final = draw
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+    def step(self, runnable: Sequence[int], accesses: int) -> int:
         if self._contested:
-            self._step += executed
+            self._left -= 1
         self._contested = len(runnable) > 1
-        while self._step >= self._changes[-1]:
-            self._changes.pop()
+        if self._left <= 0:
+            self._change(runnable)
+        for vcpu in self._order:  # `_highest` without its call
+            if vcpu in runnable:
+                return vcpu
+        return self._highest(runnable)
+
+    def _change(self, runnable: Sequence[int]) -> None:
+        """Lowers the priority of who would run, as often as it is time to."""
+        while self._left <= 0:
+            self._left -= self._changes.pop()
+            self._left += self._changes[-1]
             dropped = self._highest(runnable)
             self._order.remove(dropped)
             self._order.append(dropped)
-        if self._longest_turn == 1:
-            for vcpu in self._order:  # `_highest` without its call
-                if vcpu in runnable:
-                    return STEPS[vcpu]
-        vcpu = self._highest(runnable)
-        turn = 1 << int(self._random() * self._longest_turn.bit_length())
-        return Decision(vcpu, Budget(instructions=min(turn, self._changes[-1] - self._step)))
 
     def _highest(self, runnable: Sequence[int]) -> int:
         for vcpu in self._order:
             if vcpu in runnable:
                 return vcpu
         raise ValueError(f"none of the vCPUs {runnable} has a priority")
+
+
+class PctTurnScheduler(PctScheduler):
+    """The same in turns of random length."""
+
+    __slots__ = ("_longest_turn", "_random")
+
+    def __init__(self, vcpus: int, steps: int, depth: int, random: Random, longest_turn: int) -> None:
+        """`longest_turn` is how many steps may pass until it is looked whether somebody of a higher priority can run again."""
+        super().__init__(vcpus, steps, depth, random)
+        self._longest_turn: Final = longest_turn
+        self._random: Final = random.random
+
+    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
+        if self._contested:
+            self._left -= executed
+        self._contested = len(runnable) > 1
+        self._change(runnable)
+        vcpu = self._highest(runnable)
+        turn = 1 << int(self._random() * self._longest_turn.bit_length())
+        return Decision(vcpu, Budget(instructions=min(turn, self._left)))
 
 
 class Pct(Strategy):
@@ -73,7 +95,9 @@ class Pct(Strategy):
 
     def scheduler(self, run: int) -> Scheduler:
         random = Random(run_seed(self.seed, run))
-        return PctScheduler(self.vcpus, self.steps, self.depth, random, self._turn)
+        if self._turn == 1:
+            return PctScheduler(self.vcpus, self.steps, self.depth, random)
+        return PctTurnScheduler(self.vcpus, self.steps, self.depth, random, self._turn)
 
     @property
     def _turn(self) -> int:

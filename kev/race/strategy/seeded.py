@@ -5,8 +5,8 @@ from math import floor
 from random import Random
 from typing import Final
 
-from kev.machine.schedule import ANYTHING, Decision, Scheduler, SeededScheduler
-from kev.race.strategy.base import STEPS, Strategy
+from kev.machine.schedule import Scheduler, SeededScheduler
+from kev.race.strategy.base import SteppedScheduler, Strategy
 
 _RUNS: Final = 1 << 32
 """Seeds of runs are that far apart, so that no two strategies share one."""
@@ -14,7 +14,7 @@ _MOST_TURNS: Final = 20_000
 """A run is not cut into more turns than about so many."""
 
 
-class RandomScheduler:
+class RandomScheduler(SteppedScheduler):
     """Chooses afresh at every step."""
 
     __slots__ = ("_random",)
@@ -22,8 +22,8 @@ class RandomScheduler:
     def __init__(self, random: Random) -> None:
         self._random: Final = random.random
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
-        return STEPS[runnable[floor(self._random() * len(runnable))]]
+    def step(self, runnable: Sequence[int], accesses: int) -> int:
+        return runnable[floor(self._random() * len(runnable))]
 
 
 class SeededRandom(Strategy):

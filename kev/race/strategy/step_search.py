@@ -10,19 +10,17 @@ Partial-Order Reduction", OOPSLA 2013). Without a bound, by sleep sets (P. Godef
 once.
 """
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
-from kev.engine.base import Budget
-from kev.machine.schedule import ANYTHING, Decision, Scheduler
+from kev.machine.schedule import Scheduler
 from kev.race.interleaving import Interleaving
 from kev.race.outcome import Outcome
-from kev.race.schedule import Schedule
-from kev.race.strategy.base import STEPS, Redundant
+from kev.race.strategy.base import Redundant, SteppedScheduler
 
 _Sleep: TypeAlias = dict[int, int]
 """vCPUs whose next step needs no exploring now, with the accesses of that step."""
@@ -37,15 +35,17 @@ class _Choice:
     """The vCPUs that were chosen here, with the accesses of their steps."""
 
 
-@attrs.frozen(slots=True)
-class _Branch:
-    """A run that is still to be made: it follows `order`, whose last step is a vCPU that was not chosen at `choice` so far."""
+class _Branch(NamedTuple):
+    """A run that is still to be made: it follows `order`, and then takes a step that no run has taken there."""
 
     order: bytes
+    vcpu: int | None
+    """Who takes that step. None if everybody is to be considered."""
     choice: _Choice
+    """Where it was not chosen so far."""
     preemptions: int
     seen: Interleaving
-    """What was seen before the last of its steps, with a bound."""
+    """What was seen before that step, with a bound."""
 
 
 class StepSearch:
@@ -55,99 +55,126 @@ class StepSearch:
         self.bound: Final = bound
         self.visited: Final[set[int]] = set()
         """Digests of the states from which everything is explored, or is going to be."""
-        first = _Branch(b"", _Choice({}), 0, Interleaving())
+        first = _Branch(b"", None, _Choice({}), 0, Interleaving())
         self._branches: Final = [deque((first,)), *(deque[_Branch]() for _ in range(bound or 0))]
 
     def __len__(self) -> int:
         return sum(map(len, self._branches))
 
-    def add(self, branch: _Branch) -> None:
+    def branches(self, preemptions: int) -> deque[_Branch] | None:
+        """Those of so many preemptions, to be added to. None if that is beyond the bound."""
         if self.bound is None:
-            self._branches[0].append(branch)
-        elif branch.preemptions <= self.bound:
-            self._branches[branch.preemptions].append(branch)
+            return self._branches[0]
+        return self._branches[preemptions] if preemptions <= self.bound else None
 
     def scheduler(self) -> Scheduler | None:
         """With a bound, of the oldest branch with the fewest preemptions; else of the youngest, so that few wait at a time."""
         for branches in self._branches:
             if branches:
-                return StepScheduler(branches.pop() if self.bound is None else branches.popleft(), self)
+                return Sleepers(branches.pop(), self) if self.bound is None else Visitor(branches.popleft(), self)
         return None
 
     def learn(self, outcome: Outcome) -> None:
         """Nothing that its schedulers have not told already."""
 
 
-class StepScheduler:
+class StepScheduler(SteppedScheduler):
     """Follows a branch, then goes on without preemptions and adds what else could have been chosen to the search."""
 
     def __init__(self, branch: _Branch, search: StepSearch) -> None:
         self._search: Final = search
-        self._known: Final = list(reversed(Schedule.from_order(branch.order[:-1]).segments))
-        """Turns before the branch's last step, the last first: another run has taken them."""
-        self._branching: int | None = branch.order[-1] if branch.order else None
-        """The branch's last step, until it is taken."""
-        self._order: Final = bytearray(branch.order[:-1])
+        self._known: Final = branch.order[::-1]
+        """Steps that another run has taken, the last first."""
+        self._left = len(self._known)
+        """So many of them are still to be taken."""
+        self._branching: Final = branch.vcpu
+        self._order: Final = bytearray(branch.order)
         self._choice: _Choice | None = branch.choice
         """Where the step just taken was chosen."""
-        self._asleep: _Sleep = {}
-        self._seen: Final = branch.seen.copy()
         self._preemptions: Final = branch.preemptions
         self._chose = False
 
-    def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
-        if self._known:
-            return _turn(*self._known.pop())
+    def step(self, runnable: Sequence[int], accesses: int) -> int:
+        if self._left:
+            self._left -= 1
+            return self._known[self._left]
         if self._chose:
             self._learn(accesses)
-        self._chose = True
-        vcpu, self._branching = self._branching, None
-        if vcpu is None:
             vcpu = self._choose(runnable)
+        else:
+            self._chose = True
+            vcpu = self._choose(runnable) if self._branching is None else self._branching
         self._order.append(vcpu)
-        return STEPS[vcpu]
+        return vcpu
 
+    @abstractmethod
     def _learn(self, accesses: int) -> None:
         """Of the step just taken."""
-        vcpu = self._order[-1]
-        if self._search.bound is not None:
-            self._seen.add(vcpu, accesses)
-        elif self._choice is not None:
-            asleep = self._choice.asleep | self._choice.tried
-            self._choice.tried[vcpu] = accesses
-            self._asleep = {other: touched for other, touched in asleep.items() if other != vcpu and not touched & accesses}
 
     def _choose(self, runnable: Sequence[int]) -> int:
         current = self._order[-1] if self._order else -1
         awake = self._awake(runnable, current)
         chosen = current if current in awake else awake[0]
         if len(awake) > 1:
-            self._add_others(awake, chosen, current in runnable)
+            self._add_others(awake, chosen, self._preemptions + (current in runnable))
         return chosen
 
+    @abstractmethod
     def _awake(self, runnable: Sequence[int], current: int) -> Sequence[int]:
-        """Those of the runnable whose choice may show something new."""
-        if self._search.bound is None:
-            awake = [vcpu for vcpu in runnable if vcpu not in self._asleep]
-            if not awake:
-                raise Redundant
-            self._choice = _Choice(self._asleep)
-            return awake
+        """Those of the runnable whose choice may show something new. Redundant if there are none."""
+
+    def _add_others(self, awake: Sequence[int], chosen: int, preemptions: int) -> None:
+        branches = self._search.branches(preemptions)
+        if branches is not None:
+            choice, order, seen = self._choice or _Choice({}), bytes(self._order), self._seen_so_far()
+            branches.extend([_Branch(order, vcpu, choice, preemptions, seen) for vcpu in awake if vcpu != chosen])
+
+    @abstractmethod
+    def _seen_so_far(self) -> Interleaving: ...
+
+
+class Visitor(StepScheduler):
+    """With a bound: a state is visited once."""
+
+    def __init__(self, branch: _Branch, search: StepSearch) -> None:
+        super().__init__(branch, search)
+        self._seen: Final = branch.seen.copy()
+
+    def _learn(self, accesses: int) -> None:
+        self._seen.add(self._order[-1], accesses)
+
+    def _awake(self, runnable: Sequence[int], current: int) -> Sequence[int]:
         state = self._seen.digest(current)
         if state in self._search.visited:
             raise Redundant
         self._search.visited.add(state)
         return runnable
 
-    def _add_others(self, awake: Sequence[int], chosen: int, preempting: bool) -> None:
-        choice = self._choice or _Choice({})
-        order = bytes(self._order)
-        seen = self._seen if self._search.bound is None else self._seen.copy()
-        for vcpu in awake:
-            if vcpu != chosen:
-                self._search.add(_Branch(order + bytes((vcpu,)), choice, self._preemptions + preempting, seen))
+    def _seen_so_far(self) -> Interleaving:
+        return self._seen.copy()
 
 
-@lru_cache(1 << 12)
-def _turn(vcpu: int, steps: int) -> Decision:
-    return Decision(vcpu, Budget(instructions=steps))
+class Sleepers(StepScheduler):
+    """Without a bound: those sleep whose next step another run shows."""
+
+    def __init__(self, branch: _Branch, search: StepSearch) -> None:
+        super().__init__(branch, search)
+        self._seen: Final = branch.seen
+        self._asleep: _Sleep = {}
+
+    def _learn(self, accesses: int) -> None:
+        if self._choice is not None:
+            vcpu = self._order[-1]
+            asleep = self._choice.asleep | self._choice.tried
+            self._choice.tried[vcpu] = accesses
+            self._asleep = {other: touched for other, touched in asleep.items() if other != vcpu and not touched & accesses}
+
+    def _awake(self, runnable: Sequence[int], current: int) -> Sequence[int]:
+        awake = [vcpu for vcpu in runnable if vcpu not in self._asleep]
+        if not awake:
+            raise Redundant
+        self._choice = _Choice(self._asleep)
+        return awake
+
+    def _seen_so_far(self) -> Interleaving:
+        return self._seen

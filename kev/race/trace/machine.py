@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol, cast
 from warnings import catch_warnings, simplefilter
 
 from kev.addressing import KIB, PAGE_SHIFT, Gpa, Gva
-from kev.engine.base import Budget
 from kev.engine.trace import TraceEngine, TraceMemory, TraceTable
 from kev.host_memory import HostMemory
 from kev.machine.schedule import ANYTHING, Scheduler
@@ -25,13 +24,14 @@ from kev.race.errors import RaceError
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure
 from kev.race.points import At, reach
-from kev.race.strategy.base import UNLIMITED
+from kev.race.strategy.base import SteppedScheduler
 from kev.race.trace.listener import SILENCE, Listener, subscriptions
 from kev.race.trace.program import Page
 from kev.race.trace.run import Subscriptions
 from kev.race.trace.source import TraceSource
 from kev.race.trace.store_buffers import EMPTY, BufferedStore, StoreBuffers
 from kev.race.trace.task import Task
+from kev.race.trace.turns import Turns
 from kev.race.trace.vcpu import Cancelled
 
 _PUBLISH: Final = PageEvent.PUBLISH
@@ -195,45 +195,32 @@ class TraceMachine:
         runnable, reach_of, order = self._runnable, self._reach_at, self.order
         tasks = self.tasks if self.buffers is None else [*self.tasks, *self.buffers.tasks]
         note_vcpu, note_accesses, stepped = order.append, self.accesses.append, self.told["stepped"]
-        choose = scheduler.next
-        executed = accesses = most = 0
-        known: Budget | None = None  # mostly it is always the same
+        turns = scheduler if isinstance(scheduler, SteppedScheduler) else Turns(scheduler, MAX_STEPS + 1)
+        choose, touched = turns.step, 0
         while runnable:
-            decision = choose(runnable, executed, accesses)
-            self.vcpu = vcpu = decision[0]  # quicker than unpacking, for a tuple that has names
-            if decision[1] is not known:
-                known, most = decision[1], min(decision[1].instructions or UNLIMITED, MAX_STEPS + 1)
+            self.vcpu = vcpu = choose(runnable, touched)
             task = tasks[vcpu]
+            self._touched = reach_of[task.at[1]] | task.scope
+            if stepped:
+                for notify in stepped:
+                    notify(vcpu)
             resume = task.resume
-            limit = most
-            executed = accesses = 0
-            while True:
-                self._touched = reach_of[task.at[1]] | task.scope
-                if stepped:
-                    for notify in stepped:
-                        notify(vcpu)
-                # `_resume` without its calls: this is where all the time goes.
-                try:
-                    at = resume(None)
-                except (Exception, Cancelled) as error:
-                    self._end(vcpu, task, error)
-                    limit = 0
+            # `_resume` without its calls: this is where all the time goes.
+            try:
+                at = resume(None)
+            except (Exception, Cancelled) as error:
+                self._end(vcpu, task, error)
+            else:
+                if at.__class__ is tuple:
+                    task.at = at
                 else:
-                    if at.__class__ is tuple:
-                        task.at = at
-                    else:
-                        self._block(vcpu, task, at)
-                        limit = 0
-                touched = self._touched
-                note_vcpu(vcpu)
-                note_accesses(touched)
-                accesses |= touched
-                executed += 1
-                if self.failure is not None:
-                    return
-                if executed >= limit:
-                    break
-            if len(order) > MAX_STEPS:
+                    self._block(vcpu, task, at)
+            touched = self._touched
+            note_vcpu(vcpu)
+            note_accesses(touched)
+            if self.failure is not None:
+                return
+            if len(order) > MAX_STEPS and not (isinstance(turns, Turns) and turns.is_under_way(runnable)):
                 self.tell("endless")
                 if self.failure is not None:
                     return
