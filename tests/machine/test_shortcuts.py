@@ -21,7 +21,7 @@ from tests.boot.images import source
 from tests.examples import examples
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
-from tests.machine.modes import EVERY_MODE, LONG, LONG_USER, PROTECTED, PROTECTED_USER, TEXT, Mode, cpu_in, delivery
+from tests.machine.modes import EVERY_MODE, LONG, LONG_USER, PROTECTED, PROTECTED_USER, REAL, TEXT, Mode, cpu_in, delivery
 
 NEVER_BACK = 1 << 64
 LATER = 1 << 40
@@ -382,7 +382,9 @@ def moves(mode: Mode, **registers: int) -> bytes:
     return b"".join(prefix + bytes([0xB8 + numbers[name]]) + struct.pack("<I", value) for name, value in registers.items())
 
 
-PREFIXES = st.sampled_from([b"", b"\xf3", b"\xf3", b"\xf3", b"\xf2", b"\xf3\x67", b"\xf3\x2e", b"\xf3\x66", b"\x66\xf3"])
+PREFIXES = st.sampled_from(
+    [b"", b"\xf3", b"\xf3", b"\xf3", b"\xf2", b"\xf3\x67", b"\xf3\x2e", b"\x26\xf3", b"\x64\xf3", b"\xf3\x66", b"\x66\xf3"]
+)
 STRINGS = st.tuples(
     PREFIXES,
     st.sampled_from([0x6C, 0x6D, 0x6E, 0x6F]),
@@ -426,9 +428,11 @@ def test_a_guest_does_not_notice_how_many_iterations_an_exit_has(
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("mode", [PROTECTED, LONG, PROTECTED_USER, LONG_USER], ids=lambda mode: mode.name)
-def test_a_sector_is_one_exit_for_each_page_that_it_lies_in(mode: Mode) -> None:
-    text = strings(mode, PORT, [(b"\xf3", 0x6D, 128, 0, False), (b"\xf3", 0x6F, 128, PAGE_SIZE - 256, False)])
+@pytest.mark.parametrize("outs", [b"\xf3", b"\x26\xf3", b"\xf3\x67"], ids=["usual", "another segment", "other addresses"])
+@pytest.mark.parametrize("mode", [REAL, PROTECTED, LONG, PROTECTED_USER, LONG_USER], ids=lambda mode: mode.name)
+def test_a_sector_is_one_exit_for_each_page_that_it_lies_in(mode: Mode, outs: bytes) -> None:
+    elements = 256 if mode.real else 128
+    text = strings(mode, PORT, [(b"\xf3", 0x6D, elements, 0, False), (outs, 0x6F, elements, PAGE_SIZE - 256, False)])
     with cpu_in(mode, text + VMCALL) as cpu:
         Stream(cpu, PORT, shortcuts=True)
         assert cpu.run() == Vmcall()
@@ -476,6 +480,22 @@ def ide(command: int, lba: int, sectors: int, string: int) -> bytes:
         address = 0x200000 + (lba + number) * BLOCK
         text += moves(PROTECTED, ecx=128, edx=0x1F0, esi=address, edi=address) + b"\xfc\xf3" + bytes([string])
     return text
+
+
+def test_addresses_of_16_bits_wrap_and_leave_the_rest_of_their_registers() -> None:
+    """REP INSW from the end of the segment into its beginning, where RCX, RSI and RDI have more bits set."""
+    registers = moves(REAL, ecx=0xAAAA_0000 | 8, edx=PORT, esi=0xBBBB_0000 | 0xFFF8, edi=0xCCCC_0000 | 0xFFF8)
+    text = registers + code("fc f3 6d ; rep insw")
+    text += moves(REAL, ecx=0xAAAA_0000 | 8) + code("f3 6f ; rep outsw")
+    with cpu_in(REAL, text + VMCALL) as cpu:
+        stream = Stream(cpu, PORT, shortcuts=True)
+        assert cpu.run() == Vmcall()
+        assert [cpu.read(0xFFF8, 8), cpu.read(0, 8)] == [
+            int.from_bytes(bytes(stream.byte(i) for i in range(start, start + 8)), "little") for start in (0, 8)
+        ]
+        assert bytes(stream.sent) == bytes(stream.byte(i) for i in range(16))
+        assert (cpu.vcpu.rcx, cpu.vcpu.rsi, cpu.vcpu.rdi) == (0xAAAA_0000, 0xBBBB_0008, 0xCCCC_0008)
+        assert (len(cpu.told(IoIn)), len(cpu.told(IoOut))) == (2, 2)
 
 
 @pytest.mark.parametrize("seed", [None, 1])

@@ -16,6 +16,7 @@ _REPEAT: Final = frozenset({0xF2, 0xF3})
 _PREFIXES: Final = frozenset({*_SEGMENT_PREFIXES, _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, *_REPEAT})
 _REX: Final = 0x40  # to 0x4F, in 64-bit mode
 _STRING_INSTRUCTIONS: Final = frozenset({*range(0x6C, 0x70), *range(0xA4, 0xA8), *range(0xAA, 0xB0)})
+_OUTS: Final = 0x6E
 _PORT_STRINGS: Final = range(0x6C, 0x70)
 _INT1: Final = 0xF1
 _TWO_BYTE: Final = 0x0F
@@ -166,24 +167,32 @@ def is_repeated(code: bytes) -> bool:
     return byte in _STRING_INSTRUCTIONS and bool(_REPEAT.intersection(prefixes))
 
 
-def repeated_port_string(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int] | None:
-    """If `code` is INS or OUTS with REP, which of the two (0x6C or 0x6E) and its operand size.
+class PortString(NamedTuple):
+    """INS or OUTS with REP."""
 
-    None for others, and for those with addresses of 16 bits or not of the mode's own size, or in another segment than usual.
-    """
+    opcode: int
+    """INS 0x6C, OUTS 0x6E."""
+    operand_size: int
+    address_size: int
+    segment: int
+    """That of the memory."""
+
+
+def repeated_port_string(vcpu: AmdvVcpu, code: bytes) -> PortString | None:
+    """None if `code` is another instruction, or one without REP."""
+    in_64_bit_mode = vcpu.in_64_bit_mode
     try:
-        prefixes, _, byte = _prefixes_and_rex(_Bytes(code), in_64_bit_mode=vcpu.in_64_bit_mode)
+        prefixes, rex, byte = _prefixes_and_rex(_Bytes(code), in_64_bit_mode=in_64_bit_mode)
     except UndecodableInstruction:
         return None
-    wide = vcpu.in_64_bit_mode or bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
-    if (
-        byte not in _PORT_STRINGS
-        or not wide
-        or not _REPEAT.union({_OPERAND_SIZE}).issuperset(prefixes)
-        or _REPEAT.isdisjoint(prefixes)
-    ):
+    if byte not in _PORT_STRINGS or _LOCK in prefixes or _REPEAT.isdisjoint(prefixes):
         return None
-    return byte & ~1, _size(4, _OPERAND_SIZE in prefixes) if byte & 1 else 1
+    wide = in_64_bit_mode or bool(vcpu.raw_segment(CS)[3] & _DEFAULT_SIZE_32)
+    operand_size = 4 if rex & _REX_W else _size(4 if wide else 2, _OPERAND_SIZE in prefixes)
+    address_size = _size(8 if in_64_bit_mode else 4 if wide else 2, _ADDRESS_SIZE in prefixes)
+    overrides = _OVERRIDES_64 if in_64_bit_mode else _SEGMENT_PREFIXES
+    segment = ES if byte < _OUTS else next((overrides[prefix] for prefix in reversed(prefixes) if prefix in overrides), DS)
+    return PortString(byte & ~1, operand_size if byte & 1 else 1, address_size, segment)
 
 
 def _prefixes(stream: _Bytes) -> tuple[list[int], int]:

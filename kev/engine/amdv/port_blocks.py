@@ -11,10 +11,10 @@ from typing import Final
 
 from kev.addressing import PAGE_SIZE, page_offset
 from kev.engine.amdv import layout
-from kev.engine.amdv.decode import LONGEST_INSTRUCTION, repeated_port_string
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, PortString, repeated_port_string
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.translated_code import TranslatedCode
-from kev.engine.amdv.vcpu import DS, ES, AmdvVcpu
+from kev.engine.amdv.vcpu import FS, GS, AmdvVcpu
 from kev.host_memory import HostMemory
 from kev.x86 import RFLAGS_TF
 
@@ -23,6 +23,7 @@ _RDX: Final = (layout.GENERAL_REGISTERS >> 3) + 2
 _RSI: Final = (layout.GENERAL_REGISTERS >> 3) + 6
 _RDI: Final = (layout.GENERAL_REGISTERS >> 3) + 7
 _INS, _OUTS = 0x6C, 0x6E
+_MASK16: Final = 0xFFFF
 _MASK32: Final = 0xFFFF_FFFF
 _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -61,8 +62,13 @@ class Block:
 
     def _go_on(self) -> None:
         quads, others = self._vcpu.quads, self.length // self.size - 1
-        quads[self._index] = quads[self._index] + others * self.size & self._mask
-        quads[_RCX] -= others
+        quads[self._index] = self._written(quads[self._index], others * self.size)
+        quads[_RCX] = self._written(quads[_RCX], -others)
+
+    def _written(self, register: int, change: int) -> int:
+        """A register as an instruction with these addresses leaves it. One of 16 bits leaves the rest as it was."""
+        kept = register & ~_MASK16 if self._mask == _MASK16 else 0
+        return kept | register + change & self._mask
 
 
 class PortBlocks:
@@ -84,13 +90,15 @@ class PortBlocks:
         """
         most = length // size
         quads = vcpu.quads
-        if most < 2 or quads[_RDX] & 0xFFFF != port or not self._repeats(vcpu, _INS if stores else _OUTS, size):
+        if most < 2 or quads[_RDX] & 0xFFFF != port:
             return None
-        in_64_bit_mode = vcpu.in_64_bit_mode
-        mask = _MASK64 if in_64_bit_mode else _MASK32
+        found = self._repeated(vcpu, _INS if stores else _OUTS, size)
+        if found is None:
+            return None
+        mask = (1 << 8 * found.address_size) - 1
         index = _RDI if stores else _RSI
         offset = quads[index] & mask
-        gva = offset if in_64_bit_mode else vcpu.raw_segment(ES if stores else DS)[1] + offset & _MASK32
+        gva = _linear(vcpu, found.segment, offset)
         iterations = min(quads[_RCX] & mask, most, (PAGE_SIZE - page_offset(gva)) // size, (mask + 1 - offset) // size)
         frame = self._linear.frame(vcpu, gva) if iterations > 1 else None
         if frame is None:
@@ -98,15 +106,22 @@ class PortBlocks:
         hpa = frame | page_offset(gva)
         return Block(self._memory.view, self._code, vcpu, index, mask, hpa, size, size * iterations)
 
-    def _repeats(self, vcpu: AmdvVcpu, instruction: int, size: int) -> bool:
+    def _repeated(self, vcpu: AmdvVcpu, instruction: int, size: int) -> PortString | None:
         """It executes INS or OUTS of this size, upwards, and nobody has to be told of every iteration."""
         words = vcpu.words
         if words[layout.DF >> 2] != 1 or words[layout.RFLAGS >> 2] & RFLAGS_TF or vcpu.breakpoints_armed:
-            return False
+            return None
         address = vcpu.instruction_address
         if address == self._single:
-            return False
+            return None
         found = repeated_port_string(vcpu, self._linear.peek(vcpu, address, LONGEST_INSTRUCTION))
         if found is None:
             self._single = address
-        return found == (instruction, size)
+            return None
+        return found if (found.opcode, found.operand_size) == (instruction, size) else None
+
+
+def _linear(vcpu: AmdvVcpu, segment: int, offset: int) -> int:
+    if not vcpu.in_64_bit_mode:
+        return vcpu.raw_segment(segment)[1] + offset & _MASK32
+    return vcpu.raw_segment(segment)[1] + offset & _MASK64 if segment in (FS, GS) else offset
