@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from kev.engine.amdv import layout, vmcb
 from kev.engine.amdv.debug_registers import is_behind_stack_switch
-from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length, is_general_purpose
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.events import Events
 from kev.engine.amdv.exit_context import ExitContext
@@ -22,7 +22,7 @@ from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.user_returns import UserReturns
-from kev.engine.amdv.vcpu import HFLAGS_CPL, AmdvVcpu, Event
+from kev.engine.amdv.vcpu import HFLAGS_CPL, HFLAGS_OSFXSR, AmdvVcpu, Event
 from kev.engine.amdv.vmcb import Vmcb
 from kev.errors import KevError
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, Access, EptViolation, GuestException, IoIn, IoOut
@@ -183,10 +183,19 @@ class CpuExits(ExitContext):
             self.events.deliver_pending(vcpu)
         elif self.random_numbers is not None and self.random_numbers.emulate(self.linear, vcpu):
             self.events.deliver_pending(vcpu)
+        elif not vcpu.words[_HFLAGS] & HFLAGS_OSFXSR and self._is_general_purpose(vcpu):
+            # Until CR4 is written or an event delivered, SSE instructions raise no #UD either: who is here has none.
+            vcpu.words[_HFLAGS] |= HFLAGS_OSFXSR
+            self.slice.do_not_count()
         elif code[:1] == _TWO_BYTE:
             self._tell_undefined(vcpu)
         else:
             self._raise_undefined(vcpu)
+
+    def _is_general_purpose(self, vcpu: AmdvVcpu) -> bool:
+        """The emulated CPU wants CR4.OSFXSR for some that do not need it (Intel SDM vol. 2, "SHLX", "ADCX", "CRC32")."""
+        code = self.linear.peek(vcpu, vcpu.instruction_address, LONGEST_INSTRUCTION)
+        return is_general_purpose(code, in_64_bit_mode=vcpu.in_64_bit_mode)
 
     def _raise_undefined(self, vcpu: AmdvVcpu) -> None:
         """#UD, or what INT1 is for."""

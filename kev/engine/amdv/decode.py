@@ -20,6 +20,9 @@ _OUTS: Final = 0x6E
 _PORT_STRINGS: Final = range(0x6C, 0x70)
 _INT1: Final = 0xF1
 _TWO_BYTE: Final = 0x0F
+_VEX: Final = 0xC4
+_SHLX: Final = 0xF7
+_GENERAL_PURPOSE: Final = frozenset({0xF0, 0xF1, 0xF6})
 _CLTS: Final = 0x06
 _GROUP_5: Final = 0xFF
 IRET: Final = 0xCF
@@ -148,6 +151,20 @@ def far_return(code: bytes, *, in_64_bit_mode: bool) -> int | None:
     except UndecodableInstruction:
         return None
     return byte if byte in _FAR_RETURNS else None
+
+
+def is_general_purpose(code: bytes, *, in_64_bit_mode: bool) -> bool:
+    """Whether `code` begins with SHLX, ADCX, or CRC32 or MOVBE of 16 bits, which share prefix and opcode map with SSE instructions."""
+    stream = _Bytes(code)
+    try:
+        prefixes, _, byte = _prefixes_and_rex(stream, in_64_bit_mode=in_64_bit_mode)
+        if byte == _VEX:
+            opcode_map, simd_prefix, opcode = stream.take() & 0x1F, stream.take() & 3, stream.take()
+            return not prefixes and (opcode_map, simd_prefix, opcode) == (2, 1, _SHLX)
+        opcode_map, opcode = stream.take(), stream.take()
+    except UndecodableInstruction:
+        return False
+    return (byte, opcode_map) == (_TWO_BYTE, 0x38) and _OPERAND_SIZE in prefixes and opcode in _GENERAL_PURPOSE
 
 
 def has_prefix(code: bytes, prefixes: frozenset[int]) -> bool:
