@@ -154,7 +154,7 @@ def far_return(code: bytes, *, in_64_bit_mode: bool) -> int | None:
 
 
 def is_general_purpose(code: bytes, *, in_64_bit_mode: bool) -> bool:
-    """Whether `code` begins with SHLX, ADCX, or CRC32 or MOVBE of 16 bits, which share prefix and opcode map with SSE instructions."""
+    """Whether `code` begins with SHLX, ADCX, or CRC32 or MOVBE of 16 bits, whose prefix and opcode map are those of SSE, too."""
     stream = _Bytes(code)
     try:
         prefixes, _, byte = _prefixes_and_rex(stream, in_64_bit_mode=in_64_bit_mode)
