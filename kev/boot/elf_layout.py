@@ -13,7 +13,7 @@ class ElfLayout(NamedTuple):
     header: struct.Struct
     """Behind e_ident: e_phoff, e_shoff, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx."""
     program_header: struct.Struct
-    """p_type, p_offset, p_filesz, p_align."""
+    """p_type, p_offset, p_vaddr, p_filesz, p_align."""
     section_header: struct.Struct
     """sh_type, sh_addr, sh_offset, sh_size."""
     section_address: struct.Struct
@@ -26,6 +26,7 @@ class ProgramHeader(NamedTuple):
 
     type: int
     offset: int
+    address: int
     file_size: int
     alignment: int
 
@@ -45,10 +46,10 @@ class ElfTables(NamedTuple):
 
 _E_IDENT_SIZE: Final = 16
 _ELF32: Final = ElfLayout(
-    struct.Struct("<12xII6xHHHHH"), struct.Struct("<II8xI8xI"), struct.Struct("<4xI4xIII16x"), struct.Struct("<I"), 12
+    struct.Struct("<12xII6xHHHHH"), struct.Struct("<III4xI8xI"), struct.Struct("<4xI4xIII16x"), struct.Struct("<I"), 12
 )
 _ELF64: Final = ElfLayout(
-    struct.Struct("<16xQQ6xHHHHH"), struct.Struct("<I4xQ16xQ8xQ"), struct.Struct("<4xI8xQQQ24x"), struct.Struct("<Q"), 16
+    struct.Struct("<16xQQ6xHHHHH"), struct.Struct("<I4xQQ8xQ8xQ"), struct.Struct("<4xI8xQQQ24x"), struct.Struct("<Q"), 16
 )
 
 

@@ -1,7 +1,9 @@
 """ELF files that no boot protocol claims: what they are made for instead, as far as that can be seen."""
 
+import struct
 from typing import Final
 
+from kev.addressing import MIB
 from kev.boot.base import BootError
 from kev.boot.elf_layout import read_program_headers
 from kev.boot.elf_notes import read_notes
@@ -15,7 +17,15 @@ from kev.pager.errors import ImageError
 _PROTOCOL: Final = Keos.name
 _NOTHING: Final = "it has no Multiboot header, no PVH note and nothing of Linux"
 _OTHER_LOADER: Final = "is it made for another loader, such as Limine or the bootloader crate?"
+_LIMINE: Final = "made for Limine, as a request in it says"
+_LIMINE_REQUEST: Final = struct.pack("<2Q", 0xC7B1_DD30_DF4C_8B88, 0x0A82_E883_A194_F07B)
+"""LIMINE_COMMON_MAGIC, which every request begins with."""
+_SEARCHED: Final = 16 * MIB
+_BOOTBOOT_CORE: Final = 0xFFFF_FFFF_FFE0_0000
+"""BOOTBOOT's information, with the kernel behind it (BOOTBOOT Protocol, "Static")."""
+_PT_LOAD: Final = 1
 _PT_INTERP: Final = 3
+_FREEBSD_INTERPRETER: Final = b"/red/herring\0"
 _ABI_TAG: Final = (b"GNU", 1)
 """NT_GNU_ABI_TAG, by which a program says which operating system it runs on."""
 _SECTIONS: Final = {
@@ -25,7 +35,13 @@ _SECTIONS: Final = {
     ".stivalehdr": "stivale",
     ".bootloader-config": "the bootloader crate",
     ".note.solo5.manifest": "a tender of Solo5",
+    "__xen_guest": "Xen's paravirtualization",
 }
+_NOTES: Final = {
+    (b"HERMIT", 0x5A00): "Hermit's loader",
+    (b"Xen", 6): "Xen's paravirtualization",
+}
+"""By name and type of their notes: NT_HERMIT_ENTRY_VERSION, XEN_ELFNOTE_GUEST_OS. What has a PVH entry besides is booted."""
 _EM_X86_64: Final = 62
 
 
@@ -40,10 +56,14 @@ def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
     try:
         kernel = Keos.open(file)
     except KevError as error:
+        if _has_limine_request(file):
+            raise BootError(f"{file.name}: {_LIMINE}") from error
         raise BootError(f"{error}; {_NOTHING}: {_OTHER_LOADER}") from error
     entry = kernel.image.entry
     bits = entry_bits(file, kernel.image)
     if bits == 64 and file.machine == _EM_X86_64:
+        if _has_limine_request(file):
+            raise BootError(f"{file.name}: {_LIMINE}")
         raise BootError(
             f"{file.name}: the code at its entry {entry:#x} is 64-bit code, and nothing says how it wants to be entered: "
             f"{_NOTHING}; {_OTHER_LOADER}"
@@ -62,10 +82,24 @@ def _made_for(file: KernelFile) -> str | None:
 
 
 def _find_maker(file: KernelFile) -> str | None:
-    if any(header.type == _PT_INTERP for header in read_program_headers(file)):
-        return "a program that an operating system's dynamic linker loads, and no kernel"
+    headers = list(read_program_headers(file))
+    for header in headers:
+        if header.type == _PT_INTERP:
+            if file.bytes_at(header.offset, len(_FREEBSD_INTERPRETER)) == _FREEBSD_INTERPRETER:
+                return "made for FreeBSD's loader, as its interpreter /red/herring says"
+            return "a program that an operating system's dynamic linker loads, and no kernel"
     if any((note.name, note.type) == _ABI_TAG for note in read_notes(file).notes):
         return "a program for an operating system, as a note of GNU says, and no kernel"
     for section in sorted(section_names(file) & _SECTIONS.keys()):
         return f"made for {_SECTIONS[section]}, as its section {section} says"
+    for note in read_notes(file).notes:
+        if (note.name, note.type) in _NOTES:
+            return f"made for {_NOTES[note.name, note.type]}, as a note of {note.name.decode()} says"
+    if any(header.type == _PT_LOAD and header.address >= _BOOTBOOT_CORE for header in headers):
+        return "made for BOOTBOOT, as its addresses say"
     return None
+
+
+def _has_limine_request(file: KernelFile) -> bool:
+    """Looked for in the beginning of a file that is refused anyway."""
+    return _LIMINE_REQUEST in file.bytes_at(0, min(file.source.size, _SEARCHED))

@@ -238,6 +238,27 @@ def test_a_kernel_for_limine_is_refused_by_name() -> None:
         open_kernel(source(image))
 
 
+LIMINE_REQUEST = struct.pack("<4Q", 0xC7B1_DD30_DF4C_8B88, 0x0A82_E883_A194_F07B, 1, 2)
+HIGHER_HALF = 0xFFFF_FFFF_8000_0000
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (elf(b"\xf4" + bytes(7) + LIMINE_REQUEST, bits=64, paddr=HIGHER_HALF), "Limine, as a request in it says"),
+        (elf(b"\x48\x89\xe5\xf4" + LIMINE_REQUEST, bits=64), "Limine, as a request in it says"),
+        (elf_with_note(note(b"HERMIT\0\0", 0x5A00, b"\x03")), "Hermit's loader, as a note of HERMIT says"),
+        (elf_with_note(note(b"Xen\0", 6, b"Mini-OS\0")), "Xen's paravirtualization, as a note of Xen says"),
+        (elf_with_note(b"/red/herring\0", kind=3), "FreeBSD's loader, as its interpreter /red/herring says"),
+        (elf(b"\x48\x89\xe5\xf4", bits=64, base=0xFFFF_FFFF_FFE0_2000 - MIB), "BOOTBOOT, as its addresses say"),
+    ],
+    ids=["limine", "limine, identity mapped", "hermit", "xen", "freebsd", "bootboot"],
+)
+def test_a_kernel_for_another_loader_is_refused_by_name(image: bytearray, message: str) -> None:
+    with refused(BootError, f"kernel: made for {message}"):
+        open_kernel(source(image))
+
+
 def with_sections(names: list[str]) -> bytearray:
     """A 64-bit ELF file with empty sections of these names."""
     strings = b"\0" + b"\0".join(name.encode() for name in names) + b"\0"
