@@ -28,6 +28,20 @@ _ET_DYN: Final = 3
 _EM_386: Final = 3
 _EM_X86_64: Final = 62
 _MACHINES: Final = {_EM_386: "EM_386", _EM_X86_64: "EM_X86_64"}
+_OTHER_MACHINES: Final = {
+    2: "EM_SPARC",
+    8: "EM_MIPS",
+    20: "EM_PPC",
+    21: "EM_PPC64",
+    22: "EM_S390",
+    40: "EM_ARM",
+    43: "EM_SPARCV9",
+    50: "EM_IA_64",
+    183: "EM_AARCH64",
+    243: "EM_RISCV",
+    258: "EM_LOONGARCH",
+}
+"""What kernels that are found by mistake are made for (System V ABI, e_machine)."""
 _PT_LOAD: Final = 1
 _PN_XNUM: Final = 0xFFFF
 
@@ -179,7 +193,9 @@ def _check_header(layout: _Layout, header: bytes, source: SynchronousSource) -> 
         raise ImageError(f"{name}: e_type is {elf_type}, neither ET_EXEC (2) nor ET_DYN (3): not an executable")
     if machine not in layout.machines:
         allowed = " or ".join(f"{_MACHINES[number]} ({number})" for number in layout.machines)
-        raise ImageError(f"{name}: e_machine of this {layout.bits}-bit file is {machine}, not {allowed}")
+        known = {**_MACHINES, **_OTHER_MACHINES}.get(machine)
+        found = machine if known is None else f"{known} ({machine})"
+        raise ImageError(f"{name}: e_machine of this {layout.bits}-bit file is {found}, not {allowed}")
     if version != _EV_CURRENT:
         raise ImageError(f"{name}: e_version is {version}, not EV_CURRENT (1)")
     if count == _PN_XNUM:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kev.addressing import GIB, KIB, PAGE_SIZE, Gpa
+from kev.addressing import GIB, KIB, MIB, PAGE_SIZE, Gpa
 from kev.errors import KevError
 from kev.pager.image import PHYSICAL_ADDRESS_LIMIT
 
@@ -31,5 +31,6 @@ def ram_regions(ram_kib: int, image_end: Gpa) -> tuple[range, ...]:
     if end > PHYSICAL_ADDRESS_LIMIT:
         raise RamError(f"RAM of {ram_kib} KiB ends at {end:#x}, behind the last guest-physical address {PHYSICAL_ADDRESS_LIMIT:#x}")
     if image_end > end:
-        raise RamError(f"RAM of {ram_kib} KiB ends at {end:#x}: the kernel ends at {image_end:#x} and does not fit")
+        enough = f": {-(-image_end // MIB)} MiB are enough for it" if image_end <= MMIO_HOLE.start else ""
+        raise RamError(f"RAM of {ram_kib} KiB ends at {end:#x}: the kernel ends at {image_end:#x} and does not fit{enough}")
     return regions

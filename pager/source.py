@@ -179,7 +179,8 @@ class FileSource:
         mode = os.fstat(self._descriptor).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             self.close()
-            raise SourceError(f"{self.name}: is neither a regular file nor a block device")
+            what = "is a folder" if stat.S_ISDIR(mode) else "is neither a regular file nor a block device"
+            raise SourceError(f"{self.name}: {what}")
         try:
             self.size: Final = os.lseek(self._descriptor, 0, os.SEEK_END)
         except OSError as error:

@@ -55,6 +55,6 @@ def abi_named(name: str) -> "type[GuestAbi]":
 def _describe_unknown(name: str) -> str:
     from difflib import get_close_matches
 
-    nearest = get_close_matches(name.lower(), ABIS, 1, 0.5)
+    nearest = get_close_matches(name.lower(), ABIS, 1, 0.6)
     hint = f": is it {nearest[0]!r}?" if nearest else ":"
     return f"no guest ABI is named {name!r}{hint} There are {', '.join(ABIS)}"

@@ -35,6 +35,18 @@ _COMPRESSED: Final = {
     b"\x02\x21\x4c\x18": ("lz4", "unlz4"),
 }
 """By its first bytes: what it was compressed with, and what undoes that."""
+_DISK_IMAGES: Final = {
+    b"QFI\xfb": ("QEMU's", "qcow2"),
+    b"KDMV": ("VMware's", "vmdk"),
+    b"# Disk DescriptorFile": ("VMware's", "vmdk"),
+    b"vhdxfile": ("Hyper-V's", "vhdx"),
+    b"conectix": ("Virtual PC's", "vpc"),
+}
+"""By its first bytes: whose format of disk images it is, and what qemu-img calls it."""
+_VDI_OFFSET: Final = 64
+_VDI_MAGIC: Final = b"\x7f\x10\xda\xbe"
+_ARCHIVES: Final = {0: (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c", b"!<arch>\n"), 257: (b"ustar",)}
+"""Where, and with what, zip, 7z, ar and tar say that they are."""
 _ISO_9660_OFFSET: Final = 0x8001
 _ISO_9660_MAGIC: Final = b"CD001"
 _EXTRACT: Final = "extract the kernel from it, and boot that"
@@ -125,7 +137,9 @@ def disk_protocol(source: SynchronousSource) -> str:
     for name in _FOR_DISKS:
         if protocol_named(name).detect(file) is not None:
             return name
-    raise BootError(f"disk {file.name}: cannot be booted: it has no boot sector and no El Torito boot record")
+    disk = _disk_format(file)
+    problem = "it has no boot sector and no El Torito boot record" if disk is None else _describe(file)
+    raise BootError(f"disk {file.name}: cannot be booted: {problem}")
 
 
 def findings(file: KernelFile) -> Iterator[tuple[str, str]]:
@@ -163,6 +177,14 @@ def _describe(file: KernelFile) -> str:
     for magic, (program, remedy) in _COMPRESSED.items():
         if file.head.startswith(magic):
             return f"compressed by {program}: {remedy} it first"
+    disk = _disk_format(file)
+    if disk is not None:
+        whose, name = disk
+        return f"a disk image in {whose} format: `qemu-img convert -f {name} -O raw` makes one of it that is read here"
+    if any(file.bytes_at(offset, len(magic)) == magic for offset, magics in _ARCHIVES.items() for magic in magics):
+        return f"an archive: {_EXTRACT}"
+    if not file.source.size:
+        return "it is empty"
     if _is_iso(file):
         return f"an ISO 9660 image: {_EXTRACT}"
     if _is_pe(file):
@@ -170,6 +192,12 @@ def _describe(file: KernelFile) -> str:
     if _is_firmware(file):
         return _FIRMWARE
     return _NO_PROTOCOL
+
+
+def _disk_format(file: KernelFile) -> tuple[str, str] | None:
+    if file.bytes_at(_VDI_OFFSET, len(_VDI_MAGIC)) == _VDI_MAGIC:
+        return "VirtualBox'", "vdi"
+    return next((kind for magic, kind in _DISK_IMAGES.items() if file.head.startswith(magic)), None)
 
 
 def _is_pe(file: KernelFile) -> bool:

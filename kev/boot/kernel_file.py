@@ -16,6 +16,7 @@ _HEAD: Final = 32 * KIB
 """Headers of boot protocols lie in here."""
 _ELF_MAGIC: Final = b"\x7fELF"
 _ELF_CLASS_64: Final = b"\2"
+_E_TYPE: Final = 16
 _E_MACHINE: Final = 18
 
 
@@ -42,6 +43,11 @@ class KernelFile:
     @cached_property
     def is_elf64(self) -> bool:
         return self.is_elf and self.bytes_at(len(_ELF_MAGIC), 1) == _ELF_CLASS_64
+
+    @property
+    def kind(self) -> int:
+        """An ELF file's e_type; 0 if the file ends before."""
+        return int.from_bytes(self.bytes_at(_E_TYPE, 2), "little")
 
     @property
     def machine(self) -> int:

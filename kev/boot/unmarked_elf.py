@@ -43,6 +43,11 @@ _NOTES: Final = {
 }
 """By name and type of their notes: NT_HERMIT_ENTRY_VERSION, XEN_ELFNOTE_GUEST_OS. What has a PVH entry besides is booted."""
 _EM_X86_64: Final = 62
+_KINDS: Final = {
+    1: "an object file: what a linker makes of it is a kernel, with the addresses that the kernel wants (ld -T link.ld)",
+    4: "a core file: gdb and `kev inspect` read it",
+}
+"""By e_type: what is not executed."""
 
 
 def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
@@ -82,6 +87,8 @@ def _made_for(file: KernelFile) -> str | None:
 
 
 def _find_maker(file: KernelFile) -> str | None:
+    if file.kind in _KINDS:
+        return _KINDS[file.kind]
     headers = list(read_program_headers(file))
     for header in headers:
         if header.type == _PT_INTERP:

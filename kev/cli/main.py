@@ -41,7 +41,28 @@ _COMMANDS: Final = {
 """Name and summary; the command itself is `kev.cli.<name>.command`."""
 
 
+_ELSEWHERE: Final = {
+    "version": "kev --version",
+    "completion": 'eval "$(_KEV_COMPLETE=bash_source kev)"',
+}
+"""What is a command of other programs, and what does the same here."""
+_HELP: Final = "help"
+_IMAGE_COMMANDS: Final = ("kev run", "kev inspect")
+_NOT_AN_IMAGE: Final = (
+    "one IMAGE is launched; the kernel's command line goes behind --append, modules behind --module, disks behind --disk"
+)
+
+
 class _Kev(LazyGroup):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`kev help COMMAND` is `kev COMMAND --help`."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == [_HELP] else args)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in _ELSEWHERE:
+            ctx.fail(f"kev has no command {args[0]!r}: type {_ELSEWHERE[args[0]]}")
+        return super().resolve_command(ctx, args)
+
     def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
         with _mistakes_in_a_line():
             return super().make_context(*arguments, **settings)
@@ -65,7 +86,7 @@ def _mistakes_in_a_line() -> Iterator[None]:
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as error:
-        _end(" ".join(error.format_message().split()).removesuffix("."))
+        _end(" ".join(error.format_message().split()).removesuffix(".") + _advice(error))
     except KevError as error:
         _end(str(error))
     except OSError as error:
@@ -75,6 +96,18 @@ def _mistakes_in_a_line() -> Iterator[None]:
         _end(f"standard output cannot be written: {error.strerror}")
     except KeyboardInterrupt as interrupt:
         sys.exit(conclude(interrupt))
+
+
+def _advice(error: click.UsageError) -> str:
+    """What to type instead, where the message does not say."""
+    context, message = error.ctx, error.format_message()
+    if context is None:
+        return ""
+    if isinstance(error, click.MissingParameter):
+        return f": {' '.join([context.command_path, *context.command.collect_usage_pieces(context)])}"
+    if context.command_path in _IMAGE_COMMANDS and message.startswith("Got unexpected extra argument"):
+        return f": {_NOT_AN_IMAGE}"
+    return ""
 
 
 def _flush() -> None:

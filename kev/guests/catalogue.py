@@ -11,6 +11,10 @@ from kev.spec.machine_spec import MachineSpec
 
 _DATA: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data")
 
+_ALIKE: Final = 0.75
+"""Most of what is no guest is a file that is not there: for that, a guest's name that is alike to some degree says nothing."""
+_SAME: Final = 1.0
+
 
 class GuestsMissing(KevError):
     """The root file system or the list of its guests is not there: kev was not installed by its build."""
@@ -76,6 +80,13 @@ def find_guest(name: str) -> Guest | None:
 def guest_meant(name: str) -> Guest | None:
     """The guest that the name of an image stands for: a name that says where a file is, as in `./gKeOS`, is none's."""
     return find_guest(name) if os.sep not in name else None
+
+
+def nearest_guest(name: str) -> str | None:
+    """The name of the guest that may have been meant by the name of an image that is not there."""
+    from kev.spec.errors import nearest_of
+
+    return nearest_of(os.path.basename(name), [guest.name for guest in guests()], _SAME if os.sep in name else _ALIKE)
 
 
 def _data_file(name: str) -> str:

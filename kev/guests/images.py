@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from kev.errors import KevError
 from kev.fs.disk import Disk
 from kev.fs.simplefs import SimpleFs
-from kev.guests.catalogue import Guest, guest_meant, guests, root_file_system
+from kev.guests.catalogue import Guest, guest_meant, nearest_guest, root_file_system
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def _opened_url(url: str, retry: int | None) -> "FsspecSource":
 
 
 def _hint(name: str) -> str:
-    from kev.spec.errors import nearest_of
-
-    nearest = nearest_of(name, [guest.name for guest in guests()])
+    nearest = nearest_guest(name)
     return " (`kev guests` lists them)" if nearest is None else f": is it {nearest!r}? (`kev guests` lists all)"
 
 

@@ -24,7 +24,7 @@ def attach_logs(vm: Vm, names: Iterable[str]) -> None:
     """`vm.log` is given the lines of these logs from now on. LogError if there is no log of a name: names the nearest."""
     for name in names:
         if name not in LOGS:
-            nearest = get_close_matches(name.lower(), LOGS, 1, 0.5)
+            nearest = get_close_matches(name.lower(), LOGS, 1, 0.6)
             raise LogError(f"no log is named {name!r}: there is {' or '.join(nearest or LOGS)}")
         vm.handle(CrAccess, Cr3Log(vm.clock, vm.log, vm.controller(CrAccess)).handle)
         vm.engine.intercept_cr3_writes()

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from kev.guests.catalogue import find_guest, guests
+from kev.guests.catalogue import find_guest, nearest_guest
 from kev.race.catalogue import DEFAULT, Catalogue, CatalogueError
 from kev.race.errors import RaceError, TokenError
 from kev.race.guest.subject import GuestSubject
@@ -17,7 +17,6 @@ from kev.race.trace.machine import PagerFactory
 from kev.race.trace.program import Program
 from kev.race.trace.subject import TraceSubject
 from kev.race.working_directory import import_module
-from kev.spec.errors import nearest_of
 from kev.spec.machine_spec import MachineSpec
 
 _PROGRAM: Final = re.compile(r"\s*(?:[rwfepc]\d|(?:m|l\d)(?:[rwfepcl]\d+(?:\+\d+)?|[m/\s\d])*(?:;|$))")
@@ -91,7 +90,7 @@ def _broken_pager(name: str, catalogue: str) -> TraceSubject:
     try:
         return Catalogue.load(catalogue)[name].subject
     except CatalogueError as error:
-        nearest = nearest_of(name, [guest.name for guest in guests()])
+        nearest = nearest_guest(name)
         hint = "" if nearest is None else f"is it {nearest!r}? "
         raise CatalogueError(
             f"{name} is neither a file, nor a guest ({hint}`kev guests` lists them), nor a trace program; {error}"

@@ -5,6 +5,7 @@ from typing import Any, Final
 from kev.errors import KevError
 
 _LONGEST: Final = 60
+_ALIKE: Final = 0.6
 
 
 class SpecError(KevError):
@@ -32,11 +33,14 @@ def unknown(label: str, value: str, what: str, known: tuple[str, ...] | list[str
     return refusal(label, value, f"there is no such {what}{hint} There are {', '.join(known)}")
 
 
-def nearest_of(name: str, known: tuple[str, ...] | list[str]) -> str | None:
-    """Which of the names that are `known` a person may have meant, in letters of either case."""
+def nearest_of(name: str, known: tuple[str, ...] | list[str], alike: float = _ALIKE) -> str | None:
+    """Which of the names that are `known` a person may have meant, in letters of either case.
+
+    `alike`: how much they have in common at least, from 0 to 1.
+    """
     from difflib import get_close_matches
 
     if len(name) > _LONGEST:
         return None
     by_lower = {other.lower(): other for other in known}
-    return next((by_lower[found] for found in get_close_matches(name.lower(), by_lower, 1, 0.5)), None)
+    return next((by_lower[found] for found in get_close_matches(name.lower(), by_lower, 1, alike)), None)

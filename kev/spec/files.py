@@ -81,7 +81,7 @@ class DiskFile(NamedTuple):
         if not comma:
             return cls(text, access=access, overlay=overlay)
         if word not in DISK_DEVICES:
-            what = "device for a disk, which a name with a comma in it needs, too"
+            what = "device for a disk, and a name with a comma in it needs one behind it"
             raise unknown(f"{label}: {text}", word, what, (*DISK_DEVICES, *DISK_ACCESSES))
         return cls(path, word, access, overlay)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.boot.base import BootError
-from kev.boot.detection import open_detected, open_kernel, protocol_named
+from kev.boot.detection import disk_protocol, open_detected, open_kernel, protocol_named
 from kev.boot.protocols import PROTOCOLS
 from kev.errors import KevError
 from kev.guests.images import open_image
@@ -163,13 +163,14 @@ def test_an_unknown_protocol_is_refused_with_those_that_there_are() -> None:
         protocol_named("lilo")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x7f", b"hello", bytes(510) + b"\xaa\x55", b"MZ", b"MZ" + bytes(100)])
+@pytest.mark.parametrize("data", [b"\x7f", b"hello", bytes(510) + b"\xaa\x55", b"MZ", b"MZ" + bytes(100)])
 def test_an_image_of_no_known_format_is_refused(data: bytes) -> None:
     found = "neither an ELF file, nor a file with a Multiboot header, nor a Linux kernel, nor a boot sector"
     with refused(BootError, f"kernel: {found}: cannot be booted"):
         open_kernel(source(data))
 
 
+MAKES = "makes one of it that is read here"
 PE = "a PE file, such as an EFI application: a UEFI runs it, which --firmware starts, from a disk; or boot the kernel that it loads"
 
 
@@ -181,6 +182,13 @@ PE = "a PE file, such as an EFI application: a UEFI runs it, which --firmware st
         (bz2.compress(IMAGES["keos"]), "compressed by bzip2: bunzip2 it first"),
         (bytes.fromhex("28 b5 2f fd 00"), "compressed by zstd: unzstd it first"),
         (bytes.fromhex("02 21 4c 18 00"), "compressed by lz4: unlz4 it first"),
+        (b"", "it is empty"),
+        (b"QFI\xfb".ljust(512, b"\0"), f"a disk image in QEMU's format: `qemu-img convert -f qcow2 -O raw` {MAKES}"),
+        (b"KDMV".ljust(512, b"\0"), f"a disk image in VMware's format: `qemu-img convert -f vmdk -O raw` {MAKES}"),
+        (bytes(64) + b"\x7f\x10\xda\xbe", f"a disk image in VirtualBox' format: `qemu-img convert -f vdi -O raw` {MAKES}"),
+        (b"PK\3\4", "an archive: extract the kernel from it, and boot that"),
+        (b"!<arch>\n", "an archive: extract the kernel from it, and boot that"),
+        (bytes(257) + b"ustar\0", "an archive: extract the kernel from it, and boot that"),
         (bytes(0x8001) + b"CD001", "an ISO 9660 image: extract the kernel from it, and boot that"),
         (
             b"MZ".ljust(60, b"\0") + b"\x40\0\0\0PE\0\0",
@@ -195,7 +203,24 @@ PE = "a PE file, such as an EFI application: a UEFI runs it, which --firmware st
             "it ends like a firmware's ROM, which is not booted, but is what boots: --firmware starts it",
         ),
     ],
-    ids=["gzip", "xz", "bzip2", "zstd", "lz4", "iso", "pe", "pe with a Multiboot header", "firmware"],
+    ids=[
+        "gzip",
+        "xz",
+        "bzip2",
+        "zstd",
+        "lz4",
+        "empty",
+        "qcow2",
+        "vmdk",
+        "vdi",
+        "zip",
+        "ar",
+        "tar",
+        "iso",
+        "pe",
+        "pe with a Multiboot header",
+        "firmware",
+    ],
 )
 def test_what_cannot_be_booted_is_named_with_what_to_do(data: bytes, message: str) -> None:
     with refused(BootError, f"kernel: {message}"):
@@ -230,6 +255,19 @@ def test_a_program_is_not_mistaken_for_a_kernel() -> None:
         open_kernel(source(elf_with_note(b"/lib/ld.so\0", kind=3)))
     with refused(BootError, "kernel: a program for an operating system, as a note of GNU says, and no kernel"):
         open_kernel(source(elf_with_note(note(b"GNU\0", 1, bytes(16)))))
+
+
+@pytest.mark.parametrize(("kind", "what"), [(1, "an object file: what a linker makes of it is a kernel"), (4, "a core file: gdb")])
+def test_an_elf_file_that_is_not_executed_is_named(kind: int, what: str) -> None:
+    image = elf(b"\xf4", bits=64)
+    image[16] = kind
+    with pytest.raises(BootError, match=f"^kernel: {what}"):
+        open_kernel(source(image))
+
+
+def test_a_disk_in_the_format_of_an_emulator_is_named_as_such() -> None:
+    with pytest.raises(BootError, match=r"^disk kernel: cannot be booted: a disk image in QEMU's format: `qemu-img convert"):
+        disk_protocol(source(b"QFI\xfb".ljust(4096, b"\0")))
 
 
 def test_a_kernel_for_limine_is_refused_by_name() -> None:

@@ -111,7 +111,9 @@ def test_the_kernel_is_loaded_where_it_wants_to_be_page_by_page() -> None:
 def test_memory_in_which_it_is_decompressed_is_kept_free() -> None:
     booted = Booted(bzimage(init_size=40 * MIB), ram=128 * MIB, modules=(Module("initrd", source(b"x")),))
     assert booted.protocol.image.end == PREFERRED + 40 * MIB
-    with refused(RamError, "RAM of 57340 KiB ends at 0x37ff000: the kernel ends at 0x3800000 and does not fit"):
+    with refused(
+        RamError, "RAM of 57340 KiB ends at 0x37ff000: the kernel ends at 0x3800000 and does not fit: 56 MiB are enough for it"
+    ):
         Booted(bzimage(init_size=40 * MIB), ram=56 * MIB - 4096)
 
 

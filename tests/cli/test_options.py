@@ -98,14 +98,33 @@ def run(*arguments: str) -> Result:
         (["race", "explore", "--preemptions", "9" * 5000], "Invalid value for '--preemptions': '9999"),
         (["run", "--timeout", "9" * 30], f"--timeout: '{'9' * 30}': it must be seconds, more than 0 and at most 1,000,000,000"),
         (["run", "--timeout", "nan"], "--timeout: 'nan': it must be seconds, more than 0 and at most 1,000,000,000, such as 2.5"),
-        (["run", "--disk", "x,foo"], "--disk: x,foo: 'foo': there is no such device for a disk, which a name with a comma"),
+        (["run", "--disk", "x,foo"], "--disk: x,foo: 'foo': there is no such device for a disk, and a name with a comma in it"),
         (["run", "--timeline"], "--timeline: it is a part of the report: add --report FILE.json"),
         (["run", "--trace", "-", "--report", "-"], "--report and --trace cannot both be standard output: name a file"),
         (["run", "--log-level", "debgu"], "--log-level: 'debgu' is not among its values: is it 'debug'? There are "),
         (["run", "--smpp", "2"], "No such option '--smpp'"),
-        (["run", "a", "b"], "Got unexpected extra argument (b)"),
+        (
+            ["run", "a", "b"],
+            "Got unexpected extra argument (b): one IMAGE is launched; the kernel's command line goes behind --append",
+        ),
+        (["inspect", "a", "b", "c"], "Got unexpected extra arguments (b c): one IMAGE is launched; "),
+        (["report"], "Missing argument 'RUN...': kev report [OPTIONS] RUN..."),
+        (["fs", "cat", "x"], "Missing argument 'NAME': kev fs cat [OPTIONS] IMAGE NAME"),
+        (["completion", "bash"], "kev has no command 'completion': type eval \"$(_KEV_COMPLETE=bash_source kev)\""),
+        (["version"], "kev has no command 'version': type kev --version"),
+        (["help", "runn"], "kev has no command 'runn'. Is it 'run'? It has run, inspect, "),
         (["run", "--spec", "/nowhere.toml"], "/nowhere.toml: cannot be read: No such file or directory"),
         (["run", "gkeos"], "gkeos: there is no such file, and no such guest on the root file system: is it 'gKeOS'? (`kev guests`"),
+        (
+            ["run", "race.elf"],
+            "race.elf: there is no such file, and no such guest on the root file system (`kev guests` lists them)",
+        ),
+        (
+            ["run", "./gKeOS"],
+            "./gKeOS: there is no such file, and no such guest on the root file system: is it 'gKeOS'? (`kev guests`",
+        ),
+        (["run", "./smpp"], "./smpp: there is no such file, and no such guest on the root file system (`kev guests` lists them)"),
+        (["run", "."], ".: is a folder"),
         (["run", "m.toml"], "IMAGE: 'm.toml': a description of a machine is no image: say --spec m.toml"),
         (["run", "mb1", "--module", "nosuch text"], "module nosuch: cannot be opened: No such file or directory"),
         (["run", "--max-pages", "0"], "--max-pages: '0': it must be 1 to 281474976710656"),
@@ -124,6 +143,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: st
     assert result.stderr.startswith(f"kev: {message}")
     assert result.stderr.count("\n") == 1
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["race"], ["race", "explore"], ["bench", "boot"]])
+def test_help_is_asked_for_in_front_of_a_command_or_behind_it(command: list[str]) -> None:
+    before = CliRunner().invoke(kev, ["help", *command], prog_name="kev")
+    behind = CliRunner().invoke(kev, [*command, "--help"], prog_name="kev")
+    assert (before.exit_code, before.stdout) == (0, behind.stdout)
+    assert behind.stdout.startswith(" ".join(["Usage: kev", *command]))
 
 
 @pytest.mark.parametrize("arguments", [["hypercalls"], ["no-such-guest"], ["hypercalls", "--smp", "x"], ["triple"]])

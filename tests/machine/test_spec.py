@@ -157,7 +157,7 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
         ({"modules": ['"a b']}, "modules: '\"a b': a quoted name ends with a double quote, and behind it comes a space, "),
         (
             {"disks": ["x,foo"]},
-            "disks: x,foo: 'foo': there is no such device for a disk, which a name with a comma in it needs, too: "
+            "disks: x,foo: 'foo': there is no such device for a disk, and a name with a comma in it needs one behind it: "
             "There are svirtb, virtio, virtio-pci, ide, ide-master, ide-secondary, cdrom, ipc, write, ro, overlay",
         ),
         ({"disks": ["a,overlay="]}, "disks: 'a,overlay=': the file that keeps what is written has a name, as in "),
@@ -166,7 +166,7 @@ def test_a_value_can_be_said_as_a_person_does(wishes: dict[str, Any], same: dict
         ({"disks": ["a,b,ro"]}, "disks: a,b: 'b': there is no such device for a disk"),
         (
             {"disks": [("x", "ide", "rw")]},
-            "disks: x: 'rw': there is no such access to a disk: is it 'ro'? There are write, ro, overlay",
+            "disks: x: 'rw': there is no such access to a disk: There are write, ro, overlay",
         ),
         (
             {"disks": [("x", "virtio-pic")]},

@@ -34,7 +34,9 @@ def test_ram_goes_on_behind_the_hole(ram_kib: int, regions: list[tuple[int, int]
 def test_ram_that_ends_with_the_kernel_is_enough_and_a_page_less_is_not() -> None:
     end = Gpa(MIB + 100)
     assert ram_regions(MIB // KIB + 4, end)
-    with pytest.raises(RamError, match=r"^RAM of 1024 KiB ends at 0x100000: the kernel ends at 0x100064 and does not fit$"):
+    with pytest.raises(
+        RamError, match=r"^RAM of 1024 KiB ends at 0x100000: the kernel ends at 0x100064 and does not fit: 2 MiB are enough for it$"
+    ):
         ram_regions(MIB // KIB, end)
 
 

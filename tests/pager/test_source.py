@@ -41,7 +41,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"is neither a regular file nor a block device$"):
+    with pytest.raises(SourceError, match=r": is a folder$"):
         FileSource(tmp_path)
 
 
