@@ -56,15 +56,18 @@ class ExitTrace(VmObserver):
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write: Final = write
         self._began = ""
+        self._last: Exit | None = None
 
     def exit_began(self, vcpu: Vcpu, exit: Exit) -> None:
         self._began = _line(vcpu, exit)
 
     def exit_ended(self, vcpu: Vcpu, exit: Exit, reply: Reply | None) -> None:
         self._write(f"{self._began} -> {describe_reply(reply)}")
+        self._last = exit
 
     def slice_ended(self, vcpu: Vcpu, exit: Exit) -> None:
-        self._write(f"{_line(vcpu, exit)} -> ends the slice")
+        if exit is not self._last:  # else it has its line
+            self._write(f"{_line(vcpu, exit)} -> ends the slice")
 
     def interrupted(self, vcpu: Vcpu, vector: int) -> None:
         self._write(f"vCPU {vcpu.index}  interrupt {vector:#x}")

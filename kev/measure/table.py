@@ -14,7 +14,8 @@ from kev.measure.targets import Target
 def table(result: BenchResult, targets: Sequence[Target]) -> Iterator[str]:
     """All figures: medians, and behind each time the larger distance to an end of its 95 % interval."""
     yield "  ".join(f"{name} {value}" for name, value in result.environment.items())
-    yield f"medians of {result.rounds} rounds, each the best of its short runs; {intervals_text(result.rounds)}"
+    rounds = f"{result.rounds} {'round' if result.rounds == 1 else 'rounds'}"
+    yield f"medians of {rounds}, each the best of its short runs; {intervals_text(result.rounds)}"
     for scenario in dict.fromkeys(case.scenario for case in result.cases):
         yield ""
         yield from _scenario(result.scenario(scenario))

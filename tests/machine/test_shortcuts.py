@@ -183,6 +183,14 @@ def test_whoever_wants_to_see_exits_is_told_all(seed: int | None) -> None:
     assert (report.exits["Rdtsc"], report.exits["MmioRead"]) == (1, 2)
 
 
+def test_an_exit_that_ends_a_slice_is_told_once() -> None:
+    told: list[str] = []
+    report = kev.launch("hypercalls", timeout=30, trace_exits=told.append)
+    kinds = [line.split()[3] for line in told]
+    assert kinds.count("Vmcall") == report.exits["Vmcall"] == 2
+    assert told[-1].endswith("Vmcall number 0x0 -> ends the slice")
+
+
 # Loads
 
 
