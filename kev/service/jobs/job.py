@@ -57,6 +57,11 @@ class Job:
     def cancel(self) -> None:
         self._scope.cancel()
 
+    def give_up(self, why: str) -> None:
+        """It does not come to run."""
+        self._fail(why)
+        self._end()
+
     async def run(self, command: Command, places: trio.CapacityLimiter, folder: str) -> None:
         """Until the process has ended; at most as many run at once as there are places."""
         with self._scope:
@@ -69,9 +74,7 @@ class Job:
                     self._fail(f"its process cannot be started: {error.strerror}")
         if self._scope.cancelled_caught:
             self.state = "cancelled"
-        self._ended = datetime.now(UTC)
-        self.over.set()
-        self._note()
+        self._end()
 
     async def _run(self, command: Command, folder: str) -> None:
         process = await trio.lowlevel.open_process(
@@ -98,7 +101,7 @@ class Job:
                 self._conclude(await process.wait(), bytes(printed), command)
         finally:
             with trio.CancelScope(shield=True):
-                await _end(process)
+                await _end_process(process)
 
     def _conclude(self, exit_code: int, printed: bytes, command: Command) -> None:
         if exit_code not in (0, 1):
@@ -111,6 +114,11 @@ class Job:
             self.state = "done"
         except (OSError, ValueError) as error:
             self._fail(f"it left no result: {error}; the last it said is {self.progress!r}")
+
+    def _end(self) -> None:
+        self._ended = datetime.now(UTC)
+        self.over.set()
+        self._note()
 
     def _fail(self, message: str) -> None:
         self.state, self.message = "failed", one_line(message.removeprefix("kev: "))
@@ -131,7 +139,7 @@ class Job:
         self._changed(self)
 
 
-async def _end(process: trio.Process) -> None:
+async def _end_process(process: trio.Process) -> None:
     """Also what it has started: they are one process group, which is killed when its standard input is closed."""
     if process.returncode is None:
         with suppress(ProcessLookupError):

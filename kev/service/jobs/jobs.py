@@ -12,7 +12,7 @@ import trio
 
 from kev.guests.spec_files import resolved
 from kev.machine.snapshots import of_snapshot
-from kev.service.errors import LimitReached, NotThere
+from kev.service.errors import LimitReached, NotThere, ShuttingDown
 from kev.service.jobs.command import Command, bench_command, race_command
 from kev.service.jobs.job import Job
 from kev.service.machines.files import HostFiles
@@ -24,16 +24,18 @@ from kev.subscribers import Subscribers
 class Jobs:
     """They run in `nursery`, and end with it."""
 
-    def __init__(self, nursery: trio.Nursery, limits: Limits, files: HostFiles, state: Path) -> None:
-        """`state`: the folder where races keep what they have found."""
+    def __init__(self, nursery: trio.Nursery, limits: Limits, files: HostFiles, races: Path, folder: Path) -> None:
+        """`races`: the folder where races keep what they have found. `folder`: where jobs write while they are under way."""
         self.changed: Final[Subscribers[[Job]]] = Subscribers()
         self.removed: Final[Subscribers[[Job]]] = Subscribers()
         self._nursery: Final = nursery
         self._limits: Final = limits
         self._files: Final = files
-        self._state: Final = state
+        self._races: Final = races
+        self._folder: Final = folder
         self._jobs: Final[dict[str, Job]] = {}
         self._places: Final = trio.CapacityLimiter(limits.jobs)
+        self._closing = False
 
     def __iter__(self) -> Iterator[Job]:
         """In the order in which they were asked for."""
@@ -52,15 +54,28 @@ class Jobs:
 
     async def create(self, asked: dict[str, Any], spec: MachineSpec, *, trusted: bool) -> Job:
         """A job that is under way, or waits until another one is over. `spec`: the machine of `asked`. KevError."""
-        if self.waiting >= self._limits.waiting_jobs:
-            most = self._limits.waiting_jobs
-            raise LimitReached(f"jobs: {self.waiting} wait already, which is all that may", field="jobs", limit=most)
+        self._check_room()
         spec = await trio.to_thread.run_sync(partial(self._checked, spec, trusted=trusted))
+        self._check_room()  # others may have come meanwhile
         job = Job(secrets.token_hex(6), asked["kind"], asked, self.changed)
         self._jobs[job.id] = job
         self._forget_oldest()
         self._nursery.start_soon(self._run, job, spec)
         return job
+
+    def close(self) -> None:
+        """The service is about to end: all that are under way are cancelled, and none is begun any more."""
+        self._closing = True
+        for job in self:
+            job.cancel()
+
+    def _check_room(self) -> None:
+        """LimitReached, ShuttingDown."""
+        if self._closing:
+            raise ShuttingDown("the service is about to end: it begins no jobs")
+        if self.waiting >= self._limits.waiting_jobs:
+            most = self._limits.waiting_jobs
+            raise LimitReached(f"jobs: {self.waiting} wait already, which is all that may", field="jobs", limit=most)
 
     async def delete(self, id: str) -> None:
         """Cancels it, if it is not over, and forgets it."""
@@ -70,12 +85,17 @@ class Jobs:
         self._forget(job)
 
     async def _run(self, job: Job, spec: MachineSpec) -> None:
-        with TemporaryDirectory(prefix="kev-job-") as folder:
+        try:
+            made = TemporaryDirectory(prefix=f"{job.id}-", dir=self._folder, ignore_cleanup_errors=True)
+        except OSError as error:
+            job.give_up(f"there can be no folder for it: {error.strerror}")
+            return
+        with made as folder:
             await job.run(self._command(job.asked, spec, Path(folder)), self._places, folder)
 
     def _command(self, asked: Mapping[str, Any], spec: MachineSpec, folder: Path) -> Command:
         if asked["kind"] == "race":
-            return race_command(asked, spec, self._state, folder)
+            return race_command(asked, spec, self._races, folder)
         return bench_command(asked, spec, folder)
 
     def _checked(self, spec: MachineSpec, *, trusted: bool) -> MachineSpec:

@@ -26,10 +26,17 @@ async def put_away(registry: Registry, seconds: float) -> None:
     """Saves or stops every machine, as it wants, and gives its home back. What is not saved after `seconds` is listed as lost."""
     registry.close()
     places = trio.CapacityLimiter(_AT_ONCE)
+    seen: set[str] = set()
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
-            for machine in registry.living:
-                nursery.start_soon(_put_away, registry, machine, places)
+            while True:
+                for machine in registry.living:
+                    if machine.id not in seen:
+                        seen.add(machine.id)
+                        nursery.start_soon(_put_away, registry, machine, places)
+                # Those that are just being made, too: their clients are told that they are there.
+                if not await registry.until_opened():
+                    break
     with trio.CancelScope(shield=True):
         for machine in registry.living:
             if not machine.is_put_away:

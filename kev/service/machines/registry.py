@@ -109,6 +109,8 @@ class Registry:
         """Of machines that are being made."""
         self._opening = 0
         self._opening_memory = 0
+        self._opened = trio.Event()
+        """Fewer are being made than before."""
         self._starting = 0
         self.unlisted = 0
         """Machines that run, and are not among these: of `run_many`."""
@@ -217,7 +219,6 @@ class Registry:
 
         at_once = min(at_once, count)
         with self._room(at_once, plan.resolved, running=at_once):
-            self._check_open()  # it may have begun to end while the plan was made
             self.unlisted += at_once
             self._many.add(scope := trio.CancelScope())
             try:
@@ -332,10 +333,19 @@ class Registry:
     # Limits.
 
     def close(self) -> None:
-        """No machine is made any more, and runs that nothing is left of end."""
+        """No machine is begun to be made any more, and runs that nothing is left of end."""
         self.closing = True
         for scope in self._many:
             scope.cancel()
+
+    async def until_opened(self) -> bool:
+        """False if no machine is being made; True as soon as one of them is there, or cannot be."""
+        if not self._opening:
+            return False
+        if self._opened.is_set():
+            self._opened = trio.Event()
+        await self._opened.wait()
+        return True
 
     def _check_open(self) -> None:
         if self.closing:
@@ -356,7 +366,9 @@ class Registry:
 
     @contextmanager
     def _room(self, count: int, resolved: MachineSpec, *, running: int = 0) -> Iterator[None]:
-        """There is room for `count` machines, so many of which run, and nobody else takes it meanwhile. LimitReached."""
+        """There is room for `count` machines, so many of which run, and nobody else takes it meanwhile. LimitReached,
+        ShuttingDown."""
+        self._check_open()  # the service may have begun to end since the request came
         memory = count * (resolved.memory or 0)
         living = self.living
         _check("machines", len(living) + self._opening, count, self.limits.machines)
@@ -373,6 +385,7 @@ class Registry:
         finally:
             self._opening -= count
             self._opening_memory -= memory
+            self._opened.set()
 
     @contextmanager
     def slot(self, count: int) -> Iterator[None]:

@@ -8,6 +8,7 @@
     snapshots/NAME.json     a snapshot that a client has asked for: which file it is, and of what
     parked/                 machines that are paused and that nobody needs, while a service runs (`kev.service.parking`)
     races/                  what race jobs have found (`kev.race.store`)
+    jobs/ID-*/              where a job writes while it is under way
     files/*.kevsnap         the snapshots' files, and those that forks go on from
 
 Everything is written beside its name, and there as a whole or not at all.
@@ -17,6 +18,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -56,9 +58,10 @@ class StateDirectory:
         self.files: Final = self.path / "files"
         self.parked: Final = self.path / "parked"
         self.races: Final = self.path / "races"
+        self.jobs: Final = self.path / "jobs"
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for folder in (self.machines, self.snapshots, self.files, self.parked, self.races):
+            for folder in (self.machines, self.snapshots, self.files, self.parked, self.races, self.jobs):
                 folder.mkdir(exist_ok=True, mode=0o700)
             self._lock: Final = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -84,6 +87,8 @@ class StateDirectory:
                 draft.unlink(missing_ok=True)
         for parked in self.parked.iterdir():
             parked.unlink(missing_ok=True)
+        for left in self.jobs.iterdir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_record(file: Path, record: dict[str, Any], *, lasting: bool = True) -> None:

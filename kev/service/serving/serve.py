@@ -108,7 +108,7 @@ class _Serving:
             async with _homes(self._directory.parked, options) as homes, trio.open_nursery() as nursery:
                 registry = Registry(homes, self._directory, nursery, options.limits, self._files, options.on_shutdown)
                 await take_up(registry)
-                jobs = Jobs(nursery, options.limits, self._files, self._directory.races)
+                jobs = Jobs(nursery, options.limits, self._files, self._directory.races, self._directory.jobs)
                 service = Service(registry, jobs)
                 nursery.start_soon(service.watch)
                 nursery.start_soon(keep_watchdog)
@@ -149,6 +149,7 @@ class _Serving:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(hurry)
+            service.jobs.close()
             await put_away(service.registry, self._options.shutdown_seconds)
             nursery.cancel_scope.cancel()
         service.stopping.set()
