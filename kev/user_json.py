@@ -26,6 +26,10 @@ class _NoNumber(ValueError):
     """What Python reads as a number, and JSON does not have."""
 
 
+class _Twice(ValueError):
+    """An object has two members of one name: readers of JSON take either (RFC 8259, section 4)."""
+
+
 class Mismatch(Exception):
     """A value has not the shape that it must have."""
 
@@ -48,13 +52,16 @@ def read_user_json(file: str | os.PathLike[str], most: int, error: type[KevError
     return parse_user_json(read_user_file(file, most, error), os.fspath(file), error, what, shape)
 
 
-def parse_user_json(text: str | bytes, name: str, error: type[KevError], what: str, shape: Shape) -> Any:
-    """The same of JSON that was read already. `name` is what messages call it."""
+def parse_user_json(text: str | bytes, name: str, error: type[KevError], what: str, shape: Shape, *, typed: bool = False) -> Any:
+    """The same of JSON that was read already. `name` is what messages call it.
+
+    `typed`: a person may have written it, and no object may have a member twice.
+    """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object if typed else None)
     except RecursionError:
         raise error(f"{name}: not {what}: it is nested too deep") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, _NoNumber) as reason:
+    except (json.JSONDecodeError, UnicodeDecodeError, _NoNumber, _Twice) as reason:
         raise error(f"{name}: not {what}: {reason}") from reason
     except ValueError as reason:  # more digits than Python reads
         raise error(f"{name}: not {what}: a number in it has too many digits") from reason
@@ -195,6 +202,15 @@ def _member(where: str, name: str) -> str:
 
 def _refuse_constant(name: str) -> float:
     raise _NoNumber(f"{name} is no number of JSON")
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise _Twice(f"{_shown(twice)} is there twice in one object")
+    return found
 
 
 def _shown(value: object) -> str:

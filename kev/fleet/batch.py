@@ -217,7 +217,7 @@ def _toml(text: str, name: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _json(text: str, name: str) -> Iterator[Mapping[str, Any]]:
-    data = parse_user_json(text, name, SpecError, "descriptions of machines", lambda _value, _where: None)
+    data = parse_user_json(text, name, SpecError, "descriptions of machines", lambda _value, _where: None, typed=True)
     return _tables({_MACHINES: data} if isinstance(data, list) else data, name)
 
 

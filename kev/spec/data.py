@@ -41,7 +41,7 @@ def to_json(fields: Mapping[str, Any]) -> str:
 
 def from_json(text: str | bytes, name: str) -> dict[str, Any]:
     """The names and values in `text`. SpecError, naming `name`, if there are none."""
-    data: dict[str, Any] = parse_user_json(text, name, SpecError, "the description of a machine", record({}))
+    data: dict[str, Any] = parse_user_json(text, name, SpecError, "the description of a machine", record({}), typed=True)
     return data
 
 

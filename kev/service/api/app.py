@@ -64,6 +64,8 @@ def application(service: Service) -> ASGIApp:
     routes: list[Any] = [Route(path, endpoint) for path, endpoint in endpoints.items()]
     routes.append(WebSocketRoute("/v1/machines/{machine}/console/stream", partial(_stream, service)))
     others = Starlette(routes=routes, exception_handlers={404: _not_found})
+    # Where `/v1/machines/` led to would be told by the name of a proxy, and without its TLS.
+    others.router.redirect_slashes = False
     return _Application({path: endpoint for path, endpoint in endpoints.items() if "{" not in path}, others)
 
 

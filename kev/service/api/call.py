@@ -10,7 +10,7 @@ from starlette.types import Receive
 from kev.errors import KevError
 from kev.machine.ungrouped import ungrouped
 from kev.service.api.kinds import Kind, Schema
-from kev.service.api.problems import BadRequest, TooLarge, TooSlow, WrongMediaType
+from kev.service.api.problems import BadRequest, TooLarge, TooSlow, WrongCoding, WrongMediaType
 from kev.service.errors import Invalid
 from kev.user_json import Mismatch, parse_user_json
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _BODY_SECONDS: Final = 30
 _JSON: Final = "application/json"
+_IDENTITY: Final = "identity"
 
 
 class Parameter(NamedTuple):
@@ -85,7 +86,8 @@ def _parsed(parameter: Parameter, text: str) -> Any:
     try:
         return parameter.parse(text)
     except ValueError as error:
-        raise BadRequest(f"{parameter.name}: {text!r}: {error}", field=parameter.name, value=text) from None
+        limit = str(error).removeprefix("it must be ")
+        raise BadRequest(f"{parameter.name}: {text!r}: {error}", field=parameter.name, value=text, limit=limit) from None
 
 
 async def read_body(request: Request, body: Body | None) -> Any:
@@ -93,10 +95,13 @@ async def read_body(request: Request, body: Body | None) -> Any:
     data = await _read(request, 0 if body is None else body.most)
     if body is None:
         return None
+    _check_coding(request)
     if body.kind is None:
         return data
     if not data and body.may_be_empty:
         data = b"{}"
+    elif not data:
+        raise BadRequest("body: is missing: it must be JSON", field="body", limit=_JSON)
     else:
         _check_media_type(request)
     return _parse(data, body.kind)
@@ -104,11 +109,11 @@ async def read_body(request: Request, body: Body | None) -> Any:
 
 def _parse(data: bytes, kind: Kind) -> Any:
     try:
-        return parse_user_json(data, "body", BadRequest, "what this request takes", kind.shape)
+        return parse_user_json(data, "body", BadRequest, "what this request takes", kind.shape, typed=True)
     except BadRequest as error:
         mismatch = error.__cause__
         if not isinstance(mismatch, Mismatch):
-            raise
+            raise BadRequest(str(error), field="body", limit=_JSON) from None
         raise Invalid(
             f"body: {mismatch}", field=mismatch.where or "body", value=mismatch.value, limit=mismatch.what or None
         ) from None
@@ -118,6 +123,15 @@ def _check_media_type(request: Request) -> None:
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != _JSON:
         raise WrongMediaType(f"content-type: {given!r}: the body must be {_JSON}", field="content-type", value=given, limit=_JSON)
+
+
+def _check_coding(request: Request) -> None:
+    """RFC 9110, section 8.4."""
+    given = request.headers.get("content-encoding", _IDENTITY)
+    if given.strip().lower() not in ("", _IDENTITY):
+        raise WrongCoding(
+            f"content-encoding: {given!r}: the body must not be encoded", field="content-encoding", value=given, limit=_IDENTITY
+        )
 
 
 async def _read(request: Request, most: int) -> bytes:

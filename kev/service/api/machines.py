@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from kev.addressing import MIB
+from kev.dev.base import DeviceError
 from kev.pager.image import PHYSICAL_ADDRESS_LIMIT
 from kev.service.api import kinds
 from kev.service.api.call import Body, Call, Parameter
@@ -198,7 +199,11 @@ async def show_screen(call: Call) -> Response:
 
 
 async def read_memory(call: Call) -> Response:
-    return bytes_response(await _machine(call).read_memory(call.query["gpa"], call.query["length"]))
+    gpa = call.query["gpa"]
+    try:
+        return bytes_response(await _machine(call).read_memory(gpa, call.query["length"]))
+    except DeviceError as error:
+        raise Invalid(f"gpa: {gpa:#x}: {error}", field="gpa", value=gpa) from error
 
 
 async def fork_machine(call: Call) -> Response:

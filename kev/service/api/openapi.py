@@ -26,7 +26,7 @@ _ALWAYS: Final = (
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-_WITH_BODY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNPROCESSABLE_ENTITY)
+_WITH_BODY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
 def describe_api(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -61,8 +61,7 @@ def _described(operation: Operation) -> dict[str, Any]:
     if names:
         problems.add(HTTPStatus.NOT_FOUND)
     if operation.body is not None:
-        problems |= {*_WITH_BODY} if operation.body.kind is not None else {HTTPStatus.REQUEST_TIMEOUT}
-        problems |= {HTTPStatus.UNSUPPORTED_MEDIA_TYPE} if operation.body.kind is not None else set()
+        problems |= {*_WITH_BODY, *([HTTPStatus.UNPROCESSABLE_ENTITY] if operation.body.kind is not None else [])}
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,

@@ -40,6 +40,10 @@ class WrongMediaType(ServiceError):
     """The body is said to be something else."""
 
 
+class WrongCoding(WrongMediaType):
+    """The body is encoded, such as compressed."""
+
+
 class Unauthorized(ServiceError):
     """Whoever asks has not said the token."""
 
@@ -117,6 +121,8 @@ def problem_response(error: KevError) -> Response:
         headers["retry-after"] = str(error.retry_after)
     elif isinstance(error, TooMany | ShuttingDown | NoWorker):
         headers["retry-after"] = "1"
+    elif isinstance(error, WrongCoding):
+        headers["accept-encoding"] = "identity"  # RFC 9110, section 15.5.16
     elif isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
     text = json_text(problem(error), compact=True)

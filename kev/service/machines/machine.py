@@ -189,17 +189,19 @@ class ServedMachine:
         await self._living("started").start()
 
     async def start(self) -> None:
-        if self._goes_on:
-            raise Conflict(f"{self.name}: the machine is {self.state}: it goes on by `resume`")
+        self._living("started")
+        if self.state != "created":
+            how = "it goes on by `resume`" if self._goes_on else "it can be started once"
+            raise self._conflict(how, limit="created")
         await self.begin()
 
     async def pause(self) -> None:
-        home = self._living("paused")
+        home = self._begun("paused")
         if not self._waits_to_go_on:
             await home.pause()
 
     async def resume(self) -> None:
-        home = self._living("resumed")
+        home = self._begun("resumed")
         if self._waits_to_go_on:
             await home.start()
         else:
@@ -252,8 +254,18 @@ class ServedMachine:
 
     def _living(self, what: str) -> Home:
         if self.is_over or self._home is None:
-            raise Conflict(f"{self.name}: the machine is {self.state}: it cannot be {what}", field="state", value=self.state)
+            raise self._conflict(f"it cannot be {what}")
         return self._home
+
+    def _begun(self, what: str) -> Home:
+        home = self._living(what)
+        if self.state == "created":
+            raise self._conflict(f"it cannot be {what} before it is started", limit=["running", "paused"])
+        return home
+
+    def _conflict(self, why: str, limit: Any = None) -> Conflict:
+        problem = f"{self.name}: the machine is {self.state}: {why}"
+        return Conflict(problem, field="state", value=self.state, limit=limit)
 
     def _home_of(self, what: str) -> Home:
         if self.is_over or self._home is None:

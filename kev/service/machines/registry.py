@@ -29,6 +29,7 @@ from kev.service.machines.machine import Identity, OnShutdown, ServedMachine, ti
 from kev.service.machines.record import record_of
 from kev.service.machines.snapshots import Snapshot, SnapshotStore
 from kev.service.machines.state_directory import MachineFiles, StateDirectory, remove, write_record
+from kev.snapshot.errors import SnapshotError
 from kev.spec.machine_spec import MachineSpec
 from kev.spec.sizes import size_text
 from kev.subscribers import Subscribers
@@ -156,7 +157,7 @@ class Registry:
         identity = self._identity(wish)
         with self._named(identity.name):
             source = None if wish.snapshot is None else self.snapshots[wish.snapshot].file
-            with self._held(source):
+            with self._held(source), _called(wish.snapshot, source):
                 plan = await self._planned(wish, source)
                 with self._room(1, plan.resolved, running=int(wish.start)):
                     identity = attrs.evolve(identity, spec=self._said(wish, plan))
@@ -531,6 +532,17 @@ class Registry:
 def _names_no_file(spec: MachineSpec) -> bool:
     others = (spec.modules, spec.disks, spec.firmware, spec.boot_sector)
     return is_guest(spec.image) and not any(others) and (spec.paging or "").partition("=")[0] not in ("record", "prefetch")
+
+
+@contextmanager
+def _called(snapshot: str | None, source: Path | None) -> Iterator[None]:
+    """What is wrong with the snapshot is told by the name that clients know: where its file is, is the service's own matter."""
+    try:
+        yield
+    except SnapshotError as error:
+        if source is None:
+            raise
+        raise Invalid(str(error).replace(os.fspath(source), f"snapshot: {snapshot!r}"), field="snapshot", value=snapshot) from error
 
 
 def _check(what: str, there: int, more: int, most: int) -> None:

@@ -1,5 +1,6 @@
 """Machines over HTTP: made, run, looked into, ended, forgotten."""
 
+import gzip
 import json
 
 import httpx
@@ -32,7 +33,10 @@ def test_a_machine_runs_to_its_end_and_its_report_is_kept(server: Server) -> Non
 def test_a_machine_is_made_without_running_and_is_started_later(server: Server) -> None:
     machine = server.create("hypercalls", name="later", start=False)
     assert (machine["state"], machine["name"], machine["started"]) == ("created", "later", None)
-    assert server.client.post("/v1/machines/later/pause").status_code == 409
+    for action in ("pause", "resume"):
+        refused = server.client.post(f"/v1/machines/later/{action}")
+        assert (refused.status_code, refused.json()["field"], refused.json()["value"]) == (409, "state", "created")
+        assert refused.json()["detail"].startswith("later: ")
     assert server.client.post("/v1/machines/later/start").status_code == 200
     assert server.output("later") == b"printed by a hypercall\n"
     assert server.client.post("/v1/machines/later/start").status_code == 409
@@ -45,6 +49,10 @@ def test_a_machine_that_runs_is_typed_to_paused_looked_into_and_resumed(server: 
     server.until_printed("talks", b"echo> ")
     server.say("talks", b"hello\n")
     server.until_printed("talks", b"you said: hello")
+    again = server.client.post("/v1/machines/talks/start").json()
+    assert (again["status"], again["field"], again["value"], again["limit"]) == (409, "state", "running", "created")
+    nowhere = server.client.get("/v1/machines/talks/memory", params={"gpa": "0xfffff000"}).json()
+    assert (nowhere["status"], nowhere["field"]) == (422, "gpa")
     assert server.client.post("/v1/machines/talks/pause").json()["state"] == "paused"
     (vcpu,) = server.client.get("/v1/machines/talks/registers").json()["vcpus"]
     assert vcpu["rip"] >= 0x100000
@@ -96,7 +104,10 @@ def test_a_snapshot_is_taken_listed_gone_on_from_and_forgotten(server: Server) -
     assert [snapshot["name"] for snapshot in server.client.get("/v1/snapshots").json()["snapshots"]] == ["first"]
     paused = server.client.post("/v1/machines", json={"snapshot": "first", "name": "waits", "start": False}).json()
     assert (paused["state"], paused["spec"]) == ("paused", {"image": "echo"})
-    assert server.client.post("/v1/machines/waits/start").status_code == 409
+    assert server.client.post("/v1/machines/waits/start").json()["value"] == "paused"
+    other = server.client.post("/v1/machines", json={"snapshot": "first", "spec": {"memory": "1M"}}).json()
+    assert (other["status"], other["field"], other["value"]) == (422, "snapshot", "first")
+    assert str(server.folder) not in other["detail"]
     assert server.client.delete("/v1/snapshots/first").status_code == 204
     assert server.client.get("/v1/snapshots/first").status_code == 404
     assert server.client.post("/v1/machines/waits/resume").json()["state"] == "running"
@@ -189,6 +200,30 @@ def test_bodies_that_are_no_json_or_too_large_are_refused(server: Server, conten
     answer = server.client.post("/v1/machines", content=content, headers={"content-type": media_type})
     assert answer.status_code == status, answer.text
     assert answer.json()["status"] == status
+    assert answer.json()["field"] == ("content-type" if status == 415 else "body")
+    assert answer.json()["limit"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"spec": {"image": "echo", "image": "spin"}}', '{"spec": {"image": "echo"}, "name": "a", "name": "b", "start": false}'],
+)
+def test_a_body_with_a_member_twice_is_refused_because_nobody_knows_which_is_meant(server: Server, body: str) -> None:
+    answer = server.client.post("/v1/machines", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "body")
+    assert "twice" in answer.json()["detail"]
+
+
+def test_a_body_that_is_compressed_is_refused_and_not_typed(server: Server) -> None:
+    server.create("echo", name="types", start=False)
+    for path in ("/v1/machines", "/v1/machines/types/input"):
+        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        answer = server.client.post(path, content=gzip.compress(b'{"spec": {"image": "echo"}}'), headers=headers)
+        assert (answer.status_code, answer.json()["field"]) == (415, "content-encoding")
+        assert answer.headers["accept-encoding"] == "identity"
+    same = server.client.post("/v1/machines/types/input", content=b"x", headers={"content-encoding": "identity"})
+    assert same.status_code == 204
+    server.client.delete("/v1/machines/types")
 
 
 def test_a_body_without_a_length_is_bounded_as_well(server: Server) -> None:
@@ -204,6 +239,7 @@ def test_a_body_without_a_length_is_bounded_as_well(server: Server) -> None:
     [
         ("GET", "/v1/machines/none", 404),
         ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/machines/", 404),
         ("PUT", "/v1/machines", 405),
         ("GET", "/v1/machines?state=asleep", 400),
         ("GET", "/v1/machines?limit=0", 400),
@@ -218,6 +254,14 @@ def test_requests_that_lead_nowhere_get_problems(server: Server, method: str, pa
     answer = server.client.request(method, path)
     assert answer.status_code == status
     assert answer.json()["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("query", "limit"), [("state=asleep", "one of created, running, paused, ended, lost"), ("limit=0", "a number from 1 to 1000")]
+)
+def test_a_parameter_that_cannot_be_names_what_it_may_be(server: Server, query: str, limit: str) -> None:
+    problem = server.client.get(f"/v1/machines?{query}").json()
+    assert (problem["field"], problem["value"], problem["limit"]) == (*query.split("="), limit)
 
 
 @pytest.mark.parametrize(
