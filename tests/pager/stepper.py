@@ -6,7 +6,6 @@ from typing import Any
 
 import attrs
 
-from kev.addressing import Gpa
 from kev.pager.protocols import Point
 
 MOST_STEPS = 2000
@@ -78,7 +77,7 @@ class Vcpu:
             self.error = error
 
 
-async def point(_point: Point, _gpa: Gpa) -> None:
+async def point(_point: Point, _gpa: int) -> None:
     await pause()
 
 

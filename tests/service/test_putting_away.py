@@ -6,8 +6,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from kev.service.errors import ShuttingDown
-from kev.service.home import Home, Observer
-from kev.service.in_process import InProcessHomes
+from kev.service.home import Observer
+from kev.service.in_process import InProcessHome, InProcessHomes
 from kev.service.machines.outliving import put_away, take_up
 from kev.service.machines.registry import Registry, Wish
 from kev.service.machines.state_directory import StateDirectory
@@ -22,10 +22,12 @@ class WaitingHomes(InProcessHomes):
         self.asked = trio.Event()
         self.let = trio.Event()
 
-    async def open(self, spec: MachineSpec, observer: Observer, *, client: str | None = None) -> Home:  # type: ignore[override]
+    async def open(
+        self, spec: MachineSpec, observer: Observer, *, client: str | None = None, start: bool = False, passes: bool = False
+    ) -> InProcessHome:
         self.asked.set()
         await self.let.wait()
-        return await super().open(spec, observer, client=client)
+        return await super().open(spec, observer, client=client, start=start, passes=passes)
 
 
 async def test_a_machine_that_is_being_made_when_the_service_ends_is_saved_too(folder: Path) -> None:

@@ -28,7 +28,7 @@ class SteppedScheduler(ABC):
 
     @abstractmethod
     def step(self, runnable: Sequence[int], accesses: int) -> int:
-        """Chooses among the vCPUs that can run who takes the next step. `accesses` are those of the step before, if there was one."""
+        """Chooses among the vCPUs that can run who takes the next step. `accesses`: those of the step before, if any."""
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         return STEPS[self.step(runnable, accesses)]
