@@ -16,7 +16,7 @@ import trio
 from bench.measurement import Measurement, Result, Skipped, repeat
 from bench.processes import own_memory, proportional_memory, with_descendants
 from bench.service_client import as_run, over_http, run_many
-from bench.service_load import RunOne, Waiter, forking_processes, in_homes, plain_processes, seconds_of
+from bench.service_load import User, Waiter, forking_processes, in_homes, plain_processes, seconds_of
 from bench.service_process import serving
 from kev.addressing import MIB
 from kev.service.home import Home, Homes
@@ -94,9 +94,9 @@ def _share(name: str, values: list[float], plain: list[float]) -> Measurement:
 def _seconds_in_homes(process: ForkServerProcess, reuse: int, machines: int) -> float:
     async def run() -> float:
         async with worker_homes(forked_from=process, reuse=Reuse(reuse)) as homes:
-            run_one = in_homes(homes, MachineSpec(_GUEST))
-            await seconds_of(run_one, reuse, _AT_ONCE)
-            return await seconds_of(run_one, machines, _AT_ONCE)
+            user = in_homes(homes, MachineSpec(_GUEST))
+            await seconds_of(user, reuse, _AT_ONCE)
+            return await seconds_of(user, machines, _AT_ONCE)
 
     return trio.run(run)
 
@@ -107,8 +107,8 @@ def _seconds_of_many(socket: str, at_once: int, machines: int) -> float:
     return time.perf_counter() - began
 
 
-def _seconds_of(run_one: RunOne, machines: int) -> float:
-    return trio.run(seconds_of, run_one, machines, _AT_ONCE)
+def _seconds_of(user: User, machines: int) -> float:
+    return trio.run(seconds_of, user, machines, _AT_ONCE)
 
 
 # Time and memory of one.

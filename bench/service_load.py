@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from multiprocessing.pool import Pool
 from typing import Final, TypeAlias
 
@@ -19,6 +19,8 @@ from kev.spec.machine_spec import MachineSpec
 
 RunOne: TypeAlias = Callable[[], Awaitable[None]]
 """Starts a machine, runs it to its end and takes its report: through whatever stands in front of the machines."""
+User: TypeAlias = Callable[[], AbstractAsyncContextManager[RunOne]]
+"""One of those who do so at the same time, each again and again: by one connection, if it takes any."""
 
 _COUNTED: Final = 8
 """Machines that each process runs before any is counted."""
@@ -44,7 +46,7 @@ class Waiter:
             self.over.set()
 
 
-def in_homes(homes: Homes, spec: MachineSpec) -> RunOne:
+def in_homes(homes: Homes, spec: MachineSpec) -> User:
     async def run_one() -> None:
         waiter = Waiter()
         home = await homes.open(spec, waiter, client="bench")
@@ -55,16 +57,17 @@ def in_homes(homes: Homes, spec: MachineSpec) -> RunOne:
         if report["exit_code"] != 0:
             raise RuntimeError(f"{spec.image} has failed: {report}")
 
-    return run_one
+    return lambda: nullcontext(run_one)
 
 
-async def seconds_of(run_one: RunOne, count: int, at_once: int) -> float:
-    """How long it takes to run `count` machines, so many at once."""
+async def seconds_of(user: User, count: int, at_once: int) -> float:
+    """How long it takes so many users at once to run `count` machines."""
     left = iter(range(count))
 
     async def client() -> None:
-        for _ in left:
-            await run_one()
+        async with user() as run_one:
+            for _ in left:
+                await run_one()
 
     began = time.perf_counter()
     async with trio.open_nursery() as nursery:

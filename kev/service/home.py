@@ -26,6 +26,8 @@ class Status(NamedTuple):
     """How the run ended; None while it has not, and for a machine that is lost."""
     message: str = ""
     """Why it is lost."""
+    since: float | None = None
+    """Seconds since the epoch, if it has been so for longer than it is known."""
 
 
 class Observer(Protocol):

@@ -96,7 +96,7 @@ class InProcessHome:
         """Until the home is closed."""
         try:
             await self.machine.wait()
-            self._note()
+            self.note()
             await self._leave.wait()
         finally:
             self._left.set()
@@ -112,7 +112,6 @@ class InProcessHome:
     def begin(self, until: Callable[[], bool]) -> bool:
         """Runs the machine, which nothing drives yet, for a while: see `kev.machine.launcher.begin`."""
         self._started = True
-        self._note()
         if self.timeout is not None:
             self.machine.set_time_limit(self.timeout)
         # What is loaded ahead may take long, and whoever asks for something meanwhile is to be answered.
@@ -126,21 +125,21 @@ class InProcessHome:
             raise MachineError(f"{self.machine.image}: the machine is {self._status.state}: it can be started once")
         self._started = True
         await self.machine.resume()
-        self._note()
+        self.note()
 
     async def pause(self) -> None:
         self._check_started("paused")
         await self.machine.pause()
-        self._note()
+        self.note()
 
     async def resume(self) -> None:
         self._check_started("resumed")
         await self.machine.resume()
-        self._note()
+        self.note()
 
     async def stop(self) -> None:
         await self.machine.stop()
-        self._note()
+        self.note()
 
     async def send(self, data: bytes) -> None:
         line = self.machine.vm.input_line
@@ -198,7 +197,7 @@ class InProcessHome:
         if not self._started:
             raise MachineError(f"{self.machine.image}: the machine has not been started: it cannot be {what}")
 
-    def _note(self) -> None:
+    def note(self) -> None:
         """Tells the observer, if the machine is in another state than it was told of."""
         status = self._found()
         if status != self._status:

@@ -116,7 +116,7 @@ class ServedMachine:
             return
         self._status = status
         if status.state == "running" and self.started is None:
-            self.started = datetime.now(UTC)
+            self.started = datetime.now(UTC) if status.since is None else datetime.fromtimestamp(status.since, UTC)
         if status.state in ("ended", "lost"):
             self.ended = datetime.now(UTC)
             self.console.close()

@@ -2,6 +2,7 @@
 
 import base64
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -158,20 +159,26 @@ class WorkerHome:
         self._is_open = True
 
     async def run(self, spec: MachineSpec, confinement: Confinement, *, passes: bool) -> None:
-        """Makes the machine, confined, and lets it run at once; returns when it does. KevError."""
+        """Makes the machine, confined, and lets it run at once. Returns when that is known: mostly with the end of a run that is
+        soon over. A worker that goes down meanwhile has lost the machine, unless it has had others before: then, as for all else
+        that goes wrong, KevError.
+        """
         self.worker.machines += 1
+        asked = time.time()
         arguments = {"spec": spec.to_json(), "confinement": confinement, "passes": passes}
-        call = await self._calls.begin("run", arguments, _BEGUN, self._take_what_it_came_to)
+        call = await self._calls.begin("run", arguments, _BEGUN, partial(self._take_what_it_came_to, asked))
         try:
             await self._begun.wait()
         except trio.Cancelled:
             await self._calls.cancel(call)
             raise
-        if call.error is not None and self._status.state == "created":
+        if isinstance(call.error, MachineLost) and self.worker.machines == 1 and self._status.state == "created":
+            self._note(Status("lost", None, str(call.error)))
+        elif call.error is not None and self._status.state == "created":
             raise call.error
         self._is_open = True
 
-    def _take_what_it_came_to(self, run: Call) -> None:
+    def _take_what_it_came_to(self, asked: float, run: Call) -> None:
         """Soon after it has begun: the end of the run, if that was soon."""
         self._begun.set()
         if run.value is not None:
@@ -179,15 +186,18 @@ class WorkerHome:
             self._is_open = True
             if self._stays:
                 self._leave()
+            if self._status.state == "created":
+                self._note(Status("running", since=asked))
             self._note(Status("ended", told_ending(run.value["ending"])))
         elif run.error is not None and self._status.state == "running":
             self._kill(f"could not go on: {run.error}")
 
-    def wake(self) -> "Waking":
-        """The worker, which has waited, is to say that it is there: before it makes the machine, however long that takes. To be
-        called before `open`.
+    def wake(self, *, asks: bool = True) -> "Waking":
+        """The worker, which has waited, is to say something soon. To be called before `open`. If it is asked, it says that it is
+        there before it makes the machine, however long that takes.
         """
-        self._calls.put_ahead(pack(FrameKind.PING))
+        if asks:
+            self._calls.put_ahead(pack(FrameKind.PING))
         return Waking(trio.current_time() + _WAKING_PATIENCE, self._has_spoken, self.attendant)
 
     @property
@@ -254,7 +264,8 @@ class WorkerHome:
         """See `Tenant`."""
         message = f"{self._image}: the machine is lost: its process {self.process} {how}"
         self._calls.lose(MachineLost(message))
-        if is_wanted and not self._closing:
+        # One that is being made can still be made elsewhere.
+        if is_wanted and not self._closing and (self._is_open or self._status.state == "running"):
             self._note(Status("lost", None, message))
         self._end()
 

@@ -197,7 +197,8 @@ class WorkerHomes:
         home = WorkerHome(attendant.worker, spec.image, observer, self._patience, stays, attendant, over)
         self._homes.add(home)
         if has_waited:
-            self._waking.append(home.wake())
+            # One that has had machines of these files makes another one soon, and what it says of it is enough.
+            self._waking.append(home.wake(asks=opening is WorkerHome.open or attendant.worker.machines == 0))
             self._wakes.set()
         try:
             await opening(home, spec, self._confinement)

@@ -112,7 +112,12 @@ class Turns:
             if not self._most_wanted:
                 await self._news.wait()
             self._look(trio.current_time())
-            await trio.sleep(_BETWEEN_LOOKS)
+            await trio.sleep_until(self._next_look(trio.current_time()))
+
+    def _next_look(self, now: float) -> float:
+        """Nothing is to be done before: whoever gets a turn meanwhile has it for longer."""
+        ends = [turn.since + _LONGEST for turn in self._having if turn.since is not None and turn.asked is None]
+        return max(min(ends, default=now), now + _BETWEEN_LOOKS)
 
     @property
     def _most_wanted(self) -> int:

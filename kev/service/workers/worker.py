@@ -35,8 +35,8 @@ from kev.spec.machine_spec import MachineSpec
 
 _TOGETHER: Final = 0.002
 """Seconds within which what is printed goes to the service together."""
-_TOGETHER_AT_FIRST: Final = 0.01
-"""The same of a run that may soon be over: that is told with its end then."""
+_SOON: Final = 0.01
+"""Seconds within which nothing is told of a machine that runs at once: if its run is over then, all is told together."""
 _LONGEST_MESSAGE: Final = 16 * KIB
 """Characters of an error that is none of kev's: those have a limit of their own."""
 
@@ -248,15 +248,30 @@ class Worker:
             machine.vm.expects_input = True
             confine(machine)
             home = InProcessHome(machine, self, wanted.timeout)
-            self._flushed, self._together = time.perf_counter(), _TOGETHER_AT_FIRST
-            policy_has_run = home.begin(self._channel.is_called)
-            self._together = _TOGETHER
+            policy_has_run = home.begin(self._beginning(home))
             if machine.ending is not None:
                 return await _all_told(home, passes=passes)
+            home.note()
             self._home = home
             await self._homes.go_on(home, files, policy_has_run=policy_has_run)
             self._take_turns(home)
         return None
+
+    def _beginning(self, home: InProcessHome) -> Callable[[], bool]:
+        """Says, while a machine is begun, whether somebody needs it; and tells what there is to tell, if it is not soon over."""
+        self._flushed = began = time.perf_counter()
+        self._together = _SOON
+        is_told = False
+
+        def look() -> bool:
+            nonlocal is_told
+            if not is_told and time.perf_counter() - began > _SOON:
+                is_told = True
+                self._together = _TOGETHER
+                home.note()
+            return self._channel.is_called()
+
+        return look
 
     def _get_ready(self, spec: str) -> MachineSpec:
         """For a machine that is about to be made. ProtocolError if this process may not have it."""
@@ -266,6 +281,7 @@ class Worker:
         self._turn = WorkerTurn(self._channel)
         self._was_paused = False
         self._tells = True
+        self._together = _TOGETHER
         self._wanted = wanted
         return wanted
 
