@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from kev.machine.ending import Ending
+from kev.machine.ending import Ending, EndingKind
 from kev.service.errors import MachineLost, NoWorker
 from kev.service.home import Status
 from kev.service.workers.channel import Channel
@@ -119,6 +119,18 @@ async def test_a_worker_that_wants_turns_and_never_reads_makes_nobody_grow(homes
             turn.want()
         assert len(nursery.child_tasks) == 1
         os.kill(home.process, signal.SIGKILL)
+    await home.aclose()
+
+
+async def test_a_run_to_the_end_whose_time_was_up_before_it_began_is_told_of(homes: WorkerHomes) -> None:
+    watcher = Watcher()
+    home = await homes.open(SPIN.replace(timeout=0.01), watcher)
+    assert isinstance(home, WorkerHome)
+    await watcher.ends()
+    ending, report = await home.run_to_end()
+    assert ending is not None
+    assert ending.kind is EndingKind.TIMED_OUT
+    assert report["ending"]["kind"] == "timed out"
     await home.aclose()
 
 

@@ -311,7 +311,8 @@ class Worker:
             ending, report = await run_once(self._wanted, self.printed, self._turn)
             return {"ending": described_ending(ending), "report": report}
         try:
-            await home.start()
+            if home.machine.ending is None:  # its time may have been up before
+                await home.start()
             await home.machine.wait()
             return {"ending": described_ending(home.machine.ending), "report": await home.report()}
         finally:
