@@ -38,7 +38,7 @@ class InProcessHomes:
     ) -> "InProcessHome":
         """See `Homes`."""
         home: InProcessHome = await self._nursery.start(partial(_live, spec, observer))
-        if start:
+        if start and home.machine.ending is None:  # what is loaded ahead may have come to a limit
             await home.start()
         return home
 

@@ -10,10 +10,12 @@ import trio
 
 from kev.service.errors import MachineLost
 from kev.service.page_cells import CellsWanted
+from kev.service.workers.confinement import Confinement
 from kev.service.workers.forking import WorkerProcess
 from kev.service.workers.framing import FrameKind, pack
 from kev.service.workers.home import WorkerHome
 from kev.service.workers.stream import Stream
+from kev.spec.machine_spec import MachineSpec
 from tests.service.watcher import Watcher
 
 COUNTS = {"pages_loaded": 1, "violations": 1, "exits": {"Hlt": 1}}
@@ -102,3 +104,27 @@ async def test_what_cannot_be_true_is_the_end_of_the_worker(name: str, value: ob
 async def test_the_same_where_something_is_asked_for() -> None:
     assert "it is 7: it must be bytes" in str(await asked("read_memory", 7, 0, 4096))
     assert "it is 7: it must be an object" in str(await asked("page_cells", 7, CellsWanted(10, 0, None)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"ending": ENDING, "report": COUNTS},
+        {"ending": ENDING, "report": COUNTS, "figures": COUNTS},
+        {"ending": None, "report": COUNTS, "figures": FIGURES},
+        {"ending": ENDING, "report": COUNTS, "figures": FIGURES, "screenshot": "a picture"},
+        [],
+    ],
+    ids=lambda value: json.dumps(value)[-40:],
+)
+async def test_a_run_that_cannot_have_been_is_lost_with_its_worker(value: object) -> None:
+    ours, theirs = socket.socketpair()
+    watcher = Watcher()
+    home = WorkerHome(Impostor(Stream(ours)), "echo", watcher, patience=30, stays=False)
+    with theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(home.live)
+            nursery.start_soon(answer, Stream(theirs), value)
+            await home.run(MachineSpec("echo"), Confinement(*[False] * len(Confinement._fields)), passes=True)
+            assert "does not keep to the protocol" in (await watcher.ends()).message
+            nursery.cancel_scope.cancel()

@@ -42,6 +42,44 @@ async def test_a_machine_is_made_started_and_runs_to_its_end(homes: Homes) -> No
     assert watcher.states == ["running", "ended"]
 
 
+@pytest.mark.parametrize("passes", [False, True], ids=["", "passes"])
+async def test_a_machine_that_starts_at_once_runs_to_its_end(homes: Homes, *, passes: bool) -> None:
+    watcher = Watcher()
+    home = await homes.open(MachineSpec("gKeOS"), watcher, start=True, passes=passes)
+    ended = await watcher.ends()
+    assert (watcher.states, ended.ending) == (["running", "ended"], Ending.exited(0))
+    assert watcher.output.endswith(b"Hello guest os!\n")
+    report, figures = await home.report(), await home.figures()
+    assert report["exit_code"] == 0
+    assert figures["pages_loaded"] == report["pages_loaded"] == sum(figures["load_times"]["counts"])
+    if not passes:
+        assert sum(length for _, length in (await home.pages())["present"]) >= report["pages_loaded"]
+        assert (await home.screenshot()).startswith(b"\x89PNG")
+    await home.aclose()
+
+
+async def test_a_machine_that_starts_at_once_and_goes_on_is_as_any_other(homes: Homes) -> None:
+    watcher = Watcher()
+    home = await homes.open(MachineSpec("echo"), watcher, start=True)
+    await watcher.prints(b"echo> ")
+    await home.pause()
+    await home.resume()
+    await home.send(b"exit 6\n")
+    assert (await watcher.ends()).ending == Ending.exited(6)
+    assert watcher.states == ["running", "paused", "running", "ended"]
+    await home.aclose()
+
+
+async def test_a_machine_that_has_just_been_started_answers(homes: Homes) -> None:
+    home = await homes.open(MachineSpec("spin"), Watcher(), start=True)
+    assert len(await home.registers()) == 1
+    with pytest.raises(MachineError, match="it can be started once"):
+        await home.start()
+    await home.stop()
+    assert home.status.ending == Ending.stopped()
+    await home.aclose()
+
+
 async def test_what_was_printed_comes_before_the_end(homes: Homes) -> None:
     home, watcher = await started(homes, MachineSpec("gKeOS"))
     await watcher.ends()
@@ -172,6 +210,22 @@ async def test_limits_of_the_description_hold(homes: Homes) -> None:
         MachineSpec("gKeOS", max_output=100),
     ):
         home, watcher = await started(homes, spec)
+        ending = (await watcher.ends()).ending
+        assert ending is not None
+        endings.append(ending.kind)
+        await home.aclose()
+    assert endings == [EndingKind.TIMED_OUT, EndingKind.LIMITED, EndingKind.LIMITED]
+
+
+async def test_limits_hold_for_machines_that_start_at_once(homes: Homes) -> None:
+    endings = []
+    for spec in (
+        MachineSpec("spin", timeout=0.1),
+        MachineSpec("gKeOS", max_pages=50, paging="eager"),
+        MachineSpec("gKeOS", max_output=100, seed=1),
+    ):
+        watcher = Watcher()
+        home = await homes.open(spec, watcher, start=True)
         ending = (await watcher.ends()).ending
         assert ending is not None
         endings.append(ending.kind)

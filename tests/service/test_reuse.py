@@ -53,6 +53,29 @@ async def test_machines_of_one_client_and_the_same_files_share_a_process_one_by_
             assert await process_of(homes, alike) == first
 
 
+async def test_a_machine_that_starts_at_once_leaves_its_process_with_its_end(homes: WorkerHomes) -> None:
+    processes = []
+    for number in range(4):
+        watcher = Watcher()
+        home = await homes.open(MachineSpec("gKeOS"), watcher, client="a client", start=True, passes=bool(number % 2))
+        assert (await watcher.ends()).ending == Ending.exited(0)
+        await home.aclose()
+        processes.append(home.process)
+    assert len(set(processes)) == 1
+
+
+async def test_one_that_is_gone_meanwhile_is_not_waited_for(homes: WorkerHomes) -> None:
+    process = await process_of(homes, SPIN)
+    os.kill(process, signal.SIGKILL)
+    watcher = Watcher()
+    home = await homes.open(SPIN, watcher, client="a client", start=True)
+    assert (home.status.state, watcher.states) == ("running", ["running"])
+    assert home.process != process
+    os.kill(home.process, signal.SIGKILL)
+    assert "SIGKILL" in (await watcher.ends()).message
+    await home.aclose()
+
+
 @pytest.mark.parametrize(
     "spec",
     [SPIN, ECHO.replace(memory="32M"), ECHO.replace(modules=["/proc/self/exe"])],
