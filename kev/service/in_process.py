@@ -38,8 +38,13 @@ class InProcessHomes:
     ) -> "InProcessHome":
         """See `Homes`."""
         home: InProcessHome = await self._nursery.start(partial(_live, spec, observer))
-        if start and home.machine.ending is None:  # what is loaded ahead may have come to a limit
-            await home.start()
+        if start:
+            try:
+                await home.start()
+            except MachineError:
+                if home.machine.ending is None:
+                    raise
+                # What is loaded ahead has come to a limit.
         return home
 
     async def go_on(self, home: "InProcessHome", files: ExitStack, *, policy_has_run: bool) -> None:
