@@ -516,8 +516,9 @@ class KernelVmPager:
 
     async def _acquire(self, page: int) -> Load | None:
         """The load that the caller has to carry out. None if somebody else did one meanwhile: look again."""
-        if self._points is not None:
-            await self._points(_LOCK, page)
+        points = self._points
+        if points is not None:
+            await points(_LOCK, page)
         state = self.pages[page]
         if state is _ABSENT:
             return self._begin(page)
@@ -544,10 +545,11 @@ class KernelVmPager:
             self._loads[page] = load
 
     async def _carry_out(self, load: Load) -> None:
+        points = self._points
         try:
             await self._fill(load)
-            if self._points is not None:
-                await self._points(_PUBLISHING, load.page)
+            if points is not None:
+                await points(_PUBLISHING, load.page)
             self._publish(load.page, load.count)
         except BaseException as error:
             # Cancellation, of whatever kind, is nobody's fault, so that those who wait do not get to see it.
@@ -559,8 +561,8 @@ class KernelVmPager:
             self._wake(load)
             raise
         try:
-            if self._points is not None:
-                await self._points(_WAKING, load.page)
+            if points is not None:
+                await points(_WAKING, load.page)
         finally:
             self._wake(load)
 
@@ -579,8 +581,9 @@ class KernelVmPager:
     async def _fill(self, load: Load) -> None:
         page = load.page
         if load.pending is None:
-            if self._points is not None:
-                await self._points(_FILLING, page)
+            points = self._points
+            if points is not None:
+                await points(_FILLING, page)
             filled = self._start(page, load.count, load.backing)
         else:
             filled, load.pending = load.pending, None

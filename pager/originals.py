@@ -23,7 +23,8 @@ class Originals:
 
     def remember(self, page: int, frame: memoryview) -> None:
         """Notes that `page` was loaded with the contents of `frame`."""
-        self._fingerprints[page] = self._fingerprint(frame)
+        fingerprint = self._fingerprint
+        self._fingerprints[page] = fingerprint(frame)
 
     def clear(self) -> None:
         """Forgets all that was noted."""

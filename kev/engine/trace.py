@@ -112,7 +112,8 @@ class TraceEngine:
         """The frame that an access to the page at `page` goes to; None if it is a violation."""
         hpa = self._tlb.get(page)
         if hpa is None:
-            hpa = self._frame(page)
+            find = self._frame
+            hpa = find(page)
             if hpa is not None:
                 self._tlb[page] = hpa
         return hpa

@@ -23,7 +23,8 @@ class RandomScheduler(SteppedScheduler):
         self._random: Final = random.random
 
     def step(self, runnable: Sequence[int], accesses: int) -> int:
-        return runnable[floor(self._random() * len(runnable))]
+        draw = self._random
+        return runnable[floor(draw() * len(runnable))]
 
 
 class SeededRandom(Strategy):

@@ -83,21 +83,17 @@ class StepScheduler(SteppedScheduler):
 
     def __init__(self, branch: _Branch, search: StepSearch) -> None:
         self._search: Final = search
-        self._known: Final = branch.order[::-1]
-        """Steps that another run has taken, the last first."""
-        self._left = len(self._known)
-        """So many of them are still to be taken."""
-        self._branching: Final = branch.vcpu
-        self._order: Final = bytearray(branch.order)
-        self._choice: _Choice | None = branch.choice
+        order, self._branching, choice, self._preemptions, _ = branch
+        self._known: Final = list(reversed(order))
+        """Who takes steps that another run has taken, the last first."""
+        self._order: Final = bytearray(order)
+        self._choice: _Choice | None = choice
         """Where the step just taken was chosen."""
-        self._preemptions: Final = branch.preemptions
         self._chose = False
 
     def step(self, runnable: Sequence[int], accesses: int) -> int:
-        if self._left:
-            self._left -= 1
-            return self._known[self._left]
+        if self._known:
+            return self._known.pop()
         if self._chose:
             self._learn(accesses)
             vcpu = self._choose(runnable)

@@ -211,7 +211,7 @@ class TraceMachine:
             except (Exception, Cancelled) as error:
                 self._end(vcpu, task, error)
             else:
-                if at.__class__ is tuple:
+                if type(at) is tuple:
                     task.at = at
                 else:
                     self._block(vcpu, task, at)
@@ -243,7 +243,7 @@ class TraceMachine:
         except (Exception, Cancelled) as error:
             self._end(vcpu, task, error)
         else:
-            if at.__class__ is tuple:
+            if type(at) is tuple:
                 task.at = cast(At, at)
             else:
                 self._block(vcpu, task, at)

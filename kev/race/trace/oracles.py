@@ -30,8 +30,8 @@ class Oracle(Listener):
 
     def __init__(self, machine: "TraceMachine") -> None:
         self.machine: Final = machine
-        self.step: Final = machine.order.__len__
-        """The number of the present step, from 0."""
+        self.order: Final = machine.order
+        """Its length is the number of the present step, from 0."""
 
     def forgetting(self) -> Iterator[Callable[[], None]]:
         """What has to be called for it to forget everything it has seen: all its notes are sets and dictionaries."""
@@ -81,7 +81,7 @@ class History(_KnowsKept):
                 self.fail(f"page {page} is loaded twice: vCPU {vcpu} starts its loader, which vCPU {other} started in step {step}")
             elif page in self._present:
                 self.fail(f"page {page} is loaded again: vCPU {vcpu} starts its loader although the page is Present")
-            self._filling[page] = vcpu, self.step()
+            self._filling[page] = vcpu, len(self.order)
 
     def filled(self, vcpu: int, pages: range) -> None:
         for page in pages:
@@ -171,7 +171,7 @@ class Contents(Oracle):
         if expected is None:
             expected = self._stored[page] = bytearray(original(page))
         expected[offset : offset + 8] = value.to_bytes(8, "little")
-        self._stores[page, offset] = vcpu, self.step()
+        self._stores[page, offset] = vcpu, len(self.order)
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
         if contents != (self._stored.get(page) or original(page)):
@@ -219,10 +219,10 @@ class Progress(Oracle):
 
     def began(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            self._loads[page] = vcpu, self.step()
+            self._loads[page] = vcpu, len(self.order)
 
     def published(self, vcpu: int, pages: range, event: PageEvent = _PUBLISH) -> None:
-        over = vcpu, self.step(), event
+        over = vcpu, len(self.order), event
         for page in pages:
             self._loads.pop(page, None)
             self._over[page] = over
@@ -230,7 +230,7 @@ class Progress(Oracle):
     given_up = published
 
     def blocked(self, vcpu: int, page: int) -> None:
-        self._blocked[vcpu] = self.step(), page
+        self._blocked[vcpu] = len(self.order), page
 
     def woke(self, vcpu: int, other: int) -> None:
         self._blocked.pop(other, None)
@@ -246,7 +246,7 @@ class Progress(Oracle):
     def endless(self, vcpu: int) -> None:
         waiting = [task for task, _ in enumerate(self.machine.tasks) if not self.machine.tasks[task].done]
         names = ", ".join(f"vCPU {task}" for task in waiting)
-        self.machine.fail("endless run", f"the run has taken {self.step()} steps and does not end: {names} go on and on")
+        self.machine.fail("endless run", f"the run has taken {len(self.order)} steps and does not end: {names} go on and on")
 
     def _is_over(self, vcpu: int, page: int) -> bool:
         """The load that the vCPU waits for has ended."""
@@ -311,7 +311,7 @@ class Errors(Oracle):
 
     def fill_failed(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            self._failed[page] = self.step()
+            self._failed[page] = len(self.order)
 
     def waited(self, vcpu: int, page: int) -> None:
         self._waits[vcpu] = page
