@@ -74,11 +74,12 @@ class SourceInFile(PageSource, Protocol):
 class AsynchronousSource(ABC):
     """A source that has to be awaited. What cannot wait, such as the reading of headers, reads it through `blocking`."""
 
-    def __init__(self, blocking: SynchronousSource) -> None:
+    def __init__(self, blocking: SynchronousSource, *, at_hand: bool = False) -> None:
+        """`at_hand`: a read of `blocking` takes no time, so that nobody has to watch it."""
         self.name: Final = blocking.name
         self.size: Final = blocking.size
         self._patient: Final = PatientSource(blocking)
-        self.blocking: Final[SynchronousSource] = HeadSource(self._patient)
+        self.blocking: Final[SynchronousSource] = blocking if at_hand else HeadSource(self._patient)
         """The same bytes; a read holds up the thread until they are there, or for too long."""
 
     def hurry(self, seconds: float) -> None:

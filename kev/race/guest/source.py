@@ -26,7 +26,7 @@ class ScheduledSource(AsynchronousSource):
     """The same, but bytes come when the schedule lets them."""
 
     def __init__(self, inner: MemorySource) -> None:
-        super().__init__(inner)
+        super().__init__(inner, at_hand=True)
         self._inner: Final = inner
         self.scheduled = True
         """There is a schedule. Without one, bytes are there at once."""
