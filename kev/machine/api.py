@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kev.machine.run_report import RunReport
     from kev.machine.snapshot_at import SnapshotAt
     from kev.machine.snapshots import SavedMachine
+    from kev.machine.vm import Vm
     from kev.observe.timeline import Timeline
     from kev.spec.wishes import Wishes
 
@@ -261,10 +262,6 @@ def opened(wanted: WantedMachine, logs: Sequence[str] = (), warn: Callable[[str]
         if start.guest is not None and saved is None:
             machine.own_input = start.guest.input.encode()
         machine.name_places()
-        if spec.max_pages is not None:
-            machine.vm.pager.limit(spec.max_pages)
-        if spec.max_output is not None:
-            _limit_output(machine, spec.max_output)
         files.callback(machine.close)
         yield machine
 
@@ -282,7 +279,7 @@ def _built(
     """A machine as `spec`, which is resolved, describes it; its disks are opened, and closed with `files`."""
     assert spec.vcpus is not None
     assert spec.syscall is not None
-    return prepare(
+    machine = prepare(
         start.source,
         memory=spec.memory,
         options=MachineOptions(
@@ -306,12 +303,17 @@ def _built(
         saved=saved,
         **others,
     )
+    if spec.max_pages is not None:
+        machine.vm.pager.limit(spec.max_pages)
+    if spec.max_output is not None:
+        _limit_output(machine.vm, spec.max_output)
+    return machine
 
 
-def _limit_output(machine: "Machine", size: int) -> None:
+def _limit_output(vm: "Vm", size: int) -> None:
     ending = Ending.limited(f"more than the {size:,} bytes were printed that may be")
-    machine.vm.console.exceeded.subscribe(lambda: machine.vm.cut_short(ending))
-    machine.vm.console.limit(size)
+    vm.console.exceeded.subscribe(lambda: vm.cut_short(ending))
+    vm.console.limit(size)
 
 
 def _built_alike(build: Callable[..., "Machine"], boot_time: int) -> "Built":

@@ -86,9 +86,14 @@ class Console:
         self.first_shown: float | None = None
         """When the first of those came."""
 
-    def limit(self, size: int) -> None:
-        """So many bytes more are passed on, and no others."""
+    def limit(self, size: int | None) -> None:
+        """So many bytes more are passed on, and no others; None if there is no limit."""
         self._left = size
+
+    @property
+    def left(self) -> int | None:
+        """How many bytes more may be passed on; None if there is no limit."""
+        return self._left
 
     def put(self, byte: int) -> None:
         """A byte from COM1."""

@@ -168,7 +168,7 @@ class Machine:
 
         They are paused: `resume` lets one run. A machine that is paused or has ended holds no emulated CPU, and of its memory only
         what it has written since: all others are this machine's. What one does, no other sees. Their `output` is what they print.
-        They load pages as they touch them, whatever the paging policy was, and no timeout is theirs.
+        They load pages as they touch them, whatever the paging policy was. No timeout is theirs; other limits are, from here on.
 
         They live in the block that the first machine was started in, and end with it; `close` gives back what one of them holds.
 

@@ -29,6 +29,8 @@ class Moment(NamedTuple):
     clock: State
     timers: State
     console: State
+    output_left: int | None
+    """See `kev.machine.console.Console.left`."""
     devices: dict[str, State]
     windows: frozenset[int]
     vcpus: tuple[VcpuMoment, ...]
@@ -45,6 +47,7 @@ def moment_of(vm: Vm) -> Moment:
         vm.clock.save(),
         vm.timers.save(),
         vm.console.save(),
+        vm.console.left,
         vm.devices.save(),
         vm.windows.mapped,
         tuple(
@@ -61,6 +64,7 @@ def load_moment(vm: Vm, moment: Moment) -> None:
     vm.clock.load(moment.clock)
     vm.timers.load(moment.timers)
     vm.console.load(moment.console)
+    vm.console.limit(moment.output_left)
     vm.devices.load(moment.devices)
     for vcpu, saved in zip(vm.vcpus, moment.vcpus, strict=True):
         vm.engine.load_vcpu(vcpu.state, saved.registers)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kev.addressing import Gpa, Gva
 from kev.guests.images import open_image
+from kev.machine.api import opened, wanted_machine
 from kev.machine.checkpoint import Checkpoint
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare
@@ -101,6 +102,20 @@ def test_checkpoints_may_be_gone_back_to_in_any_order(moves: list[tuple[str, flo
                 checkpoint, expected = kept[int(where * len(kept))]
                 checkpoint.rewind()
                 assert is_as(everything(machine, b""), expected)
+
+
+@pytest.mark.parametrize("limit", [{"max_output": 20}, {"max_pages": 30}], ids=["output", "pages"])
+def test_what_is_left_of_a_limit_goes_back_too(limit: dict[str, int]) -> None:
+    with opened(wanted_machine("lost-update", {"seed": 1, "vcpus": 2, **limit})) as machine:
+        machine.keep_output()
+        checkpoint = Checkpoint(machine.vm, machine.scheduler)
+        runs = []
+        for _ in range(4):
+            before = len(machine.output)
+            run(machine)
+            runs.append((str(machine.vm.ending), bytes(machine.output)[before:], machine.vm.pager.statistics.loads))
+            checkpoint.rewind()
+    assert runs == [runs[0]] * 4
 
 
 def test_there_is_none_while_a_page_is_being_loaded() -> None:

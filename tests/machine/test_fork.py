@@ -12,6 +12,7 @@ import trio
 
 import kev
 from kev.exits import Exit
+from kev.machine.ending import EndingKind
 from kev.machine.errors import MachineError
 from kev.machine.forked import Forks
 from kev.machine.machine import Machine, MachineState
@@ -22,9 +23,9 @@ _LAST_LINE = "Hello guest os!"
 
 
 @asynccontextmanager
-async def booted(seed: int | None = 1) -> AsyncIterator[Machine]:
+async def booted(seed: int | None = 1, **limit: int) -> AsyncIterator[Machine]:
     """A guest that is paused in the middle of its boot."""
-    async with kev.start("gKeOS", seed=seed, paused=True) as machine:
+    async with kev.start("gKeOS", seed=seed, paused=True, **limit) as machine:  # type: ignore[arg-type]
         machine.vm.stop_at = 200_000
         await machine.resume()
         with trio.fail_after(60):
@@ -204,6 +205,25 @@ async def test_observers_are_told_of_their_own_fork() -> None:
         await other.wait()
         assert seen
         assert counter.exits == seen
+
+
+@pytest.mark.parametrize("limit", [{"max_output": 250}, {"max_pages": 150}], ids=["output", "pages"])
+async def test_a_limit_holds_for_forks_and_theirs_as_it_would_have_for_the_first_one(limit: dict[str, int]) -> None:
+    async with booted(**limit) as machine:
+        before = bytes(machine.output)
+        (fork,) = await machine.fork()
+        (child,) = await fork.fork()
+        await machine.resume()
+        expected = await machine.wait()
+        assert expected.ending.kind is EndingKind.LIMITED
+        for each in (fork, child):
+            await each.resume()
+            found = await each.wait()
+            assert (found.ending, before + found.output, found.pages_loaded) == (
+                expected.ending,
+                expected.output,
+                expected.pages_loaded,
+            )
 
 
 async def test_what_has_ended_is_not_forked_and_does_not_go_on() -> None:
