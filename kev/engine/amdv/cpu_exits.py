@@ -217,18 +217,19 @@ class CpuExits(ExitContext):
     def _on_sysenter(self, _uc: int, _data: object) -> None:
         self._system_call(sysenter)
 
-    def _system_call(self, instruction: Callable[[AmdvVcpu], GuestException | None]) -> None:
+    def _system_call(self, instruction: Callable[[AmdvVcpu, int], GuestException | None]) -> None:
         vcpu = self.slice.vcpu
         assert vcpu is not None
         if self.slice.leaves_flags_unsettled:
             settle_flags(vcpu.quads, vcpu.words)
-        exception = instruction(vcpu)
+        length = SYSTEM_CALL_LENGTH + self.linear.prefixes_length(vcpu)
+        exception = instruction(vcpu, length)
         if exception is not None:
             if exception is INVALID_OPCODE:
                 self._tell_undefined(vcpu)
             else:
                 self.events.raise_exception(vcpu, exception)
-            vcpu.rip -= SYSTEM_CALL_LENGTH  # the CPU still moves it past the instruction
+            vcpu.rip -= length  # the CPU still moves it past the instruction
 
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):

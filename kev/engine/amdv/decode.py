@@ -167,6 +167,16 @@ def is_general_purpose(code: bytes, *, in_64_bit_mode: bool) -> bool:
     return (byte, opcode_map) == (_TWO_BYTE, 0x38) and _OPERAND_SIZE in prefixes and opcode in _GENERAL_PURPOSE
 
 
+def prefixes_length(code: bytes, *, in_64_bit_mode: bool) -> int:
+    """How many bytes of prefixes, REX among them, stand before an opcode in `code`; 0 if there is no opcode."""
+    stream = _Bytes(code)
+    try:
+        _prefixes_and_rex(stream, in_64_bit_mode=in_64_bit_mode)
+    except UndecodableInstruction:
+        return 0
+    return stream.position - 1
+
+
 def has_prefix(code: bytes, prefixes: frozenset[int]) -> bool:
     """Whether one of `prefixes` is among those that `code` begins with."""
     try:

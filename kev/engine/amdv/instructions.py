@@ -41,6 +41,7 @@ from kev.exits import (
 
 _MASK32: Final = 0xFFFF_FFFF
 _RDTSC_BYTES: Final = b"\x0f\x31"
+_PAUSE_BYTES: Final = b"\xf3\x90"
 _SEGMENT_BASES: Final = {x86.MSR_FS_BASE: FS, x86.MSR_GS_BASE: GS}
 _SEGMENTS_OF_BASES: Final = {**_SEGMENT_BASES, x86.MSR_KERNEL_GS_BASE: GS}  # which SWAPGS makes the base of GS
 _MEMORY_TYPES: Final = frozenset({0, 1, 4, 5, 6, 7})
@@ -51,31 +52,36 @@ def finish(linear: LinearMemory, vcpu: AmdvVcpu, exit: Exit, reply: Reply) -> No
     """Completes the instruction behind `exit` with what the machine replied; exits that are not instructions need nothing."""
     match exit, reply:
         case Cpuid(), CpuidResult():
-            _finish_cpuid(vcpu, reply)
+            _finish_cpuid(linear, vcpu, reply)
         case Rdmsr(), int():
-            _finish_rdmsr(vcpu, reply)
+            _finish_rdmsr(linear, vcpu, reply)
         case Wrmsr(), int():
-            vcpu.skip(2)
+            _skip(linear, vcpu, 2)
         case Rdtsc(), int():
             _finish_rdtsc(linear, vcpu, reply)
         case Vmcall(), int():
             vcpu.rax = reply
-            vcpu.skip(3)
+            _skip(linear, vcpu, 3)
         case InvalidOpcode(), int():
             _finish_carried_out(vcpu)
         case _:
             pass
 
 
+def _skip(linear: LinearMemory, vcpu: AmdvVcpu, length: int) -> None:
+    """Moves RIP past an instruction of `length` bytes and its prefixes, with which it does the same."""
+    vcpu.skip(length + linear.prefixes_length(vcpu))
+
+
 def cpuid(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     reply = exits.reply_or_stop(vcpu, Cpuid(vcpu.rax & _MASK32, vcpu.rcx & _MASK32))
     if isinstance(reply, CpuidResult):
-        _finish_cpuid(vcpu, reply)
+        _finish_cpuid(exits.linear, vcpu, reply)
 
 
-def _finish_cpuid(vcpu: AmdvVcpu, result: CpuidResult) -> None:
+def _finish_cpuid(linear: LinearMemory, vcpu: AmdvVcpu, result: CpuidResult) -> None:
     vcpu.rax, vcpu.rbx, vcpu.rcx, vcpu.rdx = result.eax, result.ebx, result.ecx, result.edx
-    vcpu.skip(2)
+    _skip(linear, vcpu, 2)
 
 
 def msr(exits: ExitContext, vcpu: AmdvVcpu) -> None:
@@ -90,16 +96,16 @@ def msr(exits: ExitContext, vcpu: AmdvVcpu) -> None:
         _write_pat(exits, vcpu, value)
     elif is_write:
         if exits.reply_or_stop(vcpu, Wrmsr(index, value)) is not None:
-            vcpu.skip(2)
+            _skip(exits.linear, vcpu, 2)
     else:
         reply = exits.reply_or_stop(vcpu, Rdmsr(index))
         if isinstance(reply, int):
-            _finish_rdmsr(vcpu, reply)
+            _finish_rdmsr(exits.linear, vcpu, reply)
 
 
-def _finish_rdmsr(vcpu: AmdvVcpu, value: int) -> None:
+def _finish_rdmsr(linear: LinearMemory, vcpu: AmdvVcpu, value: int) -> None:
     _load_edx_eax(vcpu, value)
-    vcpu.skip(2)
+    _skip(linear, vcpu, 2)
 
 
 def _load_edx_eax(vcpu: AmdvVcpu, value: int) -> None:
@@ -110,7 +116,7 @@ def _load_edx_eax(vcpu: AmdvVcpu, value: int) -> None:
 def _efer(exits: ExitContext, vcpu: AmdvVcpu, value: int | None) -> None:
     """EFER without SVME, which stays set because the guest runs under it (AMD64 APM vol. 2, "Extended Feature Enable Register")."""
     if value is None:
-        _finish_rdmsr(vcpu, vcpu.efer)
+        _finish_rdmsr(exits.linear, vcpu, vcpu.efer)
         return
     paging = vcpu.cr0 & x86.CR0_PG
     if value & ~(_EFER_WRITABLE | x86.EFER_LMA) or paging and (value ^ vcpu.efer) & x86.EFER_LME:
@@ -121,7 +127,7 @@ def _efer(exits: ExitContext, vcpu: AmdvVcpu, value: int | None) -> None:
     exits.intercepts.follow(vcpu)
     if value & x86.EFER_NXE:
         exits.code.watch()
-    vcpu.skip(2)
+    _skip(exits.linear, vcpu, 2)
 
 
 def _write_address(exits: ExitContext, vcpu: AmdvVcpu, index: int, value: int) -> None:
@@ -136,7 +142,7 @@ def _write_address(exits: ExitContext, vcpu: AmdvVcpu, index: int, value: int) -
         vcpu.set_raw_segment(number, selector, value if index in _SEGMENT_BASES else base, limit, flags | USER_SEGMENT)
     if index not in _SEGMENT_BASES:
         vcpu.write_msr(index, value)
-    vcpu.skip(2)
+    _skip(exits.linear, vcpu, 2)
 
 
 def _write_pat(exits: ExitContext, vcpu: AmdvVcpu, value: int) -> None:
@@ -145,7 +151,7 @@ def _write_pat(exits: ExitContext, vcpu: AmdvVcpu, value: int) -> None:
         exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
         return
     vcpu.write_msr(x86.MSR_PAT, value)
-    vcpu.skip(2)
+    _skip(exits.linear, vcpu, 2)
 
 
 def rdtsc(exits: ExitContext, vcpu: AmdvVcpu) -> None:
@@ -157,11 +163,12 @@ def rdtsc(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 def _finish_rdtsc(linear: LinearMemory, vcpu: AmdvVcpu, value: int) -> None:
     """RDTSC, or RDTSCP, which the emulated CPU reports as the same exit."""
     _load_edx_eax(vcpu, value)
-    if linear.peek(vcpu, vcpu.instruction_address, 2) == _RDTSC_BYTES:
-        vcpu.skip(2)
+    prefixes = linear.prefixes_length(vcpu)
+    if linear.peek(vcpu, vcpu.instruction_address + prefixes, 2) == _RDTSC_BYTES:
+        vcpu.skip(prefixes + 2)
     else:
         vcpu.rcx = vcpu.quads[layout.TSC_AUX >> 3] & _MASK32
-        vcpu.skip(3)
+        vcpu.skip(prefixes + 3)
 
 
 def pushf(exits: ExitContext, vcpu: AmdvVcpu) -> None:
@@ -182,12 +189,15 @@ def pushf(exits: ExitContext, vcpu: AmdvVcpu) -> None:
 
 
 def hlt(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    vcpu.skip(1)
+    _skip(exits.linear, vcpu, 1)
     exits.slice.stop(vcpu, Hlt())
 
 
 def pause(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    vcpu.skip(2)
+    if exits.linear.peek(vcpu, vcpu.instruction_address, 2) == _PAUSE_BYTES:
+        vcpu.skip(2)
+    else:
+        _skip(exits.linear, vcpu, 1)  # REP, which makes NOP a PAUSE, is a prefix
     if exits.slice.service(Pause()) is None:
         exits.slice.stop(vcpu, Pause())
 
@@ -196,7 +206,7 @@ def vmcall(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     reply = exits.reply_or_stop(vcpu, Vmcall())
     if isinstance(reply, int):
         vcpu.rax = reply
-        vcpu.skip(3)
+        _skip(exits.linear, vcpu, 3)
 
 
 def invalid_opcode(exits: ExitContext, vcpu: AmdvVcpu) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, page_offset
+from kev.engine.amdv.decode import LONGEST_INSTRUCTION, prefixes_length
 from kev.engine.amdv.vcpu import IDTR, SS, AmdvVcpu
 from kev.exits import Access, EptViolation, Reply
 from kev.host_memory import HostMemory
@@ -15,6 +16,8 @@ _SS_DEFAULT_SIZE_32: Final = 1 << 22
 """The B flag, in a descriptor's second word."""
 _GATE_16_BIT: Final = frozenset({6, 7})  # types of 286 interrupt and trap gates
 _MOST_WALKS: Final = 256
+_USUAL_OPCODES: Final = frozenset({b"\x0f", b"\xf4"})
+"""The first bytes of what exits, mostly."""
 
 
 def _nobody_cares(_hpa: int) -> None:
@@ -135,6 +138,13 @@ class LinearMemory:
         finally:
             self._loads = True
         return found
+
+    def prefixes_length(self, vcpu: AmdvVcpu) -> int:
+        """How many bytes of prefixes the instruction at RIP has, which the CPU has just executed or decoded."""
+        address = vcpu.instruction_address
+        if self.peek(vcpu, address, 1) in _USUAL_OPCODES:
+            return 0
+        return prefixes_length(self.peek(vcpu, address, LONGEST_INSTRUCTION), in_64_bit_mode=vcpu.in_64_bit_mode)
 
     def read(self, vcpu: AmdvVcpu, gva: int, length: int) -> bytes:
         """The bytes at `gva`. GuestFault if the guest maps nothing there, AwaitedPage if a page has to be awaited."""
