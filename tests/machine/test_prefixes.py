@@ -1,7 +1,10 @@
 """Instructions that the hypervisor carries out, behind prefixes that change nothing (Intel SDM vol. 2, "Instruction prefixes")."""
 
+import ctypes
+
 import pytest
 
+from kev.engine.amdv.counting import NATIVE as COUNTING
 from kev.exits import Cpuid, Exit, Hlt, Pause, PreemptionTimer, Rdmsr, Rdtsc, Reply, Vmcall, Wrmsr
 from kev.x86 import MSR_EFER
 from tests.machine.code import VMCALL, code
@@ -23,6 +26,8 @@ INSTRUCTIONS = {
     "hlt": (Hlt, "f4"),
     "vmmcall": (Vmcall, "0f 01 d9"),
 }
+
+CLEAR_SCE = code("b9 80 00 00 c0 0f 32 24 fe 0f 30 ; mov ecx, EFER; rdmsr; and al, 0xfe; wrmsr")
 
 
 def load_ecx(mode: Mode, value: int) -> bytes:
@@ -89,13 +94,35 @@ def test_sysenter_enters_where_it_should(mode: Mode, entry: int, prefix: str, sl
 @pytest.mark.parametrize("prefix", ["2e", "66", "67 66", "65 65 65 65"])
 def test_a_system_call_that_is_refused_is_refused_in_the_guest(mode: Mode, prefix: str, slice_length: int | None) -> None:
     """Its exception is delivered by an instruction of the hypervisor's own, and by nothing that stands behind that."""
-    disable = b"" if mode is REAL else code("b9 80 00 00 c0 0f 32 24 fe 0f 30 ; mov ecx, EFER; rdmsr; and al, 0xfe; wrmsr")
+    disable = b"" if mode is REAL else CLEAR_SCE
     for instruction, vector in ((SYSCALL, 6), (SYSENTER, 13)):
         if instruction is SYSENTER and mode is LONG:
             continue  # #UD, as on AMD processors, without a hook
         with cpu_in(mode, disable + code(prefix) + instruction) as cpu:
             found = delivery(cpu, mode, cpu.run(slice_length), error_code=vector == 13 and mode is not REAL)
             assert (found.vector, found.rip) == (vector, TEXT + len(disable))
+
+
+@SLICES
+def test_what_a_system_call_was_translated_from_need_not_be_there_any_more(slice_length: int | None) -> None:
+    """The guest maps other code there, and does not tell the CPU."""
+    change_entry = code("48 c7 04 25 30 30 01 00 27 70 00 00 ; mov qword [entry of TEXT], 0x7027")
+    text = CLEAR_SCE + change_entry + code("66 66 66 66") + SYSCALL
+    other = {0x7000 + len(CLEAR_SCE) + len(change_entry): SYSCALL}
+    with cpu_in(LONG, text, other) as cpu:
+        assert delivery(cpu, LONG, cpu.run(slice_length), error_code=False).vector == 6
+
+
+@MODES
+@pytest.mark.parametrize("counting", [COUNTING, None], ids=["natively", "by the CPU"])
+def test_a_system_call_that_is_refused_counts_as_any_undefined_instruction(mode: Mode, counting: ctypes.CDLL | None) -> None:
+    counts = set()
+    for undefined in ("0f 0b", "0f 05", "66 0f 05"):
+        for slice_length in (1, 2, 3, 1000):
+            with cpu_in(mode, (b"" if mode is REAL else CLEAR_SCE) + code(f"90 {undefined}"), counting=counting) as cpu:
+                assert delivery(cpu, mode, cpu.run(slice_length), error_code=False).vector == 6
+                counts.add(cpu.vcpu.instructions)
+    assert len(counts) == 1
 
 
 def test_a_prefix_that_is_none_in_the_mode_is_an_instruction() -> None:

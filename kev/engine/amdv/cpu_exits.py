@@ -48,7 +48,7 @@ _TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 class CpuExits(ExitContext):
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_exit_info_2", "_port_trap", "_user_returns", "_words")
+    __slots__ = ("_cut_short", "_exit_info_2", "_port_trap", "_user_returns", "_vmrun", "_words")
 
     def __init__(
         self,
@@ -67,6 +67,8 @@ class CpuExits(ExitContext):
         self._cut_short: tuple[int, EptViolation | KevError | None] | None = None
         """Where a port access was begun that does not take place: because it is forbidden, its check has to wait for something, or
         nobody can carry it out."""
+        self._vmrun: int | None = None
+        """Where RIP has to be when the CPU has stopped behind a system call that is refused."""
         self._port_trap: Final = PortTrap()
         self._user_returns: Final = UserReturns(slice, linear)
         uc.on_interrupt(self._on_interrupt)
@@ -90,6 +92,8 @@ class CpuExits(ExitContext):
 
     def settle(self, vcpu: AmdvVcpu) -> None:
         """The CPU has stopped: what was changed for one instruction is as it was."""
+        if self._vmrun is not None:
+            vcpu.rip, self._vmrun = self._vmrun, None
         if self._user_returns.is_under_way:
             self._user_returns.end(vcpu, trapped=False)
 
@@ -229,7 +233,12 @@ class CpuExits(ExitContext):
                 self._tell_undefined(vcpu)
             else:
                 self.events.raise_exception(vcpu, exception)
-            vcpu.rip -= length  # the CPU still moves it past the instruction
+            if self.events.delivering is None:
+                vcpu.rip -= length  # the CPU still moves it past the instruction
+            else:
+                # RIP is that of a VMRUN. By how much it is moved depends on what was translated, which need not be there any more.
+                self._vmrun = vcpu.rip
+                self.slice.leave_for_event()
 
     def _on_in(self, _uc: int, port: int, size: int, _data: object) -> int:
         if (self._words[_HFLAGS] & HFLAGS_CPL or self._cut_short is not None) and self._refuse_port(port, size):

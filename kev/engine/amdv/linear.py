@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from kev.addressing import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, page_offset
+from kev.engine.amdv import layout
 from kev.engine.amdv.decode import LONGEST_INSTRUCTION, prefixes_length
 from kev.engine.amdv.vcpu import IDTR, SS, AmdvVcpu
 from kev.exits import Access, EptViolation, Reply
@@ -11,13 +12,16 @@ from kev.host_memory import HostMemory
 from kev.named_tuple import NamedTuple
 from kev.page_tables.guest import GuestFault, translate
 from kev.page_tables.table import PageTable
+from kev.x86 import EFER_SVME
 
 _SS_DEFAULT_SIZE_32: Final = 1 << 22
 """The B flag, in a descriptor's second word."""
 _GATE_16_BIT: Final = frozenset({6, 7})  # types of 286 interrupt and trap gates
 _MOST_WALKS: Final = 256
-_USUAL_OPCODES: Final = frozenset({b"\x0f", b"\xf4"})
+_USUAL_OPCODES: Final = frozenset({0x0F, 0xF4})
 """The first bytes of what exits, mostly."""
+_CR0: Final = layout.CONTROL_REGISTERS >> 3
+_CR3, _CR4, _EFER = _CR0 + 3, _CR0 + 4, layout.EFER >> 3
 
 
 def _nobody_cares(_hpa: int) -> None:
@@ -140,9 +144,17 @@ class LinearMemory:
         return found
 
     def prefixes_length(self, vcpu: AmdvVcpu) -> int:
-        """How many bytes of prefixes the instruction at RIP has, which the CPU has just executed or decoded."""
-        address = vcpu.instruction_address
-        if self.peek(vcpu, address, 1) in _USUAL_OPCODES:
+        """How many bytes of prefixes the instruction at RIP has, which the CPU has just begun to execute."""
+        address, quads = vcpu.instruction_address, vcpu.quads
+        walk = self._walks.get(address >> PAGE_SHIFT << 1)
+        # As `peek`, in a third of its time: nearly all that exits has none. Of the guest's entries, the last is compared, where the
+        # code lies: whoever changes another of its own below its feet has RIP in the middle of an instruction at worst.
+        if (
+            walk is not None
+            and walk.registers == (quads[_CR0], quads[_CR3], quads[_CR4], quads[_EFER] & ~EFER_SVME)
+            and (not walk.indices or walk.words[-1] == self._memory.words[walk.indices[-1]])
+            and self._memory.view[walk.page | address & PAGE_MASK] in _USUAL_OPCODES
+        ):
             return 0
         return prefixes_length(self.peek(vcpu, address, LONGEST_INSTRUCTION), in_64_bit_mode=vcpu.in_64_bit_mode)
 

@@ -274,7 +274,7 @@ class Slice:
             self._counts_by_instruction_next = False
             self._change_counting(counted=True, natively=False)
         count, self._left = self._left, 0
-        if with_event:
+        if with_event and self.counted:
             self._not_retired = 1
             count += 1
         self.emulate(vcpu, count)
@@ -338,6 +338,14 @@ class Slice:
         here = min(limit.value, self._counter.value)
         self._left += limit.value - here
         limit.value = here
+
+    def leave_for_event(self) -> None:
+        """Leaves the code behind the instruction begun last, of which an event comes; the slice is continued with that."""
+        if self.counted:
+            self._not_retired -= 1  # `go_on` allows for the VMRUN
+            self._limit.value -= 1
+            self.leave_behind()
+        self._uc.stop()
 
     def do_not_count(self) -> None:
         """The instruction begun last will be begun again, or is the hypervisor's own. The slice ends if that goes on for ever."""
