@@ -40,6 +40,7 @@ _LONGEST: Final = 0.05
 """Seconds until a writer is killed, at most."""
 _GUESTS: Final = (
     "bootsector",
+    "bios",
     "events16",
     "events32",
     "events",

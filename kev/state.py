@@ -145,6 +145,7 @@ def converted(kind: Kind, save: Callable[[Any], Any], load: Callable[[Any], Any]
 
 
 FLAG: Final = Kind("True or False", lambda value: type(value) is bool, _same, _same)
+TEXT: Final = Kind("a text", lambda value: type(value) is str, _same, _same)
 TIME: Final = bits(64)
 """Nanoseconds of guest time since the machine was switched on."""
 BYTES: Final = Kind("bytes", lambda value: type(value) is bytes, bytes, bytearray)

@@ -11,6 +11,7 @@ from kev.bios.disk import DiskServices
 from kev.bios.drives import BootDrive, Drive
 from kev.bios.keyboard import KeyboardServices
 from kev.bios.lines import LineServices
+from kev.bios.paper import Paper
 from kev.bios.rom import BOOT_SECTOR, START, VMCALL, vector_at
 from kev.bios.system import UNSUPPORTED, SystemServices
 from kev.bios.video import Video
@@ -48,8 +49,8 @@ class Firmware(NamedTuple):
     clock: Clock
     print_bytes: Callable[[bytes], object]
     """Prints on the console what is on the screen."""
-    printed: bytearray
-    """Is made what has been written to the beginning of the text memory, and printed as well."""
+    paper: Paper
+    """Where what is on the screen has been printed."""
     warn: Callable[[str], object]
     """Is given a line for whoever runs the machine."""
     regions: Sequence[MemoryRegion]
@@ -73,7 +74,7 @@ class Bios:
         lines = LineServices(firmware.ports)
         self._interrupts: Final[dict[int, Callable[[], None]]] = {0x08: self._clock.tick, 0x09: self._keyboard.interrupted}
         self._services: Final[dict[int, Mapping[int, Service] | Service]] = {
-            0x10: Video(firmware.memory, data, firmware.ports, firmware.printed, firmware.print_bytes).functions,
+            0x10: Video(firmware.memory, data, firmware.ports, firmware.paper, firmware.print_bytes).functions,
             0x11: _answer_word(data, Address.EQUIPMENT),
             0x12: _answer_word(data, Address.BASE_MEMORY),
             0x13: DiskServices(firmware.drives, data).functions,

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from kev.bios.paper import Paper
+
 _NEW_LINE: Final = "\n"
 
 
@@ -14,50 +16,48 @@ class Teleprinter:
     from 0.
     """
 
-    __slots__ = ("_line", "_print", "_row", "_row_of")
+    __slots__ = ("_paper", "_print", "_row_of")
 
-    def __init__(self, print_bytes: Callable[[bytes], object], row_of: Callable[[int, int], str]) -> None:
+    def __init__(self, paper: Paper, print_bytes: Callable[[bytes], object], row_of: Callable[[int, int], str]) -> None:
         """`row_of(row, columns)` is what the screen shows in the first columns of a row."""
+        self._paper: Final = paper
         self._print: Final = print_bytes
         self._row_of: Final = row_of
-        self._row = 0
-        self._line = ""
-        """What has been printed of the row."""
 
     def type(self, row: int, column: int, text: str) -> None:
         """`text` is shown from there on."""
-        if row == self._row and self._line[column : column + len(text)] == text:
+        if row == self._paper.row and self._paper.line[column : column + len(text)] == text:
             return
         self._print(f"{self._way_to(row, column)}{text}".encode())
-        self._row, self._line = row, self._row_of(row, column) + text
+        self._paper.row, self._paper.line = row, self._row_of(row, column) + text
 
     def fill(self, row: int, column: int, text: str) -> None:
         """The same; blanks behind what has been printed can wait until something follows them."""
-        if text.strip() or (row == self._row and column < len(self._line)):
+        if text.strip() or (row == self._paper.row and column < len(self._paper.line)):
             self.type(row, column, text)
 
     def end_line(self, row: int) -> None:
         """The cursor goes down from this row."""
-        if row == self._row:
+        if row == self._paper.row:
             self._print(_NEW_LINE.encode())
-            self._row, self._line = row + 1, ""
+            self._paper.row, self._paper.line = row + 1, ""
 
     def scroll(self, rows: int) -> None:
         """All rows have moved up by so many."""
-        self._row -= rows
+        self._paper.row -= rows
 
     def clear(self) -> None:
         """There is nothing on the screen any more."""
-        if self._line:
+        if self._paper.line:
             self._print(_NEW_LINE.encode())
-        self._row, self._line = 0, ""
+        self._paper.row, self._paper.line = 0, ""
 
     def _way_to(self, row: int, column: int) -> str:
-        if row != self._row:
-            return (_NEW_LINE if self._line else "") + self._row_of(row, column)
+        if row != self._paper.row:
+            return (_NEW_LINE if self._paper.line else "") + self._row_of(row, column)
         before = self._row_of(row, column)
-        if column >= len(self._line):
-            return before[len(self._line) :]
-        if before == self._line[:column]:
-            return "\b" * (len(self._line) - column)
+        if column >= len(self._paper.line):
+            return before[len(self._paper.line) :]
+        if before == self._paper.line[:column]:
+            return "\b" * (len(self._paper.line) - column)
         return "\r" + before

@@ -6,6 +6,7 @@ from typing import Final
 from kev.addressing import Gpa
 from kev.bios.call import BiosCall, NotServed, Service
 from kev.bios.data_area import Address, DataArea
+from kev.bios.paper import Paper
 from kev.bios.teleprinter import Teleprinter
 from kev.bios.vbe import Vbe
 from kev.dev.base import GuestMemory
@@ -47,16 +48,14 @@ class Video:
         memory: GuestMemory,
         data: DataArea,
         ports: PortBus,
-        printed: bytearray,
+        paper: Paper,
         print_bytes: Callable[[bytes], object],
     ) -> None:
-        """`printed` is made the cells that have been written, which are printed, too."""
         self._memory: Final = memory
         self._data: Final = data
         self._ports: Final = ports
-        self._printed: Final = printed
-        printed[:] = bytes(ROWS * BYTES_PER_ROW)
-        self._teleprinter: Final = Teleprinter(print_bytes, self._row_shown)
+        self._paper: Final = paper
+        self._teleprinter: Final = Teleprinter(paper, print_bytes, self._row_shown)
         self._vbe: Final = Vbe(ports, self._set_mode)
         self.functions: Final[dict[int, Service]] = {
             0x00: self._set_mode,
@@ -249,7 +248,7 @@ class Video:
     def _write_cells(self, row: int, column: int, cells: bytes) -> None:
         self._memory.write(_cell(row, column), cells)
         start = _cell(row, column) - TEXT_MEMORY.start
-        self._printed[start : start + len(cells)] = cells
+        self._paper.printed[start : start + len(cells)] = cells
 
     def _row_shown(self, row: int, columns: int) -> str:
         return as_shown(self._read_cells(min(row, ROWS - 1), 0, min(columns, COLUMNS))[::2])

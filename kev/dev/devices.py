@@ -1,6 +1,6 @@
 """The devices of one machine: on their buses, by name, and in an order that is always the same."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeGuard
 
@@ -69,7 +69,18 @@ class Devices:
     none of them.
     """
 
-    __slots__ = ("_attached", "_imported", "_later", "_later_pages", "_machine", "_names", "_pages", "buses")
+    __slots__ = (
+        "_attached",
+        "_imported",
+        "_inner",
+        "_later",
+        "_later_inner",
+        "_later_pages",
+        "_machine",
+        "_names",
+        "_pages",
+        "buses",
+    )
 
     def __init__(
         self, buses: Buses, machine: Surroundings, seldom_used: Sequence[str] = (), pages: Sequence[SeldomUsedPage] = ()
@@ -88,6 +99,9 @@ class Devices:
         self._later_pages: Final = tuple(pages)
         self._pages: Final[dict[str, _BuiltPage]] = {}
         """Those of them that are built, by name."""
+        self._later_inner: Final[dict[str, Callable[[], Device]]] = {}
+        self._inner: Final[dict[str, Device]] = {}
+        """Those of them that are built, by name."""
         buses.ports.find_more = self.import_next
         for page in pages:
             self._take_name(page.name)
@@ -103,6 +117,17 @@ class Devices:
         if _has_pages(device):
             self.buses.mmio.attach(device)
         self._attached.append(device)
+
+    def add_later(self, name: str, build: Callable[[], Device]) -> None:
+        """A device without addresses, built when `inner` is first asked for it."""
+        self._take_name(name)
+        self._later_inner[name] = build
+
+    def inner(self, name: str) -> Device:
+        """The device without addresses that is called so."""
+        if name not in self._inner:
+            self._inner[name] = self._later_inner[name]()
+        return self._inner[name]
 
     def import_next(self) -> bool:
         """Imports the next device that is built later, and puts it on the bus; says whether there was one left."""
@@ -150,6 +175,7 @@ class Devices:
             if later.device is not None:
                 yield later.device
         yield from self._pages.values()
+        yield from self._inner.values()
 
     def reset(self) -> None:
         """What switching the power on does to every device: see `Device.reset`."""
@@ -185,6 +211,8 @@ class Devices:
         for page in self._later_pages:
             if page.name in states:
                 self.buses.mmio.device_at(page.gpa)
+        for name in self._later_inner.keys() & states.keys():
+            self.inner(name)
 
 
 def _imported(path: str) -> Any:

@@ -151,7 +151,7 @@ class VmBuilder:
         disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
         self._connect(vm, self._attach_abi(vm, devices, machine, disks))
         if self._options.has_bios:
-            vm.handle(Vmcall, self._bios(vm, machine, disks).handle)
+            vm.handle(Vmcall, self._bios(vm, devices, machine, disks).handle)
         vm.devices = devices
         return vm
 
@@ -183,8 +183,8 @@ class VmBuilder:
         else:
             vm.exit(0)
 
-    def _bios(self, vm: Vm, machine: Surroundings, disks: Disks) -> BiosController:
-        return BiosController(vm, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))
+    def _bios(self, vm: Vm, devices: Devices, machine: Surroundings, disks: Disks) -> BiosController:
+        return BiosController(vm, devices, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))
 
     def _attach_abi(self, vm: Vm, devices: Devices, machine: Surroundings, disks: Disks) -> GuestAbi:
         host = None

@@ -17,6 +17,7 @@ from tests.machine.restoring import run
 
 GUESTS = {
     "bootsector": 1,
+    "bios": 1,
     "events16": 1,
     "events32": 1,
     "events": 1,

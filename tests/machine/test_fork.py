@@ -49,6 +49,24 @@ async def test_a_fork_prints_what_the_first_one_would_have_printed() -> None:
         assert (await other.wait()).output == found.output
 
 
+async def test_a_fork_prints_what_its_bios_would_have_printed() -> None:
+    """Where on the screen the last line was printed from is nowhere in the guest's memory."""
+    async with kev.start("bios", seed=1, paused=True) as machine:
+        machine.vm.stop_at = 300_000
+        await machine.resume()
+        with trio.fail_after(60):
+            while machine.state is not MachineState.PAUSED:
+                await trio.lowlevel.checkpoint()
+        before = bytes(machine.output)
+        (fork,) = await machine.fork()
+        await fork.resume()
+        found = await fork.wait()
+        await machine.resume()
+        expected = await machine.wait()
+        assert before + found.output == expected.output
+        assert not found.screen_is_news
+
+
 async def test_writes_are_seen_by_nobody_else() -> None:
     async with booted() as machine:
         address = 0x8000000
