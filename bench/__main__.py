@@ -17,6 +17,7 @@ _BENCHMARKS: Final = (
     "speed",
     "exits",
     "race",
+    "repeats",
     "bugs",
     "imports",
     "walks",
