@@ -97,6 +97,17 @@ def read_cmos(register: int, variable: int) -> Action:
     return lambda bits: b"\xb0" + bytes((register,)) + b"\xe6\x70\xe4\x71\xa2" + _address(bits, variable)
 
 
+def read_firmware_file(item: int, variable: int) -> Action:
+    """Reads the first byte of one of fw_cfg's items: its number goes to the port 0x510 as a word, and 0x511 has the bytes."""
+
+    def build(bits: int) -> bytes:
+        word = b"" if bits == 16 else b"\x66"
+        select = word + b"\xba\x10\x05" + word + b"\xb8" + struct.pack("<H", item) + word + b"\xef"
+        return select + word + b"\xba\x11\x05\xec\xa2" + _address(bits, variable)
+
+    return build
+
+
 def random(variable: int) -> Action:
     """RDRAND."""
     return lambda bits: b"\x0f\xc7\xf0\xa2" + _address(bits, variable)

@@ -70,6 +70,16 @@ def test_of_a_device_that_two_use_at_once_the_port_is_named(tmp_path: Path) -> N
     assert story.conflicts[0].claim.endswith("the run ends well")
 
 
+def test_of_accesses_to_ports_side_by_side_each_has_its_own(tmp_path: Path) -> None:
+    image = small.guest([small.read_firmware_file(0, 0)], [small.read_firmware_file(5, 1)])
+    (conflict,) = shrunk_story(small.subject(tmp_path, image)).conflicts
+    assert conflict.variable == "port 0x511"
+    texts = [access.text for access in conflict.accesses]
+    assert {"writes 0 to port 0x510", "writes 5 to port 0x510"} & set(texts)
+    assert not [text for text in texts if text.startswith("writes") and not text.endswith("to port 0x510")]
+    assert not [text for text in texts if text.startswith("reads") and "port" in text]
+
+
 def test_a_flag_that_one_waits_for_is_not_blamed(tmp_path: Path) -> None:
     first = [small.wait_until(5, 1), small.increment(0)]
     story = shrunk_story(small.subject(tmp_path, small.guest(first, [small.store(5, 1), small.increment(0)])))

@@ -47,12 +47,16 @@ class Telling:
         """Accesses to one variable: the bytes that the smallest of them is to."""
         smallest = min(accesses, key=lambda access: access.size)
         variable = self._variables.at(smallest.gpa, smallest.size) if smallest.port is None else f"port {smallest.port:#x}"
-        return Conflict(str(variable), tuple(map(self._access, accesses)), claim)
+        return Conflict(str(variable), tuple(self._access(access, smallest.port) for access in accesses), claim)
 
-    def _access(self, access: Accessed) -> ConflictingAccess:
+    def _access(self, access: Accessed, port: int | None) -> ConflictingAccess:
+        """`port` is the one that all of them share some byte of."""
         place = self._places.at(access.instruction)
         innermost = place.inlined[0].line if place.inlined else place.line
-        return ConflictingAccess(access.step, access.vcpu, _what(access), brief(place), self._texts.line(innermost))
+        what = _what(access)
+        if access.port is not None and access.port != port:  # a wider one begins before
+            what += f" {'to' if access.writes else 'from'} port {access.port:#x}"
+        return ConflictingAccess(access.step, access.vcpu, what, brief(place), self._texts.line(innermost))
 
 
 def brief(place: Place) -> str:
