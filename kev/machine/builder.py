@@ -149,6 +149,10 @@ class VmBuilder:
         vm.disks_in_place = disks.in_place
         vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
         disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
+        if self._options.pci_chipset:
+            from kev.dev.debug.firmware_log import FirmwareLog
+
+            devices.attach(FirmwareLog.built_for(machine))
         self._connect(vm, self._attach_abi(vm, devices, machine, disks))
         if self._options.has_bios:
             vm.handle(Vmcall, self._bios(vm, devices, machine, disks).handle)

@@ -339,3 +339,8 @@ def test_status_c_and_d_are_read_only() -> None:
 
 def test_the_index_port_reads_as_all_ones() -> None:
     assert Cmos().device.read_port(0x70, 1) == 0xFF
+
+
+def test_the_boot_order_is_the_hard_disk_and_then_the_cd() -> None:
+    cmos = Cmos()
+    assert (cmos.read(0x3D), cmos.read(0x38)) == (0x32, 0)

@@ -102,6 +102,16 @@ def test_a_firmware_is_started_at_the_reset_vector(tmp_path: Path) -> None:
     assert (report.output, report.exit_code, report.image_pages) == (b"!", 0, 32)
 
 
+@pytest.mark.parametrize("port", [0x400, 0x402, 0x403])
+def test_what_a_firmware_logs_is_printed(port: int, tmp_path: Path) -> None:
+    """As Bochs's does. Others look whether they may: what they find is no console."""
+    log = b"\xba" + port.to_bytes(2, "little") + code("b0 21 ee b0 0a ee ; mov dx, port; out dx, '!'; out dx, newline")
+    panic = code("ba 01 04 b8 21 21 ef ; the number of a line, in a word")
+    look = code("ba 02 04 ec 2c be e6 e9 b0 0a e6 e9 ; in al, 0x402; sub al, 0xbe; out 0xe9, al; out 0xe9, newline")
+    report = kev.launch(kev.MachineSpec(firmware=rom(tmp_path, log + panic + look + POWER_OFF)), timeout=30)
+    assert report.output == b"!\nA\n"
+
+
 READ_AND_PRINT_FIRST_BYTE = code(
     """
     ba f6 01 b0 e0 ee       ; out 0x1f6, 0xe0

@@ -145,7 +145,7 @@ class Rtc:
         self._collected = self._epoch
         """Until when the flags are worked out: when the machine was switched on, however late anybody looks."""
         self._memory = bytearray(_MEMORY_SIZE)
-        for register, value in self._memory_sizes.items():
+        for register, value in (*self._memory_sizes.items(), *_BOOT_ORDER.items()):
             self._memory[register] = value
         self._set_interrupt(False)
 
@@ -372,6 +372,10 @@ def _matches(limit: int, value: int | None) -> Sequence[int]:
     if value is None:
         return range(limit)
     return (value,) if value < limit else ()
+
+
+_BOOT_ORDER: Final = {0x3D: 0x32, 0x38: 0}
+"""As Bochs has it, whose BIOS and SeaBIOS go by it: the first hard disk, then the CD-ROM drive; nothing else."""
 
 
 def _cycles(time: int) -> int:
