@@ -10,7 +10,7 @@ typedef unsigned long long u64;
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_tlb_version(void)
 {
-    return 3;
+    return 4;
 }
 
 /* What kev/engine/amdv/layout.py says of the CPU's state. */
@@ -29,6 +29,8 @@ enum { PRESENT = 1, WRITABLE = 2, USER = 4, ACCESSED = 1 << 5, DIRTY = 1 << 6, L
 #define RESERVED (BIT(52) - BIT(40))
 #define IGNORED (BIT(63) - BIT(52))
 #define LARGE_PAGE_PAT BIT(12)
+/* Where no guest has page tables: kev/engine/amdv/tlb_fills.py knows it. */
+#define NOWHERE BIT(46)
 
 enum { LOAD, STORE, FETCH };
 enum { READABLE = 1 << LOAD, MAY_STORE = 1 << STORE, EXECUTABLE = 1 << FETCH };
@@ -94,6 +96,9 @@ struct fills {
     /* POSIX: clock_gettime, pread. */
     int (*clock)(int which, struct moment *now);
     long long (*read)(int descriptor, void *buffer, u64 length, long long offset);
+    /* CR3 when it was last found without reserved bits, and what it was instead since then. */
+    u64 cr3;
+    u64 refused_cr3;
 };
 
 /* A page: where it lies, what is permitted of it, and its size. In `permits`, NX says that it may be executed. */
@@ -370,6 +375,24 @@ static int fill(struct fills *fills, void *cpu, u64 address, int access, int mod
     return 1;
 }
 
+/*
+ * CR3 has reserved bits, which the CPU has not noticed: the walk that begins leads nowhere. It is the first one behind the instruction
+ * that has loaded CR3, as that has emptied the TLB.
+ */
+static void check_cr3(struct fills *fills)
+{
+    u64 *cr3 = (u64 *)(fills->state + CR3);
+
+    if (!(word(fills, FLAGS) & LONG_MODE_ACTIVE) || !(word(fills, FLAGS2) & NESTED_PAGING))
+        return;
+    if (*cr3 < BIT(40)) {
+        fills->cr3 = *cr3;
+    } else if (*cr3 != NOWHERE) {
+        fills->refused_cr3 = *cr3;
+        *cr3 = NOWHERE;
+    }
+}
+
 /* The CPU's tlb_fill. */
 int kev_fill_tlb(void *cpu, u64 address, int size, int access, int mode, int probes, u64 returns_to)
 {
@@ -377,5 +400,6 @@ int kev_fill_tlb(void *cpu, u64 address, int size, int access, int mode, int pro
 
     *(u64 *)(fills->state + FAULTING_CODE) = returns_to;
     fills->may_fill = fills->slabs && !probes;
+    check_cr3(fills);
     return fill(fills, cpu, address, access, mode) || fills->original(cpu, address, size, access, mode, probes, returns_to);
 }

@@ -4,7 +4,8 @@ import struct
 
 import pytest
 
-from kev.engine.base import SINGLE_STEP
+from kev.engine.amdv.tlb_fills import NATIVE as TLB
+from kev.engine.base import SINGLE_STEP, Budget
 from kev.exits import CrAccess, Exit, Reply, Vmcall
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
@@ -26,10 +27,12 @@ from tests.machine.modes import (
     Mode,
     cpu_in,
     delivery,
+    handler,
 )
 
 DATA = 0x5000
 PAE, UMIP, FSGSBASE, OSFXSR, VMXE = 1 << 5, 1 << 11, 1 << 16, 1 << 9, 1 << 13
+NEEDS_TLB = pytest.mark.skipif(TLB is None, reason="native/tlb.c is not compiled for this host")
 SLICES = pytest.mark.parametrize("slice_length", [None, 1])
 KERNEL = pytest.mark.parametrize("mode", [PROTECTED, LONG], ids=lambda mode: mode.name)
 
@@ -487,3 +490,80 @@ def test_cr0_reads_as_it_is_in_real_mode(slice_length: int | None) -> None:
     with cpu_in(REAL, code("0f 20 c3 ; mov ebx, cr0") + VMCALL) as cpu:
         assert cpu.run(slice_length) == Vmcall()
         assert cpu.vcpu.rbx == cpu.vcpu.cr0 == 0x30
+
+
+# Reserved bits of CR3.
+
+LOADS_CR3 = {
+    "rax": "48 b8 %s 0f 22 d8 ; mov rax, imm; mov cr3, rax",
+    "rdi": "48 bf %s 0f 22 df ; mov rdi, imm; mov cr3, rdi",
+    "r8": "49 b8 %s 41 0f 22 d8 ; mov r8, imm; mov cr3, r8",
+    "r15": "49 bf %s 41 0f 22 df ; mov r15, imm; mov cr3, r15",
+}
+
+
+@NEEDS_TLB
+@pytest.mark.parametrize("slice_length", [None, 1, 1000])
+@pytest.mark.parametrize("bit", [40, 46, 51, 52, 63])
+@pytest.mark.parametrize("register", LOADS_CR3)
+@pytest.mark.parametrize("intercepted", [False, True], ids=["", "intercepted"])
+def test_reserved_bits_of_cr3_are_gp_at_the_mov(register: str, bit: int, slice_length: int | None, intercepted: bool) -> None:
+    """Intel SDM vol. 2, "MOV - Move to/from control registers"; AMD64 APM vol. 2, "CR3 register"."""
+    text = code(LOADS_CR3[register].replace("%s", (PAGE_TABLES | 1 << bit).to_bytes(8, "little").hex()))
+    with cpu_in(LONG, text + VMCALL) as cpu:
+        cpu.answers.update({CrAccess: lambda _: 0})
+        if intercepted:
+            cpu.engine.intercept_cr3_writes()
+        found = delivery(cpu, LONG, cpu.run(slice_length), error_code=True)
+        length = 4 if register.startswith("r1") or register == "r8" else 3
+        assert (found.vector, found.error_code, found.rip) == (13, 0, TEXT + len(text) - length)
+        assert cpu.vcpu.cr3 == PAGE_TABLES
+
+
+@NEEDS_TLB
+@pytest.mark.parametrize("slice_length", [1, 1000])
+def test_a_mov_to_cr3_that_is_refused_counts_as_what_raises_an_exception(slice_length: int) -> None:
+    counts = []
+    for refused in (code("0f 22 d8 ; mov cr3, rax"), code("0f 22 e0 ; mov cr4, rax")):
+        with cpu_in(LONG, code("48 b8") + (PAGE_TABLES | 1 << 50).to_bytes(8, "little") + refused) as cpu:
+            assert delivery(cpu, LONG, cpu.run(slice_length), error_code=True).vector == 13
+            counts.append(cpu.vcpu.instructions)
+    assert counts[0] == counts[1]
+
+
+@NEEDS_TLB
+def test_each_vcpu_keeps_its_own_cr3_if_another_is_refused() -> None:
+    """vCPU 1 has tables of its own and runs between the MOV of vCPU 0 and the next instruction."""
+    others = 0x18000
+    first = code("48 b8") + (PAGE_TABLES | 1 << 50).to_bytes(8, "little") + code("0f 22 d8 ; mov cr3, rax")
+    second = load(0, others) + code("0f 22 d8 eb fe ; mov cr3, rax; jmp $")
+    number = code("b8 01 00 00 00 f0 0f c1 04 25 00 50 00 00 85 c0 75 0d ; mov eax, 1; lock xadd [DATA], eax; test eax, eax; jnz")
+    text = number + first + second
+    tables = (PAGE_TABLES + 0x1000 | 7).to_bytes(8, "little")
+    with cpu_in(LONG, text, {others: tables}, vcpus=2) as cpu:
+        one = Budget(instructions=1)
+        for vcpu, end in enumerate((len(number + first) - 3, len(text) - 2)):
+            while cpu.vcpus[vcpu].rip != TEXT + end:
+                cpu.run_slice(one, vcpu)
+        cpu.run_slice(one, 0)
+        cpu.run_slice(one, 1)
+        assert delivery(cpu, LONG, cpu.run(), error_code=True).rip == TEXT + len(number + first) - 3
+        assert [vcpu.cr3 for vcpu in cpu.vcpus] == [PAGE_TABLES, others]
+
+
+@NEEDS_TLB
+@pytest.mark.parametrize("slice_length", [None, 1])
+def test_a_handler_goes_on_behind_a_mov_to_cr3_that_was_refused(slice_length: int | None) -> None:
+    before = code("48 b8") + (PAGE_TABLES | 1 << 50).to_bytes(8, "little")
+    skip = code("58 48 83 04 24 03 48 cf ; pop rax; add qword [rsp], 3; iretq")
+    with cpu_in(LONG, before + code("0f 22 d8 bb 07 00 00 00 ; mov cr3, rax; mov ebx, 7") + VMCALL, {handler(13): skip}) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert (cpu.vcpu.rbx, cpu.vcpu.rip) == (7, TEXT + len(before) + 8)
+
+
+@pytest.mark.parametrize("slice_length", [None, 1])
+def test_cr3_has_no_reserved_bits_outside_of_ia_32e_mode(slice_length: int | None) -> None:
+    text = code("b8 ff 0f 01 00 0f 22 d8 ; mov eax, PAGE_TABLES | 0xfff; mov cr3, eax")
+    with cpu_in(PROTECTED, text + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rip == TEXT + len(text)

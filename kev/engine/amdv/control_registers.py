@@ -10,6 +10,7 @@ from kev.engine.amdv.decode import LONGEST_INSTRUCTION, Instruction, Undecodable
 from kev.engine.amdv.errors import EngineError
 from kev.engine.amdv.exit_context import ExitContext
 from kev.engine.amdv.libunicorn import REG_CR0, REG_CR4
+from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import CS, FS, GDTR, GS, IDTR, LDTR, LONG_CODE, TR, USER_SEGMENT, AmdvVcpu
 from kev.exits import GENERAL_PROTECTION, INVALID_OPCODE, CrAccess
 from kev.x86 import (
@@ -36,6 +37,12 @@ _CR0_DEFINED: Final = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_
 _SMSW: Final = (0x01, 4)
 _LMSW: Final = (0x01, 6)
 _MOV_TO_CR: Final = 0x22
+_PHYSICAL_ADDRESS_BITS: Final = 40
+"""As CPUID leaf 80000008h has it."""
+_MOV_TO_CR3: Final = b"\x0f\x22"
+_LONGEST_MOV: Final = 4
+"""With a REX prefix, which it needs for R8 to R15; others are not looked for."""
+_REX_RB, _REX_B = 0xF5, 0x41
 _LOADED_BY_LMSW: Final = CR0_MP | CR0_EM | CR0_TS
 """And PE, which it sets only."""
 _DESCRIPTOR_TABLES: Final = {(0x01, 0): GDTR, (0x01, 1): IDTR}
@@ -98,6 +105,9 @@ def write_cr3(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     value = vcpu.quads[register]
     if not vcpu.long_mode:
         value &= 0xFFFF_FFFF
+    elif value >> _PHYSICAL_ADDRESS_BITS:
+        exits.events.raise_exception(vcpu, GENERAL_PROTECTION)
+        return
     if exits.intercepts.logs_cr3 and exits.reply_or_stop(vcpu, CrAccess(3, value)) is None:
         return
     vcpu.quads[_CR3] = value
@@ -105,6 +115,21 @@ def write_cr3(exits: ExitContext, vcpu: AmdvVcpu) -> None:
     if exits.debug_stops is not None:
         exits.debug_stops.look_again(vcpu)
     vcpu.skip(instruction.length)
+
+
+def refuse_cr3(linear: LinearMemory, vcpu: AmdvVcpu, before: int, loaded: int) -> None:
+    """MOV to CR3 has set reserved bits, and is taken back: the CPU stands behind it."""
+    vcpu.quads[_CR3] = before
+    code = linear.peek(vcpu, vcpu.instruction_address - _LONGEST_MOV, _LONGEST_MOV)
+    *_, rex, first, second, operand = bytes(_LONGEST_MOV) + code
+    if bytes((first, second)) == _MOV_TO_CR3:
+        register = operand & 7
+        extended = vcpu.quads[register] != loaded and rex & _REX_RB == _REX_B and vcpu.quads[register | 8] == loaded
+        vcpu.rip -= _LONGEST_MOV - (not extended)
+
+
+def has_reserved_bits_in_cr3(vcpu: AmdvVcpu) -> bool:
+    return vcpu.quads[_CR3] >> _PHYSICAL_ADDRESS_BITS != 0 and vcpu.long_mode
 
 
 def write_cr4(exits: ExitContext, vcpu: AmdvVcpu) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kev.engine.amdv import layout, vmcb
+from kev.engine.amdv.control_registers import has_reserved_bits_in_cr3, refuse_cr3
 from kev.engine.amdv.debug_registers import is_behind_stack_switch
 from kev.engine.amdv.decode import LONGEST_INSTRUCTION, UndecodableInstruction, int1_length, is_general_purpose
 from kev.engine.amdv.errors import EngineError
@@ -20,6 +21,7 @@ from kev.engine.amdv.port_trap import PortTrap
 from kev.engine.amdv.slice import Slice
 from kev.engine.amdv.syscall import LENGTH as SYSTEM_CALL_LENGTH
 from kev.engine.amdv.syscall import syscall, sysenter
+from kev.engine.amdv.tlb_fills import NOWHERE_SHIFT, TlbFills
 from kev.engine.amdv.translated_code import TranslatedCode
 from kev.engine.amdv.user_returns import UserReturns
 from kev.engine.amdv.vcpu import HFLAGS_CPL, HFLAGS_OSFXSR, AmdvVcpu, Event
@@ -48,7 +50,7 @@ _TWO_BYTE: Final = b"\x0f"  # the first byte of most opcodes that there are not
 class CpuExits(ExitContext):
     """Answers the CPU's exits, each with what the slice's service replies."""
 
-    __slots__ = ("_cut_short", "_exit_info_2", "_port_trap", "_user_returns", "_vmrun", "_words")
+    __slots__ = ("_cut_short", "_exit_info_2", "_fills", "_port_trap", "_user_returns", "_vmrun", "_words")
 
     def __init__(
         self,
@@ -60,8 +62,10 @@ class CpuExits(ExitContext):
         code: TranslatedCode,
         vmcb: Vmcb,
         state: CpuMemory,
+        fills: TlbFills,
     ) -> None:
         super().__init__(uc, slice, events, linear, intercepts, code)
+        self._fills: Final = fills
         self._exit_info_2: Final = vmcb.exit_info_2
         self._words: Final = state.words
         self._cut_short: tuple[int, EptViolation | KevError | None] | None = None
@@ -89,6 +93,12 @@ class CpuExits(ExitContext):
         if violation is None:
             vcpu.event = Event(GENERAL_PROTECTION)
         return violation
+
+    def take_back_cr3(self, vcpu: AmdvVcpu) -> None:
+        """Takes back the MOV to CR3 that the slice has ended behind, if it has set reserved bits."""
+        if has_reserved_bits_in_cr3(vcpu) and self._fills.available:
+            refuse_cr3(self.linear, vcpu, self._fills.last_cr3[0], vcpu.cr3)
+            vcpu.event = Event(GENERAL_PROTECTION)
 
     def settle(self, vcpu: AmdvVcpu) -> None:
         """The CPU has stopped: what was changed for one instruction is as it was."""
@@ -142,6 +152,10 @@ class CpuExits(ExitContext):
         elif self.events.delivering is None:
             self.events.begin_nmi_again(vcpu)
         gpa: Any = self._exit_info_2[0]  # a Gpa, but by a call less
+        if gpa >> NOWHERE_SHIFT:
+            refuse_cr3(self.linear, vcpu, *self._fills.last_cr3)
+            self.events.raise_exception(vcpu, GENERAL_PROTECTION)
+            return
         exit = EptViolation(gpa, _ACCESS[error & 0x1F], bool(error & 1))
         reply = self.slice.service(exit) if self.slice.quietly is None else self.slice.ask(exit)
         if reply is None:

@@ -100,7 +100,9 @@ class AmdvEngine:
         self._code = TranslatedCode(host, table, self._linear, self._slice, native=native is not None)
         self._linear.stored = self._code.stored
         self._port_blocks = PortBlocks(memory, self._linear, self._code)
-        self._exits = CpuExits(self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb, cpu)
+        self._exits = CpuExits(
+            self._uc, self._slice, self._events, self._linear, self._intercepts, self._code, vmcb, cpu, host.fills
+        )
 
     def _make_counting(self, library: ctypes.CDLL | None, injected: int) -> "Counting | None":
         if library is None:
@@ -252,6 +254,7 @@ class AmdvEngine:
     def _outcome(self, vcpu: AmdvVcpu) -> Exit:
         """What the slice that is over came to."""
         slice = self._slice
+        self._exits.take_back_cr3(vcpu)
         violation = self._exits.take_back_port_access(vcpu)
         if violation is not None or slice.exit is None:
             slice.note_pending(vcpu)

@@ -21,18 +21,23 @@ from kev.engine.amdv.native import Structure, address_of, library
 from kev.host_memory import HostMemory
 from kev.pager.protocols import AlikePages
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 """What `kev_tlb_version` says of a library that was built from the source as it is now."""
-_NATIVE: Final = library("tlb", _VERSION)
+NATIVE: Final = library("tlb", _VERSION)
+"""None: the CPU fills its TLB itself."""
 _FUNCTIONS: Final = ("x86_cpu_tlb_fill_x86_64", "tlb_set_page_with_attrs_x86_64", "tlb_set_dirty_x86_64")
 
 # Quadwords of struct fills.
-_ORIGINAL, _SET_PAGE, _SET_DIRTY, _STATE, _MEMORY, _SIZE, _ALIAS, _SLABS, _FILLED, _MAY_FILL, _CLOCK, _READ = range(12)
+_ORIGINAL, _SET_PAGE, _SET_DIRTY, _STATE, _MEMORY, _SIZE, _ALIAS, _SLABS, _FILLED, _MAY_FILL, _CLOCK, _READ, _CR3, _REFUSED_CR3 = (
+    range(14)
+)
 # Of struct slab.
 _NUMBER, _FIRST, _STATES, _RUNS, _COUNT = range(5)
 _SLAB_WORDS: Final = 5
 _SLAB_SHIFT: Final = 21
 _MOST_SLABS: Final = 1024
+NOWHERE_SHIFT: Final = 46
+"""Guest-physical addresses with this bit are those of no page: a walk from a CR3 with reserved bits leads there."""
 
 
 class TlbFills:
@@ -43,9 +48,9 @@ class TlbFills:
     def __init__(self, cpu: CpuMemory, memory: HostMemory) -> None:
         """The CPU fills it itself until `start`."""
         addresses = [libunicorn.function_address(name) for name in _FUNCTIONS]
-        self._memory: Final = ctypes.create_string_buffer(8 * 12)
+        self._memory: Final = ctypes.create_string_buffer(8 * 14)
         words = self._words = memoryview(self._memory).cast("B").cast("Q")
-        self._hooks = None if _NATIVE is None or None in addresses else layout.tlb_hooks(cpu, addresses[0] or 0)
+        self._hooks = None if NATIVE is None or None in addresses else layout.tlb_hooks(cpu, addresses[0] or 0)
         self._slabs: Structure | None = None
         self._kept: Final[dict[int, object]] = {}
         """What slabs refer to, by the places of the slabs."""
@@ -56,8 +61,8 @@ class TlbFills:
 
     def start(self) -> None:
         if self._hooks is not None:
-            assert _NATIVE is not None
-            self._hooks.tlb_fill.value = address_of(_NATIVE.kev_fill_tlb)
+            assert NATIVE is not None
+            self._hooks.tlb_fill.value = address_of(NATIVE.kev_fill_tlb)
 
     def stop(self) -> None:
         """The CPU fills it itself."""
@@ -104,6 +109,11 @@ class TlbFills:
     def take_offers(self, taken: bool) -> None:
         """What was offered is used in the slices that begin, or every page is asked for there."""
         self._words[_SLABS] = self._slabs.address if taken and self._slabs is not None else 0
+
+    @property
+    def last_cr3(self) -> tuple[int, int]:
+        """What CR3 was last without reserved bits, and what has been loaded since, if a walk has led nowhere."""
+        return self._words[_CR3], self._words[_REFUSED_CR3]
 
     @property
     def filled(self) -> int:
