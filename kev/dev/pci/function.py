@@ -4,10 +4,9 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import attrs
-
 from kev.dev.base import InterruptLine
 from kev.dev.pci.space import PciSpace
+from kev.named_tuple import NamedTuple
 from kev.state import PART, Fields, State, StateError, bits, check_count, listed
 
 
@@ -44,8 +43,7 @@ _PORT_SPACE: Final = 1 << 0
 _WORD: Final = 0xFFFF_FFFF
 
 
-@attrs.frozen(slots=True)
-class PciIdentity:
+class PciIdentity(NamedTuple):
     """What a driver knows a function by."""
 
     vendor: int
@@ -59,11 +57,10 @@ class PciIdentity:
     """The device has others beside this one."""
 
 
-@attrs.frozen(slots=True)
-class BaseAddress:
+class BaseAddress(NamedTuple):
     """A base address register for memory space of 32 bits, not prefetchable, or for ports (section 6.2.5.1)."""
 
-    index: int
+    number: int
     """0 to 5."""
     address: int
     """What firmware has assigned."""
@@ -72,7 +69,7 @@ class BaseAddress:
 
     @property
     def register(self) -> int:
-        return ConfigurationRegister.BASE_ADDRESS + 4 * self.index
+        return ConfigurationRegister.BASE_ADDRESS + 4 * self.number
 
     @property
     def enable(self) -> int:
@@ -80,8 +77,7 @@ class BaseAddress:
         return Command.PORTS if self.is_ports else Command.MEMORY
 
 
-@attrs.frozen(slots=True)
-class InterruptPin:
+class InterruptPin(NamedTuple):
     """INTA#, and where it goes."""
 
     irq: int
@@ -89,8 +85,7 @@ class InterruptPin:
     line: InterruptLine
 
 
-@attrs.frozen(slots=True)
-class WritableRegister:
+class WritableRegister(NamedTuple):
     """A register of the function's own, beyond the header."""
 
     offset: int
