@@ -105,6 +105,8 @@ class Machine:
         """While it runs in trio: starts a task that ends with the run."""
         self.token: Any = None
         """Of the trio program that drives it."""
+        self.wake: Callable[[], None] | None = None
+        """While it runs without trio: makes whoever drives it look up, from any thread, and from a signal's handler."""
         self._deadline: float | None = None
         self.stopped: Final[Subscribers[[]]] = Subscribers()
         """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
@@ -223,10 +225,12 @@ class Machine:
             self.cancel()
 
     def end_soon(self, ending: Ending) -> None:
-        """`end` from a signal's handler, whatever it has interrupted."""
+        """`end` from a signal's handler, whatever it has interrupted, or from another thread."""
         self.vm.end(ending)
         if self.token is not None:
             self.token.run_sync_soon(self._cancel)
+        if self.wake is not None:
+            self.wake()
 
     def _cancel(self) -> None:
         if self.cancel is not None:
