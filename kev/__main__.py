@@ -1,6 +1,7 @@
 """`kev` and `python -m kev`."""
 
 import gc
+import io
 import os
 import sys
 
@@ -10,6 +11,18 @@ _EXIT_CODE_MISTAKE = 2
 _STANDARD_DESCRIPTORS = 3
 _STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
+
+
+class _StandardError(io.FileIO):
+    """What cannot be written to it is dropped: there is nowhere to say so, and the exit code says the rest."""
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return len(data)
 
 
 def main() -> None:
@@ -33,6 +46,7 @@ def main() -> None:
 
 def _prepare() -> None:
     _keep_standard_descriptors()
+    _let_standard_error_fail()
     if not (os.get_blocking(_STANDARD_OUTPUT) and os.get_blocking(_STANDARD_ERROR)):
         from kev.cli.standard_output import wait_for_readers
 
@@ -86,6 +100,15 @@ def _keep_standard_descriptors() -> None:
         from kev.cli.standard_output import ClosedOutput
 
         sys.stdout = ClosedOutput()
+
+
+def _let_standard_error_fail() -> None:
+    stream = sys.stderr
+    try:
+        raw = _StandardError(stream.fileno(), "w", closefd=False)
+    except (OSError, ValueError):
+        return
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=True)
 
 
 def _give_up() -> None:

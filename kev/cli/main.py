@@ -71,6 +71,10 @@ class _Kev(LazyGroup):
         with _mistakes_in_a_line():
             return super().invoke(ctx)
 
+    def _main_shell_completion(self, *arguments: Any, **settings: Any) -> None:
+        with _mistakes_in_a_line():
+            super()._main_shell_completion(*arguments, **settings)
+
 
 @contextmanager
 def _mistakes_in_a_line() -> Iterator[None]:

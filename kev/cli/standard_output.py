@@ -95,8 +95,10 @@ class StandardOutput:
 class _PatientFile(io.RawIOBase):
     """A descriptor that was made not to wait, by whoever else has it. Here it does, so that nothing is lost."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, may_fail: bool) -> None:
+        """`may_fail`: what cannot be written is dropped."""
         self._descriptor: Final = descriptor
+        self._may_fail: Final = may_fail
 
     def fileno(self) -> int:
         return self._descriptor
@@ -110,7 +112,12 @@ class _PatientFile(io.RawIOBase):
     def write(self, data: "ReadableBuffer", /) -> int:
         from kev.observe.output import write_patiently
 
-        return write_patiently(self._descriptor, data)
+        try:
+            return write_patiently(self._descriptor, data)
+        except OSError:
+            if not self._may_fail:
+                raise
+            return len(memoryview(data))
 
 
 def wait_for_readers() -> None:
@@ -122,7 +129,7 @@ def wait_for_readers() -> None:
         except (AttributeError, OSError, ValueError):
             continue
         if not os.get_blocking(descriptor):
-            buffer = io.BufferedWriter(_PatientFile(descriptor))
+            buffer = io.BufferedWriter(_PatientFile(descriptor, may_fail=name == "stderr"))
             patient = io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
             setattr(sys, name, patient)
 

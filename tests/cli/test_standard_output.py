@@ -80,6 +80,33 @@ def test_a_reader_of_both_outputs_that_does_not_wait_gets_the_end_too() -> None:
     assert b"printed by a hypercall\n" in output
 
 
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2</dev/null"])
+@pytest.mark.parametrize(
+    ("words", "exit_code"),
+    [("run hypercalls", 42), ("run triple", 3), ("run nosuch", 2), ("guestss", 2), ("bench tables --guests 1", 0)],
+)
+def test_the_exit_code_is_right_where_nobody_can_be_told_more(words: str, exit_code: int, where: str) -> None:
+    command = f"{shlex.join(kev(words))} {where}"
+    result = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+    assert result.returncode == exit_code
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_reader_of_messages_that_has_gone_changes_no_exit_code(waits: bool) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, waits)
+    os.close(reader)
+    result = subprocess.run(kev("run hypercalls"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=writer, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stdout) == (42, b"printed by a hypercall\n")
+
+
+def test_the_script_of_a_shell_that_cannot_be_written_is_said_in_a_line() -> None:
+    command = f"_KEV_COMPLETE=bash_source {shlex.join(kev(''))} >/dev/full"
+    result = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (2, "kev: standard output cannot be written: No space left on device\n")
+
+
 def test_no_file_takes_the_place_of_a_closed_output(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = f"{shlex.join(kev('run triple'))} --report {shlex.quote(str(report))} >&- 2>&- <&-"
