@@ -79,6 +79,12 @@ def test_disks_behind_pci_make_no_classes_with_attrs() -> None:
     assert "attr" not in imported("import kev.machine.disks, kev.dev.storage.ide, kev.dev.storage.ide_dma, kev.dev.pci.host_bridge")
 
 
+def test_a_run_that_is_cut_short_needs_no_description_of_a_death() -> None:
+    modules = imported(KEV, "run", "spin", "--timeout", "0.2")
+    assert "kev.postmortem.places" in modules
+    assert not modules & {"kev.postmortem.death", "kev.postmortem.backtrace", "kev.postmortem.code_bytes", "capstone"}
+
+
 def test_tables_of_a_whole_machine_need_no_hypervisor() -> None:
     modules = imported(KEV, "ept", "size", "--memory", "2M")
     assert "kev.page_tables.table" in modules

@@ -46,7 +46,9 @@ async def drive(
                 machine.cancel = beside.cancel_scope.cancel
                 machine.token = trio.lowlevel.current_trio_token()
                 machine.start_beside = beside.start_soon
-                if input_descriptor is not None and machine.seed is not None and not os.isatty(input_descriptor):
+                if machine.vm.ending is not None:
+                    """A signal came before there was anything to cancel: no input is waited for."""
+                elif input_descriptor is not None and machine.seed is not None and not os.isatty(input_descriptor):
                     await _take_all_input(machine, input_descriptor)
                     beside.start_soon(_say_if_input_is_waited_for, machine)
                 elif input_descriptor is not None:

@@ -1,16 +1,19 @@
 """What `kev.postmortem` is told of a machine, and what a machine says by it: places, the death report, core files."""
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kev.addressing import Gpa
 from kev.exits import TripleFault
 from kev.machine.ending import Ending
 from kev.machine.vcpu import ActivityState, Vcpu
 from kev.machine.vm import Vm
-from kev.postmortem.death import ACTIVE, Death, VcpuAtEnd, describe_death, line_of, place_of
+from kev.postmortem.at_end import ACTIVE, VcpuAtEnd, line_of, place_of
 from kev.postmortem.places import Place, Places
 from kev.postmortem.registers import VcpuRegisters
+
+if TYPE_CHECKING:
+    from kev.postmortem.death import Death
 
 
 class PostMortem:
@@ -37,8 +40,10 @@ class PostMortem:
         """Where every vCPU is: a line each."""
         return [line_of(self._at_end(vcpu), self.place(vcpu)) for vcpu in self._vm.vcpus]
 
-    def death(self) -> Death:
+    def death(self) -> "Death":
         """All there is to know about the vCPUs."""
+        from kev.postmortem.death import describe_death
+
         vm = self._vm
         vcpus = [self._at_end(vcpu) for vcpu in vm.vcpus]
         return describe_death(vm.pager, self._places, vcpus, culprit=vm.culprit, device_at=self._device_at)

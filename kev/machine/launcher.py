@@ -231,6 +231,8 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     if not were_there:
         machine.imports = (began, time.perf_counter())
     vm.clock.go_on()
+    if vm.ending is not None:  # by a signal meanwhile
+        return
     trio.run(
         partial(
             drive,

@@ -123,6 +123,8 @@ class Machine:
         self._ended: float | None = None
         self._ending: Ending | None = None
         self._death: Death | None = None
+        self.describes_cut_short = True
+        """The report has all that is known of the vCPUs also if the run is cut short, and not only if the guest dies."""
         self._post_mortem: PostMortem | None = None
         self._screen = ""
         self._screen_is_news = False
@@ -594,7 +596,7 @@ class Machine:
         assert ending is not None
         died = ending.kind is EndingKind.DIED
         cut_short = ending.kind in (EndingKind.TIMED_OUT, EndingKind.LIMITED, EndingKind.INTERRUPTED) and bool(ending.exit_code)
-        if self.vm.place_of is not None and (died or cut_short):
+        if self.vm.place_of is not None and (died or (cut_short and self.describes_cut_short)):
             self._death = self.post_mortem.death()
         return ending._replace(message=f"{ending.message}: {', '.join(self.places())}") if cut_short else ending
 

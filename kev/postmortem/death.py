@@ -9,6 +9,7 @@ from kev import x86
 from kev.engine.registers import GENERAL
 from kev.exits import Access
 from kev.pager.kernel import KernelVmPager
+from kev.postmortem.at_end import VcpuAtEnd, line_of, place_of
 from kev.postmortem.backtrace import Backtrace, backtrace
 from kev.postmortem.code_bytes import CodeBytes, code_bytes
 from kev.postmortem.exceptions import ExceptionAt, exception_at, why_not_delivered
@@ -125,23 +126,6 @@ class Death:
         return {"culprit": self.culprit, "notes": list(self.notes), "vcpus": [vcpu.as_dict() for vcpu in self.vcpus]}
 
 
-ACTIVE: Final = "active"
-"""The activity of a vCPU that was executing."""
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class VcpuAtEnd:
-    """What the machine knows of a vCPU."""
-
-    registers: VcpuRegisters
-    activity: str = ACTIVE
-    started: bool = True
-    halted: bool = False
-    """RIP is behind the HLT that it is in."""
-    triple_fault: bool = False
-    """It could not deliver an exception, nor the double fault after it."""
-
-
 def describe_death(
     pager: KernelVmPager,
     places: Places,
@@ -154,22 +138,6 @@ def describe_death(
     memory = LoadedMemory(pager)
     found = tuple(_describe_vcpu(pager, memory, places, vcpu, device_at) for vcpu in vcpus)
     return Death(vcpus=found, culprit=culprit, notes=tuple(places.notes))
-
-
-def line_of(vcpu: VcpuAtEnd, place: Place) -> str:
-    """`vCPU 0 at RIP 0x100a3c in main+0x12 (main.c:34), halted with interrupts off`."""
-    registers = vcpu.registers
-    if not vcpu.started:
-        return f"vCPU {registers.index} {vcpu.activity}"
-    name = f" in {place.text}" if place.text else ""
-    activity = "" if vcpu.activity == ACTIVE else f", {vcpu.activity}"
-    return f"vCPU {registers.index} at RIP {registers.rip:#x}{name}{activity}"
-
-
-def place_of(pager: KernelVmPager, places: Places, registers: VcpuRegisters, *, halted: bool = False) -> Place:
-    """The place of a vCPU's next instruction; of one that is halted, of its HLT, behind which may be another function."""
-    address = registers.linear_rip
-    return places.executed(address, LoadedMemory(pager).try_translate(registers, address), halted=halted)
 
 
 def _describe_vcpu(
