@@ -80,7 +80,7 @@ def test_disks_behind_pci_make_no_classes_with_attrs() -> None:
 
 
 def test_a_run_that_is_cut_short_needs_no_description_of_a_death() -> None:
-    modules = imported(KEV, "run", "spin", "--timeout", "0.2")
+    modules = imported(KEV, "run", "gKeOS", "--max-pages", "10")
     assert "kev.postmortem.places" in modules
     assert not modules & {"kev.postmortem.death", "kev.postmortem.backtrace", "kev.postmortem.code_bytes", "capstone"}
 
