@@ -135,8 +135,12 @@ class Client:
         return self._about(self._json("POST", f"/v1/machines/{machine}/{action}"))
 
     def remove(self, machine: str) -> None:
-        """Stops it, if it has not ended, and forgets it."""
-        self._ask("DELETE", f"/v1/machines/{machine}")
+        """Stops it, if it has not ended, and forgets it. Nothing happens if somebody else has done so meanwhile."""
+        try:
+            self._ask("DELETE", f"/v1/machines/{machine}")
+        except Refused as refused:
+            if refused.status != http.client.NOT_FOUND:
+                raise
 
     def console(self, machine: str, offset: int = 0, *, follow: bool = False) -> Console:
         """What its guest has printed from `offset` on. `follow`: waits for a while until there is something."""
@@ -180,7 +184,8 @@ class Client:
             self.close()
             raise self._no_service(_reason(error)) from error
         if response.status >= http.client.BAD_REQUEST:
-            raise Refused(_detail(response, data), response.status)
+            hint = "; --token-file or KEV_TOKEN says the token" if response.status == http.client.UNAUTHORIZED else ""
+            raise Refused(_detail(response, data) + hint, response.status)
         return response, data
 
     def _exchange(

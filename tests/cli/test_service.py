@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
 from kev.cli.ps import age_text
+from kev.service.client import client_of
 from tests.cli.sessions import ENOUGH, Session
 from tests.guests.images import read_file
 from tests.service.api.serving import Server
@@ -171,6 +172,14 @@ def test_what_cannot_be_done_is_one_line(words: tuple[str, ...], problem: str) -
 
 
 @pytest.mark.slow
+def test_a_machine_that_somebody_else_forgets_meanwhile_is_forgotten(server: Server) -> None:
+    machine = server.create("hypercalls", start=False)["id"]
+    with client_of(f"unix:{server.socket}", None) as client:
+        for _ in range(2):
+            client.remove(machine)
+    assert listed() == []
+
+
 def test_the_beginning_of_several_ids_is_none(server: Server) -> None:
     made = [server.client.post("/v1/machines", json={"spec": {"image": "echo"}, "start": False}) for _ in range(17)]
     numbers = [machine.json()["id"] for machine in made]
@@ -189,7 +198,7 @@ def test_without_a_runtime_directory_one_has_to_say_where_the_service_is(monkeyp
 
 def test_over_tcp_the_token_is_said(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = f"http://127.0.0.1:{server.port}"
-    assert "authorization" in refusal("ps", "--service", service)
+    assert refusal("ps", "--service", service).endswith("; --token-file or KEV_TOKEN says the token\n")
     assert done("ps", "--service", service, "--token-file", str(server.token_file)).startswith("ID")
     monkeypatch.setenv("KEV_TOKEN", server.token)
     assert done("ps", "--service", service).startswith("ID")

@@ -66,12 +66,15 @@ class Microvm:
     # Before it starts.
 
     def configure_boot_source(self, source: BootSource) -> None:
+        self._check_not_started()
         self._configure(boot_source=source.checked())
 
     def configure_machine(self, given: dict[str, Any]) -> None:
+        self._check_not_started()
         self._configure(machine_config=MachineConfig.of(MachineConfig(), **given))
 
     def update_machine(self, given: dict[str, Any]) -> None:
+        self._check_not_started()
         self._configure(machine_config=MachineConfig.of(self.resources.machine_config, **given))
 
     def insert_drive(self, drive: Drive) -> None:
@@ -199,7 +202,6 @@ class Microvm:
         return "Paused" if self._home.status.state in ("created", "paused") else "Running"
 
     def _configure(self, **resources: Any) -> None:
-        self._check_not_started()
         self.resources = evolve(self.resources, **resources)
         self._is_configured = True
 
