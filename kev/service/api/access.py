@@ -1,6 +1,7 @@
 """Who may ask: everybody over the unix socket; over TCP, whoever knows the token, at an address that is this service's.
 
-A page in a browser says the token once, and has a cookie from then on. No other page can use that cookie: it is `SameSite=Strict`,
+A page in a browser says the token once, and has a cookie from then on, which the next service with that token knows, too. No other
+page can use that cookie: it is `SameSite=Strict`,
 and requests with it that change something must say that a page of this service makes them (`Origin`). No page becomes one of this
 service by a name that leads here (DNS rebinding): the name that is asked for (`Host`) must be an address, `localhost`, or one that
 the service was given.
@@ -8,7 +9,6 @@ the service was given.
 
 import ipaddress
 import re
-import secrets
 import time
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
@@ -26,13 +26,16 @@ from kev.service.errors import Forbidden
 
 COOKIE: Final = "kev-session"
 _SESSION_SECONDS: Final = 12 * 3600
-_MOST_SESSIONS: Final = 256
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?")
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 
 
 class KnownToken(Protocol):
     def matches(self, said: str) -> bool: ...
+
+    def session(self, end: int) -> str: ...
+
+    def session_end(self, said: str) -> int: ...
 
 
 class Trusted:
@@ -54,7 +57,6 @@ class Guarded:
         self._token: Final = token
         self._hosts: Final = {host.lower() for host in hosts} | {"localhost"}
         self._open_paths: Final = frozenset(open_paths)
-        self._sessions: Final[dict[str, float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -102,8 +104,7 @@ class Guarded:
 
     def _check_session(self, headers: Mapping[str, str]) -> None:
         session = _cookie(headers.get("cookie", ""))
-        now = time.monotonic()
-        if session is None or self._sessions.get(session, 0) < now:
+        if session is None or self._token.session_end(session) < time.time():
             raise Unauthorized("authorization: is missing: Bearer and the token", field="authorization", limit="Bearer TOKEN")
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
@@ -116,13 +117,7 @@ class Guarded:
     def _log_in(self, said: str, response: Response) -> Response:
         if not self._token.matches(said):
             raise Unauthorized("token: it is not this service's", field="token")
-        now = time.monotonic()
-        for old in [session for session, end in self._sessions.items() if end < now]:
-            del self._sessions[old]
-        while len(self._sessions) >= _MOST_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
-        session = secrets.token_urlsafe(32)
-        self._sessions[session] = now + _SESSION_SECONDS
+        session = self._token.session(int(time.time()) + _SESSION_SECONDS)
         response.set_cookie(COOKIE, session, max_age=_SESSION_SECONDS, path="/", httponly=True, samesite="strict")
         response.headers["cache-control"] = "no-store"
         response.headers["referrer-policy"] = "no-referrer"

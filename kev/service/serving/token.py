@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from functools import cached_property
 from typing import Final
 
 from kev.service.errors import ServiceError
@@ -27,6 +28,28 @@ class Token:
     def matches(self, said: str) -> bool:
         """Takes equally long, whatever is said of it."""
         return hmac.compare_digest(self._digest, _digest(said))
+
+    # Sessions: nothing is kept of them, so that they outlive the service. They end with the token.
+
+    def session(self, end: int) -> str:
+        """What whoever has said the token can say instead until `end`, in seconds since 1970."""
+        text = f"{end}.{secrets.token_urlsafe(_BYTES)}"
+        return f"{text}.{self._signature(text)}"
+
+    def session_end(self, said: str) -> int:
+        """When a session ends; 0 if it is none."""
+        text, _, signature = said.rpartition(".")
+        if not hmac.compare_digest(_digest(self._signature(text)), _digest(signature)):
+            return 0
+        return int(text.partition(".")[0])
+
+    def _signature(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+
+    @cached_property
+    def _key(self) -> bytes:
+        """Slow to make, so that nobody finds by trying which token a session belongs to (RFC 7914)."""
+        return hashlib.scrypt(self._digest, salt=b"kev-session", n=1 << 14, r=8, p=1)
 
 
 def read_token(file: str) -> Token:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kev.service.serving.token import Token
 from tests.service.api.serving import PATIENCE, Server, websocket
 
 
@@ -57,6 +58,30 @@ def test_a_page_logs_in_once_and_the_token_is_in_no_address_afterwards(server: S
     with httpx.Client(base_url=anyone.base_url) as other:
         assert other.post("/v1/session", headers={"authorization": f"Bearer {server.token}"}).status_code == 204
         assert other.get("/v1").status_code == 200
+
+
+def test_a_page_that_has_logged_in_is_known_to_the_next_service_with_that_token(state: Path) -> None:
+    with Server(state, "--in-process") as first:
+        cookie = httpx.get(f"http://127.0.0.1:{first.port}/", params={"token": first.token}).headers["set-cookie"].partition(";")[0]
+        assert first.stop() == 0
+    with Server(state, "--in-process") as second:
+        path = f"http://127.0.0.1:{second.port}/v1"
+        assert httpx.get(path, headers={"cookie": cookie}).status_code == 200
+        second.stop()
+    (state / "token").unlink()
+    with Server(state, "--in-process") as third:
+        path = f"http://127.0.0.1:{third.port}/v1"
+        assert httpx.get(path, headers={"cookie": cookie}).status_code == 401
+
+
+def test_a_session_has_an_end_and_cannot_be_made_up() -> None:
+    token, other = Token("of this service"), Token("of another one")
+    session = token.session(1000)
+    assert token.session_end(session) == 1000
+    assert session != token.session(1000)
+    assert other.session_end(session) == 0
+    for made_up in ("", ".", "1000", session[:-1], session.replace("1000", "2000"), "é" + session, "9" * 5000 + session):
+        assert token.session_end(made_up) == 0
 
 
 def test_pages_of_other_origins_cannot_use_the_cookie(server: Server, anyone: httpx.Client) -> None:
