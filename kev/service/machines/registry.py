@@ -18,7 +18,16 @@ from kev.guests.spec_files import resolved as resolved_spec
 from kev.machine.snapshots import of_snapshot
 from kev.machine.ungrouped import ungrouped
 from kev.pager.source import FileSource, is_snapshot
-from kev.service.errors import Conflict, Invalid, LimitReached, NotThere, ServiceError, ShuttingDown
+from kev.service.errors import (
+    Conflict,
+    Invalid,
+    LimitReached,
+    MachineLost,
+    NotThere,
+    NoWorker,
+    ServiceError,
+    ShuttingDown,
+)
 from kev.service.home import Homes, Run
 from kev.service.machines.console import Console
 from kev.service.machines.figures import Figures, Totals
@@ -252,10 +261,15 @@ class Registry:
             # What is written down of one that runs must not take it for one that has not begun.
             await self.record(machine, state="running" if start else machine.state)
             machine.move_in(await self._homes.open(plan.spec, machine, client=plan.client, start=start, passes=passes))
-        except BaseException:
+            if machine.state == "lost" and not start:
+                raise MachineLost(machine.status.message)
+        except BaseException as error:
             with trio.CancelScope(shield=True):
                 await machine.close()
                 await trio.to_thread.run_sync(remove, *self.files_of(machine.id))
+            if isinstance(error, MachineLost):
+                # Nobody has seen the machine: what its client can do is to ask again.
+                raise NoWorker(f"{identity.name}: its process was gone before the machine was there: {error}") from error
             raise
         self.add(machine, source)
         return machine
