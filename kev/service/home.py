@@ -127,8 +127,8 @@ class Homes(Protocol):
         """A home with a machine that was made as `spec` says, and has not been started. KevError if it cannot be made.
 
         `client`: who has asked for it. Only machines of one client may come to live where another has lived before; a
-        machine without one does not. `start`: it runs at once; how its run has ended is perhaps known when this returns. Of one that
-        has ended, only report, figures, pages and picture can be asked for; if it `passes`, neither pages nor picture.
+        machine without one does not. `start`: it runs at once; how its run has ended is perhaps known when this returns. Of one
+        that has ended, only report, figures, pages and picture can be asked for; if it `passes`, neither pages nor picture.
         """
 
     def runner(self, spec: MachineSpec, client: str | None, most: int) -> AbstractAsyncContextManager[Runner]:

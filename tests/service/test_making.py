@@ -41,7 +41,7 @@ async def test_a_machine_whose_process_dies_while_it_is_made_can_be_asked_for_ag
     async with worker_homes(ready=1, forked_from=forked_from) as homes, trio.open_nursery() as nursery:
         registry = Registry(DyingHomes(homes), directory, nursery)
         with pytest.raises(NoWorker, match=r"one: its process was gone before the machine was there: .*SIGKILL"):
-            await registry.create(Wish(MachineSpec("echo"), name="one"))
+            await registry.create(Wish(MachineSpec("echo"), name="one", start=False))
         assert not list(registry)
         nursery.cancel_scope.cancel()
     assert not os.listdir(directory.machines)

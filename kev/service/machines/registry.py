@@ -260,9 +260,10 @@ class Registry:
         try:
             # What is written down of one that runs must not take it for one that has not begun.
             await self.record(machine, state="running" if start else machine.state)
-            machine.move_in(await self._homes.open(plan.spec, machine, client=plan.client, start=start, passes=passes))
-            if machine.state == "lost" and not start:
-                raise MachineLost(machine.status.message)
+            home = await self._homes.open(plan.spec, machine, client=plan.client, start=start, passes=passes)
+            if home.status.state == "lost" and not start:
+                raise MachineLost(home.status.message)
+            machine.move_in(home)
         except BaseException as error:
             with trio.CancelScope(shield=True):
                 await machine.close()
