@@ -59,7 +59,9 @@ async def drive(
                 if not policy_has_run:
                     await machine.load_ahead()
                     beside.start_soon(machine.policy.beside_run)
-                await runtime.run()
+                # What is loaded ahead may have come to a limit: that is the end, also of a machine that waits to be resumed.
+                if machine.vm.ending is None:
+                    await runtime.run()
                 beside.cancel_scope.cancel()
     finally:
         machine.runtime = machine.cancel = machine.token = machine.start_beside = None
