@@ -15,6 +15,7 @@ import trio
 
 from bench.measurement import Measurement, Result, Skipped, repeat
 from bench.processes import own_memory, proportional_memory, with_descendants
+from bench.processor_time import ProcessorTime
 from bench.service_client import as_run, over_http, run_many
 from bench.service_load import User, Waiter, forking_processes, in_homes, plain_processes, seconds_of
 from bench.service_process import serving
@@ -66,7 +67,7 @@ def _throughput(quick: bool, process: ForkServerProcess) -> list[Result]:
     with ExitStack() as stack:
         plain = stack.enter_context(plain_processes(_GUEST, _PROCESSES))
         forking = stack.enter_context(forking_processes(_GUEST, _PROCESSES))
-        served, _ = stack.enter_context(serving())
+        served, service = stack.enter_context(serving())
         fresh, _ = stack.enter_context(serving("--reuse-workers", "0"))
         kinds: dict[str, Callable[[int], float]] = {
             _PLAIN: plain,
@@ -79,9 +80,28 @@ def _throughput(quick: bool, process: ForkServerProcess) -> list[Result]:
             f"over HTTP, four requests for each, {_AT_ONCE} at once": partial(_seconds_of, over_http(served, _GUEST)),
             f"over HTTP, a request for each, --reuse-workers 0, {_AT_ONCE} at once": partial(_seconds_of, as_run(fresh, _GUEST)),
         }
-        samples = repeat(_ROUNDS, quick, lambda: {name: machines / run(machines) for name, run in kinds.items()})
+        costs: dict[str, list[float]] = {}
+        samples = repeat(
+            _ROUNDS, quick, lambda: {name: machines / _noted(run, machines, name, service, costs) for name, run in kinds.items()}
+        )
     speeds = [Measurement(f"{_GUEST}: {name}", "machines/s", values) for name, values in samples.items()]
-    return [*speeds, *(_share(name, values, samples[_PLAIN]) for name, values in samples.items() if name != _PLAIN)]
+    shares = [_share(name, values, samples[_PLAIN]) for name, values in samples.items() if name != _PLAIN]
+    # The first round is not counted, as in `repeat`.
+    return [*speeds, *shares, *(Measurement(name, "ms", values[-_ROUNDS:]) for name, values in costs.items())]
+
+
+def _noted(run: Callable[[int], float], machines: int, name: str, service: int, costs: dict[str, list[float]]) -> float:
+    """What `run` takes. What it takes of the processors that the machines share with client and service is noted in `costs`."""
+    client, served = time.process_time(), ProcessorTime.of([service])
+    seconds = run(machines)
+    if "over HTTP" in name:
+        costs.setdefault(f"processor time for each, of the client: {name}", []).append(
+            (time.process_time() - client) / machines * 1e3
+        )
+        if "--reuse" not in name:
+            worked = ProcessorTime.of([service]).since(served).worked
+            costs.setdefault(f"of the service, without workers: {name}", []).append(worked / machines * 1e3)
+    return seconds
 
 
 def _share(name: str, values: list[float], plain: list[float]) -> Measurement:
