@@ -534,8 +534,9 @@ class KernelVmPager:
 
     def _begin(self, page: int, count: int = 1) -> Load:
         backing = self.loaders.find(page) or self._backing(page)
-        self._claim(page, count)
-        load = Load(page, count, backing, _run(page, count))
+        pages = _run(page, count)
+        self._claim(page, count, pages)
+        load = Load(page, count, backing, pages)
         self._register(load)
         return load
 
@@ -566,7 +567,8 @@ class KernelVmPager:
         finally:
             self._wake(load)
 
-    def _claim(self, page: int, count: int = 1) -> None:
+    def _claim(self, page: int, count: int = 1, pages: range | None = None) -> None:
+        """`pages` are the pages' addresses, for who has them at hand."""
         claimed = self._claimed + count
         if self._limit is not None and claimed > self._limit:
             raise PageLimitReached(f"{claimed:,} pages are needed, with that at {page:#x}: the limit is {self._limit:,}")
@@ -576,7 +578,7 @@ class KernelVmPager:
         else:
             self.pages.advance_run(page, count, _CLAIM)
         if self._observer is not None:
-            self._observer.began(_run(page, count))
+            self._observer.began(_run(page, count) if pages is None else pages)
 
     async def _fill(self, load: Load) -> None:
         page = load.page

@@ -14,6 +14,8 @@ from kev.addressing import PAGE_SHIFT, PAGE_SIZE
 _CHUNK_SHIFT: Final = 21
 _CHUNK_SIZE: Final = 1 << _CHUNK_SHIFT
 _CHUNK_PAGES: Final = _CHUNK_SIZE >> PAGE_SHIFT
+_INDEX: Final = _CHUNK_PAGES - 1
+"""The bits of a page's number that are its index in its chunk."""
 _ABSENT: Final = b"\0"
 _PRESENT: Final = 2
 _NOTHING: Final = bytes(_CHUNK_PAGES)
@@ -78,12 +80,12 @@ class PageStates:
 
     def __getitem__(self, page: int) -> PageState:
         chunk = self._chunks.get(page >> _CHUNK_SHIFT)
-        return _STATES[chunk[page >> PAGE_SHIFT & _CHUNK_PAGES - 1]] if chunk is not None else PageState.ABSENT
+        return _STATES[chunk[page >> PAGE_SHIFT & _INDEX]] if chunk is not None else PageState.ABSENT
 
     def advance(self, page: int, event: PageEvent) -> None:
         """IllegalTransition if `page` is in a state that `event` cannot happen in; nothing has changed then."""
         chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
-        index = page >> PAGE_SHIFT & _CHUNK_PAGES - 1
+        index = page >> PAGE_SHIFT & _INDEX
         state = chunk[index]
         following = _FOLLOWING[state].get(event)
         if following is None:
@@ -93,7 +95,7 @@ class PageStates:
     def advance_to_present(self, page: int) -> None:
         """CLAIM and PUBLISH at once, of a page that takes no filling. IllegalTransition if `page` is not Absent."""
         chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
-        index = page >> PAGE_SHIFT & _CHUNK_PAGES - 1
+        index = page >> PAGE_SHIFT & _INDEX
         if chunk[index]:
             raise IllegalTransition(page, PageState(chunk[index]), PageEvent.CLAIM)
         chunk[index] = _PRESENT
@@ -105,7 +107,7 @@ class PageStates:
     def advance_run(self, page: int, count: int, event: PageEvent) -> None:
         """The same for `count` pages from `page` on, all in one chunk. IllegalTransition if they are not all in one such state."""
         chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
-        first = page >> PAGE_SHIFT & _CHUNK_PAGES - 1
+        first = page >> PAGE_SHIFT & _INDEX
         state = chunk[first]
         following = _FOLLOWING[state].get(event)
         if following is None:
@@ -176,7 +178,7 @@ class PageStates:
 def state_in(saved: SavedStates, page: int) -> PageState:
     """What a page was."""
     chunk = saved.get(page >> _CHUNK_SHIFT)
-    return PageState.ABSENT if chunk is None else _STATES[chunk[page >> PAGE_SHIFT & _CHUNK_PAGES - 1]]
+    return PageState.ABSENT if chunk is None else _STATES[chunk[page >> PAGE_SHIFT & _INDEX]]
 
 
 def with_present(saved: SavedStates, pages: Iterable[int]) -> SavedStates:
@@ -186,7 +188,7 @@ def with_present(saved: SavedStates, pages: Iterable[int]) -> SavedStates:
         number = page >> _CHUNK_SHIFT
         if number not in chunks:
             chunks[number] = bytearray(saved.get(number, _NOTHING))
-        chunks[number][page >> PAGE_SHIFT & _CHUNK_PAGES - 1] = PageState.PRESENT
+        chunks[number][page >> PAGE_SHIFT & _INDEX] = PageState.PRESENT
     return {**saved, **{number: bytes(chunk) for number, chunk in chunks.items()}} if chunks else saved
 
 

@@ -97,7 +97,8 @@ class Exploration:
 
     def note(self, outcome: Outcome) -> None:
         self.runs += 1
-        self.longest = max(self.longest, outcome.steps)
+        if outcome.steps > self.longest:
+            self.longest = outcome.steps
         self.schedules.add(outcome.digest)
         interleaving = outcome.interleaving
         self.interleavings[interleaving] = self.interleavings.get(interleaving, 0) + 1

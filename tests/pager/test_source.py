@@ -1,13 +1,14 @@
 """Positional reads from files, SIMPLEFS files and sources that have to be awaited."""
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import trio
 
-from kev.pager.source import FileSource, PageSource, SourceError, read_bytes, read_exactly
+from kev.pager.source import AsynchronousSource, FileSource, PageSource, SourceError, read_bytes, read_exactly
 from tests.pager.sources import BytesSource, WaitingSource
 
 DATA = bytes(range(256)) * 64
@@ -152,3 +153,29 @@ def test_what_is_no_number_of_bytes_is_refused(make: Callable[[], object], messa
     with pytest.raises(SourceError) as caught:
         read_bytes(Returning(make()), 0, 8)
     assert str(caught.value) == message
+
+
+class Asked(BytesSource):
+    """Notes the threads that read it."""
+
+    def __init__(self) -> None:
+        super().__init__(DATA)
+        self.by: set[int] = set()
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int:
+        self.by.add(threading.get_ident())
+        return super().read_into(offset, buffer)
+
+
+class Awaited(AsynchronousSource):
+    """Is not awaited here."""
+
+    def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
+        return self.blocking.read_into(offset, buffer)
+
+
+@pytest.mark.parametrize("at_hand", [False, True])
+def test_only_who_may_have_to_wait_reads_in_a_thread_of_its_own(at_hand: bool) -> None:
+    asked = Asked()
+    assert read_bytes(Awaited(asked, at_hand=at_hand).blocking, 3, 100) == DATA[3:103]
+    assert (asked.by == {threading.get_ident()}) is at_hand

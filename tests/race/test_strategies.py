@@ -1,5 +1,6 @@
 """Which schedules strategies try."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 
@@ -7,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kev.machine.schedule import Scheduler
 from kev.race.errors import CannotReplay, RaceError
 from kev.race.explore import Exploration, explore
 from kev.race.schedule import Schedule
 from kev.race.strategy import Exhaustive, Free, Pct, SeededRandom, make_strategy
-from kev.race.strategy.base import Strategy
+from kev.race.strategy.base import Redundant, Strategy
 from kev.race.strategy.pct import PctScheduler
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from tests.examples import examples
@@ -96,6 +98,31 @@ def test_a_depth_has_a_limit_below_which_every_bound_can_be_told() -> None:
     assert deep.describe().endswith("1/(2 * 50^999) = 0 or more")
     with pytest.raises(RaceError, match=r"^depth: 1001: a bug may need 1,000 ordered events at most$"):
         make_strategy("pct", depth=1001)
+
+
+class Decisions:
+    """A scheduler that is asked for decisions, although it could be asked for steps."""
+
+    def __init__(self, inner: Scheduler) -> None:
+        self.next = inner.next
+
+
+@pytest.mark.parametrize("name", ["random", "pct", "exhaustive"])
+@pytest.mark.parametrize("program", ["r0w1/r1r0/e0e1", "w0mr1/w1r0;tso"])
+def test_steps_are_chosen_as_decisions_are(name: str, program: str) -> None:
+    def histories(wrap: Callable[[Scheduler], Scheduler]) -> list[int | None]:
+        strategy = make_strategy(name, 3)
+        strategy.measure(subject(program).actors, 40, 1)
+        schedulers = (strategy.scheduler(run) for run in range(30))
+        return [history(wrap(scheduler)) for scheduler in schedulers if scheduler is not None]
+
+    def history(scheduler: Scheduler) -> int | None:
+        try:
+            return subject(program).run(scheduler).history
+        except Redundant:
+            return None
+
+    assert histories(Decisions) == histories(lambda scheduler: scheduler)
 
 
 @pytest.mark.parametrize("name", ["random", "pct"])

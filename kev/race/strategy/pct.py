@@ -5,8 +5,8 @@ ASPLOS 2010. A bug of depth d needs d ordering constraints to show. With n vCPUs
 1/(n * k^(d-1)) at least.
 """
 
+from _random import Random as Generator  # `random.Random` takes longer to seed it
 from collections.abc import Sequence
-from random import Random
 from typing import Final
 
 from kev.engine.base import Budget
@@ -26,7 +26,7 @@ class PctScheduler(SteppedScheduler):
 
     __slots__ = ("_changes", "_contested", "_left", "_order")
 
-    def __init__(self, vcpus: int, steps: int, depth: int, random: Random) -> None:
+    def __init__(self, vcpus: int, steps: int, depth: int, random: Generator) -> None:
         draw = random.random
         self._order: Final = sorted(range(vcpus), key=lambda _: draw())
         """vCPUs by priority, the highest first."""
@@ -68,7 +68,7 @@ class PctTurnScheduler(PctScheduler):
 
     __slots__ = ("_longest_turn", "_random")
 
-    def __init__(self, vcpus: int, steps: int, depth: int, random: Random, longest_turn: int) -> None:
+    def __init__(self, vcpus: int, steps: int, depth: int, random: Generator, longest_turn: int) -> None:
         """`longest_turn` is how many steps may pass until it is looked whether somebody of a higher priority can run again."""
         super().__init__(vcpus, steps, depth, random)
         self._longest_turn: Final = longest_turn
@@ -94,7 +94,7 @@ class Pct(Strategy):
         self.depth: Final = depth
 
     def scheduler(self, run: int) -> Scheduler:
-        random = Random(run_seed(self.seed, run))
+        random = Generator(run_seed(self.seed, run))
         if self._turn == 1:
             return PctScheduler(self.vcpus, self.steps, self.depth, random)
         return PctTurnScheduler(self.vcpus, self.steps, self.depth, random, self._turn)

@@ -1,8 +1,8 @@
 """Random choices from a seed."""
 
+from _random import Random as Generator  # `random.Random` takes longer to seed it
 from collections.abc import Sequence
 from math import floor
-from random import Random
 from typing import Final
 
 from kev.machine.schedule import Scheduler, SeededScheduler
@@ -19,7 +19,7 @@ class RandomScheduler(SteppedScheduler):
 
     __slots__ = ("_random",)
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Generator) -> None:
         self._random: Final = random.random
 
     def step(self, runnable: Sequence[int], accesses: int) -> int:
@@ -41,7 +41,7 @@ class SeededRandom(Strategy):
     def scheduler(self, run: int) -> Scheduler:
         seed = run_seed(self.seed, run)
         if self.longest_turn == 1:
-            return RandomScheduler(Random(seed))
+            return RandomScheduler(Generator(seed))
         shortest = (self.steps // _MOST_TURNS).bit_length()
         sizes = max(self.longest_turn.bit_length() - shortest, 1)
         return SeededScheduler(seed, 1 << shortest + run % sizes)
