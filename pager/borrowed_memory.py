@@ -59,8 +59,7 @@ class BorrowedMemory(WriteTracker):
             frames.append(frame)
             if state_in(contents.states, page) is not PageState.PRESENT:
                 view[frame : frame + PAGE_SIZE] = _ZEROS
-        pager.pages.load(contents.states)
-        pager.statistics.load(contents.statistics)
+        pager.go_on_from(contents.states, contents.statistics)
         self._local.states = contents.states
         self._held = contents
         self._cpu.refilled(frames)

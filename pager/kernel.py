@@ -29,7 +29,7 @@ from kev.pager.loaders import LoaderMap, contents
 from kev.pager.mbi import MbiWriter, MemoryRegion
 from kev.pager.observers import Observers
 from kev.pager.originals import Originals
-from kev.pager.pages import PageEvent, PageState, PageStates
+from kev.pager.pages import PageEvent, PageState, PageStates, SavedStates
 from kev.pager.protocols import AlikePages, LoadObserver, NestedTable, PageFiller, Point, ReadAhead, Rendezvous, SchedulingPoints
 from kev.pager.ram import ram_regions
 from kev.pager.source import AsynchronousSource, PageSource, SourceInFile, SynchronousSource
@@ -385,6 +385,15 @@ class KernelVmPager:
         self._statistics.load(_NO_STATISTICS)
         self._loads.clear()
         self._claimed = 0
+
+    def go_on_from(self, states: SavedStates, statistics: tuple[int, ...]) -> None:
+        """Makes states and statistics what they were when they were saved, and with them how many pages count for the limit.
+
+        Whatever that means for the pages themselves has been done. Of loads under way nothing may be left.
+        """
+        self.pages.load(states)
+        self._statistics.load(statistics)
+        self._claimed = self.pages.present - len(self._mmio_pages)
 
     def close(self) -> None:
         """Drops the loads that `try_load_page` began and nobody came to await; their pages are Absent."""

@@ -158,6 +158,11 @@ class PageStates:
         for number in saved.keys() - self._chunks.keys():
             self._chunks[number] = bytearray(saved[number])
 
+    @property
+    def present(self) -> int:
+        """How many pages are Present, those of devices among them."""
+        return sum(chunk.count(PageState.PRESENT) for chunk in self._chunks.values())
+
     def differing(self, saved: SavedStates) -> Iterator[int]:
         """The pages that are Present now, but not in `saved`, or the other way round. None may be Loading."""
         for number in self._chunks.keys() | saved.keys():

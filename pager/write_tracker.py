@@ -149,8 +149,7 @@ class WriteTracker:
             self._table.unmap_page(page)
             view[frame : frame + PAGE_SIZE] = _ZEROS
             frames.append(frame)
-        pager.pages.load(point.states)
-        pager.statistics.load(point.statistics)
+        pager.go_on_from(point.states, point.statistics)
         self.written.clear()
         self._cpu.refilled(frames)
 
