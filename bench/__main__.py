@@ -14,6 +14,7 @@ _BENCHMARKS: Final = (
     "violations",
     "launch",
     "memory",
+    "launches",
     "speed",
     "exits",
     "race",

@@ -3,6 +3,7 @@
 import random
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from tests.cli.programs import kernel
@@ -79,7 +80,7 @@ def image(bits: int, number: int) -> bytes:
         (_HANDLER, code("48 83 04 24 01 48 cf" if bits == 64 else "83 04 24 01 cf")),
         (_HANDLER_OF_ERRORS, code("48 83 c4 08 48 83 04 24 02 48 cf" if bits == 64 else "83 c4 04 83 04 24 02 cf")),
         (_GDT, struct.pack(f"<{len(_DESCRIPTORS)}Q", *_DESCRIPTORS)),
-        (_IDT, b"".join(_gate(bits, vector) for vector in range(256 if chance.random() < 0.8 else 20))),
+        (_IDT, _gates(bits, 256 if chance.random() < 0.8 else 20)),
         (_TSS, _task_state(bits)),
         (_TABLES, _page_tables(bits)),
         (_TABLE_REGISTERS, struct.pack("<HIxxHI", len(_DESCRIPTORS) * 8 - 1, _BASE + _GDT, 0xFFF, _BASE + _IDT)),
@@ -197,6 +198,11 @@ def _word(offset: int) -> bytes:
     return struct.pack("<I", _BASE + offset)
 
 
+@cache
+def _gates(bits: int, count: int) -> bytes:
+    return b"".join(_gate(bits, vector) for vector in range(count))
+
+
 def _gate(bits: int, vector: int) -> bytes:
     target = _BASE + (_HANDLER_OF_ERRORS if vector in _ERRORS else _HANDLER)
     selector = 0x18 if bits == 64 else 0x08
@@ -214,6 +220,7 @@ def _task_state(bits: int) -> bytes:
     return bytes(state)
 
 
+@cache
 def _page_tables(bits: int) -> bytes:
     """Everything one to one, for everybody: 4 MiB at a time, or the first four GiB by 2 MiB of which 1 GiB each repeats."""
     if bits == 32:

@@ -9,7 +9,7 @@ import kev.machine.driving  # what all runs need, imported before they are forke
 import kev.postmortem.death
 from kev.exits import Vmcall
 from tests.cli.programs import kernel
-from tests.fuzz.contained import run_contained
+from tests.fuzz.contained import one_by_one, run_contained
 from tests.machine.attacks import ATTACKS, HYPERCALLS
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import RAM, Cpu
@@ -32,7 +32,7 @@ def without_an_end(names: Sequence[str], **wishes: object) -> dict[str, str]:
         report = kev.launch(image, timeout=0.05, max_pages=2000, max_output=1 << 16, **wishes)  # type: ignore[arg-type]
         return report.ending.kind.value
 
-    ends = {names[result[0]]: result[1] for result in run_contained(run, range(len(names)), 60)}
+    ends = {names[result[0]]: result[1] for result in run_contained(one_by_one(run), range(len(names)), 60)}
     assert list(ends) == list(names)
     return {name: end for name, end in ends.items() if end not in ENDS}
 
