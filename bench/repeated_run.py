@@ -268,7 +268,7 @@ _TINY: Final = {"memory": "1M"}
 
 REPEATED: Final[Mapping[str, Repeated]] = {
     "16-bit code: a boot sector": Repeated("bootsector"),
-    "16-bit code: the BIOS": Repeated("bios", holdable=False),
+    "16-bit code: the BIOS": Repeated("bios"),
     "16-bit code: events": Repeated("events16"),
     "32- and 16-bit code, 3 vCPUs: lost updates": Repeated("increments", _TINY | {"vcpus": 3}, build=_INCREMENTS),
     "32- and 16-bit code, 4 vCPUs: locks": Repeated("locks", _TINY | {"vcpus": 4}, build=_LOCKS),
