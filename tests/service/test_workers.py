@@ -134,6 +134,18 @@ async def test_a_run_to_the_end_whose_time_was_up_before_it_began_is_told_of(hom
     await home.aclose()
 
 
+async def test_what_is_asked_of_a_machine_that_has_just_begun_is_answered_without_being_asked_again(
+    forked_from: ForkServerProcess,
+) -> None:
+    async with worker_homes(ready=0, patience=1e4, forked_from=forked_from) as homes:
+        for _ in range(3):
+            home = await homes.open(SPIN, Watcher(), start=True)
+            with trio.fail_after(60):
+                await home.pause()
+            assert home.status.state == "paused"
+            await home.aclose()
+
+
 async def test_an_idle_worker_that_dies_is_replaced(forked_from: ForkServerProcess) -> None:
     async with worker_homes(ready=2, forked_from=forked_from) as homes:
         first = await homes.open(SPIN, Watcher())

@@ -29,7 +29,7 @@ class Channel:
         self._poll: Final = select.poll()
         self._poll.register(stream, select.POLLIN)
         self._early: list[Frame] = []
-        """Those that came while nobody read."""
+        """Those that `is_called` has found."""
 
     def write(self, frames: bytes) -> None:
         try:
@@ -39,16 +39,19 @@ class Channel:
 
     async def read(self) -> list[Frame]:
         """The frames that have come, when something has. Ends the process if the service is gone. ProtocolError."""
-        if not self._early:
-            await trio.lowlevel.wait_readable(self._stream)
-        early, self._early = self._early, []
-        return early + self._received()
+        await trio.lowlevel.wait_readable(self._stream)
+        return self._received()
 
     def is_called(self) -> bool:
-        """Whether something has come that wants an answer. What has come is read later all the same."""
+        """Whether something has come that wants an answer, since `take_early` was called."""
         if self._poll.poll(0):
             self._early += self._received()
         return any(frame.kind is FrameKind.CALL for frame in self._early)
+
+    def take_early(self) -> list[Frame]:
+        """What has come meanwhile, which `read` does not return any more."""
+        early, self._early = self._early, []
+        return early
 
     def _received(self) -> list[Frame]:
         try:

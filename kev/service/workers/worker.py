@@ -123,6 +123,9 @@ class Worker:
         self._together = _TOGETHER
         self._turn = WorkerTurn(channel)
         self._was_paused = False
+        self._is_beginning = False
+        self._held: Final[list[Frame]] = []
+        """Calls that have come while a machine is begun: they are for it when it can be asked for something."""
 
     async def live(self) -> None:
         """Until the machine is closed, or the service is gone."""
@@ -144,6 +147,8 @@ class Worker:
         elif frame.kind is FrameKind.CANCEL:
             if frame.number in self._calls:
                 self._calls[frame.number].cancel()
+        elif frame.kind is FrameKind.CALL and self._is_beginning:
+            self._held.append(frame)
         elif frame.kind is FrameKind.CALL:
             self._nursery.start_soon(self._answer, frame.number, self._called(frame))
         else:
@@ -241,6 +246,17 @@ class Worker:
         """Makes a machine that runs at once. If its run is soon over, what there is to tell of it, and it is closed already: it
         needs none of the tasks that others have.
         """
+        self._is_beginning = True
+        try:
+            return await self._begin(spec, confinement, passes)
+        finally:
+            self._is_beginning = False
+            held = self._channel.take_early() + self._held
+            self._held.clear()
+            for frame in held:
+                self._take(frame)
+
+    async def _begin(self, spec: str, confinement: Sequence[bool], passes: bool) -> dict[str, Any] | None:
         wanted = self._get_ready(spec)
         confine = self._confining(wanted, confinement)
         with ExitStack() as files:
@@ -252,8 +268,9 @@ class Worker:
             if machine.ending is not None:
                 return await _all_told(home, passes=passes)
             home.note()
+            with trio.CancelScope(shield=True):
+                await self._homes.go_on(home, files, policy_has_run=policy_has_run)
             self._home = home
-            await self._homes.go_on(home, files, policy_has_run=policy_has_run)
             self._take_turns(home)
         return None
 
