@@ -98,9 +98,9 @@ class TraceMachine:
         self._left = 0
         """vCPUs that are not done."""
         self._touched = 0
-        self._reach_at: Final = _reaches(pages, opaque)
-        """What a step may access that begins at a point about a page, by its address; at a point about none, by -1; at a fence, by
-        the address behind the last page."""
+        self._reach: Final = (ANYTHING,) * (len(pages) + 2) if opaque else _reaches(pages)
+        """What a step may access that begins at a point about a page, by its number; at a point about none, by -1; at a fence, by
+        the number behind the last page."""
         self.told: Subscriptions = SILENCE
         """Whom `tell` tells."""
         self._is_trusted: Final = not opaque and factory is KernelVmPager
@@ -192,7 +192,7 @@ class TraceMachine:
     # Running.
 
     def _drive(self, scheduler: Scheduler) -> None:
-        runnable, reach_of, order = self._runnable, self._reach_at, self.order
+        runnable, reach_of, order = self._runnable, self._reach, self.order
         tasks = self.tasks if self.buffers is None else [*self.tasks, *self.buffers.tasks]
         note_vcpu, note_accesses, stepped = order.append, self.accesses.append, self.told["stepped"]
         turns = scheduler if isinstance(scheduler, SteppedScheduler) else Turns(scheduler, MAX_STEPS + 1)
@@ -200,7 +200,7 @@ class TraceMachine:
         while runnable:
             self.vcpu = vcpu = choose(runnable, touched)
             task = tasks[vcpu]
-            self._touched = reach_of[task.at[1]] | task.scope
+            self._touched = reach_of[task.at[1] >> PAGE_SHIFT] | task.scope
             if stepped:
                 for notify in stepped:
                     notify(vcpu)
@@ -274,7 +274,7 @@ class TraceMachine:
 
     def _start(self, vcpu: int, task: Task) -> None:
         task.stopped = False
-        self._touched |= self._reach_at[task.at[1]] | task.scope
+        self._touched |= self._reach[task.page] | task.scope
         insort(self._runnable, vcpu)
 
     def wake(self, vcpu: int) -> None:
@@ -315,7 +315,7 @@ class TraceMachine:
 
     def _show(self, vcpu: int, store: BufferedStore) -> None:
         page = store.page
-        self._touched |= self._reach_at[page << PAGE_SHIFT]
+        self._touched |= self._reach[page]
         self.engine.write(page << PAGE_SHIFT, store.address, store.value)
         for notify in self.told["stored"]:
             notify(vcpu, page, store.offset, store.value)
@@ -385,15 +385,14 @@ def trace_memory() -> TraceMemory:
     return TraceMemory()
 
 
-def _reaches(pages: Sequence[Page], opaque: bool) -> dict[int, int]:
+def _reaches(pages: Sequence[Page]) -> tuple[int, ...]:
     """A page alone; or all that loaders tie together, of which a step on the way from one to the other may access both."""
     reaches = [1 << number for number in range(len(pages))]
     for number, page in enumerate(pages):
         if page.needs is not None:
             joined = reaches[number] | reaches[page.needs]
             reaches = [joined if reach & joined else reach for reach in reaches]
-    reach_at = {number << PAGE_SHIFT: reach for number, reach in enumerate((*reaches, 0))} | {-1: ANYTHING}
-    return dict.fromkeys(reach_at, ANYTHING) if opaque else reach_at
+    return (*reaches, 0, ANYTHING)
 
 
 @cache
