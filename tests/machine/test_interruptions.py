@@ -13,7 +13,7 @@ from kev.engine.base import Budget
 from kev.exits import EptViolation, Exit, IoOut, PreemptionTimer, Reply
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import CODE, Cpu
-from tests.machine.modes import ABSENT_PAGE, CODE_32, PROTECTED, cpu_in, gate_address
+from tests.machine.modes import ABSENT_PAGE, CODE_32, CODE_64, LONG, PROTECTED, cpu_in, gate_address
 
 FLOOD = code("e6 80 eb fc  ; out 0x80, al; jmp to it")
 
@@ -37,6 +37,21 @@ def test_a_counted_slice_ends_behind_so_many_events_though_no_instruction_is_ret
         assert [*slices, cpu.run_slice(Budget(instructions=1000, interruptions=10))] == [PreemptionTimer()] * 3
         assert cpu.vcpu.instructions == executed
         assert cpu.vcpu.rip == ABSENT_PAGE
+
+
+def test_a_counted_slice_ends_behind_fewer_events_where_each_takes_long() -> None:
+    """Jumps to where nothing can be are looked for among all blocks that were translated. The handler makes another."""
+    blocks = 2000
+    handler = 0x40000
+    gate = struct.pack("<HHBBHQ", handler & 0xFFFF, CODE_64, 0, 0x8E, handler >> 16, 0)
+    jump = code("ff e0  ; jmp rax")
+    contents = {gate_address(LONG, 13): gate, handler: jump, 0x30000: code("eb 00") * blocks + jump}
+    with cpu_in(LONG, code("48 b8") + struct.pack("<Q", 1 << 63) + code("bb 00 00 03 00 ff e3"), contents) as cpu:
+        assert cpu.run_slice(Budget(instructions=100_000, interruptions=1000)) == PreemptionTimer()
+        first = cpu.vcpu.rsp
+        assert cpu.vcpu.instructions > blocks
+        assert cpu.run_slice(Budget(instructions=100_000, interruptions=1000)) == PreemptionTimer()
+        assert 0 < (first - cpu.vcpu.rsp) / 48 < 50
 
 
 @pytest.mark.parametrize("natively", [True, False])

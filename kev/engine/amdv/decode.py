@@ -24,7 +24,7 @@ _VEX: Final = 0xC4
 _SHLX: Final = 0xF7
 _GENERAL_PURPOSE: Final = frozenset({0xF0, 0xF1, 0xF6})
 _CLTS: Final = 0x06
-_GROUP_5: Final = 0xFF
+GROUP_5: Final = 0xFF  # near JMP and CALL through a register or memory among them
 IRET: Final = 0xCF
 _FAR_RETURNS: Final = frozenset({0xCA, 0xCB, IRET})
 _MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
@@ -111,7 +111,7 @@ def indirect_branch(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int, Operand]:
     prefixes, rex, byte = _prefixes_and_rex(stream, in_64_bit_mode=True)
     mod_rm = stream.take()
     extension = mod_rm >> 3 & 7
-    if byte != _GROUP_5 or extension not in (2, 4) or _LOCK in prefixes:
+    if byte != GROUP_5 or extension not in (2, 4) or _LOCK in prefixes:
         raise UndecodableInstruction
     segment = next((_OVERRIDES_64[prefix] for prefix in reversed(prefixes) if prefix in _OVERRIDES_64), None)
     operand = _operand(vcpu, stream, mod_rm, rex, _size(8, _ADDRESS_SIZE in prefixes), segment)

@@ -14,6 +14,9 @@ from kev.exits import GuestException, PreemptionTimer
 from kev.page_tables.guest import GuestFault
 from kev.x86 import BREAKPOINT, DOUBLE_FAULT, ERROR_IDT, GENERAL_PROTECTION, HAS_ERROR_CODE, NMI, OVERFLOW
 
+_BLOCKS_OF_AN_EVENT: Final = 50
+"""So many blocks are looked at in the time that an event takes."""
+
 
 class Events:
     """The event that the current vCPU is being given, from where it was raised to the handler's first instruction."""
@@ -107,7 +110,8 @@ class Events:
         if self.all_blocks is not None:
             from kev.engine.amdv.jumps import LostJumps  # which few guests need
 
-            LostJumps(self._linear, self.all_blocks).take_back(vcpu)
+            blocks = LostJumps(self._linear, self.all_blocks).take_back(vcpu)
+            self._slice.note_event(blocks // _BLOCKS_OF_AN_EVENT)
 
     def _interrupt_on_its_way(self) -> Event | None:
         """The interrupt that the CPU was delivering by itself when an exception came in between. It stays requested."""

@@ -175,9 +175,13 @@ class Slice:
         """Of a slice that `limit_interruptions` was called for, and which has not ended by that."""
         return self._interruptions_left
 
-    def note_event(self) -> None:
-        """An event is about to be delivered, again if something has come in between. If the slice ends by that, it is behind it."""
-        if self._interruptions_left:
+    def note_event(self, weight: int = 1) -> None:
+        """An event is about to be delivered, again if something has come in between. If the slice ends by that, it is behind it.
+
+        `weight`: what is done for it takes the time of so many.
+        """
+        if self._interruptions_left and weight:
+            self._interruptions_left = max(self._interruptions_left - weight + 1, 1)
             self._count_interruption()
 
     def stop_at_events(self, vcpu: AmdvVcpu) -> None:
