@@ -18,13 +18,13 @@ _PART: Final = 2_000
 """Guests that are counted together."""
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.campaign")
     parser.add_argument("file", type=Path, help="a line of JSON for each part")
     parser.add_argument("--first", type=int, default=0, help="number of the first guest")
     parser.add_argument("--count", type=int, default=100_000, help="guests of each mode")
     parser.add_argument("--seeded", type=int, default=4_000, help="guests of each mode that are run with a seed")
-    wanted = parser.parse_args()
+    wanted = parser.parse_args(arguments)
     done = [json.loads(line) for line in wanted.file.read_text(encoding="utf-8").splitlines()] if wanted.file.exists() else []
     known = {(part["bits"], part["seeded"], part["first"], part["count"]) for part in done}
     for part in _parts(wanted.first, wanted.count, wanted.seeded):
