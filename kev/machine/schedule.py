@@ -79,7 +79,8 @@ class FreeScheduler:
     that, because each of the two may be waiting for what the other does, without saying so by PAUSE.
 
     A vCPU that has not given up its turn at once and is found where it was at the end of another, with the same in registers and on
-    the stack, waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere.
+    the stack, waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere; and while others do
+    not wait, only one of those that do has a turn in each round.
     """
 
     __slots__ = (
@@ -89,6 +90,7 @@ class FreeScheduler:
         "_full",
         "_interrupted",
         "_last",
+        "_last_waiting",
         "_loads",
         "_out_of_turn",
         "_place_of",
@@ -120,7 +122,7 @@ class FreeScheduler:
         self._was_cut = False
         self._full: Final = seconds
         self._seconds = seconds
-        self._last = -1
+        self._last = self._last_waiting = -1
         self._urgent: int | None = None
         self._interrupted = False
         """The one whose turn it was gave the CPU to another, and comes again."""
@@ -162,10 +164,15 @@ class FreeScheduler:
                 return Decision(self._last, Budget(seconds=seconds))
         self._out_of_turn = 0
         self._interrupted = False
-        self._last = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
+        busy = [vcpu for vcpu in runnable if vcpu not in self._waits] or runnable
+        following = next((vcpu for vcpu in busy if vcpu > self._last), None)
+        if following is None and len(busy) < len(runnable) and self._running not in self._waits:
+            waiting = [vcpu for vcpu in runnable if vcpu in self._waits]
+            self._last_waiting = next((vcpu for vcpu in waiting if vcpu > self._last_waiting), waiting[0])
+            budget = Budget(seconds=min(seconds, self._full / _SHORTENED_BY), kept_loads=_LOADS_OF_ONE_THAT_WAITS)
+            return Decision(self._last_waiting, budget)
+        self._last = busy[0] if following is None else following
         loads = _LOADS_BEFORE_A_LOOK if len(runnable) > 1 else None
-        if self._last in self._waits and not self._waits.issuperset(runnable):
-            seconds, loads = min(seconds, self._full / _SHORTENED_BY), _LOADS_OF_ONE_THAT_WAITS
         return Decision(self._last, Budget(seconds=seconds, kept_loads=loads))
 
     def _look(self, vcpu: int) -> None:

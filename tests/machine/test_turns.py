@@ -100,6 +100,16 @@ def test_who_is_found_where_it_was_waits_and_gets_short_turns_until_it_is_elsewh
     assert board.lengths(1) == {0: FULL, 1: FULL}
 
 
+def test_of_those_that_wait_one_has_a_turn_in_each_round_while_another_does_not() -> None:
+    places, now = {0: 0, 1: 100, 2: 200, 3: 300}, itertools.count()
+    scheduler = FreeScheduler(FULL, lambda vcpu: places[vcpu], lambda: next(now))
+    seen = []
+    for _ in range(20):
+        seen += turns(scheduler, 1, (0, 1, 2, 3))
+        places[0] += 1
+    assert seen[8:] == [0, 1, 0, 2, 0, 3] * 2
+
+
 def test_who_gives_up_its_turn_at_once_does_not_wait() -> None:
     board = Turnstile()
     board.used = 0.01
