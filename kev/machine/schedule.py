@@ -79,8 +79,8 @@ class FreeScheduler:
     that, because each of the two may be waiting for what the other does, without saying so by PAUSE.
 
     A vCPU that has not given up its turn at once and is found where it was at the end of another, with the same in registers and on
-    the stack, waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere; and while others do
-    not wait, only one of those that do has a turn in each round.
+    the stack, waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere; and while
+    others do not wait, only one of those that do has a turn in each round.
     """
 
     __slots__ = (
