@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from kev.measure.errors import BenchError
 from kev.measure.result import BenchResult, CaseResult
 from kev.measure.summary import Summary, values_outside
+from kev.measure.table import rounds_text
 from kev.observe.output import write_bytes
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def draw_panels(result: BenchResult, file: Path, title: str, panels: Mapping[str
         else:
             axes.set_visible(False)
     bars = "too few for 95 % intervals" if values_outside(result.rounds) is None else "and their 95 % intervals"
-    figure.suptitle(f"{title} of kev {result.environment['kev']}: medians of {result.rounds} rounds, {bars}")
+    figure.suptitle(f"{title} of kev {result.environment['kev']}: medians of {rounds_text(result.rounds)}, {bars}")
     picture = BytesIO()
     if file.suffix == ".svg":
         figure.savefig(picture, format="svg", metadata={"Date": None})

@@ -14,8 +14,7 @@ from kev.measure.targets import Target
 def table(result: BenchResult, targets: Sequence[Target]) -> Iterator[str]:
     """All figures: medians, and behind each time the larger distance to an end of its 95 % interval."""
     yield "  ".join(f"{name} {value}" for name, value in result.environment.items())
-    rounds = f"{result.rounds} {'round' if result.rounds == 1 else 'rounds'}"
-    yield f"medians of {rounds}, each the best of its short runs; {intervals_text(result.rounds)}"
+    yield f"medians of {rounds_text(result.rounds)}, each the best of its short runs; {intervals_text(result.rounds)}"
     for scenario in dict.fromkeys(case.scenario for case in result.cases):
         yield ""
         yield from _scenario(result.scenario(scenario))
@@ -40,6 +39,11 @@ def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def rounds_text(rounds: int) -> str:
+    """How many they are."""
+    return "1 round" if rounds == 1 else f"{rounds} rounds"
 
 
 def intervals_text(rounds: int) -> str:

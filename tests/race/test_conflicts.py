@@ -229,6 +229,14 @@ def detect(*arguments: str) -> Result:
     return CliRunner().invoke(kev, ["race", "detect", *arguments], prog_name="kev")
 
 
+def test_the_columns_of_accesses_are_apart_in_the_picture(lost_update: Story) -> None:
+    root = ET.fromstring(as_svg(lost_update))
+    shown = [(element.text or "").split("\u00a0\u00a0 ") for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    (conflict, *_) = lost_update.conflicts
+    for access in conflict.accesses:
+        assert [str(access.step), f"vCPU {access.vcpu}", access.text, access.place] in shown
+
+
 def test_no_text_of_the_picture_is_cut(lost_update: Story) -> None:
     root = ET.fromstring(as_svg(lost_update))
     shown = " ".join(element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text"))

@@ -109,8 +109,9 @@ function drawPhases() {
 	runs.forEach((run, row) => {
 		const y = 30 * row + 4;
 		shape(svg, "text", { x: LEFT - 12, y: y + 15, "text-anchor": "end" }, clipped(run.label));
-		run.phases.forEach((phase) => {
-			if (!names.includes(phase.name)) names.push(phase.name);
+		run.phases.forEach((phase, index) => {
+			// One that only some runs have stands in the legend where it is drawn.
+			if (!names.includes(phase.name)) names.splice(index ? names.indexOf(run.phases[index - 1].name) + 1 : 0, 0, phase.name);
 			const width = Math.max(scale(phase.end) - scale(phase.begin), 0.6);
 			const bar = shape(svg, "rect", { x: scale(phase.begin), y, width, height: 21, fill: phaseColour(phase.name) });
 			explain(bar, () => `${run.label}: until ${phase.name}\n${milliseconds(phase.end - phase.begin)}, over at ${milliseconds(phase.end)}`);

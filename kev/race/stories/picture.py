@@ -1,5 +1,6 @@
 """A run as a picture: time goes down, every vCPU has a lane, every page a strip that shows its state."""
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import accumulate, pairwise
@@ -22,6 +23,9 @@ _LEFT: Final = 56
 _MARGIN: Final = 24
 _HEAD: Final = 118
 
+_DEEPEST: Final = 6
+"""Characters that a line of the conclusion may be indented by: in words it stands below a column."""
+_GAP: Final = re.compile(" {2,}")
 _MOST: Final = 200
 """Moments that the picture shows: the last ones."""
 
@@ -202,8 +206,16 @@ def _verdict(story: Story, width: int) -> list[str]:
     room = max((width - 2 * _MARGIN) // _CHARACTER, 40)
     verdict = ["It ends well."] if story.failure is None else wrap(story.failure.message, room)
     for conflict in story.conflicts:
-        verdict += ["", *(line for told in conflict_in_words(conflict) for line in wrap(told, room, subsequent_indent="    "))]
+        verdict.append("")
+        for told in conflict_in_words(conflict):
+            verdict += wrap(_with_gaps(told), room, subsequent_indent="    ")
     return verdict
+
+
+def _with_gaps(line: str) -> str:
+    """Columns have gaps between them that are not made one space, as spaces are in a picture; nothing is indented far."""
+    text = line.lstrip()
+    return " " * min(len(line) - len(text), _DEEPEST) + _GAP.sub("\u00a0\u00a0 ", text)
 
 
 def _box(x: int, y: int, width: int, height: int, fill: str, edge: str, thickness: float = 1) -> str:
