@@ -61,7 +61,12 @@ def parse_user_json(text: str | bytes, name: str, error: type[KevError], what: s
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object if typed else None)
     except RecursionError:
         raise error(f"{name}: not {what}: it is nested too deep") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, _NoNumber, _Twice) as reason:
+    except json.JSONDecodeError as reason:
+        where = f"no JSON at line {reason.lineno}, column {reason.colno}: {reason.msg[:1].lower()}{reason.msg[1:]}"
+        raise error(f"{name}: not {what}: {where if reason.doc.strip() else 'it is empty'}") from reason
+    except UnicodeDecodeError as reason:
+        raise error(f"{name}: not {what}: no JSON, which is text: {reason.reason} at byte {reason.start}") from reason
+    except (_NoNumber, _Twice) as reason:
         raise error(f"{name}: not {what}: {reason}") from reason
     except ValueError as reason:  # more digits than Python reads
         raise error(f"{name}: not {what}: a number in it has too many digits") from reason

@@ -138,3 +138,20 @@ def test_of_a_file_that_begins_with_something_else_only_the_beginning_is_read(tm
     assert len(read_user_file(file, 16 << 20, KevError, b"magic")) < 2 << 20
     file.write_bytes(b"magic".ljust(8 << 20))
     assert len(read_user_file(file, 16 << 20, KevError, b"magic")) == 8 << 20
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (b"image = 3", "no JSON at line 1, column 1: expecting value"),
+        (b'{\n"a": }', "no JSON at line 2, column 6: expecting value"),
+        (b"\x7fELF\x02\x01\x01\xb7", "no JSON, which is text: invalid start byte at byte 7"),
+        (b'{"ratio": NaN}', "NaN is no number of JSON"),
+    ],
+)
+def test_what_is_no_json_is_said_as_such(data: bytes, problem: str) -> None:
+    with pytest.raises(KevError) as caught:
+        parse(data)
+    assert str(caught.value) == f"file: not one: {problem}"
