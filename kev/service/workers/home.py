@@ -32,6 +32,8 @@ _OPENING_PATIENCE: Final = 120.0
 """Seconds that making a machine may take at least: what it is made from may have to come from far away."""
 _WAKING_PATIENCE: Final = 2.0
 """Seconds that a worker which has waited may take to say that it is there. It has no machine yet, and another one costs little."""
+_MAKING_PATIENCE: Final = 10.0
+"""The same of one that is not asked, and says something when it has made its machine."""
 _ANSWERS: Final = frozenset((FrameKind.PART, FrameKind.DATA, FrameKind.VALUE, FrameKind.ERROR))
 
 
@@ -198,7 +200,8 @@ class WorkerHome:
         """
         if asks:
             self._calls.put_ahead(pack(FrameKind.PING))
-        return Waking(trio.current_time() + _WAKING_PATIENCE, self._has_spoken, self.attendant)
+        patience = _WAKING_PATIENCE if asks else _MAKING_PATIENCE
+        return Waking(trio.current_time() + patience, self._has_spoken, self.attendant)
 
     @property
     def has_said_anything(self) -> bool:

@@ -74,6 +74,30 @@ _Opening: TypeAlias = Callable[[WorkerHome, MachineSpec, Confinement], Awaitable
 """`WorkerHome.open`, or what makes a machine that runs at once."""
 
 
+class _Wakings:
+    """Workers that have the same patience, in the order in which it ends."""
+
+    def __init__(self) -> None:
+        self._waking: Final[deque[Waking]] = deque()
+        self._news = trio.Event()
+
+    def add(self, waking: Waking) -> None:
+        self._waking.append(waking)
+        self._news.set()
+
+    async def see_them_wake(self) -> None:
+        """Kills those that do not."""
+        while True:
+            while self._waking:
+                first = self._waking.popleft()
+                if not first.has_spoken.is_set():
+                    await trio.sleep_until(first.until)
+                if not first.has_spoken.is_set():
+                    first.attendant.kill("does not wake up")
+            self._news = trio.Event()
+            await self._news.wait()
+
+
 class _Supply:
     """What workers are forked from. If it dies, another takes its place."""
 
@@ -137,9 +161,8 @@ class WorkerHomes:
         self._taken = trio.Event()
         self._refilled = trio.Event()
         self._homes: Final[set[WorkerHome]] = set()
-        self._waking: Final[deque[Waking]] = deque()
-        """In the order in which their patience ends."""
-        self._wakes = trio.Event()
+        self._asked: Final = _Wakings()
+        self._unasked: Final = _Wakings()
 
     async def open(
         self, spec: MachineSpec, observer: Observer, *, client: str | None = None, start: bool = False, passes: bool = False
@@ -198,8 +221,8 @@ class WorkerHomes:
         self._homes.add(home)
         if has_waited:
             # One that has had machines of these files makes another one soon, and what it says of it is enough.
-            self._waking.append(home.wake(asks=opening is WorkerHome.open or attendant.worker.machines == 0))
-            self._wakes.set()
+            asks = opening is WorkerHome.open or attendant.worker.machines == 0
+            (self._asked if asks else self._unasked).add(home.wake(asks=asks))
         try:
             await opening(home, spec, self._confinement)
         except BaseException as error:
@@ -248,15 +271,9 @@ class WorkerHomes:
 
     async def see_them_wake(self) -> None:
         """Kills workers that have waited and do not wake up."""
-        while True:
-            while self._waking:
-                first = self._waking.popleft()
-                if not first.has_spoken.is_set():
-                    await trio.sleep_until(first.until)
-                if not first.has_spoken.is_set():
-                    first.attendant.kill("does not wake up")
-            self._wakes = trio.Event()
-            await self._wakes.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._asked.see_them_wake)
+            nursery.start_soon(self._unasked.see_them_wake)
 
     async def watch(self) -> None:
         """Kills workers that do not answer, and replaces idle ones that have died."""
