@@ -1,5 +1,6 @@
 """Guests that may take the emulator down, in processes that are forked for some of them at a time."""
 
+import faulthandler
 import mmap
 import os
 import select
@@ -138,6 +139,7 @@ def _work(work: Work, numbers: Sequence[int], writing: int, place: mmap.mmap) ->
     def note_place(vcpu: int, rip: int) -> None:
         _PLACE.pack_into(place, 0, vcpu + 1, rip)
 
+    faulthandler.disable()  # how the process ends is told outside
     code = 0
     try:
         work(Inside(numbers, say, note_place))
