@@ -17,7 +17,6 @@ from tests.machine.restoring import run
 
 GUESTS = {
     "bootsector": 1,
-    "bios": 1,
     "events16": 1,
     "events32": 1,
     "events": 1,
@@ -45,7 +44,7 @@ class End(NamedTuple):
 def machine_of(name: str, output: bytearray, seed: int = 1) -> Iterator[Machine]:
     with open_image(name) as (source, guest):
         assert guest is not None
-        options = MachineOptions(vcpus=GUESTS[name], drives=drives_of(guest))
+        options = MachineOptions(vcpus=GUESTS.get(name, 1), drives=drives_of(guest))
         machine = prepare(source, memory=guest.memory_mib << 20, options=options, seed=seed, output=output.extend)
         try:
             yield machine

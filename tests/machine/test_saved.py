@@ -31,7 +31,7 @@ def uninterrupted(name: str) -> tuple[End, int]:
 ENDS: dict[str, tuple[End, int]] = {}
 
 
-@pytest.mark.parametrize("name", GUESTS)
+@pytest.mark.parametrize("name", [*GUESTS, "bios"])
 @settings(max_examples=8, deadline=None)
 @given(where=st.floats(0, 1, exclude_max=True))
 def test_it_ends_as_if_nothing_had_happened(name: str, where: float) -> None:
