@@ -2,8 +2,9 @@
  * Fills the emulated CPU's TLB: walks the guest's page tables and the nested ones where they lie in the host's memory.
  *
  * The CPU's own function does the same, and is called for everything out of the ordinary: whatever faults or exits, what is no
- * memory, what was not accessed before, protection keys, five levels. So what is here decides nothing but how soon it is done.
- * kev/engine/amdv/tlb_fills.py puts it in place. The architecture: AMD64 APM vol. 2, chapters 5 and 15.25.
+ * memory, what was not accessed before, protection keys, five levels. So what is here decides how soon it is done, and nothing else
+ * but whether CR3 has reserved bits. kev/engine/amdv/tlb_fills.py puts it in place. The architecture: AMD64 APM vol. 2, chapters 5
+ * and 15.25.
  */
 typedef unsigned long long u64;
 
@@ -96,7 +97,7 @@ struct fills {
     /* POSIX: clock_gettime, pread. */
     int (*clock)(int which, struct moment *now);
     long long (*read)(int descriptor, void *buffer, u64 length, long long offset);
-    /* CR3 when it was last found without reserved bits, and what it was instead since then. */
+    /* CR3 when it was last found without reserved bits, and what has been loaded since, if that has some; else 0. */
     u64 cr3;
     u64 refused_cr3;
 };
@@ -387,7 +388,8 @@ static void check_cr3(struct fills *fills)
         return;
     if (*cr3 < BIT(40)) {
         fills->cr3 = *cr3;
-    } else if (*cr3 != NOWHERE) {
+        fills->refused_cr3 = 0;
+    } else if (!fills->refused_cr3) {
         fills->refused_cr3 = *cr3;
         *cr3 = NOWHERE;
     }

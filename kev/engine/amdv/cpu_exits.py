@@ -97,7 +97,8 @@ class CpuExits(ExitContext):
     def take_back_cr3(self, vcpu: AmdvVcpu) -> None:
         """Takes back the MOV to CR3 that the slice has ended behind, if it has set reserved bits."""
         if has_reserved_bits_in_cr3(vcpu) and self._fills.available:
-            refuse_cr3(self.linear, vcpu, self._fills.last_cr3[0], vcpu.cr3)
+            before, loaded = self._fills.last_cr3
+            refuse_cr3(self.linear, vcpu, before, loaded or vcpu.cr3)
             vcpu.event = Event(GENERAL_PROTECTION)
 
     def settle(self, vcpu: AmdvVcpu) -> None:

@@ -112,7 +112,7 @@ class TlbFills:
 
     @property
     def last_cr3(self) -> tuple[int, int]:
-        """What CR3 was last without reserved bits, and what has been loaded since, if a walk has led nowhere."""
+        """What CR3 was last without reserved bits, and what has been loaded since, if a walk has led nowhere; else 0."""
         return self._words[_CR3], self._words[_REFUSED_CR3]
 
     @property
