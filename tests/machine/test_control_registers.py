@@ -538,7 +538,9 @@ def test_each_vcpu_keeps_its_own_cr3_if_another_is_refused() -> None:
     first = code("48 b8") + (PAGE_TABLES | 1 << 50).to_bytes(8, "little") + code("0f 22 d8 ; mov cr3, rax")
     second = load(0, others) + code("0f 22 d8 eb fe ; mov cr3, rax; jmp $")
     free = code("c6 04 25 45 20 00 00 89 ; mov byte [GDT + TASK + 5], 0x89: for the LTR of the other vCPU")
-    number = free + code("b8 01 00 00 00 f0 0f c1 04 25 00 50 00 00 85 c0 75 0d ; mov eax, 1; lock xadd [DATA], eax; test eax, eax; jnz")
+    number = free + code(
+        "b8 01 00 00 00 f0 0f c1 04 25 00 50 00 00 85 c0 75 0d ; mov eax, 1; lock xadd [DATA], eax; test eax, eax; jnz"
+    )
     text = number + first + second
     tables = (PAGE_TABLES + 0x1000 | 7).to_bytes(8, "little")
     with cpu_in(LONG, text, {others: tables}, vcpus=2) as cpu:
