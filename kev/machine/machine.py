@@ -93,7 +93,9 @@ class Machine:
         """What it was made as, if that is written down: what a snapshot of it says."""
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
-        self.scheduler: Final[RunScheduler] = FreeScheduler(place_of=self._place_of) if seed is None else SeededScheduler(seed)
+        self.scheduler: Final[RunScheduler] = (
+            FreeScheduler(place_of=self._place_of, is_called=self._is_called) if seed is None else SeededScheduler(seed)
+        )
         self.policy: Final = policy
         self.output: Final = Output()
         """What the guest has printed, if it is kept: `keep_output`."""
@@ -151,6 +153,9 @@ class Machine:
 
     def _place_of(self, vcpu: int) -> int:
         return self.vm.engine.place(self.vm.vcpus[vcpu].state)
+
+    def _is_called(self, vcpu: int) -> bool:
+        return self.vm.interrupts.offered[vcpu] is not None
 
     # Its life.
 

@@ -80,7 +80,7 @@ class FreeScheduler:
 
     A vCPU that has not given up its turn at once and is found where it was at the end of another, with the same in registers and on
     the stack, waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere; and while
-    others do not wait, only one of those that do has a turn in each round.
+    others do not wait, only one of those that do has a turn in each round, besides those that an interrupt waits for.
     """
 
     __slots__ = (
@@ -89,6 +89,7 @@ class FreeScheduler:
         "_end",
         "_full",
         "_interrupted",
+        "_is_called",
         "_last",
         "_last_waiting",
         "_loads",
@@ -105,9 +106,17 @@ class FreeScheduler:
     _FIELDS: Final = Fields({"_last": _LAST})
 
     def __init__(
-        self, seconds: float = 0.005, place_of: Callable[[int], int] | None = None, clock: Callable[[], float] = time.perf_counter
+        self,
+        seconds: float = 0.005,
+        place_of: Callable[[int], int] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        is_called: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        """`seconds` is how long a turn lasts otherwise; `place_of` gives the `kev.engine.base.Engine.place` of a vCPU."""
+        """`seconds` is how long a turn lasts otherwise; `place_of` gives the `kev.engine.base.Engine.place` of a vCPU.
+
+        `is_called` says whether an interrupt waits for a vCPU: it has a turn in each round, also while it waits.
+        """
+        self._is_called: Final = is_called
         self._clock: Final = clock
         self._place_of: Final = place_of
         self._places: Final[dict[int, set[int]]] = {}
@@ -164,16 +173,20 @@ class FreeScheduler:
                 return Decision(self._last, Budget(seconds=seconds))
         self._out_of_turn = 0
         self._interrupted = False
-        busy = [vcpu for vcpu in runnable if vcpu not in self._waits] or runnable
+        waiting = [vcpu for vcpu in runnable if vcpu in self._waits]
+        if len(waiting) == len(runnable):
+            waiting = []
+        idle = [vcpu for vcpu in waiting if not self._is_called(vcpu)]
+        busy = [vcpu for vcpu in runnable if vcpu not in idle]
         following = next((vcpu for vcpu in busy if vcpu > self._last), None)
-        if following is None and len(busy) < len(runnable) and self._running not in self._waits:
-            waiting = [vcpu for vcpu in runnable if vcpu in self._waits]
-            self._last_waiting = next((vcpu for vcpu in waiting if vcpu > self._last_waiting), waiting[0])
-            budget = Budget(seconds=min(seconds, self._full / _SHORTENED_BY), kept_loads=_LOADS_OF_ONE_THAT_WAITS)
-            return Decision(self._last_waiting, budget)
-        self._last = busy[0] if following is None else following
+        if not busy or (following is None and idle and self._running not in idle):
+            chosen = self._last_waiting = next((vcpu for vcpu in idle if vcpu > self._last_waiting), idle[0])
+        else:
+            chosen = self._last = busy[0] if following is None else following
         loads = _LOADS_BEFORE_A_LOOK if len(runnable) > 1 else None
-        return Decision(self._last, Budget(seconds=seconds, kept_loads=loads))
+        if chosen in waiting:
+            seconds, loads = min(seconds, self._full / _SHORTENED_BY), _LOADS_OF_ONE_THAT_WAITS
+        return Decision(chosen, Budget(seconds=seconds, kept_loads=loads))
 
     def _look(self, vcpu: int) -> None:
         """Its turn is over."""

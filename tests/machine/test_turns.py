@@ -110,6 +110,16 @@ def test_of_those_that_wait_one_has_a_turn_in_each_round_while_another_does_not(
     assert seen[8:] == [0, 1, 0, 2, 0, 3] * 2
 
 
+def test_who_waits_and_is_interrupted_has_a_turn_in_each_round() -> None:
+    places, now = {0: 0, 1: 100, 2: 200, 3: 300}, itertools.count()
+    scheduler = FreeScheduler(FULL, lambda vcpu: places[vcpu], lambda: next(now), lambda vcpu: vcpu == 3)
+    seen = []
+    for _ in range(21):
+        seen += turns(scheduler, 1, (0, 1, 2, 3))
+        places[0] += 1
+    assert seen[9:] == [0, 3, 2, 0, 3, 1] * 2
+
+
 def test_who_gives_up_its_turn_at_once_does_not_wait() -> None:
     board = Turnstile()
     board.used = 0.01
