@@ -54,8 +54,8 @@ BENCH = "bench boot hypercalls --paging lazy --rounds 1"
 @pytest.mark.parametrize(
     ("words", "check", "said"),
     [
-        (f"{BENCH} --json -", json.loads, "medians of 1 rounds"),
-        (f"{BENCH} --csv -", csv_table, "medians of 1 rounds"),
+        (f"{BENCH} --json -", json.loads, "medians of 1 round,"),
+        (f"{BENCH} --csv -", csv_table, "medians of 1 round,"),
         ("report FOLDER/run.json -o -", begins(b"<!doctype html>"), "kev: wrote standard output"),
         ("record merge FOLDER/set.json -o -", json.loads, "1 pages, 1 of them in all of 1 working sets"),
         ("ept build --memory 2M -o -", begins(MAGIC), "EPT of a machine of 2M"),
