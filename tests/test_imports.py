@@ -69,12 +69,6 @@ def test_a_short_run_needs_no_runtime_no_log_and_no_reports() -> None:
     assert not {module for module in modules if module.startswith("kev.postmortem")}
 
 
-def test_a_long_run_needs_no_runtime_unless_somebody_types() -> None:
-    modules = imported(KEV, "run", "loop")
-    assert "kev.machine.plain_loop" in modules
-    assert not modules & {"trio", "kev.machine.runtime"}
-
-
 def test_disks_behind_pci_make_no_classes_with_attrs() -> None:
     assert "attr" not in imported("import kev.machine.disks, kev.dev.storage.ide, kev.dev.storage.ide_dma, kev.dev.pci.host_bridge")
 

@@ -216,11 +216,6 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     policy_has_run = begin(machine)
     if vm.ending is not None:
         return
-    from kev.machine.plain_loop import PlainLoop, suffices
-
-    if policy_has_run and suffices(machine, input_descriptor):
-        PlainLoop(machine, timeout, input_descriptor).run()
-        return
     # The imports take longer than what a guest waits for when it measures time.
     vm.clock.stop()
     began, were_there = time.perf_counter(), "kev.machine.driving" in sys.modules

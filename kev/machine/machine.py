@@ -107,8 +107,6 @@ class Machine:
         """While it runs in trio: starts a task that ends with the run."""
         self.token: Any = None
         """Of the trio program that drives it."""
-        self.wake: Callable[[], None] | None = None
-        """While it runs without trio: makes whoever drives it look up, from any thread, and from a signal's handler."""
         self._deadline: float | None = None
         self.stopped: Final[Subscribers[[]]] = Subscribers()
         """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
@@ -236,8 +234,6 @@ class Machine:
         self.vm.end(ending)
         if self.token is not None:
             self.token.run_sync_soon(self._cancel)
-        if self.wake is not None:
-            self.wake()
 
     def _cancel(self) -> None:
         if self.cancel is not None:

@@ -1,4 +1,4 @@
-"""Runs that nobody types for at a terminal need no event loop: time limits, input and ends from elsewhere reach them."""
+"""Input from pipes and files, and what else may end a run that waits for it."""
 
 import os
 import threading
