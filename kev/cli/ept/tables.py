@@ -149,7 +149,13 @@ def _of_run(image: str, given: Mapping[str, Any]) -> tuple[Ept, int]:
             exit_code = ending.exit_code
         click.echo(f"kev: {ending}", err=True)
 
-    return Ept(image, ept_of_run(spec, given["at"], sys.stderr.buffer.write, ended)), exit_code
+    return Ept(image, ept_of_run(spec, given["at"], _show, ended)), exit_code
+
+
+def _show(printed: bytes) -> None:
+    """On standard error: the tables have standard output."""
+    sys.stderr.buffer.write(printed)
+    sys.stderr.buffer.flush()
 
 
 def _shift(text: str | None, style: str) -> int:
