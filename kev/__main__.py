@@ -13,16 +13,16 @@ _STANDARD_OUTPUT = 1
 _STANDARD_ERROR = 2
 
 
-class _StandardError(io.FileIO):
+class _StandardError(io.TextIOWrapper):
     """What cannot be written to it is dropped: there is nowhere to say so, and the exit code says the rest."""
 
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+    def write(self, text: str, /) -> int:
         try:
-            return super().write(data)
+            return super().write(text)
         except BlockingIOError:
             raise
         except OSError:
-            return len(data)
+            return len(text)
 
 
 def main() -> None:
@@ -105,10 +105,11 @@ def _keep_standard_descriptors() -> None:
 def _let_standard_error_fail() -> None:
     stream = sys.stderr
     try:
-        raw = _StandardError(stream.fileno(), "w", closefd=False)
+        # No buffer: of a line that a signal comes behind, it would not know that it was written, and write it again.
+        raw = io.FileIO(stream.fileno(), "w", closefd=False)
     except (OSError, ValueError):
         return
-    sys.stderr = io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=True)
+    sys.stderr = _StandardError(raw, stream.encoding, stream.errors, write_through=True)
 
 
 def _give_up() -> None:

@@ -190,6 +190,29 @@ except KeyboardInterrupt:
     assert process.stderr == ""
 
 
+def test_a_line_that_a_signal_comes_behind_is_written_once() -> None:
+    program = """
+import signal, sys
+def trace(frame, event, arg):
+    if frame.f_code.co_name == "write" and event == "return":
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGTERM)
+    return trace
+class Writer:
+    def find_spec(self, name, path=None, target=None):
+        if name == "kev.cli.fs":
+            sys.settrace(trace)
+            sys.stderr.write("written\\n")
+sys.meta_path.insert(0, Writer())
+from kev.__main__ import main
+main()
+"""
+    command = [sys.executable, "-c", program, "fs", "ls"]
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ENOUGH, check=False)
+    assert process.returncode == 143
+    assert process.stderr == "written\nkev: ended by SIGTERM\n"
+
+
 @pytest.mark.parametrize(("base", "method"), [("object", "__del__"), ("io.RawIOBase", "close")])
 def test_an_exception_that_is_dropped_while_an_object_is_deleted_comes_again(base: str, method: str) -> None:
     """A file's are dropped without a word."""

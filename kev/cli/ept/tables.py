@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
@@ -12,6 +13,7 @@ from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.errors import KevError
 from kev.machine.ending import Ending, EndingKind
+from kev.observe.output import write_patiently
 from kev.page_tables.identity import LIMITS, MIXED, QUICK, SHIFT, WholeMachine
 from kev.page_tables.mapping import PageSize
 from kev.page_tables.memory_map import read_memory_map
@@ -154,8 +156,9 @@ def _of_run(image: str, given: Mapping[str, Any]) -> tuple[Ept, int]:
 
 def _show(printed: bytes) -> None:
     """On standard error: the tables have standard output."""
-    sys.stderr.buffer.write(printed)
-    sys.stderr.buffer.flush()
+    with suppress(OSError):  # nobody reads it
+        while printed:
+            printed = printed[write_patiently(sys.stderr.fileno(), printed) :]
 
 
 def _shift(text: str | None, style: str) -> int:
