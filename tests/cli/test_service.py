@@ -92,7 +92,7 @@ def test_the_exit_code_is_the_guests() -> None:
 
 
 def test_how_a_run_was_ended_is_said() -> None:
-    outcome = asked("start", "--attach", "loop", "--timeout", "0.2")
+    outcome = asked("start", "--attach", "spin", "--timeout", "0.2")
     assert outcome.exit_code == 124
     assert "kev: timed out after 0.2 s" in outcome.stderr
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kev.addressing import Gpa, Gva
@@ -56,6 +56,11 @@ def is_as(found: Everything, before: Everything) -> bool:
     return found._replace(devices={name: found.devices[name] for name in before.devices}) == before
 
 
+def but_for_cut_turns(found: Everything) -> Everything:
+    """A turn is cut in two where the guest writes to a page with code that was translated, which it may be by the second time."""
+    return found._replace(exits={kind: count for kind, count in found.exits.items() if kind != "PreemptionTimer"})
+
+
 UNINTERRUPTED: dict[str, tuple[Everything, int]] = {}
 
 
@@ -70,6 +75,7 @@ def uninterrupted(name: str) -> tuple[Everything, int]:
 @pytest.mark.parametrize("name", GUESTS)
 @settings(max_examples=8, deadline=None)
 @given(where=st.floats(0, 1, exclude_max=True))
+@example(where=0.8261869608200739)
 def test_it_goes_back_and_does_the_same_again(name: str, where: float) -> None:
     expected, instructions = uninterrupted(name)
     output = bytearray()
@@ -82,7 +88,7 @@ def test_it_goes_back_and_does_the_same_again(name: str, where: float) -> None:
         for _ in range(2):
             checkpoint.rewind()
             assert is_as(everything(machine, before.output), before)
-            assert run_to_the_end(machine, output) == first
+            assert but_for_cut_turns(run_to_the_end(machine, output)) == but_for_cut_turns(first)
 
 
 @settings(max_examples=20, deadline=None)

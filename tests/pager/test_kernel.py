@@ -133,7 +133,9 @@ def test_a_terabyte_of_ram_and_an_image_of_gigabytes_cost_nothing_until_touched(
 
 
 def test_ram_smaller_than_the_kernel_is_refused_by_name() -> None:
-    with pytest.raises(RamError, match=r"^RAM of 1052 KiB ends at 0x107000: the kernel ends at 0x107800 and does not fit$"):
+    with pytest.raises(
+        RamError, match=r"^RAM of 1052 KiB ends at 0x107000: the kernel ends at 0x107800 and does not fit: 2 MiB are enough for it$"
+    ):
         build_pager(ram_kib=1052)
     assert build_pager(ram_kib=1056).ram_pages == 264
 

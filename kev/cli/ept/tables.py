@@ -13,7 +13,6 @@ from kev.cli.click_options import add_options
 from kev.cli.options import described, machine_options
 from kev.errors import KevError
 from kev.machine.ending import Ending, EndingKind
-from kev.observe.output import write_patiently
 from kev.page_tables.identity import LIMITS, MIXED, QUICK, SHIFT, WholeMachine
 from kev.page_tables.mapping import PageSize
 from kev.page_tables.memory_map import read_memory_map
@@ -158,7 +157,8 @@ def _show(printed: bytes) -> None:
     """On standard error: the tables have standard output."""
     with suppress(OSError):  # nobody reads it
         while printed:
-            printed = printed[write_patiently(sys.stderr.fileno(), printed) :]
+            printed = printed[sys.stderr.buffer.write(printed) :]
+        sys.stderr.buffer.flush()
 
 
 def _shift(text: str | None, style: str) -> int:
