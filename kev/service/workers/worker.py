@@ -36,7 +36,8 @@ from kev.spec.machine_spec import MachineSpec
 _TOGETHER: Final = 0.002
 """Seconds within which what is printed goes to the service together."""
 _SOON: Final = 0.01
-"""Seconds within which nothing is told of a machine that runs at once: if its run is over then, all is told together."""
+"""Seconds within which nothing is told of a run that passes: if it is over then, all is told together. The client of a machine that
+stays waits for no more than that it runs: `_TOGETHER`."""
 _LONGEST_MESSAGE: Final = 16 * KIB
 """Characters of an error that is none of kev's: those have a limit of their own."""
 
@@ -264,7 +265,7 @@ class Worker:
             machine.vm.expects_input = True
             confine(machine)
             home = InProcessHome(machine, self, wanted.timeout)
-            policy_has_run = home.begin(self._beginning(home))
+            policy_has_run = home.begin(self._beginning(home, _SOON if passes else _TOGETHER))
             if machine.ending is not None:
                 return await _all_told(home, passes=passes)
             home.note()
@@ -274,15 +275,15 @@ class Worker:
             self._take_turns(home)
         return None
 
-    def _beginning(self, home: InProcessHome) -> Callable[[], bool]:
-        """Says, while a machine is begun, whether somebody needs it; and tells what there is to tell, if it is not soon over."""
+    def _beginning(self, home: InProcessHome, soon: float) -> Callable[[], bool]:
+        """Says, while a machine is begun, whether somebody needs it; tells what there is, unless it is over in `soon` seconds."""
         self._flushed = began = time.perf_counter()
-        self._together = _SOON
+        self._together = soon
         is_told = False
 
         def look() -> bool:
             nonlocal is_told
-            if not is_told and time.perf_counter() - began > _SOON:
+            if not is_told and time.perf_counter() - began > soon:
                 is_told = True
                 self._together = _TOGETHER
                 home.note()
