@@ -125,7 +125,10 @@ class Interrupter:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             os.kill(os.getpid(), {int(number)})
-sys.meta_path.insert(0, Interrupter())
+class Behind(list):
+    def insert(self, at, finder):
+        super().insert(at + 1, finder)
+sys.meta_path = Behind([Interrupter(), *sys.meta_path])
 from kev.__main__ import main
 main()
 """
