@@ -38,6 +38,11 @@ def main() -> None:
         _run(sys.argv[1:])
     except KeyboardInterrupt as interrupt:
         sys.exit(conclude(interrupt))
+    except Exception as error:
+        # What trio makes of one that comes amid its own work.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        sys.exit(conclude(error.__cause__))
     finally:
         interrupts.end()
         # Else the collector would look through all that there is before the process ends, for longer than some guests run.

@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from kev.guests.catalogue import root_file_system
+from tests.cli.importing import ASKED_FIRST
 from tests.cli.programs import kernel
 from tests.cli.sessions import ENOUGH, Session
 
@@ -119,16 +120,13 @@ def test_a_job_in_the_background_of_a_terminal_is_not_stopped(sessions: list[Ses
     ],
 )
 def test_a_signal_while_modules_are_imported_is_one_line(module: str, arguments: list[str], number: int, said: bytes) -> None:
-    program = f"""
-import os, signal, sys
+    program = f"""{ASKED_FIRST}
+import os, signal
 class Interrupter:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             os.kill(os.getpid(), {int(number)})
-class Behind(list):
-    def insert(self, at, finder):
-        super().insert(at + 1, finder)
-sys.meta_path = Behind([Interrupter(), *sys.meta_path])
+ask_first(Interrupter())
 from kev.__main__ import main
 main()
 """
