@@ -1,10 +1,14 @@
 """What can go wrong through no fault of this program."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 LONGEST_MESSAGE: Final = 1000
 """Characters. What is longer is shortened in the middle, and so are words of more than `LONGEST_WORD` in it."""
 LONGEST_WORD: Final = 200
+_LONGEST_NAME: Final = 60
+"""Of those that are compared with others."""
+_ALIKE: Final = 0.6
 
 
 class KevError(Exception):
@@ -46,3 +50,16 @@ def shortened(text: str, most: int) -> str:
         return text
     head = (most - 3) // 2
     return f"{text[:head]}...{text[len(text) - (most - 3 - head) :]}"
+
+
+def nearest_of(name: str, known: Iterable[str], alike: float = _ALIKE) -> str | None:
+    """Which of the names that are `known` a person may have meant, in letters of either case.
+
+    `alike`: how much they have in common at least, from 0 to 1.
+    """
+    from difflib import get_close_matches
+
+    if len(name) > _LONGEST_NAME:
+        return None
+    by_lower = {other.lower(): other for other in known}
+    return next((by_lower[found] for found in get_close_matches(name.lower(), by_lower, 1, alike)), None)

@@ -10,7 +10,7 @@ If the hypervisor is to serve system calls, it is the ABI that has some instead.
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from kev.errors import KevError
+from kev.errors import KevError, nearest_of
 
 if TYPE_CHECKING:
     from kev.abi.base import GuestAbi
@@ -53,8 +53,6 @@ def abi_named(name: str) -> "type[GuestAbi]":
 
 
 def _describe_unknown(name: str) -> str:
-    from difflib import get_close_matches
-
-    nearest = get_close_matches(name.lower(), ABIS, 1, 0.6)
-    hint = f": is it {nearest[0]!r}?" if nearest else ":"
+    nearest = nearest_of(name, ABIS)
+    hint = ":" if nearest is None else f": is it {nearest!r}?"
     return f"no guest ABI is named {name!r}{hint} There are {', '.join(ABIS)}"

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from kev.spec.errors import nearest_of
+from kev.errors import nearest_of
 
 
 class LazyGroup(click.Group):

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from kev.errors import nearest_of
 from kev.guests.images import DEFAULT_IMAGE
 from kev.named_tuple import NamedTuple
-from kev.spec.errors import SpecError, nearest_of
+from kev.spec.errors import SpecError
 from kev.spec.fields import FIELDS, Arity, Field
 from kev.spec.machine_spec import MachineSpec
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kev.addressing import MIB
-from kev.errors import KevError
+from kev.errors import KevError, nearest_of
 from kev.named_tuple import NamedTuple
 from kev.spec.machine_spec import MachineSpec
 
@@ -84,8 +84,6 @@ def guest_meant(name: str) -> Guest | None:
 
 def nearest_guest(name: str) -> str | None:
     """The name of the guest that may have been meant by the name of an image that is not there."""
-    from kev.spec.errors import nearest_of
-
     return nearest_of(os.path.basename(name), [guest.name for guest in guests()], _SAME if os.sep in name else _ALIKE)
 
 

@@ -1,13 +1,12 @@
 """What a hypervisor writes down of its guest if it is asked to. A log that nobody asked for costs nothing."""
 
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Final
 
 from kev.abi.base import Controller
 from kev.clock import Clock
 from kev.engine.base import VcpuState
-from kev.errors import KevError
+from kev.errors import KevError, nearest_of
 from kev.exits import CrAccess, Reply
 from kev.machine.vm import Vm
 
@@ -24,8 +23,7 @@ def attach_logs(vm: Vm, names: Iterable[str]) -> None:
     """`vm.log` is given the lines of these logs from now on. LogError if there is no log of a name: names the nearest."""
     for name in names:
         if name not in LOGS:
-            nearest = get_close_matches(name.lower(), LOGS, 1, 0.6)
-            raise LogError(f"no log is named {name!r}: there is {' or '.join(nearest or LOGS)}")
+            raise LogError(f"no log is named {name!r}: there is {nearest_of(name, LOGS) or ' or '.join(LOGS)}")
         vm.handle(CrAccess, Cr3Log(vm.clock, vm.log, vm.controller(CrAccess)).handle)
         vm.engine.intercept_cr3_writes()
 

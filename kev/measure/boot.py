@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from kev.addressing import GIB, KIB, MIB, TIB
+from kev.errors import nearest_of
 from kev.guests.images import open_root_file_system
 from kev.measure.case import Case, Metrics
 from kev.measure.errors import BenchError
@@ -24,7 +25,6 @@ from kev.measure.units import latency_text, size_text
 from kev.measure.violations import measure_violations
 from kev.pager.policy import Around, Eager, PagingPolicy
 from kev.pager.slow_source import SourceDelay
-from kev.spec.errors import nearest_of
 from kev.spec.machine_spec import MachineSpec
 
 _TINY_GUEST: Final = "hypercalls"

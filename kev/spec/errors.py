@@ -2,10 +2,9 @@
 
 from typing import Any, Final
 
-from kev.errors import KevError
+from kev.errors import KevError, nearest_of
 
 _LONGEST: Final = 60
-_ALIKE: Final = 0.6
 
 
 class SpecError(KevError):
@@ -31,16 +30,3 @@ def unknown(label: str, value: str, what: str, known: tuple[str, ...] | list[str
     nearest = nearest_of(value, known)
     hint = ":" if nearest is None else f": is it {nearest!r}?"
     return refusal(label, value, f"there is no such {what}{hint} There are {', '.join(known)}")
-
-
-def nearest_of(name: str, known: tuple[str, ...] | list[str], alike: float = _ALIKE) -> str | None:
-    """Which of the names that are `known` a person may have meant, in letters of either case.
-
-    `alike`: how much they have in common at least, from 0 to 1.
-    """
-    from difflib import get_close_matches
-
-    if len(name) > _LONGEST:
-        return None
-    by_lower = {other.lower(): other for other in known}
-    return next((by_lower[found] for found in get_close_matches(name.lower(), by_lower, 1, alike)), None)

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from kev.boot.protocols import DEFAULT_MEMORY, default_memory
+from kev.errors import nearest_of
 from kev.named_tuple import NamedTuple
 from kev.spec import values
-from kev.spec.errors import SpecError, nearest_of
+from kev.spec.errors import SpecError
 from kev.spec.fields import FIELDS, field_named, names
 from kev.spec.files import DiskFile, ModuleFile
 

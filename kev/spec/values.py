@@ -6,7 +6,8 @@ Each function takes what the field is called there, for messages, and the value;
 import os
 from typing import Any, Final, TypeVar
 
-from kev.spec.errors import nearest_of, refusal, unknown
+from kev.errors import nearest_of
+from kev.spec.errors import refusal, unknown
 from kev.spec.files import DISK_ACCESSES, DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.sizes import parse_size, size_text
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kev.cli.lazy_group import LazyGroup
+from kev.errors import nearest_of
 from kev.race.errors import RaceError
-from kev.spec.errors import nearest_of
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

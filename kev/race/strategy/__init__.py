@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from kev.errors import nearest_of
 from kev.race.errors import RaceError
 from kev.race.strategy.base import Strategy
 from kev.race.strategy.exhaustive import Exhaustive
@@ -12,7 +13,7 @@ from kev.race.strategy.portfolio import Portfolio
 from kev.race.strategy.pos import Pos
 from kev.race.strategy.seeded import SeededRandom
 from kev.race.strategy.surw import Surw
-from kev.spec.errors import nearest_of, shown
+from kev.spec.errors import shown
 from kev.spec.values import integer, positive
 
 NAMES: Final = ("free", "random", "pct", "pos", "surw", "places", "portfolio", "exhaustive")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from kev import user_json
-from kev.spec.errors import nearest_of
+from kev.errors import nearest_of
 from kev.user_json import Mismatch, Shape
 
 Schema = dict[str, Any]
