@@ -117,6 +117,14 @@ def constant(expected: Any) -> Shape:
     return check
 
 
+def one_of(*words: str) -> Shape:
+    def check(value: Any, where: str) -> None:
+        if type(value) is not str or value not in words:
+            raise Mismatch.of(where, value, f"one of {', '.join(words)}")
+
+    return check
+
+
 def scalar(value: Any, where: str) -> None:
     """A text, a number, true, false or null."""
     if type(value) not in (str, int, float, bool, NoneType) or (type(value) is int and abs(value) > LARGEST):

@@ -69,11 +69,7 @@ def flag() -> Kind:
 
 
 def choice(*words: str) -> Kind:
-    def check(value: Any, where: str) -> None:
-        if type(value) is not str or value not in words:
-            raise Mismatch.of(where, value, f"one of {', '.join(words)}")
-
-    return Kind(check, {"type": "string", "enum": list(words)})
+    return Kind(user_json.one_of(*words), {"type": "string", "enum": list(words)})
 
 
 def labels() -> Kind:

@@ -15,18 +15,10 @@ from kev.service.machines.machine import Identity, ServedMachine, time_text
 from kev.service.machines.state_directory import MachineFiles, StateError
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
-from kev.user_json import Mismatch, Shape, flag, integer, named, optional, record, text
+from kev.user_json import flag, integer, named, one_of, optional, record, text
 
 _FORMAT: Final = 1
 _STATES: Final = ("created", "running", "paused", "ended", "lost")
-
-
-def _one_of(*words: str) -> Shape:
-    def check(value: Any, where: str) -> None:
-        if value not in words:
-            raise Mismatch.of(where, value, f"one of {', '.join(words)}")
-
-    return check
 
 
 SHAPE: Final = record(
@@ -36,14 +28,12 @@ SHAPE: Final = record(
         "name": text,
         "spec": record({}),
         "labels": named(text),
-        "on_shutdown": _one_of("snapshot", "stop"),
+        "on_shutdown": one_of("snapshot", "stop"),
         "created": text,
         "started": optional(text),
         "ended": optional(text),
-        "state": _one_of(*_STATES),
-        "ending": optional(
-            record({"kind": _one_of(*(kind.value for kind in EndingKind)), "exit_code": integer(), "message": text})
-        ),
+        "state": one_of(*_STATES),
+        "ending": optional(record({"kind": one_of(*(kind.value for kind in EndingKind)), "exit_code": integer(), "message": text})),
         "message": text,
         "console": record({"start": integer(), "end": integer()}),
         "pages_loaded": integer(),

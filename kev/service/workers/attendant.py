@@ -7,7 +7,7 @@ import trio
 from kev import log
 from kev.service.workers.forking import WorkerProcess
 from kev.service.workers.framing import Frame, FrameKind, ProtocolError, parse
-from kev.user_json import Mismatch, record, text
+from kev.user_json import one_of, record, text
 
 _END_PATIENCE: Final = 5.0
 """Seconds that a process may take to be gone when it has closed its stream."""
@@ -16,14 +16,7 @@ _MOST_LOGGED: Final = 1000
 _LONGEST_LINE: Final = 4096
 _OF_THE_LAST: Final = (FrameKind.PING, FrameKind.WANT, FrameKind.BACK)
 """What a worker without a machine may say: it has crossed the end of the last one."""
-
-
-def _level(value: Any, where: str) -> None:
-    if value not in log.LEVELS:
-        raise Mismatch.of(where, value, f"one of {', '.join(log.LEVELS)}")
-
-
-_LOG: Final = record({"level": _level, "event": text, "fields": record({})})
+_LOG: Final = record({"level": one_of(*log.LEVELS), "event": text, "fields": record({})})
 
 
 class Tenant(Protocol):

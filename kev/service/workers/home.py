@@ -26,7 +26,7 @@ from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, 
 from kev.service.workers.turns import Turn
 from kev.snapshot.new_file import NewFile
 from kev.spec.machine_spec import MachineSpec
-from kev.user_json import LARGEST, Mismatch, Shape, each, integer, integers, named, number, optional, record, text
+from kev.user_json import LARGEST, Mismatch, Shape, each, integer, integers, named, number, one_of, optional, record, text
 
 _OPENING_PATIENCE: Final = 120.0
 """Seconds that making a machine may take at least: what it is made from may have to come from far away."""
@@ -35,11 +35,6 @@ _WAKING_PATIENCE: Final = 2.0
 _MAKING_PATIENCE: Final = 10.0
 """The same of one that is not asked, and says something when it has made its machine."""
 _ANSWERS: Final = frozenset((FrameKind.PART, FrameKind.DATA, FrameKind.VALUE, FrameKind.ERROR))
-
-
-def _one_of(names: list[str], value: Any, where: str) -> None:
-    if value not in names:
-        raise Mismatch.of(where, value, f"one of {', '.join(names)}")
 
 
 def _load_counts(value: Any, where: str) -> None:
@@ -56,11 +51,9 @@ def _base64(value: Any, where: str) -> None:
         raise Mismatch.of(where, value, "bytes in base64") from None
 
 
-_ENDING: Final = record(
-    {"kind": partial(_one_of, [kind.value for kind in EndingKind]), "exit_code": integer(0, 255), "message": text}
-)
+_ENDING: Final = record({"kind": one_of(*(kind.value for kind in EndingKind)), "exit_code": integer(0, 255), "message": text})
 _STATUS: Final = record(
-    {"state": partial(_one_of, ["created", "running", "paused", "ended"]), "ending": optional(_ENDING)},
+    {"state": one_of("created", "running", "paused", "ended"), "ending": optional(_ENDING)},
 )
 _COUNTS: Final = {"pages_loaded": integer(), "violations": integer(), "exits": named(integer())}
 _REPORT: Final = record(_COUNTS)
