@@ -10,6 +10,7 @@ import trio
 
 from kev.service.errors import MachineLost
 from kev.service.page_cells import CellsWanted
+from kev.service.workers.attendant import Attendant
 from kev.service.workers.confinement import Confinement
 from kev.service.workers.forking import WorkerProcess
 from kev.service.workers.framing import FrameKind, pack
@@ -36,6 +37,10 @@ class Impostor(WorkerProcess):
             self.note_end("was killed")
 
 
+def impostors_home(ours: socket.socket, watcher: Watcher) -> WorkerHome:
+    return WorkerHome(Attendant(Impostor(Stream(ours))), "echo", watcher, patience=30, stays=False, over=lambda _home: None)
+
+
 async def answer(stream: Stream, value: object) -> None:
     while frames := await stream.read():
         for frame in frames:
@@ -48,10 +53,10 @@ async def answer(stream: Stream, value: object) -> None:
 async def asked(name: str, value: object, *arguments: Any) -> object:
     """What a home says if its worker answers so, or why it says nothing more."""
     ours, theirs = socket.socketpair()
-    home = WorkerHome(Impostor(Stream(ours)), "echo", Watcher(), patience=30, stays=False)
+    home = impostors_home(ours, Watcher())
     with theirs:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(home.live)
+            nursery.start_soon(home.attendant.live)
             nursery.start_soon(answer, Stream(theirs), value)
             try:
                 return await getattr(home, name)(*arguments)
@@ -120,10 +125,10 @@ async def test_the_same_where_something_is_asked_for() -> None:
 async def test_a_run_that_cannot_have_been_is_lost_with_its_worker(value: object) -> None:
     ours, theirs = socket.socketpair()
     watcher = Watcher()
-    home = WorkerHome(Impostor(Stream(ours)), "echo", watcher, patience=30, stays=False)
+    home = impostors_home(ours, watcher)
     with theirs:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(home.live)
+            nursery.start_soon(home.attendant.live)
             nursery.start_soon(answer, Stream(theirs), value)
             await home.run(MachineSpec("echo"), Confinement(*[False] * len(Confinement._fields)), passes=True)
             assert "does not keep to the protocol" in (await watcher.ends()).message

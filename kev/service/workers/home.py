@@ -21,7 +21,6 @@ from kev.service.page_cells import CellsWanted
 from kev.service.workers.attendant import Attendant
 from kev.service.workers.calls import Call, Calls, binary
 from kev.service.workers.confinement import Confinement
-from kev.service.workers.forking import WorkerProcess
 from kev.service.workers.framing import PIECE, Frame, FrameKind, ProtocolError, pack, parse
 from kev.service.workers.turns import Turn
 from kev.snapshot.new_file import NewFile
@@ -79,25 +78,24 @@ class WorkerHome:
 
     def __init__(
         self,
-        worker: WorkerProcess,
+        attendant: Attendant,
         image: str,
         observer: Observer,
         patience: float,
         stays: bool,
-        attendant: Attendant | None = None,
-        over: "Callable[[WorkerHome], object] | None" = None,
+        over: "Callable[[WorkerHome], object]",
     ) -> None:
-        """`stays`: when the machine is closed, the worker waits for another one, unless something has gone wrong. `attendant`: who
-        listens to the worker already. `over` is told when the worker is gone, or waits.
+        """`attendant` listens to the worker. `stays`: when the machine is closed, the worker waits for another one, unless
+        something has gone wrong. `over` is told when the worker is gone, or waits.
         """
-        self.worker: Final = worker
-        self.attendant: Final = attendant or Attendant(worker)
-        self.attendant.tenant = self
-        self._over: Final = over or _forget
+        self.worker: Final = attendant.worker
+        self.attendant: Final = attendant
+        attendant.tenant = self
+        self._over: Final = over
         self._image: Final = image
         self._observer: Final = observer
         self._patience: Final = patience
-        self._calls: Final = Calls(worker.stream)
+        self._calls: Final = Calls(self.worker.stream)
         self._status = Status("created")
         self._gone: Final = trio.Event()
         self._has_spoken: Final = trio.Event()
@@ -215,10 +213,6 @@ class WorkerHome:
                 await self.worker.stream.write(pack(FrameKind.PING))
         elif now - self._asked >= patience:
             self._kill(f"has said nothing for {now - self._asked:.0f} s")
-
-    async def live(self) -> None:
-        """Until the worker is gone, for one that has this machine only. If this is cancelled, the worker is killed."""
-        await self.attendant.live()
 
     @property
     def image(self) -> str:
@@ -382,7 +376,3 @@ class WorkerHome:
         self.attendant.tenant = None
         self._calls.lose(MachineLost(f"{self._image}: the machine is closed"))
         self._end()
-
-
-def _forget(_home: WorkerHome) -> None:
-    """For whoever knows when it is over."""

@@ -217,7 +217,7 @@ class WorkerHomes:
     ) -> WorkerHome:
         stays = self._used.wants(attendant.worker, kind)
         over = partial(self._note_over, kind)
-        home = WorkerHome(attendant.worker, spec.image, observer, self._patience, stays, attendant, over)
+        home = WorkerHome(attendant, spec.image, observer, self._patience, stays, over)
         self._homes.add(home)
         if has_waited:
             # One that has had machines of these files makes another one soon, and what it says of it is enough.
