@@ -5,8 +5,8 @@ from typing import Final
 
 import trio
 
+from kev import log
 from kev.machine.beside import forward_input, read_to_end, watch_for_timeout
-from kev.machine.closing_input import LOOK_EVERY, ClosedInput, warn
 from kev.machine.ending import Ending
 from kev.machine.machine import Machine
 from kev.machine.runtime import Runtime
@@ -17,6 +17,9 @@ _INPUT_SECONDS: Final = 2
 """How long the end of the input is waited for, in runs with a seed."""
 _LARGEST_INPUT: Final = 1 << 20
 """Bytes of input in a run with a seed: what comes behind them is not there."""
+_LOOK_EVERY: Final = 1.0  # seconds
+_MANY_LOOKS: Final = 100
+"""In that time: a guest that looks for input so often, and prints nothing, does nothing else."""
 
 
 async def drive(
@@ -79,7 +82,7 @@ async def _take_all_input(machine: Machine, descriptor: int) -> None:
         return
     machine.type_own_input()
     must = f"with a seed it must have come to its end before the guest begins, within {_INPUT_SECONDS} s"
-    warn(machine, f"there is no input in this run: {must}")
+    _warn(machine, f"there is no input in this run: {must}")
 
 
 async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, job_control: bool) -> None:
@@ -96,12 +99,27 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
 
 
 async def _say_if_input_is_waited_for(machine: Machine) -> None:
-    """There will be no more input."""
-    closed = ClosedInput(machine)
+    """There will be no more input. Says so, once, if the guest does nothing but ask for some: it would do that for ever."""
+    line, printed = machine.vm.input_line, 0
+
+    def note_output(_data: bytes) -> None:
+        nonlocal printed
+        printed += 1
+
+    assert line is not None
+    forget = machine.vm.console.output.subscribe(note_output)
     try:
         while True:
-            await trio.sleep(LOOK_EVERY)
-            if closed.look():
+            before = line.looks, printed
+            await trio.sleep(_LOOK_EVERY)
+            if line.looks - before[0] >= _MANY_LOOKS and printed == before[1] and not line.backlog:
+                _warn(machine, "the input has ended, and the guest waits for more; --timeout SECONDS would end it")
                 return
     finally:
-        closed.forget()
+        forget()
+
+
+def _warn(machine: Machine, text: str) -> None:
+    log.warning(text, image=machine.image)
+    if machine.warn is not None:
+        machine.warn(f"{machine.image}: {text}")
