@@ -4,29 +4,19 @@ QEMU has the third of them as "isa-debugcon", which SeaBIOS and OVMF look for be
 write nothing.
 """
 
-from collections.abc import Callable
-from typing import Final, Self
+from typing import Final
 
-from kev.dev.base import PlainDevice
-from kev.dev.surroundings import Surroundings
+from kev.dev.debug.printing import PrintingDevice
 
 
-class FirmwareLog(PlainDevice):
+class FirmwareLog(PrintingDevice):
     """A byte is a character. Panics write the numbers of lines, in words, to the first two ports: those are not printed."""
 
     name: Final = "firmware log"
     ports: Final = (range(0x400, 0x404),)
     wide_ports: Final = (range(0x400, 0x402),)
 
-    __slots__ = ("_transmit",)
-
-    def __init__(self, transmit: Callable[[int], None]) -> None:
-        """`transmit` is called with every character."""
-        self._transmit = transmit
-
-    @classmethod
-    def built_for(cls, machine: Surroundings) -> Self:
-        return cls(machine.console.put_debug)
+    __slots__ = ()
 
     def read_port(self, port: int, size: int) -> int:
         return (1 << 8 * size) - 1
