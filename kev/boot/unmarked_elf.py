@@ -17,7 +17,6 @@ from kev.pager.errors import ImageError
 _PROTOCOL: Final = Keos.name
 _NOTHING: Final = "it has no Multiboot header, no PVH note and nothing of Linux"
 _OTHER_LOADER: Final = "is it made for another loader, such as Limine or the bootloader crate?"
-_LIMINE: Final = "made for Limine, as a request in it says"
 _LIMINE_REQUEST: Final = struct.pack("<2Q", 0xC7B1_DD30_DF4C_8B88, 0x0A82_E883_A194_F07B)
 """LIMINE_COMMON_MAGIC, which every request begins with."""
 _SEARCHED: Final = 16 * MIB
@@ -61,14 +60,12 @@ def detect_unmarked(file: KernelFile) -> tuple[str, str, str]:
     try:
         kernel = Keos.open(file)
     except KevError as error:
-        if _has_limine_request(file):
-            raise BootError(f"{file.name}: {_LIMINE}") from error
+        _refuse_limine(file)
         raise BootError(f"{error}; {_NOTHING}: {_OTHER_LOADER}") from error
     entry = kernel.image.entry
     bits = entry_bits(file, kernel.image)
     if bits == 64 and file.machine == _EM_X86_64:
-        if _has_limine_request(file):
-            raise BootError(f"{file.name}: {_LIMINE}")
+        _refuse_limine(file)
         raise BootError(
             f"{file.name}: the code at its entry {entry:#x} is 64-bit code, and nothing says how it wants to be entered: "
             f"{_NOTHING}; {_OTHER_LOADER}"
@@ -95,11 +92,12 @@ def _find_maker(file: KernelFile) -> str | None:
             if file.bytes_at(header.offset, len(_FREEBSD_INTERPRETER)) == _FREEBSD_INTERPRETER:
                 return "made for FreeBSD's loader, as its interpreter /red/herring says"
             return "a program that an operating system's dynamic linker loads, and no kernel"
-    if any((note.name, note.type) == _ABI_TAG for note in read_notes(file).notes):
+    notes = read_notes(file).notes
+    if any((note.name, note.type) == _ABI_TAG for note in notes):
         return "a program for an operating system, as a note of GNU says, and no kernel"
     for section in sorted(section_names(file) & _SECTIONS.keys()):
         return f"made for {_SECTIONS[section]}, as its section {section} says"
-    for note in read_notes(file).notes:
+    for note in notes:
         if (note.name, note.type) in _NOTES:
             return f"made for {_NOTES[note.name, note.type]}, as a note of {note.name.decode()} says"
     if any(header.type == _PT_LOAD and header.address >= _BOOTBOOT_CORE for header in headers):
@@ -107,6 +105,7 @@ def _find_maker(file: KernelFile) -> str | None:
     return None
 
 
-def _has_limine_request(file: KernelFile) -> bool:
-    """Looked for in the beginning of a file that is refused anyway."""
-    return _LIMINE_REQUEST in file.bytes_at(0, min(file.source.size, _SEARCHED))
+def _refuse_limine(file: KernelFile) -> None:
+    """BootError if there is a request of Limine in the beginning of a file, which is refused anyway."""
+    if _LIMINE_REQUEST in file.bytes_at(0, min(file.source.size, _SEARCHED)):
+        raise BootError(f"{file.name}: made for Limine, as a request in it says")
