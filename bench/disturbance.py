@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -41,6 +42,32 @@ class ScatteredSource(AsynchronousSource):
             for _ in range(CHANCE.randrange(6)):
                 await trio.lowlevel.checkpoint()
         return self._inner.read_into(offset, buffer)
+
+
+@contextmanager
+def piped(data: bytes) -> Iterator[int | None]:
+    """A pipe into which `data` is written sooner or later, in pieces."""
+    if not data:
+        yield None
+        return
+    ours, theirs = os.pipe()
+
+    def write() -> None:
+        rest = data
+        while rest:
+            time.sleep(CHANCE.random() / 200)
+            piece = rest[: CHANCE.randrange(1, len(data) + 1)]
+            os.write(theirs, piece)
+            rest = rest[len(piece) :]
+        os.close(theirs)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield ours
+    finally:
+        writer.join()
+        os.close(ours)
 
 
 def disturb_process() -> None:

@@ -1,9 +1,6 @@
 """Runs with a seed that are repeated: what is launched, how, and what is compared of them."""
 
 import json
-import os
-import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +12,7 @@ import attrs
 import trio
 
 import kev
-from bench.disturbance import CHANCE, ScatteredSource
+from bench.disturbance import CHANCE, ScatteredSource, piped
 from kev.addressing import PAGE_SIZE, Gpa
 from kev.guests.images import open_image
 from kev.machine.digest import all_registers, memory_checksum
@@ -116,7 +113,7 @@ def _launch(image: Any, wishes: Mapping[str, Any], data: bytes, lines: list[str]
     found: list[tuple[Facts, list[int]]] = []
     warnings: list[str] = []
     output = bytearray()
-    with _piped(data) as descriptor:
+    with piped(data) as descriptor:
         kev.launch(
             image,
             output=output.extend,
@@ -198,32 +195,6 @@ def _image(repeated: Repeated) -> Iterator[Any]:
             yield ScatteredSource(file)
     else:
         yield repeated.image
-
-
-@contextmanager
-def _piped(data: bytes) -> Iterator[int | None]:
-    """A pipe into which `data` is written sooner or later, in pieces."""
-    if not data:
-        yield None
-        return
-    ours, theirs = os.pipe()
-
-    def write() -> None:
-        rest = data
-        while rest:
-            time.sleep(CHANCE.random() / 200)
-            piece = rest[: CHANCE.randrange(1, len(data) + 1)]
-            os.write(theirs, piece)
-            rest = rest[len(piece) :]
-        os.close(theirs)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield ours
-    finally:
-        writer.join()
-        os.close(ours)
 
 
 def difference(first: Run, other: Run) -> str | None:

@@ -1,18 +1,17 @@
 """Runs compared bit for bit, while the host does what it can to make them differ."""
 
-import os
 import random
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import kev
+from bench.disturbance import piped
 from kev.machine.digest import all_registers, memory_checksum
 from kev.machine.machine import Machine
 
@@ -47,34 +46,11 @@ def digest(image: str, *, data: bytes = b"", **wishes: Any) -> Digest:
         held.extend((crc32(registers.encode()), memory_checksum(machine.vm), machine.vm.clock.now()))
 
     output = bytearray()
-    with _piped(data) as descriptor:
+    with piped(data) as descriptor:
         report = kev.launch(
             image, output=output.extend, trace_exits=trace, at_end=hold, input_descriptor=descriptor, timeout=300, **wishes
         )
     return Digest(report.ending.message, crc32(output), exits, *held)
-
-
-@contextmanager
-def _piped(data: bytes) -> Iterator[int | None]:
-    """A pipe into which `data` is written sooner or later, in pieces."""
-    if not data:
-        yield None
-        return
-    ours, theirs = os.pipe()
-
-    def write() -> None:
-        for byte in data:
-            time.sleep(random.random() / 100)
-            os.write(theirs, bytes((byte,)))
-        os.close(theirs)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield ours
-    finally:
-        writer.join()
-        os.close(ours)
 
 
 @contextmanager
