@@ -23,7 +23,7 @@ class Originals:
 
     def remember(self, page: int, frame: memoryview) -> None:
         """Notes that `page` was loaded with the contents of `frame`."""
-        fingerprint = self._fingerprint
+        fingerprint = self._fingerprint  # a local: CPython 3.11 is slow to call what an instance holds by name
         self._fingerprints[page] = fingerprint(frame)
 
     def clear(self) -> None:

@@ -1,8 +1,6 @@
 """A machine under the eyes of all oracles: it is made once for all runs of a program."""
 
-from collections import deque
 from collections.abc import Callable
-from operator import call
 from typing import Final, NamedTuple
 
 from kev.machine.schedule import Scheduler
@@ -50,7 +48,8 @@ def _take(program: Program, factory: PagerFactory) -> _Watched:
         watched = _idle.pop()
         if factory is KernelVmPager and (watched.program is program or _is_alike(watched.program, program)):
             watched.machine.rewind()
-            deque(map(call, watched.forgetting), maxlen=0)
+            for forget in watched.forgetting:
+                forget()
             return watched
     machine = TraceMachine(program.pages, factory, trace_memory(), tso=program.tso)
     oracles = oracles_of(program, machine)

@@ -1,10 +1,9 @@
 """Who may ask: everybody over the unix socket; over TCP, whoever knows the token, at an address that is this service's.
 
 A page in a browser says the token once, and has a cookie from then on, which the next service with that token knows, too. No other
-page can use that cookie: it is `SameSite=Strict`,
-and requests with it that change something must say that a page of this service makes them (`Origin`). No page becomes one of this
-service by a name that leads here (DNS rebinding): the name that is asked for (`Host`) must be an address, `localhost`, or one that
-the service was given.
+page can use that cookie: it is `SameSite=Strict`, and requests with it that change something must say that a page of this service
+makes them (`Origin`). No page becomes one of this service by a name that leads here (DNS rebinding): the name that is asked for
+(`Host`) must be an address, `localhost`, or one that the service was given.
 """
 
 import ipaddress
