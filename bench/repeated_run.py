@@ -148,7 +148,7 @@ async def _hold(image: Any, wishes: Mapping[str, Any], lines: list[str] | None) 
 def run_forks(repeated: Repeated, seed: int, first: Run, count: int) -> list[Run]:
     """Runs that share their beginning: so many forks of a machine somewhere on the way of `first`, and the machine itself."""
     wishes = {"memory": "64M", **repeated.wishes, "seed": seed}
-    at = CHANCE.randrange(first.facts.instructions)
+    at = CHANCE.randrange(1, first.facts.instructions)
     with _image(repeated) as image:
         return [Run(facts, [], []) for facts in trio.run(_fork, image, wishes, at, count, first.pages)]
 
@@ -156,7 +156,7 @@ def run_forks(repeated: Repeated, seed: int, first: Run, count: int) -> list[Run
 async def _fork(image: Any, wishes: Mapping[str, Any], at: int, count: int, pages: list[int]) -> list[Facts]:
     found: list[Facts] = []
     async with kev.start(image, paused=True, timeout=_TIMEOUT, **wishes) as machine:
-        machine.vm.stop_at = at or None
+        machine.vm.stop_at = at
         await machine.resume()
         while machine.state not in (MachineState.PAUSED, MachineState.ENDED):
             await trio.lowlevel.checkpoint()
