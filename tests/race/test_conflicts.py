@@ -139,7 +139,7 @@ def test_a_data_race_is_found_in_a_run_that_ends_well(tmp_path: Path) -> None:
     subject = small.subject(tmp_path, small.guest([small.increment(0)], [small.increment(0)]))
     report = find_data_races(subject, [UnpreemptedScheduler()])
     assert (report.runs, report.failed) == (1, 0)
-    assert {conflict.variable for conflict in report.conflicts} == {"0xa000"}
+    assert {race.conflict.variable for race in report.races} == {"0xa000"}
 
 
 ORDERED = {
@@ -158,7 +158,7 @@ ORDERED = {
 @pytest.mark.parametrize("name", ORDERED)
 def test_what_is_ordered_is_no_data_race(name: str, tmp_path: Path) -> None:
     first, others = ORDERED[name]
-    assert races(small.subject(tmp_path, small.guest(first, others))).conflicts == []
+    assert races(small.subject(tmp_path, small.guest(first, others))).races == []
 
 
 RACY = {
@@ -177,7 +177,7 @@ RACY = {
 def test_what_is_not_ordered_is_a_data_race(name: str, tmp_path: Path) -> None:
     first, others = RACY[name]
     report = races(small.subject(tmp_path, small.guest(first, others)))
-    assert {conflict.variable for conflict in report.conflicts} == {"0xa000"}
+    assert {race.conflict.variable for race in report.races} == {"0xa000"}
 
 
 def test_an_interrupt_orders_what_was_done_before_it_was_sent() -> None:
@@ -190,7 +190,7 @@ def test_an_interrupt_orders_what_was_done_before_it_was_sent() -> None:
 def test_a_flag_orders_nothing_if_only_locked_instructions_do(tmp_path: Path) -> None:
     first, others = ORDERED["a flag that is waited for"]
     subject = small.subject(tmp_path, small.guest(first, others))
-    assert {conflict.variable for conflict in races(subject, locked_only=True).conflicts} == {"0xa000", "0xa002"}
+    assert {race.conflict.variable for race in races(subject, locked_only=True).races} == {"0xa000", "0xa002"}
 
 
 def test_the_schedule_of_a_shrunk_failure_is_looked_at(tmp_path: Path) -> None:
@@ -217,6 +217,19 @@ def test_a_guest_without_data_races_is_told_so(tmp_path: Path) -> None:
     result = detect(str(tmp_path / "guest"), "--smp", "2", "-m", "1M", "--runs", "3")
     assert result.exit_code == 0
     assert result.stdout == "0 data races in 3 runs, of which 0 ended wrong\n"
+
+
+def test_a_loop_that_is_unrolled_is_one_data_race() -> None:
+    (race,) = find_data_races(GuestSubject.find(MachineSpec("lost-update", vcpus=2)), [UnpreemptedScheduler()]).races
+    assert race.pairs > 1
+    assert all(access.place.startswith("increment (main.c:") for access in race.conflict.accesses)
+
+
+def test_without_lines_every_pair_of_instructions_is_a_data_race(tmp_path: Path) -> None:
+    subject = small.subject(tmp_path, small.guest([small.increment(0)] * 2, [small.increment(0)]))
+    races = find_data_races(subject, [UnpreemptedScheduler()]).races
+    assert len(races) > 1
+    assert {race.pairs for race in races} == {1}
 
 
 def test_only_guests_have_data_races() -> None:

@@ -16,7 +16,7 @@ from kev.cli.race.progress import ProgressLine
 from kev.cli.signals import say_stopped
 from kev.machine.schedule import Scheduler
 from kev.race.errors import RaceError
-from kev.race.guest.data_races import DataRaces, find_data_races, schedules
+from kev.race.guest.data_races import DataRace, DataRaces, find_data_races, schedules
 from kev.race.guest.subject import GuestSubject
 from kev.race.stories.words import conflict_in_words
 from kev.race.strategy.replay import RoughScheduler
@@ -73,7 +73,7 @@ def command(
     click.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(_lines(found)))
     if found.stopped is not None:
         context.exit(say_stopped(found.stopped, f"{counted(found.runs, 'run was', 'runs were')} looked at"))
-    if found.conflicts:
+    if found.races:
         context.exit(EXIT_CODE_FAILED)
 
 
@@ -86,8 +86,14 @@ def _of_token(token: Token) -> tuple[GuestSubject, Iterator[Scheduler]]:
 
 
 def _lines(found: DataRaces) -> list[str]:
-    lines = [line for conflict in found.conflicts for line in (*conflict_in_words(conflict), "")]
-    races = counted(len(found.conflicts), "data race", "data races")
+    lines = [line for race in found.races for line in (*_in_words(race), "")]
+    races = counted(len(found.races), "data race", "data races")
     runs = counted(found.runs, "run", "runs")
     part = "" if found.is_whole else "; of the longest, only the first 2,000,000 accesses were looked at"
     return [*lines, f"{races} in {runs}, of which {found.failed} ended wrong{part}"]
+
+
+def _in_words(race: DataRace) -> Iterator[str]:
+    yield from conflict_in_words(race.conflict)
+    if race.pairs > 1:
+        yield f"  nor {counted(race.pairs - 1, 'more pair', 'more pairs')} of these lines' instructions"

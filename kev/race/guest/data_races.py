@@ -26,6 +26,20 @@ _CLAIM: Final = "nothing orders them"
 
 
 @attrs.define(slots=True)
+class DataRace:
+    """Accesses of two lines to a variable; of two instructions, where lines are not known."""
+
+    conflict: Conflict
+    """Those that were found first."""
+    pairs: int = 1
+    """How many pairs of these lines' instructions are not ordered."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {**self.conflict.as_dict(), "pairs": self.pairs}
+
+
+@attrs.define(slots=True)
 class DataRaces:
     """What was found in some runs."""
 
@@ -34,14 +48,14 @@ class DataRaces:
     """How many of the runs ended wrong."""
     is_whole: bool = True
     """All accesses of the runs were looked at."""
-    conflicts: list[Conflict] = attrs.field(factory=list)
-    """Two accesses each, of the run in which they were found first; one for each pair of instructions."""
+    races: list[DataRace] = attrs.field(factory=list)
+    """In the order in which they were found."""
     stopped: int | None = None
     """The signal that came before all runs were looked at."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        races = [conflict.as_dict() for conflict in self.conflicts]
+        races = [race.as_dict() for race in self.races]
         stopped = None if self.stopped is None else signal.Signals(self.stopped).name
         return {"runs": self.runs, "failed": self.failed, "whole": self.is_whole, "stopped": stopped, "races": races}
 
@@ -68,39 +82,57 @@ def find_data_races(
 
     `locked_only`: no variables synchronize but those that locked instructions access.
     """
-    known = frozenset() if locked_only else shared_accesses(subject.start, subject.limit).synchronizing
-    found = DataRaces()
-    told: set[tuple[int, int]] = set()
+    known = None if locked_only else shared_accesses(subject.start, subject.limit).synchronizing
+    search = _Search(subject, known)
     try:
         for scheduler in schedulers:
             check()
-            _look_at(subject, scheduler, None if locked_only else known, found, told)
-            progress(found)
+            search.look_at(scheduler)
+            progress(search.found)
     except Stopped as stopped:
-        if not found.runs:
+        if not search.found.runs:
             raise
-        found.stopped = stopped.signal
-    return found
+        search.found.stopped = stopped.signal
+    return search.found
 
 
-def _look_at(
-    subject: GuestSubject, scheduler: Scheduler, known: frozenset[int] | None, found: DataRaces, told: set[tuple[int, int]]
-) -> None:
-    with guest_machine(subject.start, min(subject.limit, _LONGEST), apart=True) as machine:
-        recording = Recording(machine)
-        machine.run(scheduler, fair=not isinstance(scheduler, RoughScheduler))
-        synchronizing = recording.synchronizing.locked if known is None else known | recording.synchronizing.bytes
-        ordering = Ordering(recording.events, synchronizing, subject.vcpus)
-        telling = Telling(Places(machine.vm.pager.image), subject.spec.image)
-        for pair in ordering.unordered():
-            if _instructions(pair) not in told:
-                told.add(_instructions(pair))
-                found.conflicts.append(telling.conflict(pair, _CLAIM))
-        found.runs += 1
-        found.failed += subject.judge(machine) is not None
-        found.is_whole = found.is_whole and recording.is_whole
+class _Search:
+    """What is found in the runs of `subject`, and what is told already."""
 
+    def __init__(self, subject: GuestSubject, known: frozenset[int] | None) -> None:
+        """`known` are bytes that synchronize; None if those do that locked instructions access, and no others."""
+        self._subject: Final = subject
+        self._known: Final = known
+        self.found: Final = DataRaces()
+        self._pairs: Final[set[tuple[int, int]]] = set()
+        self._races: Final[dict[tuple[str, frozenset[str]], DataRace]] = {}
 
-def _instructions(pair: tuple[Accessed, Accessed]) -> tuple[int, int]:
-    first, second = sorted(access.instruction for access in pair)
-    return first, second
+    def look_at(self, scheduler: Scheduler) -> None:
+        """Adds what a run by `scheduler` shows."""
+        subject = self._subject
+        with guest_machine(subject.start, min(subject.limit, _LONGEST), apart=True) as machine:
+            recording = Recording(machine)
+            machine.run(scheduler, fair=not isinstance(scheduler, RoughScheduler))
+            seen = recording.synchronizing
+            synchronizing = seen.locked if self._known is None else self._known | seen.bytes
+            ordering = Ordering(recording.events, synchronizing, subject.vcpus)
+            telling = Telling(Places(machine.vm.pager.image), subject.spec.image)
+            for pair in ordering.unordered():
+                self._add(pair, telling)
+            self.found.runs += 1
+            self.found.failed += subject.judge(machine) is not None
+            self.found.is_whole = self.found.is_whole and recording.is_whole
+
+    def _add(self, pair: tuple[Accessed, Accessed], telling: Telling) -> None:
+        """Unless these two instructions are known."""
+        first, second = sorted(access.instruction for access in pair)
+        if (first, second) in self._pairs:
+            return
+        self._pairs.add((first, second))
+        conflict = telling.conflict(pair, _CLAIM)
+        key = (conflict.variable, frozenset(map(telling.line, pair)))
+        if key in self._races:
+            self._races[key].pairs += 1
+        else:
+            self._races[key] = race = DataRace(conflict)
+            self.found.races.append(race)

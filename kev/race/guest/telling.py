@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kev.postmortem.places import Place, Places
+from kev.postmortem.source_lines import SourceLine
 from kev.postmortem.source_text import SourceTexts
 from kev.postmortem.variables import Variables
 from kev.race.guest.conflicts import Collision
@@ -49,14 +50,22 @@ class Telling:
         variable = self._variables.at(smallest.gpa, smallest.size) if smallest.port is None else f"port {smallest.port:#x}"
         return Conflict(str(variable), tuple(self._access(access, smallest.port) for access in accesses), claim)
 
+    def line(self, access: Accessed) -> str:
+        """The line that the access is made in; where that is not known, the instruction's address."""
+        line = _innermost(self._places.at(access.instruction))
+        return f"{access.instruction:#x}" if line is None else str(line)
+
     def _access(self, access: Accessed, port: int | None) -> ConflictingAccess:
         """`port` is the one that all of them share some byte of."""
         place = self._places.at(access.instruction)
-        innermost = place.inlined[0].line if place.inlined else place.line
         what = _what(access)
         if access.port is not None and access.port != port:  # a wider one begins before
             what += f" {'to' if access.writes else 'from'} port {access.port:#x}"
-        return ConflictingAccess(access.step, access.vcpu, what, brief(place), self._texts.line(innermost))
+        return ConflictingAccess(access.step, access.vcpu, what, brief(place), self._texts.line(_innermost(place)))
+
+
+def _innermost(place: Place) -> SourceLine | None:
+    return place.inlined[0].line if place.inlined else place.line
 
 
 def brief(place: Place) -> str:
