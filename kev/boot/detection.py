@@ -35,16 +35,6 @@ _COMPRESSED: Final = {
     b"\x02\x21\x4c\x18": ("lz4", "unlz4"),
 }
 """By its first bytes: what it was compressed with, and what undoes that."""
-_DISK_IMAGES: Final = {
-    b"QFI\xfb": ("QEMU's", "qcow2"),
-    b"KDMV": ("VMware's", "vmdk"),
-    b"# Disk DescriptorFile": ("VMware's", "vmdk"),
-    b"vhdxfile": ("Hyper-V's", "vhdx"),
-    b"conectix": ("Virtual PC's", "vpc"),
-}
-"""By its first bytes: whose format of disk images it is, and what qemu-img calls it."""
-_VDI_OFFSET: Final = 64
-_VDI_MAGIC: Final = b"\x7f\x10\xda\xbe"
 _ARCHIVES: Final = {0: (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c", b"!<arch>\n"), 257: (b"ustar",)}
 """Where, and with what, zip, 7z, ar and tar say that they are."""
 _ISO_9660_OFFSET: Final = 0x8001
@@ -137,8 +127,9 @@ def disk_protocol(source: SynchronousSource) -> str:
     for name in _FOR_DISKS:
         if protocol_named(name).detect(file) is not None:
             return name
-    disk = _disk_format(file)
-    problem = "it has no boot sector and no El Torito boot record" if disk is None else _describe(file)
+    from kev.fs.disk_formats import disk_format
+
+    problem = "it has no boot sector and no El Torito boot record" if disk_format(file.head) is None else _describe(file)
     raise BootError(f"disk {file.name}: cannot be booted: {problem}")
 
 
@@ -177,10 +168,11 @@ def _describe(file: KernelFile) -> str:
     for magic, (program, remedy) in _COMPRESSED.items():
         if file.head.startswith(magic):
             return f"compressed by {program}: {remedy} it first"
-    disk = _disk_format(file)
+    from kev.fs.disk_formats import disk_format
+
+    disk = disk_format(file.head)
     if disk is not None:
-        whose, name = disk
-        return f"a disk image in {whose} format: `qemu-img convert -f {name} -O raw` makes one of it that is read here"
+        return str(disk)
     if any(file.bytes_at(offset, len(magic)) == magic for offset, magics in _ARCHIVES.items() for magic in magics):
         return f"an archive: {_EXTRACT}"
     if not file.source.size:
@@ -192,12 +184,6 @@ def _describe(file: KernelFile) -> str:
     if _is_firmware(file):
         return _FIRMWARE
     return _NO_PROTOCOL
-
-
-def _disk_format(file: KernelFile) -> tuple[str, str] | None:
-    if file.bytes_at(_VDI_OFFSET, len(_VDI_MAGIC)) == _VDI_MAGIC:
-        return "VirtualBox'", "vdi"
-    return next((kind for magic, kind in _DISK_IMAGES.items() if file.head.startswith(magic)), None)
 
 
 def _is_pe(file: KernelFile) -> bool:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from kev.dev.storage.drive import Drive, DriveKind
 from kev.fs.disk import Disk
+from kev.fs.disk_formats import HEAD_LENGTH, disk_format
 from kev.machine.errors import MachineError
 from kev.spec.files import DiskFile
 from kev.user_files import open_storage
@@ -25,6 +26,7 @@ def open_drive(disk: DiskFile) -> Iterator[Drive]:
     writes = disk.access == "write" and kind is not DriveKind.CDROM
     with _opened(disk.path, writes=writes) as file:
         _lock(file, disk.path, exclusive=writes)
+        check_format(file, disk.path)
         backing = Disk(file, disk.path, any_size=kind is DriveKind.SVIRTB)
         if disk.overlay:
             from kev.dev.storage.overlay_file import OverlayFile
@@ -37,6 +39,13 @@ def open_drive(disk: DiskFile) -> Iterator[Drive]:
             yield Drive(OverlayDisk(backing, disk.path), kind)
         else:
             yield Drive(backing, kind)
+
+
+def check_format(file: BinaryIO, name: str) -> None:
+    """MachineError if a disk is kept in this file otherwise than sector by sector: a guest's writes would destroy it."""
+    kept_as = disk_format(os.pread(file.fileno(), HEAD_LENGTH, 0))
+    if kept_as is not None:
+        raise MachineError(f"disk {name}: {kept_as}")
 
 
 def _opened(name: str, *, writes: bool) -> BinaryIO:

@@ -8,7 +8,9 @@ import pytest
 import kev
 from kev.machine.disk_files import open_drive
 from kev.machine.errors import MachineError
+from kev.race.guest.subject import GuestSubject
 from kev.spec.files import DiskFile
+from kev.spec.machine_spec import MachineSpec
 from tests.abi.calls import POWER_OFF, kernel
 from tests.boot.images import source
 from tests.machine.code import code
@@ -88,6 +90,31 @@ def test_what_is_no_disk_is_refused_in_a_line(tmp_path: Path, kind: str) -> None
             pass
         assert str(name) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"QFI\xfb", "qcow2"),
+        (b"KDMV", "vmdk"),
+        (b"# Disk DescriptorFile\n", "vmdk"),
+        (b"vhdxfile", "vhdx"),
+        (b"conectix", "vpc"),
+        (bytes(64) + b"\x7f\x10\xda\xbe", "vdi"),
+    ],
+)
+def test_a_disk_in_another_format_is_named_and_not_written_to(tmp_path: Path, head: bytes, name: str) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(head.ljust(1024, b"\0"))
+    message = f"disk {image}: a disk image in .* format: `qemu-img convert -f {name} -O raw` makes one of it that is read here$"
+    for access in ("write", "ro", "overlay"):
+        with pytest.raises(MachineError, match=message), open_drive(DiskFile(str(image), "ide", access)):
+            pass
+    with pytest.raises(MachineError, match=message):
+        kev.launch("mb1", disks=[str(image)], output=None)
+    with pytest.raises(MachineError, match=message):
+        GuestSubject.find(MachineSpec("lost-update", vcpus=2, disks=(DiskFile(str(image), "ide", "ro"),)))
+    assert image.read_bytes() == head.ljust(1024, b"\0")
 
 
 def test_one_file_is_not_two_disks_that_are_written(image: str) -> None:

@@ -16,6 +16,7 @@ from kev.dev.storage.overlay_disk import OverlayDisk
 from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_image, open_root_file_system
+from kev.machine.disk_files import check_format
 from kev.machine.errors import MachineError
 from kev.pager.image import KernelImage
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, blocking, read_bytes
@@ -120,6 +121,7 @@ def _read_disk(disk: DiskFile) -> DiskContents:
         raise MachineError(f"disk {name}: overlay={disk.overlay}: what a race test writes is not kept: add ,overlay alone")
     try:
         with open(name, "rb") as file:
+            check_format(file, name)
             size = os.fstat(file.fileno()).st_size
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")
     except (OSError, ValueError) as error:
