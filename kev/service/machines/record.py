@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from kev.machine.ending import EndingKind
-from kev.service.endings import told_ending
+from kev.service.endings import ENDING, told_ending
 from kev.service.home import Status
 from kev.service.machines.figures import Figures
 from kev.service.machines.keeping import kept_console, kept_documents
@@ -33,7 +32,7 @@ SHAPE: Final = record(
         "started": optional(text),
         "ended": optional(text),
         "state": one_of(*_STATES),
-        "ending": optional(record({"kind": one_of(*(kind.value for kind in EndingKind)), "exit_code": integer(), "message": text})),
+        "ending": optional(ENDING),
         "message": text,
         "console": record({"start": integer(), "end": integer()}),
         "pages_loaded": integer(),

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, cast
 import trio
 
 from kev.errors import KevError
-from kev.machine.ending import Ending, EndingKind
-from kev.service.endings import told_ending
+from kev.machine.ending import Ending
+from kev.service.endings import ENDING, told_ending
 from kev.service.errors import MachineLost
 from kev.service.home import Observer, Status
 from kev.service.load_times import BOUNDS
@@ -50,16 +50,15 @@ def _base64(value: Any, where: str) -> None:
         raise Mismatch.of(where, value, "bytes in base64") from None
 
 
-_ENDING: Final = record({"kind": one_of(*(kind.value for kind in EndingKind)), "exit_code": integer(0, 255), "message": text})
 _STATUS: Final = record(
-    {"state": one_of("created", "running", "paused", "ended"), "ending": optional(_ENDING)},
+    {"state": one_of("created", "running", "paused", "ended"), "ending": optional(ENDING)},
 )
 _COUNTS: Final = {"pages_loaded": integer(), "violations": integer(), "exits": named(integer())}
 _REPORT: Final = record(_COUNTS)
 _FIGURES: Final = record({**_COUNTS, "load_times": record({"counts": _load_counts, "seconds": number(0, sys.float_info.max)})})
-_RUN: Final = record({"ending": _ENDING, "report": _REPORT})
+_RUN: Final = record({"ending": ENDING, "report": _REPORT})
 _BEGUN: Final = optional(
-    record({"ending": _ENDING, "report": _REPORT, "figures": _FIGURES}, {"pages": record({}), "screenshot": _base64})
+    record({"ending": ENDING, "report": _REPORT, "figures": _FIGURES}, {"pages": record({}), "screenshot": _base64})
 )
 _REGISTERS: Final = each(named(integer(0, (1 << 64) - 1)))
 
