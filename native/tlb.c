@@ -8,10 +8,12 @@
  */
 typedef unsigned long long u64;
 
+#define SELDOM __attribute__((noinline, cold))
+
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_tlb_version(void)
 {
-    return 4;
+    return 5;
 }
 
 /* What kev/engine/amdv/layout.py says of the CPU's state. */
@@ -79,6 +81,9 @@ struct moment {
 
 enum { MONOTONIC = 1 };
 
+/* So deep is the stack from here to the translated code that has looked up where it jumps to, with room to spare. */
+enum { STACK_WORDS = 128 };
+
 struct fills {
     int (*original)(void *cpu, u64 address, int size, int access, int mode, int probes, u64 returns_to);
     void (*set_page)(void *cpu, u64 address, u64 page, unsigned attributes, int permits, int mode, u64 size);
@@ -100,6 +105,8 @@ struct fills {
     /* CR3 when it was last found without reserved bits, and what has been loaded since, if that has some; else 0. */
     u64 cr3;
     u64 refused_cr3;
+    /* What the stack held when an instruction was last fetched from an address that is not canonical. */
+    u64 stack[STACK_WORDS];
 };
 
 /* A page: where it lies, what is permitted of it, and its size. In `permits`, NX says that it may be executed. */
@@ -288,6 +295,11 @@ static leaf walk_narrow(struct fills *fills, u64 address, struct page *page)
     return table;
 }
 
+static int is_canonical(u64 address)
+{
+    return (long long)(address << 16) >> 16 == (long long)address;
+}
+
 static leaf walk(struct fills *fills, u64 address, struct page *page)
 {
     u64 cr4 = quad(fills, CR4), reserved = RESERVED | (quad(fills, EFER) & EFER_NXE ? 0 : NX);
@@ -296,7 +308,7 @@ static leaf walk(struct fills *fills, u64 address, struct page *page)
         return walk_narrow(fills, address, page);
     if (!(word(fills, FLAGS) & LONG_MODE_ACTIVE))
         return walk_pae(fills, address, reserved, page);
-    if ((long long)(address << 16) >> 16 != (long long)address)
+    if (!is_canonical(address))
         return 0;
     return walk_wide(fills, address, quad(fills, CR3) & ADDRESS, 39, reserved, page);
 }
@@ -395,6 +407,15 @@ static void check_cr3(struct fills *fills)
     }
 }
 
+/* The callers' frames, the nearest first: in them stands where translated code has called from. */
+static SELDOM void copy_stack(struct fills *fills)
+{
+    const volatile u64 *frame = __builtin_frame_address(0);
+
+    for (int i = 0; i < STACK_WORDS; i++)
+        fills->stack[i] = frame[i];
+}
+
 /* The CPU's tlb_fill. */
 int kev_fill_tlb(void *cpu, u64 address, int size, int access, int mode, int probes, u64 returns_to)
 {
@@ -403,5 +424,9 @@ int kev_fill_tlb(void *cpu, u64 address, int size, int access, int mode, int pro
     *(u64 *)(fills->state + FAULTING_CODE) = returns_to;
     fills->may_fill = fills->slabs && !probes;
     check_cr3(fills);
-    return fill(fills, cpu, address, access, mode) || fills->original(cpu, address, size, access, mode, probes, returns_to);
+    if (fill(fills, cpu, address, access, mode))
+        return 1;
+    if (access == FETCH && !is_canonical(address))
+        copy_stack(fills);
+    return fills->original(cpu, address, size, access, mode, probes, returns_to);
 }

@@ -7,6 +7,8 @@ from typing import Final
 import attrs
 import pytest
 
+from kev.engine.amdv.blocks import FINDS_BRANCHES
+from kev.engine.amdv.tlb_fills import NATIVE as TLB
 from kev.engine.base import Budget
 from kev.exits import IoIn, IoOut, TripleFault, Vmcall
 from tests.machine.code import SPIN, VMCALL, code
@@ -227,6 +229,28 @@ def test_it_is_the_same_whenever_pages_come_and_slices_end(
     assert cpu.vcpu.rsp == reference.vcpu.rsp
     assert cpu.vcpu.rflags == reference.vcpu.rflags
     assert cpu.vcpu.cr2 == reference.vcpu.cr2
+
+
+@pytest.mark.skipif(TLB is None or not FINDS_BRANCHES, reason="where a branch has led from is not known on this host")
+@pytest.mark.parametrize("mode", [LONG, LONG_USER], ids=lambda mode: mode.name)
+@pytest.mark.parametrize("slice_length", [None, 1, 3])
+@pytest.mark.parametrize(
+    ("text", "offset", "pushed"),
+    [
+        ("57 c3 ; push rdi; ret", 11, 8),
+        ("57 f3 c3 ; push rdi; rep ret", 11, 8),
+        ("57 c2 10 00 ; push rdi; ret 16", 11, 8),
+        ("e8 02 00 00 00 eb 01 c3 57 c3 ; call a; jmp b; a: ret; b: push rdi; ret", 19, 8),
+        ("68 14 60 00 00 c3 90 90 90 90 57 83 f9 01 c3 ; push $+10; ret; nops; push rdi; cmp ecx, 1; ret", 24, 8),
+        ("eb 02 ff e7 eb fc ; jmp b; a: jmp rdi; b: jmp a", 12, 0),
+    ],
+)
+def test_of_several_branches_the_one_that_led_nowhere_raises_general_protection(
+    mode: Mode, slice_length: int | None, text: str, offset: int, pushed: int
+) -> None:
+    with cpu_in(mode, code(f"48 bf 00 00 00 00 00 00 01 00 {text}")) as cpu:
+        found = delivery(cpu, mode, cpu.run(slice_length), error_code=True)
+        assert (found.vector, found.error_code, found.rip, found.rsp) == (13, 0, TEXT + offset, mode.stack - pushed)
 
 
 @pytest.mark.parametrize("mode", EVERY_MODE, ids=lambda mode: mode.name)

@@ -1,6 +1,8 @@
 """Where Unicorn 2.1 keeps what it has translated, in this process."""
 
 import ctypes
+import platform
+from collections.abc import Iterable
 from typing import Final
 
 from kev.engine.amdv import libunicorn
@@ -37,3 +39,28 @@ def are_found(uc: int, cpu: int, vmrun: int) -> bool:
 def all_blocks(uc: int) -> list[tuple[int, int]]:
     """The linear address and the size in bytes of every block of instructions that has a translation. Only if they `are_found`."""
     return [(quad(block), half(block + _LENGTHS_OF_BLOCK) & 0xFFFF) for block in libunicorn.all_blocks(quad(uc + TRANSLATOR_OF_UC))]
+
+
+_JUMP_TO_LOOKED_UP: Final = b"\xff\xe0" if platform.machine() in ("x86_64", "AMD64") else None
+"""JMP RAX, by which translated code goes to the block that it has just had looked up."""
+FINDS_BRANCHES: Final = libunicorn.FINDS_BLOCKS and libunicorn.RESTORES_RIP and _JUMP_TO_LOOKED_UP is not None
+"""`return_to_branch` may find one."""
+
+
+def return_to_branch(uc: int, cpu: int, stack: Iterable[int]) -> bool:
+    """Puts RIP back to the branch executed last, if where it leads to was looked up when this was the host's `stack`.
+
+    Only if blocks `are_found`, and in the same exit. It also changes of what the arithmetic flags are computed.
+    """
+    if not FINDS_BRANCHES:
+        return False
+    assert _JUMP_TO_LOOKED_UP is not None
+    translator = quad(uc + TRANSLATOR_OF_UC)
+    for word in stack:
+        if (
+            libunicorn.find_block(translator, word) is not None
+            and ctypes.string_at(word, len(_JUMP_TO_LOOKED_UP)) == _JUMP_TO_LOOKED_UP
+        ):
+            libunicorn.restore_rip(cpu, word)
+            return True
+    return False

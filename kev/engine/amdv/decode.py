@@ -26,6 +26,8 @@ _GENERAL_PURPOSE: Final = frozenset({0xF0, 0xF1, 0xF6})
 _CLTS: Final = 0x06
 GROUP_5: Final = 0xFF  # near JMP and CALL through a register or memory among them
 IRET: Final = 0xCF
+_RET_RELEASING: Final = 0xC2
+_NEAR_RETURNS: Final = frozenset({_RET_RELEASING, 0xC3})
 _FAR_RETURNS: Final = frozenset({0xCA, 0xCB, IRET})
 _MOV_CONTROL_REGISTER: Final = range(0x20, 0x24)  # and debug registers; the mod field does not count
 _DEFAULT_SIZE_32: Final = 1 << 22  # the D flag in a code segment's second word
@@ -116,6 +118,18 @@ def indirect_branch(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int, Operand]:
     segment = next((_OVERRIDES_64[prefix] for prefix in reversed(prefixes) if prefix in _OVERRIDES_64), None)
     operand = _operand(vcpu, stream, mod_rm, rex, _size(8, _ADDRESS_SIZE in prefixes), segment)
     return stream.position, extension, operand
+
+
+def near_return(code: bytes) -> int:
+    """How many bytes of the stack a near RET in 64-bit mode releases, beside the address.
+
+    UndecodableInstruction if `code` begins with another instruction.
+    """
+    stream = _Bytes(code)
+    prefixes, _, byte = _prefixes_and_rex(stream, in_64_bit_mode=True)
+    if byte not in _NEAR_RETURNS or _LOCK in prefixes:
+        raise UndecodableInstruction
+    return stream.take(2) if byte == _RET_RELEASING else 0
 
 
 def pushf(vcpu: AmdvVcpu, code: bytes) -> tuple[int, int]:

@@ -139,7 +139,9 @@ class AmdvEngine:
         """The CPU has just executed a VMRUN: what it has translated can be looked for."""
         uc, events = self._uc.handle, self._events
         if events.all_blocks is None and blocks.are_found(uc, self._cpu.cpu, self._delivery.vmrun):
+            cpu, fills = self._cpu.cpu, self._host.fills
             events.all_blocks = lambda: blocks.all_blocks(uc)
+            events.return_to_branch = lambda: blocks.return_to_branch(uc, cpu, fills.stack)
 
     def run(self, vcpu: AmdvVcpu, budget: Budget, service: Service) -> Exit:
         if vcpu.nmi and vcpu.interrupt_shadow and vcpu.event is None and not budget.stops_at_events:

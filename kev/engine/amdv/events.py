@@ -21,7 +21,7 @@ _BLOCKS_OF_AN_EVENT: Final = 50
 class Events:
     """The event that the current vCPU is being given, from where it was raised to the handler's first instruction."""
 
-    __slots__ = ("_delivery", "_linear", "_slice", "_vmcb", "all_blocks", "delivering", "first_vector")
+    __slots__ = ("_delivery", "_linear", "_slice", "_vmcb", "all_blocks", "delivering", "first_vector", "return_to_branch")
 
     def __init__(self, slice: Slice, delivery: EventDelivery, linear: LinearMemory, vmcb: Vmcb) -> None:
         self._slice: Final = slice
@@ -34,6 +34,8 @@ class Events:
         """Of what was raised last, whatever its delivery led to."""
         self.all_blocks: Callable[[], Iterable[tuple[int, int]]] | None = None
         """Says of everything that the CPU has translated its linear address and its size, where that can be found out."""
+        self.return_to_branch: Callable[[], bool] = lambda: False
+        """See `kev.engine.amdv.blocks.return_to_branch`."""
 
     def raise_exception(self, vcpu: AmdvVcpu, exception: GuestException, instruction_length: int = 0) -> None:
         """Begins to deliver `exception`, or a software interrupt of an instruction of so many bytes."""
@@ -110,7 +112,7 @@ class Events:
         if self.all_blocks is not None:
             from kev.engine.amdv.jumps import LostJumps  # which few guests need
 
-            blocks = LostJumps(self._linear, self.all_blocks).take_back(vcpu)
+            blocks = LostJumps(self._linear, self.all_blocks, self.return_to_branch).take_back(vcpu)
             self._slice.note_event(blocks // _BLOCKS_OF_AN_EVENT)
 
     def _interrupt_on_its_way(self) -> Event | None:

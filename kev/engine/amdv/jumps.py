@@ -1,38 +1,66 @@
-"""Near jumps to addresses that are not canonical, which raise #GP on the jump (Intel SDM vol. 2, "JMP").
+"""Near branches to addresses that are not canonical, which raise #GP on the branch (Intel SDM vol. 2, "JMP", "RET").
 
-The emulated CPU has jumped when it finds out. The jump is looked for among the ends of the blocks that it has translated: it is
-taken back if there is exactly one that leads from the registers as they are to where RIP is. Returns are not: too many would do.
+The emulated CPU has gone there when it finds out. Where it has looked the address up from translated code, the host's stack says
+which. Else the branch is looked for among the ends of the blocks that it has translated: it is taken back if there is exactly one
+jump that leads from the registers as they are to where RIP is. Returns are not: too many would do.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from kev.addressing import PAGE_SIZE, page_floor
-from kev.engine.amdv.decode import GROUP_5, LONGEST_INSTRUCTION, Operand, UndecodableInstruction, indirect_branch
+from kev.engine.amdv import layout
+from kev.engine.amdv.decode import (
+    GROUP_5,
+    LONGEST_INSTRUCTION,
+    Operand,
+    UndecodableInstruction,
+    indirect_branch,
+    near_return,
+)
 from kev.engine.amdv.linear import LinearMemory
 from kev.engine.amdv.vcpu import AmdvVcpu
 
 _CALL: Final = 2
 _WORD: Final = 8
 _SHORTEST: Final = 2
+_FLAGS_ARE: Final = layout.CC_OP >> 2
+_MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class LostJumps:
-    """Finds the jump that a vCPU has come from."""
+    """Finds the branch that a vCPU has come from."""
 
-    __slots__ = ("_blocks", "_linear")
+    __slots__ = ("_blocks", "_linear", "_return_to_branch")
 
-    def __init__(self, linear: LinearMemory, blocks: Callable[[], Iterable[tuple[int, int]]]) -> None:
-        """`blocks` says of every translated block its linear address and its size in bytes."""
+    def __init__(
+        self, linear: LinearMemory, blocks: Callable[[], Iterable[tuple[int, int]]], return_to_branch: Callable[[], bool]
+    ) -> None:
+        """`blocks` says of every translated block its linear address and its size in bytes.
+
+        `return_to_branch` puts RIP back to the branch, if the CPU knows it; it may change of what the flags are computed.
+        """
         self._linear: Final = linear
         self._blocks: Final = blocks
+        self._return_to_branch: Final = return_to_branch
 
     def take_back(self, vcpu: AmdvVcpu) -> int:
-        """Puts RIP and RSP of a vCPU in 64-bit mode before the jump that led it to RIP, if that can be told.
+        """Puts RIP and RSP of a vCPU in 64-bit mode before the branch that led it to RIP, if that can be told.
 
         Returns the number of blocks that were looked at, in about a microsecond each.
         """
-        target, rsp = vcpu.rip, vcpu.rsp
+        target, rsp, flags_are = vcpu.rip, vcpu.rsp, vcpu.words[_FLAGS_ARE]
+        known = self._return_to_branch()
+        vcpu.words[_FLAGS_ARE] = flags_are
+        if known:
+            rip = vcpu.rip
+            code = self._linear.peek(vcpu, rip, LONGEST_INSTRUCTION)
+            before = self._before_jump(vcpu, rip, code, target, rsp) or self._before_return(vcpu, rip, code, target, rsp)
+            vcpu.rip, vcpu.rsp = before or (target, rsp)
+            return 0
+        return self._search(vcpu, target, rsp)
+
+    def _search(self, vcpu: AmdvVcpu, target: int, rsp: int) -> int:
         pages: dict[int, bytes] = {}
         found = {}
         blocks = set(self._blocks())
@@ -41,7 +69,7 @@ class LostJumps:
             if GROUP_5 not in code:
                 continue
             for length in range(len(code), _SHORTEST - 1, -1):
-                before = self._before(vcpu, address + size - length, code[-length:], target, rsp)
+                before = self._before_jump(vcpu, address + size - length, code[-length:], target, rsp, length)
                 if before is not None:
                     found[address + size] = before
                     break
@@ -63,12 +91,14 @@ class LostJumps:
             length -= len(part)
         return code
 
-    def _before(self, vcpu: AmdvVcpu, rip: int, code: bytes, target: int, rsp: int) -> tuple[int, int] | None:
-        """RIP and RSP before the branch that `code` is, if it leads to `target`."""
+    def _before_jump(
+        self, vcpu: AmdvVcpu, rip: int, code: bytes, target: int, rsp: int, of_length: int | None = None
+    ) -> tuple[int, int] | None:
+        """RIP and RSP before the JMP or CALL that `code` begins with, if it leads to `target`; of so many bytes, if said."""
         vcpu.rip, vcpu.rsp = rip, rsp
         try:
             length, extension, operand = indirect_branch(vcpu, code)
-            if length != len(code):
+            if of_length not in (None, length):
                 return None
             if extension == _CALL:
                 if int.from_bytes(self._linear.peek(vcpu, rsp, _WORD), "little") != rip + length:
@@ -78,6 +108,14 @@ class LostJumps:
         except UndecodableInstruction:
             return None
         return (rip, vcpu.rsp) if self._leads_to(vcpu, operand, target) else None
+
+    def _before_return(self, vcpu: AmdvVcpu, rip: int, code: bytes, target: int, rsp: int) -> tuple[int, int] | None:
+        """The same for RET."""
+        try:
+            stack = rsp - _WORD - near_return(code) & _MASK64
+        except UndecodableInstruction:
+            return None
+        return (rip, stack) if self._leads_to(vcpu, Operand(None, stack), target) else None
 
     def _leads_to(self, vcpu: AmdvVcpu, operand: Operand, target: int) -> bool:
         """A device that holds the operand is not asked a second time, but believed."""

@@ -134,6 +134,19 @@ def find_block(translator: int, code: int) -> int | None:
     return block
 
 
+_restore_state: Final = _exported("cpu_restore_state_x86_64", ctypes.c_bool, _POINTER, _POINTER, ctypes.c_bool)
+RESTORES_RIP: Final = _restore_state is not None
+
+
+def restore_rip(cpu: int, code: int) -> None:
+    """RIP is that of the instruction whose translation has called from `code`, an address of this process.
+
+    What the arithmetic flags are computed from is as it was there.
+    """
+    assert _restore_state is not None
+    _restore_state(cpu, code, True)
+
+
 _BLOCK_VISITED: Final = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, _POINTER)
 _visit_blocks: Final = _exported("tcg_tb_foreach_x86_64", None, _POINTER, _BLOCK_VISITED, _POINTER)
 FINDS_BLOCKS: Final = _find_block is not None and _visit_blocks is not None

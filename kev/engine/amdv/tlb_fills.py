@@ -21,7 +21,7 @@ from kev.engine.amdv.native import Structure, address_of, library
 from kev.host_memory import HostMemory
 from kev.pager.protocols import AlikePages
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 """What `kev_tlb_version` says of a library that was built from the source as it is now."""
 NATIVE: Final = library("tlb", _VERSION)
 """None: the CPU fills its TLB itself."""
@@ -31,6 +31,8 @@ _FUNCTIONS: Final = ("x86_cpu_tlb_fill_x86_64", "tlb_set_page_with_attrs_x86_64"
 _ORIGINAL, _SET_PAGE, _SET_DIRTY, _STATE, _MEMORY, _SIZE, _ALIAS, _SLABS, _FILLED, _MAY_FILL, _CLOCK, _READ, _CR3, _REFUSED_CR3 = (
     range(14)
 )
+_STACK: Final = 14
+_STACK_WORDS: Final = 128
 # Of struct slab.
 _NUMBER, _FIRST, _STATES, _RUNS, _COUNT = range(5)
 _SLAB_WORDS: Final = 5
@@ -48,7 +50,7 @@ class TlbFills:
     def __init__(self, cpu: CpuMemory, memory: HostMemory) -> None:
         """The CPU fills it itself until `start`."""
         addresses = [libunicorn.function_address(name) for name in _FUNCTIONS]
-        self._memory: Final = ctypes.create_string_buffer(8 * 14)
+        self._memory: Final = ctypes.create_string_buffer(8 * (_STACK + _STACK_WORDS))
         words = self._words = memoryview(self._memory).cast("B").cast("Q")
         self._hooks = None if NATIVE is None or None in addresses else layout.tlb_hooks(cpu, addresses[0] or 0)
         self._slabs: Structure | None = None
@@ -114,6 +116,11 @@ class TlbFills:
     def last_cr3(self) -> tuple[int, int]:
         """What CR3 was last without reserved bits, and what has been loaded since, if a walk has led nowhere; else 0."""
         return self._words[_CR3], self._words[_REFUSED_CR3]
+
+    @property
+    def stack(self) -> Sequence[int]:
+        """The callers' part of the host's stack when the CPU last fetched from an address that is not canonical."""
+        return self._words[_STACK:]
 
     @property
     def filled(self) -> int:
