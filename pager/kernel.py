@@ -526,8 +526,8 @@ class KernelVmPager:
     async def _acquire(self, page: int) -> Load | None:
         """The load that the caller has to carry out. None if somebody else did one meanwhile: look again."""
         points = self._points
-        if points is not None:
-            await points(_LOCK, page)
+        if points is not None and (turn := points(_LOCK, page)) is not None:
+            await turn
         state = self.pages[page]
         if state is _ABSENT:
             return self._begin(page)
@@ -558,8 +558,8 @@ class KernelVmPager:
         points = self._points
         try:
             await self._fill(load)
-            if points is not None:
-                await points(_PUBLISHING, load.page)
+            if points is not None and (turn := points(_PUBLISHING, load.page)) is not None:
+                await turn
             self._publish(load.page, load.count)
         except BaseException as error:
             # Cancellation, of whatever kind, is nobody's fault, so that those who wait do not get to see it.
@@ -571,8 +571,8 @@ class KernelVmPager:
             self._wake(load)
             raise
         try:
-            if points is not None:
-                await points(_WAKING, load.page)
+            if points is not None and (turn := points(_WAKING, load.page)) is not None:
+                await turn
         finally:
             self._wake(load)
 
@@ -593,8 +593,8 @@ class KernelVmPager:
         page = load.page
         if load.pending is None:
             points = self._points
-            if points is not None:
-                await points(_FILLING, page)
+            if points is not None and (turn := points(_FILLING, page)) is not None:
+                await turn
             filled = self._start(page, load.count, load.backing)
         else:
             filled, load.pending = load.pending, None
@@ -673,7 +673,7 @@ class KernelVmPager:
 
     def _reach(self, point: Point, page: int) -> Awaitable[None]:
         """To be awaited wherever another task might as well run first."""
-        return _NOWHERE if self._points is None else self._points(point, page)
+        return _NOWHERE if self._points is None else self._points(point, page) or _NOWHERE
 
     def _unmap(self, page: int) -> None:
         self.table.unmap(Gpa(page))

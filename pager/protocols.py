@@ -67,8 +67,8 @@ class Point(Enum):
     """After the page was mapped, before those who wait for it go on."""
 
 
-SchedulingPoints: TypeAlias = Callable[[Point, int], Awaitable[None]]
-"""Is told the point, and the guest-physical address of the page it is about."""
+SchedulingPoints: TypeAlias = Callable[[Point, int], Awaitable[None] | None]
+"""Is told the point, and the guest-physical address of the page it is about. None: nobody else goes first."""
 
 ReadAhead: TypeAlias = Callable[[int], Iterable[range]]
 """Says which runs of Absent pages to load when the page at an address is touched, its own first; none: nothing but the page.

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from enum import Enum
 from types import coroutine
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kev.pager.protocols import Point
 
@@ -21,6 +21,24 @@ class TracePoint(Enum):
 
 At: TypeAlias = tuple[Point | TracePoint, int]
 """Where a vCPU is suspended: the point, and the guest-physical address of the page it is about; -1 if it is about none."""
+
+
+class Suspension(tuple[object]):
+    """What a vCPU awaits at a scheduling point that it has told of already: it is suspended once."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __await__(self) -> Generator[Any, None, None]: ...
+
+    else:
+        __await__ = tuple.__iter__  # no frame of Python's: this is resumed very often
+
+
+POINT: Final = object()
+"""What whoever resumes vCPUs is given then."""
+SUSPENDED: Final = Suspension((POINT,))
 
 
 @coroutine

@@ -18,13 +18,13 @@ from kev.machine.schedule import ANYTHING, Scheduler
 from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.pages import PageEvent
-from kev.pager.protocols import NestedTable, Rendezvous
+from kev.pager.protocols import NestedTable, Point, Rendezvous
 from kev.pager.source import SynchronousSource
 from kev.race.errors import RaceError
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure
-from kev.race.points import At, reach
-from kev.race.strategy.base import SteppedScheduler
+from kev.race.points import POINT, SUSPENDED, Suspension, TracePoint
+from kev.race.strategy.base import Redundant, SteppedScheduler
 from kev.race.trace.listener import SILENCE, Listener, subscriptions
 from kev.race.trace.program import Page
 from kev.race.trace.run import Subscriptions
@@ -76,7 +76,7 @@ class TraceMachine:
         self._register_loaders()
         self.pager.originals.keep_contents()
         self.pager.observe(self)
-        self.pager.schedule_by(reach)
+        self.pager.schedule_by(self.reach)
         self.tso: Final = tso
         self.buffers: StoreBuffers | None = None
         """From when it runs on, if vCPUs have some."""
@@ -97,6 +97,16 @@ class TraceMachine:
         self._runnable: Final[list[int]] = []
         self._left = 0
         """vCPUs that are not done."""
+        self._task: Task
+        """Of the vCPU that runs."""
+        self._chosen: int | None = None
+        """Who takes the next step; None: it ends here."""
+        self._choose: Callable[[Sequence[int], int], int] | None = None
+        """Chooses who. None where vCPUs get to scheduling points and no step ends: when they begin, or are cancelled."""
+        self._turns: Turns | None = None
+        """Of whom that asks, if not for every step."""
+        self._refused: Exception | None = None
+        """What was raised instead of a choice."""
         self._touched = 0
         self._reach: Final = (ANYTHING,) * (len(pages) + 2) if opaque else _reaches(pages)
         """What a step may access that begins at a point about a page, by its number; at a point about none, by -1; at a fence, by
@@ -126,7 +136,7 @@ class TraceMachine:
         self.accesses = []
         self.shared.clear()
         self.vcpu = self._touched = 0
-        self.failure = None
+        self.failure = self._refused = None
         self.told = self._listening
 
     @property
@@ -150,8 +160,9 @@ class TraceMachine:
         if self.tso:
             self.buffers = StoreBuffers(len(bodies), self._show)
         for vcpu, task in enumerate(self.tasks):
+            self.vcpu, self._task = vcpu, task
             self._resume(vcpu, task, task.resume, None)
-        if self.failure is None:
+        if self.failure is None and self._runnable:
             self._drive(scheduler)
         if self.failure is None:
             self._conclude()
@@ -159,6 +170,7 @@ class TraceMachine:
     def close(self) -> None:
         """Ends what is under way and gives the memory back. Whoever broke the rules may not be in a state to end properly."""
         self.told = SILENCE
+        self._choose = None
         if self._runnable or self._left:
             self._break_off()
         frames = self.pager.frames.find(0)
@@ -192,14 +204,15 @@ class TraceMachine:
     # Running.
 
     def _drive(self, scheduler: Scheduler) -> None:
-        runnable, reach_of, order = self._runnable, self._reach, self.order
+        reach_of, stepped = self._reach, self.told["stepped"]
         tasks = self.tasks if self.buffers is None else [*self.tasks, *self.buffers.tasks]
-        note_vcpu, note_accesses, stepped = order.append, self.accesses.append, self.told["stepped"]
         turns = scheduler if isinstance(scheduler, SteppedScheduler) else Turns(scheduler, MAX_STEPS + 1)
-        choose, touched = turns.step, 0
-        while runnable:
-            self.vcpu = vcpu = choose(runnable, touched)
-            task = tasks[vcpu]
+        self._turns = turns if isinstance(turns, Turns) else None
+        choose = self._choose = turns.step
+        self._chosen = choose(self._runnable, 0)
+        while (vcpu := self._chosen) is not None:
+            self.vcpu = vcpu
+            task = self._task = tasks[vcpu]
             self._touched = reach_of[task.at[1] >> PAGE_SHIFT] | task.scope
             if stepped:
                 for notify in stepped:
@@ -211,19 +224,60 @@ class TraceMachine:
             except (Exception, Cancelled) as error:
                 self._end(vcpu, task, error)
             else:
+                if at is POINT:
+                    continue  # `reach` has ended the step
                 if type(at) is tuple:
                     task.at = at
                 else:
                     self._block(vcpu, task, at)
-            touched = self._touched
-            note_vcpu(vcpu)
-            note_accesses(touched)
-            if self.failure is not None:
+            self.order.append(vcpu)
+            self.accesses.append(self._touched)
+            if self._is_over():
                 return
-            if len(order) > MAX_STEPS and not (isinstance(turns, Turns) and turns.is_under_way(runnable)):
-                self.tell("endless")
-                if self.failure is not None:
-                    return
+            self._chosen = choose(self._runnable, self._touched)
+        if self._refused is not None:
+            raise self._refused
+
+    def reach(self, point: Point | TracePoint, gpa: int) -> Suspension | None:
+        """The vCPU that runs is at a scheduling point. None if it takes the next step, too; else it has to await what is returned.
+
+        So who goes on is chosen where a step ends, and nobody is suspended to be resumed at once.
+        """
+        task = self._task
+        task.at = point, gpa
+        choose = self._choose
+        if choose is None:
+            return SUSPENDED
+        vcpu, order, touched = self.vcpu, self.order, self._touched
+        order.append(vcpu)
+        self.accesses.append(touched)
+        if (self.failure is not None or len(order) > MAX_STEPS) and self._is_over():
+            self._chosen = None
+            return SUSPENDED
+        try:
+            chosen = self._chosen = choose(self._runnable, touched)
+        except Exception as error:
+            self._refuse(error)
+            return SUSPENDED
+        if chosen != vcpu:
+            return SUSPENDED
+        self._touched = self._reach[gpa >> PAGE_SHIFT] | task.scope
+        for notify in self.told["stepped"]:
+            notify(vcpu)
+        return None
+
+    def _refuse(self, error: Exception) -> None:
+        """Nobody was chosen: which is for who runs this machine, not for the vCPU that was to be suspended."""
+        # What is raised in the ordinary course must not keep the vCPU's frames.
+        self._refused = error.with_traceback(None) if isinstance(error, Redundant | RaceError) else error
+        self._chosen = None
+
+    def _is_over(self) -> bool:
+        """There is no next step."""
+        is_cut = self._turns is not None and self._turns.is_under_way(self._runnable)
+        if self.failure is None and len(self.order) > MAX_STEPS and not is_cut:
+            self.tell("endless")
+        return self.failure is not None or not self._runnable
 
     def _conclude(self) -> None:
         if self._left:
@@ -243,9 +297,7 @@ class TraceMachine:
         except (Exception, Cancelled) as error:
             self._end(vcpu, task, error)
         else:
-            if type(at) is tuple:
-                task.at = cast(At, at)
-            else:
+            if at is not POINT:
                 self._block(vcpu, task, at)
 
     def _end(self, vcpu: int, task: Task, error: BaseException) -> None:
@@ -284,7 +336,7 @@ class TraceMachine:
 
     def cancel(self, vcpu: int) -> None:
         """Throws `Cancelled` into a vCPU, if it is in the pager."""
-        task, by = self.tasks[vcpu], self.vcpu
+        task, by = self.tasks[vcpu], (self.vcpu, self._task, self._choose)
         self._touched = ANYTHING
         if not task.cancellable:
             return
@@ -293,9 +345,9 @@ class TraceMachine:
             self._start(vcpu, task)
         task.leave()
         self.tell("cancelled", vcpu)
-        self.vcpu = vcpu
+        self.vcpu, self._task, self._choose = vcpu, task, None
         self._resume(vcpu, task, task.body.throw, Cancelled())
-        self.vcpu = by
+        self.vcpu, self._task, self._choose = by
 
     # What vCPUs store.
 

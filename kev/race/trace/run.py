@@ -5,6 +5,8 @@ from typing import Any, Protocol, TypeAlias
 
 from kev.engine.trace import TraceEngine
 from kev.pager.kernel import KernelVmPager
+from kev.pager.protocols import Point
+from kev.race.points import Suspension, TracePoint
 from kev.race.trace.program import Page
 from kev.race.trace.store_buffers import BufferedStore, StoreBuffers
 from kev.race.trace.task import Task
@@ -41,6 +43,9 @@ class TraceRun(Protocol):
     @property
     def told(self) -> Subscriptions:
         """Whom `tell` tells: what happens often is passed on without it."""
+
+    def reach(self, point: Point | TracePoint, gpa: int) -> Suspension | None:
+        """A step ends: None if the vCPU takes the next one, too; else that is to be awaited, and it goes on when it is chosen."""
 
     def tell(self, event: str, *facts: object) -> None:
         """Passes on what the vCPU whose step it is has done: see `kev.race.trace.listener.Listener`."""

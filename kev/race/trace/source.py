@@ -2,13 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import cache, lru_cache
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
 from kev.host_memory import HostMemory
 from kev.pager.backing import PageLoader
 from kev.pager.source import SourceError
-from kev.race.points import At, TracePoint
+from kev.race.points import POINT, TracePoint
 from kev.race.trace.program import MAX_PAGES, Page
 from kev.race.trace.run import TraceRun
 
@@ -118,7 +118,7 @@ class _Arrival(Generic[T]):
         self._result: Final = result
         self._needed: Final = needed
 
-    def __await__(self) -> Generator[At, None, T]:
+    def __await__(self) -> Generator[Any, None, T]:
         """Half of the bytes come at once, the others when the schedule says so."""
         run, pages, buffer = self._run, self._pages, self._buffer
         half = len(buffer) // 2
@@ -126,7 +126,8 @@ class _Arrival(Generic[T]):
             if self._needed is not None:
                 yield from run.pager.load_page(Gpa(self._needed << PAGE_SHIFT)).__await__()
             buffer[:half] = _originals(pages.start, pages.stop, 0, half)
-            yield _ARRIVE, pages.start << PAGE_SHIFT
+            if run.reach(_ARRIVE, pages.start << PAGE_SHIFT) is not None:
+                yield POINT
             self._deliver(pages, buffer, half)
         except BaseException as error:
             run.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from kev.addressing import PAGE_SHIFT, Gpa, Hpa
 from kev.exits import Access, EptViolation
-from kev.race.points import TracePoint, reach
+from kev.race.points import POINT, TracePoint
 from kev.race.trace.program import SLOT, Action, Program, Verb
 from kev.race.trace.run import TraceRun
 from kev.race.trace.source import InjectedFailure
@@ -57,13 +57,11 @@ class TraceVcpu:
 
     async def fence(self) -> None:
         """Others see all that this vCPU has stored before, as behind MFENCE."""
-        await reach(_ACCESS, len(self._run.pages) << PAGE_SHIFT)
-        self._run.show_stores(self.index)
+        await self._begin(len(self._run.pages))
 
     async def evict(self, page: int) -> bool:
         """Takes a page away; False if there was nothing to take."""
-        await reach(_ACCESS, page << PAGE_SHIFT)
-        self._run.show_stores(self.index)
+        await self._begin(page)
         self._run.tell("called", Verb.EVICT, page)
         return await self._run.pager.evict(Gpa(page << PAGE_SHIFT))
 
@@ -71,8 +69,7 @@ class TraceVcpu:
         """Loads pages that nobody has asked for. That one cannot be loaded does not matter."""
         run, task = self._run, self._run.tasks[self.index]
         task.scope = (1 << count) - 1 << page
-        await reach(_ACCESS, page << PAGE_SHIFT)
-        run.show_stores(self.index)
+        await self._begin(page)
         run.tell("called", Verb.PREFETCH, page)
         try:
             await run.pager.load_range(Gpa(page << PAGE_SHIFT), Gpa(page + count << PAGE_SHIFT))
@@ -83,8 +80,7 @@ class TraceVcpu:
 
     async def cancel(self, vcpu: int) -> None:
         """Gives up what another vCPU is doing in the pager: it gets `Cancelled`."""
-        await reach(_ACCESS, -1)
-        self._run.show_stores(self.index)
+        await self._begin(-1)
         self._run.cancel(vcpu)
 
     def perform(self, action: Action) -> Awaitable[object]:
@@ -105,15 +101,23 @@ class TraceVcpu:
                 return self.cancel(action.target)
 
     @coroutine
+    def _begin(self, page: int) -> Generator[Any, None, None]:
+        """A step in which others see first what this vCPU has stored."""
+        if self._run.reach(_ACCESS, page << PAGE_SHIFT) is not None:
+            yield POINT
+        self._run.show_stores(self.index)
+
+    @coroutine
     def _access(self, page: int, access: Access, locked: bool = False) -> Generator[Any, Any, bytes]:
         """Gets to a page, which is loaded if need be, and accesses it; returns all of it, as this vCPU sees it then.
 
         One generator does it all, the scheduling point included: each step is resumed through every one that is under way.
         """
         run, gpa = self._run, page << PAGE_SHIFT
-        at, translate = (_ACCESS, gpa), run.engine.translate
+        reach, translate = run.reach, run.engine.translate
         while True:
-            yield at
+            if reach(_ACCESS, gpa) is not None:
+                yield POINT
             frame = translate(gpa)
             if frame is not None:
                 break
