@@ -81,7 +81,6 @@ def boot(
     from kev.measure.boot import BootBenchOptions, boot_cases
     from kev.measure.targets import boot_targets
 
-    files.check()
     policies = {}
     if is_own(given["paging"]):
         policies[given["paging"]] = own_policy(given["paging"])
@@ -98,6 +97,7 @@ def boot(
         "cold_file": _file_of(machine) if cold and machine is not None else None,
     }
     options = BootBenchOptions(**{name: value for name, value in chosen.items() if value})
+    files.check(filter(None, [machine]), given["spec"])
     if options.machine is not None:
         with open_image_or_url(options.machine.image):
             """It is there: better said before the first round."""
@@ -145,7 +145,6 @@ def restore(
     from kev.measure.restore import RestoreBench, RestoreBenchOptions
     from kev.measure.targets import restore_targets
 
-    files.check()
     described_guests = guests or ((None,) if _is_described(given) else ())
     chosen: dict[str, Any] = {
         "image_sizes": images,
@@ -158,6 +157,7 @@ def restore(
         "until": until,
     }
     options = RestoreBenchOptions(**{name: value for name, value in chosen.items() if value})
+    files.check(options.machines, given["spec"])
     with ended_by_signals():
         if on is not None or store is not None:
             found = _measure_on(options, rounds, on, store)
@@ -198,8 +198,8 @@ def kernels(
     from kev.measure.dialogue import Dialogue
     from kev.measure.kernels import KernelBench
 
-    files.check()
     machines = tuple(described({**given, "image": image}, may_start_disk=True) for image in images or (None,))
+    files.check(machines, given["spec"])
     typed = tuple((prompt, text.replace("\\n", "\n")) for prompt, text in answers)
     dialogue = Dialogue(until, typed, next((spec.timeout for spec in machines if spec.timeout), Dialogue().timeout))
     with ended_by_signals(), _folder() as folder:

@@ -1,7 +1,7 @@
 """How often benchmarks measure, what signals end of them, and where their results go."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
@@ -12,8 +12,11 @@ import attrs
 import click
 
 from kev.cli.interrupts import SIGNALS
+from kev.cli.run_files import inputs_of
 from kev.cli.signals import say_stopped
-from kev.observe.output import check_all_writable, is_standard_output, write_json
+from kev.observe.output import is_standard_output, write_json
+from kev.observe.replacing import check_all_writable
+from kev.spec.machine_spec import MachineSpec
 from kev.work.stopping import Stopped, signals_noted
 
 if TYPE_CHECKING:
@@ -34,9 +37,12 @@ class ResultFiles:
     parquet: Path | None
     picture: Path | None
 
-    def check(self) -> None:
-        """KevError if one cannot be written: better before the first round than after the last."""
-        check_all_writable({"--json": self.json, "--csv": self.csv, "--parquet": self.parquet, "--picture": self.picture})
+    def check(self, machines: Iterable[MachineSpec], description: str | None) -> None:
+        """KevError, before the first round, if one cannot be written, or is one that machines, or their description, are read from."""
+        check_all_writable(
+            {"--json": self.json, "--csv": self.csv, "--parquet": self.parquet, "--picture": self.picture},
+            [read for machine in machines for read in inputs_of(machine, description)],
+        )
         if self.parquet is not None:
             from kev.measure.export import check_parquet
 

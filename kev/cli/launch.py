@@ -370,7 +370,7 @@ def _check_files(spec: MachineSpec, given: Mapping[str, Any]) -> None:
     if any(file is not None for file in files.values()):
         from kev.cli.run_files import check_files
 
-        check_files(spec, {switch: file for switch, file in files.items() if file is not None})
+        check_files(spec, given["spec"], {switch: file for switch, file in files.items() if file is not None})
 
 
 def _write_report(told: Mapping[str, Any], file: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kev.observe.output import OutputError, check_writable, name_of_output, write_text
+from kev.observe.output import name_of_output, write_text
 
 
 @click.command
@@ -25,19 +25,8 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
     """
     from kev.observe.html_report.page import page
     from kev.observe.html_report.runs import labels, read_run
+    from kev.observe.replacing import check_all_writable
 
-    check_writable(output)
-    _check_no_report(output, runs)
+    check_all_writable({"--output": output}, [("one of the reports", run) for run in runs])
     write_text(output, page([read_run(run) for run in runs], labels(runs)))
     click.echo(f"kev: wrote {name_of_output(output)}", err=True)
-
-
-def _check_no_report(output: Path, runs: tuple[Path, ...]) -> None:
-    """OutputError if the page would take the place of a report."""
-    for run in runs:
-        try:
-            is_report = output.samefile(run)
-        except (OSError, ValueError):  # one of them is not there
-            continue
-        if is_report and output.is_file():
-            raise OutputError(f"{output}: is one of the reports, and would be replaced by the page")

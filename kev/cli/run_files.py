@@ -4,52 +4,49 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from kev.observe.output import check_all_writable, check_writable, is_standard_output, write_text
+from kev.observe.output import check_writable, is_standard_output, write_text
+from kev.observe.replacing import check_all_writable, check_none_replaced
 from kev.pager.record import Record
-from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
 
 _REGULAR: Final = {"--dump": "a core file", "--snapshot-at": "a snapshot"}
 """Outputs that are not written from their beginning to their end."""
 
 
-def check_files(spec: MachineSpec, outputs: Mapping[str, str]) -> None:
-    """`outputs` are the files that are written at the end of a run, by option.
+def check_files(spec: MachineSpec, description: str | None, outputs: Mapping[str, str]) -> None:
+    """`outputs` are the files that are written at the end of a run, by option; the machine may come from a `description`.
 
-    OutputError if one cannot be written; SpecError if it would take the place of another, or of one that the run is made from.
+    OutputError if one cannot be written, or would take the place of another, or of one that the run is made from.
     """
-    taken = {os.path.realpath(file): f"is {what} of the run" for what, file in _inputs(spec)}
-    image = os.path.realpath(spec.image or "")
     check_all_writable({switch: file for switch, file in outputs.items() if switch not in _REGULAR})
     for switch, file in outputs.items():
-        if is_standard_output(file) and switch not in _REGULAR:
-            continue
-        check_writable(file, _REGULAR.get(switch))
-        path = os.path.realpath(file)
-        if os.path.exists(path) and not os.path.isfile(path):
-            continue  # is written to, and not replaced
-        # What goes on from a snapshot may be saved in its place: the old file stays open.
-        if path in taken and not (switch == "--snapshot-at" and path == image):
-            raise SpecError(f"{switch}: {file}: {taken[path]}, and would be replaced")
-        taken[path] = f"is what {switch} writes"
+        if switch in _REGULAR:
+            check_writable(file, _REGULAR[switch])
+    replacing = {switch: file for switch, file in outputs.items() if switch in _REGULAR or not is_standard_output(file)}
+    snapshot = outputs.get("--snapshot-at")
+    if spec.image and snapshot is not None and os.path.realpath(snapshot) == os.path.realpath(spec.image):
+        del replacing["--snapshot-at"]  # the old file, from which the run goes on, stays open
+    check_none_replaced(replacing, inputs_of(spec, description))
 
 
-def _inputs(spec: MachineSpec) -> Iterator[tuple[str, str]]:
-    """What each is, and its name."""
+def inputs_of(spec: MachineSpec, description: str | None) -> Iterator[tuple[str, str]]:
+    """The files that a machine is made from: what each is, and its name. One of them may be that of its `description`."""
+    if description is not None:
+        yield "the description of the run", description
     if spec.image and os.path.isfile(spec.image):  # and no guest's name
-        yield "the image", spec.image
+        yield "the image of the run", spec.image
     for disk in spec.disks or ():
-        yield "a disk", disk.path
+        yield "a disk of the run", disk.path
         if disk.overlay:
-            yield "the overlay of a disk", disk.overlay
+            yield "the overlay of a disk of the run", disk.overlay
     for module in spec.modules or ():
-        yield "a module", module.path
+        yield "a module of the run", module.path
     for what, file in (("the firmware", spec.firmware), ("the boot sector", spec.boot_sector)):
         if file:
-            yield what, file
+            yield f"{what} of the run", file
     kind, _, file = (spec.paging or "").partition("=")
     if kind == "prefetch":
-        yield "the working set", file
+        yield "the working set of the run", file
 
 
 class Recording:

@@ -3,7 +3,6 @@
 import os
 import stat
 import sys
-from collections.abc import Mapping
 from errno import ENXIO
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
@@ -70,17 +69,6 @@ def check_writable(file: str | os.PathLike[str], regular: str | None = None) -> 
         raise OutputError(f"{name}: no permission to write")
     if os.path.isfile(path):
         _check_not_printed_to(name, os.stat(path))
-
-
-def check_all_writable(files: Mapping[str, str | os.PathLike[str] | None]) -> bool:
-    """`check_writable` for each, by the option that names it. OutputError if two of them are standard output. Whether one is."""
-    printed = [option for option, file in files.items() if is_standard_output(file)]
-    if len(printed) > 1:
-        raise OutputError(f"{printed[0]} and {printed[1]} cannot both be standard output: name a file")
-    for file in files.values():
-        if file is not None:
-            check_writable(file)
-    return bool(printed)
 
 
 def is_standard_output(file: str | os.PathLike[str] | None) -> bool:

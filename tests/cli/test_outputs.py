@@ -171,3 +171,38 @@ def test_a_file_that_goes_to_a_closed_output_is_refused(folder: Path, words: str
     process = subprocess.run(f"{command} >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert process.returncode == 2
     assert process.stderr == "kev: standard output cannot be written: it is closed\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (f"{BENCH} --csv new --json new", "--csv: new: is what --json writes"),
+        ("bench boot kernel --paging lazy --rounds 1 --json kernel", "--json: kernel: is the image of the run"),
+        ("bench restore kernel --at output:x --rounds 1 --csv kernel", "--csv: kernel: is the image of the run"),
+        ("bench kernels kernel --rounds 1 --json kernel", "--json: kernel: is the image of the run"),
+        ("race explore kernel --smp 2 --svg kernel", "--svg: kernel: is the image of the run"),
+        ("race show token --svg token", "--svg: token: is the file of the token"),
+        ("ept dump kernel --svg kernel", "--svg: kernel: is the file of the tables"),
+        ("ept build --memory 2M -o new --svg new", "--svg: new: is what --output writes"),
+        ("jos run kernel --report kernel", "--report: kernel: is the image of a guest"),
+        ("jos run echo --disk kernel --report kernel", "--report: kernel: is the disk of a guest"),
+        ("run --spec kernel --report kernel", "--report: kernel: is the description of the run"),
+    ],
+)
+def test_a_file_that_a_command_reads_or_writes_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    contents = {"kernel": 'image = "echo"\n', "token": "kev1-AUvLzClJLVIoKCpNTUpVMDQwMAAA"}
+    for name, text in contents.items():
+        Path(name).write_text(text, encoding="utf-8")
+    if words.startswith("race show"):
+        found = run("race", "explore", "lost-update", "--smp", "2", "--state", str(tmp_path / "state"))
+        token = re.search(r"kev1-\S+", found.stdout)
+        assert token is not None
+        contents["token"] = token[0]
+        Path("token").write_text(token[0], encoding="utf-8")
+    result = run(*words.split())
+    assert (result.exit_code, result.stderr) == (2, f"kev: {said}, and would be replaced\n")
+    assert {name: Path(name).read_text(encoding="utf-8") for name in contents} == contents
+    assert not Path("new").exists()

@@ -170,7 +170,7 @@ def test_a_page_does_not_take_the_place_of_a_report(tmp_path: Path) -> None:
         result = invoke("report", str(run_file), "--output", str(output))
         assert (result.exit_code, result.stderr) == (
             2,
-            f"kev: {output}: is one of the reports, and would be replaced by the page\n",
+            f"kev: --output: {output}: is one of the reports, and would be replaced\n",
         )
     assert run_file.read_bytes() == before
 

@@ -11,7 +11,8 @@ from kev.addressing import Gpa, Hpa
 from kev.cli.ept.addresses import parse_address
 from kev.cli.ept.printing import about_as_json, draw, json_option, range_as_json, size_as_json, size_lines, svg_option
 from kev.cli.ept.tables import EptCommandError, of_plan, plan_meant, plan_options
-from kev.observe.output import STANDARD_OUTPUT, check_all_writable, name_of_output, write_bytes
+from kev.observe.output import STANDARD_OUTPUT, name_of_output, write_bytes
+from kev.observe.replacing import check_all_writable
 from kev.page_tables.mapping import MemoryType, PageSize, Permissions
 from kev.page_tables.table import PageTable
 from kev.page_tables.table_file import table_bytes

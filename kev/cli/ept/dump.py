@@ -8,7 +8,8 @@ import click
 
 from kev.cli.ept.printing import about_as_json, draw, heading, json_option, range_as_json, size_as_json, svg_option
 from kev.cli.ept.tables import table_options, tables_meant
-from kev.observe.output import STANDARD_OUTPUT, check_all_writable
+from kev.observe.output import STANDARD_OUTPUT
+from kev.observe.replacing import check_all_writable
 from kev.page_tables.table_file import check_tree
 
 
@@ -24,7 +25,8 @@ def command(context: click.Context, /, file: str | None, svg: Path | None, as_js
     FILE is one that `kev ept build -o` wrote, or a snapshot, whose pages are shown at their own addresses. Without it, the tables
     are those of a guest that is run (--run), or of a whole machine (--memory).
     """
-    aside = check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg}) and not as_json
+    read = [] if file is None else [("the file of the tables", file)]
+    aside = check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg}, read) and not as_json
     built = tables_meant(file, given)
     ept = built.ept
     check_tree(ept)

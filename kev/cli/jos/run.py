@@ -14,7 +14,8 @@ from kev.cli.sizes import Size
 from kev.cli.standard_output import StandardOutput, StandardOutputError
 from kev.errors import KevError
 from kev.machine.ending import Ending
-from kev.observe.output import check_writable, write_json
+from kev.observe.output import write_json
+from kev.observe.replacing import check_all_writable
 from kev.spec.files import DISK_DEVICES, DiskFile
 from kev.user_files import read_user_file
 from kev.work.stopping import Stopped, signals_noted
@@ -82,8 +83,8 @@ def command(
     if len(disks) > len(images):
         raise GuestDiskError(f"{len(disks)} disks for {len(images)} guests: each has one")
     files = [_disk(text) for text in disks]
-    if report is not None:
-        check_writable(report)
+    read = [*(("the image of a guest", image) for image in images), *(("the disk of a guest", disk.path) for disk in files)]
+    check_all_writable({"--report": report}, read)
     keys = b"" if typed is None else _keys(typed)
     output = _Output(numbered=len(images) > 1)
     with Host(seed=seed, processor=_capabilities(processor), output=output.write) as host:

@@ -18,8 +18,10 @@ from kev.cli.race.catalogue import check_catalogue, check_pager
 from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, picture_file, print_story
 from kev.cli.race.progress import ProgressLine, summary
 from kev.cli.race.tokens import state_option
+from kev.cli.run_files import inputs_of
 from kev.cli.signals import say_stopped
-from kev.observe.output import STANDARD_OUTPUT, check_all_writable, is_standard_output, write_text
+from kev.observe.output import STANDARD_OUTPUT, is_standard_output, write_text
+from kev.observe.replacing import check_all_writable
 from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detected, Detection, detect
 from kev.race.errors import RaceError
@@ -140,8 +142,9 @@ def command(
             check = partial(check_catalogue, catalogue) if everything else check_pager
             with place_of(jobs, on, store) as place:
                 context.exit(check(runs or _PAGER_RUNS, seed, place, as_json=as_json))
-        aside = check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg})
         spec = described({"image": target or snapshot, **given})
+        read = [*inputs_of(spec, given["spec"]), *([("the snapshot", snapshot)] if snapshot is not None else ())]
+        aside = check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg}, read)
         kept = FailureStore(state)
         line = ProgressLine()
 

@@ -19,12 +19,13 @@ def command(token: str, svg: Path | None, *, as_json: bool, pager: str | None) -
     wanted = Token.read(token)
     from kev.cli.race.printing import print_story
     from kev.cli.signals import ended_by_signals
-    from kev.observe.output import STANDARD_OUTPUT, check_all_writable
+    from kev.observe.output import STANDARD_OUTPUT
+    from kev.observe.replacing import check_all_writable
     from kev.race.strategy.replay import ReplayScheduler
     from kev.race.targets import find_subject
     from kev.work.stopping import check
 
-    check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg})
+    check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg}, [("the file of the token", token)])
     with ended_by_signals(lambda: "before there was anything to tell"):
         subject = find_subject(wanted, pager)
         subject.replay(ReplayScheduler(wanted.schedule))  # a schedule that cannot be followed has no story
