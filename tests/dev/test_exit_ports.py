@@ -53,7 +53,13 @@ def test_the_enable_register_keeps_what_is_written_to_it() -> None:
     assert bus.read(0x600, 4) == 0x0120_0000, "there are no events"
     bus.write(0x600, 4, 0x0400_FFFF)
     assert bus.read(0x600, 4) == 0x0400_0000
-    assert bus.read(0x604, 2) == 0
+
+
+def test_the_machine_is_in_acpi_mode() -> None:
+    """Programs that switch a machine off look for SCI_EN first, and there is no command that would set it."""
+    bus = PortBus(strict=True)
+    bus.attach(AcpiPowerManagement(lambda code: None, VirtualClock()))
+    assert bus.read(0x604, 2) == 1
 
 
 def test_the_timer_counts_24_bits_at_its_frequency() -> None:

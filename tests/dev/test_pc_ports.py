@@ -115,6 +115,14 @@ def test_pulsing_the_reset_line_resets_the_machine(keyboard: Keyboard, command: 
     assert keyboard.resets == resets
 
 
+def test_the_data_port_keeps_its_last_byte(keyboard: Keyboard) -> None:
+    """A program that polls it finds the last key, which the BIOS has read already."""
+    keyboard.controller.press(strokes(b"a"))
+    assert keyboard.keys(2000)[-1] == 0x9E
+    assert keyboard.status & 1 == 0
+    assert [keyboard.controller.read_port(0x60, 1) for _ in range(2)] == [0x9E, 0x9E]
+
+
 def test_address_line_20_is_enabled_through_the_output_port(keyboard: Keyboard) -> None:
     keyboard.command(0xD1)
     keyboard.send(0xDF)

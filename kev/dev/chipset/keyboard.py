@@ -120,6 +120,7 @@ class KeyboardController(PlainDevice):
             "_last_was_command": FLAG,
             "_mouse_awaits": FLAG,
             "_output": converted(listed(bits(9)), list, _output),
+            "_last_byte": bits(8),
             "_output_port": bits(8),
             "_keys": NUMBERS,
             "_scan_code_set": integers(1, 3),
@@ -138,6 +139,7 @@ class KeyboardController(PlainDevice):
         "_keyboard_awaits",
         "_keyboard_interrupt",
         "_keys",
+        "_last_byte",
         "_last_was_command",
         "_mouse_awaits",
         "_mouse_interrupt",
@@ -181,6 +183,8 @@ class KeyboardController(PlainDevice):
 
     def reset(self) -> None:
         self._output = _output([])
+        self._last_byte = 0
+        """What the data port reads as while nothing new is there: programs look at the last key there, behind the BIOS's back."""
         self._command_byte = _COMMAND_BYTE_AT_RESET
         self._output_port = _NO_RESET | _ADDRESS_LINE_20
         self._awaits_byte: int | None = None
@@ -242,8 +246,8 @@ class KeyboardController(PlainDevice):
 
     def _read_data(self) -> int:
         if not self._output:
-            return 0
-        byte = self._output.popleft() & 0xFF
+            return self._last_byte
+        byte = self._last_byte = self._output.popleft() & 0xFF
         # Every byte interrupts on its own: the line falls between two of them.
         self._keyboard_interrupt(False)
         self._mouse_interrupt(False)

@@ -14,6 +14,8 @@ _ENABLE_SHIFT: Final = 16
 _PM1A_CONTROL: Final = 0x604
 _TIMER: Final = range(0x608, 0x60C)
 _PM1A_CONTROL_BOCHS: Final = 0xB004
+_ACPI_ENABLED: Final = 1 << 0
+"""SCI_EN. There is no SMI_CMD that would switch to ACPI mode, so the machine is in it."""
 _SLEEP_ENABLE: Final = 1 << 13
 _SLEEP_TYPE_SHIFT: Final = 10
 _SLEEP_TYPE: Final = 7
@@ -67,7 +69,7 @@ class AcpiPowerManagement(PlainDevice):
             count = self._clock.now() * _TIMER_FREQUENCY // _NANOSECONDS & (1 << _TIMER_BITS) - 1
             return count >> 8 * (port - _TIMER.start) & (1 << 8 * size) - 1
         if port not in _PM1A_EVENT:
-            return 0
+            return _ACPI_ENABLED
         return self._enabled << _ENABLE_SHIFT >> 8 * (port - _PM1A_EVENT.start) & (1 << 8 * size) - 1
 
     def write_port(self, port: int, size: int, value: int) -> None:
