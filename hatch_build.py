@@ -2,14 +2,13 @@
 
 Every folder of rootfs/guests with a guest.toml is a guest. Its top-level keys are the fields of `kev.guests.catalogue.Guest`; the
 table [build] holds what the compiler needs (`Build`). The guests and the files of rootfs/files become kev/data/rootfs.img, a
-SIMPLEFS image; what `kev guests` lists becomes kev/data/guests.json. Each native/NAME.c becomes kev/data/NAME-MACHINE.so, for each
+SIMPLEFS image; what `kev guests` lists becomes kev/data/guests.txt. Each native/NAME.c becomes kev/data/NAME-MACHINE.so, for each
 machine that Linux may run on here: hosts without one do the same in another way.
 """
 
 import compileall
 import importlib.util
 import io
-import json
 import os
 import subprocess
 import sys
@@ -165,8 +164,22 @@ def build_guests(root: Path) -> None:
             compiler.compile_native(source, machine, new)
             new.replace(library)
     pack(data / "rootfs.img", [*images, *sorted(root.glob("rootfs/files/*"))])
-    manifests = sorted((guest.manifest for guest in guests), key=lambda manifest: str(manifest["name"]))
-    replace(data / "guests.json", json.dumps(manifests, indent=2).encode())
+    listed = sorted(guests, key=lambda guest: guest.name)
+    replace(data / "guests.txt", "\n\n".join(map(described, listed)).encode())
+
+
+def described(guest: GuestSource) -> str:
+    """What the list of guests says of one, as `kev.guests.catalogue` reads it. GuestBuildError if that cannot be said."""
+    lines = [
+        f"{key}={member}"
+        for key, value in {"name": guest.name, **guest.manifest}.items()
+        for member in (value if isinstance(value, list) else [value])
+    ]
+    if any("\\" in line for line in lines):
+        raise GuestBuildError(
+            f"{guest.folder / 'guest.toml'}: a backslash stands for a new line in the list of guests, and nothing else"
+        )
+    return "\n".join(line.replace("\n", "\\n") for line in lines)
 
 
 def pack(image: Path, files: list[Path]) -> None:

@@ -71,10 +71,11 @@ def _run(words: list[str]) -> None:
 
         kept = KeptBytecode.of_kev()
         sys.meta_path.insert(0, kept)
+        kept.import_together("kev.cli.launch")
         from kev.cli.launch import main as run
 
         # The parser of command lines takes as long to import as half of the hypervisor: it is asked only when it is needed.
-        exit_code = run(words[1:])
+        exit_code = run(words[1:], kept.import_together)
         kept.update()
         if exit_code is not None:
             sys.exit(exit_code)

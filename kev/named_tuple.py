@@ -12,8 +12,21 @@ else:
     from collections import _tuplegetter
     from types import FunctionType
 
-    _GLOBALS = {"new": tuple.__new__, "__builtins__": {}, "__name__": __name__}
-    _CONSTRUCTORS = {}
+    new = tuple.__new__
+    _GLOBALS = {"new": new, "__builtins__": {}, "__name__": __name__}
+    _COMPILED = (  # with this module, whose bytecode is kept: to compile one takes as long as to import a module
+        lambda _cls, _0: new(_cls, (_0,)),
+        lambda _cls, _0, _1: new(_cls, (_0, _1)),
+        lambda _cls, _0, _1, _2: new(_cls, (_0, _1, _2)),
+        lambda _cls, _0, _1, _2, _3: new(_cls, (_0, _1, _2, _3)),
+        lambda _cls, _0, _1, _2, _3, _4: new(_cls, (_0, _1, _2, _3, _4)),
+        lambda _cls, _0, _1, _2, _3, _4, _5: new(_cls, (_0, _1, _2, _3, _4, _5)),
+        lambda _cls, _0, _1, _2, _3, _4, _5, _6: new(_cls, (_0, _1, _2, _3, _4, _5, _6)),
+        lambda _cls, _0, _1, _2, _3, _4, _5, _6, _7: new(_cls, (_0, _1, _2, _3, _4, _5, _6, _7)),
+        lambda _cls, _0, _1, _2, _3, _4, _5, _6, _7, _8: new(_cls, (_0, _1, _2, _3, _4, _5, _6, _7, _8)),
+        lambda _cls, _0, _1, _2, _3, _4, _5, _6, _7, _8, _9: new(_cls, (_0, _1, _2, _3, _4, _5, _6, _7, _8, _9)),
+    )
+    _CONSTRUCTORS = {constructor.__code__.co_argcount - 1: constructor.__code__ for constructor in _COMPILED}
     """The code of a constructor, by the number of fields."""
 
     def _constructor(fields, defaults):

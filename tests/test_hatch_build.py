@@ -109,7 +109,7 @@ def test_a_binary_guest_is_what_is_loaded_and_nothing_else(folder: Path, compile
 def test_a_build_leaves_the_disk_and_the_list_of_guests(folder: Path, compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "kev").mkdir()
     build_guests(tmp_path)
-    assert {file.name for file in (tmp_path / "kev" / "data").iterdir()} == {"rootfs.img", "guests.json"}
+    assert {file.name for file in (tmp_path / "kev" / "data").iterdir()} == {"rootfs.img", "guests.txt"}
 
 
 def test_what_runs_natively_is_built_for_every_machine(folder: Path, compiler: Compiler, tmp_path: Path) -> None:

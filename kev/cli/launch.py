@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.cli.numbers import counted
@@ -59,8 +60,11 @@ RUN_OPTIONS: Final = (
 )
 
 
-def main(words: Sequence[str]) -> int | None:
-    """Runs `kev run` with the words of its command line. The exit code, or None if click has to be asked about them."""
+def main(words: Sequence[str], import_together: Callable[[str], object] = import_module) -> int | None:
+    """Runs `kev run` with the words of its command line. The exit code, or None if click has to be asked about them.
+
+    `import_together` is what imports the hypervisor; nothing else is imported meanwhile.
+    """
     given = parse(words, RUN_OPTIONS, "image")
     if given is None:
         return None
@@ -68,6 +72,7 @@ def main(words: Sequence[str]) -> int | None:
         from kev.engine.amdv import library
 
         library.load_beside()
+        import_together("kev.machine.api")
     try:
         return run(given)
     except KevError as error:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from kev.addressing import MIB
 from kev.errors import KevError, nearest_of
@@ -14,6 +14,10 @@ _DATA: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data")
 _ALIKE: Final = 0.75
 """Most of what is no guest is a file that is not there: for that, a guest's name that is alike to some degree says nothing."""
 _SAME: Final = 1.0
+
+
+_LISTS: Final = ("modules", "disk_files")
+_NUMBERS: Final = ("exit_code", "memory_mib", "smp")
 
 
 class GuestsMissing(KevError):
@@ -66,15 +70,12 @@ def root_file_system() -> str:
 
 def guests() -> tuple[Guest, ...]:
     """Every guest, by name. GuestsMissing if their list is not there."""
-    import json
-
-    with open(_data_file("guests.json"), encoding="utf-8") as file:
-        return tuple(Guest(**fields) for fields in json.load(file))
+    return tuple(map(_guest, _described()))
 
 
 def find_guest(name: str) -> Guest | None:
-    """The guest of that name, or None: a root file system also holds files that are no guests."""
-    return next((guest for guest in guests() if guest.name == name), None)
+    """The guest of that name, or None: a root file system also holds files that are no guests. GuestsMissing."""
+    return next((_guest(text) for text in _described() if text.partition("\n")[0] == f"name={name}"), None)
 
 
 def guest_meant(name: str) -> Guest | None:
@@ -85,6 +86,24 @@ def guest_meant(name: str) -> Guest | None:
 def nearest_guest(name: str) -> str | None:
     """The name of the guest that may have been meant by the name of an image that is not there."""
     return nearest_of(os.path.basename(name), [guest.name for guest in guests()], _SAME if os.sep in name else _ALIKE)
+
+
+def _described() -> list[str]:
+    """What the list says of each guest."""
+    with open(_data_file("guests.txt"), encoding="utf-8") as file:
+        return file.read().split("\n\n")
+
+
+def _guest(text: str) -> Guest:
+    """Made of lines of the form key=value, of which a list has one for each of its members, and any other value a single one."""
+    fields: dict[str, Any] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key in _LISTS:
+            fields.setdefault(key, []).append(value)
+        else:
+            fields[key] = int(value) if key in _NUMBERS else value.replace("\\n", "\n")
+    return Guest(**fields)
 
 
 def _data_file(name: str) -> str:

@@ -64,5 +64,5 @@ def test_without_its_build_the_package_says_what_is_missing_and_how_to_get_it(tm
     program = "import kev.guests.catalogue\ntry: kev.guests.catalogue.guests()\nexcept kev.errors.KevError as error: print(error)"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (
-        result.stdout == f"{tmp_path / 'kev' / 'data' / 'guests.json'} is missing: `pip install` of the kev source tree builds it\n"
+        result.stdout == f"{tmp_path / 'kev' / 'data' / 'guests.txt'} is missing: `pip install` of the kev source tree builds it\n"
     )
