@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from kev.engine.base import Budget
-from kev.exits import Access, Exit, PreemptionTimer, Vmcall, Watchpoint
+from kev.exits import Access, EptViolation, Exit, PreemptionTimer, Vmcall, Watchpoint
 from tests.machine.code import VMCALL, code
 from tests.machine.cpu import Cpu
 from tests.machine.modes import ABSENT_PAGE, LONG, PAGE_TABLES, PROTECTED, REAL, TEXT, Mode, cpu_in, delivery, handler
@@ -240,6 +240,63 @@ def test_an_execution_breakpoint_behind_mov_ss_is_not_met_and_the_next_one_is(
         first = "sti" in load
         assert (found.vector, found.rip) == (1, at + (0 if first else 2))
         assert cpu.vcpu.dr6 == 0xFFFF_0FF0 | 1 << (1 if first else 2)
+
+
+def with_stack_segment_watched(load: str, behind: str) -> tuple[bytes, int]:
+    """Loads SS from what a breakpoint watches, and executes what is `behind` that; and where this is."""
+    loaded = arm(READS_AND_WRITES, 4) + mov(4, WATCHED) * ("pop" in load) + mov(6, WATCHED) + code(load)
+    return loaded + code(behind) + VMCALL, TEXT + len(loaded)
+
+
+@SLICES
+@pytest.mark.parametrize(
+    ("mode", "load"),
+    [(PROTECTED, "8e 16 ; mov ss, [esi]"), (LONG, "8e 16 ; mov ss, [rsi]"), (PROTECTED, "17 ; pop ss")],
+    ids=["mov-32", "mov-64", "pop-32"],
+)
+def test_a_data_breakpoint_of_mov_ss_comes_behind_the_next_instruction(mode: Mode, load: str, slice_length: int | None) -> None:
+    text, behind = with_stack_segment_watched(load, "bc 00 58 00 00 90 ; mov esp, 0x5800; nop")
+    with cpu_in(mode, text, {WATCHED: b"\x10\0"}) as cpu:
+        found = delivery(cpu, mode, run(cpu, slice_length), error_code=False)
+        assert (found.vector, found.rip, cpu.vcpu.dr6) == (1, behind + 5, 0xFFFF_0FF0 | BREAKPOINT_1)
+
+
+@SLICES
+@MODES
+@pytest.mark.parametrize(("interrupt", "vector"), [("cc", 3), ("cd 01", 1), ("cd 20", 0x20)], ids=["int3", "int 1", "int 0x20"])
+def test_a_data_breakpoint_of_mov_ss_comes_in_the_handler_of_an_int_behind(
+    mode: Mode, interrupt: str, vector: int, slice_length: int | None
+) -> None:
+    text, _ = with_stack_segment_watched("8e 16 ; mov ss, [esi]", interrupt)
+    with cpu_in(mode, text, {WATCHED: b"\x10\0"}) as cpu:
+        found = delivery(cpu, mode, run(cpu, slice_length), error_code=False)
+        assert (found.vector, found.rip, cpu.vcpu.dr6) == (1, handler(vector), 0xFFFF_0FF0 | BREAKPOINT_1)
+
+
+@SLICES
+@MODES
+def test_a_data_breakpoint_of_mov_ss_and_int1_behind_it_are_one_exception(mode: Mode, slice_length: int | None) -> None:
+    text, behind = with_stack_segment_watched("8e 16 ; mov ss, [esi]", "f1 ; int1")
+    iret = IRETQ if mode is LONG else code("cf")
+    with cpu_in(mode, text, {WATCHED: b"\x10\0", handler(1): code("ff c5 ; inc ebp") + iret}) as cpu:
+        assert run(cpu, slice_length) == Vmcall()
+        assert (cpu.vcpu.rip, cpu.vcpu.rbp, cpu.vcpu.dr6) == (behind + 1, 1, 0xFFFF_0FF0 | BREAKPOINT_1)
+
+
+@SLICES
+def test_a_data_breakpoint_of_mov_ss_comes_behind_an_instruction_that_is_intercepted(slice_length: int | None) -> None:
+    text, behind = with_stack_segment_watched("8e 16 ; mov ss, [rsi]", "0f a2 90 ; cpuid; nop")
+    with cpu_in(LONG, text, {WATCHED: b"\x10\0"}) as cpu:
+        assert delivery(cpu, LONG, run(cpu, slice_length), error_code=False).rip == behind + 2
+
+
+def test_a_data_breakpoint_of_mov_ss_comes_behind_a_page_that_was_waited_for() -> None:
+    text, behind = with_stack_segment_watched("8e 16 ; mov ss, [esi]", "a1 00 d0 00 00 90 ; mov eax, [0xd000]; nop")
+    with cpu_in(PROTECTED, text, {WATCHED: b"\x10\0"}) as cpu:
+        cpu.awaits_pages = True
+        cpu.answers = {**cpu.answers, EptViolation: lambda _: None}
+        found = delivery(cpu, PROTECTED, cpu.run(100), error_code=False)
+        assert (found.vector, found.rip) == (1, behind + 5)
 
 
 @pytest.mark.parametrize("slice_length", [1, 3, 1000])

@@ -122,7 +122,7 @@ class CpuExits(ExitContext):
         elif number < _VMEXIT:
             if number == PAGE_FAULT and self._is_no_fault(vcpu):
                 return
-            if number == DEBUG:
+            if number == DEBUG and not vcpu.words[layout.EXCEPTION_IS_INT >> 2]:
                 if self.events.delivering is None and is_behind_stack_switch(self, vcpu):
                     return
                 if self.debug_stops is not None:
@@ -224,6 +224,8 @@ class CpuExits(ExitContext):
             self._tell_undefined(vcpu)
         else:
             vcpu.rip += length
+            if self.debug_stops is not None:
+                self.debug_stops.note_data_breakpoints(vcpu)
             self.events.raise_exception(vcpu, GuestException(DEBUG), length)
 
     def _tell_undefined(self, vcpu: AmdvVcpu) -> None:

@@ -96,9 +96,19 @@ class DebugStops:
     def begin(self, vcpu: AmdvVcpu) -> None:
         """A slice of `vcpu` is about to run."""
         self._hit = None
-        self._data_hits = 0
+        self._data_hits, vcpu.held_data_hits = vcpu.held_data_hits, 0
+        if not vcpu.interrupt_shadow:
+            self._raise_data_breakpoints(vcpu)
         self._passed = 0
         self.look_again(vcpu)
+
+    @property
+    def holds_back(self) -> bool:
+        """The slice that has begun is of the one instruction behind MOV SS or POP SS, and then come the data breakpoints of those.
+
+        Intel SDM vol. 3, "Masking exceptions and interrupts when switching stacks".
+        """
+        return bool(self._data_hits)
 
     def look_again(self, vcpu: AmdvVcpu) -> None:
         """What is watched may lie elsewhere now. For callbacks that no translated code waits for."""
@@ -132,20 +142,26 @@ class DebugStops:
         """What a slice that has ended with `exit` comes to."""
         executed = self._slice.executed
         if type(exit) is PreemptionTimer:
-            if self._data_hits and vcpu.event is None:
-                self.note_data_breakpoints(vcpu)
-                vcpu.event = Event(GuestException(DEBUG))
+            # STI accesses no memory: it is MOV SS or POP SS that has met one where interrupts are held back.
+            if not vcpu.interrupt_shadow:
+                self._raise_data_breakpoints(vcpu)
             if self._hit is not None:
                 exit = self._hit
             elif executed and vcpu.event is None and vcpu.unpushed is None:
                 address = vcpu.instruction_address
                 if address in self._breakpoints and not self._goes_on(vcpu, address, executed):
                     exit = Breakpoint(Gva(address))
+        vcpu.held_data_hits, self._data_hits = self._data_hits, 0
         if type(exit) is Breakpoint:
             vcpu.breakpoint = exit.gva
         elif executed > self._passed:
             vcpu.breakpoint = None
         return exit
+
+    def _raise_data_breakpoints(self, vcpu: AmdvVcpu) -> None:
+        if self._data_hits and vcpu.event is None:
+            self.note_data_breakpoints(vcpu)
+            vcpu.event = Event(GuestException(DEBUG))
 
     def note_data_breakpoints(self, vcpu: AmdvVcpu) -> None:
         """A #DB is about to be raised: DR6 says which data breakpoints it is for."""

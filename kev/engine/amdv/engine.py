@@ -122,6 +122,7 @@ class AmdvEngine:
         vcpu.event = vcpu.unpushed = vcpu.interrupt = vcpu.interrupt_taken = None
         vcpu.nmi = vcpu.second_nmi = vcpu.is_edited = vcpu.shows_rf = False
         vcpu.breakpoint = None
+        vcpu.held_data_hits = 0
         vcpu.xcr0 = x86.XCR0_RESET
         self._spoiled |= vcpu.breakpoints_armed
         self._make_current(vcpu)
@@ -178,6 +179,8 @@ class AmdvEngine:
                 return slice.exit
         slice.request_pending(vcpu)
         count = budget.instructions or (0 if stops is None else UNLIMITED)
+        if stops is not None and stops.holds_back:
+            count = 1
         if vcpu.event is not None:
             events.deliver(vcpu, vcpu.event)
             count += bool(count)

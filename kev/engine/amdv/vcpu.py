@@ -142,6 +142,7 @@ _FIELDS: Final = (
     "second_nmi",
     "is_edited",
     "breakpoint",
+    "held_data_hits",
     "shows_rf",
     "random_numbers",
 )
@@ -235,6 +236,8 @@ class AmdvVcpu:
         """The linear address of the breakpoint that the next run begins behind."""
         self.data_breakpoints: tuple[DataBreakpoint, ...] = ()
         """Those that its DR7 enables, which the engine looks after."""
+        self.held_data_hits = 0
+        """The data breakpoints that MOV SS or POP SS has met and holds back, as bits of DR6."""
         self.shows_rf = False
         """It has executed PUSHF in another mode than real mode, which pushes RF if IRET has set it in the same block."""
         self.modes: tuple[int, int, int, bool] | None = None
