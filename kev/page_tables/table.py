@@ -32,6 +32,7 @@ from kev.page_tables.mapping import MappedRange, Mapping, MemoryType, PageSize, 
 _INDEX: Final = 511
 _WRITE_BITS: Final = WRITABLE | WRITE_TAKEN
 _ENTRIES: Final = 512
+_LARGEST_WORD: Final = (1 << 64) - 1
 _EMPTY_TABLE: Final = bytes(PAGE_SIZE)
 _EACH: Final = int.from_bytes((1).to_bytes(8, "little") * 512, "little")
 """A table whose entries are 1, as one number."""
@@ -71,7 +72,9 @@ def equal_neighbours(table: memoryview, step: int) -> Iterator[tuple[int, int]]:
     Whole tables of one kind are found at once. An entry that is followed by another kind is a run of its own.
     """
     first = table[0]
-    if table.tobytes() == (_consecutive(first, step) if first else _EMPTY_TABLE):
+    # With a first entry so large, the last one would be no word.
+    could_count = first <= _LARGEST_WORD - (_ENTRIES - 1) * step
+    if could_count and table.tobytes() == (_consecutive(first, step) if first else _EMPTY_TABLE):
         yield 0, _ENTRIES
         return
     entries = table.tolist()

@@ -74,7 +74,8 @@ class FailureStore:
     def _file(self, subject: Identity) -> Path:
         name = str(subject)
         readable = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
-        return self.folder / f"{readable}-{zlib.crc32(name.encode()):08x}.json"
+        checksum = zlib.crc32(name.encode(errors="surrogatepass"))
+        return self.folder / f"{readable}-{checksum:08x}.json"
 
     def _entries(self, file: Path) -> list[dict[str, Any]]:
         if not file.exists():

@@ -2,8 +2,9 @@
 
 A token is `kev1-` and the base64 (RFC 4648, the alphabet for URLs, without padding) of: a byte of flags (1: the rest up to the
 checksum is deflated, and at most 4 MiB when it is inflated); the kind, the target and the details, each a length and so many bytes
-of UTF-8; the number of segments, and the vCPU and steps of each; four bytes of CRC-32 of everything before, little-endian. Numbers
-are varints: seven bits a byte, least significant first, the highest bit set in all bytes but the last.
+of UTF-8, in which bytes of a command line that are no UTF-8 are surrogates (PEP 383); the number of segments, and the vCPU and
+steps of each; four bytes of CRC-32 of everything before, little-endian. Numbers are varints: seven bits a byte, least significant
+first, the highest bit set in all bytes but the last.
 """
 
 import zlib
@@ -101,7 +102,7 @@ def _inflate(body: bytes) -> bytes:
 
 def _encode(token: Token) -> Iterator[bytes]:
     for text in (token.identity.kind, token.identity.target, token.identity.details):
-        data = text.encode()
+        data = text.encode(errors="surrogatepass")
         yield _varint(len(data)) + data
     yield _varint(len(token.schedule.segments))
     for vcpu, steps in token.schedule.segments:
@@ -146,4 +147,4 @@ class _Reader:
         start, self._position = self._position, self._position + length
         if self._position > len(self._data):
             raise IndexError("a text ends after the token does")
-        return self._data[start : self._position].decode()
+        return self._data[start : self._position].decode(errors="surrogatepass")

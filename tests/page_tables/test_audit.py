@@ -75,6 +75,11 @@ def test_a_table_that_contains_itself_is_found_and_not_followed(mixed: PageTable
     assert findings(mixed) == [f"{place}its table at {mixed.root:#x} is already the root"]
 
 
+def test_a_table_that_begins_with_the_largest_entry_is_told_as_it_is(mixed: PageTable) -> None:
+    place = damage(mixed, 0, 1, lambda _: (1 << 64) - 1)
+    assert all(finding.startswith(place) for finding in findings(mixed))
+
+
 def test_an_empty_table_is_found(mixed: PageTable) -> None:
     empty = mixed.memory.allocate()
     place = damage(mixed, 5 * GIB, 3, lambda _: empty | mixed.format.table_flags)

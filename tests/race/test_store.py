@@ -29,6 +29,13 @@ def test_the_latest_failure_comes_first_and_none_twice(tmp_path: Path) -> None:
     assert store.schedules(token(1).identity) == [token(1).schedule, token(2).schedule]
 
 
+def test_what_is_no_utf_8_in_a_command_line_is_kept_like_anything_else(tmp_path: Path) -> None:
+    store = FailureStore(tmp_path)
+    for target in ("\udcff", "\udcfe"):
+        store.keep(token(1, target), FAILURE)
+    assert store.schedules(token(1, "\udcff").identity) == [token(1).schedule]
+
+
 def test_only_the_latest_are_kept(tmp_path: Path) -> None:
     store = FailureStore(tmp_path)
     for steps in range(1, 31):

@@ -11,10 +11,12 @@ from kev.race.schedule import Schedule
 from kev.race.subject import Identity
 from kev.race.token import Token
 
+TEXTS = st.text(st.characters(exclude_categories=()))
+"""With what Python has for bytes of a command line that are no UTF-8."""
 SEGMENTS = st.lists(st.tuples(st.integers(0, 63), st.integers(0, 1 << 40)), max_size=50)
 
 
-@given(st.text(), st.text(), st.text(), SEGMENTS)
+@given(TEXTS, TEXTS, TEXTS, SEGMENTS)
 def test_a_token_holds_all_there_is_to_know(kind: str, target: str, details: str, segments: list[tuple[int, int]]) -> None:
     token = Token(Identity(kind, target, details), Schedule.of(segments))
     assert Token.parse(str(token)) == token
