@@ -50,6 +50,15 @@ def open_storage(path: str | os.PathLike[str], *, writes: bool, creates: bool = 
     return open(descriptor, "r+b" if writes else "rb", buffering=0)
 
 
+def real_path(name: str | os.PathLike[str]) -> str:
+    """Where the links in a name lead, whether there is something or not; if they may not be followed, the name from the root on."""
+    try:
+        return os.path.realpath(name)
+    # Of a link that others alone may follow, as in /proc, or of a name that no file can have.
+    except (OSError, ValueError):
+        return os.path.abspath(os.fspath(name))
+
+
 def synchronize_folder(folder: str | os.PathLike[str]) -> None:
     """Waits until the new names of files in it are on the disk. OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -15,7 +15,7 @@ from kev.fs.disk import Disk
 from kev.fs.file import COPY_SIZE, File
 from kev.fs.josfs import JosFile, JosFs, is_josfs
 from kev.fs.simplefs import SimpleFs, is_simplefs
-from kev.user_files import open_storage
+from kev.user_files import open_storage, real_path
 
 
 class FsCommandError(KevError):
@@ -141,7 +141,7 @@ def _open(path: Path, mode: Literal["rb", "r+b"] = "rb") -> BinaryIO:
 def _check_room(image: Path, contents: Iterable[BinaryIO]) -> None:
     """FsCommandError if what is to be copied has more bytes than there is room for, such as a sparse file of many TiB."""
     needed = sum(os.stat(file.fileno()).st_size for file in contents)
-    folder = os.path.dirname(os.path.realpath(image))
+    folder = os.path.dirname(real_path(image))
     try:
         room = shutil.disk_usage(folder).free
     except (OSError, ValueError) as error:
@@ -156,7 +156,7 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
 
     What a symbolic link leads to is replaced, and not the link. FsCommandError if something else than a file is there.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(real_path(path))
     if target.exists() and not target.is_file():
         raise FsCommandError(f"{path}: is no regular file, and cannot be replaced by one")
     draft = target.with_name(f".{target.name}.{os.getpid()}")
@@ -184,7 +184,7 @@ def _with_contents(file: Path, folders: bool) -> Iterator[tuple[str, Path]]:
     if not folders or not file.is_dir():
         yield file.name, file
         return
-    directory = file.resolve().name
+    directory = os.path.basename(real_path(file))
     for inner in sorted(file.rglob("*")):
         if not inner.is_dir():
             yield f"{directory}/{inner.relative_to(file).as_posix()}", inner

@@ -8,6 +8,7 @@ from kev.observe.output import check_writable, is_standard_output, write_text
 from kev.observe.replacing import check_all_writable, check_none_replaced
 from kev.pager.record import Record
 from kev.spec.machine_spec import MachineSpec
+from kev.user_files import real_path
 
 _REGULAR: Final = {"--dump": "a core file", "--snapshot-at": "a snapshot"}
 """Outputs that are not written from their beginning to their end."""
@@ -24,7 +25,7 @@ def check_files(spec: MachineSpec, description: str | None, outputs: Mapping[str
             check_writable(file, _REGULAR[switch])
     replacing = {switch: file for switch, file in outputs.items() if switch in _REGULAR or not is_standard_output(file)}
     snapshot = outputs.get("--snapshot-at")
-    if spec.image and snapshot is not None and os.path.realpath(snapshot) == os.path.realpath(spec.image):
+    if spec.image and snapshot is not None and real_path(snapshot) == real_path(spec.image):
         del replacing["--snapshot-at"]  # the old file, from which the run goes on, stays open
     check_none_replaced(replacing, inputs_of(spec, description))
 

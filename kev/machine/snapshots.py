@@ -23,6 +23,7 @@ from kev.snapshot.reader import SnapshotFile
 from kev.snapshot.writer import SnapshotWriter
 from kev.spec.machine_spec import MachineSpec
 from kev.state import PART, Fields, State, StateError
+from kev.user_files import real_path
 from kev.version import __version__
 
 Source: TypeAlias = SynchronousSource | AsynchronousSource
@@ -268,9 +269,9 @@ def _opened(name: str, child: str) -> Iterator[Source]:
 @contextmanager
 def _parent(name: str, child: str) -> Iterator[tuple[SnapshotMemory, ParentReference]]:
     """A snapshot, and how its child refers to it."""
-    if "://" not in name and os.path.realpath(name) == os.path.realpath(child):
+    if "://" not in name and real_path(name) == real_path(child):
         raise SnapshotError(f"{child}: cannot be a difference to itself")
     with _opened(name, child) as source, _chain(source, _as_it_is) as (files, _):
-        folder = os.path.dirname(os.path.realpath(child))
-        file = name if "://" in name else os.path.relpath(os.path.realpath(name), folder)
+        folder = os.path.dirname(real_path(child))
+        file = name if "://" in name else os.path.relpath(real_path(name), folder)
         yield SnapshotMemory(files), ParentReference(file, files[0].header.id)

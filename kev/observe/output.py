@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from kev.errors import KevError
+from kev.user_files import real_path
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -36,7 +37,7 @@ def check_writable(file: str | os.PathLike[str], regular: str | None = None) -> 
     if not name:
         raise OutputError("'': it must be the name of a file")
     descriptor = _own_descriptor(name)
-    path = os.path.realpath(name)
+    path = real_path(name)
     if regular is not None and (
         descriptor is not None or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
     ):
@@ -105,12 +106,13 @@ def _own_descriptor(name: str) -> int | None:
     own = f"/proc/{os.getpid()}/"
     for _ in range(_MOST_LINKS):
         folder, base = os.path.split(path)
-        folder = os.path.realpath(folder)
+        folder = real_path(folder)
         if base.isdecimal() and (folder == "/dev/fd" or (folder.startswith(own) and folder.endswith("/fd"))):
             return int(base)
-        if not os.path.islink(path):
+        try:
+            path = os.path.join(folder, os.readlink(path))
+        except (OSError, ValueError):  # it is no link, or one that nobody may follow
             return None
-        path = os.path.join(folder, os.readlink(path))
     return None
 
 
@@ -131,7 +133,7 @@ def write_text(file: str | os.PathLike[str], text: str) -> None:
     write_bytes(file, text.encode("utf-8"))
 
 
-def write_bytes(file: str | os.PathLike[str], data: bytes, *, patience: float = 10.0) -> None:
+def write_bytes(file: str | os.PathLike[str], data: bytes, *, patience: float = 1.0) -> None:
     """Writes a file beside `file` and renames it, so that nobody sees half of it.
 
     What a symbolic link leads to is replaced, and not the link; a device, a FIFO or a descriptor (/dev/stdout) is written to.
@@ -140,7 +142,7 @@ def write_bytes(file: str | os.PathLike[str], data: bytes, *, patience: float = 
     if is_standard_output(file):
         _print(data)
         return
-    path = os.path.realpath(file)
+    path = real_path(file)
     descriptor = _own_descriptor(os.fspath(file))
     try:
         if descriptor is not None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from kev.observe.output import OutputError, check_writable, is_standard_output
+from kev.user_files import real_path
 
 
 def check_all_writable(
@@ -28,9 +29,9 @@ def check_none_replaced(files: Mapping[str, str | os.PathLike[str]], read: Itera
 
     OutputError if one is written where another one is. A device or a FIFO is written to, and never replaced.
     """
-    taken = {os.path.realpath(file): f"is {what}" for what, file in read}
+    taken = {real_path(file): f"is {what}" for what, file in read}
     for option, file in files.items():
-        path = os.path.realpath(file)
+        path = real_path(file)
         if os.path.exists(path) and not os.path.isfile(path):
             continue
         if path in taken:

@@ -20,6 +20,7 @@ from kev.postmortem.address_space import Mapping
 from kev.postmortem.core_layout import physical_runs, placed
 from kev.postmortem.core_notes import KEV, NT_KEV, note, register_notes
 from kev.postmortem.registers import VcpuRegisters
+from kev.user_files import real_path
 from kev.version import __version__
 
 ET_CORE: Final = 4
@@ -83,7 +84,7 @@ def write_core(
     ended; `culprit` is the vCPU that a debugger shows first. The file is there as a whole or not at all. CoreError if it cannot be
     written.
     """
-    path = os.path.realpath(file)
+    path = real_path(file)
     if os.path.exists(path) and not os.path.isfile(path):
         raise CoreError(f"{os.fspath(file)}: is no regular file, which a core file has to be")
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")

@@ -4,7 +4,7 @@ import os
 from typing import Final
 
 from kev.snapshot.errors import SnapshotError
-from kev.user_files import synchronize_folder
+from kev.user_files import real_path, synchronize_folder
 
 
 class NewFile(os.PathLike[str]):
@@ -14,7 +14,7 @@ class NewFile(os.PathLike[str]):
         """SnapshotError if it cannot be written there."""
         self.name: Final = os.fspath(file)
         """What messages call it."""
-        self._path: Final = os.path.realpath(self.name)
+        self._path: Final = real_path(self.name)
         if os.path.exists(self._path) and not os.path.isfile(self._path):
             raise SnapshotError(f"{self.name}: is no regular file, which a snapshot has to be")
         self._folder, base = os.path.split(self._path)

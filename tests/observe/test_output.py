@@ -51,6 +51,19 @@ def test_a_fifo_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
         write_bytes(fifo, b"text", patience=0.01)
 
 
+def test_a_link_that_may_not_be_followed_is_refused_by_name() -> None:
+    link = "/proc/1/root"
+    try:
+        os.readlink(link)
+    except PermissionError:
+        with pytest.raises(OutputError, match=link):
+            check_writable(link)
+    except FileNotFoundError:
+        pytest.skip("there is no /proc")
+    else:
+        pytest.skip("whoever runs this may follow every link")
+
+
 WRITER = """
 import os, sys
 from kev.observe.output import check_writable, write_text

@@ -14,6 +14,7 @@ from kev.service.firecracker.bodies import Kind, each, parse_file, record, text,
 from kev.service.firecracker.faults import Fault
 from kev.service.firecracker.resources import DRIVE, MACHINE_CONFIG, Drive, MachineConfig
 from kev.snapshot.reader import SnapshotFile
+from kev.user_files import real_path
 
 _VERSION: Final = "1"
 _LARGEST: Final = 1 << 20
@@ -36,7 +37,7 @@ class SnapshotFiles:
         """Fault if they are one."""
         self.state: Final = os.path.abspath(state)
         self.memory: Final = os.path.abspath(memory)
-        if os.path.realpath(state) == os.path.realpath(memory):
+        if real_path(state) == real_path(memory):
             raise Fault(f"{state}: it cannot be both snapshot_path and mem_file_path")
 
     def write_state(self, machine_config: MachineConfig, drives: Sequence[Drive]) -> None:

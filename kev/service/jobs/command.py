@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from kev.observe.progress import PROGRESS_SECONDS
 from kev.service.jobs.confined import Rules
 from kev.spec.machine_spec import MachineSpec
+from kev.user_files import real_path
 
 _PROGRESS_SECONDS: Final = "0.5"
 _RACE_OPTIONS: Final = {
@@ -47,7 +48,7 @@ def _rules(spec: MachineSpec, *writes: Path) -> Rules:
     kind, _, file = (spec.paging or "").partition("=")
     named = [spec.image, spec.firmware, spec.boot_sector, *(module.path for module in spec.modules)]
     named += [*(disk.path for disk in spec.disks), file if kind == "prefetch" else None]
-    reads = [os.path.realpath(name) for name in named if name and os.path.isabs(name)]
+    reads = [real_path(name) for name in named if name and os.path.isabs(name)]
     return Rules(tuple(reads), tuple(map(os.fspath, writes)), "://" in spec.image)
 
 

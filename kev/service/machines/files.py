@@ -10,6 +10,7 @@ from kev.guests.spec_files import is_guest
 from kev.service.errors import Forbidden, Invalid
 from kev.spec.files import DiskFile
 from kev.spec.machine_spec import MachineSpec
+from kev.user_files import real_path
 
 _READ_ONLY: Final = "a disk in a folder of images is shared: it may be ro or overlay"
 
@@ -31,7 +32,7 @@ class HostFiles:
         for folder in folders:
             if not os.path.isdir(folder):
                 raise Invalid(f"--images: {folder!r} is no folder")
-        return cls(tuple(map(os.path.realpath, folders)))
+        return cls(tuple(map(real_path, folders)))
 
     def checked(self, spec: MachineSpec, *, trusted: bool) -> MachineSpec:
         """The same with the names of files found. Forbidden or Invalid, naming field and limit."""
@@ -70,12 +71,12 @@ class HostFiles:
                 return name
             raise self._forbidden(field, name, "URLs are for clients of the unix socket")
         if os.path.isabs(name):
-            path = os.path.realpath(name)
+            path = real_path(name)
             if trusted or any(map(self._contains, self.folders, [path] * len(self.folders))):
                 return name if trusted else path
             raise self._forbidden(field, name, "it is in no folder of images")
         for folder in self.folders:
-            path = os.path.realpath(os.path.join(folder, name))
+            path = real_path(os.path.join(folder, name))
             if self._contains(folder, path) and os.path.exists(path):
                 return path
         if not trusted:
