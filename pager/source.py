@@ -5,7 +5,7 @@ import stat
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Awaitable, Callable, Iterator
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from types import CoroutineType
 from typing import Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
@@ -86,6 +86,10 @@ class AsynchronousSource(ABC):
         """From now on, a read through `blocking` may take so long and no longer."""
         self._patient.patience = seconds
 
+    def hurry_all(self, seconds: float) -> None:
+        """From now on, all reads through `blocking` together may take so long and no longer."""
+        self._patient.end = monotonic() + seconds
+
     @abstractmethod
     def read_into(self, offset: int, buffer: memoryview, /) -> int | Awaitable[int]:
         """As `PageSource` says; an int if the bytes are at hand."""
@@ -99,16 +103,19 @@ class PatientSource:
         self.size: Final = inner.size
         self.patience = patience
         """Seconds that a read may take."""
+        self.end: float | None = None
+        """When nobody waits for a read any more, by `time.monotonic`."""
         self._inner: Final = inner
         self._given_up = False
 
     def read_into(self, offset: int, buffer: memoryview, /) -> int:
-        """SourceError if it takes longer than `patience`, and from then on."""
-        if self._given_up:
+        """SourceError if it takes longer than `patience`, or until `end`, and from then on."""
+        patience = self.patience if self.end is None else min(self.patience, self.end - monotonic())
+        if self._given_up or patience <= 0:
             raise SourceError(f"{self.name}: does not answer, and is not asked any more")
         data = bytearray(len(buffer))
         try:
-            count = answered(lambda: self._inner.read_into(offset, memoryview(data)), self.patience, self.name)
+            count = answered(lambda: self._inner.read_into(offset, memoryview(data)), patience, self.name)
         except NoAnswer as error:
             self._given_up = True
             raise SourceError(f"{self.name}: {len(buffer)} bytes at offset {offset:#x} cannot be read: {error}") from None

@@ -126,10 +126,11 @@ def prepare(
         from kev.machine.watching import watch
 
         watch(vm, timeline)
-    if isinstance(source, AsynchronousSource):
-        source.hurry(_PATIENCE_FOR_NAMES)
     times = LaunchTimes(began, parsed, registered, time.perf_counter())
     machine = Machine(vm, source.name, times, policy, timeline, seed)
+    if isinstance(source, AsynchronousSource):
+        source.hurry(_PATIENCE_FOR_NAMES)
+        machine.hurry = source.hurry_all
     if saved is not None:
         saved.load(machine)
     machine.warn = warn

@@ -62,6 +62,10 @@ class Relatives(Protocol):
         """Calls `close`, which gives back the first machine's memory, as soon as no fork needs that."""
 
 
+_NAMES_OF_INTERRUPTED: Final = 0.1
+"""Seconds that the names of places may take where somebody waits for the end: a source may be far away."""
+
+
 class MachineState(Enum):
     """Where a machine is in its life."""
 
@@ -125,6 +129,8 @@ class Machine:
         self._death: Death | None = None
         self.describes_cut_short = True
         """The report has all that is known of the vCPUs also if the run is cut short, and not only if the guest dies."""
+        self.hurry: Callable[[float], None] | None = None
+        """Says for how many seconds from now on the image's source may be asked for names, if it does not answer at once."""
         self._post_mortem: PostMortem | None = None
         self._screen = ""
         self._screen_is_news = False
@@ -597,6 +603,8 @@ class Machine:
         assert ending is not None
         died = ending.kind is EndingKind.DIED
         cut_short = ending.kind in (EndingKind.TIMED_OUT, EndingKind.LIMITED, EndingKind.INTERRUPTED) and bool(ending.exit_code)
+        if ending.kind is EndingKind.INTERRUPTED and self.hurry is not None:
+            self.hurry(_NAMES_OF_INTERRUPTED)
         if self.vm.place_of is not None and (died or (cut_short and self.describes_cut_short)):
             self._death = self.post_mortem.death()
         return ending._replace(message=f"{ending.message}: {', '.join(self.places())}") if cut_short else ending

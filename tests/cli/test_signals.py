@@ -1,6 +1,7 @@
 """`kev run` on a terminal and under signals: it ends as it should, and the terminal is as it was."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,6 +68,15 @@ def test_the_interrupt_key_ends_the_run(sessions: list[Session]) -> None:
     os.write(session.terminal, b"\x03")
     assert session.end() == 130
     assert session.mode == session.before
+
+
+def test_whoever_interrupts_a_run_does_not_wait_for_names_from_a_slow_source(sessions: list[Session]) -> None:
+    session = begin(sessions, *KEV, "gKeOS", "--source-latency", "60ms")
+    session.expect(b"a KeOS-style guest kernel")
+    os.kill(session.process.pid, signal.SIGTERM)
+    assert session.end() == 143
+    (line,) = re.findall(rb"ended by SIGTERM: (.*)\r\n", session.output)
+    assert b" in " not in line  # its names are more reads than may be made
 
 
 def test_a_stopped_run_gives_the_terminal_back_until_it_goes_on(sessions: list[Session]) -> None:
