@@ -1,6 +1,6 @@
 """A machine that is described, as a command line of QEMU's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ def qemu_command(program: str, accelerator: str, spec: MachineSpec, folder: Path
     assert spec.memory is not None
     # Without a display, the guest's text screen has to be there all the same.
     machine = ["-accel", accelerator, "-m", f"{spec.memory >> 10}K", "-smp", str(spec.vcpus or 1), "-nodefaults", "-vga", "std"]
-    boot = [*_boot(spec, folder), *(word for disk in spec.disks for word in _drive(disk))]
+    boot = [*_boot(spec, folder), *(word for disk in _placed(spec) for word in _drive(disk))]
     return (program, *machine, "-display", "none", "-no-reboot", "-serial", "stdio", *boot)
 
 
@@ -54,6 +54,30 @@ def _boot(spec: MachineSpec, folder: Path) -> Iterator[str]:
         yield from ("-initrd", ",".join(_module(module.path, module.text) for module in spec.modules)) if spec.modules else ()
     else:
         raise BenchError(f"{spec.image}: QEMU boots no kernel by the protocol {protocol}")
+
+
+def _placed(spec: MachineSpec) -> Sequence[DiskFile]:
+    """The disks, each behind what it is behind on kev: one that is booted from, and the first of two at the primary IDE channel,
+    are that channel's first."""
+    disks = list(spec.disks)
+    first = _boot_disk(spec)
+    on_channel = [index for index, disk in enumerate(disks) if disk.device == "ide"]
+    if first is None and len(on_channel) > 1:
+        first = on_channel[0]
+    if first is not None:
+        disks[first] = disks[first]._replace(device="ide-master")
+    return disks
+
+
+def _boot_disk(spec: MachineSpec) -> int | None:
+    """Which of the disks is put there to be booted from: with a firmware, the first that does not say what it is behind."""
+    if spec.image:
+        return None
+    elsewhere = ("ipc", "virtio", "virtio-pci", "cdrom")
+    kinds = [disk.device for disk in spec.disks]
+    if spec.firmware is not None:
+        return kinds.index("svirtb") if "svirtb" in kinds else None
+    return 0 if kinds and kinds[0] not in elsewhere else None
 
 
 def _module(path: str, text: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,22 @@ def test_a_boot_sector_is_qemus_first_disk(tmp_path: Path) -> None:
     disk.write_bytes(bytes(510) + b"\x55\xaa")
     command = qemu_command("qemu", "tcg", MachineSpec(str(disk), memory="64M", boot="real_mode"), tmp_path)
     assert command[-2:] == ("-drive", f"file={disk},format=raw,if=ide,index=0,snapshot=on")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        MachineSpec(memory="64M", disks=["a", "b,ide"]),
+        MachineSpec(memory="64M", disks=["a,ide", "b,ide"]),
+        MachineSpec(memory="64M", disks=["b,ide", "a,ide-master"], firmware="bios"),
+        MachineSpec(memory="64M", disks=["b,ide", "a"], firmware="bios"),
+        MachineSpec("mb1", memory="64M", disks=["a,ide", "b,ide"]),
+    ],
+)
+def test_disks_have_the_places_on_qemu_that_they_have_on_kev(spec: MachineSpec, tmp_path: Path) -> None:
+    command = qemu_command("qemu", "tcg", spec, tmp_path)
+    drives = {after for word, after in pairwise(command) if word == "-drive"}
+    assert drives == {f"file={name},format=raw,if=ide,index={index},snapshot=on" for index, name in enumerate("ab")}
 
 
 def test_what_qemu_has_not_is_refused_by_name(tmp_path: Path) -> None:
