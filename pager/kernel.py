@@ -53,6 +53,8 @@ _WAKING: Final = Point.WAKE
 _RWX: Final = Permissions.RWX.value
 _RX: Final = Permissions.RX.value
 _WRITE: Final = Access.WRITE.value
+_NEIGHBOURS: Final = range(SLAB_SIZE, 5 * SLAB_SIZE, SLAB_SIZE)
+"""How far they are from each other."""
 _NO_STATISTICS: Final = PagerStatistics().save()
 
 
@@ -299,7 +301,7 @@ class KernelVmPager:
         page = exit.gpa & _PAGE
         state = self.pages[page]
         if state is _ABSENT:
-            return self._load_now(page)
+            return self._load_now(page, exit)
         return state is _PRESENT and self._answer_present(page, exit)
 
     def try_load_page(self, gpa: Gpa) -> bool:
@@ -452,8 +454,11 @@ class KernelVmPager:
             raise NoSuchPage(f"there is no page at guest-physical address {page:#x}: RAM is {ram}, the image {image}")
         return backing
 
-    def _load_now(self, page: int) -> bool:
-        """Loads an Absent page if its loader does not wait, else starts the loader and leaves the rest to `load_page`."""
+    def _load_now(self, page: int, exit: EptViolation | None = None) -> bool:
+        """Loads an Absent page if its loader does not wait, else starts the loader and leaves the rest to `load_page`.
+
+        `exit` is the guest's, if it was the guest who touched the page.
+        """
         if self._read_ahead is not None:
             for pages in self._read_ahead(page):
                 self._try_run(pages.start, len(pages))
@@ -463,16 +468,17 @@ class KernelVmPager:
         hpa = self.frames.find(page)
         if hpa is not None and self._observer is None and self._limit is None and self._map_protected is None and not self.waits:
             if self._filler is not None and page >> SLAB_SHIFT not in self._offered:
-                self._offer(self._filler, page)
+                self._offer(self._filler, page, written=exit is not None and bool(exit.access & _WRITE))
             if type(backing) is Zeros:
                 self._map_zeros(page, hpa)
                 return True
         return self._fill_now(page, 1, backing)
 
-    def _offer(self, filler: PageFiller, page: int) -> None:
+    def _offer(self, filler: PageFiller, page: int, *, written: bool) -> None:
         """Lets pages in the 2 MiB around `page` be Present when they are touched, if no device and no loader of its own is there.
 
-        None of the lowest MiB, parts of which are no memory to some ABIs.
+        None of the lowest MiB, parts of which are no memory to some ABIs. Those that a guest comes to which writes all its memory
+        from end to end have the host's memory at once.
         """
         self._offered.add(page >> SLAB_SHIFT)
         start = page & -SLAB_SIZE
@@ -480,7 +486,18 @@ class KernelVmPager:
         if self.saved is None and self._read_ahead is None and not self.loaders.has_own(offered) and not self._is_device(offered):
             alike = (_alike(backing, start, offered) for backing in self.loaders.between(offered.start, offered.stop))
             pages = [pages for pages in alike if pages is not None]
-            filler.offer_pages(Gpa(start), self.frames.assign(start), pages, self.pages.states_around(page))
+            frames = self.frames.assign(start)
+            filler.offer_pages(Gpa(start), frames, pages, self.pages.states_around(page))
+            if written and self._is_behind_present(start):
+                for run in pages:
+                    self.memory.populate(Hpa(frames + (run.numbers.start << PAGE_SHIFT)), len(run.numbers))
+
+    def _is_behind_present(self, start: int) -> bool:
+        """Whether all pages of the 8 MiB below those at `start`, or above them, are Present: a quarter at most is taken in vain."""
+        present = self.pages.all_present_around
+        return all(present(start - distance) for distance in _NEIGHBOURS) or all(
+            present(start + distance) for distance in _NEIGHBOURS
+        )
 
     def withdraw_offers(self) -> None:
         """Every page is asked for from now on, until it is offered again."""

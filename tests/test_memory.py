@@ -6,6 +6,7 @@ import pytest
 
 from kev.addressing import GIB, MIB, PAGE_SIZE, TIB, Hpa
 from kev.host_memory import HostMemory, HostMemoryError
+from tests.resident import needs_populating, resident_pages
 
 SLAB_PAGES = 512
 
@@ -121,3 +122,14 @@ def test_cleared_memory_is_zeros_and_all_of_it_is_handed_out_again() -> None:
     again = [memory.allocate() for _ in range(MIB // PAGE_SIZE - 1)]
     assert len(set(again)) == len(again)
     assert not any(any(memory.page(page)) for page in again)
+
+
+@needs_populating
+def test_populated_pages_are_there_and_hold_what_they_did(memory: HostMemory) -> None:
+    start = memory.allocate(SLAB_PAGES, SLAB_PAGES)
+    memory.page(Hpa(start + PAGE_SIZE))[:4] = b"mine"
+    memory.populate(start, 16)
+    assert resident_pages(memory, start, SLAB_PAGES) == 16
+    assert bytes(memory.view[start : start + 2 * PAGE_SIZE]) == bytes(PAGE_SIZE) + b"mine" + bytes(PAGE_SIZE - 4)
+    memory.discard(start, 16)
+    assert resident_pages(memory, start, SLAB_PAGES) == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kev.addressing import MIB, PAGE_SIZE, Gpa, Gva, Hpa
+from kev.addressing import KIB, MIB, PAGE_SIZE, Gpa, Gva, Hpa
+from kev.exits import Access
 from kev.guests.catalogue import root_file_system
 from kev.guests.images import open_root_file_system
 from kev.pager.image import Segment
@@ -16,6 +17,7 @@ from kev.pager.pages import PageEvent, PageState
 from kev.pager.protocols import AlikePages
 from kev.pager.source import FileSource
 from tests.pager.machine import FILE, build_pager, touch
+from tests.resident import needs_populating, resident_pages
 
 SLAB = 2 * MIB
 HIGH = 2 * MIB  # the image lies below
@@ -190,3 +192,42 @@ async def test_a_page_that_was_evicted_is_loaded_by_the_pager() -> None:
     assert touch(pager, page)
     assert bytes(pager.memory.page(hpa)[:5]) == b"mine!"
     assert (pager.statistics.loads, pager.statistics.present) == (5, 4)
+
+
+DENSE = [HIGH + index * SLAB for index in range(4)]
+BEHIND = DENSE[-1] + SLAB
+
+
+def memory_provided(where: int, access: Access, *, touched: Sequence[int] = DENSE) -> int:
+    """How many pages of the 2 MiB at `where` the host provides when two are touched, with what was `touched` before filled."""
+    pager, filler = build_pager(ram_kib=32 * MIB // KIB), Filler()
+    pager.fill_by(filler, lambda addresses: False)
+    for slab in touched:
+        for page in range(slab, slab + SLAB, PAGE_SIZE):
+            touch(pager, page, Access.WRITE)
+    touch(pager, where, access)
+    touch(pager, where + PAGE_SIZE, access)
+    frames = pager.frames.find(where)
+    assert frames is not None
+    assert pager.statistics.present == len(touched) * 512 + 2
+    return resident_pages(pager.memory, frames, 512)
+
+
+@needs_populating
+def test_who_writes_all_memory_from_end_to_end_has_the_hosts_memory_before_it_is_touched() -> None:
+    assert memory_provided(BEHIND, Access.WRITE) == 512
+    assert memory_provided(HIGH, Access.WRITE, touched=[slab + SLAB for slab in reversed(DENSE)]) == 512
+
+
+@pytest.mark.parametrize(
+    ("where", "access", "touched"),
+    [
+        (BEHIND, Access.READ, DENSE),
+        (BEHIND, Access.WRITE, DENSE[1:]),
+        (BEHIND + SLAB, Access.WRITE, DENSE),
+        (HIGH, Access.WRITE, []),
+    ],
+    ids=["reads", "has written less than 8 MiB", "leaves something out", "has written nothing"],
+)
+def test_nobody_else_has_memory_that_was_not_touched(where: int, access: Access, touched: list[int]) -> None:
+    assert memory_provided(where, access, touched=touched) == 0
