@@ -206,11 +206,18 @@ class _FilesOfTheEnd:
         """The guest has drawn something that nobody has a picture of."""
         self.invisible = False
         """Nobody can have one."""
+        self.missing: list[str] = []
+        """Devices that a guest which has not ended itself may have waited for."""
 
     def __call__(self, machine: "Machine") -> None:
         ending, framebuffer = machine.ending, machine.vm.framebuffer
         self.unseen = self._screenshot is None and framebuffer is not None and framebuffer.is_drawn_on
         self.invisible = machine.vm.screen.in_graphics_mode
+        unanswered = machine.vm.buses.ports.unanswered
+        if unanswered and ending is not None and ending.kind is not EndingKind.EXITED:
+            from kev.dev.buses.missing import missing_devices
+
+            self.missing = missing_devices(unanswered)
         if self._dump is not None and ending is not None and ending.kind is not EndingKind.EXITED:
             self.attempt(partial(machine.dump, self._dump))
         if self._screenshot is not None:
@@ -330,6 +337,8 @@ def _launch(
         _write_line(
             "kev: the guest has set a VGA graphics mode by its registers, which nothing shows: there is text, and framebuffers"
         )
+    if at_end.missing:
+        _write_line(f"kev: the guest has looked for what this machine has not: {', '.join(at_end.missing)}")
     if not output.ends_line and sys.stdout.isatty() and sys.stderr.isatty():
         _write_line("")  # what kev says begins on a line of its own
     if output.dropped:

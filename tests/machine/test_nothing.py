@@ -1,10 +1,12 @@
 """Guest-physical addresses where neither memory nor a device is: what a whole machine makes of them."""
 
 import struct
+from pathlib import Path
 
 import pytest
 
 import kev
+from kev.cli.launch import main
 from kev.errors import KevError
 from kev.machine.run_report import RunReport
 from tests.abi.calls import POWER_OFF, SHOW_RAX, kernel, load
@@ -119,3 +121,15 @@ def test_a_page_that_cannot_be_loaded_is_still_an_error() -> None:
     report = kev.launch(Broken(), memory=RAM, timeout=30)
     assert report.ending.kind.value == "died"
     assert "the disk is gone" in report.ending.message
+
+
+def test_who_waits_for_a_device_that_is_not_there_is_told_which(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = tmp_path / "kernel"
+    reset = code("66 ba f2 03 b0 0c ee 66 ba f4 03 ec ; mov dx, 0x3f2; mov al, 12; out dx, al; mov dx, 0x3f4; in al, dx")
+    image.write_bytes(kernel(reset + code("f4 ; hlt")))
+    assert main([str(image)]) == 3
+    told = "kev: the guest has looked for what this machine has not: diskette controller (from port 0x3f2 on)\n"
+    assert told in capfd.readouterr().err
+    image.write_bytes(kernel(reset + POWER_OFF))
+    assert main([str(image)]) == 0
+    assert "diskette" not in capfd.readouterr().err

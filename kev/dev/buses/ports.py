@@ -101,7 +101,7 @@ class PortBus:
     of which may belong to another device. A port without a device reads as all ones and ignores writes, unless the bus is strict.
     """
 
-    __slots__ = ("_claims", "_keys", "_readers", "_strict", "_unbuilt", "_writers", "find_iterations", "find_more")
+    __slots__ = ("_claims", "_keys", "_readers", "_strict", "_unbuilt", "_writers", "find_iterations", "find_more", "unanswered")
 
     def __init__(self, strict: bool = False) -> None:
         """`strict`: accesses that no device answers are an UnhandledPort."""
@@ -109,6 +109,8 @@ class PortBus:
         """Asked before an access finds nobody: attaches another device, and says whether there was one left."""
         self.find_iterations: FindIterations | None = None
         """Says at an access to a block port how many iterations of INS or OUTS begin with it."""
+        self.unanswered: Final[set[int]] = set()
+        """Ports that were accessed, and that no device answers."""
         self._strict = strict
         self._claims = Claims("port")
         # By port << 3 | size, so that size and port are looked up at once.
@@ -193,6 +195,7 @@ class PortBus:
             return sum(self.read((port + i) % PORTS, 1) << 8 * i for i in range(size))
         if self._strict:
             raise UnhandledPort(f"port {port:#x}: the guest reads {size} bytes, and no device answers")
+        self.unanswered.add(port)
         return (1 << 8 * size) - 1
 
     def write(self, port: int, size: int, value: int) -> None:
@@ -207,6 +210,8 @@ class PortBus:
                 self.write((port + i) % PORTS, 1, value >> 8 * i & 0xFF)
         elif self._strict:
             raise UnhandledPort(f"port {port:#x}: the guest writes {value:#x} ({size} bytes), and no device answers")
+        else:
+            self.unanswered.add(port)
 
     def _reaches_device(self, port: int, size: int) -> bool:
         return any((port + i) % PORTS in self._claims for i in range(size))
