@@ -93,7 +93,7 @@ class TraceEngine:
     what was its code is executed once more.
     """
 
-    __slots__ = ("_code", "_frame", "_memory", "_tlb", "read")
+    __slots__ = ("_code", "_frame", "_memory", "_tlb", "cached", "read")
 
     def __init__(self, memory: TraceMemory, table: TraceTable) -> None:
         self._memory: Final = memory
@@ -101,6 +101,8 @@ class TraceEngine:
         """What a vCPU reads in the frame at `hpa`, all of it."""
         self._frame: Final = table.frame
         self._tlb: Final[dict[int, Hpa]] = {}
+        self.cached: Final[Callable[[int], Hpa | None]] = self._tlb.get
+        """What `translate` has found for the page at a guest-physical address; None if it has to look."""
         self._code: Final[dict[int, bytes]] = {}
 
     def clear(self) -> None:
@@ -109,13 +111,11 @@ class TraceEngine:
         self._code.clear()
 
     def translate(self, page: int) -> Hpa | None:
-        """The frame that an access to the page at `page` goes to; None if it is a violation."""
-        hpa = self._tlb.get(page)
-        if hpa is None:
-            find = self._frame  # a local: CPython 3.11 is slow to call what an instance holds by name
-            hpa = find(page)
-            if hpa is not None:
-                self._tlb[page] = hpa
+        """The frame that an access to the page at `page` goes to if nothing is cached of it; None if it is a violation."""
+        find = self._frame  # a local: CPython 3.11 is slow to call what an instance holds by name
+        hpa = find(page)
+        if hpa is not None:
+            self._tlb[page] = hpa
         return hpa
 
     def execute(self, page: int, hpa: Hpa) -> bytes:

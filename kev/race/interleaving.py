@@ -1,13 +1,37 @@
 """What distinguishes one interleaving from another."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 MAX_VCPUS: Final = 16
 """Where every step is told by itself. Of each state all of them are digested."""
 _NOTHING_SEEN: Final = list(range(MAX_VCPUS))
-_SINGLE: Final = frozenset(1 << page for page in range(64))
-"""What a step touches that touches one page."""
+_VCPU_SHIFT: Final = 4
+_NUMBERS: Final = {1 << page: page for page in range(1 << _VCPU_SHIFT)}
+"""The pages that fit into a byte with a vCPU, by their bits."""
+_ELSEWHERE: Final = [
+    bytes(vcpu << _VCPU_SHIFT | other for vcpu in range(MAX_VCPUS) for other in _NUMBERS.values() if other != page)
+    for page in _NUMBERS.values()
+]
+"""For each of these pages, the steps that touch another."""
+
+
+def digest_of(order: bytes, accesses: Sequence[int]) -> int:
+    """Of a whole run what an `Interleaving` is of its steps: equal for the same runs of one subject.
+
+    Where every step touches one page, who touched each page, one after the other, says it all: what a vCPU does next follows from
+    what it has seen.
+    """
+    try:
+        pages = bytes(map(_NUMBERS.__getitem__, accesses))
+    except KeyError:
+        seen = Interleaving()
+        for vcpu, touched in zip(order, accesses, strict=True):
+            seen.add(vcpu, touched)
+        return seen.digest()
+    steps = int.from_bytes(order, "big") << _VCPU_SHIFT | int.from_bytes(pages, "big")
+    by_step = steps.to_bytes(len(order), "big")
+    return hash(tuple(b"".join([by_step.translate(None, _ELSEWHERE[page]) for page in sorted(set(pages))])))
 
 
 class Interleaving:
@@ -27,21 +51,8 @@ class Interleaving:
         self._everything = 0
         """The same for pages that nobody touched since a step of unknown accesses."""
 
-    def extend(self, order: Iterable[int], accesses: Iterable[int]) -> None:
-        """Adds steps: the vCPU that took each, and the pages it touched, a bit for each; negative if they are unknown."""
-        vcpus, pages = self._vcpus, self._pages
-        seen = pages.get
-        for vcpu, touched in zip(order, accesses, strict=True):
-            before = seen(touched)
-            if before is None:
-                if touched not in _SINGLE:
-                    self._add(vcpu, touched)
-                    continue
-                before = self._everything
-            pages[touched] = vcpus[vcpu] = hash((vcpus[vcpu], before))
-
     def add(self, vcpu: int, touched: int) -> None:
-        """Adds one step."""
+        """Adds a step: the vCPU that took it, and the pages it touched, a bit for each; negative if they are unknown."""
         before = self._pages.get(touched)
         if before is None:
             self._add(vcpu, touched)

@@ -7,7 +7,7 @@ from zlib import crc32
 
 import attrs
 
-from kev.race.interleaving import Interleaving
+from kev.race.interleaving import digest_of
 from kev.race.schedule import Schedule
 
 
@@ -100,9 +100,7 @@ class SteppedOutcome(Outcome):
 
     @property
     def interleaving(self) -> int:
-        seen = Interleaving()
-        seen.extend(self.order, self.accesses)
-        return seen.digest()
+        return digest_of(self.order, self.accesses)
 
     @property
     def history(self) -> int:

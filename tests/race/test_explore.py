@@ -15,7 +15,7 @@ from kev.pager.protocols import Point
 from kev.race import Program, check
 from kev.race.explore import explore
 from kev.race.hypothesis import programs
-from kev.race.interleaving import Interleaving
+from kev.race.interleaving import digest_of
 from kev.race.jobs import explore_shared
 from kev.race.schedule import Schedule
 from kev.race.shrink import shrink
@@ -177,9 +177,7 @@ def test_a_shrunk_failure_is_locally_minimal(program: str, factory: type[KernelV
 
 
 def digest(*steps: tuple[int, int]) -> int:
-    seen = Interleaving()
-    seen.extend([vcpu for vcpu, _ in steps], [pages for _, pages in steps])
-    return seen.digest()
+    return digest_of(bytes(vcpu for vcpu, _ in steps), [pages for _, pages in steps])
 
 
 def test_steps_on_different_pages_commute() -> None:

@@ -1,13 +1,15 @@
 """What a vCPU of a trace run can do."""
 
 from collections.abc import Awaitable, Coroutine, Generator, Iterable
+from contextlib import suppress
+from itertools import groupby
 from types import coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from kev.addressing import PAGE_SHIFT, Gpa, Hpa
 from kev.exits import Access, EptViolation
 from kev.race.points import POINT, TracePoint
-from kev.race.trace.program import SLOT, Action, Program, Verb
+from kev.race.trace.program import MAX_PAGES, SLOT, Action, Program, Verb
 from kev.race.trace.run import TraceRun
 from kev.race.trace.source import InjectedFailure
 from kev.race.trace.store_buffers import BufferedStore
@@ -16,6 +18,7 @@ _ACCESS: Final = TracePoint.ACCESS
 _READ: Final = Access.READ
 _WRITE: Final = Access.WRITE
 _EXECUTE: Final = Access.EXECUTE
+_ADDRESSES: Final = tuple(Gpa(page << PAGE_SHIFT) for page in range(MAX_PAGES))
 _ACCESSES: Final = {Verb.READ: _READ, Verb.WRITE: _WRITE, Verb.FETCH: _EXECUTE}
 
 
@@ -41,19 +44,19 @@ class TraceVcpu:
 
     async def read(self, page: int) -> bytes:
         """Reads all of a page, which is loaded if need be."""
-        return await self._access(page, _READ)
+        return await self.access([(page, _READ)])
 
     async def fetch(self, page: int) -> bytes:
         """Executes a page: returns the code that was executed."""
-        return await self._access(page, _EXECUTE)
+        return await self.access([(page, _EXECUTE)])
 
     async def write(self, page: int) -> None:
         """Stores a value that nobody stored before in this vCPU's slot of the page."""
-        await self._access(page, _WRITE)
+        await self.access([(page, _WRITE)])
 
     async def locked_write(self, page: int) -> None:
         """The same, but others see it at once, and all stores before it, as if by XCHG."""
-        await self._access(page, _WRITE, locked=True)
+        await self.access([(page, _WRITE)], locked=True)
 
     async def fence(self) -> None:
         """Others see all that this vCPU has stored before, as behind MFENCE."""
@@ -85,9 +88,6 @@ class TraceVcpu:
 
     def perform(self, action: Action) -> Awaitable[object]:
         """Does what a program says."""
-        access = _ACCESSES.get(action.verb)
-        if access is not None:
-            return self._access(action.target, access)
         match action.verb:
             case Verb.PREFETCH:
                 return self.prefetch(action.target, action.count)
@@ -97,8 +97,10 @@ class TraceVcpu:
                 return self.locked_write(action.target)
             case Verb.FENCE:
                 return self.fence()
-            case _:
+            case Verb.CANCEL:
                 return self.cancel(action.target)
+            case _:
+                return self.access([(action.target, _ACCESSES[action.verb])])
 
     @coroutine
     def _begin(self, page: int) -> Generator[Any, None, None]:
@@ -108,54 +110,86 @@ class TraceVcpu:
         self._run.show_stores(self.index)
 
     @coroutine
-    def _access(self, page: int, access: Access, locked: bool = False) -> Generator[Any, Any, bytes]:
-        """Gets to a page, which is loaded if need be, and accesses it; returns all of it, as this vCPU sees it then.
+    def access(self, accesses: list[tuple[int, Access]], locked: bool = False) -> Generator[Any, Any, bytes]:
+        """Accesses pages, the last of the list first; each is loaded if need be. Takes from the list what it has begun.
 
-        One generator does it all, the scheduling point included: each step is resumed through every one that is under way.
+        Returns all of the page that was accessed last, as this vCPU sees it then. One generator does it all, scheduling points
+        included: each step is resumed through every one that is under way.
         """
-        run, gpa = self._run, page << PAGE_SHIFT
-        reach, translate = run.reach, run.engine.translate
-        while True:
-            if reach(_ACCESS, gpa) is not None:
-                yield POINT
-            frame = translate(gpa)
-            if frame is not None:
-                break
-            for notify in run.told["violated"]:
-                notify(run.vcpu, page, access)
-            began = run.step
-            try:
-                if not (self._short_cut and run.pager.try_lazy_paging(EptViolation(Gpa(gpa), access))):
-                    yield from run.pager.load_page(Gpa(gpa))
-            except InjectedFailure as error:
-                run.tell("load_error", page, error, began)
-        engine = run.engine
-        if access is _READ:
-            contents = engine.read(frame)
-        elif access is _WRITE:
-            contents = self._store(page, frame, locked)
-        else:
-            contents = engine.execute(gpa, frame)
-        for notify in run.told["accessed"]:
-            notify(run.vcpu, page, access, contents)
-        return contents if run.buffers is None else run.buffers.seen_by(self.index, page, contents)
+        run, contents = self._run, b""
+        reach, engine, told = run.reach, run.engine, run.told["accessed"]
+        cached = engine.cached
+        while accesses:
+            page, access = accesses.pop()
+            gpa = _ADDRESSES[page]
+            while True:
+                if reach(_ACCESS, gpa) is not None:
+                    yield POINT
+                frame = cached(gpa) or engine.translate(gpa)
+                if frame is not None:
+                    break
+                for notify in run.told["violated"]:
+                    notify(run.vcpu, page, access)
+                began = len(run.order)
+                try:
+                    if not (self._short_cut and run.pager.try_lazy_paging(EptViolation(gpa, access))):
+                        yield from run.pager.load_page(gpa)
+                except InjectedFailure as error:
+                    run.tell("load_error", page, error, began)
+            if access is _READ:
+                contents = engine.read(frame)
+            elif access is _WRITE:
+                contents = self._store(page, frame, locked)
+            else:
+                contents = engine.execute(gpa, frame)
+            for notify in told:
+                notify(run.vcpu, page, access, contents)
+            if run.buffers is not None:
+                contents = run.buffers.seen_by(self.index, page, contents)
+        return contents
 
     def _store(self, page: int, frame: Hpa, locked: bool) -> bytes:
         run, offset = self._run, self.index * SLOT
-        run.store(self.index, BufferedStore(page, offset, Hpa(frame + offset), run.step + 1 << 32 | self.index))
+        run.store(self.index, BufferedStore(page, offset, Hpa(frame + offset), len(run.order) + 1 << 32 | self.index))
         if locked:
             run.show_stores(self.index)
         return run.engine.read(frame)
 
 
+Part: TypeAlias = tuple[tuple[int, Access], ...] | Action
+"""What a vCPU does without doing anything else in between: accesses, the last first; or something else."""
+
+
+def parts_of(actions: Iterable[Action]) -> tuple[Part, ...]:
+    """What a vCPU does, in parts."""
+    parts: list[Part] = []
+    for is_access, group in groupby(actions, key=lambda action: action.verb in _ACCESSES):
+        if is_access:
+            parts.append(tuple((action.target, _ACCESSES[action.verb]) for action in reversed(list(group))))
+        else:
+            parts.extend(group)
+    return tuple(parts)
+
+
 def bodies(program: Program, run: TraceRun) -> list[Coroutine[Any, None, None]]:
     """What each vCPU of a program does."""
-    return [_perform_all(TraceVcpu(run, index, program.short_cut), actions) for index, actions in enumerate(program.vcpus)]
+    return bodies_of([parts_of(actions) for actions in program.vcpus], program.short_cut, run)
 
 
-async def _perform_all(vcpu: TraceVcpu, actions: Iterable[Action]) -> None:
-    for action in actions:
-        try:
-            await vcpu.perform(action)
-        except Cancelled:
+def bodies_of(vcpus: Iterable[Iterable[Part]], short_cut: bool, run: TraceRun) -> list[Coroutine[Any, None, None]]:
+    """The same of vCPUs whose parts are known."""
+    return [_perform_all(TraceVcpu(run, index, short_cut), parts) for index, parts in enumerate(vcpus)]
+
+
+async def _perform_all(vcpu: TraceVcpu, parts: Iterable[Part]) -> None:
+    for part in parts:
+        if isinstance(part, Action):
+            with suppress(Cancelled):
+                await vcpu.perform(part)
             continue
+        accesses = list(part)
+        while accesses:
+            try:
+                await vcpu.access(accesses)
+            except Cancelled:
+                continue

@@ -10,11 +10,13 @@ from kev.race.strategy.base import Redundant
 from kev.race.trace.machine import PagerFactory, TraceMachine, trace_memory
 from kev.race.trace.oracles import oracles_of
 from kev.race.trace.program import Program
-from kev.race.trace.vcpu import bodies
+from kev.race.trace.vcpu import Part, bodies_of, parts_of
 
 
 class _Watched(NamedTuple):
     program: Program
+    vcpus: tuple[tuple[Part, ...], ...]
+    """What they do."""
     machine: TraceMachine
     forgetting: tuple[Callable[[], None], ...]
     """What has to be called before the machine's next run."""
@@ -29,7 +31,7 @@ def run_watched(program: Program, factory: PagerFactory, scheduler: Scheduler) -
     watched = _take(program, factory)
     machine = watched.machine
     try:
-        machine.run(bodies(program, machine), scheduler)
+        machine.run(bodies_of(watched.vcpus, program.short_cut, machine), scheduler)
         outcome = SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
     except Redundant:
         machine.close()
@@ -47,6 +49,8 @@ def _take(program: Program, factory: PagerFactory) -> _Watched:
     if _idle:
         watched = _idle.pop()
         if factory is KernelVmPager and (watched.program is program or _is_alike(watched.program, program)):
+            if watched.program is not program:
+                watched = watched._replace(program=program, vcpus=_parts(program))
             watched.machine.rewind()
             for forget in watched.forgetting:
                 forget()
@@ -54,7 +58,11 @@ def _take(program: Program, factory: PagerFactory) -> _Watched:
     machine = TraceMachine(program.pages, factory, trace_memory(), tso=program.tso)
     oracles = oracles_of(program, machine)
     machine.listen(oracles)
-    return _Watched(program, machine, tuple(forget for oracle in oracles for forget in oracle.forgetting()))
+    return _Watched(program, _parts(program), machine, tuple(forget for oracle in oracles for forget in oracle.forgetting()))
+
+
+def _parts(program: Program) -> tuple[tuple[Part, ...], ...]:
+    return tuple(map(parts_of, program.vcpus))
 
 
 def _is_alike(one: Program, other: Program) -> bool:
