@@ -4,7 +4,7 @@ For race tests and benchmarks of the pager. The pager it runs against is the rea
 costs microseconds to set up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from kev.addressing import MIB, PAGE_SHIFT, PAGE_SIZE, Gpa, Hpa, page_floor
@@ -81,6 +81,10 @@ class TraceTable:
         if self._frames.pop(gpa, None) is None:
             raise NotPresent(gpa, "it is not mapped")
         self._observer.unmapped(gpa, 1)
+
+    def mapped(self, pages: Iterable[int]) -> bytes:
+        """Of each of these pages, by its guest-physical address, a byte that says whether it is mapped."""
+        return bytes(map(self._frames.__contains__, pages))
 
     def __contains__(self, page: object) -> bool:
         return page in self._frames

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Final, Protocol, cast
 from warnings import catch_warnings, simplefilter
 
-from kev.addressing import KIB, PAGE_SHIFT, Gpa, Gva
+from kev.addressing import KIB, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva
 from kev.engine.trace import TraceEngine, TraceMemory, TraceTable
 from kev.host_memory import HostMemory
 from kev.machine.schedule import ANYTHING, Scheduler
@@ -64,6 +64,8 @@ class TraceMachine:
         # Where the bytes are awaited is the pager's business: only an image's headers have to be there at once.
         image = KernelImage(cast(SynchronousSource, source), (segment,), Gpa(0), Gva(0), 64)
         self.pages: Final = pages
+        self.addresses: Final = range(0, len(pages) << PAGE_SHIFT, PAGE_SIZE)
+        """Of the pages, guest-physical."""
         self.memory: Final = memory
         self.table: Final = TraceTable(self)
         self.engine: Final = TraceEngine(memory, self.table)

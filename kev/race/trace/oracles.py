@@ -19,6 +19,8 @@ _PUBLISH: Final = PageEvent.PUBLISH
 _ABSENT: Final = PageState.ABSENT
 _LOADING: Final = PageState.LOADING
 _PRESENT: Final = PageState.PRESENT
+_STATES_OF_MAPPED: Final = bytes.maketrans(b"\0\1", bytes((_ABSENT, _PRESENT)))
+"""What pages are in the end, by whether they are mapped."""
 _DOES: Final = {Access.READ: "reads", Access.WRITE: "writes to", Access.EXECUTE: "executes"}
 
 
@@ -41,13 +43,78 @@ class Oracle(Listener):
         self.machine.fail(self.name, message)
 
 
-class _KnowsKept(Oracle):
-    """Keeps a list of the pages that the guest had changed when they were evicted: no source has what is in them."""
+class Loads(Oracle):
+    """What becomes of pages, which is three rules that take the same notes.
+
+    A page is Absent, then Loading, then Present, and there is one load for every time it becomes Present. Nobody runs on a page
+    before it is filled, or after it was taken away. Every vCPU comes to its end: nobody waits for what never happens.
+    """
 
     def __init__(self, machine: "TraceMachine") -> None:
         super().__init__(machine)
+        self._begun: Final[dict[int, tuple[int, int]]] = {}
+        """Who loads a page, and since which step."""
+        self._over: Final[dict[int, tuple[int, int, PageEvent]]] = {}
+        """Whose load of a page ended last, when and how."""
+        self._filling: Final[dict[int, tuple[int, int]]] = {}
+        """Who is running a page's loader, and since which step."""
+        self._loads: Final[dict[int, int]] = {}
+        """How often a page was filled since it was Absent."""
+        self._present: Final[set[int]] = set()
+        self._filled: Final[set[int]] = set()
+        """Pages that vCPUs may run on, as far as their bytes go."""
         self._changed: Final[set[int]] = set()
         self._kept: Final[set[int]] = set()
+        """Pages that the guest had changed when they were evicted: no source has what is in them."""
+        self._blocked: Final[dict[int, tuple[int, int]]] = {}
+        """Since which step a vCPU has been waiting, and for which page."""
+        self._waits: Final[dict[int, int]] = {}
+        """The page for whose load a vCPU waited last."""
+
+    def began(self, vcpu: int, pages: range) -> None:
+        for page in pages:
+            self._begun[page] = vcpu, len(self.order)
+
+    def fill_began(self, vcpu: int, pages: range) -> None:
+        for page in pages:
+            if page in self._filling:
+                other, step = self._filling[page]
+                problem = f"is loaded twice: vCPU {vcpu} starts its loader, which vCPU {other} started in step {step}"
+                self._fail_history(page, problem)
+            elif page in self._present:
+                self._fail_history(page, f"is loaded again: vCPU {vcpu} starts its loader although the page is Present")
+            self._filling[page] = vcpu, len(self.order)
+
+    def filled(self, vcpu: int, pages: range) -> None:
+        for page in pages:
+            self._filling.pop(page, None)
+            self._loads[page] = self._loads.get(page, 0) + 1
+            self._filled.add(page)
+
+    def fill_failed(self, vcpu: int, pages: range) -> None:
+        for page in pages:
+            self._filling.pop(page, None)
+
+    fill_cancelled = fill_failed
+
+    def published(self, vcpu: int, pages: range) -> None:
+        over = vcpu, len(self.order), _PUBLISH
+        for page in pages:
+            self._begun.pop(page, None)
+            self._over[page] = over
+            self._present.add(page)
+            loads = self._loads.pop(page, 0)
+            if page in self._kept:
+                self._filled.add(page)
+            elif loads != 1:
+                self._fail_history(page, f"becomes Present after {loads} loads: there must be exactly one")
+
+    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
+        over = vcpu, len(self.order), event
+        for page in pages:
+            self._begun.pop(page, None)
+            self._over[page] = over
+            self._loads.pop(page, None)
 
     def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
         self._changed.add(page)
@@ -59,100 +126,69 @@ class _KnowsKept(Oracle):
         for page in pages:
             if page in self._changed:
                 self._kept.add(page)
-
-
-class History(_KnowsKept):
-    """A page is Absent, then Loading, then Present; there is one load for every time it becomes Present."""
-
-    name = "broken history"
-
-    def __init__(self, machine: "TraceMachine") -> None:
-        super().__init__(machine)
-        self._present: Final[set[int]] = set()
-        self._filling: Final[dict[int, tuple[int, int]]] = {}
-        """Who is running a page's loader, and since which step."""
-        self._filled: Final[dict[int, int]] = {}
-        """How often a page was filled since it was Absent."""
-
-    def fill_began(self, vcpu: int, pages: range) -> None:
-        for page in pages:
-            if page in self._filling:
-                other, step = self._filling[page]
-                self.fail(f"page {page} is loaded twice: vCPU {vcpu} starts its loader, which vCPU {other} started in step {step}")
-            elif page in self._present:
-                self.fail(f"page {page} is loaded again: vCPU {vcpu} starts its loader although the page is Present")
-            self._filling[page] = vcpu, len(self.order)
-
-    def filled(self, vcpu: int, pages: range) -> None:
-        for page in pages:
-            self._filling.pop(page, None)
-            self._filled[page] = self._filled.get(page, 0) + 1
-
-    def fill_failed(self, vcpu: int, pages: range) -> None:
-        self._stop_filling(pages)
-
-    def fill_cancelled(self, vcpu: int, pages: range) -> None:
-        self._stop_filling(pages)
-
-    def published(self, vcpu: int, pages: range) -> None:
-        for page in pages:
-            loads = self._filled.pop(page, 0)
-            self._present.add(page)
-            if loads != 1 and page not in self._kept:
-                self.fail(f"page {page} becomes Present after {loads} loads: there must be exactly one")
-
-    def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        for page in pages:
-            self._filled.pop(page, None)
-
-    def unmapped(self, vcpu: int, pages: range) -> None:
-        super().unmapped(vcpu, pages)
-        for page in pages:
             self._present.discard(page)
-            self._filled.pop(page, None)
-
-    def finished(self, vcpu: int) -> None:
-        frame = self.machine.table.frame
-        for page, state in enumerate(self.machine.states()):
-            mapped = frame(page << PAGE_SHIFT) is not None
-            if state == _LOADING or mapped != (state == _PRESENT):
-                self._fail_end(page, PageState(state), mapped)
-
-    def _fail_end(self, page: int, state: PageState, mapped: bool) -> None:
-        if state is _LOADING:
-            self.fail(f"page {page} is Loading at the end, although nobody loads it any more")
-        else:
-            self.fail(f"page {page} is {state.name.capitalize()} at the end, but it is {'' if mapped else 'not '}mapped")
-
-    def _stop_filling(self, pages: range) -> None:
-        for page in pages:
-            self._filling.pop(page, None)
-
-
-class FilledFirst(_KnowsKept):
-    """Nobody runs on a page before it is filled, or after it was taken away."""
-
-    name = "unfilled page"
-
-    def __init__(self, machine: "TraceMachine") -> None:
-        super().__init__(machine)
-        self._filled: Final[set[int]] = set()
-
-    def filled(self, vcpu: int, pages: range) -> None:
-        self._filled.update(pages)
-
-    def published(self, vcpu: int, pages: range) -> None:
-        if self._kept:
-            self._filled.update(self._kept.intersection(pages))
-
-    def unmapped(self, vcpu: int, pages: range) -> None:
-        super().unmapped(vcpu, pages)
-        self._filled.difference_update(pages)
+            self._filled.discard(page)
+            self._loads.pop(page, None)
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
         if page not in self._filled:
             state = self.machine.pager.pages[page << PAGE_SHIFT].name.capitalize()
-            self.fail(f"vCPU {vcpu} {_DOES[access]} page {page}, which is {state} and not filled")
+            message = f"vCPU {vcpu} {_DOES[access]} page {page}, which is {state} and not filled"
+            self.machine.fail("unfilled page", message)
+
+    def finished(self, vcpu: int) -> None:
+        machine = self.machine
+        states, mapped = machine.states(), machine.table.mapped(machine.addresses)
+        if states == mapped.translate(_STATES_OF_MAPPED):
+            return
+        for page, (state, is_mapped) in enumerate(zip(states, mapped, strict=True)):
+            if state == _LOADING:
+                self._fail_history(page, "is Loading at the end, although nobody loads it any more")
+            elif is_mapped != (state == _PRESENT):
+                name = PageState(state).name.capitalize()
+                self._fail_history(page, f"is {name} at the end, but it is {'' if is_mapped else 'not '}mapped")
+
+    def _fail_history(self, page: int, problem: str) -> None:
+        self.machine.fail("broken history", f"page {page} {problem}")
+
+    def waited(self, vcpu: int, page: int) -> None:
+        self._waits[vcpu] = page
+
+    def blocked(self, vcpu: int, page: int) -> None:
+        self._blocked[vcpu] = len(self.order), page
+
+    def woke(self, vcpu: int, other: int) -> None:
+        self._blocked.pop(other, None)
+
+    def cancelled(self, vcpu: int, other: int) -> None:
+        self._blocked.pop(other, None)
+
+    def stuck(self, vcpu: int) -> None:
+        stories = [self._describe(waiting, step, page) for waiting, (step, page) in sorted(self._blocked.items())]
+        lost = all(self._is_over(waiting, page) for waiting, (_, page) in self._blocked.items())
+        self.machine.fail("lost wake-up" if lost else "deadlock", "nobody can go on: " + "; ".join(stories))
+
+    def endless(self, vcpu: int) -> None:
+        waiting = [task for task, _ in enumerate(self.machine.tasks) if not self.machine.tasks[task].done]
+        names = ", ".join(f"vCPU {task}" for task in waiting)
+        self.machine.fail("endless run", f"the run has taken {len(self.order)} steps and does not end: {names} go on and on")
+
+    def _is_over(self, vcpu: int, page: int) -> bool:
+        """The load that the vCPU waits for has ended."""
+        return self._waits.get(vcpu) == page and page not in self._begun
+
+    def _describe(self, vcpu: int, step: int, page: int) -> str:
+        story = f"vCPU {vcpu} has been waiting for page {page} since step {step}"
+        if self._is_over(vcpu, page):
+            loader, ended, event = self._over[page]
+            return f"{story}; vCPU {loader}'s load of it ended in step {ended} ({_ENDED[event]}), and nobody woke vCPU {vcpu}"
+        if page in self._begun:
+            loader, since = self._begun[page]
+            return f"{story}, which vCPU {loader} has been loading since step {since}"
+        return f"{story}, but not for a load of it: for a lock that is held"
+
+
+_ENDED: Final = {PageEvent.PUBLISH: "Present", PageEvent.FAIL: "failed", PageEvent.ABANDON: "cancelled"}
 
 
 class Contents(Oracle):
@@ -178,13 +214,11 @@ class Contents(Oracle):
             self.fail(f"vCPU {vcpu} {_DOES[access]} page {page}: {self._difference(page, contents)}")
 
     def finished(self, vcpu: int) -> None:
-        frame_of, read, stored = self.machine.table.frame, self.machine.engine.read, self._stored
-        for page in range(len(self.machine.pages)):
-            frame = frame_of(page << PAGE_SHIFT)
-            if frame is not None:
-                contents = read(frame)
-                if contents != (stored.get(page) or original(page)):
-                    self.fail(f"page {page} at the end: {self._difference(page, contents)}")
+        machine = self.machine
+        stored, read = self._stored, machine.engine.read
+        for page, frame in enumerate(map(machine.table.frame, machine.addresses)):
+            if frame is not None and read(frame) != (stored.get(page) or original(page)):
+                self.fail(f"page {page} at the end: {self._difference(page, read(frame))}")
 
     def _expected(self, page: int) -> bytes | bytearray:
         return self._stored.get(page) or original(page)
@@ -198,74 +232,6 @@ class Contents(Oracle):
         return f"offset {offset:#x} holds {contents[offset]:#04x}, the image has {expected[offset]:#04x} there"
 
 
-class Progress(Oracle):
-    """Every vCPU comes to its end: nobody waits for what never happens."""
-
-    name = "deadlock"
-
-    def __init__(self, machine: "TraceMachine") -> None:
-        super().__init__(machine)
-        self._loads: Final[dict[int, tuple[int, int]]] = {}
-        """Who loads a page, and since which step."""
-        self._over: Final[dict[int, tuple[int, int, PageEvent]]] = {}
-        """Whose load of a page ended last, when and how."""
-        self._blocked: Final[dict[int, tuple[int, int]]] = {}
-        """Since which step a vCPU has been waiting, and for which page."""
-        self._waits: Final[dict[int, int]] = {}
-        """The page for whose load a vCPU waited last."""
-
-    def waited(self, vcpu: int, page: int) -> None:
-        self._waits[vcpu] = page
-
-    def began(self, vcpu: int, pages: range) -> None:
-        for page in pages:
-            self._loads[page] = vcpu, len(self.order)
-
-    def published(self, vcpu: int, pages: range, event: PageEvent = _PUBLISH) -> None:
-        over = vcpu, len(self.order), event
-        for page in pages:
-            self._loads.pop(page, None)
-            self._over[page] = over
-
-    given_up = published
-
-    def blocked(self, vcpu: int, page: int) -> None:
-        self._blocked[vcpu] = len(self.order), page
-
-    def woke(self, vcpu: int, other: int) -> None:
-        self._blocked.pop(other, None)
-
-    def cancelled(self, vcpu: int, other: int) -> None:
-        self._blocked.pop(other, None)
-
-    def stuck(self, vcpu: int) -> None:
-        stories = [self._describe(waiting, step, page) for waiting, (step, page) in sorted(self._blocked.items())]
-        lost = all(self._is_over(waiting, page) for waiting, (_, page) in self._blocked.items())
-        self.machine.fail("lost wake-up" if lost else self.name, "nobody can go on: " + "; ".join(stories))
-
-    def endless(self, vcpu: int) -> None:
-        waiting = [task for task, _ in enumerate(self.machine.tasks) if not self.machine.tasks[task].done]
-        names = ", ".join(f"vCPU {task}" for task in waiting)
-        self.machine.fail("endless run", f"the run has taken {len(self.order)} steps and does not end: {names} go on and on")
-
-    def _is_over(self, vcpu: int, page: int) -> bool:
-        """The load that the vCPU waits for has ended."""
-        return self._waits.get(vcpu) == page and page not in self._loads
-
-    def _describe(self, vcpu: int, step: int, page: int) -> str:
-        story = f"vCPU {vcpu} has been waiting for page {page} since step {step}"
-        if self._is_over(vcpu, page):
-            loader, ended, event = self._over[page]
-            return f"{story}; vCPU {loader}'s load of it ended in step {ended} ({_ENDED[event]}), and nobody woke vCPU {vcpu}"
-        if page in self._loads:
-            loader, since = self._loads[page]
-            return f"{story}, which vCPU {loader} has been loading since step {since}"
-        return f"{story}, but not for a load of it: for a lock that is held"
-
-
-_ENDED: Final = {PageEvent.PUBLISH: "Present", PageEvent.FAIL: "failed", PageEvent.ABANDON: "cancelled"}
-
-
 class NoTrace(Oracle):
     """A load that failed or was cancelled leaves nothing behind."""
 
@@ -276,7 +242,10 @@ class NoTrace(Oracle):
             self._check(page, f"after vCPU {vcpu}'s load of page {page} {_LEFT[event]}")
 
     def finished(self, vcpu: int) -> None:
-        for page, state in enumerate(self.machine.states()):
+        states = self.machine.states()
+        if _ABSENT not in states:
+            return
+        for page, state in enumerate(states):
             if state == _ABSENT:
                 self._check(page, f"page {page} is Absent at the end, and")
 
@@ -407,5 +376,5 @@ def oracles_of(program: Program, machine: "TraceMachine") -> list[Oracle]:
     return [*oracles, Forbidden(machine, program.forbidden)] if program.forbidden else oracles
 
 
-ORACLES: Final[Sequence[type[Oracle]]] = (Progress, Errors, History, FilledFirst, Contents, NoTrace)
+ORACLES: Final[Sequence[type[Oracle]]] = (Errors, Loads, Contents, NoTrace)
 """In the order in which they are told of what happens."""
