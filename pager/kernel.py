@@ -466,19 +466,22 @@ class KernelVmPager:
                 return self.pages[page] is _PRESENT
         backing = self.loaders.find(page) or self._backing(page)
         hpa = self.frames.find(page)
-        if hpa is not None and self._observer is None and self._limit is None and self._map_protected is None and not self.waits:
-            if self._filler is not None and page >> SLAB_SHIFT not in self._offered:
-                self._offer(self._filler, page, written=exit is not None and bool(exit.access & _WRITE))
-            if type(backing) is Zeros:
-                self._map_zeros(page, hpa)
-                return True
+        if self._observer is None and self._limit is None and self._map_protected is None and not self.waits:
+            dense = hpa is None and self._filler is not None and exit is not None and self._is_written_through(exit)
+            if dense:
+                hpa = self.frames.assign(page)
+            if hpa is not None:
+                if self._filler is not None and page >> SLAB_SHIFT not in self._offered:
+                    self._offer(self._filler, page, dense=dense)
+                if type(backing) is Zeros:
+                    self._map_zeros(page, hpa)
+                    return True
         return self._fill_now(page, 1, backing)
 
-    def _offer(self, filler: PageFiller, page: int, *, written: bool) -> None:
+    def _offer(self, filler: PageFiller, page: int, *, dense: bool) -> None:
         """Lets pages in the 2 MiB around `page` be Present when they are touched, if no device and no loader of its own is there.
 
-        None of the lowest MiB, parts of which are no memory to some ABIs. Those that a guest comes to which writes all its memory
-        from end to end have the host's memory at once.
+        None of the lowest MiB, parts of which are no memory to some ABIs. If they are `dense`, all have the host's memory at once.
         """
         self._offered.add(page >> SLAB_SHIFT)
         start = page & -SLAB_SIZE
@@ -488,15 +491,20 @@ class KernelVmPager:
             pages = [pages for pages in alike if pages is not None]
             frames = self.frames.assign(start)
             filler.offer_pages(Gpa(start), frames, pages, self.pages.states_around(page))
-            if written and self._is_behind_present(start):
+            if dense:
                 for run in pages:
                     self.memory.populate(Hpa(frames + (run.numbers.start << PAGE_SHIFT)), len(run.numbers))
 
-    def _is_behind_present(self, start: int) -> bool:
-        """Whether all pages of the 8 MiB below those at `start`, or above them, are Present: a quarter at most is taken in vain."""
-        present = self.pages.all_present_around
-        return all(present(start - distance) for distance in _NEIGHBOURS) or all(
-            present(start + distance) for distance in _NEIGHBOURS
+    def _is_written_through(self, exit: EptViolation) -> bool:
+        """Whether the guest comes to 2 MiB with a write, with all pages of the 8 MiB below or above them Present.
+
+        So if it does not go on writing all memory from end to end, a quarter of what it has is taken in vain.
+        """
+        if not exit.access & _WRITE:
+            return False
+        present, page = self.pages.all_present_around, exit.gpa
+        return all(present(page - distance) for distance in _NEIGHBOURS) or all(
+            present(page + distance) for distance in _NEIGHBOURS
         )
 
     def withdraw_offers(self) -> None:

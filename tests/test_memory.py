@@ -133,3 +133,19 @@ def test_populated_pages_are_there_and_hold_what_they_did(memory: HostMemory) ->
     assert bytes(memory.view[start : start + 2 * PAGE_SIZE]) == bytes(PAGE_SIZE) + b"mine" + bytes(PAGE_SIZE - 4)
     memory.discard(start, 16)
     assert resident_pages(memory, start, SLAB_PAGES) == 0
+
+
+@needs_populating
+def test_a_first_touch_in_memory_that_was_populated_and_cleared_costs_one_page() -> None:
+    memory = HostMemory(16 * MIB)
+    for _ in range(2):
+        start = memory.allocate(SLAB_PAGES, SLAB_PAGES)
+        memory.view[start] = 1
+        assert resident_pages(memory, start, SLAB_PAGES) == 1
+        memory.populate(memory.allocate(SLAB_PAGES, SLAB_PAGES), SLAB_PAGES)
+        memory.clear()
+
+
+def test_memory_that_is_aligned_here_is_as_aligned_in_the_process() -> None:
+    memory = HostMemory(16 * MIB)
+    assert (memory.address + memory.allocate(SLAB_PAGES, SLAB_PAGES)) % (2 * MIB) == 0

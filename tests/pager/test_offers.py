@@ -199,7 +199,7 @@ BEHIND = DENSE[-1] + SLAB
 
 
 def memory_provided(where: int, access: Access, *, touched: Sequence[int] = DENSE) -> int:
-    """How many pages of the 2 MiB at `where` the host provides when two are touched, with what was `touched` before filled."""
+    """How many pages of the 2 MiB at `where` the host provides when they are touched, with what was `touched` before filled."""
     pager, filler = build_pager(ram_kib=32 * MIB // KIB), Filler()
     pager.fill_by(filler, lambda addresses: False)
     for slab in touched:
