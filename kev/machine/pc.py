@@ -43,6 +43,7 @@ def attach_platform(
 ) -> InputDevice:
     """Attaches what every machine has, but for `SELDOM_USED`; returns what takes input: COM1, or the keyboard if that is wanted."""
     counters = controllers.counters
+    devices.buses.pci.connect(machine.reset)
     controllers.local_apics.connect(devices.buses.mmio, machine.ram)
     serial = SerialPort.built_for(machine)
     for device in (

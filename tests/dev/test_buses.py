@@ -263,6 +263,18 @@ def test_the_pci_configuration_address_reads_back() -> None:
     assert pci.read_port(0xCF8, 4) == 0x8000_F800, "only a dword at 0xcf8 changes it"
 
 
+def test_port_0xcf9_resets_the_machine() -> None:
+    bus, pci = PortBus(strict=True), PciBus()
+    resets: list[None] = []
+    pci.connect(lambda: resets.append(None))
+    bus.attach(pci)
+    bus.write(0xCF8, 4, 0x8000_0404)
+    bus.write(0xCF9, 1, bus.read(0xCF9, 1) | 2)
+    assert not resets
+    bus.write(0xCF9, 1, 6)
+    assert (len(resets), bus.read(0xCF8, 4)) == (1, 0x8000_0404)
+
+
 def test_an_msr_access_reaches_its_device_with_the_vcpu() -> None:
     bus, device = MsrBus(), MsrPair()
     bus.attach(device)

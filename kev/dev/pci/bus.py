@@ -1,5 +1,9 @@
-"""PCI bus 0, behind configuration mechanism #1 (PCI Local Bus Specification 3.0, section 3.2.2.3.2)."""
+"""PCI bus 0, behind configuration mechanism #1 (PCI Local Bus Specification 3.0, section 3.2.2.3.2).
 
+One byte among its ports is the chipset's own: the reset control register (Intel 82371SB datasheet, "RC").
+"""
+
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from kev.dev.base import PlainDevice
@@ -10,6 +14,8 @@ DEVICES: Final = 32
 """How many there can be."""
 
 _CONFIG_ADDRESS: Final = 0xCF8
+_RESET_CONTROL: Final = 0xCF9
+_RESET: Final = 1 << 2
 _CONFIG_DATA: Final = 0xCFC
 _ADDRESS_BITS: Final = 0x80FF_FFFC
 """The enable bit, bus, device, function and register; the others read as 0."""
@@ -48,12 +54,17 @@ class PciBus(PlainDevice):
     ports: Final = (range(_CONFIG_ADDRESS, _CONFIG_ADDRESS + 4), range(_CONFIG_DATA, _CONFIG_DATA + 4))
     wide_ports: Final = ports
 
-    __slots__ = ("_address", "_functions")
+    __slots__ = ("_address", "_functions", "_reset_machine")
 
     def __init__(self) -> None:
         self._functions: Final[dict[int, PciConfiguration]] = {}
         """By the address of register 0."""
+        self._reset_machine: Callable[[], None] | None = None
         self.reset()
+
+    def connect(self, reset_machine: Callable[[], None]) -> None:
+        """`reset_machine` is called when the guest does that."""
+        self._reset_machine = reset_machine
 
     def reset(self) -> None:
         """The functions, which are reset afterwards, do not respond until then: they may have changed places."""
@@ -97,6 +108,8 @@ class PciBus(PlainDevice):
         # Only a dword at 0xcf8 reaches the address register; anything smaller is an access to a port that is not there.
         elif port == _CONFIG_ADDRESS and size == 4:
             return self._address
+        elif port == _RESET_CONTROL and size == 1:
+            return 0
         return _ALL_ONES[size]
 
     def write_port(self, port: int, size: int, value: int) -> None:
@@ -107,3 +120,5 @@ class PciBus(PlainDevice):
                 function.write(self._address & _REGISTER_BITS, value << shift & _DWORD, _ALL_ONES[size] << shift & _DWORD)
         elif port == _CONFIG_ADDRESS and size == 4:
             self._address = value & _ADDRESS_BITS
+        elif port == _RESET_CONTROL and size == 1 and value & _RESET and self._reset_machine is not None:
+            self._reset_machine()
