@@ -76,7 +76,7 @@ def test_pae_cannot_be_cleared_in_long_mode() -> None:
 
 # CR0.
 
-PE, TS, WP, AM, NW, CD, PG = 1 << 0, 1 << 3, 1 << 16, 1 << 18, 1 << 29, 1 << 30, 1 << 31
+PE, TS, ET, WP, AM, NW, CD, PG = 1 << 0, 1 << 3, 1 << 4, 1 << 16, 1 << 18, 1 << 29, 1 << 30, 1 << 31
 MOV_CR0_EAX, MOV_EAX_CR0 = code("0f 22 c0"), code("0f 20 c0")
 CR0 = PG | WP | 0x33
 
@@ -112,6 +112,14 @@ def test_reserved_bits_in_the_low_half_of_cr0_are_ignored() -> None:
     with cpu_in(PROTECTED, load(0, CR0 | 1 << 6 | 1 << 17 | 1 << 28) + MOV_CR0_EAX + MOV_EAX_CR0 + VMCALL) as cpu:
         assert cpu.run() == Vmcall()
         assert cpu.vcpu.rax == CR0
+
+
+@SLICES
+@KERNEL
+def test_et_stays_set_in_cr0(mode: Mode, slice_length: int | None) -> None:
+    with cpu_in(mode, load(0, CR0 & ~ET | TS) + MOV_CR0_EAX + MOV_EAX_CR0 + VMCALL) as cpu:
+        assert cpu.run(slice_length) == Vmcall()
+        assert cpu.vcpu.rax == CR0 | TS
 
 
 def test_long_mode_is_not_entered_without_pae() -> None:

@@ -50,7 +50,7 @@ _SELECTORS: Final = {(0x00, 0): LDTR, (0x00, 1): TR}
 
 
 def write_cr0(exits: ExitContext, vcpu: AmdvVcpu) -> None:
-    """MOV to CR0, LMSW and CLTS."""
+    """MOV to CR0, LMSW and CLTS. ET is always set."""
     instruction = current_instruction(exits, vcpu)
     if instruction is not None and instruction.opcode == _MOV_TO_CR:
         register = instruction.operand.register
@@ -68,7 +68,7 @@ def write_cr0(exits: ExitContext, vcpu: AmdvVcpu) -> None:
         value, length = vcpu.cr0 & ~_LOADED_BY_LMSW | loaded & (_LOADED_BY_LMSW | CR0_PE), instruction.length
     else:
         value, length = vcpu.cr0 & ~CR0_TS, _length_of_clts(exits, vcpu)
-    exits.uc.write_register(REG_CR0, value & _CR0_DEFINED)
+    exits.uc.write_register(REG_CR0, value & _CR0_DEFINED | CR0_ET)
     if exits.debug_stops is not None:
         exits.debug_stops.look_again(vcpu)
     vcpu.skip(length)
