@@ -20,6 +20,8 @@ class Address:
     """2."""
     DISKETTE_STATUS: Final = 0x441
     VIDEO_MODE: Final = 0x449
+    COLUMNS: Final = 0x44A
+    """2."""
     CURSOR: Final = 0x450
     """2 for each page: column and row."""
     CURSOR_SHAPE: Final = 0x460

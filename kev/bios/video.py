@@ -1,25 +1,37 @@
-"""INT 10h: the screen in text mode 3, 80 columns by 25 rows (IBM PC/AT technical reference; IBM VGA technical reference)."""
+"""INT 10h: the screen in text modes, 80 or 40 columns by 25 rows, and in mode 13h (IBM PC/AT technical reference; IBM VGA technical
+reference).
+"""
 
 from collections.abc import Callable
 from typing import Final
 
 from kev.addressing import Gpa
 from kev.bios.call import BiosCall, NotServed, Service
+from kev.bios.colours import Colours
 from kev.bios.data_area import Address, DataArea
+from kev.bios.graphics import Graphics
 from kev.bios.paper import Paper
 from kev.bios.teleprinter import Teleprinter
 from kev.bios.vbe import Vbe
 from kev.dev.base import GuestMemory
 from kev.dev.buses.ports import PortBus
-from kev.dev.display.screen import BYTES_PER_ROW, COLUMNS, ROWS, TEXT_MEMORY, as_shown
+from kev.dev.display.screen import COLUMNS, ROWS, TEXT_MEMORY, as_shown
 
 _PAGES: Final = 8
-_TEXT_MODE: Final = 3
-_TEXT_MODES: Final = (0, 1, 2, 3, 7)
-"""Those that are shown as mode 3."""
+_40_COLUMNS: Final = 40
+_GRAPHICS_MODE: Final = 0x13
+_MODES: Final = {0: _40_COLUMNS, 1: _40_COLUMNS, 2: COLUMNS, 3: COLUMNS, 7: COLUMNS, _GRAPHICS_MODE: _40_COLUMNS}
+"""Characters in a row. All text modes are in colour."""
+_MONOCHROME_MODE: Final = 7
+_COLOUR_MODE: Final = 3
 _KEEPS_MEMORY: Final = 0x80
 _GREY_ON_BLACK: Final = 0x07
 _BLANK: Final = bytes((0x20, _GREY_ON_BLACK))
+_FILLED: Final = 0xDB
+"""A character that is nothing but its colour."""
+_GRAPHICS_SET: Final = 0x20
+_TEXT_SET: Final = 0x30
+"""What AL says after a mode is set."""
 
 _LONGEST_STRING: Final = 4000
 """Characters: the call is one exit, during which nobody looks at the time."""
@@ -56,6 +68,7 @@ class Video:
         self._ports: Final = ports
         self._paper: Final = paper
         self._teleprinter: Final = Teleprinter(paper, print_bytes, self._row_shown)
+        self._graphics: Final = Graphics(memory, ports)
         self._vbe: Final = Vbe(ports, self._set_mode)
         self.functions: Final[dict[int, Service]] = {
             0x00: self._set_mode,
@@ -69,9 +82,11 @@ class Video:
             0x09: self._write_characters,
             0x0A: self._write_characters,
             0x0B: self._do_nothing,  # border and palette
+            0x0C: self._put_pixel,
+            0x0D: self._get_pixel,
             0x0E: self._teletype,
             0x0F: self._read_mode,
-            0x10: self._do_nothing,  # palette
+            0x10: Colours(ports).serve,
             0x11: self._fonts,
             0x12: self._alternate_select,
             0x13: self._write_string,
@@ -84,19 +99,34 @@ class Video:
 
     def _set_mode(self, call: BiosCall) -> None:
         mode = call.al & ~_KEEPS_MEMORY
-        if mode not in _TEXT_MODES:
+        columns = _MODES.get(mode)
+        if columns is None:
             raise NotServed(f"video mode {mode:02x}h")
+        clears, is_graphics = not call.al & _KEEPS_MEMORY, mode == _GRAPHICS_MODE
         self._vbe.leave()
-        if not call.al & _KEEPS_MEMORY:
-            self._write_cells(0, 0, _BLANK * (ROWS * COLUMNS))
+        if is_graphics:
+            self._graphics.enter(clear=clears)
+        else:
+            self._graphics.leave(columns)
+        self._data.write(Address.COLUMNS, columns, 2)
+        self._data.write(Address.VIDEO_MODE, _COLOUR_MODE if mode == _MONOCHROME_MODE else mode)
+        if clears:
+            self._store_cells(0, 0, _BLANK * (ROWS * columns))
             self._teleprinter.clear()
-        self._data.write(Address.VIDEO_MODE, _TEXT_MODE)
         self._move_cursor(0, 0, 0)
-        call.al = 0x30
+        call.al = _GRAPHICS_SET if is_graphics else _TEXT_SET
+
+    @property
+    def _columns(self) -> int:
+        return min(self._data.read(Address.COLUMNS, 2), COLUMNS) or COLUMNS
+
+    @property
+    def _is_graphics(self) -> bool:
+        return self._data.read(Address.VIDEO_MODE) == _GRAPHICS_MODE
 
     def _read_mode(self, call: BiosCall) -> None:
         call.al = self._data.read(Address.VIDEO_MODE)
-        call.ah, call.bh = COLUMNS, 0
+        call.ah, call.bh = self._columns, 0
 
     def _scroll_up(self, call: BiosCall) -> None:
         self._scroll_window(call, up=True)
@@ -105,18 +135,18 @@ class Video:
         self._scroll_window(call, up=False)
 
     def _scroll_window(self, call: BiosCall, *, up: bool) -> None:
-        top, left = call.ch, call.cl
-        bottom, right = min(call.dh, ROWS - 1), min(call.dl, COLUMNS - 1)
+        top, left, columns = call.ch, call.cl, self._columns
+        bottom, right = min(call.dh, ROWS - 1), min(call.dl, columns - 1)
         if top > bottom or left > right:
             return
         height, width = bottom - top + 1, right - left + 1
         lines = call.al if 0 < call.al <= height else height
         rows = [self._read_cells(row, left, width) for row in range(top, bottom + 1)]
-        blank = [bytes((0x20, call.bh)) * width] * lines
+        blank = [bytes((_FILLED if call.bh and self._is_graphics else 0x20, call.bh)) * width] * lines
         kept = rows[lines:] if up else rows[: height - lines]
         for row, cells in enumerate(kept + blank if up else blank + kept, top):
             self._write_cells(row, left, cells)
-        if width == COLUMNS and height >= ROWS - 1:
+        if width == columns and height >= ROWS - 1:
             if lines == height:
                 self._teleprinter.clear()
             elif up:
@@ -142,7 +172,7 @@ class Video:
     def _move_cursor(self, page: int, row: int, column: int) -> None:
         self._data.write(Address.CURSOR + 2 * page, row << 8 | column, 2)
         if page == 0:
-            place = row * COLUMNS + column & 0xFFFF
+            place = row * self._columns + column & 0xFFFF
             for index, byte in ((_CURSOR_HIGH, place >> 8), (_CURSOR_LOW, place & 0xFF)):
                 self._ports.write(_CRT_INDEX, 1, index)
                 self._ports.write(_CRT_DATA, 1, byte)
@@ -151,25 +181,25 @@ class Video:
 
     def _read_character(self, call: BiosCall) -> None:
         row, column = self._cursor()
-        character, attribute = self._read_cells(min(row, ROWS - 1), column % COLUMNS, 1)
+        character, attribute = self._read_cells(min(row, ROWS - 1), column % self._columns, 1)
         call.al, call.ah = character, attribute
 
     def _write_characters(self, call: BiosCall) -> None:
         """AH = 09h, with the attribute in BL, or 0Ah; the cursor stays."""
-        row, column = self._cursor()
-        if call.bh or row >= ROWS or column >= COLUMNS:
+        (row, column), columns, is_graphics = self._cursor(), self._columns, self._is_graphics
+        if (call.bh and not is_graphics) or row >= ROWS or column >= columns:
             return
-        count = min(call.cx, (ROWS - row) * COLUMNS - column)
-        if call.ah == 0x09:
+        count = min(call.cx, (ROWS - row) * columns - column)
+        if call.ah == 0x09 or is_graphics:
             cells = bytes((call.al, call.bl)) * count
         else:
             attributes = self._read_cells(row, column, count)[1::2]
             cells = b"".join(bytes((call.al, attribute)) for attribute in attributes)
         self._write_cells(row, column, cells)
-        self._teleprinter.fill(row, column, as_shown(bytes((call.al,)) * min(count, COLUMNS - column)))
+        self._teleprinter.fill(row, column, as_shown(bytes((call.al,)) * min(count, columns - column)))
 
     def _teletype(self, call: BiosCall) -> None:
-        self._type(call.al, None)
+        self._type(call.al, call.bl if self._is_graphics else None)
 
     def _type(self, byte: int, attribute: int | None) -> None:
         """Puts a character where the cursor is, or does what a control character says."""
@@ -183,14 +213,14 @@ class Video:
         elif byte == _LF:
             self._go_down(row, column)
         else:
-            self._put(min(row, ROWS - 1), min(column, COLUMNS - 1), byte, attribute)
+            self._put(min(row, ROWS - 1), min(column, self._columns - 1), byte, attribute)
 
     def _put(self, row: int, column: int, byte: int, attribute: int | None) -> None:
         if attribute is None:
             attribute = self._read_cells(row, column, 1)[1] or _GREY_ON_BLACK
         self._write_cells(row, column, bytes((byte, attribute)))
         self._teleprinter.type(row, column, as_shown(bytes((byte,))))
-        if column + 1 < COLUMNS:
+        if column + 1 < self._columns:
             self._move_cursor(0, row, column + 1)
         else:
             self._go_down(row, 0)
@@ -201,8 +231,11 @@ class Video:
         if row < ROWS - 1:
             self._move_cursor(0, row + 1, column)
             return
-        rest = self._read_cells(1, 0, (ROWS - 1) * COLUMNS)
-        self._write_cells(0, 0, rest + _BLANK * COLUMNS)
+        columns = self._columns
+        rest = self._read_cells(1, 0, (ROWS - 1) * columns)
+        if self._is_graphics:
+            self._graphics.scroll(ROWS)
+        self._store_cells(0, 0, rest + _BLANK * columns)
         self._teleprinter.scroll(1)
         self._move_cursor(0, ROWS - 1, column)
 
@@ -240,19 +273,38 @@ class Video:
             call.bx = _VGA_COLOUR
         call.al = 0x1A
 
-    # Memory
+    # Pixels
+
+    def _put_pixel(self, call: BiosCall) -> None:
+        self._check_graphics()
+        self._graphics.put_pixel(call)
+
+    def _get_pixel(self, call: BiosCall) -> None:
+        self._check_graphics()
+        self._graphics.get_pixel(call)
+
+    def _check_graphics(self) -> None:
+        if not self._is_graphics:
+            raise NotServed("pixels outside of mode 13h")
+
+    # Memory: in mode 13h, too, that of the text screen holds the characters that have been drawn.
 
     def _read_cells(self, row: int, column: int, count: int) -> bytes:
-        return self._memory.read(_cell(row, column), 2 * count)
+        return self._memory.read(self._cell(row, column), 2 * count)
 
     def _write_cells(self, row: int, column: int, cells: bytes) -> None:
-        self._memory.write(_cell(row, column), cells)
-        start = _cell(row, column) - TEXT_MEMORY.start
+        if self._is_graphics:
+            self._graphics.draw(row, column, cells)
+        self._store_cells(row, column, cells)
+
+    def _store_cells(self, row: int, column: int, cells: bytes) -> None:
+        place = self._cell(row, column)
+        self._memory.write(place, cells)
+        start = place - TEXT_MEMORY.start
         self._paper.printed[start : start + len(cells)] = cells
 
+    def _cell(self, row: int, column: int) -> Gpa:
+        return Gpa(TEXT_MEMORY.start + 2 * (row * self._columns + column))
+
     def _row_shown(self, row: int, columns: int) -> str:
-        return as_shown(self._read_cells(min(row, ROWS - 1), 0, min(columns, COLUMNS))[::2])
-
-
-def _cell(row: int, column: int) -> Gpa:
-    return Gpa(TEXT_MEMORY.start + row * BYTES_PER_ROW + 2 * column)
+        return as_shown(self._read_cells(min(row, ROWS - 1), 0, min(columns, self._columns))[::2])

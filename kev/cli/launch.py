@@ -211,8 +211,10 @@ class _FilesOfTheEnd:
 
     def __call__(self, machine: "Machine") -> None:
         ending, framebuffer = machine.ending, machine.vm.framebuffer
-        self.unseen = self._screenshot is None and framebuffer is not None and framebuffer.is_drawn_on
-        self.invisible = machine.vm.screen.in_graphics_mode
+        screen = machine.vm.screen
+        draws = screen.shows_picture or (framebuffer is not None and framebuffer.is_drawn_on)
+        self.unseen = self._screenshot is None and draws
+        self.invisible = screen.in_graphics_mode and not screen.shows_picture
         unanswered = machine.vm.buses.ports.unanswered
         if unanswered and ending is not None and ending.kind is not EndingKind.EXITED:
             from kev.dev.buses.missing import missing_devices
@@ -332,10 +334,11 @@ def _launch(
         # What only a screen would have shown.
         write(f"{report.screen}\n".encode())
     if report.first_output_ms is None and at_end.unseen:
-        _write_line("kev: the guest has drawn on its framebuffer: --screenshot FILE.png makes a picture of it")
+        _write_line("kev: the guest has drawn on its display: --screenshot FILE.png makes a picture of it")
     elif at_end.invisible:
         _write_line(
-            "kev: the guest has set a VGA graphics mode by its registers, which nothing shows: there is text, and framebuffers"
+            "kev: the guest has set a VGA graphics mode by its registers that nothing shows: "
+            "there are text, 256 colours with a byte for a pixel (mode 13h), and framebuffers"
         )
     if at_end.missing:
         _write_line(f"kev: the guest has looked for what this machine has not: {', '.join(at_end.missing)}")

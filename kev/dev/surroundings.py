@@ -14,8 +14,16 @@ class Screen(Protocol):
 
     start: int
     """The character at the upper left corner, from the beginning of the memory."""
+    columns: int
+    """Characters in a row of text."""
     in_graphics_mode: bool
     """By the VGA's own registers: no text is shown."""
+    has_256_colours: bool
+    """A byte of the picture is a pixel."""
+    is_chained: bool
+    """The pixels of the picture lie one behind the other."""
+    palette: bytes | bytearray
+    """Red, green and blue of 256 colours, from 0 to 63."""
 
 
 PictureFormat: TypeAlias = tuple[int, int, int]

@@ -21,6 +21,8 @@ SELDOM_USED: Final = (
     "kev.dev.display.vga:CrtController",
     "kev.dev.display.graphics_controller:GraphicsController",
     "kev.dev.display.mode_registers:ModeRegisters",
+    "kev.dev.display.sequencer:Sequencer",
+    "kev.dev.display.palette:Palette",
     "kev.dev.chipset.system_control:SystemControlPort",
     "kev.dev.chipset.fw_cfg:FirmwareConfiguration",
     "kev.dev.debug.debug_console:DebugConsole",

@@ -6,8 +6,9 @@ import pytest
 
 from kev.addressing import Gpa
 from kev.dev.display.framebuffer import VideoMode
+from kev.dev.display.picture import Picture, take_picture
 from kev.machine.machine import Machine
-from tests.bios.calls import interrupt, run, text
+from tests.bios.calls import Called, interrupt, run, text
 from tests.machine.code import code
 
 TEXT = 0xB8000
@@ -102,12 +103,102 @@ def test_it_is_mode_3_with_80_columns_on_a_vga() -> None:
     assert (called["al"], called["bl"]) == (0x1A, 8)
 
 
-def test_a_graphics_mode_is_named_once() -> None:
-    called = run(interrupt(0x10, eax=0x0013), interrupt(0x10, eax=0x0013))
+def test_a_graphics_mode_that_there_is_not_is_named_once() -> None:
+    called = run(interrupt(0x10, eax=0x0012), interrupt(0x10, eax=0x0012))
     assert called.carry
     assert called.warnings == (
-        "kev: INT 10h, AH = 00h (video mode 13h) at 0000:7c06: the BIOS does not serve it, and returned with CF = 1",
+        "kev: INT 10h, AH = 00h (video mode 12h) at 0000:7c06: the BIOS does not serve it, and returned with CF = 1",
     )
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_modes_0_and_1_have_40_columns(mode: int) -> None:
+    wide: list[int] = []
+    called = run(
+        interrupt(0x10, eax=mode),
+        interrupt(0x10, eax=0x0200, ebx=0, edx=39),
+        text("ab"),
+        interrupt(0x10, eax=0x0F00),
+        at_end=lambda machine: wide.append(take_picture(machine.vm.screen, None).width),
+    )
+    assert called.text == " " * 39 + "a\nb"
+    assert (called["al"], called["ah"], wide) == (mode, 40, [640])
+    assert run(interrupt(0x10, eax=mode), interrupt(0x10, eax=3), at(0, 79), text("ab")).text == " " * 79 + "a\nb"
+
+
+# Mode 13h
+
+
+def pixels(*parts: bytes) -> tuple[Called, Picture]:
+    """What comes of a boot sector in mode 13h."""
+    pictures: list[Picture] = []
+    called = run(interrupt(0x10, eax=0x0013), *parts, at_end=lambda machine: pictures.append(take_picture(machine.vm.screen, None)))
+    return called, pictures[0]
+
+
+def pixel(picture: Picture, x: int, y: int) -> bytes:
+    start = 3 * (y * picture.width + x)
+    return picture.pixels[start : start + 3]
+
+
+def test_in_mode_13h_a_byte_of_memory_is_a_pixel() -> None:
+    draw = code("b8 00 a0 8e c0 26 c6 06 41 01 28 ; byte [a000:0141] = 28h")
+    called, picture = pixels(draw, interrupt(0x10, eax=0x0F00))
+    assert (called["al"], called["ah"]) == (0x13, 40)
+    assert (picture.width, picture.height) == (320, 200)
+    assert (pixel(picture, 1, 1), pixel(picture, 2, 1)) == (b"\xff\x00\x00", bytes(3)), "28h is red"
+
+
+def test_pixels_are_set_and_read() -> None:
+    called, picture = pixels(
+        interrupt(0x10, eax=0x0C2C, ebx=0, ecx=319, edx=199),
+        interrupt(0x10, eax=0x0C2C, ebx=0, ecx=320, edx=0),
+        interrupt(0x10, eax=0x0D00, ebx=0, ecx=319, edx=199),
+    )
+    assert called["al"] == 0x2C
+    assert pixel(picture, 319, 199) == b"\xff\xff\x00"
+    assert picture.pixels.count(b"\xff") == 2, "what is outside is not drawn"
+
+
+def test_pixels_outside_of_mode_13h_are_named() -> None:
+    assert "pixels outside of mode 13h" in run(interrupt(0x10, eax=0x0C01)).warnings[0]
+
+
+def test_text_in_mode_13h_is_drawn_in_its_colour_and_printed() -> None:
+    called, picture = pixels(interrupt(0x10, eax=0x0E41, ebx=0x28), interrupt(0x10, eax=0x0942, ebx=0x2C, ecx=1))
+    assert called.output == "AB"
+    cells = [{pixel(picture, 8 * column + x, y) for x in range(8) for y in range(8)} for column in range(3)]
+    assert cells == [{bytes(3), b"\xff\x00\x00"}, {bytes(3), b"\xff\xff\x00"}, {bytes(3)}]
+
+
+def test_a_picture_scrolls_with_its_text() -> None:
+    _, picture = pixels(interrupt(0x10, eax=0x0C28, ebx=0, ecx=9, edx=8), at(24, 0), text("\n"))
+    assert (pixel(picture, 9, 0), pixel(picture, 9, 8)) == (b"\xff\x00\x00", bytes(3))
+
+
+def test_windows_are_filled_with_a_colour() -> None:
+    _, picture = pixels(interrupt(0x10, eax=0x0600, ebx=0x2800, ecx=0x0101, edx=0x0202))
+    red = {(x, y) for x in range(32) for y in range(32) if pixel(picture, x, y) == b"\xff\x00\x00"}
+    assert red == {(x, y) for x in range(8, 24) for y in range(8, 24)}
+
+
+def test_colours_are_set_and_read() -> None:
+    table = b"\xeb\x06" + bytes((63, 0, 0, 0, 63, 0))  # a jump over two colours, at 7c02h
+    called = run(
+        table,
+        interrupt(0x10, eax=0x1012, ebx=5, ecx=2, edx=0x7C02, es=0),
+        interrupt(0x10, eax=0x1010, ebx=7, ecx=0x0102, edx=0x0300),
+        interrupt(0x10, eax=0x1017, ebx=5, ecx=3, edx=0x9000, es=0),
+        interrupt(0x10, eax=0x1015, ebx=6),
+    )
+    assert called.bytes_at(0x9000, 9) == bytes((63, 0, 0, 0, 63, 0, 3, 1, 2))
+    assert (called["dh"], called["ch"], called["cl"]) == (0, 63, 0)
+
+
+def test_a_text_mode_ends_the_picture() -> None:
+    shown: list[bool] = []
+    run(interrupt(0x10, eax=0x0013), interrupt(0x10, eax=3), at_end=lambda machine: shown.append(machine.vm.screen.shows_picture))
+    assert shown == [False]
 
 
 def test_text_all_over_the_screen_is_printed_line_by_line() -> None:

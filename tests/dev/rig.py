@@ -42,7 +42,11 @@ class Output:
 
 class Screen:
     start = 0
+    columns = 80
     in_graphics_mode = False
+    has_256_colours = False
+    is_chained = False
+    palette: bytes | bytearray = b""
 
 
 class Access(NamedTuple):

@@ -19,7 +19,11 @@ PERIODIC, UPDATE = 0x40, 0x10
 
 class Screen:
     start = 0
+    columns = 80
     in_graphics_mode = False
+    has_256_colours = False
+    is_chained = False
+    palette: bytes | bytearray = b""
 
 
 class Pc:

@@ -326,7 +326,11 @@ def test_port_0x92_enables_address_line_20_and_resets() -> None:
 
 class Screen:
     start = 0
+    columns = 80
     in_graphics_mode = False
+    has_256_colours = False
+    is_chained = False
+    palette: bytes | bytearray = b""
 
 
 def test_the_start_address_moves_the_screen() -> None:

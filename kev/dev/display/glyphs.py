@@ -72,6 +72,13 @@ def glyph(code: int) -> tuple[int, ...]:
     return tuple(rows)
 
 
+@cache
+def small_glyph(character: int) -> tuple[int, ...]:
+    """The same, half as high."""
+    rows = glyph(character)
+    return tuple(upper | lower for upper, lower in zip(rows[::2], rows[1::2], strict=True))
+
+
 def _points(code: int) -> Iterator[tuple[int, int]]:
     if code in _BLANK:
         return

@@ -1,7 +1,4 @@
-"""A VGA's graphics controller (IBM VGA technical reference): its registers, which tell whether text is shown.
-
-No picture comes of the graphics modes.
-"""
+"""A VGA's graphics controller (IBM VGA technical reference): its registers, which tell what is shown."""
 
 from typing import Final
 
@@ -10,6 +7,8 @@ from kev.state import Fields, bits, octets
 
 _INDEX: Final = 0x3CE
 _REGISTERS: Final = 9
+_MODE: Final = 5
+_256_COLOURS: Final = 1 << 6
 _MISCELLANEOUS: Final = 6
 _GRAPHICS: Final = 1 << 0
 
@@ -26,4 +25,5 @@ class GraphicsController(IndexedRegisters):
     __slots__ = ()
 
     def _look(self) -> None:
+        self._screen.has_256_colours = bool(self._registers[_MODE] & _256_COLOURS)
         self._screen.in_graphics_mode = bool(self._registers[_MISCELLANEOUS] & _GRAPHICS)
