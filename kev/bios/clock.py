@@ -16,7 +16,6 @@ _DAY: Final = 0x07
 _MONTH: Final = 0x08
 _YEAR: Final = 0x09
 _CENTURY: Final = 0x32
-_NO_PCI_BIOS: Final = 0x81
 
 
 class ClockServices:
@@ -32,7 +31,6 @@ class ClockServices:
             0x03: self._set_time,
             0x04: self._read_date,
             0x05: self._set_date,
-            0xB1: self._pci,
         }
         """By AH, of INT 1Ah."""
 
@@ -68,10 +66,6 @@ class ClockServices:
     def _set_date(self, call: BiosCall) -> None:
         self._write_cmos({_CENTURY: call.ch, _YEAR: call.cl, _MONTH: call.dh, _DAY: call.dl})
         call.set_carry(False)
-
-    def _pci(self, call: BiosCall) -> None:
-        call.ah = _NO_PCI_BIOS
-        call.set_carry(True)
 
     def _cmos(self, index: int) -> int:
         """In BCD, as the clock counts."""

@@ -12,6 +12,8 @@ from kev.bios.drives import BootDrive, Drive
 from kev.bios.keyboard import KeyboardServices
 from kev.bios.lines import LineServices
 from kev.bios.paper import Paper
+from kev.bios.pci import PciServices
+from kev.bios.power import PowerServices
 from kev.bios.rom import BOOT_SECTOR, START, VMCALL, vector_at
 from kev.bios.system import UNSUPPORTED, SystemServices
 from kev.bios.video import Video
@@ -35,6 +37,9 @@ _READ_REQUESTS: Final = 0x0A
 _SILENT: Final = frozenset({0x01, 0x02, 0x03, 0x04, 0x1B, 0x1C, 0x23, 0x4A})
 """Interrupts that are there for guests to serve."""
 _SYSTEM: Final = 0x15
+_POWER: Final = 0x53
+_PCI: Final = 0xB1
+"""Functions of INT 15h and 1Ah that are many."""
 
 
 class BiosError(KevError):
@@ -72,6 +77,7 @@ class Bios:
         self._keyboard: Final = KeyboardServices(data, firmware.ports)
         self._clock: Final = ClockServices(data, firmware.ports)
         lines = LineServices(firmware.ports)
+        system = SystemServices(firmware.regions, firmware.memory, firmware.clock)
         self._interrupts: Final[dict[int, Callable[[], None]]] = {0x08: self._clock.tick, 0x09: self._keyboard.interrupted}
         self._services: Final[dict[int, Mapping[int, Service] | Service]] = {
             0x10: Video(firmware.memory, data, firmware.ports, firmware.paper, firmware.print_bytes).functions,
@@ -79,12 +85,12 @@ class Bios:
             0x12: _answer_word(data, Address.BASE_MEMORY),
             0x13: DiskServices(firmware.drives, data).functions,
             0x14: lines.serial,
-            _SYSTEM: SystemServices(firmware.regions, firmware.memory, firmware.clock).functions,
+            _SYSTEM: {**system.functions, _POWER: PowerServices(firmware.ports).serve},
             0x16: self._keyboard.functions,
             0x17: lines.printer,
             0x18: self._give_up,
             0x19: self._boot,
-            0x1A: self._clock.functions,
+            0x1A: {**self._clock.functions, _PCI: PciServices(firmware.ports).serve},
         }
 
     def call(self, state: VcpuState) -> int | None:

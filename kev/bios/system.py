@@ -46,7 +46,6 @@ class SystemServices:
         self.functions: Final[dict[int, Service]] = {
             0x24: self._address_line_20,
             0x4F: self._refuse,  # a key that nobody translates
-            0x53: self._refuse,  # power management
             0x86: self._wait,
             0x87: self._move,
             0x88: self._extended_memory,

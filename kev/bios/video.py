@@ -9,6 +9,7 @@ from kev.addressing import Gpa
 from kev.bios.call import BiosCall, NotServed, Service
 from kev.bios.colours import Colours
 from kev.bios.data_area import Address, DataArea
+from kev.bios.fonts import describe
 from kev.bios.graphics import Graphics
 from kev.bios.paper import Paper
 from kev.bios.teleprinter import Teleprinter
@@ -261,7 +262,7 @@ class Video:
 
     def _fonts(self, call: BiosCall) -> None:
         if call.al == 0x30:
-            raise NotServed("fonts")
+            describe(call)
 
     def _alternate_select(self, call: BiosCall) -> None:
         if call.bl == 0x10:

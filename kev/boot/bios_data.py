@@ -12,6 +12,8 @@ from kev.pager.kernel import KernelVmPager
 
 _VECTORS: Final = range(0x400)
 _DATA_AREA: Final = range(0x400, 0x500)
+FONTS: Final = range(0xFC000, 0xFE000)
+"""Guest-physical addresses of the characters that INT 10h knows, in front of the ROM."""
 _ROM: Final = range(0xFE000, 0x100000)
 """`kev.bios.rom.ROM`, whose module is imported when a guest looks there."""
 
@@ -22,7 +24,9 @@ _WORDS: Final = struct.Struct("<H6xH4xHHxH")
 _COM1: Final = 0x3F8
 _LPT1: Final = 0x378
 _EQUIPMENT: Final = 0x4222
-"""A floating-point unit, a colour screen of 80 columns, one serial port, one printer; no floppy disk and no mouse."""
+"""A floating-point unit, a colour screen of 80 columns, one serial port, one printer; no mouse that a BIOS drives."""
+_DISKETTE: Final = 1 << 0
+"""There is one."""
 
 _NEXT_KEY: Final = 0x1A
 """Head and tail of the keys that wait."""
@@ -50,20 +54,22 @@ _KEYBOARD_STATE: Final = 0x96
 _101_KEYS: Final = 0x10
 
 
-def install_bios_data(pager: KernelVmPager, hard_disks: int = 0) -> None:
+def install_bios_data(pager: KernelVmPager, hard_disks: int = 0, *, has_diskette: bool = False) -> None:
     """Registers the interrupt vectors, the BIOS data area, the ROM, and the first byte of the extended data area, its size in KiB.
 
-    INT 13h knows so many `hard_disks`. What the kernel's own image occupies is left to it.
+    INT 13h knows so many `hard_disks`, and perhaps a diskette. What the kernel's own image occupies is left to it.
     """
     _install(pager, _VECTORS, _vector_table)
-    _install(pager, _DATA_AREA, lambda: _data_area(lower_memory_kib(pager.ram), hard_disks))
+    equipment = _EQUIPMENT | _DISKETTE if has_diskette else _EQUIPMENT
+    _install(pager, _DATA_AREA, lambda: _data_area(lower_memory_kib(pager.ram), hard_disks, equipment))
     _install(pager, range(EBDA.start, EBDA.start + 1), lambda: bytes([len(EBDA) // KIB]))
     _install(pager, _ROM, _rom)
+    _install(pager, FONTS, _fonts)
 
 
-def _data_area(base_memory_kib: int, hard_disks: int) -> bytes:
+def _data_area(base_memory_kib: int, hard_disks: int, equipment: int) -> bytes:
     area = bytearray(len(_DATA_AREA))
-    _WORDS.pack_into(area, _PORTS, _COM1, _LPT1, EBDA.start >> 4, _EQUIPMENT, base_memory_kib)
+    _WORDS.pack_into(area, _PORTS, _COM1, _LPT1, EBDA.start >> 4, equipment, base_memory_kib)
     _KEY_OFFSETS.pack_into(area, _NEXT_KEY, _KEYS.start, _KEYS.start)
     _VIDEO.pack_into(area, _VIDEO_MODE, _TEXT_MODE, COLUMNS, _PAGE_OF_TEXT, _CURSOR, _CRT_CONTROLLER)
     area[_HARD_DISKS] = hard_disks
@@ -81,6 +87,12 @@ def _vector_table() -> bytes:
 
 def _rom() -> bytes:
     from kev.bios.rom import contents
+
+    return contents()
+
+
+def _fonts() -> bytes:
+    from kev.bios.fonts import contents
 
     return contents()
 

@@ -74,7 +74,7 @@ class RealMode(BootProtocol):
     def prepare(self, pager: KernelVmPager, options: BootOptions) -> EntryState:
         self.refuse(options)
         assert self.booted is not None
-        install_bios_data(pager, options.hard_disks)
+        install_bios_data(pager, options.hard_disks, has_diskette=self.booted.number < FIRST_HARD_DISK)
         install_tables(pager, options)
         return boot_sector(self.booted.number, 0, LOAD_ADDRESS)
 

@@ -47,6 +47,7 @@ def test_extended_memory_is_told_in_the_older_ways() -> None:
 def test_base_memory_and_equipment() -> None:
     assert run(interrupt(0x12))["ax"] == 639
     assert run(interrupt(0x11))["ax"] == 0x4222
+    assert run(interrupt(0x11), size=1440 << 10)["ax"] == 0x4223, "a diskette"
 
 
 def test_a_block_is_moved_above_1_mib() -> None:
@@ -110,9 +111,50 @@ def test_the_real_time_clock_is_read_in_bcd() -> None:
     assert (called["cx"], called["dh"]) == (0x1234, 0x56)
 
 
-def test_there_is_no_pci_bios() -> None:
-    called = run(interrupt(0x1A, eax=0xB101))
-    assert (called.carry, called["ah"], called.warnings) == (True, 0x81, ())
+def test_the_pci_bios_finds_what_is_on_the_bus() -> None:
+    called = run(interrupt(0x1A, eax=0xB101, edx=0))
+    assert (called.carry, called["ah"], called["al"], called["bx"], called["cl"]) == (False, 0, 1, 0x0210, 0)
+    assert called["edx"].to_bytes(4, "little") == b"PCI "
+    ide = interrupt(0x1A, eax=0xB103, ecx=0x010180, esi=0)
+    called = run(ide)
+    assert (called.carry, called["bx"]) == (False, 1 << 3 | 1)
+    called = run(ide, interrupt(0x1A, eax=0xB109, edi=0))
+    assert called["cx"] == 0x8086
+    called = run(interrupt(0x1A, eax=0xB102, ecx=0x1237, edx=0x8086, esi=0), interrupt(0x1A, eax=0xB10A, edi=0))
+    assert (called["bx"], called["ecx"]) == (0, 0x1237_8086)
+
+
+def test_the_pci_bios_writes_registers() -> None:
+    line = 0x3C
+    bus = interrupt(0x1A, eax=0xB103, ecx=0x010180, esi=0)
+    called = run(bus, interrupt(0x1A, eax=0xB10B, ecx=0x2A, edi=line), interrupt(0x1A, eax=0xB108, ecx=0x7700, edi=line))
+    assert (called.carry, called["cx"]) == (False, 0x772A)
+
+
+@pytest.mark.parametrize(
+    ("function", "registers", "error"),
+    [(0x02, {"ecx": 0x1234, "edx": 0x5678, "esi": 0}, 0x86), (0x0A, {"ebx": 0, "edi": 2}, 0x87), (0x0E, {}, 0x81)],
+)
+def test_the_pci_bios_says_what_it_cannot_do(function: int, registers: dict[str, int], error: int) -> None:
+    called = run(interrupt(0x1A, eax=0xB100 | function, **registers))
+    assert (called.carry, called["ah"]) == (True, error)
+
+
+def test_apm_switches_the_machine_off() -> None:
+    called = run(interrupt(0x15, eax=0x5300, ebx=0))
+    assert (called.carry, called["ax"], called["bx"]) == (False, 0x0102, 0x504D)
+    connect, version = interrupt(0x15, eax=0x5301, ebx=0), interrupt(0x15, eax=0x530E, ebx=0, ecx=0x0102)
+    off = run(connect, version, interrupt(0x15, eax=0x5307, ebx=1, ecx=3), text("still there"))
+    assert (off.output, off.message) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("function", "registers", "error"),
+    [(0x02, {"ebx": 0}, 0x06), (0x03, {"ebx": 0}, 0x08), (0x07, {"ebx": 1, "ecx": 2}, 0x60), (0x0B, {}, 0x80), (0x7F, {}, 0x86)],
+)
+def test_apm_says_what_it_cannot_do(function: int, registers: dict[str, int], error: int) -> None:
+    called = run(interrupt(0x15, eax=0x5300 | function, **registers))
+    assert (called.carry, called["ah"], called.warnings) == (True, error, ())
 
 
 def test_the_serial_line_sends_and_receives() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from kev.addressing import Gpa
 from kev.dev.display.framebuffer import VideoMode
+from kev.dev.display.glyphs import glyph, small_glyph
 from kev.dev.display.picture import Picture, take_picture
 from kev.machine.machine import Machine
 from tests.bios.calls import Called, interrupt, run, text
@@ -124,6 +125,18 @@ def test_modes_0_and_1_have_40_columns(mode: int) -> None:
     assert called.text == " " * 39 + "a\nb"
     assert (called["al"], called["ah"], wide) == (mode, 40, [640])
     assert run(interrupt(0x10, eax=mode), interrupt(0x10, eax=3), at(0, 79), text("ab")).text == " " * 79 + "a\nb"
+
+
+def test_fonts_are_there_to_be_copied() -> None:
+    """The letter I in both heights: a stem between two bars."""
+    font = interrupt(0x10, eax=0x1130, ebx=0x0600)
+    copy = code("26 8a 86 94 04 a2 00 90 26 8a 86 9f 04 a2 01 90 ; bytes 4 and 15 of [es:bp + 'I' * 16] to 9000h")
+    called = run(font, copy)
+    assert (called["cx"], called["dl"], called.bytes_at(0x9000, 2)) == (16, 24, bytes((glyph(ord("I"))[4], 0)))
+    small = interrupt(0x10, eax=0x1130, ebx=0x0300)
+    called = run(small, code("26 8a 86 4a 02 a2 00 90 ; byte 2 of [es:bp + 'I' * 8]"))
+    assert called.bytes_at(0x9000, 1) == bytes((small_glyph(ord("I"))[2],)) != b"\0"
+    assert "font 02h" in run(interrupt(0x10, eax=0x1130, ebx=0x0200)).warnings[0]
 
 
 # Mode 13h
