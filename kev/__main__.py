@@ -52,6 +52,9 @@ def main() -> None:
 def _prepare() -> None:
     _keep_standard_descriptors()
     _let_standard_error_fail()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As standard error has it: names of files need not be Unicode, and a terminal need not know every character.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not (os.get_blocking(_STANDARD_OUTPUT) and os.get_blocking(_STANDARD_ERROR)):
         from kev.cli.standard_output import wait_for_readers
 

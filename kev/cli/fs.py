@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import BinaryIO, Final, Literal, NoReturn
 
 import click
 
@@ -22,6 +22,8 @@ class FsCommandError(KevError):
     """A file that was named on the command line cannot be opened or made."""
 
 
+_MOST_FILES: Final = 1 << 16
+"""In a folder that is copied."""
 _IMAGE: Final = click.argument("image", type=click.Path(path_type=Path))
 
 
@@ -49,7 +51,7 @@ def mk(image: Path, files: tuple[Path, ...], kind: str, size: int | None, force:
     from kev.fs.josfs_mkfs import create_josfs_image
     from kev.fs.mkfs import create_image
 
-    if image.exists() and not force:
+    if os.path.exists(image) and not force:
         raise FsCommandError(f"{image} exists: --force replaces it")
     by_name = _by_name(files, folders=kind == "josfs")
     with ExitStack() as stack:
@@ -157,11 +159,15 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
     What a symbolic link leads to is replaced, and not the link. FsCommandError if something else than a file is there.
     """
     target = Path(real_path(path))
-    if target.exists() and not target.is_file():
+    if os.path.exists(target) and not os.path.isfile(target):
         raise FsCommandError(f"{path}: is no regular file, and cannot be replaced by one")
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with draft.open("x+b", buffering=0) as file:
+        file = draft.open("x+b", buffering=0)
+    except (OSError, ValueError) as error:
+        raise FsCommandError(f"{path}: {getattr(error, 'strerror', error)}") from error
+    try:
+        with file:
             yield file
         draft.replace(target)
     except (OSError, ValueError) as error:
@@ -181,13 +187,26 @@ def _by_name(files: tuple[Path, ...], *, folders: bool) -> dict[str, Path]:
 
 def _with_contents(file: Path, folders: bool) -> Iterator[tuple[str, Path]]:
     """The name and path of a file or, if folders are wanted, of each file in a folder."""
-    if not folders or not file.is_dir():
+    if not folders or not os.path.isdir(file):
         yield file.name, file
         return
     directory = os.path.basename(real_path(file))
-    for inner in sorted(file.rglob("*")):
-        if not inner.is_dir():
-            yield f"{directory}/{inner.relative_to(file).as_posix()}", inner
+    for inner in sorted(_files_in(file)):
+        yield f"{directory}/{inner.relative_to(file).as_posix()}", inner
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """All files below it; what links to a folder is left out. FsCommandError if they are too many, or cannot be listed."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise FsCommandError(f"{error.filename}: cannot be listed: {error.strerror}") from error
+
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        files += [Path(parent, name) for name in names]
+        if len(files) + len(folders) > _MOST_FILES:
+            raise FsCommandError(f"{folder}: there are more than {_MOST_FILES:,} files in it")
+    return files
 
 
 def _as_json(entries: list[tuple[str, int]]) -> str:

@@ -40,6 +40,14 @@ def test_output_that_cannot_be_written_is_said_in_a_line(words: str, where: str,
     assert result.returncode == 2
 
 
+def test_names_that_are_no_unicode_are_printed_escaped(tmp_path: Path) -> None:
+    record, merged = tmp_path / "record", tmp_path / os.fsdecode(b"m\xff")
+    subprocess.run(kev(f"run hypercalls --paging record={record}"), capture_output=True, check=False)
+    command = [*kev(f"record merge {record} -o"), str(merged)]
+    result = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    assert rb"m\udcff" in result.stdout
+
+
 REPEATABLE = [
     *("guests", "--help", "run --help", "run gKeOS --print-spec", "inspect hypercalls", "bench boot --help", "tour"),
     *("run hypercalls", "fs ls ROOT", "fs cat ROOT hypercalls", "bench tables --guests 1"),

@@ -107,6 +107,16 @@ def test_mk_refuses_more_than_there_is_room_for(folder: Path, kind: str) -> None
     assert names(folder) == before
 
 
+@pytest.mark.parametrize("name", ["welcome/disk.img", "n" * 300, "n/" * 3000])
+def test_mk_refuses_names_that_no_file_can_have(folder: Path, name: str) -> None:
+    Path("welcome").write_bytes(b"no folder")
+    before = names(folder)
+    for arguments in ([name, "kernel"], ["--format", "josfs", "new.img", name]):
+        with pytest.raises(FsCommandError):
+            run("mk", *arguments)
+    assert names(folder) == before
+
+
 def test_mk_refuses_two_files_of_one_name(folder: Path) -> None:
     (folder / "sub").mkdir()
     (folder / "sub" / "kernel").write_bytes(b"other")
