@@ -12,7 +12,7 @@ nor between finding a load unfinished and waiting for it.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from kev.addressing import MIB, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva, Hpa, is_page_aligned
@@ -34,6 +34,7 @@ from kev.pager.protocols import AlikePages, LoadObserver, NestedTable, PageFille
 from kev.pager.ram import ram_regions
 from kev.pager.source import AsynchronousSource, PageSource, SourceInFile, SynchronousSource
 from kev.pager.statistics import PagerStatistics
+from kev.pager.unawaited import close_unawaited
 from kev.subscribers import Subscribers
 
 if TYPE_CHECKING:
@@ -401,8 +402,7 @@ class KernelVmPager:
         """Drops the loads that `try_load_page` began and nobody came to await; their pages are Absent."""
         for load in list(self._loads.values()):
             if load.pending is not None:
-                if isinstance(load.pending, Coroutine):
-                    load.pending.close()
+                close_unawaited(load.pending)
                 self._retract(load.page, PageEvent.ABANDON, load.count)
                 self._wake(load)
 

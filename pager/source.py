@@ -15,6 +15,7 @@ from kev.pager.errors import ImageError
 from kev.state import SNAPSHOT_MAGIC
 
 _LOOK_EVERY: Final = 1_000_000  # nanoseconds
+_LOOK_WHETHER_UNWANTED: Final = 0.05  # seconds
 _SAMPLES: Final = 4
 
 Answer = TypeVar("Answer")
@@ -124,8 +125,13 @@ class PatientSource:
 
 
 def answered(ask: Callable[[], Answer], patience: float, name: str) -> Answer:
-    """What `ask`, which reads `name`, returns or raises in a thread of its own. NoAnswer if it takes longer than `patience`."""
+    """What `ask`, which reads `name`, returns or raises in a thread of its own.
+
+    NoAnswer if it takes longer than `patience`, or if this work is to stop: whoever works looks for that (`kev.work.stopping`).
+    """
     import threading
+
+    from kev.work.stopping import watched
 
     came = threading.Event()
     answers: list[Answer] = []
@@ -139,8 +145,12 @@ def answered(ask: Callable[[], Answer], patience: float, name: str) -> Answer:
         came.set()
 
     threading.Thread(target=wait, name=f"kev read of {name}", daemon=True).start()
-    if not came.wait(patience):
-        raise NoAnswer(f"no answer within {patience:g} s")
+    is_unwanted, end = watched(), monotonic() + patience
+    while not came.wait(min(_LOOK_WHETHER_UNWANTED, max(end - monotonic(), 0))):
+        if is_unwanted():
+            raise NoAnswer("nobody waits for it any more")
+        if monotonic() >= end:
+            raise NoAnswer(f"no answer within {patience:g} s")
     if errors:
         raise errors[0]
     return answers[0]

@@ -30,7 +30,7 @@ from kev.pager.kernel import KernelVmPager
 from kev.pager.policy import PagingPolicy
 from kev.pager.ram import FRAMEBUFFER, MMIO_HOLE
 from kev.pager.source import AsynchronousSource, SynchronousSource, blocking
-from kev.work.stopping import heeded
+from kev.work.stopping import heeded, note_too
 
 if TYPE_CHECKING:
     from kev.dev.block_device import BlockBackend
@@ -269,12 +269,15 @@ def _signals_end(machine: Machine, signals: Sequence[int]) -> Iterator[list[int]
     The block is given a list of those that have come.
     """
     came: list[int] = []
+    before = {number: signal.getsignal(number) for number in signals}
 
     def end(number: int, _frame: FrameType | None) -> None:
         came.append(number)
         machine.end_soon(Ending.by_signal(number))
+        note_too(number, before[number])  # the run may have come to its own end just now
 
-    before = {number: signal.signal(number, end) for number in signals}
+    for number in signals:
+        signal.signal(number, end)
     try:
         yield came
     finally:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from kev.measure.errors import BenchError
+from kev.errors import KevError
 from kev.work.stopping import check
 
 _ENOUGH: Final = 0.3
@@ -89,7 +89,7 @@ def _round(cases: Sequence[Case], repetitions: int) -> list[list[Metrics]]:
 def _measured(case: Case) -> Metrics:
     try:
         metrics = case.measure()
-    except BenchError:
+    except KevError:
         check()  # a run that a signal has cut short has not failed
         raise
     check()

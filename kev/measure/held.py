@@ -13,19 +13,24 @@ import trio
 
 from kev.machine.conditions import condition
 from kev.machine.machine import Machine, MachineState
+from kev.machine.run_report import RunReport
 from kev.machine.start import start
 from kev.measure.case import Metrics
 from kev.measure.errors import BenchError
 from kev.measure.line import TIMEOUT, Line, LineWatch, check_that_it_ended, line_did_not_come
 from kev.spec.machine_spec import MachineSpec
+from kev.work.stopping import check
 
 _POLL: Final = 0.0005
 """Seconds."""
+_LOOK_EVERY: Final = 0.05
+"""The same, between looks whether a signal has come."""
 
 
 def save_at(spec: MachineSpec, where: str, file: Path) -> None:
     """Writes a snapshot of a machine that has met the condition `where`. BenchError if it does not; KevError."""
     trio.run(_save_at, spec, where, file)
+    check()
 
 
 async def _save_at(spec: MachineSpec, where: str, file: Path) -> None:
@@ -63,7 +68,7 @@ class ForkRun:
         watch = LineWatch(fork, self.line)
         try:
             await fork.resume()
-            report = await fork.wait()
+            report = await _ended(fork)
         finally:
             watch.forget()
         if not watch.metrics or vm.first_instruction is None or vm.ended is None:
@@ -77,10 +82,19 @@ class ForkRun:
         return metrics
 
 
+async def _ended(machine: Machine) -> RunReport:
+    """What a machine's run comes to. Stopped if a signal comes before, which trio tells nobody of."""
+    while True:
+        with trio.move_on_after(_LOOK_EVERY):
+            return await machine.wait()
+        check()
+
+
 async def _until_it_stands_still(machine: Machine) -> None:
     # Nobody is told when a machine is paused.
-    while machine.state not in (MachineState.PAUSED, MachineState.ENDED):  # noqa: ASYNC110
+    while machine.state not in (MachineState.PAUSED, MachineState.ENDED):
         await trio.sleep(_POLL)
+        check()
 
 
 @asynccontextmanager

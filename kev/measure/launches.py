@@ -21,7 +21,7 @@ from kev.pager.record import Record
 from kev.pager.slow_source import SlowSource, SourceDelay
 from kev.pager.working_set import WorkingSet
 from kev.spec.machine_spec import MachineSpec
-from kev.work.stopping import Stopped
+from kev.work.stopping import Stopped, check
 
 _TIMEOUT = 600.0
 
@@ -78,7 +78,8 @@ class MachineLaunch:
 
 
 def not_stopped(report: RunReport) -> RunReport:
-    """The same. Stopped if a signal has ended the run."""
+    """The same. Stopped if a signal has ended the run, or has come when it had just ended."""
+    check()
     if report.ending.kind is EndingKind.INTERRUPTED:
         raise Stopped(report.exit_code - SIGNALLED)
     return report

@@ -22,6 +22,7 @@ from kev.pager.policy import PagingPolicy
 from kev.pager.record import Record
 from kev.pager.working_set import WorkingSet
 from kev.spec.machine_spec import MachineSpec
+from kev.work.stopping import check
 
 TIMEOUT: Final = 600.0
 """Seconds for a run that is described without any."""
@@ -129,6 +130,7 @@ def working_set_of(spec: MachineSpec, line: Line) -> WorkingSet:
     """What a run touches that is done for this, without waiting for its source."""
     policy = Record()
     LineRun(spec.replace(source_latency=None), line, PagingPolicy).run(policy)
+    check()
     return policy.working_set
 
 

@@ -77,6 +77,29 @@ def stopped_when(is_unwanted: Callable[[], bool]) -> Iterator[None]:
         _thread.is_unwanted = before
 
 
+class _Notes:
+    """The handler of signals that are noted."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if not _received:
+            self._began = time.monotonic()
+            _received.append(number)
+            if _waits:
+                check()
+        elif time.monotonic() - self._began > _TOGETHER:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+
+def note_too(number: int, handler: object) -> None:
+    """For whoever handles a signal in the place of `handler`: if that would have noted it, it is."""
+    if isinstance(handler, _Notes):
+        handler(number, None)
+
+
 @contextmanager
 def signals_noted(signals: Sequence[int] = (signal.SIGINT,)) -> Iterator[None]:
     """Notes these signals for `check`, those that are not ignored, in the main thread; elsewhere none come.
@@ -87,19 +110,7 @@ def signals_noted(signals: Sequence[int] = (signal.SIGINT,)) -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in heeded(signals)}
-    began = 0.0
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        nonlocal began
-        if not _received:
-            began = time.monotonic()
-            _received.append(number)
-            if _waits:
-                check()
-        elif time.monotonic() - began > _TOGETHER:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-
+    note = _Notes()
     for number in before:
         signal.signal(number, note)
     try:

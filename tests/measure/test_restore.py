@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from kev.pager.prefetch import Prefetch
 from kev.pager.slow_source import SlowSource, SourceDelay
 from kev.pager.source import AsynchronousSource
 from kev.spec.machine_spec import MachineSpec
+from kev.work.stopping import Stopped, signals_noted
 from tests.measure.test_image import guest
 
 BANNER = "output:gKeOS, a KeOS-style guest kernel"
@@ -112,6 +114,21 @@ def test_a_fork_is_measured_from_where_its_machine_is_held() -> None:
 def test_what_does_not_come_is_no_measurement(run: object, problem: str) -> None:
     with pytest.raises(BenchError, match=re.escape(problem)):
         run()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda folder: save_at(MachineSpec("spin"), "output:never", folder / "spin.snap"),
+        lambda _: ForkRun(MachineSpec("spin"), "", Line("never")).measure(),
+        lambda _: working_set_of(MachineSpec("hypercalls"), Line("")),
+    ],
+)
+def test_a_signal_ends_what_is_made_ready_and_measured(tmp_path: Path, work: Callable[[Path], object]) -> None:
+    with signals_noted([signal.SIGTERM]):
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped):
+            work(tmp_path)
 
 
 def test_ram_can_be_touched_afterwards_and_the_machine_goes_on(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from kev.page_tables.mapping import Permissions
 from kev.page_tables.npt import NptFormat
 from kev.page_tables.table import PageTable
 from kev.pager.errors import NoSuchPage, PageLoadError, PagerError, ReadOnlyPage, Violation
-from kev.pager.image import Segment
+from kev.pager.image import KernelImage, Segment
 from kev.pager.kernel import KernelVmPager
 from kev.pager.loaders import contents
 from kev.pager.pages import PageEvent, PageState
 from kev.pager.ram import RamError
+from kev.pager.slow_source import SlowSource, SourceDelay
 from kev.pager.source import FileSource
 from tests.pager.elf import build_elf
 from tests.pager.machine import DATA, FILE, TEXT, build_pager, guest_page, permissions, touch
@@ -462,6 +463,15 @@ def test_a_load_that_nobody_awaits_is_dropped_when_the_pager_is_closed(pager: Ke
     assert not touch(pager, RAM_PAGE)
     pager.close()
     assert pager.pages[RAM_PAGE] is PageState.ABSENT
+
+
+def test_whoever_drops_a_load_from_a_slow_source_is_not_warned_of_what_was_not_awaited() -> None:
+    image = KernelImage.from_segments(BytesSource(FILE), (TEXT, DATA), TEXT.paddr, bits=64)
+    memory = HostMemory(64 * MIB)
+    source = SlowSource(BytesSource(FILE), SourceDelay(1.0))
+    pager = KernelVmPager(image, 2048, memory, PageTable(memory, EptFormat()), source=source)
+    assert not touch(pager, 0x101000)
+    pager.close()
 
 
 async def test_a_loader_that_needs_its_own_page_is_refused(pager: KernelVmPager) -> None:

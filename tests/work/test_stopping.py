@@ -2,12 +2,15 @@
 
 import signal
 import sys
+from threading import Event
 
 import pytest
 
+from kev.machine.api import launch
 from kev.measure.dialogue import Dialogue
 from kev.measure.processes import measure_process
-from kev.work.stopping import Stopped, check, signals_noted, stopped_while_waiting
+from kev.pager.source import NoAnswer, answered
+from kev.work.stopping import Stopped, check, signals_noted, stopped_when, stopped_while_waiting
 
 TELLS_US: str = "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)"
 
@@ -53,3 +56,20 @@ def test_work_within_work_does_not_keep_a_signal_for_itself() -> None:
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(Stopped):
             check()
+
+
+def test_a_signal_that_comes_when_a_run_has_just_ended_is_noted() -> None:
+    def interrupt(line: str) -> None:
+        if "ends the slice" in line:
+            signal.raise_signal(signal.SIGTERM)
+
+    with signals_noted([signal.SIGTERM]):
+        report = launch("hypercalls", trace_exits=interrupt, interrupt_ends=True)
+        with pytest.raises(Stopped):
+            check()
+    assert report.exit_code == 42
+
+
+def test_whoever_is_to_stop_does_not_wait_for_an_answer() -> None:
+    with stopped_when(lambda: True), pytest.raises(NoAnswer, match="nobody waits for it any more"):
+        answered(Event().wait, 1e6, "kernel")
