@@ -38,7 +38,7 @@ class ResultFiles:
     picture: Path | None
 
     def check(self, machines: Iterable[MachineSpec], description: str | None) -> None:
-        """KevError, before the first round, if one cannot be written, or machines or their description are read from it."""
+        """KevError, before the first round, if one cannot be written, or is one that machines or descriptions are read from."""
         check_all_writable(
             {"--json": self.json, "--csv": self.csv, "--parquet": self.parquet, "--picture": self.picture},
             [read for machine in machines for read in inputs_of(machine, description)],

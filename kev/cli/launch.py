@@ -160,8 +160,10 @@ def _carry_out(spec: MachineSpec, given: Mapping[str, Any], policy: "PagingPolic
     if output.error is None:
         _conclude(outcome)
     files.conclude(output.error)
-    if snapshot is not None and snapshot.problem is not None:
-        raise snapshot.problem
+    if snapshot is not None and (problem := snapshot.problem) is not None:
+        if outcome.ending.kind is EndingKind.EXITED:
+            raise problem
+        _write_line(f"kev: {problem}")  # the exit code says why
     return outcome.exit_code
 
 

@@ -35,7 +35,10 @@ def ept_of_run(
     look = _Look(None if at is None else condition(at))
     report = launch(spec, output=output, interrupt_ends=True, at_start=look.arm, at_end=look.at_end)
     if look.table is None:
-        raise ConditionError(f"{spec.image}: the run has ended before {at}: {report.ending.message or report.ending.kind.value}")
+        ending = report.ending
+        error = ConditionError(f"{spec.image}: the run has ended before {at}: {ending.message or ending.kind.value}")
+        error.report = report
+        raise error
     if not look.met and report.ending.kind is not EndingKind.EXITED:
         ended(report.ending)
     return look.table

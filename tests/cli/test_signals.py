@@ -165,6 +165,11 @@ main()
     [
         (["tour", "jos", "mbmap=hypercalls"], "kev: ended by SIGTERM\n"),
         (["ept", "dump", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
+        (["run", "spin", "--snapshot-at", "output:never", "spin.snap"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
+        (
+            ["ept", "dump", "--run", "spin", "--at", "output:never"],
+            "the run has ended before output:never: ended by SIGTERM",
+        ),
         (["ept", "walk", "0x1000", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
         (["ept", "size", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
         (["ept", "audit", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),

@@ -150,7 +150,13 @@ def _of_run(image: str, given: Mapping[str, Any]) -> tuple[Ept, int]:
             exit_code = ending.exit_code
         click.echo(f"kev: {ending}", err=True)
 
-    return Ept(image, ept_of_run(spec, given["at"], _show, ended)), exit_code
+    try:
+        return Ept(image, ept_of_run(spec, given["at"], _show, ended)), exit_code
+    except KevError as error:
+        if error.report is None or error.report.ending.kind is not EndingKind.INTERRUPTED:
+            raise
+        click.echo(f"kev: {error}", err=True)
+        raise click.exceptions.Exit(error.report.exit_code) from error
 
 
 def _show(printed: bytes) -> None:
