@@ -12,7 +12,7 @@ from kev.race.jobs import explore_shared, limits
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
 from kev.race.shrink import Shrunk, shrink
-from kev.race.store import FailureStore
+from kev.race.store import FailureStore, StoreError
 from kev.race.strategy.base import Strategy
 from kev.race.subject import Subject
 from kev.race.token import Token
@@ -32,8 +32,8 @@ class Detected(Generic[S]):
     finds: Finds
     token: Token
     """Of the first run that failed in this way."""
-    file: Path
-    """Where the failure is kept."""
+    file: Path | None
+    """Where the failure is kept; None if it could not be."""
     shrunk: Shrunk[S] | None = None
     """None if runs cannot be relied upon, or if a signal came before."""
 
@@ -67,6 +67,8 @@ class Detection(Generic[S]):
     exploration: Exploration
     failures: Sequence[Detected[S]] = ()
     """One of each kind that was found, in the order of their runs."""
+    unkept: str = ""
+    """Why failures could not be kept for the next time, if they could not: that takes nothing from what was found."""
 
     @property
     def first(self) -> Detected[S] | None:
@@ -89,6 +91,7 @@ class Detection(Generic[S]):
             "nondeterminism": None if exploration.nondeterminism is None else exploration.nondeterminism.message,
             "failure": None if self.first is None else self.first.as_dict(),
             "failures": [failure.as_dict() for failure in self.failures],
+            "unkept": self.unkept,
         }
 
 
@@ -119,15 +122,21 @@ def detect(
                 exploration.kinds.setdefault(kind, finds)
             exploration.found = known.found or exploration.found
         every = sorted(exploration.kinds.values(), key=lambda finds: finds.first.run)
-        kept = []
+        kept: list[tuple[Finds, Token, Path | None]] = []
+        unkept = ""
         for finds in every:
             token = Token(subject.identity, finds.first.schedule)
             if on_found is not None:
                 on_found(finds.first, token)
-            kept.append((finds, token, store.keep(token, finds.first.failure)))
+            file = None
+            try:
+                file = store.keep(token, finds.first.failure)
+            except StoreError as error:
+                unkept = str(error)
+            kept.append((finds, token, file))
         shrunk = _shrunk(subject, exploration, [finds.first for finds in every], place)
         failures = [Detected(*failure, smallest) for failure, smallest in zip(kept, shrunk, strict=True)]
-        return Detection(exploration, failures)
+        return Detection(exploration, failures, unkept)
 
 
 def _shrunk(subject: S, exploration: Exploration, found: Sequence[Found], place: Place) -> list[Shrunk[S] | None]:

@@ -78,7 +78,7 @@ class FailureStore:
         return self.folder / f"{readable}-{checksum:08x}.json"
 
     def _entries(self, file: Path) -> list[dict[str, Any]]:
-        if not file.exists():
+        if not os.path.exists(file):  # or nobody may look
             return []
         entries: list[dict[str, Any]] = read_user_json(
             file, _LARGEST_FILE, StoreError, "a list of failures (it can be deleted)", _SHAPE

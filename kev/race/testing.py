@@ -266,4 +266,5 @@ def _require(detection: Detection[Any]) -> None:
     target = shlex.quote(shrunk.subject.identity.target)
     named = {"test": f" --test {target}", "trace": f" --pager {target}"}.get(shrunk.subject.identity.kind, "")
     named = named if shrunk.subject.identity.target else ""
-    raise RaceDetected(f"{shrunk.failure.message}\n\n{where}\n\n{story}\nkev race replay {token}{named}", token)
+    unkept = f"\n{detection.unkept}" if detection.unkept else ""
+    raise RaceDetected(f"{shrunk.failure.message}\n\n{where}\n\n{story}\nkev race replay {token}{named}{unkept}", token)

@@ -1,9 +1,12 @@
 """Failures that are kept."""
 
+import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from kev.cli.main import kev
 from kev.race.detection import detect
 from kev.race.outcome import Failure
 from kev.race.schedule import Schedule
@@ -62,3 +65,13 @@ def test_a_failure_is_found_again_at_once(tmp_path: Path) -> None:
     assert first.first is not None
     assert again.first is not None
     assert again.first.token == first.first.token
+
+
+def test_a_failure_that_cannot_be_kept_is_shrunk_and_told_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    state = tmp_path / "file" / "state"  # as in a home that cannot be written
+    result = CliRunner().invoke(kev, ["race", "explore", "publish-before-fill", "--state", str(state)])
+    assert result.exit_code == 1
+    assert "shrunk to 1 switch" in result.stdout
+    assert "picture" not in result.stdout
+    assert re.search(rf"kev: warning: {re.escape(str(state))}/\S+: a failure cannot be kept: Not a directory\n$", result.stderr)

@@ -184,6 +184,8 @@ def command(
         except Stopped as stopped:
             line.clear()
             context.exit(say_stopped(stopped.signal, "before there was anything to tell"))
+    if detection.unkept:
+        click.echo(f"kev: warning: {detection.unkept}", err=True)
     exploration = detection.exploration
     if exploration.stopped is not None:
         context.exit(say_stopped(exploration.stopped, summary(exploration)))

@@ -2,13 +2,14 @@
 
 import json
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import click
 
 from kev.observe.output import is_standard_output, write_text
-from kev.race.store import FailureStore
+from kev.race.store import FailureStore, StoreError
 from kev.race.stories.picture import as_svg
 from kev.race.stories.story import Story
 from kev.race.stories.words import in_words
@@ -18,10 +19,11 @@ EXIT_CODE_FAILED: Final = 1
 
 
 def command_line(verb: str, token: Token, store: FailureStore) -> str:
-    """The command that takes up a failure. A token too long for a command line goes into a file."""
+    """The command that takes up a failure. A token too long for a command line goes into a file, if one can be written."""
     text = str(token)
     if len(text) > LONG:
-        text = shlex.quote(str(store.keep_token(token)))
+        with suppress(StoreError):
+            text = shlex.quote(str(store.keep_token(token)))
     pager = f" --pager {shlex.quote(token.identity.target)}" if token.identity.kind == "trace" and token.identity.target else ""
     return f"kev race {verb} {text}{pager}"
 
