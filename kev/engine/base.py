@@ -214,6 +214,9 @@ class Engine(Protocol[State]):
     def yield_soon(self) -> None:
         """Called from `service`: the slice ends right after the exit being serviced."""
 
+    def tell_pauses(self, enabled: bool) -> None:
+        """Called between slices: whether PAUSE is an exit from now on. At first it is if there are several vCPUs."""
+
     def take_shortcuts(self, exits: dict[type, int] | None) -> None:
         """From now on, slices that are not counted may answer exits without `service`, as far as the following say how.
 

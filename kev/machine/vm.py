@@ -315,6 +315,8 @@ class Vm:
         runnable = [vcpu.index for vcpu in self.vcpus if vcpu.activity is _ACTIVE and vcpu.needs is None]
         if not runnable:
             return Stopped(self.vcpus[0].index, Hlt()) if self._has_to_stop() else self.idle()
+        if self._virtual is None and len(self.vcpus) > 1:
+            self.engine.tell_pauses(self._wants_pauses(runnable))
         decision = scheduler.next(runnable)
         vcpu, instructions = self.vcpus[decision.vcpu], decision.budget.instructions
         if instructions is None:
@@ -328,6 +330,13 @@ class Vm:
         if left > 0 and self._was_cut(step):
             scheduler.cut(Decision(vcpu.index, Budget(instructions=left)))
         return step
+
+    def _wants_pauses(self, runnable: Sequence[int]) -> bool:
+        """Another vCPU may do what one that executes PAUSE waits for, or soon can; or somebody wants to see every exit.
+
+        Else the loop of many of them, by which kernels wait, takes hundreds of times as long.
+        """
+        return len(runnable) > 1 or bool(self._observers) or any(vcpu.needs is not None for vcpu in self.vcpus)
 
     def _was_cut(self, step: Step) -> bool:
         """Nothing that the guest has done ended the slice, nor a timer."""

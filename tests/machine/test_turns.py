@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import trio
 
+import kev
 from kev.dev.interrupts.local_apic import DeliveryMode
 from kev.exits import Exit, Wrmsr
 from kev.guests.images import open_image
@@ -16,6 +17,9 @@ from kev.machine.launcher import prepare
 from kev.machine.schedule import FreeScheduler
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import VmObserver
+from tests.abi.calls import POWER_OFF, kernel
+from tests.boot.images import source
+from tests.machine.code import code
 
 FULL = 0.005
 X2APIC_COMMAND = 0x830
@@ -187,3 +191,22 @@ def test_a_processor_that_was_sent_its_start_up_ipi_runs_next() -> None:
     assert len(started) >= 3
     for index in started:
         assert observer.events[index + 1 : index + 3] == [("ran", 0), ("ran", observer.events[index][1])]
+
+
+PAUSES = 1000
+WAIT = code("b9 e8 03 00 00 f3 90 ff c9 75 fa ; mov ecx, 1000; pause; dec ecx; jnz")
+
+
+@pytest.mark.parametrize("vcpus", [1, 2])
+def test_nobody_is_asked_at_pause_while_no_other_vcpu_is_active(vcpus: int) -> None:
+    report = kev.launch(source(kernel(WAIT + POWER_OFF)), memory=16 << 20, vcpus=vcpus, timeout=30)
+    assert (report.exit_code, report.exits.get("Pause", 0)) == (0, 0)
+
+
+@pytest.mark.parametrize("how", ["in virtual time", "watched"])
+def test_every_pause_of_several_vcpus_is_told_in_virtual_time_and_to_whoever_wants_to_see_exits(how: str) -> None:
+    told: list[str] = []
+    trace = told.append if how == "watched" else None
+    seed = 1 if how == "in virtual time" else None
+    report = kev.launch(source(kernel(WAIT + POWER_OFF)), memory=16 << 20, vcpus=2, timeout=30, seed=seed, trace_exits=trace)
+    assert (report.exit_code, report.exits["Pause"]) == (0, PAUSES)

@@ -115,7 +115,7 @@ class AmdvEngine:
         vcpu = AmdvVcpu(index, Context(self._uc), self)
         self._vcpus.append(vcpu)
         if len(self._vcpus) > 1:
-            self._intercepts.expect_several_vcpus()
+            self._intercepts.watch_pauses(True)
         return vcpu
 
     def reset(self, vcpu: AmdvVcpu, entry: EntryState) -> None:
@@ -420,6 +420,9 @@ class AmdvEngine:
         if self._shortcuts.shown is None or vcpu is None:
             return None
         return self._port_blocks.find(vcpu, port, size, length, stores=stores)
+
+    def tell_pauses(self, enabled: bool) -> None:
+        self._intercepts.watch_pauses(enabled)
 
     def take_shortcuts(self, exits: dict[type, int] | None) -> None:
         self.count_shortcuts()

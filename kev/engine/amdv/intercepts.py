@@ -42,13 +42,13 @@ class Intercepts:
         "_bits",
         "_cpu",
         "_intercepted",
-        "_several_vcpus",
         "_vmcb",
         "keeps_msrs",
         "logs_cr3",
         "modes",
         "watches_address_space",
         "watches_counter",
+        "watches_pauses",
     )
 
     def __init__(self, cpu: CpuMemory, vmcb: Vmcb) -> None:
@@ -58,7 +58,6 @@ class Intercepts:
         """Of the current vCPU: CR4.UMIP and CR4.TSD, EFER.LME, DR7.GD, and whether PUSHF is the CPU's own."""
         self._bits: Final[dict[tuple[tuple[int, ...], tuple[bool, ...]], tuple[int, int]]] = {}
         """For vCPUs in different modes that take turns: what `_codes` came to."""
-        self._several_vcpus = False
         self.keeps_msrs = True
         """The CPU keeps some MSRs itself; else accesses to these exit, too."""
         self.logs_cr3 = False
@@ -67,6 +66,8 @@ class Intercepts:
         """Writes to CR3 exit because what is watched may lie elsewhere then."""
         self.watches_counter = True
         """RDTSC and RDTSCP exit."""
+        self.watches_pauses = False
+        """PAUSE exits."""
         self._write()
 
     def follow(self, vcpu: AmdvVcpu) -> bool:
@@ -90,10 +91,11 @@ class Intercepts:
         if not self.follow(vcpu):
             self._copy()
 
-    def expect_several_vcpus(self) -> None:
-        """PAUSE exits from now on: another vCPU may be what is waited for."""
-        self._several_vcpus = True
-        self._write()
+    def watch_pauses(self, enabled: bool) -> None:
+        """PAUSE exits from now on, or not."""
+        if enabled != self.watches_pauses:
+            self.watches_pauses = enabled
+            self._write()
 
     def expect_cr3_writes(self) -> None:
         """Writes to CR3 exit from now on: somebody wants to see them."""
@@ -119,7 +121,7 @@ class Intercepts:
 
     def _write(self) -> None:
         wishes = (
-            self._several_vcpus,
+            self.watches_pauses,
             self.logs_cr3,
             self.watches_address_space,
             self.watches_counter,
@@ -136,7 +138,7 @@ class Intercepts:
         codes = _ALWAYS
         if LOADS_DR7:
             codes |= vmcb.DEBUG_REGISTER_WRITES
-        if self._several_vcpus:
+        if self.watches_pauses:
             codes |= {vmcb.PAUSE}
         if self.watches_counter or forbidden & CR4_TSD:
             codes |= {vmcb.RDTSC}
