@@ -168,10 +168,10 @@ class AmdvEngine:
             self._shortcuts.limit_loads(budget.kept_loads)
         if self._offers:
             self._host.fills.take_offers(self._shortcuts.shown is not None and slice.quietly is None)
-        if budget.stops_at_events:
-            slice.stop_at_events(vcpu)
         if stops is not None:
             stops.begin(vcpu)
+        if budget.stops_at_events:
+            slice.stop_at_events(vcpu)
         events.delivering = None
         if vcpu.unpushed is not None:
             events.push_error_code(vcpu, vcpu.unpushed)
