@@ -115,6 +115,17 @@ def test_pulsing_the_reset_line_resets_the_machine(keyboard: Keyboard, command: 
     assert keyboard.resets == resets
 
 
+def test_a_key_is_held_unless_another_one_follows(keyboard: Keyboard) -> None:
+    keyboard.wait(1000)
+    keyboard.controller.press(strokes(b"a"))
+    assert keyboard.keys(20) == [0x1E]
+    assert keyboard.keys(50) == [0x9E]
+    keyboard.controller.press(strokes(b"a"))
+    assert keyboard.keys(20) == [0x1E]
+    keyboard.controller.press(strokes(b"bc"))
+    assert keyboard.keys(20) == [0x9E, 0x30, 0xB0, 0x2E]
+
+
 def test_the_data_port_keeps_its_last_byte(keyboard: Keyboard) -> None:
     """A program that polls it finds the last key, which the BIOS has read already."""
     keyboard.controller.press(strokes(b"a"))

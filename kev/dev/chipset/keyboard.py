@@ -86,6 +86,8 @@ _FIRST_KEYBOARD_COMMAND: Final = 0xED
 _SCAN_CODE_SET: Final = 2
 """Of a keyboard that was reset; its keys are translated to set 1, unless the command byte says otherwise."""
 _SCAN_CODE_SETS: Final = range(1, 4)
+_RELEASED: Final = 0x80
+"""Of a scan code of set 1; the byte in front of extended ones has it, too."""
 _MOUSE_REPLIES: Final = {0xE9: b"\x00\x02\x64", 0xEB: b"\x00\x00\x00", 0xF2: b"\x00", 0xFF: b"\xaa\x00"}
 _MOUSE_TAKES_A_BYTE: Final = (0xE8, 0xF3)
 """Set the resolution, set the sample rate."""
@@ -96,6 +98,8 @@ _OUTPUT_DEPTH: Final = 16
 """Replies that nobody reads are lost, the oldest first."""
 _KEY_NANOSECONDS: Final = 100_000
 """How long a byte takes: a tenth of what it does on a wire, for guests that poll in virtual time."""
+_HELD_NANOSECONDS: Final = 50_000_000
+"""How long a key that no other one follows is held down, as by a finger: games look from time to time which keys are."""
 _QUIET_NANOSECONDS: Final = 1_000_000
 """How long no key comes after the guest has sent something."""
 _UNNOTICED_NANOSECONDS: Final = 1_000_000_000
@@ -274,6 +278,7 @@ class KeyboardController(PlainDevice):
     def press(self, codes: Iterable[int]) -> None:
         """Somebody presses and releases keys: scan codes of set 1 (`kev.dev.chipset.keys`)."""
         self._keys.extend(codes)
+        self._stop_timer()  # what is held may wait no longer
         self._expect_key()
 
     @property
@@ -286,7 +291,13 @@ class KeyboardController(PlainDevice):
         if self._timer is None and self._keys and not self._output and self._may_send:
             now = self._clock.now()
             earliest = self._quiet_until if self._was_accessed else _UNNOTICED_NANOSECONDS
-            self._timer = self._timers.at(max(now + _KEY_NANOSECONDS, earliest), self._send_key)
+            interval = _HELD_NANOSECONDS if self._holds else _KEY_NANOSECONDS
+            self._timer = self._timers.at(max(now + interval, earliest), self._send_key)
+
+    @property
+    def _holds(self) -> bool:
+        """A key is down, and releases are all that follows."""
+        return not self._last_byte & _RELEASED and all(code & _RELEASED for code in self._keys)
 
     @property
     def _may_send(self) -> bool:
