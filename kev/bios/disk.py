@@ -233,8 +233,11 @@ def _existing(drive: Drive, first: int, count: int) -> range:
 
 def _contents(drive: Drive, sectors: range) -> bytes:
     data = bytearray(len(sectors) * drive.sector_size)
+    start = sectors.start * drive.sector_size
+    there = min(len(data), max(drive.disk.size - start, 0))  # the rest is that of a diskette whose image is shorter
     try:
-        drive.disk.read_into(sectors.start * drive.sector_size, memoryview(data))
+        if there:
+            drive.disk.read_into(start, memoryview(data)[:there])
     except KevError:
         raise DiskFailure(Status.FAILED) from None
     return bytes(data)
@@ -243,6 +246,8 @@ def _contents(drive: Drive, sectors: range) -> bytes:
 def _store(drive: Drive, sectors: range, data: bytes) -> None:
     if not drive.disk.writable or drive.boot_catalog:
         raise DiskFailure(Status.WRITE_PROTECTED)
+    if sectors.stop * drive.sector_size > drive.disk.size:
+        raise DiskFailure(Status.WRITE_FAULT)
     try:
         drive.disk.write(sectors.start * drive.sector_size, data)
     except KevError:

@@ -42,6 +42,7 @@ _DISKETTES: Final = {
     )
 }
 """By number of sectors."""
+_USUAL: Final = 2880
 
 
 class Drive(NamedTuple):
@@ -62,6 +63,9 @@ class Drive(NamedTuple):
 
     @property
     def sectors(self) -> int:
+        """A diskette has all of its own, be the image shorter or not."""
+        if self.number < FIRST_HARD_DISK:
+            return diskette_sectors(self.disk.size)
         return self.disk.size // self.sector_size
 
     @property
@@ -75,9 +79,12 @@ class Drive(NamedTuple):
         return Geometry(cylinders, heads, _SECTORS_PER_TRACK)
 
 
-def is_diskette_size(size: int) -> bool:
-    """Whether a diskette has so many bytes."""
-    return size in {sectors * SECTOR_SIZE for sectors in _DISKETTES}
+def diskette_sectors(size: int) -> int:
+    """How many sectors a diskette has, whose image, or its beginning, has so many bytes. 0 if there is none."""
+    sectors = -(-size // SECTOR_SIZE)
+    if size % SECTOR_SIZE == 0 and sectors in _DISKETTES:
+        return sectors
+    return _USUAL if sectors < _USUAL else 0
 
 
 class BootDrive(NamedTuple):

@@ -4,7 +4,7 @@ import struct
 from typing import Final, Self
 
 from kev.addressing import Gpa, Gva
-from kev.bios.drives import FIRST_DISKETTE, FIRST_HARD_DISK, BootDrive, is_diskette_size
+from kev.bios.drives import FIRST_DISKETTE, FIRST_HARD_DISK, BootDrive, diskette_sectors
 from kev.bios.rom import BOOT_SECTOR
 from kev.boot.base import BootError, BootOptions, BootProtocol
 from kev.boot.bios_data import install_bios_data
@@ -80,7 +80,7 @@ class RealMode(BootProtocol):
 
 
 def _boot_drive(file: KernelFile) -> BootDrive:
-    if not is_diskette_size(file.source.size):
+    if not diskette_sectors(file.source.size):
         return BootDrive(FIRST_HARD_DISK)
     if _has_diskettes_file_system(file):
         return BootDrive(FIRST_DISKETTE)

@@ -155,6 +155,18 @@ def test_what_may_be_a_diskette_or_a_hard_disk_is_both() -> None:
     assert [called.bytes_at(BUFFER + 512 * index, 1)[0] for index in range(2)] == [18, 63]
 
 
+def test_what_is_shorter_than_a_diskette_is_the_beginning_of_one() -> None:
+    """Boot sectors read as many sectors as their kernel may have some day."""
+    mark, read = code("c6 06 00 98 77 ; mov byte [0x9800], 0x77"), {"ebx": BUFFER, "ecx": 2, "edx": 0}
+    called = run(mark, interrupt(0x13, eax=0x0211, **read), disk=SECTORS)
+    assert (called.carry, called["al"]) == (False, 17)
+    assert called.bytes_at(BUFFER, 17 * 512) == b"".join(SECTORS).ljust(17 * 512, b"\0")
+    called = run(interrupt(0x13, eax=0x0800, edx=0), disk=SECTORS)
+    assert (called["ch"], called["cl"], called["dh"]) == (79, 18, 1)
+    assert run(interrupt(0x13, eax=0x0301, ebx=BUFFER, ecx=9, edx=0), disk=SECTORS)["ah"] == 0xCC, "a write fault"
+    assert run(interrupt(0x13, eax=0x0211, ebx=BUFFER, ecx=2, edx=HARD_DISK), disk=SECTORS)["ah"] == 0x04
+
+
 def test_a_diskette_that_may_be_a_hard_disk_has_its_extensions() -> None:
     called = run(interrupt(0x13, eax=0x4100, ebx=0x55AA, edx=0), size=1440 << 10)
     assert (called.carry, called["bx"]) == (False, 0xAA55)

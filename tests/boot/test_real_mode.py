@@ -22,7 +22,7 @@ def test_a_boot_sector_is_entered_through_the_bios_and_knows_its_disk() -> None:
         idt_limit=0x3FF,
         gdt_limit=0xFFFF,
         rbx=0,
-        rdx=0x80,
+        rdx=0,
         rsi=0x7C00,
         rsp=0x7C00,
     )
@@ -33,11 +33,12 @@ def test_a_fat_file_system_of_a_diskettes_size_is_on_one() -> None:
     sector = bytearray(SECTOR)
     sector[0x13:0x16] = (720).to_bytes(2, "little") + b"\xfd"
     assert Booted(bytes(sector).ljust(360 << 10, b"\0")).entry.rdx == 0
-    assert Booted(bytes(sector).ljust(361 << 10, b"\0")).entry.rdx == 0x80
 
 
-@pytest.mark.parametrize(("size", "drive"), [(1440 << 10, 0), (160 << 10, 0), (1441 << 10, 0x80)])
-def test_what_has_a_diskettes_size_and_no_partitions_is_on_one(size: int, drive: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "drive"), [(1440 << 10, 0), (160 << 10, 0), (2880 << 10, 0), (1441 << 10, 0x80), (361 << 10, 0), (700, 0)]
+)
+def test_what_has_a_diskettes_size_or_is_shorter_and_has_no_partitions_is_on_one(size: int, drive: int) -> None:
     assert Booted(SECTOR.ljust(size, b"\0")).entry.rdx == drive
 
 
