@@ -127,10 +127,13 @@ class Runtime:
     async def _wait_for_cpu(self, vcpu: Vcpu) -> None:
         if self._busy:
             self._parked[vcpu.index] = trio.lowlevel.current_task()
-            try:
-                await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
-            finally:
-                self._parked.pop(vcpu.index, None)
+
+            def give_up(_raise_cancel: object) -> trio.lowlevel.Abort:
+                # At once: until the task notices, another one may take a step, and a task must not be woken twice.
+                del self._parked[vcpu.index]
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(give_up)
         self._busy = True
 
     def _hand_over(self) -> None:
