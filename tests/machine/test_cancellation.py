@@ -1,10 +1,11 @@
 """Runs that are cancelled, interrupted or fail at each of their scheduling points: nothing is left of them."""
 
+import contextlib
 import gc
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,10 +115,8 @@ def test_a_machine_that_is_cancelled_at_any_step_leaves_nothing(wishes: dict[str
 def test_a_machine_that_is_interrupted_at_any_step_leaves_nothing(wishes: dict[str, object]) -> None:
     def attempt(step: int) -> bool:
         at_step = AtStep(step, lambda: signal.raise_signal(signal.SIGINT))
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             trio.run(held, wishes, instruments=[at_step])
-        except KeyboardInterrupt:
-            pass
         return at_step.has_acted
 
     nothing_is_left(attempt)
@@ -168,10 +167,8 @@ def test_an_output_that_raises_whenever_it_does_leaves_nothing(wishes: dict[str,
             if calls > number:
                 raise ZeroDivisionError
 
-        try:
+        with contextlib.suppress(ZeroDivisionError):
             kev.launch(Slow(), output=refuse, **wishes)  # type: ignore[arg-type]
-        except ZeroDivisionError:
-            pass
         return calls > number
 
     nothing_is_left(attempt)
