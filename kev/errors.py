@@ -63,3 +63,11 @@ def nearest_of(name: str, known: Iterable[str], alike: float = _ALIKE) -> str | 
         return None
     by_lower = {other.lower(): other for other in known}
     return next((by_lower[found] for found in get_close_matches(name.lower(), by_lower, 1, alike)), None)
+
+
+def known_names(name: str, known: Iterable[str]) -> str:
+    """What a message says behind a name that there is not: which is the nearest, if one is near, and which there are."""
+    names = list(known)
+    nearest = nearest_of(name, names)
+    listed = ", ".join(names)
+    return f"there are {listed}" if nearest is None else f"is it {nearest!r}? There are {listed}"

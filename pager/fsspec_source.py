@@ -219,4 +219,6 @@ def _check_host_file(url: str) -> None:
 
 
 def _unreadable(what: str, error: Exception) -> SourceError:
-    return SourceError(f"{what}: cannot be read: {str(error) or type(error).__name__}")
+    name, text = type(error).__name__, str(error)
+    is_a_name = isinstance(error, FileNotFoundError) and error.errno is None  # as fsspec has it of its own file systems
+    return SourceError(f"{what}: cannot be read: {f'{name}: {text}' if is_a_name else text or name}")

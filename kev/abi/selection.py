@@ -10,7 +10,7 @@ If the hypervisor is to serve system calls, it is the ABI that has some instead.
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from kev.errors import KevError, nearest_of
+from kev.errors import KevError, known_names
 
 if TYPE_CHECKING:
     from kev.abi.base import GuestAbi
@@ -53,6 +53,4 @@ def abi_named(name: str) -> "type[GuestAbi]":
 
 
 def _describe_unknown(name: str) -> str:
-    nearest = nearest_of(name, ABIS)
-    hint = ":" if nearest is None else f": is it {nearest!r}?"
-    return f"no guest ABI is named {name!r}{hint} There are {', '.join(ABIS)}"
+    return f"no guest ABI is named {name!r}: {known_names(name, ABIS)}"

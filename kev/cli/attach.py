@@ -3,15 +3,14 @@
 import click
 
 from kev.cli.attaching import attach
+from kev.cli.counts import Count
 from kev.cli.service import asks_service, machine_argument
 from kev.service.client import client_of
 
 
 @click.command
 @machine_argument
-@click.option(
-    "-n", "--tail", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Begin with its last N lines."
-)
+@click.option("-n", "--tail", type=Count(0), default=10, show_default=True, metavar="N", help="Begin with its last N lines.")
 @asks_service
 @click.pass_context
 def command(context: click.Context, /, machine: str, tail: int, service: str | None, token_file: str | None) -> None:

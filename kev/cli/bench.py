@@ -12,6 +12,7 @@ import click
 
 from kev.cli.bench_results import Measured, ResultFiles, ended_by_signals, measured, results_options, show, table_options
 from kev.cli.click_options import add_options, image_argument
+from kev.cli.counts import Count
 from kev.cli.options import described, machine_options
 from kev.cli.own_objects import is_own, own_callable, own_policy
 from kev.cli.places import on_options, place_of
@@ -252,10 +253,10 @@ def _untold_text(untold: int) -> str:
 
 
 @command.command
-@click.option("--guests", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Guests of the host.")
-@click.option("--processes", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Processes of each guest.")
-@click.option("--pages", type=click.IntRange(1), default=256, show_default=True, metavar="N", help="Pages of each process.")
-@click.option("--kernel-pages", type=click.IntRange(1), default=512, show_default=True, metavar="N", help="Pages of each kernel.")
+@click.option("--guests", type=Count(1), default=10, show_default=True, metavar="N", help="Guests of the host.")
+@click.option("--processes", type=Count(1), default=20, show_default=True, metavar="N", help="Processes of each guest.")
+@click.option("--pages", type=Count(1), default=256, show_default=True, metavar="N", help="Pages of each process.")
+@click.option("--kernel-pages", type=Count(1), default=512, show_default=True, metavar="N", help="Pages of each kernel.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 def tables(guests: int, processes: int, pages: int, kernel_pages: int, as_json: bool) -> None:
     """Count the page tables of many guests, with shadow paging and with nested paging.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
+from kev.cli.counts import Count
 from kev.cli.interrupts import SIGNALS
 from kev.cli.run_files import inputs_of
 from kev.cli.signals import say_stopped
@@ -103,9 +104,7 @@ def _with_options(function: Callable[..., Any], rounds: int) -> Callable[..., An
         click.option("--parquet", type=_FILE, metavar="FILE", help="As --csv (needs `pip install kev-hypervisor[parquet]`)."),
         click.option("--csv", type=_FILE, metavar="FILE", help="Write a table with a row for each value, of single runs."),
         click.option("--json", type=_FILE, metavar="FILE", help="Write all values; - is standard output, as for the others."),
-        click.option(
-            "--rounds", type=click.IntRange(1), default=rounds, show_default=True, help="How often each case is measured."
-        ),
+        click.option("--rounds", type=Count(1), default=rounds, show_default=True, help="How often each case is measured."),
     ):
         function = option(function)
     return function

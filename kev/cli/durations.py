@@ -1,12 +1,8 @@
 """Times on the command line."""
 
-import re
-from typing import Final
-
 import click
 
-_UNITS: Final = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|)")
+from kev.spec.durations import parse_duration
 
 
 class Duration(click.ParamType[float]):
@@ -17,8 +13,7 @@ class Duration(click.ParamType[float]):
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if not isinstance(value, str):
             return value
-        match = _DURATION.fullmatch(value)
-        seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-        if not 0 < seconds < float("inf"):
+        seconds = parse_duration(value)
+        if seconds is None or not 0 < seconds < float("inf"):
             self.fail(f"{value!r} is not a time: it must be a number of seconds, or one with ms, s, m or h behind it", param, ctx)
         return seconds

@@ -1,5 +1,6 @@
 """The `kev` command: its subcommands are imported when they are called."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import click
 
 from kev.cli.interrupts import conclude
 from kev.cli.lazy_group import LazyGroup
+from kev.cli.mistyped import meant, note_words
 from kev.cli.standard_output import give_up_standard_output
 from kev.errors import KevError, one_line
 from kev.machine.ending import EXIT_CODE_MISTAKE
@@ -43,6 +45,7 @@ _COMMANDS: Final = {
 
 _ELSEWHERE: Final = {
     "version": "kev --version",
+    "list": "kev guests",
     "completion": 'eval "$(_KEV_COMPLETE=bash_source kev)"',
 }
 """What is a command of other programs, and what does the same here."""
@@ -61,11 +64,16 @@ class _Kev(LazyGroup):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] in _ELSEWHERE:
             ctx.fail(f"kev has no command {args[0]!r}: type {_ELSEWHERE[args[0]]}")
+        if args[0] not in self.summaries and _is_image(args[0]):
+            ctx.fail(f"kev has no command {args[0]!r}: type kev run {args[0]}")
         return super().resolve_command(ctx, args)
 
-    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+    def make_context(self, info_name: str | None, args: list[str], *arguments: Any, **settings: Any) -> click.Context:
+        words = list(args)  # of which the parser leaves nothing
         with _mistakes_in_a_line():
-            return super().make_context(*arguments, **settings)
+            context = super().make_context(info_name, args, *arguments, **settings)
+        note_words(context, words)
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         with _mistakes_in_a_line():
@@ -74,6 +82,13 @@ class _Kev(LazyGroup):
     def _main_shell_completion(self, *arguments: Any, **settings: Any) -> None:
         with _mistakes_in_a_line():
             super()._main_shell_completion(*arguments, **settings)
+
+
+def _is_image(name: str) -> bool:
+    """Whether it is a file or a guest, which somebody wants to run."""
+    from kev.guests.catalogue import guests
+
+    return os.path.isfile(name) or any(guest.name == name for guest in guests())
 
 
 @contextmanager
@@ -98,6 +113,8 @@ def _mistakes_in_a_line() -> Iterator[None]:
             raise
         give_up_standard_output()
         _end(f"standard output cannot be written: {error.strerror}")
+    except EOFError as error:  # which click would take for Ctrl-D, and say nothing of
+        raise RuntimeError("the end of a file came too early") from error
     except KeyboardInterrupt as interrupt:
         sys.exit(conclude(interrupt))
 
@@ -109,6 +126,8 @@ def _advice(error: click.UsageError) -> str:
         return ""
     if isinstance(error, click.MissingParameter):
         return f": {' '.join([context.command_path, *context.command.collect_usage_pieces(context)])}"
+    if isinstance(error, click.NoSuchOption):
+        return meant(error)
     if context.command_path in _IMAGE_COMMANDS and message.startswith("Got unexpected extra argument"):
         return f": {_NOT_AN_IMAGE}"
     return ""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from kev.errors import nearest_of
+from kev.errors import known_names
 from kev.guests.images import DEFAULT_IMAGE
 from kev.named_tuple import NamedTuple
 from kev.spec.errors import SpecError
@@ -75,9 +75,7 @@ def described(given: Mapping[str, Any], *, may_start_disk: bool = False) -> Mach
 def choice(option: str, value: str, known: Sequence[str]) -> str:
     """`value`, which must be one of those that are `known`. SpecError."""
     if value not in known:
-        nearest = nearest_of(value, list(known))
-        hint = ":" if nearest is None else f": is it {nearest!r}?"
-        raise SpecError(f"{option}: {value!r} is not among its values{hint} There are {', '.join(known)}")
+        raise SpecError(f"{option}: {value!r} is not among its values: {known_names(value, known)}")
     return value
 
 

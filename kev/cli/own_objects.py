@@ -48,6 +48,8 @@ def own_callable(option: str, text: str) -> Callable[..., Any]:
     if not is_own(text):
         raise OwnObjectError(f"{option}: {text!r}: it must be module:name")
     module, _, name = text.partition(":")
+    if module.endswith(".py"):
+        raise OwnObjectError(f"{option}: {text!r}: a module is named without its ending: {module.removesuffix('.py')}:{name}")
     try:
         found: Any = import_module(module)
         for part in name.split("."):

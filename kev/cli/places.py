@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from kev.cli.counts import Count
 from kev.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _STORE: Final = click.option(
 _ON: Final = click.option(
     "--on", metavar="PLACE", help="Work there: local[N] is N processes, dask://HOST:PORT the workers of a Dask scheduler."
 )
-_JOBS: Final = click.option("--jobs", type=click.IntRange(1, _MOST_JOBS), metavar="N", help="Use so many processes: --on local[N].")
+_JOBS: Final = click.option("--jobs", type=Count(1, _MOST_JOBS), metavar="N", help="Use so many processes: --on local[N].")
 
 
 def on_options(function: F) -> F:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from kev.cli.counts import Count
 from kev.cli.durations import Duration
 from kev.cli.sizes import Size
 from kev.errors import KevError
@@ -50,7 +51,7 @@ def _default_state() -> Path:
 @click.option("--in-process", is_flag=True, help="Machines live in the service's own process: for guests that are trusted.")
 @click.option(
     "--reuse-workers",
-    type=click.IntRange(0),
+    type=Count(0),
     metavar="N",
     help="Let so many processes whose machine is over wait for another one of the same client and the same files.  [default: 16 of"
     " clients of the unix socket, none of others]",
@@ -84,18 +85,18 @@ def _default_state() -> Path:
     metavar="TIME",
     help="How long machines have to be saved or stopped.",
 )
-@click.option("--max-machines", "machines", type=click.IntRange(1), metavar="N", help="Machines that have not ended.")
-@click.option("--max-running", "running", type=click.IntRange(1), metavar="N", help="Machines that run at once.")
+@click.option("--max-machines", "machines", type=Count(1), metavar="N", help="Machines that have not ended.")
+@click.option("--max-running", "running", type=Count(1), metavar="N", help="Machines that run at once.")
 @click.option("--max-memory", "memory", type=Size(), metavar="SIZE", help="RAM of one machine.")
 @click.option("--max-total-memory", "total_memory", type=Size(), metavar="SIZE", help="RAM of all machines.")
-@click.option("--max-vcpus", "vcpus", type=click.IntRange(1), metavar="N", help="vCPUs of one machine.")
+@click.option("--max-vcpus", "vcpus", type=Count(1), metavar="N", help="vCPUs of one machine.")
 @click.option("--max-run-time", "run_time", type=Duration(), metavar="TIME", help="How long a machine may run.")
 @click.option("--max-output", "output", type=Size(), metavar="SIZE", help="How much a machine may print.")
 @click.option("--max-snapshots", "snapshots", type=Size(), metavar="SIZE", help="Size of all snapshots.")
 @click.option("--console-size", "console", type=Size(), metavar="SIZE", help="How much of each machine's output is kept.")
-@click.option("--max-jobs", "jobs", type=click.IntRange(1), metavar="N", help="Races and benchmarks that run at once.")
-@click.option("--max-requests", "requests", type=click.IntRange(1), metavar="N", help="Requests and streams at once.")
-@click.option("--keep-ended", "ended", type=click.IntRange(0), metavar="N", help="Ended machines whose reports are kept.")
+@click.option("--max-jobs", "jobs", type=Count(1), metavar="N", help="Races and benchmarks that run at once.")
+@click.option("--max-requests", "requests", type=Count(1), metavar="N", help="Requests and streams at once.")
+@click.option("--keep-ended", "ended", type=Count(0), metavar="N", help="Ended machines whose reports are kept.")
 @click.option("--keep-ended-for", "ended_for", type=Duration(), metavar="TIME", help="How long they are kept.")
 @click.option(
     "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Events that are written to stderr."

@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from kev.addressing import GIB, KIB, MIB, TIB
-from kev.errors import nearest_of
+from kev.errors import known_names
 from kev.guests.images import open_root_file_system
 from kev.measure.case import Case, Metrics
 from kev.measure.errors import BenchError
@@ -61,9 +61,7 @@ def boot_cases(options: BootBenchOptions, folder: Path) -> Iterator[Case]:
         return
     for name in options.scenarios:
         if name not in _SCENARIOS:
-            nearest = nearest_of(name, list(_SCENARIOS))
-            hint = ":" if nearest is None else f": is it {nearest!r}?"
-            raise BenchError(f"no scenario is named {name!r}{hint} There are {', '.join(_SCENARIOS)}")
+            raise BenchError(f"no scenario is named {name!r}: {known_names(name, _SCENARIOS)}")
         yield from _SCENARIOS[name](options, folder)
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from kev.addressing import GIB, MIB, TIB
+from kev.errors import known_names
 from kev.guests.images import open_image_or_url, open_root_file_system
 from kev.measure.case import Case
 from kev.measure.errors import BenchError
@@ -73,7 +74,7 @@ class RestoreBench:
             return
         for name in self._options.scenarios:
             if name not in _SCENARIOS:
-                raise BenchError(f"no scenario is named {name!r}: there are {', '.join(_SCENARIOS)}")
+                raise BenchError(f"no scenario is named {name!r}: {known_names(name, _SCENARIOS)}")
             yield from _SCENARIOS[name](self)
 
     def _of_machine(self, spec: MachineSpec, file: Path) -> Iterator[Case]:

@@ -73,7 +73,7 @@ class Token:
         try:
             return cls.parse(read_user_file(argument, _LARGEST + 1, _NoFile).decode().strip())
         except (_NoFile, UnicodeDecodeError) as error:
-            raise TokenError(f"{argument} is neither a token, which begins with {_PREFIX}, nor a file that holds one") from error
+            raise TokenError(f"{argument!r} is neither a token, which begins with {_PREFIX}, nor a file that holds one") from error
 
 
 def names_token(argument: str) -> bool:

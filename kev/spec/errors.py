@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from kev.errors import KevError, nearest_of
+from kev.errors import KevError, known_names
 
 _LONGEST: Final = 60
 
@@ -27,6 +27,4 @@ def shown(value: Any) -> str:
 
 def unknown(label: str, value: str, what: str, known: tuple[str, ...] | list[str]) -> SpecError:
     """`value` is none of those that are `known`: `what` says of what. Names the nearest."""
-    nearest = nearest_of(value, known)
-    hint = ":" if nearest is None else f": is it {nearest!r}?"
-    return refusal(label, value, f"there is no such {what}{hint} There are {', '.join(known)}")
+    return refusal(label, value, f"there is no such {what}: {known_names(value, known)}")

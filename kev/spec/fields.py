@@ -106,7 +106,10 @@ FIELDS: Final = (
         "seed", values.integer, ("--seed",), metavar="N",
         help="Make the run repeatable: the seed chooses the schedule, and time is virtual.",
     ),
-    Field("timeout", values.seconds, ("--timeout",), metavar="SECONDS", text=_number, help="End the run after so long."),
+    Field(
+        "timeout", values.seconds, ("--timeout",), metavar="TIME", text=_number,
+        help="End the run after so long: 2.5, 500ms, 90s, 10m.",
+    ),
     Field("max_pages", values.positive, ("--max-pages",), metavar="N", help="End the run before more pages are loaded."),
     Field(
         "max_output", values.size, ("--max-output",), metavar="SIZE", text=size_text,

@@ -78,6 +78,8 @@ class DiskFile(NamedTuple):
             if not overlay and word not in DISK_ACCESSES:
                 raise refusal(label, text, "the file that keeps what is written has a name, as in disk.img,overlay=writes")
             text, (path, comma, word) = path, path.rpartition(",")
+        if comma and (word in DISK_ACCESSES or word.startswith(_KEPT)):
+            raise refusal(label, text, f"what a guest's writes are is said twice: one of {', '.join(DISK_ACCESSES)}")
         if not comma:
             return cls(text, access=access, overlay=overlay)
         if word not in DISK_DEVICES:

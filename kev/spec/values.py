@@ -4,9 +4,10 @@ Each function takes what the field is called there, for messages, and the value;
 """
 
 import os
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from kev.errors import nearest_of
+from kev.spec.durations import parse_duration
 from kev.spec.errors import refusal, unknown
 from kev.spec.files import DISK_ACCESSES, DISK_DEVICES, DiskFile, ModuleFile
 from kev.spec.sizes import parse_size, size_text
@@ -93,14 +94,18 @@ def size(label: str, value: Any) -> int:
 
 
 def seconds(label: str, value: Any) -> float:
-    """A positive number, of which the host's clocks can make something."""
+    """A positive number, of which the host's clocks can make something; a text may have a unit behind it."""
+    if isinstance(value, str) and (found := parse_duration(value)) is not None:
+        return found if 0 < found <= _MOST_SECONDS else _no_time(label, value)
     try:
         number = float("nan" if isinstance(value, bool) else value)
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
-    if not 0 < number <= _MOST_SECONDS:
-        raise refusal(label, value, f"it must be seconds, more than 0 and at most {_MOST_SECONDS:,}, such as 2.5")
-    return number
+    return number if 0 < number <= _MOST_SECONDS else _no_time(label, value)
+
+
+def _no_time(label: str, value: Any) -> NoReturn:
+    raise refusal(label, value, f"it must be seconds, more than 0 and at most {_MOST_SECONDS:,}, such as 2.5, or 500ms, 90s or 10m")
 
 
 def boolean(label: str, value: Any) -> bool:

@@ -176,7 +176,7 @@ def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path
         ({"memory": 0}, "memory: 0: 0 bytes are too few: the least is 1M"),
         (
             {"disks": [("disk", "floppy")]},
-            "disks: disk: 'floppy': there is no such device for a disk: There are svirtb, virtio, virtio-pci, ide, ide-master, "
+            "disks: disk: 'floppy': there is no such device for a disk: there are svirtb, virtio, virtio-pci, ide, ide-master, "
             "ide-secondary, cdrom, ipc",
         ),
         (
@@ -184,7 +184,7 @@ def test_disks_on_the_pci_bus_are_there_in_the_order_that_was_asked_for(tmp_path
             "disk no/such/disk: cannot be opened for reading and writing: No such file or directory",
         ),
         ({"memory": "lots"}, "memory: 'lots': it must be a size such as 256M or 4G"),
-        ({"timeout": -1}, "timeout: -1: it must be seconds, more than 0 and at most 1,000,000,000, such as 2.5"),
+        ({"timeout": -1}, "timeout: -1: it must be seconds, more than 0 and at most 1,000,000,000, such as 2.5, "),
         ({"paging": "eagr"}, "paging: 'eagr': is it 'eager'"),
         ({"modules": ["x"]}, "x: cannot be opened: No such file or directory"),
         ({"source_delay": 1}, "source_delay: a machine's description has no such field; is it 'source_latency'?"),

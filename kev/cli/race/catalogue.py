@@ -7,7 +7,7 @@ import click
 
 from kev.cli.numbers import counted
 from kev.cli.race.printing import EXIT_CODE_FAILED
-from kev.cli.race.progress import ProgressLine
+from kev.cli.race.progress import ProgressLine, per_second
 from kev.cli.signals import say_stopped
 from kev.race.catalogue import Catalogue
 from kev.race.verify import HealthyReport, MutantReport, check_healthy, check_mutants
@@ -76,9 +76,10 @@ def _describe_mutant(mutant: MutantReport) -> str:
 
 def _describe_healthy(report: HealthyReport) -> str:
     rate = report.runs / report.seconds if report.seconds else 0
+    runs = f"{counted(report.runs, 'run', 'runs')} of {counted(report.programs, 'program', 'programs')}"
     lines = [
-        f"kev's own pager: {report.runs:,} runs of {report.programs} programs, {report.schedules:,} distinct schedules, "
-        f"{report.interleavings:,} interleavings, {len(report.failures)} failures, {rate:,.0f} runs a second"
+        f"kev's own pager: {runs}, {report.schedules:,} distinct schedules, {report.interleavings:,} interleavings, "
+        f"{counted(len(report.failures), 'failure', 'failures')}, {per_second(rate)}"
     ]
     lines += [f"FAILED  {failure}" for failure in report.failures]
     lines += [f"NOT DETERMINISTIC  {difference}" for difference in report.nondeterminism]

@@ -8,6 +8,7 @@ import click
 
 from kev.cli.click_options import add_options
 from kev.cli.completion import complete_image
+from kev.cli.counts import Count
 from kev.cli.interrupts import SIGNALS
 from kev.cli.numbers import counted
 from kev.cli.options import described, machine_options
@@ -33,8 +34,8 @@ _OPTIONS: Final = machine_options(without=("seed", "timeline"))
 @add_options(_OPTIONS)
 @click.option("--from", "snapshot", type=click.Path(dir_okay=False), metavar="SNAPSHOT", help="Go on from a snapshot in every run.")
 @click.option("--after", metavar="CONDITION", help="Begin every run where this is met, as in `kev race explore`.")
-@click.option("--runs", type=click.IntRange(min=1), default=_RUNS, show_default=True, help="Look at so many schedules.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="What random choices come from.")
+@click.option("--runs", type=Count(min=1), default=_RUNS, show_default=True, help="Look at so many schedules.")
+@click.option("--seed", type=Count(min=0), default=0, show_default=True, help="What random choices come from.")
 @click.option("--locked-only", is_flag=True, help="Flags that vCPUs wait for by PAUSE or HLT order nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context

@@ -9,6 +9,7 @@ import click
 
 from kev.cli.click_options import add_options
 from kev.cli.completion import complete_image
+from kev.cli.counts import Count
 from kev.cli.durations import Duration
 from kev.cli.interrupts import SIGNALS
 from kev.cli.numbers import counted
@@ -71,13 +72,11 @@ class _Preemptions(click.ParamType[int | None]):
     " alone is a symbol of the image, or else a text.",
 )
 @click.option("--strategy", type=click.Choice(NAMES), help="How schedules are chosen.  [default: pct; random for guests]")
-@click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Make so many runs.  [default: 1,000; kev's pager 100,000]")
+@click.option("--runs", type=Count(min=1), metavar="N", help="Make so many runs.  [default: 1,000; kev's pager 100,000]")
 @click.option("--time", "seconds", type=Duration(), metavar="TIME", help="Make runs for so long: 90s, 10m, 1.5h.")
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first failure: tell one of each kind, and how often it came.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="What random choices come from.")
-@click.option(
-    "--depth", type=click.IntRange(min=1), default=3, show_default=True, help="pct: how many ordered events the bug needs."
-)
+@click.option("--seed", type=Count(min=0), default=0, show_default=True, help="What random choices come from.")
+@click.option("--depth", type=Count(min=1), default=3, show_default=True, help="pct: how many ordered events the bug needs.")
 @click.option("--preemptions", type=_Preemptions(), default="2", show_default=True, help="exhaustive: the bound, or `none`.")
 @click.option(
     "--memory-model",

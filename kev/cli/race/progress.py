@@ -29,7 +29,8 @@ class ProgressLine:
 
     def survived(self, report: HealthyReport) -> None:
         if self._is_due():
-            self._write(f"{report.runs:,} of {report.wanted:,} runs of {report.programs} programs, {len(report.failures)} failures")
+            of, failures = counted(report.programs, "program", "programs"), counted(len(report.failures), "failure", "failures")
+            self._write(f"{report.runs:,} of {report.wanted:,} runs of {of}, {failures}")
 
     def done(self, runs: int, what: str) -> None:
         """So many `runs` were made; `what` happened to them."""
@@ -65,4 +66,9 @@ def summary(exploration: Exploration) -> str:
     runs = counted(exploration.runs, "run", "runs")
     schedules = counted(len(exploration.schedules), "distinct schedule", "distinct schedules")
     interleavings = counted(len(exploration.interleavings), "interleaving", "interleavings")
-    return f"{runs}, {schedules}, {interleavings}{covered}, {failures}, {rate:,.0f} runs a second"
+    return f"{runs}, {schedules}, {interleavings}{covered}, {failures}, {per_second(rate)}"
+
+
+def per_second(rate: float) -> str:
+    """`1,093 runs a second`, `0.2 runs a second`, `1 run a second`."""
+    return counted(round(rate), "run", "runs") + " a second" if rate >= 0.95 else f"{rate:.1g} runs a second"

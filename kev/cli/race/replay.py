@@ -4,6 +4,7 @@ from typing import Final
 
 import click
 
+from kev.cli.counts import Count
 from kev.cli.race.tokens import pager_option
 
 _EXIT_CODE_FAILED: Final = 1
@@ -11,7 +12,7 @@ _EXIT_CODE_FAILED: Final = 1
 
 @click.command
 @click.argument("token")
-@click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, help="Repeat it, and compare.")
+@click.option("--times", type=Count(min=1), default=1, show_default=True, help="Repeat it, and compare.")
 @pager_option
 @click.option("--test", metavar="NODEID", help="The test of pytest that the token is about: it is run.")
 @click.pass_context

@@ -37,5 +37,5 @@ def replay(token: Token, times: int, pager: str | None) -> bool:
             failure = subject.tell(token.schedule).failure or failure  # with who waits for what
     click.echo("it ends well" if failure is None else f"{failure.oracle}: {failure.message}")
     length = f"{first.steps:,} steps, {counted(token.schedule.switches, 'switch', 'switches')}, {took * 1e3:.1f} ms"
-    click.echo(f"{length}; the same {same} times out of {times}")
+    click.echo(f"{length}; the same {counted(same, 'time', 'times')} out of {times:,}")
     return failure is None and same == times

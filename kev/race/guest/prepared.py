@@ -1,6 +1,7 @@
 """A guest's machine, brought to where its runs begin: launched, or gone on from a snapshot, or run until a condition is met."""
 
 from contextlib import ExitStack
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -8,6 +9,7 @@ import attrs
 from kev.addressing import Gpa
 from kev.boot.base import BootOptions
 from kev.engine.factory import engine_named
+from kev.errors import nearest_of
 from kev.machine.at_once import finished
 from kev.machine.builder import MachineOptions
 from kev.machine.conditions import Condition, KeyPressed, condition
@@ -33,6 +35,8 @@ LONGEST_FREE_RUN: Final = 3_000_000_000
 """Instructions of all vCPUs together: a guest has to come to its end, or to a point, within so many."""
 PATIENCE: Final = 20_000
 """Steps in a row after which a vCPU is taken to be waiting for another in a loop."""
+_MOST_NAMES: Final = 5_000
+"""Symbols among which one is looked for that is spelt alike."""
 _ENGINES: Final = engine_named(keeps_hosts=True)
 
 
@@ -159,7 +163,17 @@ def _run_until(machine: Machine, start: Start) -> None:
             places = "; ".join(machine.post_mortem.lines())
             raise CannotRace(f"{start.spec.image} does not come to {start.after}: the same state comes again and again: {places}")
         if vm.ending is not None:
-            raise CannotRace(f"{start.spec.image} has ended before {start.after} ({vm.ending})")
+            raise CannotRace(f"{start.spec.image} has ended before {start.after} ({vm.ending}){_meant(machine, start.after)}")
         if vm.instructions > LONGEST_FREE_RUN:
             raise CannotRace(f"{start.spec.image} has executed {vm.instructions:,} instructions, but not come to {start.after}")
     disarm()
+
+
+def _meant(machine: Machine, where: str) -> str:
+    """What to add where a text was waited for that may have been a symbol, misspelt."""
+    word = where.removeprefix("output:")
+    if word == where or not word.isidentifier():
+        return ""
+    names = {symbol.name for symbol in islice(machine.vm.pager.image.symbols, _MOST_NAMES)}
+    nearest = nearest_of(word, sorted(names))
+    return "" if nearest is None else f"; if it is to be a symbol: is it {nearest!r}?"
