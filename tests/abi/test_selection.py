@@ -38,7 +38,7 @@ def test_an_abi_has_the_name_by_which_it_is_found(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("kmv", "is it 'kvm'?"), ("KeOS", "is it 'keos'?"), ("xen", f": There are {', '.join(ABIS)}")],
+    [("kmv", "is it 'kvm'?"), ("KeOS", "is it 'keos'?"), ("xen", f": there are {', '.join(ABIS)}")],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, message: str) -> None:
     with pytest.raises(AbiError, match=r"^no guest ABI is named '") as refusal:
