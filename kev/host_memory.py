@@ -39,7 +39,7 @@ class HostMemory:
         try:
             self._map = mmap.mmap(-1, size + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
         except (OSError, OverflowError, ValueError) as error:
-            raise HostMemoryError(f"host memory: cannot reserve {size >> 30} GiB of address space: {error}") from error
+            raise HostMemoryError(f"host memory: cannot reserve {size >> 20:,} MiB of address space: {error}") from error
         if sys.platform == "linux":
             # A first touch must cost one page, not the zeroing of 2 MiB.
             self._map.madvise(_MADV_NOHUGEPAGE)

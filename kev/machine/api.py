@@ -166,6 +166,13 @@ def refuse_in_trio(what: str, instead: str) -> None:
         raise MachineError(f"{what} waits for a machine, which a task of trio must not: use {instead}")
 
 
+def refuse_outside_trio() -> None:
+    """MachineError in a coroutine that trio does not run."""
+    trio = sys.modules.get("trio")
+    if trio is None or not trio.lowlevel.in_trio_run():
+        raise MachineError("`async with kev.start(...)` runs in trio: elsewhere, as in asyncio, use `with kev.start(...)`")
+
+
 def check_callbacks(*needed: str, **callbacks: object) -> None:
     """SpecError, naming the keyword, for what cannot be called; None is as good, unless the callback is `needed`."""
     for name, callback in callbacks.items():

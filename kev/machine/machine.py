@@ -14,6 +14,7 @@ from kev.dev.base import PageAbsent
 from kev.dev.interrupts.local_apic.message import DeliveryMode, InterruptMessage
 from kev.engine.registers import GENERAL
 from kev.exits import EptViolation
+from kev.machine.arguments import byte_string, one_address, whole
 from kev.machine.ending import Ending, EndingKind
 from kev.machine.errors import MachineError
 from kev.machine.launch_times import LaunchTimes
@@ -24,6 +25,7 @@ from kev.machine.vm import Vm, VmObserver
 from kev.pager.errors import PageLimitReached
 from kev.pager.image import PHYSICAL_ADDRESS_LIMIT
 from kev.pager.policy import PagingPolicy
+from kev.spec import values
 from kev.subscribers import Subscribers
 
 if TYPE_CHECKING:
@@ -187,8 +189,7 @@ class Machine:
 
         MachineError if the run has ended, if it was not started by `kev.start`, or if a disk of the machine is written in place.
         """
-        if count < 0:
-            raise MachineError(f"{count} forks: the fewest are 0")
+        whole("count", count, "forks")
         self._check_open("nothing left to fork")
         if self.state is MachineState.ENDED:
             raise MachineError(f"{self.image}: the run has ended: there is nothing to fork")
@@ -455,10 +456,9 @@ class Machine:
         Absent pages are loaded. MachineError if there is not one address, if `length` is negative, or if the machine is closed,
         also if that happens meanwhile; KevError where there is no memory, or where the guest maps nothing.
         """
-        if length < 0:
-            raise MachineError(f"{length} bytes cannot be read: the fewest are 0")
+        whole("length", length, "bytes to read")
         memory, state = self.vm.memory, self._open_vcpu(vcpu, "no memory left").state
-        _check_that_one_is_given(gpa, gva)
+        one_address(gpa, gva)
         if gva is not None:
             return await self._loading(lambda: memory.read_virtual(state, Gva(gva), length))
         assert gpa is not None
@@ -466,8 +466,9 @@ class Machine:
 
     async def write(self, data: bytes, *, gpa: int | None = None, gva: int | None = None, vcpu: int = 0) -> None:
         """Writes guest memory, as `read` reads it; what the guest may write there makes no difference."""
+        data = byte_string("data", data)
         memory, state = self.vm.memory, self._open_vcpu(vcpu, "no memory left").state
-        _check_that_one_is_given(gpa, gva)
+        one_address(gpa, gva)
         if gva is not None:
             await self._loading(lambda: memory.write_virtual(state, Gva(gva), data))
         else:
@@ -515,6 +516,7 @@ class Machine:
 
         Nothing of the guest changes. CoreError if it cannot be written; MachineError if the machine is closed.
         """
+        file = values.path("file", file)
         self._check_open("no memory left to dump")
         self.vm.start_up()
         self.post_mortem.dump(file, self.ending or Ending.running())
@@ -532,6 +534,7 @@ class Machine:
         pages are compressed by zstd. The file is there as a whole or not at all, and on the disk when this returns. SnapshotError
         if it cannot be written; MachineError if the run has ended.
         """
+        file = values.path("file", file)
         import trio
 
         from kev.machine.snapshots import write_snapshot
@@ -656,8 +659,8 @@ class Machine:
         return MachineError(f"{self.image}: the machine is closed: there is {lacking}")
 
     def _vcpu(self, number: int) -> Vcpu:
-        if not 0 <= number < len(self.vm.vcpus):
-            raise MachineError(f"vCPU {number}: the machine has {len(self.vm.vcpus)}, from 0 on")
+        if not isinstance(number, int) or not 0 <= number < len(self.vm.vcpus):
+            raise MachineError(f"vCPU {number!r}: the machine has {len(self.vm.vcpus)}, from 0 on")
         return self.vm.vcpus[number]
 
     def _open_vcpu(self, number: int, lacking: str) -> Vcpu:
@@ -695,11 +698,6 @@ class Machine:
 
 
 _REGISTERS: Final = (*GENERAL, "rip", "rflags", "cr0", "cr2", "cr3", "cr4", "efer", "cpl")
-
-
-def _check_that_one_is_given(gpa: int | None, gva: int | None) -> None:
-    if (gpa is None) == (gva is None):
-        raise MachineError(f"one address is given, as gpa= or as gva=, not {'none' if gpa is None else 'both'}")
 
 
 def _shown(pattern: Pattern) -> str:

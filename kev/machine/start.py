@@ -6,7 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from kev.machine.api import Image, opened, refuse_in_trio, wanted_machine
+from kev.machine.api import Image, opened, refuse_in_trio, refuse_outside_trio, wanted_machine
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -40,6 +40,7 @@ class Starting:
         self._stack: Final = ExitStack()
 
     async def __aenter__(self) -> "Machine":
+        refuse_outside_trio()
         self._entered = self._start()
         return await self._entered.__aenter__()
 

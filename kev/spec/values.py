@@ -62,25 +62,30 @@ def memory(label: str, value: Any) -> int:
 
 
 def vcpus(label: str, value: Any) -> int:
-    number = integer(label, value)
-    if not 1 <= number <= MAX_VCPUS:
+    number = _whole(value)
+    if number is None or not 1 <= number <= MAX_VCPUS:
         raise refusal(label, value, f"a machine has 1 to {MAX_VCPUS} vCPUs")
     return number
 
 
 def integer(label: str, value: Any) -> int:
     """A whole number with fewer digits than Python refuses to write."""
+    number = _whole(value)
+    if number is None:
+        raise refusal(label, value, f"it must be a whole number, of {_MOST_DIGITS} digits at most")
+    return number
+
+
+def _whole(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= _MOST_DIGITS:
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= _TOO_LONG:
-        raise refusal(label, value, f"it must be a whole number, of {_MOST_DIGITS} digits at most")
-    return int(value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _TOO_LONG else None
 
 
 def positive(label: str, value: Any) -> int:
     """A whole number above 0."""
-    number = integer(label, value)
-    if not 0 < number <= _LARGEST:
+    number = _whole(value)
+    if number is None or not 0 < number <= _LARGEST:
         raise refusal(label, value, f"it must be 1 to {_LARGEST}")
     return number
 

@@ -1,5 +1,6 @@
 """`kev.start`: a machine that is held."""
 
+import asyncio
 import re
 import signal
 import threading
@@ -348,7 +349,7 @@ async def test_memory_is_found_by_exactly_one_address(addresses: dict[str, int],
 
 async def test_fewer_than_no_bytes_cannot_be_read() -> None:
     async with kev.start("spin") as machine:
-        with pytest.raises(MachineError, match="-1 bytes cannot be read: the fewest are 0"):
+        with pytest.raises(MachineError, match="length: -1: it must be bytes to read, a whole number of at least 0"):
             await machine.read(-1, gpa=0x1000)
 
 
@@ -370,6 +371,15 @@ async def test_a_task_of_trio_is_told_how_to_hold_a_machine() -> None:
     assert (await trio.to_thread.run_sync(kev.launch, "gKeOS")).exit_code == 0
 
 
+def test_a_task_of_asyncio_is_told_how_to_hold_a_machine() -> None:
+    async def hold() -> None:
+        async with kev.start("gKeOS"):
+            pass
+
+    with pytest.raises(MachineError, match=r"`async with kev.start\(...\)` runs in trio: .* as in asyncio, use `with kev.start"):
+        asyncio.run(hold())
+
+
 def test_a_machine_that_is_not_entered_says_how_to() -> None:
     with pytest.raises(AttributeError, match=r"'wait': a machine is started by `with kev.start\(...\) as machine:`"):
         kev.start("gKeOS").wait()  # type: ignore[operator]
@@ -385,6 +395,15 @@ def test_a_machine_that_is_not_entered_says_how_to() -> None:
         (lambda machine: machine.send(3), "data: 3 cannot be typed: it must be text or bytes"),
         (lambda machine: machine.page(-1), "gpa: -1 is no guest-physical address: there are 0 to 0xffffffffffff"),
         (lambda machine: machine.page("x"), "gpa: 'x' is no guest-physical address"),
+        (lambda machine: machine.read("4", gpa=0), "length: '4': it must be bytes to read, a whole number of at least 0"),
+        (lambda machine: machine.read(4, gpa="0"), "gpa: '0': it must be an address, a whole number of at least 0"),
+        (lambda machine: machine.read(4, gva=1.5), "gva: 1.5: it must be an address, a whole number of at least 0"),
+        (lambda machine: machine.write("x", gpa=0), "data: 'x': it must be bytes"),
+        (lambda machine: machine.write(b"x", gpa=True), "gpa: True: it must be an address, a whole number of at least 0"),
+        (lambda machine: machine.registers("0"), "vCPU '0': the machine has 1, from 0 on"),
+        (lambda machine: machine.fork("2"), "count: '2': it must be forks, a whole number of at least 0"),
+        (lambda machine: machine.snapshot(5), "file: 5: it must be the name of a file"),
+        (lambda machine: machine.dump(None), "file: None: it must be the name of a file"),
     ],
 )
 def test_an_argument_that_cannot_be_is_refused_by_its_name(call: Callable[[Any], object], message: str) -> None:
