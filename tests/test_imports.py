@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kev.machine.pc import SELDOM_USED
+from tests.abi.calls import kernel
+from tests.machine.code import code
 
 SLOW = {
     "attr",
@@ -52,6 +55,14 @@ def test_the_version_is_told_without_a_command_line_parser() -> None:
 def test_help_needs_no_hypervisor() -> None:
     modules = imported(KEV, "run", "--help")
     assert not modules & {"trio", "structlog", "elftools", "unicorn", "json", "kev.machine.builder", "kev.engine.amdv.engine"}
+
+
+def test_a_run_that_computes_for_a_while_needs_no_runtime(tmp_path: Path) -> None:
+    guest = code("b9 00 00 60 00 e2 fe 66 ba 01 05 ee ; mov ecx, 6 Mi; loop to it; mov dx, 0x501; out dx, al")
+    (tmp_path / "kernel").write_bytes(kernel(guest))
+    modules = imported(f"import kev; kev.launch({str(tmp_path / 'kernel')!r}, memory='16M')")
+    assert "kev.engine.amdv.engine" in modules
+    assert "trio" not in modules
 
 
 def test_a_short_run_needs_no_runtime_no_log_and_no_reports() -> None:

@@ -43,6 +43,8 @@ _PATIENCE_FOR_NAMES: Final = 1.0
 _MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
 """In bytes. What would lie behind the 40 bits of the CPU's physical addresses (`kev.vmexit.cpuid`), no guest could reach."""
 _HEAD_START: Final = 0.02  # seconds of the processor's time, so that how busy the host is makes no difference
+_LONG_HEAD_START: Final = 0.25
+"""The same where nobody else waits: to import trio takes 60 to 110 ms, which a run that ends or is ended soon never gets back."""
 
 
 def prepare(
@@ -214,7 +216,7 @@ def signals_that_end(interrupt_ends: bool) -> Sequence[int]:
 def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, job_control: bool) -> None:
     vm = machine.vm
     vm.expects_input = input_descriptor is not None
-    policy_has_run = begin(machine)
+    policy_has_run = begin(machine, _longer(machine, input_descriptor), _LONG_HEAD_START)
     if vm.ending is not None:
         return
     # The imports take longer than what a guest waits for when it measures time.
@@ -241,21 +243,43 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     )
 
 
-def begin(machine: Machine, until: Callable[[], bool] | None = None) -> bool:
+def _longer(machine: Machine, input_descriptor: int | None) -> Callable[[], bool]:
+    """Says, behind the ordinary head start, whether the machine has to be driven: its time is up, or there is input for it."""
+    end = time.thread_time() + _HEAD_START
+
+    def is_needed() -> bool:
+        return time.thread_time() >= end and (machine.time_left == 0 or _is_readable(input_descriptor))
+
+    return is_needed
+
+
+def _is_readable(descriptor: int | None) -> bool:
+    """Also at the end of a file, and where the operating system cannot say."""
+    if descriptor is None:
+        return False
+    import select
+
+    try:
+        return bool(select.select([descriptor], [], [], 0)[0])
+    except (OSError, ValueError):
+        return True
+
+
+def begin(machine: Machine, until: Callable[[], bool] | None = None, seconds: float = _HEAD_START) -> bool:
     """Runs a new machine for 20 ms of the processor's time, or to its end if that is sooner: most short runs need no runtime.
-    Sooner, too, if `until`, which is asked between steps, says that somebody needs the machine.
+    Sooner, too, if `until`, which is asked between steps, says that somebody needs the machine. `seconds` is another time.
 
     Whether what the paging policy does before a run is done. If not, nothing is: there is a seed, or pages have to be waited for.
     """
     if machine.vm.pager.waits or machine.seed is not None:
         return False
     finished(machine.load_ahead())
-    _run_head_start(machine, until)
+    _run_head_start(machine, until, seconds)
     return True
 
 
-def _run_head_start(machine: Machine, until: Callable[[], bool] | None) -> None:
-    end = time.thread_time() + _HEAD_START
+def _run_head_start(machine: Machine, until: Callable[[], bool] | None, seconds: float) -> None:
+    end = time.thread_time() + seconds
     while time.thread_time() < end and not (until is not None and until()):
         step = machine.vm.step(machine.scheduler)
         if not isinstance(step, Ran) and not (isinstance(step, Stopped) and machine.note_stop()):

@@ -72,6 +72,15 @@ def test_input_beyond_what_the_guest_can_be_behind_with_comes_whole_and_in_order
     assert bytes(said) == typed + b"!"
 
 
+def test_who_asks_all_the_time_for_input_that_comes_later_gets_it(pipe: tuple[int, int]) -> None:
+    said = bytearray()
+    typing = threading.Timer(0.1, os.write, [pipe[1], b"late!"])
+    typing.start()
+    run(ECHOES, pipe[0], output=said.extend)
+    typing.join()
+    assert bytes(said) == b"late!"
+
+
 def test_a_regular_file_is_read_like_a_pipe(tmp_path: Any) -> None:
     said = bytearray()
     (tmp_path / "typed").write_bytes(b"from a file!")
