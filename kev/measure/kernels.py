@@ -25,8 +25,10 @@ SCENARIO: Final = "kernel"
 KEV: Final = "kev"
 _RATIOS: Final = {"processor_ratio": "processor_ms", "line_ratio": "line_ms"}
 _KVM: Final = Path("/dev/kvm")
-_TRIAL: Final = 60.0
+_SHORTEST_TRIAL, _LONGEST_TRIAL = 5.0, 60.0
 """Seconds."""
+_TRIAL_IN_RUNS: Final = 5
+"""As many runs by TCG may take: a KVM that needs longer is of no use."""
 
 
 @attrs.frozen(slots=True)
@@ -54,17 +56,20 @@ class KernelBench:
         for spec in self.machines:
             yield self._case(spec, KEV, kev_run(*spec.to_arguments()))
             if qemu is not None:
-                yield self._case(spec, "QEMU tcg", qemu_command(qemu, "tcg", spec, self.folder))
-                yield from self._with_kvm(spec, qemu_command(qemu, "kvm", spec, self.folder))
+                tcg = qemu_command(qemu, "tcg", spec, self.folder)
+                yield self._case(spec, "QEMU tcg", tcg)
+                yield from self._with_kvm(spec, qemu_command(qemu, "kvm", spec, self.folder), tcg)
 
-    def _with_kvm(self, spec: MachineSpec, command: tuple[str, ...]) -> Iterator[Case]:
-        """Only where it comes to the line: on many a host there is a KVM that runs nothing."""
+    def _with_kvm(self, spec: MachineSpec, command: tuple[str, ...], tcg: tuple[str, ...]) -> Iterator[Case]:
+        """Only where it comes to the line: on many a host there is a KVM that runs nothing. BenchError if TCG does not."""
         reason = "no /dev/kvm that may be used"
         if os.access(_KVM, os.R_OK | os.W_OK):
+            needed = _TRIAL_IN_RUNS * self.dialogue.measure(tcg)["line_ms"] / 1e3
+            trial = min(self.dialogue.timeout, max(_SHORTEST_TRIAL, needed), _LONGEST_TRIAL)
             try:
-                attrs.evolve(self.dialogue, timeout=min(self.dialogue.timeout, _TRIAL)).measure(command)
+                attrs.evolve(self.dialogue, timeout=trial).measure(command)
             except BenchError:
-                reason = f"the line did not come in {_TRIAL:g} s"
+                reason = f"the line did not come in {trial:.3g} s"
             else:
                 yield self._case(spec, "QEMU kvm", command)
                 return
