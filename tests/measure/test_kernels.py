@@ -12,6 +12,7 @@ from kev.cli.main import kev
 from kev.measure.dialogue import Dialogue
 from kev.measure.errors import BenchError
 from kev.measure.qemu_machine import qemu_command
+from kev.measure.time_spent import time_spent
 from kev.spec.machine_spec import MachineSpec
 
 ECHO = """
@@ -89,6 +90,19 @@ def test_what_qemu_has_not_is_refused_by_name(tmp_path: Path) -> None:
         qemu_command("qemu", "tcg", MachineSpec("mb1", memory="64M", disks=["d"]), tmp_path)
     with pytest.raises(BenchError, match="gKeOS: QEMU boots no kernel by the protocol keos"):
         qemu_command("qemu", "tcg", MachineSpec("gKeOS", memory="64M"), tmp_path)
+
+
+# Where time goes
+
+
+def test_a_timed_run_goes_on_to_its_last_line_with_what_is_typed(tmp_path: Path) -> None:
+    spent = time_spent(MachineSpec("echo"), Dialogue("you said: second", (("echo> ", "first\n"), ("echo> ", "second\n"))), tmp_path)
+    assert spent["all"] > spent["before the first instruction"] > 0
+
+
+def test_a_timed_run_that_ends_before_its_line_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="hypercalls: where its time goes cannot be found out: 'login:' did not come"):
+        time_spent(MachineSpec("hypercalls"), Dialogue("login:"), tmp_path)
 
 
 # The command
