@@ -5,7 +5,10 @@ import io
 import os
 import sys
 
-from kev.cli.interrupts import Interrupts, conclude
+# By default the collector would run 60 times while modules are imported, and find nothing.
+gc.set_threshold(100_000)
+
+from kev.cli.interrupts import Interrupts, conclude  # noqa: E402
 
 _EXIT_CODE_MISTAKE = 2
 _STANDARD_DESCRIPTORS = 3
@@ -59,8 +62,6 @@ def _prepare() -> None:
         from kev.cli.standard_output import wait_for_readers
 
         wait_for_readers()
-    # By default the collector would run 50 times while modules are imported, and find nothing.
-    gc.set_threshold(100_000)
 
 
 def _run(words: list[str]) -> None:

@@ -37,9 +37,7 @@ else:
         return FunctionType(code.replace(co_varnames=("_cls", *fields), co_name="__new__"), _GLOBALS, "__new__", defaults)
 
     class _Tuple(tuple):
-        """What all of them have."""
-
-        __slots__ = ()
+        """What all of them have: as their own, because each base that Python looks through for special methods takes time."""
 
         @classmethod
         def _make(cls, iterable):
@@ -65,6 +63,10 @@ else:
         def __getnewargs__(self):
             return tuple(self)
 
+    _METHODS = {
+        name: _Tuple.__dict__[name] for name in ("_make", "_replace", "__replace__", "_asdict", "__repr__", "__getnewargs__")
+    }
+
     class _Maker(type):
         """Makes the class that a class statement describes."""
 
@@ -78,7 +80,7 @@ else:
             namespace["_fields"] = namespace["__match_args__"] = fields
             namespace["_field_defaults"] = defaults
             namespace["__new__"] = _constructor(fields, tuple(defaults.values()))
-            return type(name, (_Tuple,), namespace)
+            return type(name, (tuple,), {**_METHODS, **namespace})
 
     class NamedTuple:
         """Stands for itself in class statements only."""

@@ -26,7 +26,7 @@ from kev.pager.errors import NoSuchPage, PageLimitReached, PageLoadError, PagerE
 from kev.pager.frames import SLAB_SHIFT, SLAB_SIZE, FrameMap
 from kev.pager.image import KernelImage, Segment
 from kev.pager.loaders import LoaderMap, contents
-from kev.pager.mbi import MbiWriter, MemoryRegion
+from kev.pager.memory_region import MemoryRegion
 from kev.pager.observers import Observers
 from kev.pager.originals import Originals
 from kev.pager.pages import PageEvent, PageState, PageStates, SavedStates
@@ -281,6 +281,8 @@ class KernelVmPager:
         """
         if self.loaders.segments(MBI_GPA):
             raise PagerError(f"{self.image.source.name}: a segment begins in page {MBI_GPA:#x}, where the boot information goes")
+        from kev.pager.mbi import MbiWriter
+
         below, *above = self.ram
         usable = [range(MBI_GPA + PAGE_SIZE, below.stop), *above]
         regions = [MemoryRegion(region.start, len(region)) for region in usable if region]

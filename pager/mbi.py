@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Final, Self
 
 from kev.errors import KevError
-from kev.named_tuple import NamedTuple
+from kev.pager.memory_region import MemoryRegion
 
 _TOTAL: Final = struct.Struct("<II")
 _TAG: Final = struct.Struct("<II")
@@ -35,30 +35,8 @@ class TagType(IntEnum):
     LOAD_BASE = 21
 
 
-class RegionType(IntEnum):
-    """What a region of the memory map is."""
-
-    AVAILABLE = 1
-    RESERVED = 2
-    ACPI_RECLAIMABLE = 3
-    ACPI_NVS = 4
-    DEFECTIVE = 5
-
-
 class MbiError(KevError):
     """The boot information cannot be written as asked."""
-
-
-class MemoryRegion(NamedTuple):
-    """`length` bytes of guest-physical memory from `base` on."""
-
-    base: int
-    length: int
-    type: RegionType = RegionType.AVAILABLE
-
-    @property
-    def end(self) -> int:
-        return self.base + self.length
 
 
 class MbiWriter:

@@ -22,7 +22,7 @@ from kev.dev.block_device import SECTOR_SIZE
 from kev.dev.buses.ports import PortBus
 from kev.engine.base import VcpuState
 from kev.errors import KevError
-from kev.pager.mbi import MemoryRegion
+from kev.pager.memory_region import MemoryRegion
 
 _EXCEPTIONS: Final = {0x00: "#DE", 0x06: "#UD", 0x07: "#NM", 0x0C: "#SS", 0x0D: "#GP"}
 """Those that come again and again if a handler does nothing but return."""

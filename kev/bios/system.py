@@ -11,7 +11,7 @@ from kev.bios.call import BiosCall, NotServed, Service
 from kev.bios.rom import CONFIGURATION, SEGMENT, VMCALL, WAIT_FOR_TIME
 from kev.clock import Clock
 from kev.dev.base import GuestMemory
-from kev.pager.mbi import MemoryRegion, RegionType
+from kev.pager.memory_region import MemoryRegion, RegionType
 
 UNSUPPORTED: Final = 0x86
 """What AH says of a function that is not there."""

@@ -10,7 +10,7 @@ from kev.boot.information import InformationWriter
 from kev.boot.linux_header import HEADER_OFFSET
 from kev.dev.display.screen import COLUMNS, ROWS
 from kev.engine.registers import DescriptorTable
-from kev.pager.mbi import MemoryRegion
+from kev.pager.memory_region import MemoryRegion
 from kev.x86 import CODE_32, CODE_64, DATA_32
 
 CODE_SELECTOR: Final = 0x10

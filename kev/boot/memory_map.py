@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kev.addressing import GIB, KIB, MIB
-from kev.pager.mbi import MemoryRegion, RegionType
+from kev.pager.memory_region import MemoryRegion, RegionType
 
 EBDA: Final = range(0x9FC00, 0xA0000)
 """The extended BIOS data area: the last KiB of base memory."""

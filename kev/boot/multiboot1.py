@@ -19,7 +19,7 @@ from kev.dev.display.framebuffer import VideoMode
 from kev.engine.base import EntryState
 from kev.pager.image import KernelImage
 from kev.pager.kernel import KernelVmPager
-from kev.pager.mbi import MemoryRegion
+from kev.pager.memory_region import MemoryRegion
 from kev.x86 import REAL_MODE_IDT_LIMIT
 
 HEADER_MAGIC: Final = 0x1BAD_B002

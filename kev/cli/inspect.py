@@ -13,7 +13,7 @@ from kev.cli.options import described, machine_options
 from kev.errors import KevError, printable
 from kev.machine.starting import start_of
 from kev.pager.image import KernelImage, Segment
-from kev.pager.mbi import MemoryRegion, RegionType
+from kev.pager.memory_region import MemoryRegion, RegionType
 from kev.pager.source import SynchronousSource, blocking, is_snapshot
 from kev.postmortem.core_file import is_core, read_core
 from kev.spec.machine_spec import MachineSpec

@@ -4,7 +4,7 @@ import attrs
 
 from kev.boot.memory_map import memory_map
 from kev.machine.api import opened, wanted_machine
-from kev.pager.mbi import MemoryRegion
+from kev.pager.memory_region import MemoryRegion
 from kev.spec.machine_spec import MachineSpec
 
 

@@ -12,7 +12,7 @@ from kev.boot.linux_header import read_header
 from kev.engine.base import EntryState
 from kev.engine.registers import SegmentRegister
 from kev.errors import KevError
-from kev.pager.mbi import MemoryRegion, RegionType
+from kev.pager.memory_region import MemoryRegion, RegionType
 from kev.pager.ram import RamError
 from tests.boot.images import MIB, bzimage, elf_with_note, note, source
 from tests.boot.kernel_files import kernel_file

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.addressing import PAGE_SIZE
-from kev.pager.mbi import MbiError, MbiWriter, MemoryRegion, RegionType
+from kev.pager.mbi import MbiError, MbiWriter
+from kev.pager.memory_region import MemoryRegion, RegionType
 
 
 def tags(information: bytes) -> Iterator[tuple[int, bytes]]:
