@@ -15,7 +15,6 @@ from kev.guests.catalogue import Guest
 from kev.guests.disk import drives_of
 from kev.guests.images import open_root_file_system
 from kev.machine.builder import MachineOptions
-from kev.machine.disk_files import open_drive
 from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare, run
@@ -32,6 +31,7 @@ from kev.spec.machine_spec import MachineSpec
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from kev.dev.storage.drive import Drive
     from kev.machine.family import Built
     from kev.machine.host_environments import GuestHost
     from kev.machine.machine import Machine
@@ -296,7 +296,7 @@ def _built(
             strict_ports=bool(spec.strict_ports),
             strict_memory=bool(spec.strict_memory),
             keyboard=bool(spec.keyboard),
-            drives=tuple(map(files.enter_context, map(open_drive, start.disks))) or drives_of(start.guest),
+            drives=_drives(start, files),
             boot_disk=None if start.open_boot_disk is None else files.enter_context(start.open_boot_disk()),
             boots_from_drives=start.boots_from_drives,
             boot_time=boot_time,
@@ -315,6 +315,15 @@ def _built(
     if spec.max_output is not None:
         _limit_output(machine.vm, spec.max_output)
     return machine
+
+
+def _drives(start: Start, files: ExitStack) -> tuple["Drive", ...]:
+    """The disks that are asked for, or else the guest's own."""
+    if not start.disks:
+        return drives_of(start.guest)
+    from kev.machine.disk_files import open_drive
+
+    return tuple(files.enter_context(open_drive(disk)) for disk in start.disks)
 
 
 def _limit_output(vm: "Vm", size: int) -> None:

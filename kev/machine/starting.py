@@ -9,7 +9,6 @@ from kev.dev.block_device import BlockBackend
 from kev.dev.storage.drive import DriveKind
 from kev.guests.catalogue import Guest
 from kev.guests.images import open_image_or_url
-from kev.machine.disk_files import open_drive
 from kev.named_tuple import NamedTuple
 from kev.pager.source import AsynchronousSource, FileSource, SynchronousSource, blocking
 from kev.spec.errors import SpecError
@@ -100,5 +99,7 @@ def _start_disk(files: ExitStack, spec: MachineSpec) -> Start:
 @contextmanager
 def _disk(disk: DiskFile) -> Iterator[BlockBackend]:
     device = disk.device if disk.device == DriveKind.CDROM.value else DriveKind.IDE.value
+    from kev.machine.disk_files import open_drive
+
     with open_drive(disk._replace(device=device)) as drive:
         yield drive.backend
