@@ -100,7 +100,9 @@ class Machine:
         self.seed: Final = seed
         """What the schedule of a repeatable run comes from."""
         self.scheduler: Final[RunScheduler] = (
-            FreeScheduler(place_of=self._place_of, is_called=self._is_called) if seed is None else SeededScheduler(seed)
+            FreeScheduler(place_of=self._place_of, is_called=self._is_called, paused=lambda: self.vm.paused)
+            if seed is None
+            else SeededScheduler(seed)
         )
         self.policy: Final = policy
         self.output: Final = Output()

@@ -17,6 +17,8 @@ class Decision(NamedTuple):
 
     vcpu: int
     budget: Budget
+    keeps_pauses: bool = False
+    """PAUSE does not end the turn, whoever else could run."""
 
 
 class Scheduler(Protocol):
@@ -70,6 +72,36 @@ _LOADS_OF_ONE_THAT_WAITS: Final = 32
 _LOADS_BEFORE_A_LOOK: Final = 512
 """Of the others, before it is looked whether they wait, for the first time in a turn."""
 _MOST_PLACES: Final = 256
+_GIVEN_UP_BEFORE_A_LOOK: Final = 8
+"""Turns, before it is looked whether who gives them up by PAUSE gets on."""
+_TURNS_OF_A_DELAY: Final = 8
+"""So many turns keep their PAUSEs before one shows whether there still are any."""
+_LONGEST_DELAY: Final = 4
+"""By so much shorter is a turn that keeps its PAUSEs."""
+
+
+class _Delay:
+    """What is known of a vCPU that has given up turns by PAUSE."""
+
+    __slots__ = ("given_up", "place", "seconds", "turns")
+
+    def __init__(self) -> None:
+        self.given_up = 0
+        """How many turns."""
+        self.place: int | None = None
+        """Where it was when it was looked at last."""
+        self.seconds = 0.0
+        """How long its next turn lasts, which keeps its PAUSEs. 0: it keeps none."""
+        self.turns = 0
+        """How many of these have been since one that kept none."""
+
+    def note_place(self, place: int, longest: float) -> None:
+        """It counts if it is elsewhere."""
+        known, self.place = self.place, place
+        if place == known:
+            self.seconds = 0.0
+        elif known is not None:
+            self.seconds = min(2 * self.seconds or _SHORTEST_TURN, longest)
 
 
 class FreeScheduler:
@@ -81,11 +113,15 @@ class FreeScheduler:
     A vCPU that has not given up its turn at once and is found where it was at the end of another, with the same in registers and on
     the stack, waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere; and while
     others do not wait, only one of those that do has a turn in each round, besides those that an interrupt waits for.
+
+    A vCPU that gives up its turns by PAUSE, again and again, and is elsewhere each time, counts: it delays something by so many
+    PAUSEs. Its turns keep them then, or each would take a turn of the others; they are shorter, as it may wait with patience.
     """
 
     __slots__ = (
         "_began",
         "_clock",
+        "_delays",
         "_end",
         "_full",
         "_interrupted",
@@ -94,6 +130,7 @@ class FreeScheduler:
         "_last_waiting",
         "_loads",
         "_out_of_turn",
+        "_paused",
         "_place_of",
         "_places",
         "_running",
@@ -111,11 +148,15 @@ class FreeScheduler:
         place_of: Callable[[int], int] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         is_called: Callable[[int], bool] = lambda _: False,
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
         """`seconds` is how long a turn lasts otherwise; `place_of` gives the `kev.engine.base.Engine.place` of a vCPU.
 
-        `is_called` says whether an interrupt waits for a vCPU: it has a turn in each round, also while it waits.
+        `is_called` says whether an interrupt waits for a vCPU: it has a turn in each round, also while it waits. `paused` says
+        whether the turn that was last has ended by PAUSE.
         """
+        self._paused: Final = paused
+        self._delays: Final[dict[int, _Delay]] = {}
         self._is_called: Final = is_called
         self._clock: Final = clock
         self._place_of: Final = place_of
@@ -155,7 +196,11 @@ class FreeScheduler:
             if was_cut and self._urgent is None and running in runnable and running not in self._waits and now < self._end:
                 self._loads *= 2
                 return Decision(running, Budget(seconds=self._end - now, kept_loads=self._loads))
+        if running is not None and self._place_of is not None:
+            self._note_pauses(running, self._place_of)
         decision = self._decide(runnable)
+        if self._delays:
+            decision = self._with_pauses(decision)
         self._running, self._began, self._end = decision.vcpu, now, now + (decision.budget.seconds or 0)
         self._loads = decision.budget.kept_loads or 0
         return decision
@@ -200,6 +245,31 @@ class FreeScheduler:
         if len(places) == _MOST_PLACES:
             places.clear()
         places.add(place)
+
+    def _note_pauses(self, vcpu: int, place_of: Callable[[int], int]) -> None:
+        """Its turn is over."""
+        delay = self._delays.get(vcpu)
+        if delay is not None and delay.turns:
+            delay.note_place(place_of(vcpu), self._full / _LONGEST_DELAY)
+        elif self._paused():
+            if delay is None:
+                delay = self._delays[vcpu] = _Delay()
+            delay.given_up += 1
+            if not delay.seconds and delay.given_up % _GIVEN_UP_BEFORE_A_LOOK == 0:
+                delay.note_place(place_of(vcpu), self._full / _LONGEST_DELAY)
+        elif delay is not None:
+            del self._delays[vcpu]
+
+    def _with_pauses(self, decision: Decision) -> Decision:
+        """The decision, but for PAUSEs that its turn keeps."""
+        delay = self._delays.get(decision.vcpu)
+        if delay is None or not delay.seconds or delay.turns == _TURNS_OF_A_DELAY:
+            if delay is not None:
+                delay.turns = 0
+            return decision
+        delay.turns += 1
+        seconds = min(decision.budget.seconds or 0, delay.seconds)
+        return Decision(decision.vcpu, decision.budget._replace(seconds=seconds), keeps_pauses=True)
 
     def cut(self, rest: Decision) -> None:
         """It goes on until the host's clock says so, unless it is found to wait."""

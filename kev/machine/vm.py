@@ -163,6 +163,8 @@ class Vm:
         """Input may still come and raise an interrupt."""
         self.first_instruction: float | None = None
         """When guest code ran first, by `time.perf_counter`."""
+        self.paused = False
+        """The slice that was last has ended by PAUSE."""
         self.page_waits = 0
         """How often a vCPU gave up the CPU to wait for a page."""
         self.stop_at: int | None = None
@@ -315,9 +317,9 @@ class Vm:
         runnable = [vcpu.index for vcpu in self.vcpus if vcpu.activity is _ACTIVE and vcpu.needs is None]
         if not runnable:
             return Stopped(self.vcpus[0].index, Hlt()) if self._has_to_stop() else self.idle()
-        if self._virtual is None and len(self.vcpus) > 1:
-            self.engine.tell_pauses(self._wants_pauses(runnable))
         decision = scheduler.next(runnable)
+        if self._virtual is None and len(self.vcpus) > 1:
+            self.engine.tell_pauses(self._wants_pauses(runnable, decision))
         vcpu, instructions = self.vcpus[decision.vcpu], decision.budget.instructions
         if instructions is None:
             step = self.run(vcpu, decision.budget)
@@ -331,12 +333,14 @@ class Vm:
             scheduler.cut(Decision(vcpu.index, Budget(instructions=left)))
         return step
 
-    def _wants_pauses(self, runnable: Sequence[int]) -> bool:
+    def _wants_pauses(self, runnable: Sequence[int], decision: Decision) -> bool:
         """Another vCPU may do what one that executes PAUSE waits for, or soon can; or somebody wants to see every exit.
 
         Else the loop of many of them, by which kernels wait, takes hundreds of times as long.
         """
-        return len(runnable) > 1 or bool(self._observers) or any(vcpu.needs is not None for vcpu in self.vcpus)
+        if self._observers:
+            return True
+        return not decision.keeps_pauses and (len(runnable) > 1 or any(vcpu.needs is not None for vcpu in self.vcpus))
 
     def _was_cut(self, step: Step) -> bool:
         """Nothing that the guest has done ended the slice, nor a timer."""
@@ -459,6 +463,7 @@ class Vm:
             interrupts.synchronize(vcpu)
         for observer in self._observers:
             observer.slice_ended(vcpu, exit)
+        self.paused = isinstance(exit, Pause)
         if isinstance(exit, Hlt):
             self._exits[Hlt] += 1
             if self._virtual is not None:

@@ -14,12 +14,13 @@ from kev.machine.builder import MachineOptions
 from kev.machine.driving import drive
 from kev.machine.ending import Ending
 from kev.machine.launcher import prepare
-from kev.machine.schedule import FreeScheduler
+from kev.machine.schedule import Decision, FreeScheduler
 from kev.machine.vcpu import Vcpu
 from kev.machine.vm import VmObserver
 from tests.abi.calls import POWER_OFF, kernel
 from tests.boot.images import source
 from tests.machine.code import code
+from tests.race import small_guests as small
 
 FULL = 0.005
 X2APIC_COMMAND = 0x830
@@ -162,6 +163,60 @@ def test_turns_are_full_where_all_wait_that_can_run() -> None:
     assert {scheduler.next((0, 2)).budget.seconds for _ in range(20)} == {FULL}
 
 
+class Delay:
+    """Two vCPUs, of which the second gives up its turns by PAUSE at once, and the first uses its own."""
+
+    def __init__(self) -> None:
+        self.counts = True
+        """The second is elsewhere each time."""
+        self.pauses = True
+        self.place = 0
+        self.now = 0.0
+        self.scheduler = FreeScheduler(FULL, self.place_of, lambda: self.now, paused=lambda: self.gave_up)
+        self.gave_up = False
+
+    def place_of(self, _vcpu: int) -> int:
+        self.place += self.counts
+        return self.place
+
+    def turns(self, count: int) -> list[Decision]:
+        """Of the second one."""
+        found: list[Decision] = []
+        while len(found) < count:
+            decision = self.scheduler.next((0, 1))
+            self.gave_up = decision.vcpu == 1 and self.pauses and not decision.keeps_pauses
+            self.now += 0.000_001 if self.gave_up else decision.budget.seconds or 0
+            if decision.vcpu == 1:
+                found.append(decision)
+        return found
+
+
+def test_who_counts_pauses_has_turns_that_keep_them_and_are_shorter() -> None:
+    delay = Delay()
+    assert not any(turn.keeps_pauses for turn in delay.turns(16))
+    kept = [turn for turn in delay.turns(64) if turn.keeps_pauses]
+    assert len(kept) > 50
+    assert {turn.budget.seconds for turn in kept[16:]} == {FULL / 4}
+
+
+@pytest.mark.parametrize("stops", ["counting", "pausing"])
+def test_who_does_so_no_more_has_turns_as_before(stops: str) -> None:
+    delay = Delay()
+    delay.turns(64)
+    if stops == "counting":
+        delay.counts = False
+    else:
+        delay.pauses = False
+    delay.turns(10)
+    assert not any(turn.keeps_pauses for turn in delay.turns(32))
+
+
+def test_who_waits_by_pauses_where_it_is_gives_up_each_turn() -> None:
+    delay = Delay()
+    delay.counts = False
+    assert not any(turn.keeps_pauses for turn in delay.turns(64))
+
+
 class Turns(VmObserver):
     """Who ran in which order, and who was sent a start-up IPI through the x2APIC."""
 
@@ -201,6 +256,15 @@ WAIT = code("b9 e8 03 00 00 f3 90 ff c9 75 fa ; mov ecx, 1000; pause; dec ecx; j
 def test_nobody_is_asked_at_pause_while_no_other_vcpu_is_active(vcpus: int) -> None:
     report = kev.launch(source(kernel(WAIT + POWER_OFF)), memory=16 << 20, vcpus=vcpus, timeout=30)
     assert (report.exit_code, report.exits.get("Pause", 0)) == (0, 0)
+
+
+def test_who_counts_pauses_gets_on_while_another_vcpu_computes() -> None:
+    counting = code("b9 00 00 02 00 f3 90 49 75 fb ; mov ecx, 128 Ki; pause; dec ecx; jnz")
+    computing = code("43 80 3e 02 a0 01 75 f8 ; inc bx; cmp byte [0xa002], 1; jne")
+    guest = small.guest([lambda _: counting, small.store(2, 1)], [lambda _: computing])
+    report = kev.launch(source(guest), memory=1 << 20, vcpus=2, timeout=120)
+    assert report.exit_code == 0
+    assert report.exits["Pause"] < 10_000
 
 
 @pytest.mark.parametrize("how", ["in virtual time", "watched"])

@@ -205,7 +205,7 @@ class GuestMachine:
             chosen = self._choose(scheduler, runnable, runnable, ticks)
             if chosen is None:
                 break
-            index, budget = chosen
+            index, budget, _ = chosen
             if index != self._last:
                 self._last, self._in_a_row, self._suspect = index, 0, False
             vcpu = vcpus[index]

@@ -24,7 +24,7 @@ class Turns:
         """See `kev.race.strategy.base.SteppedScheduler`."""
         self._accesses |= accesses
         if not self.is_under_way(runnable):
-            self._vcpu, budget = self._choose(runnable, self._executed, self._accesses)
+            self._vcpu, budget, _ = self._choose(runnable, self._executed, self._accesses)
             self._left = min(budget.instructions or UNLIMITED, self._longest)
             self._executed = self._accesses = 0
         self._left -= 1
