@@ -72,8 +72,9 @@ _LOADS_OF_ONE_THAT_WAITS: Final = 32
 _LOADS_BEFORE_A_LOOK: Final = 512
 """Of the others, before it is looked whether they wait, for the first time in a turn."""
 _MOST_PLACES: Final = 256
-_GIVEN_UP_BEFORE_A_LOOK: Final = 8
-"""Turns, before it is looked whether who gives them up by PAUSE gets on."""
+_GIVEN_UP_BEFORE_A_TRIAL: Final = 8
+"""Turns, before it is tried whether who gives them up by PAUSE gets on alone; twice as many each time that it did not, up to"""
+_MOST_BEFORE_A_TRIAL: Final = 8192
 _TURNS_OF_A_DELAY: Final = 8
 """So many turns keep their PAUSEs before one shows whether there still are any."""
 _LONGEST_DELAY: Final = 4
@@ -81,27 +82,55 @@ _LONGEST_DELAY: Final = 4
 
 
 class _Delay:
-    """What is known of a vCPU that has given up turns by PAUSE."""
+    """A vCPU that has given up turns by PAUSE.
 
-    __slots__ = ("given_up", "place", "seconds", "turns")
+    Who counts PAUSEs is elsewhere in the middle of a turn that keeps them and at its end; who waits for another is not.
+    """
+
+    __slots__ = ("_given_up", "_needed", "_place", "_turns", "half", "seconds")
 
     def __init__(self) -> None:
-        self.given_up = 0
-        """How many turns."""
-        self.place: int | None = None
-        """Where it was when it was looked at last."""
+        self._given_up = 0
+        """How many turns, since it was tried last."""
+        self._needed = _GIVEN_UP_BEFORE_A_TRIAL
+        self._place = 0
+        """Where it was in the middle of the turn."""
+        self._turns = 0
+        """How many have kept their PAUSEs since one that kept none."""
         self.seconds = 0.0
-        """How long its next turn lasts, which keeps its PAUSEs. 0: it keeps none."""
-        self.turns = 0
-        """How many of these have been since one that kept none."""
+        """How long its next turn lasts, if that keeps its PAUSEs. 0: it keeps none."""
+        self.half = 0
+        """Of such a turn, the half that was last; 0 if it was none."""
 
-    def note_place(self, place: int, longest: float) -> None:
-        """It counts if it is elsewhere."""
-        known, self.place = self.place, place
-        if place == known:
-            self.seconds = 0.0
-        elif known is not None:
-            self.seconds = min(2 * self.seconds or _SHORTEST_TURN, longest)
+    def note_given_up(self) -> None:
+        self._given_up += 1
+        if not self.seconds and self._given_up >= self._needed:
+            self.seconds = _SHORTEST_TURN
+
+    def note_used_up(self) -> None:
+        """The turn has kept no PAUSEs, and there were none."""
+        self._given_up = 0
+        self.seconds = 0.0
+
+    def note_half(self, place: int, longest: float) -> None:
+        """Half a turn that keeps them is over: it was found there."""
+        if self.half == 1:
+            self._place = place
+        elif place != self._place:
+            self._needed = _GIVEN_UP_BEFORE_A_TRIAL
+            self.seconds = min(2 * self.seconds, longest)
+        else:
+            self._needed = min(2 * self._needed, _MOST_BEFORE_A_TRIAL)
+            self.note_used_up()
+
+    def begin_turn(self) -> bool:
+        """Whether the turn that begins keeps its PAUSEs."""
+        if not self.seconds or self._turns == _TURNS_OF_A_DELAY:
+            self._turns = self.half = 0
+            return False
+        self._turns += 1
+        self.half = 1
+        return True
 
 
 class FreeScheduler:
@@ -114,8 +143,8 @@ class FreeScheduler:
     the stack, waits for something as well: a lock, or work. Its next turns are short, until it is found elsewhere; and while
     others do not wait, only one of those that do has a turn in each round, besides those that an interrupt waits for.
 
-    A vCPU that gives up its turns by PAUSE, again and again, and is elsewhere each time, counts: it delays something by so many
-    PAUSEs. Its turns keep them then, or each would take a turn of the others; they are shorter, as it may wait with patience.
+    A vCPU that gives up its turns by PAUSE, again and again, may count: it delays something by so many PAUSEs, of which each would
+    take a turn of the others. If it gets on alone, its turns keep them; they are shorter, as it may be a wait that ends some time.
     """
 
     __slots__ = (
@@ -197,10 +226,14 @@ class FreeScheduler:
                 self._loads *= 2
                 return Decision(running, Budget(seconds=self._end - now, kept_loads=self._loads))
         if running is not None and self._place_of is not None:
-            self._note_pauses(running, self._place_of)
+            rest = self._note_pauses(running, self._place_of)
+            if rest is not None and self._urgent is None and running in runnable:
+                return rest
         decision = self._decide(runnable)
-        if self._delays:
-            decision = self._with_pauses(decision)
+        delay = self._delays.get(decision.vcpu)
+        if delay is not None and delay.begin_turn():
+            seconds = min(decision.budget.seconds or 0, delay.seconds / 2)
+            decision = Decision(decision.vcpu, decision.budget._replace(seconds=seconds), keeps_pauses=True)
         self._running, self._began, self._end = decision.vcpu, now, now + (decision.budget.seconds or 0)
         self._loads = decision.budget.kept_loads or 0
         return decision
@@ -246,30 +279,20 @@ class FreeScheduler:
             places.clear()
         places.add(place)
 
-    def _note_pauses(self, vcpu: int, place_of: Callable[[int], int]) -> None:
-        """Its turn is over."""
+    def _note_pauses(self, vcpu: int, place_of: Callable[[int], int]) -> Decision | None:
+        """Its turn is over, or half of it: the other half then."""
         delay = self._delays.get(vcpu)
-        if delay is not None and delay.turns:
-            delay.note_place(place_of(vcpu), self._full / _LONGEST_DELAY)
-        elif self._paused():
+        if delay is not None and delay.half:
+            delay.note_half(place_of(vcpu), self._full / _LONGEST_DELAY)
+            delay.half = 2 if delay.half == 1 else 0
+            return Decision(vcpu, Budget(seconds=delay.seconds / 2), keeps_pauses=True) if delay.half else None
+        if self._paused():
             if delay is None:
                 delay = self._delays[vcpu] = _Delay()
-            delay.given_up += 1
-            if not delay.seconds and delay.given_up % _GIVEN_UP_BEFORE_A_LOOK == 0:
-                delay.note_place(place_of(vcpu), self._full / _LONGEST_DELAY)
+            delay.note_given_up()
         elif delay is not None:
-            del self._delays[vcpu]
-
-    def _with_pauses(self, decision: Decision) -> Decision:
-        """The decision, but for PAUSEs that its turn keeps."""
-        delay = self._delays.get(decision.vcpu)
-        if delay is None or not delay.seconds or delay.turns == _TURNS_OF_A_DELAY:
-            if delay is not None:
-                delay.turns = 0
-            return decision
-        delay.turns += 1
-        seconds = min(decision.budget.seconds or 0, delay.seconds)
-        return Decision(decision.vcpu, decision.budget._replace(seconds=seconds), keeps_pauses=True)
+            delay.note_used_up()
+        return None
 
     def cut(self, rest: Decision) -> None:
         """It goes on until the host's clock says so, unless it is found to wait."""

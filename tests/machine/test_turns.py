@@ -166,18 +166,14 @@ def test_turns_are_full_where_all_wait_that_can_run() -> None:
 class Delay:
     """Two vCPUs, of which the second gives up its turns by PAUSE at once, and the first uses its own."""
 
-    def __init__(self) -> None:
-        self.counts = True
-        """The second is elsewhere each time."""
+    def __init__(self, *, waits: bool = False) -> None:
+        self.waits = waits
+        """The second gets on when the first has had a turn, and not alone."""
         self.pauses = True
         self.place = 0
         self.now = 0.0
-        self.scheduler = FreeScheduler(FULL, self.place_of, lambda: self.now, paused=lambda: self.gave_up)
         self.gave_up = False
-
-    def place_of(self, _vcpu: int) -> int:
-        self.place += self.counts
-        return self.place
+        self.scheduler = FreeScheduler(FULL, lambda _: self.place, lambda: self.now, paused=lambda: self.gave_up)
 
     def turns(self, count: int) -> list[Decision]:
         """Of the second one."""
@@ -186,6 +182,8 @@ class Delay:
             decision = self.scheduler.next((0, 1))
             self.gave_up = decision.vcpu == 1 and self.pauses and not decision.keeps_pauses
             self.now += 0.000_001 if self.gave_up else decision.budget.seconds or 0
+            if self.waits is (decision.vcpu == 0):
+                self.place += 1
             if decision.vcpu == 1:
                 found.append(decision)
         return found
@@ -193,28 +191,23 @@ class Delay:
 
 def test_who_counts_pauses_has_turns_that_keep_them_and_are_shorter() -> None:
     delay = Delay()
-    assert not any(turn.keeps_pauses for turn in delay.turns(16))
+    assert not any(turn.keeps_pauses for turn in delay.turns(8))
     kept = [turn for turn in delay.turns(64) if turn.keeps_pauses]
     assert len(kept) > 50
-    assert {turn.budget.seconds for turn in kept[16:]} == {FULL / 4}
+    assert {turn.budget.seconds for turn in kept[16:]} == {FULL / 8}, "a turn is in halves"
 
 
-@pytest.mark.parametrize("stops", ["counting", "pausing"])
-def test_who_does_so_no_more_has_turns_as_before(stops: str) -> None:
+def test_who_pauses_no_more_has_turns_as_before() -> None:
     delay = Delay()
     delay.turns(64)
-    if stops == "counting":
-        delay.counts = False
-    else:
-        delay.pauses = False
-    delay.turns(10)
+    delay.pauses = False
+    delay.turns(20)
     assert not any(turn.keeps_pauses for turn in delay.turns(32))
 
 
-def test_who_waits_by_pauses_where_it_is_gives_up_each_turn() -> None:
-    delay = Delay()
-    delay.counts = False
-    assert not any(turn.keeps_pauses for turn in delay.turns(64))
+def test_who_waits_for_another_by_pauses_gives_up_its_turns() -> None:
+    delay = Delay(waits=True)
+    assert sum(turn.keeps_pauses for turn in delay.turns(1000)) < 20
 
 
 class Turns(VmObserver):
