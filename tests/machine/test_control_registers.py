@@ -108,6 +108,15 @@ def test_in_64_bit_mode_cr0_keeps_paging_and_its_high_half(text: str, slice_leng
         assert cpu.vcpu.cr0 == CR0
 
 
+@pytest.mark.parametrize(
+    "write", [MOV_CR0_EAX, code("0f 01 f0 ; lmsw ax"), code("0f 06 ; clts")], ids=["MOV to CR0", "LMSW", "CLTS"]
+)
+def test_et_is_always_set(write: bytes) -> None:
+    with cpu_in(PROTECTED, load(0, CR0 & ~ET) + write + MOV_EAX_CR0 + VMCALL) as cpu:
+        assert cpu.run() == Vmcall()
+        assert cpu.vcpu.rax & ET
+
+
 def test_reserved_bits_in_the_low_half_of_cr0_are_ignored() -> None:
     with cpu_in(PROTECTED, load(0, CR0 | 1 << 6 | 1 << 17 | 1 << 28) + MOV_CR0_EAX + MOV_EAX_CR0 + VMCALL) as cpu:
         assert cpu.run() == Vmcall()
