@@ -1,22 +1,16 @@
 """Host-physical memory: what the nested page tables point into."""
 
-import contextlib
 import ctypes
 import mmap
 import sys
-import time
 from typing import Final
 
-from kev.addressing import GIB, MIB, PAGE_SHIFT, PAGE_SIZE, Hpa, is_page_aligned
+from kev.addressing import GIB, PAGE_SHIFT, PAGE_SIZE, Hpa, is_page_aligned
 from kev.errors import KevError
+from kev.huge_pages import HUGE, HugePages
 
 _MAP_NORESERVE: Final = 0x4000 if sys.platform == "linux" else 0x40  # a name in `mmap` only since Python 3.12
-_MADV_HUGEPAGE: Final = 14
 _MADV_NOHUGEPAGE: Final = 15
-_MADV_POPULATE_WRITE: Final = 23
-_HUGE: Final = 2 * MIB
-_MOST_FOR_HUGE: Final = 1e-3
-"""Seconds of the processor: as many bytes in pages of 4 KiB take less."""
 
 
 class HostMemoryError(KevError):
@@ -30,21 +24,21 @@ class HostMemory:
     can stand for "no page". Every page reads as zeros when it is allocated.
     """
 
-    __slots__ = ("_end", "_free", "_has_huge", "_huge_costs_less", "_map", "_next", "_skipped", "address", "size", "view", "words")
+    __slots__ = ("_end", "_free", "_huge", "_map", "_next", "_skipped", "address", "size", "view", "words")
 
     def __init__(self, size: int = 64 * GIB) -> None:
         """Reserves `size` bytes, a multiple of 4 KiB. HostMemoryError if the operating system refuses."""
         if size < 2 * PAGE_SIZE or not is_page_aligned(size):
             raise HostMemoryError(f"host memory of {size} bytes: it must be a multiple of {PAGE_SIZE}, and 2 pages or more")
         try:
-            self._map = mmap.mmap(-1, size + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+            self._map = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
         except (OSError, OverflowError, ValueError) as error:
             raise HostMemoryError(f"host memory: cannot reserve {size >> 20:,} MiB of address space: {error}") from error
         if sys.platform == "linux":
             # A first touch must cost one page, not the zeroing of 2 MiB.
             self._map.madvise(_MADV_NOHUGEPAGE)
         self.size: Final = size
-        self._skipped: Final = -ctypes.addressof(ctypes.c_char.from_buffer(self._map)) % _HUGE
+        self._skipped: Final = -ctypes.addressof(ctypes.c_char.from_buffer(self._map)) % HUGE
         """Bytes of the mapping in front of byte 0: what is aligned here is as aligned for the operating system."""
         self.view: Final = memoryview(self._map)[self._skipped : self._skipped + size]
         """Every byte, index = host-physical address."""
@@ -55,8 +49,7 @@ class HostMemory:
         self._next = PAGE_SIZE
         self._end = size
         self._free: list[Hpa] = []
-        self._huge_costs_less = True
-        self._has_huge = False
+        self._huge: Final = HugePages(self._map, self._skipped)
 
     @property
     def allocated(self) -> int:
@@ -96,42 +89,28 @@ class HostMemory:
         """Returns the contents of pages to the operating system: they read as zeros from now on."""
         length = pages << PAGE_SHIFT
         if sys.platform == "linux":
-            self._advise(mmap.MADV_DONTNEED, start, length)
+            self._map.madvise(mmap.MADV_DONTNEED, self._skipped + start, length)
         else:
             self.view[start : start + length] = bytes(length)
 
     def populate(self, start: Hpa, pages: int) -> None:
         """Has the operating system provide what pages that are about to be written would get one by one, for less.
 
-        What they hold stays. 2 MiB of which no page was touched become a huge page, until one has taken longer than small ones: a
-        virtual machine that reports its free memory to its host has to get each huge page back from there, which takes ten times
-        as long. Nothing happens where that is not possible, as before Linux 5.14.
+        What they hold stays. Nothing happens where that is not possible, as before Linux 5.14.
         """
-        if sys.platform != "linux":
-            return
-        length = pages << PAGE_SHIFT
-        with contextlib.suppress(OSError):
-            if self._huge_costs_less and length == _HUGE and not start % _HUGE:
-                self._advise(_MADV_HUGEPAGE, start, length)
-                self._has_huge = True
-                began = time.thread_time()
-                self._advise(_MADV_POPULATE_WRITE, start, length)
-                self._huge_costs_less = time.thread_time() - began < _MOST_FOR_HUGE
-            else:
-                self._advise(_MADV_POPULATE_WRITE, start, length)
+        if sys.platform == "linux":
+            self._huge.populate(start, pages << PAGE_SHIFT)
 
-    def _advise(self, advice: int, start: int, length: int) -> None:
-        """madvise(2)"""
-        self._map.madvise(advice, self._skipped + start, length)
+    def promote(self) -> None:
+        """Makes memory that was populated faster, if it is time: see `HugePages.promote`."""
+        self._huge.promote()
 
     def clear(self) -> None:
         """Takes back whatever was handed out: all of it reads as zeros, and is handed out anew."""
         self.discard(Hpa(0), self._next >> PAGE_SHIFT)
         if self._end < self.size:
             self.discard(Hpa(self._end), (self.size - self._end) >> PAGE_SHIFT)
-        if self._has_huge:
-            self._advise(_MADV_NOHUGEPAGE, 0, self.size)
-            self._has_huge, self._huge_costs_less = False, True
+        self._huge.forget(self.size)
         self._next = PAGE_SIZE
         self._end = self.size
         self._free.clear()

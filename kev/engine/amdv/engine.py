@@ -168,6 +168,7 @@ class AmdvEngine:
             self._shortcuts.limit_loads(budget.kept_loads)
         if self._offers:
             self._host.fills.take_offers(self._shortcuts.shown is not None and slice.quietly is None)
+            self._host.memory.promote()
         if stops is not None:
             stops.begin(vcpu)
         if budget.stops_at_events:
