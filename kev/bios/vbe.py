@@ -6,8 +6,10 @@ from typing import Final
 
 from kev.bios.call import BiosCall, Service
 from kev.dev.buses.ports import PortBus
-from kev.dev.display.framebuffer import VideoMode
+from kev.dev.display.framebuffer import INDEXED, VideoMode
 from kev.dev.display.mode_registers import DATA, DEPTH, ENABLED, FIRST_ROW, HEIGHT, INDEX, KEEPS, NUMBER, WIDTH
+from kev.dev.display.palette import DATA as COLOURS
+from kev.dev.display.palette import READ_INDEX, WRITE_INDEX, colours_256
 from kev.pager.ram import FRAMEBUFFER
 
 _SUPPORTED: Final = 0x4F
@@ -26,10 +28,16 @@ _SIZES: Final = {
     0x193: (1920, 1080),
 }
 """Of modes with 32 bits per pixel, by their numbers; those below 200h with other depths are VESA's own."""
-MODES: Final = {number: VideoMode(*size, 32) for number, size in _SIZES.items()} | {
-    first + place: VideoMode(*size, depth)
-    for first, size in ((0x111, (640, 480)), (0x114, (800, 600)), (0x117, (1024, 768)), (0x11A, (1280, 1024)))
-    for place, depth in enumerate((16, 24))
+_INDEXED_SIZES: Final = {0x100: (640, 400), 0x101: (640, 480), 0x103: (800, 600), 0x105: (1024, 768), 0x107: (1280, 1024)}
+"""Of modes with 8 bits per pixel."""
+MODES: Final = {
+    **{number: VideoMode(*size, 32) for number, size in _SIZES.items()},
+    **{number: VideoMode(*size, INDEXED) for number, size in _INDEXED_SIZES.items()},
+    **{
+        first + place: VideoMode(*size, depth)
+        for first, size in ((0x111, (640, 480)), (0x114, (800, 600)), (0x117, (1024, 768)), (0x11A, (1280, 1024)))
+        for place, depth in enumerate((16, 24))
+    },
 }
 """By number."""
 _TEXT_MODE: Final = 3
@@ -53,7 +61,10 @@ _END_OF_LIST: Final = 0xFFFF
 _OEM: Final = b"kev\0"
 _ATTRIBUTES: Final = 0x00FB
 """Supported, in colour, graphics, without the registers of a VGA, without windows, with a linear framebuffer."""
+_PACKED_PIXELS: Final = 4
 _DIRECT_COLOUR: Final = 6
+_COLOUR_BITS: Final = 6
+_COLOURS: Final = 256
 _CHARACTER: Final = (8, 16)
 """Pixels."""
 _FASTEST_PIXEL_CLOCK: Final = 200_000_000
@@ -73,6 +84,8 @@ class Vbe:
             0x03: self._read_mode,
             0x06: self._scan_line_length,
             0x07: self._display_start,
+            0x08: self._colour_width,
+            0x09: self._colours,
         }
 
     def serve(self, call: BiosCall) -> None:
@@ -125,6 +138,8 @@ class Vbe:
         ):
             self._write(register, value)
         self._write(ENABLED, 1 | (KEEPS if call.bx & _KEEPS_MEMORY else 0))
+        if mode.depth == INDEXED:
+            self._store_colours(0, colours_256())
         return True
 
     def _read_mode(self, call: BiosCall) -> bool:
@@ -158,6 +173,34 @@ class Vbe:
         self._write(FIRST_ROW, call.dx)
         return True
 
+    # Colours, of modes with numbers of them
+
+    def _colour_width(self, call: BiosCall) -> bool:
+        """6 bits of each of red, green and blue, whatever is asked for."""
+        call.bh = _COLOUR_BITS
+        return True
+
+    def _colours(self, call: BiosCall) -> bool:
+        """CX of them from DX on, at ES:DI: blue, green, red and nothing."""
+        count = min(call.cx, _COLOURS - call.dx)
+        if count < 0:
+            return False
+        if call.bl & ~_AT_RETRACE == 0:
+            table = call.read("es", call.di, 4 * count)
+            self._store_colours(call.dx, b"".join(table[place : place + 3][::-1] for place in range(0, len(table), 4)))
+        elif call.bl == 1:
+            self._ports.write(READ_INDEX, 1, call.dx)
+            levels = [bytes(self._ports.read(COLOURS, 1) for _ in range(3)) for _ in range(count)]
+            call.write("es", call.di, b"".join(level[::-1] + b"\0" for level in levels))
+        else:
+            return False
+        return True
+
+    def _store_colours(self, first: int, levels: bytes) -> None:
+        self._ports.write(WRITE_INDEX, 1, first)
+        for level in levels:
+            self._ports.write(COLOURS, 1, level)
+
     # The display's registers
 
     def _write(self, register: int, value: int) -> None:
@@ -171,13 +214,20 @@ class Vbe:
 
 def _mode_information(mode: VideoMode) -> bytes:
     """What there is to say of a mode (section 4.4)."""
-    rest = mode.depth - sum(size for _, size in mode.channels)
-    masks = bytes(number for low, size in mode.channels for number in (size, low)) + bytes((rest, mode.depth - rest if rest else 0))
+    is_indexed = mode.depth == INDEXED
+    masks = bytes(8) if is_indexed else _masks(mode)
     pages = len(FRAMEBUFFER) // mode.size - 1
     block = bytearray(_BLOCK_SIZE)
+    model = _PACKED_PIXELS if is_indexed else _DIRECT_COLOUR
     struct.pack_into("<H", block, 0x00, _ATTRIBUTES)
     sizes = mode.pitch, mode.width, mode.height, *_CHARACTER
-    struct.pack_into("<HHHBBBBBBBBB", block, 0x10, *sizes, 1, mode.depth, 1, _DIRECT_COLOUR, 0, pages, 1)
+    struct.pack_into("<HHHBBBBBBBBB", block, 0x10, *sizes, 1, mode.depth, 1, model, 0, pages, 1)
     struct.pack_into("<8sBI", block, 0x1F, masks, 0, FRAMEBUFFER.start)
     struct.pack_into("<HBB8sI", block, 0x32, mode.pitch, 0, pages, masks, _FASTEST_PIXEL_CLOCK)
     return bytes(block)
+
+
+def _masks(mode: VideoMode) -> bytes:
+    """Size and lowest bit of red, green, blue and what is left."""
+    rest = mode.depth - sum(size for _, size in mode.channels)
+    return bytes(number for low, size in mode.channels for number in (size, low)) + bytes((rest, mode.depth - rest if rest else 0))

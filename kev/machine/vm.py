@@ -267,7 +267,7 @@ class Vm:
         """See `kev.dev.surroundings.Display`."""
         from kev.dev.display.framebuffer import Framebuffer, VideoMode  # few guests have one
 
-        self.framebuffer = None if wanted is None else Framebuffer(self.pager, VideoMode.wanted(*wanted), first_row)
+        self.framebuffer = None if wanted is None else Framebuffer(self.pager, VideoMode.wanted(*wanted, indexed=True), first_row)
 
     def clear_framebuffer(self) -> None:
         if self.framebuffer is not None:

@@ -330,8 +330,8 @@ def test_text_is_shown_again(back: bytes) -> None:
     ("call", "ax"),
     [
         (vbe(2, ebx=0x144), 0x014F),  # by windows
-        (vbe(2, ebx=0x100 | LINEAR), 0x014F),
-        (vbe(1, es=0, ecx=0x100, edi=INFORMATION), 0x014F),
+        (vbe(2, ebx=0x102 | LINEAR), 0x014F),
+        (vbe(1, es=0, ecx=0x102, edi=INFORMATION), 0x014F),
         (vbe(6, ebx=1), 0x014F),
         (vbe(0x15, ebx=0), 0x0100),
     ],
@@ -361,3 +361,38 @@ def test_of_a_string_as_much_is_written_as_fills_the_screen_twice() -> None:
     called = run(fill + write)
     assert called.output.count("A") == 4000
     assert set(called.text) == {"A", "\n"}
+
+
+def test_modes_with_256_colours_have_them_by_number() -> None:
+    """Colour 1 is set through the BIOS, and blue comes first there."""
+    pictures: list[Picture] = []
+    table = b"\xeb\x04" + bytes((0, 32, 63, 0))
+    # As above: a segment of 4 GiB from protected mode.
+    draw = code(
+        """
+        fa 0f 01 16 e0 7d 0f 20 c0 0c 01 0f 22 c0 bb 08 00 8e e3 24 fe 0f 22 c0
+        66 bb 00 00 00 fd 64 67 66 c7 03 01 00 28 00    ; mov dword fs:[FRAMEBUFFER], 0x280001
+        """
+    )
+    descriptors = struct.pack("<HIQQ", 15, 0x7DE6, 0, 0x00CF_9200_0000_FFFF)
+    body = (
+        table
+        + vbe(2, ebx=0x101 | LINEAR)
+        + vbe(9, ebx=0, ecx=1, edx=1, edi=0x7C02, es=0)
+        + vbe(9, ebx=1, ecx=2, edx=0, edi=INFORMATION, es=0)
+        + draw
+    )
+    called = run(
+        body + code("fa f4").ljust(0x1E0 - len(body), b"\0") + descriptors,
+        at_end=lambda machine: pictures.append(take_picture(machine.vm.screen, machine.vm.framebuffer)),
+    )
+    assert called.bytes_at(INFORMATION, 8) == bytes((0, 0, 0, 0, 0, 32, 63, 0))
+    (picture,) = pictures
+    assert (picture.width, picture.height) == (640, 480)
+    assert [pixel(picture, x, 0) for x in range(3)] == [b"\xff\x82\x00", bytes(3), b"\xff\x00\x00"]
+
+
+def test_a_mode_with_256_colours_says_so() -> None:
+    block = run(vbe(1, es=0, ecx=0x105, edi=INFORMATION)).bytes_at(INFORMATION, 256)
+    assert struct.unpack_from("<HHH", block, 0x10) == (1024, 1024, 768)
+    assert (block[0x19], block[0x1B], block[0x1F:0x27]) == (8, 4, bytes(8)), "packed pixels"

@@ -20,6 +20,8 @@ _CHANNELS: Final = {
 }
 """By bits per pixel, the lowest bit and the number of bits of red, green and blue."""
 _DEFAULT_DEPTH: Final = 32
+INDEXED: Final = 8
+"""Bits of a pixel that is the number of a colour."""
 
 
 class VideoMode(NamedTuple):
@@ -28,12 +30,12 @@ class VideoMode(NamedTuple):
     width: int = 1024
     height: int = 768
     depth: int = _DEFAULT_DEPTH
-    """Bits per pixel: 16, 24 or 32."""
+    """Bits per pixel: 16, 24 or 32, or 8 for numbers of colours."""
 
     @classmethod
-    def wanted(cls, width: int, height: int, depth: int) -> "VideoMode":
-        """What is nearest to a wish of a kernel, in which 0 means that it has none."""
-        if depth not in _CHANNELS:
+    def wanted(cls, width: int, height: int, depth: int, *, indexed: bool = False) -> "VideoMode":
+        """What is nearest to a wish of a kernel, in which 0 means that it has none. `indexed`: pixels may be numbers of colours."""
+        if depth not in _CHANNELS and not (indexed and depth == INDEXED):
             depth = _DEFAULT_DEPTH
         mode = cls(width, height, depth)
         fits = min(width, height) >= _SMALLEST and mode.size <= len(FRAMEBUFFER)
@@ -51,8 +53,8 @@ class VideoMode(NamedTuple):
 
     @property
     def channels(self) -> tuple[tuple[int, int], ...]:
-        """The lowest bit and the number of bits of red, green and blue in a pixel."""
-        return _CHANNELS[self.depth]
+        """The lowest bit and the number of bits of red, green and blue in a pixel; none if it is the number of a colour."""
+        return _CHANNELS.get(self.depth, ())
 
 
 assert VideoMode().size <= len(FRAMEBUFFER) == 16 * MIB
@@ -69,11 +71,15 @@ class Framebuffer:
         self._start: Final = FRAMEBUFFER.start + min(first_row * mode.pitch, len(FRAMEBUFFER) - mode.size)
         self.mode: Final = mode
 
-    def pixels(self) -> bytes:
-        """Red, green and blue of every pixel, a byte each, row by row."""
-        mode, step = self.mode, self.mode.depth // 8
+    def contents(self) -> bytes:
+        """The pixels as they are in memory."""
         first = page_offset(self._start)
-        memory = b"".join(map(self._page, self._pages))[first : first + mode.size]
+        return b"".join(map(self._page, self._pages))[first : first + self.mode.size]
+
+    def pixels(self) -> bytes:
+        """Red, green and blue of every pixel, a byte each, row by row. The mode has none that are numbers of colours."""
+        mode, step = self.mode, self.mode.depth // 8
+        memory = self.contents()
         if step == 2:
             return _expand(memory, mode)
         picture = bytearray(3 * mode.width * mode.height)

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Final, NamedTuple
 
-from kev.dev.display.framebuffer import Framebuffer
+from kev.dev.display.framebuffer import INDEXED, Framebuffer
 from kev.dev.display.glyphs import HEIGHT, WIDTH, glyph
 from kev.dev.display.palette import TEXT_COLOURS
 from kev.dev.display.screen import COLUMNS, GRAPHICS_HEIGHT, GRAPHICS_WIDTH, ROWS, TextScreen
@@ -34,15 +34,19 @@ _COLOURS: Final = tuple(map(_colour, range(16)))
 def take_picture(screen: TextScreen, framebuffer: Framebuffer | None) -> Picture:
     """Of the framebuffer, if the guest has one and has touched it; else of the screen, whose 40 columns are twice as wide as 80."""
     if framebuffer is not None and framebuffer.is_drawn_on:
-        return Picture(framebuffer.mode.width, framebuffer.mode.height, framebuffer.pixels())
+        width, height, depth = framebuffer.mode
+        pixels = _coloured(framebuffer.contents(), screen) if depth == INDEXED else framebuffer.pixels()
+        return Picture(width, height, pixels)
     if screen.shows_picture:
-        return Picture(GRAPHICS_WIDTH, GRAPHICS_HEIGHT, _coloured(screen.pixels, screen.palette or TEXT_COLOURS))
+        return Picture(GRAPHICS_WIDTH, GRAPHICS_HEIGHT, _coloured(screen.pixels, screen))
     rows, stretch = [screen.cells(row) for row in range(ROWS)], COLUMNS // screen.columns
     drawn = {cells: _text_row(cells, stretch) for cells in set(rows)}  # most are empty, and so the same
     return Picture(COLUMNS * WIDTH, ROWS * HEIGHT, b"".join(drawn[cells] for cells in rows))
 
 
-def _coloured(pixels: bytes, palette: bytes | bytearray) -> bytes:
+def _coloured(pixels: bytes, screen: TextScreen) -> bytes:
+    """Of pixels that are numbers of the screen's colours."""
+    palette = screen.palette or TEXT_COLOURS
     picture = bytearray(3 * len(pixels))
     for channel in range(3):
         picture[channel::3] = pixels.translate(bytes(level << 2 | level >> 4 for level in palette[channel::3]))
