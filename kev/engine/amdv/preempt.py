@@ -1,6 +1,6 @@
 """Ends a slice by the host's clock: the timer interrupt of this hypervisor's host."""
 
-import threading
+import _thread
 import time
 from collections.abc import Callable
 from typing import Final
@@ -16,19 +16,22 @@ class PreemptionThread:
     Guest code runs without the interpreter's lock, so a thread of this process can look at the clock meanwhile.
     """
 
-    __slots__ = ("_alarm", "_alarmed", "_armed", "_closed", "_thread", "_wakes")
+    __slots__ = ("_alarm", "_alarmed", "_armed", "_closed", "_over", "_runs", "_wakes")
 
     def __init__(self) -> None:
         self._armed: tuple[float, Callable[[], None]] | None = None
         """The deadline, and what ends the slice: read at once, lest the slice of another guest be ended."""
         self._wakes = _NEVER
         """When the thread will look at the deadline by itself."""
-        self._alarm: Final = threading.Lock()
+        self._alarm: Final = _thread.allocate_lock()
         self._alarm.acquire()
         self._alarmed = False
         """The lock was released, to wake the thread."""
         self._closed = False
-        self._thread: threading.Thread | None = None
+        self._runs = False
+        """There is a thread."""
+        self._over = _thread.allocate_lock()
+        """Held for as long."""
 
     def arm(self, seconds: float, preempt: Callable[[], None]) -> None:
         """The slice that starts now ends in `seconds`: `preempt` is called then, and again until the slice is over.
@@ -52,23 +55,32 @@ class PreemptionThread:
 
     def close(self) -> None:
         self._closed = True
-        if self._thread is not None:
+        if self._runs:
             self._wake()
-            self._thread.join()
+            with self._over:
+                self._runs = False
 
     def rest(self) -> None:
         """Ends the thread, which the next slice starts again. There must be none that runs."""
         self.close()
-        self._thread = None
         self._closed = False
 
     def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="kev-preemption", daemon=True)
-            self._thread.start()
+        if not self._runs:
+            self._over = over = _thread.allocate_lock()
+            over.acquire()
+            # One of `threading` would be waited for until it runs, by a slice that on a busy host takes less than that.
+            _thread.start_new_thread(self._run, (over,))
+            self._runs = True
         elif not self._alarmed:
             self._alarmed = True
             self._alarm.release()
+
+    def _run(self, over: _thread.LockType) -> None:
+        try:
+            self._watch()
+        finally:
+            over.release()
 
     def _watch(self) -> None:
         idle = 0
