@@ -2,8 +2,8 @@
 
 They save the host's processor walks of page tables: in a virtual machine, a guest that chases pointers through 200 MiB takes half
 the time. But a virtual machine that reports its free memory to its host has to get each of them back from there, which takes ten
-times as long as small pages do. So the first that takes longer is the last for a while; only a guest that has run for seconds gets
-them then, one after the other (Linux, "Transparent Hugepage Support"; madvise(2)).
+times as long as small pages do. So no more are made once they have cost more than small ones would have; only a guest that has run
+for seconds gets them then, one after the other (Linux, "Transparent Hugepage Support"; madvise(2)).
 """
 
 import contextlib
@@ -29,22 +29,23 @@ _PAUSE: Final = 5.0
 class HugePages:
     """Which 2 MiB of a mapping are huge pages, and which would be if that cost nothing."""
 
-    __slots__ = ("_cost_less", "_due", "_less", "_mapping", "_patience", "_pause", "_skipped", "_small", "_were_made")
+    __slots__ = ("_due", "_less", "_mapping", "_patience", "_pause", "_saved", "_skipped", "_small", "_were_made")
 
     def __init__(
         self, mapping: mmap.mmap, skipped: int, *, less: float = _LESS, patience: float = _PATIENCE, pause: float = _PAUSE
     ) -> None:
         """Byte 0 lies `skipped` bytes behind the beginning of `mapping`, and is aligned to 2 MiB.
 
-        In seconds of the processor: huge pages are made as long as they take `less`, and behind the `patience` at any price, but
-        none in a `pause` behind another, which is so many times as long as that has taken.
+        In seconds of the processor: huge pages are made as long as they take `less` on average, and behind the `patience` at any
+        price, but none in a `pause` behind another, which is so many times as long as that has taken.
         """
         self._mapping: Final = mapping
         self._skipped: Final = skipped
         self._less: Final = less
         self._patience: Final = patience
         self._pause: Final = pause
-        self._cost_less = True
+        self._saved = 0.0
+        """Seconds of the processor that huge pages have cost less than small ones. Negative: more, and no others are made."""
         self._were_made = False
         self._small: Final[list[int]] = []
         """Where those begin that could become huge pages later."""
@@ -52,14 +53,14 @@ class HugePages:
         """When the next of them may, by the processor time of the thread."""
 
     def populate(self, start: int, length: int) -> None:
-        """Provides memory that nobody has touched: as a huge page, if it is one and they cost less than small ones."""
+        """Provides memory that nobody has touched: as a huge page, if it is one and they have cost less so far than small ones."""
         with contextlib.suppress(OSError):
             if length != HUGE or start % HUGE:
                 self._advise(_MADV_POPULATE_WRITE, start, length)
-            elif self._cost_less:
+            elif self._saved >= 0:
                 self._were_made = True
                 self._advise(_MADV_HUGEPAGE, start, length)
-                self._cost_less = self._took(_MADV_POPULATE_WRITE, start) < self._less
+                self._saved += self._less - self._took(_MADV_POPULATE_WRITE, start)
                 self._due = time.thread_time() + self._patience
             else:
                 self._advise(_MADV_POPULATE_WRITE, start, length)
@@ -90,7 +91,7 @@ class HugePages:
     def forget(self, length: int) -> None:
         """Nothing is a huge page any more that is touched from now on, in the `length` bytes of the mapping."""
         self._small.clear()
-        self._cost_less = True
+        self._saved = 0.0
         if self._were_made:
             self._were_made = False
             self._advise(_MADV_NOHUGEPAGE, 0, length)
