@@ -29,7 +29,7 @@ _PAUSE: Final = 5.0
 class HugePages:
     """Which 2 MiB of a mapping are huge pages, and which would be if that cost nothing."""
 
-    __slots__ = ("_due", "_less", "_mapping", "_patience", "_pause", "_saved", "_skipped", "_small", "_were_made")
+    __slots__ = ("_due", "_less", "_mapping", "_next_look", "_patience", "_pause", "_saved", "_skipped", "_small", "_were_made")
 
     def __init__(
         self, mapping: mmap.mmap, skipped: int, *, less: float = _LESS, patience: float = _PATIENCE, pause: float = _PAUSE
@@ -51,6 +51,8 @@ class HugePages:
         """Where those begin that could become huge pages later."""
         self._due = 0.0
         """When the next of them may, by the processor time of the thread."""
+        self._next_look = 0.0
+        """When that is looked at, by the clock."""
 
     def populate(self, start: int, length: int) -> None:
         """Provides memory that nobody has touched: as a huge page, if it is one and they have cost less so far than small ones."""
@@ -68,7 +70,12 @@ class HugePages:
 
     def promote(self) -> None:
         """Makes one a huge page that is none, if it is time. To be called often."""
-        if not self._small or time.thread_time() < self._due:
+        if not self._small or time.perf_counter() < self._next_look:
+            return
+        # The clock costs less than to ask for processor time, of which there is no more than of the clock's.
+        left = self._due - time.thread_time()
+        if left > 0:
+            self._next_look = time.perf_counter() + left
             return
         start = self._small.pop(0)
         try:
@@ -91,7 +98,7 @@ class HugePages:
     def forget(self, length: int) -> None:
         """Nothing is a huge page any more that is touched from now on, in the `length` bytes of the mapping."""
         self._small.clear()
-        self._saved = 0.0
+        self._saved = self._next_look = 0.0
         if self._were_made:
             self._were_made = False
             self._advise(_MADV_NOHUGEPAGE, 0, length)
