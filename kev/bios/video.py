@@ -37,6 +37,11 @@ _TEXT_SET: Final = 0x30
 _LONGEST_STRING: Final = 4000
 """Characters: the call is one exit, during which nobody looks at the time."""
 
+_OTHER_HEIGHTS: Final = (0x01, 0x02)
+"""INT 10h, AH = 11h: the fonts of 8x14 and 8x8."""
+_RECALCULATES: Final = 0x10
+"""The screen then has as many rows as fit."""
+
 _BEL: Final = 0x07
 _BS: Final = 0x08
 _LF: Final = 0x0A
@@ -263,6 +268,8 @@ class Video:
     def _fonts(self, call: BiosCall) -> None:
         if call.al == 0x30:
             describe(call)
+        elif call.al & ~_RECALCULATES in _OTHER_HEIGHTS:
+            raise NotServed("characters of another height")
 
     def _alternate_select(self, call: BiosCall) -> None:
         if call.bl == 0x10:

@@ -137,6 +137,8 @@ def test_fonts_are_there_to_be_copied() -> None:
     called = run(small, code("26 8a 86 4a 02 a2 00 90 ; byte 2 of [es:bp + 'I' * 8]"))
     assert called.bytes_at(0x9000, 1) == bytes((small_glyph(ord("I"))[2],)) != b"\0"
     assert "font 02h" in run(interrupt(0x10, eax=0x1130, ebx=0x0200)).warnings[0]
+    assert "characters of another height" in run(interrupt(0x10, eax=0x1112, ebx=0)).warnings[0]
+    assert run(interrupt(0x10, eax=0x1114, ebx=0)).warnings == ()
 
 
 # Mode 13h
