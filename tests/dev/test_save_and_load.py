@@ -25,6 +25,8 @@ from kev.dev.debug.pc_testdev import PcTestDevice, PcTestMemory
 from kev.dev.debug.printer import Printer
 from kev.dev.display.graphics_controller import GraphicsController
 from kev.dev.display.mode_registers import ModeRegisters
+from kev.dev.display.palette import Palette
+from kev.dev.display.sequencer import Sequencer
 from kev.dev.display.vga import CrtController
 from kev.dev.pci.function import InterruptPin, PciFunction, PciIdentity
 from kev.dev.serial.uart16550 import SerialPort
@@ -260,6 +262,8 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
     "COM1": Kind(lambda rig: [SerialPort.built_for(rig.machine)], (0x80, 0x03, 0x10, 0x0F, 0xC7, 0x07), host=("receive",)),
     "GraphicsController": Kind(lambda rig: [GraphicsController.built_for(rig.machine)], moves=indexed(0x3CE, 0x3CF, (0, 6, 8))),
     "CrtController": Kind(lambda rig: [CrtController.built_for(rig.machine)], moves=indexed(0x3D4, 0x3D5, (0x0C, 0x0D, 0x0E))),
+    "Sequencer": Kind(lambda rig: [Sequencer.built_for(rig.machine)], moves=indexed(0x3C4, 0x3C5, (0, 2, 4))),
+    "Palette": Kind(lambda rig: [Palette.built_for(rig.machine)], (0, 1, 63, 255)),
     "FirmwareConfiguration": Kind(lambda rig: [FirmwareConfiguration.built_for(rig.machine)], (3, 5, 0x19)),
     "Hpet": Kind(lambda rig: [Hpet.built_for(rig.machine)], moves=HPET),
     "Hpet, running": Kind(
