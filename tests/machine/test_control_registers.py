@@ -111,8 +111,9 @@ def test_in_64_bit_mode_cr0_keeps_paging_and_its_high_half(text: str, slice_leng
 @pytest.mark.parametrize(
     "write", [MOV_CR0_EAX, code("0f 01 f0 ; lmsw ax"), code("0f 06 ; clts")], ids=["MOV to CR0", "LMSW", "CLTS"]
 )
-def test_et_is_always_set(write: bytes) -> None:
-    with cpu_in(PROTECTED, load(0, CR0 & ~ET) + write + MOV_EAX_CR0 + VMCALL) as cpu:
+@KERNEL
+def test_et_is_always_set(mode: Mode, write: bytes) -> None:
+    with cpu_in(mode, load(0, CR0 & ~ET) + write + MOV_EAX_CR0 + VMCALL) as cpu:
         assert cpu.run() == Vmcall()
         assert cpu.vcpu.rax & ET
 
@@ -121,14 +122,6 @@ def test_reserved_bits_in_the_low_half_of_cr0_are_ignored() -> None:
     with cpu_in(PROTECTED, load(0, CR0 | 1 << 6 | 1 << 17 | 1 << 28) + MOV_CR0_EAX + MOV_EAX_CR0 + VMCALL) as cpu:
         assert cpu.run() == Vmcall()
         assert cpu.vcpu.rax == CR0
-
-
-@SLICES
-@KERNEL
-def test_et_stays_set_in_cr0(mode: Mode, slice_length: int | None) -> None:
-    with cpu_in(mode, load(0, CR0 & ~ET | TS) + MOV_CR0_EAX + MOV_EAX_CR0 + VMCALL) as cpu:
-        assert cpu.run(slice_length) == Vmcall()
-        assert cpu.vcpu.rax == CR0 | TS
 
 
 def test_long_mode_is_not_entered_without_pae() -> None:
