@@ -23,6 +23,7 @@ from kev.exits import Cpuid, CrAccess, EptViolation, InvalidOpcode, IoIn, IoOut,
 from kev.machine.bios import BiosController
 from kev.machine.console import Console
 from kev.machine.disks import Disks
+from kev.machine.ending import Ending
 from kev.machine.errors import MachineError
 from kev.machine.exit_costs import CURRENT, EXIT_COSTS
 from kev.machine.guest_memory import PagedMemory
@@ -185,7 +186,7 @@ class VmBuilder:
         if self._interrupts.initialized is not None:
             self._interrupts.initialized(self._vcpus[0].state)
         else:
-            vm.exit(0)
+            vm.cut_short(Ending.reset())
 
     def _bios(self, vm: Vm, devices: Devices, machine: Surroundings, disks: Disks) -> BiosController:
         return BiosController(vm, devices, machine, disks.numbered, self._options.booted, vm.controller(Vmcall))

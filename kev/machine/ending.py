@@ -74,6 +74,11 @@ class Ending(NamedTuple):
         return cls(EndingKind.EXITED, shown, f"exit code {exit_code:,}, which shells see as {shown}")
 
     @classmethod
+    def reset(cls) -> Self:
+        """The guest has reset the machine, as kernels do to start anew and as some do when they panic."""
+        return cls(EndingKind.EXITED, 0, "reset, exit code 0")
+
+    @classmethod
     def died(cls, message: str) -> Self:
         return cls(EndingKind.DIED, EXIT_CODE_DIED, message)
 

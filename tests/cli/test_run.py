@@ -66,6 +66,9 @@ def test_the_exit_code_is_the_guests() -> None:
         ("b800000000bf030000000f01c1", 3, "exit code 3, by the guest"),
         ("b001e6f4ebfe", 3, "exit code 3, by the guest"),
         ("30c0e6f4ebfe", 0, "exit code 0, by the guest"),
+        ("b0fee664ebfe", 0, "reset, exit code 0, by the guest"),
+        ("b003e692ebfe", 0, "reset, exit code 0, by the guest"),
+        ("66baf90cb006eeebfe", 0, "reset, exit code 0, by the guest"),
         ("0f0b", 3, "exit code 3, by kev: the guest died"),
     ],
 )
