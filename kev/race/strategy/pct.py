@@ -24,24 +24,23 @@ class PctScheduler(SteppedScheduler):
     Steps count where there is a choice: who drops below everybody while nobody else can run goes on all the same.
     """
 
-    __slots__ = ("_changes", "_contested", "_left", "_order")
+    __slots__ = ("_changes", "_left", "_order")
 
     def __init__(self, vcpus: int, steps: int, depth: int, random: Generator) -> None:
         draw = random.random
-        self._order: Final = sorted(range(vcpus), key=lambda _: draw())
+        priorities = [draw() for _ in range(vcpus)]
+        self._order: Final = sorted(range(vcpus), key=priorities.__getitem__)
         """vCPUs by priority, the highest first."""
-        self._changes: Final = [UNLIMITED, *sorted((int(draw() * steps) for _ in range(depth - 1)), reverse=True)]
+        self._changes: Final = [UNLIMITED, *sorted([int(draw() * steps) for _ in range(depth - 1)], reverse=True)]
         """Before which steps priorities change, the last first."""
         self._left = self._changes[-1]
         """How many steps are left until they change next."""
-        self._contested = False
 
     def step(self, runnable: Sequence[int], accesses: int) -> int:
-        if self._contested:
-            self._left -= 1
-        self._contested = len(runnable) > 1
         if self._left <= 0:
             self._change(runnable)
+        if len(runnable) > 1:
+            self._left -= 1
         for vcpu in self._order:  # `_highest` without its call
             if vcpu in runnable:
                 return vcpu
@@ -66,11 +65,12 @@ class PctScheduler(SteppedScheduler):
 class PctTurnScheduler(PctScheduler):
     """The same in turns of random length."""
 
-    __slots__ = ("_longest_turn", "_random")
+    __slots__ = ("_contested", "_longest_turn", "_random")
 
     def __init__(self, vcpus: int, steps: int, depth: int, random: Generator, longest_turn: int) -> None:
         """`longest_turn` is how many steps may pass until it is looked whether somebody of a higher priority can run again."""
         super().__init__(vcpus, steps, depth, random)
+        self._contested = False
         self._longest_turn: Final = longest_turn
         self._random: Final = random.random
 

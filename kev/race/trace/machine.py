@@ -52,6 +52,39 @@ class PagerFactory(Protocol):
 class TraceMachine:
     """A machine without CPUs: pages, a pager, and vCPUs that are coroutines. It runs once."""
 
+    __slots__ = (
+        "_choose",
+        "_chosen",
+        "_is_trusted",
+        "_last",
+        "_left",
+        "_listening",
+        "_loaders",
+        "_reach",
+        "_refused",
+        "_runnable",
+        "_source",
+        "_stepped",
+        "_task",
+        "_touched",
+        "_turns",
+        "accesses",
+        "addresses",
+        "buffers",
+        "engine",
+        "failure",
+        "memory",
+        "order",
+        "pager",
+        "pages",
+        "shared",
+        "table",
+        "tasks",
+        "told",
+        "tso",
+        "vcpu",
+    )
+
     def __init__(
         self, pages: Sequence[Page], factory: PagerFactory, memory: TraceMemory, *, opaque: bool = False, tso: bool = False
     ) -> None:
@@ -94,6 +127,8 @@ class TraceMachine:
         self.vcpu = 0
         """Which takes the present step."""
         self.failure: Failure | None = None
+        self._last = MAX_STEPS
+        """The step behind which it is asked whether the run is over."""
         self.shared: Final[dict[str, Any]] = {}
         """For what the vCPUs of a test have to tell each other."""
         self._runnable: Final[list[int]] = []
@@ -105,6 +140,8 @@ class TraceMachine:
         """Who takes the next step; None: it ends here."""
         self._choose: Callable[[Sequence[int], int], int] | None = None
         """Chooses who. None where vCPUs get to scheduling points and no step ends: when they begin, or are cancelled."""
+        self._stepped = False
+        """Somebody is told of every step that begins."""
         self._turns: Turns | None = None
         """Of whom that asks, if not for every step."""
         self._refused: Exception | None = None
@@ -139,6 +176,7 @@ class TraceMachine:
         self.shared.clear()
         self.vcpu = self._touched = 0
         self.failure = self._refused = None
+        self._last = MAX_STEPS
         self.told = self._listening
 
     @property
@@ -202,11 +240,13 @@ class TraceMachine:
         """Something was done wrong in the present step. The first failure counts; the run ends with the step."""
         if self.failure is None:
             self.failure = Failure(oracle, message, self.step)
+            self._last = -1
 
     # Running.
 
     def _drive(self, scheduler: Scheduler) -> None:
         reach_of, stepped = self._reach, self.told["stepped"]
+        self._stepped = bool(stepped)
         tasks = self.tasks if self.buffers is None else [*self.tasks, *self.buffers.tasks]
         turns = scheduler if isinstance(scheduler, SteppedScheduler) else Turns(scheduler, MAX_STEPS + 1)
         self._turns = turns if isinstance(turns, Turns) else None
@@ -215,7 +255,7 @@ class TraceMachine:
         while (vcpu := self._chosen) is not None:
             self.vcpu = vcpu
             task = self._task = tasks[vcpu]
-            self._touched = reach_of[task.at[1] >> PAGE_SHIFT] | task.scope
+            self._touched = reach_of[task.gpa >> PAGE_SHIFT] | task.scope
             if stepped:
                 for notify in stepped:
                     notify(vcpu)
@@ -229,12 +269,12 @@ class TraceMachine:
                 if at is POINT:
                     continue  # `reach` has ended the step
                 if type(at) is tuple:
-                    task.at = at
+                    task.point, task.gpa = at
                 else:
                     self._block(vcpu, task, at)
             self.order.append(vcpu)
             self.accesses.append(self._touched)
-            if self._is_over():
+            if not self._runnable or (len(self.order) > self._last and self._is_over()):
                 return
             self._chosen = choose(self._runnable, self._touched)
         if self._refused is not None:
@@ -246,26 +286,27 @@ class TraceMachine:
         So who goes on is chosen where a step ends, and nobody is suspended to be resumed at once.
         """
         task = self._task
-        task.at = point, gpa
+        task.point, task.gpa = point, gpa
         choose = self._choose
         if choose is None:
             return SUSPENDED
         vcpu, order, touched = self.vcpu, self.order, self._touched
         order.append(vcpu)
         self.accesses.append(touched)
-        if (self.failure is not None or len(order) > MAX_STEPS) and self._is_over():
+        if len(order) > self._last and self._is_over():
             self._chosen = None
             return SUSPENDED
         try:
-            chosen = self._chosen = choose(self._runnable, touched)
+            chosen = choose(self._runnable, touched)
         except Exception as error:
             self._refuse(error)
             return SUSPENDED
         if chosen != vcpu:
+            self._chosen = chosen
             return SUSPENDED
         self._touched = self._reach[gpa >> PAGE_SHIFT] | task.scope
-        for notify in self.told["stepped"]:
-            notify(vcpu)
+        if self._stepped:
+            self.tell("stepped")
         return None
 
     def _refuse(self, error: Exception) -> None:
@@ -275,11 +316,11 @@ class TraceMachine:
         self._chosen = None
 
     def _is_over(self) -> bool:
-        """There is no next step."""
+        """The run has failed, or takes too many steps, which is a failure, too."""
         is_cut = self._turns is not None and self._turns.is_under_way(self._runnable)
         if self.failure is None and len(self.order) > MAX_STEPS and not is_cut:
             self.tell("endless")
-        return self.failure is not None or not self._runnable
+        return self.failure is not None
 
     def _conclude(self) -> None:
         if self._left:

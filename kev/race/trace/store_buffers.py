@@ -47,7 +47,7 @@ class StoreBuffers:
         buffer.append(store)
         if len(buffer) > 1:
             return False
-        task.at = _at(store)
+        task.point, task.gpa = _at(store)
         return True
 
     def show_all(self, vcpu: int) -> bool:

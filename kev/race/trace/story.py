@@ -142,8 +142,8 @@ class Recorder(Listener):
         task = self._machine.tasks[vcpu]
         if task.meeting is not None:
             return f"was woken and looks at page {task.page} again"
-        state = self._machine.pager.pages[max(task.at[1], 0)].name.capitalize()
-        return _QUIET[task.at[0]].format(page=f"page {task.page}", state=state)
+        state = self._machine.pager.pages[max(task.gpa, 0)].name.capitalize()
+        return _QUIET[task.point].format(page=f"page {task.page}", state=state)
 
     def _finish_step(self) -> None:
         if self._began is None:

@@ -6,8 +6,9 @@ from typing import Any
 import attrs
 
 from kev.addressing import PAGE_SHIFT
+from kev.pager.protocols import Point
 from kev.race.meeting import Meeting
-from kev.race.points import At, TracePoint
+from kev.race.points import TracePoint
 
 
 @attrs.define(eq=False, slots=True)
@@ -16,8 +17,10 @@ class Task:
 
     body: Coroutine[Any, None, None]
     resume: Callable[[None], Any]
-    at: At = (TracePoint.ACCESS, -1)
+    point: Point | TracePoint = TracePoint.ACCESS
     """The scheduling point that it reached last."""
+    gpa: int = -1
+    """What that is about."""
     meeting: Meeting | None = None
     """Where it is suspended if it waits, or was woken and has not gone on yet."""
     scope: int = 0
@@ -29,12 +32,12 @@ class Task:
     @property
     def page(self) -> int:
         """The number of the page it reached for last; -1 for none."""
-        return self.at[1] >> PAGE_SHIFT
+        return self.gpa >> PAGE_SHIFT
 
     @property
     def cancellable(self) -> bool:
         """It is in the pager."""
-        return not self.done and (self.meeting is not None or self.at[0] is not TracePoint.ACCESS)
+        return not self.done and (self.meeting is not None or self.point is not TracePoint.ACCESS)
 
     def wait(self, meeting: Meeting) -> None:
         """It is suspended there, until somebody wakes it and it is resumed."""
