@@ -15,6 +15,8 @@ from kev.race.trace.source import InjectedFailure
 class Listener:
     """Is told of what happens, as it happens; of that for which a subclass has a method of its own. Pages are numbers."""
 
+    __slots__ = ()
+
     def stepped(self, vcpu: int) -> None:
         """`vcpu` takes its next step."""
 

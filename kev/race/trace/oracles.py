@@ -27,6 +27,8 @@ _DOES: Final = {Access.READ: "reads", Access.WRITE: "writes to", Access.EXECUTE:
 class Oracle(Listener):
     """One rule."""
 
+    __slots__ = ("machine", "order")
+
     name = ""
     """What a failure calls it."""
 
@@ -37,7 +39,8 @@ class Oracle(Listener):
 
     def forgetting(self) -> Iterator[Callable[[], None]]:
         """What has to be called for it to forget everything it has seen: all its notes are sets and dictionaries."""
-        return (notes.clear for notes in vars(self).values() if isinstance(notes, set | dict))
+        names = (name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ()))
+        return (notes.clear for name in names if isinstance(notes := getattr(self, name), set | dict))
 
     def fail(self, message: str) -> None:
         self.machine.fail(self.name, message)
@@ -49,6 +52,8 @@ class Loads(Oracle):
     A page is Absent, then Loading, then Present, and there is one load for every time it becomes Present. Nobody runs on a page
     before it is filled, or after it was taken away. Every vCPU comes to its end: nobody waits for what never happens.
     """
+
+    __slots__ = ("_begun", "_blocked", "_changed", "_filled", "_filling", "_kept", "_loads", "_over", "_present", "_waits")
 
     def __init__(self, machine: "TraceMachine") -> None:
         super().__init__(machine)
@@ -194,6 +199,8 @@ _ENDED: Final = {PageEvent.PUBLISH: "Present", PageEvent.FAIL: "failed", PageEve
 class Contents(Oracle):
     """A guest reads what the image has, or what it stored there itself since."""
 
+    __slots__ = ("_stored", "_stores")
+
     name = "wrong contents"
 
     def __init__(self, machine: "TraceMachine") -> None:
@@ -235,6 +242,8 @@ class Contents(Oracle):
 class NoTrace(Oracle):
     """A load that failed or was cancelled leaves nothing behind."""
 
+    __slots__ = ()
+
     name = "traces left"
 
     def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
@@ -266,6 +275,8 @@ _LEFT: Final = {PageEvent.FAIL: "failed", PageEvent.ABANDON: "was cancelled"}
 
 class Errors(Oracle):
     """Errors come from sources that failed, and go to those who asked for the page: to the loader and to all who wait for it."""
+
+    __slots__ = ("_failed", "_owed", "_waits")
 
     name = "unexpected error"
 
@@ -334,6 +345,8 @@ class Errors(Oracle):
 
 class Forbidden(Oracle):
     """The outcome that a program says must not be is not observed."""
+
+    __slots__ = ("_forbidden", "_last", "_sees", "_stored")
 
     name = "forbidden outcome"
 
