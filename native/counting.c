@@ -17,7 +17,7 @@ typedef unsigned long long u64;
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_counting_version(void)
 {
-    return 3;
+    return 4;
 }
 
 enum { PAGE_FAULT = 14, FIRST_EXIT = 0x100, NESTED_PAGE_FAULT = 0x500, STORE = 2, FETCH = 0x10 };
@@ -111,6 +111,7 @@ struct counting {
     u8 (*invalid_instruction)(void *uc, void *data);
     u32 (*in)(void *uc, u32 port, int size, void *data);
     void (*out)(void *uc, u32 port, int size, u32 value, void *data);
+    u64 own_stores_left; /* to the block that they are in, until the run ends behind one: each has the rest translated anew; 0: any number */
     struct block *unsure; /* the block that the variant begun next is compared with, and where that is called from */
     u64 unsure_caller;
     struct block executing; /* what `last` points to while a block is executing */
@@ -337,6 +338,13 @@ static void take_back_store(struct counting *counting, struct block *block)
         take_back(counting, number + 1);
 }
 
+/* The block of one instruction is a store that is made again, to the block that it was in. Enough of them end the run behind it. */
+static void note_own_store(struct counting *counting)
+{
+    if (counting->own_stores_left && !--counting->own_stores_left && counting->limit > counting->counter + 1)
+        counting->limit = counting->counter + 1;
+}
+
 static SELDOM void begin_unknown_block(void *uc, struct counting *counting, u64 caller)
 {
     struct block *block = counting->find(counting->translator, caller);
@@ -346,8 +354,11 @@ static SELDOM void begin_unknown_block(void *uc, struct counting *counting, u64 
         return;
     }
     counting->unsure = 0;
-    if ((block->flags & (MOST_INSTRUCTIONS | LAST_ACCESSES_DEVICE)) == ONE_INSTRUCTION && is_executing(counting))
-        take_back_store(counting, block);
+    if ((block->flags & (MOST_INSTRUCTIONS | LAST_ACCESSES_DEVICE)) == ONE_INSTRUCTION) {
+        if (is_executing(counting))
+            take_back_store(counting, block);
+        note_own_store(counting);
+    }
     if (block->flags & MOST_INSTRUCTIONS) {
         begin_block(uc, counting, block);
         return;

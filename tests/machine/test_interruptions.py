@@ -69,6 +69,33 @@ def test_a_counted_slice_ends_though_an_instruction_is_begun_again_for_ever(nati
         assert (cpu.vcpu.instructions, cpu.vcpu.rip) == (2, CODE + 2)
 
 
+def own_stores(times: int) -> bytes:
+    """So often, an instruction is stored to that lies in the same block."""
+    # mov byte [the second byte of what follows], 0x33; mov al, 0x33
+    store = code("c6 05") + struct.pack("<I", CODE + 5 + 8) + code("33 b0 33")
+    return code("bd") + struct.pack("<I", times) + store + code("4d 75 f4") + VMCALL  # with EBP as counter
+
+
+@pytest.mark.skipif(COUNTING is None, reason="only what is compiled for the host notices such stores")
+def test_a_counted_slice_ends_behind_so_many_stores_to_the_code_that_they_are_in() -> None:
+    """The rest of the block is translated anew behind each, which takes as long as thousands of instructions."""
+    with Cpu(own_stores(1000)) as cpu:
+        assert cpu.run_slice(Budget(instructions=3000, interruptions=10)) == PreemptionTimer()
+        assert 40 < cpu.vcpu.instructions < 60
+
+
+@given(st.integers(1, 7))
+def test_where_slices_end_changes_nothing_of_stores_to_the_code_that_they_are_in(interruptions: int) -> None:
+    with Cpu(own_stores(30)) as whole:
+        whole.run(1000)
+    slices = 1
+    with Cpu(own_stores(30)) as sliced:
+        while sliced.run_slice(Budget(instructions=1000, interruptions=interruptions)) == PreemptionTimer():
+            slices += 1
+    assert (sliced.exits, sliced.vcpu.instructions) == (whole.exits, whole.vcpu.instructions)
+    assert COUNTING is None or slices > 30 // interruptions
+
+
 @given(interruptions=st.integers(1, 7), budget=st.integers(1, 50))
 def test_where_slices_end_changes_nothing(interruptions: int, budget: int) -> None:
     text = code("bd 05 00 00 00 e6 80 0f a2 0f 31 4d 75 f7") + VMCALL  # OUT, CPUID and RDTSC, five times

@@ -17,7 +17,7 @@ from kev.engine.amdv.libunicorn import EmulatedCpu, Hook
 from kev.engine.amdv.native import Structure, address_of
 from kev.host_memory import HostMemory
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 """What `kev_counting_version` says of a library that was built from the source as it is now."""
 
 # Quadwords of struct counting.
@@ -26,7 +26,7 @@ _WHERE_TO_COUNT, _NEXT_FLAGS, _LEAVE, _WHOLE_INSTRUCTIONS, _LAST, _DEVICE_ACCESS
 _CODE_BASE, _CR2, _ERROR_CODE, _OLD_EXCEPTION, _IS_SOFTWARE_INTERRUPT, _INJECTED = range(14, 20)
 _FLAGS_ARE, _FLAGS, _KEPT_CR2, _MEMORY, _FIRST_PAGE, _END, _STATE, _INTERCEPTS, _UC = range(20, 29)
 _CPU, _TRANSLATOR, _FIND, _START, _STOP, _COMPUTE_FLAGS, _SAVE, _RESTORE, _CONTROL, _LEAVE_NOW, _LEAVE_FOR_DEVICE = range(29, 40)
-_INTERRUPT, _INVALID_INSTRUCTION, _IN, _OUT, _UNSURE, _UNSURE_CALLER, _BLOCK = range(40, 47)
+_INTERRUPT, _INVALID_INSTRUCTION, _IN, _OUT, _OWN_STORES_LEFT, _UNSURE, _UNSURE_CALLER, _BLOCK = range(40, 48)
 _BLOCK_WORDS: Final = 11
 _CACHE_WORDS: Final = 4 * 1024
 _WORDS: Final = _BLOCK + _BLOCK_WORDS + _CACHE_WORDS
@@ -172,6 +172,10 @@ class Counting:
     def take_turn(self, old: int, new: int, instructions: int) -> int:
         status: int = self._native_turn(self._address, old, new, instructions)
         return status
+
+    def limit_own_stores(self, most: int) -> None:
+        """What runs from now on ends behind so many stores to the block of instructions that they are in; 0: none does that."""
+        self._words[_OWN_STORES_LEFT] = most
 
     # Whether it counts.
 

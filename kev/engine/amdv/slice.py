@@ -136,6 +136,8 @@ class Slice:
         self.preempted = False
         self._left = self._not_retired = self._retired_before = self._interruptions_left = self._repetitions = 0
         self._untouched = False
+        if self._counting is not None:
+            self._counting.limit_own_stores(0)
         if counted is not self.counted or natively is not self.counted_natively:
             self._change_counting(counted, natively)
 
@@ -166,8 +168,10 @@ class Slice:
         return self.counted
 
     def limit_interruptions(self, most: int) -> None:
-        """The slice that has begun ends behind so many exits and events."""
+        """The slice that has begun ends behind so many exits and events, or stores to the code that they are a part of."""
         self._interruptions_left = most
+        if self._counting is not None:
+            self._counting.limit_own_stores(most)
         self._serve, self.service = self.service, self._serve_and_count
 
     @property
