@@ -52,6 +52,11 @@ def test_input_that_would_be_waited_for_or_is_too_much_is_refused_in_a_line(tmp_
         assert (result.exit_code, result.stderr) == (2, f"kev: {tmp_path / name}: {problem}\n")
 
 
+def test_more_guests_than_a_host_has_are_refused_in_a_line(tmp_path: Path) -> None:
+    result = run(*["jos"] * 65)
+    assert (result.exit_code, result.stderr) == (2, "kev: 65 guests: one host has up to 64\n")
+
+
 def test_standard_input_is_typed_as_far_as_may_be(tmp_path: Path) -> None:
     guest = saying(tmp_path, "alone")
     for keys, exit_code in ((b"keys", 0), (bytes((1 << 20) + 1), 2)):

@@ -36,6 +36,8 @@ def test_actions_can_be_written_as_text_or_as_calls() -> None:
         ("r0r1;1=in0", "page 1 is instant and needs page 0: who needs another page has to wait"),
         ("/".join(["r0"] * 17), "a program of 17 vCPUs: it has 1 to 16"),
         ("r62", "a program of 63 pages: it has 1 to 62"),
+        ("r0" * 250 + "/" + "r1" * 251, "a program of 501 actions: it has 0 to 500"),
+        ("r0" * 10_000, "a program of 20000 characters: it has 0 to 16384"),
     ],
 )
 def test_a_text_that_makes_no_sense_is_refused_by_the_part(text: str, message: str) -> None:

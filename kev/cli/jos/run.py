@@ -23,6 +23,7 @@ from kev.work.stopping import Stopped, signals_noted
 if TYPE_CHECKING:
     from kev.envs.vmx import VmxCapabilities
 
+_MOST_GUESTS: Final = 64
 _LARGEST_INPUT: Final = 1 << 20
 """In bytes."""
 _IPC: Final = "ipc"
@@ -80,6 +81,8 @@ def command(
     """
     from kev.jos.host import Host
 
+    if len(images) > _MOST_GUESTS:
+        raise click.UsageError(f"{len(images)} guests: one host has up to {_MOST_GUESTS}", context)
     if len(disks) > len(images):
         raise GuestDiskError(f"{len(disks)} disks for {len(images)} guests: each has one")
     files = [_disk(text) for text in disks]

@@ -19,6 +19,10 @@ from kev.race.interleaving import MAX_VCPUS
 from kev.race.trace.forbidden import FORBIDDEN, Observation, parse_forbidden
 
 MAX_PAGES: Final = 62
+MAX_ACTIONS: Final = 500
+"""Of all vCPUs: those of many more take more steps than a run may have."""
+_LONGEST_TEXT: Final = 1 << 14
+"""Characters."""
 """As many as fit into one word of what a step accesses."""
 
 SLOT: Final = 8
@@ -137,6 +141,7 @@ class Program:
 
     def __attrs_post_init__(self) -> None:
         check_sizes(len(self.vcpus), len(self.pages), self.tso)
+        _check_size("actions", sum(map(len, self.vcpus)), MAX_ACTIONS, least=0)
         for vcpu, actions in enumerate(self.vcpus):
             for action in actions:
                 self._check_action(vcpu, action)
@@ -169,6 +174,7 @@ class Program:
     @classmethod
     def parse(cls, text: str) -> Self:
         """The program that `text` describes. ProgramError names the part that makes no sense."""
+        _check_size("characters", len(text), _LONGEST_TEXT, least=0)
         vcpus, *rest = text.replace(" ", "").split(";")
         outcomes = [part for part in rest if part.startswith(FORBIDDEN)]
         if len(outcomes) > 1:

@@ -62,15 +62,13 @@ def serve_firecracker(settings: Settings, tell: Callable[[str], object]) -> int:
 async def _serve(settings: Settings, tell: Callable[[str], object]) -> int:
     output = ConsoleOutput(_standard_output())
     listener = None if settings.socket is None else _listen(settings.socket)
-    if listener is not None:
-        tell(f"kev: listening on {listener.address}")
     try:
         with ungrouped():
             async with trio.open_nursery() as outer:
                 outer.start_soon(output.run)
                 try:
                     async with in_process_homes() if settings.in_process else worker_homes(ready=0) as homes:
-                        return await _live(settings, homes, listener, output)
+                        return await _live(settings, homes, listener, output, tell)
                 finally:
                     output.finish()
     finally:
@@ -78,7 +76,9 @@ async def _serve(settings: Settings, tell: Callable[[str], object]) -> int:
             listener.close()
 
 
-async def _live(settings: Settings, homes: Homes, listener: Listener | None, output: ConsoleOutput) -> int:
+async def _live(
+    settings: Settings, homes: Homes, listener: Listener | None, output: ConsoleOutput, tell: Callable[[str], object]
+) -> int:
     """The life of the machine, and what its process ends with."""
     with ungrouped():
         async with trio.open_nursery() as nursery:
@@ -93,6 +93,7 @@ async def _live(settings: Settings, homes: Homes, listener: Listener | None, out
             if listener is None:
                 await left.event.wait()
             else:
+                tell(f"kev: listening on {listener.address}")
                 await HttpServer(application(microvm), listener).serve(left.event)
             await microvm.end()
             nursery.cancel_scope.cancel()
