@@ -25,7 +25,7 @@ def configure(level: str, *, as_json: bool = False) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=_wants_colors()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -95,3 +95,11 @@ def info(event: str, **fields: object) -> None:
 def warning(event: str, **fields: object) -> None:
     if _logger is not None:
         _logger.warning(event, **fields)
+
+
+def _wants_colors() -> bool:
+    """On a terminal that has some, unless NO_COLOR (no-color.org) says otherwise."""
+    import os
+    import sys
+
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")

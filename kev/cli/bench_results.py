@@ -15,6 +15,7 @@ from kev.cli.counts import Count
 from kev.cli.interrupts import SIGNALS
 from kev.cli.run_files import inputs_of
 from kev.cli.signals import say_stopped
+from kev.cli.terminals import has_cursor
 from kev.observe.output import is_standard_output, write_json
 from kev.observe.replacing import check_all_writable
 from kev.spec.machine_spec import MachineSpec
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 _EXIT_CODE_MISSED: Final = 1
+_MEASURING: Final = "kev: measuring"
 
 
 @attrs.frozen(slots=True)
@@ -136,7 +138,10 @@ def measured(cases: "Sequence[Case]", rounds: int, notes: Mapping[str, str]) -> 
 
     peers = {what: version_of(case.command) for case in cases if (what := str(case.parameters.get("what"))).startswith("QEMU")}
     made, stopped = Rounds(cases), None
-    with click.progressbar(length=rounds, label="kev: measuring", file=sys.stderr) as bar:
+    hidden = sys.stderr.isatty() and not has_cursor(sys.stderr)
+    if hidden:
+        click.echo(_MEASURING, err=True)
+    with click.progressbar(length=rounds, label=_MEASURING, file=sys.stderr, hidden=hidden) as bar:
         try:
             made.measure(rounds, lambda done: _note_round(bar, done, rounds))
         except Stopped as reason:

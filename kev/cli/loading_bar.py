@@ -38,4 +38,6 @@ class LoadingBar:
 
         import click
 
-        return click.progressbar(length=total, label="kev: loading", file=sys.stderr, hidden=not sys.stderr.isatty())
+        from kev.cli.terminals import has_cursor
+
+        return click.progressbar(length=total, label="kev: loading", file=sys.stderr, hidden=not has_cursor(sys.stderr))

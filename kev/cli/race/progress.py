@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from kev.cli.numbers import counted
+from kev.cli.terminals import has_cursor, in_a_row
 from kev.observe.progress import progress_seconds
 from kev.race.explore import Exploration
 from kev.race.verify import HealthyReport
@@ -19,7 +20,7 @@ class ProgressLine:
     """On stderr; on a terminal it is overwritten again and again, and removed by `clear`."""
 
     def __init__(self) -> None:
-        self._terminal: Final = sys.stderr.isatty()
+        self._terminal: Final = has_cursor(sys.stderr)
         self._every: Final = _EVERY if self._terminal else progress_seconds() or _EVERY_LOGGED
         self._next = time.monotonic() + self._every
 
@@ -54,7 +55,10 @@ class ProgressLine:
         return True
 
     def _write(self, text: str) -> None:
-        click.echo(f"\r\x1b[K{text}" if self._terminal else text, err=True, nl=not self._terminal)
+        if self._terminal:
+            click.echo(f"\r\x1b[K{in_a_row(text, sys.stderr)}", err=True, nl=False)
+        else:
+            click.echo(text, err=True)
 
 
 def summary(exploration: Exploration) -> str:
