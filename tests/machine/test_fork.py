@@ -252,7 +252,7 @@ async def test_what_has_ended_is_not_forked_and_does_not_go_on() -> None:
             await fork.fork()
         with pytest.raises(MachineError, match="cannot be paused or resumed"):
             await fork.resume()
-        with pytest.raises(MachineError, match="-1 forks"):
+        with pytest.raises(MachineError, match="count: -1: it must be forks"):
             await machine.fork(-1)
 
 

@@ -233,5 +233,9 @@ def _peek(address: int, length: int) -> bytes:
             return memory.read(length)
     except FileNotFoundError:
         return ctypes.string_at(address, length)
-    except (OSError, OverflowError, ValueError) as error:
+    except OSError as error:
+        raise UnknownBuild(
+            f"/proc/self/mem: {error.strerror}: the CPU state of unicorn {libunicorn.version()} is not found"
+        ) from error
+    except (OverflowError, ValueError) as error:
         raise _unknown(f"no CPU state where the 2.1 series has it ({error})") from error

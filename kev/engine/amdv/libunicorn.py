@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from kev.addressing import PAGE_SIZE
 from kev.engine.amdv import library
+from kev.engine.amdv.code_buffer import check_room
 from kev.named_tuple import NamedTuple
 
 _ARCH_X86: Final = 4
@@ -272,6 +273,8 @@ class EmulatedCpu:
     __slots__ = ("__weakref__", "_callbacks", "_devices", "_hooks", "_number", "_raised", "called", "counter", "handle")
 
     def __init__(self) -> None:
+        """HostMemoryError if there is no room for the code that it translates."""
+        check_room()
         handle = _HANDLE()
         _check(_open(_ARCH_X86, _MODE_64, ctypes.byref(handle)))
         assert handle.value is not None
