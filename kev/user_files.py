@@ -59,6 +59,17 @@ def real_path(name: str | os.PathLike[str]) -> str:
         return os.path.abspath(os.fspath(name))
 
 
+def without_working_directory(error: OSError) -> str | None:
+    """What to say if `error` came because the working directory was removed, where relative names lead nowhere; else None."""
+    if not isinstance(error, FileNotFoundError) or error.filename is not None:
+        return None
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the working directory is not there any more: go to another one"
+    return None
+
+
 def synchronize_folder(folder: str | os.PathLike[str]) -> None:
     """Waits until the new names of files in it are on the disk. OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -112,7 +112,10 @@ def _machine_as_json(machine: "MachineInspection | None") -> dict[str, Any]:
 
 
 def _spec_as_text(spec: MachineSpec) -> list[str]:
-    return ["machine:", *(f"  {line}" for line in spec.to_toml().splitlines())]
+    try:
+        return ["machine:", *(f"  {line}" for line in spec.to_toml().splitlines())]
+    except KevError as error:  # a name that is not Unicode
+        return [f"machine: {error}"]
 
 
 def _machine_as_text(machine: "MachineInspection | None") -> list[str]:

@@ -78,6 +78,14 @@ def main(words: Sequence[str], import_together: Callable[[str], object] = import
     except KevError as error:
         sys.stderr.write(f"kev: {error}\n")
         return EXIT_CODE_MISTAKE
+    except FileNotFoundError as error:
+        from kev.user_files import without_working_directory
+
+        gone = without_working_directory(error)
+        if gone is None:
+            raise
+        sys.stderr.write(f"kev: {gone}\n")
+        return EXIT_CODE_MISTAKE
 
 
 def run(given: Mapping[str, Any]) -> int:

@@ -14,6 +14,7 @@ from kev.cli.mistyped import meant, note_words
 from kev.cli.standard_output import give_up_standard_output
 from kev.errors import KevError, one_line
 from kev.machine.ending import EXIT_CODE_MISTAKE
+from kev.user_files import without_working_directory
 from kev.version import __version__
 
 _COMMANDS: Final = {
@@ -111,6 +112,9 @@ def _mistakes_in_a_line() -> Iterator[None]:
     except OSError as error:
         if error.filename is not None:
             raise
+        gone = without_working_directory(error)
+        if gone is not None:
+            _end(gone)
         give_up_standard_output()
         _end(f"standard output cannot be written: {error.strerror}")
     except EOFError as error:  # which click would take for Ctrl-D, and say nothing of

@@ -1,5 +1,6 @@
 """Command lines of `kev run`: read from the table of options, with click and without."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from kev.cli.main import kev
 from kev.cli.options import described, parse
 from kev.spec.fields import FIELDS, Arity, field_named
 from kev.spec.machine_spec import MachineSpec
+from tests.cli.programs import kernel
 from tests.machine.specs import SPECS, TEXTS
 
 
@@ -225,3 +227,24 @@ def test_a_pipe_that_does_not_block_gets_all_that_is_printed() -> None:
     program = f"{imports}; os.set_blocking(1, False); StandardOutput().write(b'x' * 5_000_000)"
     result = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
     assert result.stdout == b"x" * 5_000_000
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "hypercalls", "--report", "x"], ["batch", "hypercalls"], ["ept", "build", "-m", "2M", "-o", "x"]]
+)
+def test_a_working_directory_that_is_gone_is_said(tmp_path: Path, words: list[str]) -> None:
+    script = 'rmdir "$PWD"; exec "$@"'
+    command = ["sh", "-c", script, "sh", sys.executable, "-c", "from kev.__main__ import main; main()", *words]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr == "kev: the working directory is not there any more: go to another one\n"
+
+
+def test_a_file_is_inspected_though_its_name_is_not_unicode(tmp_path: Path) -> None:
+    image = tmp_path / os.fsdecode(b"k\xff.elf")
+    image.write_bytes(kernel(b"\xf4"))
+    result = CliRunner().invoke(kev, ["inspect", str(image)], prog_name="kev")
+    assert result.exit_code == 0
+    assert "segments:" in result.stdout
+    assert "machine: TOML is Unicode: " in result.stdout
