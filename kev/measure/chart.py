@@ -169,8 +169,10 @@ def by_size(axes: "Axes", sizes: Sequence[str]) -> None:
     plain(axes)
 
 
-def errors(summaries: Sequence[Summary]) -> list[list[float]]:
-    """The distances to the ends of the intervals, as matplotlib wants them: 0 where there are none."""
+def errors(summaries: Sequence[Summary]) -> list[list[float]] | None:
+    """The distances to the ends of the intervals, as matplotlib wants them: 0 where there are none, None if none are there."""
+    if all(summary.low is None and summary.high is None for summary in summaries):
+        return None
     lows = [0.0 if summary.low is None else summary.median - summary.low for summary in summaries]
     return [lows, [0.0 if summary.high is None else summary.high - summary.median for summary in summaries]]
 

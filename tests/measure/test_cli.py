@@ -44,6 +44,15 @@ def test_a_picture_is_drawn_of_what_was_measured(tmp_path: Path) -> None:
     assert struct.unpack(">II", data[16:24]) == (1800, 1260)
 
 
+def test_a_picture_of_too_few_rounds_has_no_intervals(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "boot.svg"
+    for rounds, has_intervals in ((1, False), (6, True)):
+        words = ["bench", "boot", "hypercalls", "--paging", "lazy", "--rounds", str(rounds), "--picture", str(picture)]
+        assert CliRunner().invoke(kev, words).exit_code == 0
+        assert ("LineCollection" in picture.read_text(encoding="utf-8")) == has_intervals
+
+
 def test_a_machine_that_is_described_is_measured_by_policy(tmp_path: Path) -> None:
     file = tmp_path / "values.json"
     assert bench("boot", "hypercalls", "-m", "64M", "--rounds", "1", "--json", str(file)).exit_code == 0
