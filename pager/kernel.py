@@ -628,9 +628,11 @@ class KernelVmPager:
         if filled is not True:
             if not await filled:
                 raise self._failed(page)
-            frames, view = self.frames.assign(page) - page, self.memory.view
+            view = self.memory.view
+            frame: int = self.frames.assign(page)
             for loaded in load.pages:
-                self.originals.remember(loaded, view[frames + loaded : frames + loaded + PAGE_SIZE])
+                self.originals.remember(loaded, view[frame : frame + PAGE_SIZE])
+                frame += PAGE_SIZE
 
     def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
         """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""

@@ -87,7 +87,7 @@ class PageStates:
         chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
         index = page >> PAGE_SHIFT & _INDEX
         state = chunk[index]
-        following = _FOLLOWING[state].get(event)
+        following = _FOLLOWING[state][event]
         if following is None:
             raise IllegalTransition(page, PageState(state), event)
         chunk[index] = following
@@ -114,7 +114,7 @@ class PageStates:
         chunk = self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
         first = page >> PAGE_SHIFT & _INDEX
         state = chunk[first]
-        following = _FOLLOWING[state].get(event)
+        following = _FOLLOWING[state][event]
         if following is None:
             raise IllegalTransition(page, PageState(state), event)
         if chunk.count(state, first, first + count) != count:
@@ -203,4 +203,5 @@ def with_present(saved: SavedStates, pages: Iterable[int]) -> SavedStates:
 
 
 _STATES: Final = tuple(PageState)
-_FOLLOWING: Final = tuple(TRANSITIONS[state] for state in _STATES)
+_FOLLOWING: Final = tuple(tuple(TRANSITIONS[state].get(event) for event in PageEvent) for state in _STATES)
+"""By state and event."""

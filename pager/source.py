@@ -309,7 +309,10 @@ def _read_rest(source: PageSource, offset: int, buffer: memoryview, count: int) 
 
 async def _await_rest(source: PageSource, offset: int, buffer: memoryview, done: int, pending: Awaitable[int]) -> bool:
     try:
-        done = _advanced(source, offset, buffer, done, await pending)
+        count = await pending
+        if count == len(buffer) - done:
+            return True
+        done = _advanced(source, offset, buffer, done, count)
         while done < len(buffer):
             more = source.read_into(offset + done, buffer[done:])
             done = _advanced(source, offset, buffer, done, more if isinstance(more, int) else await more)

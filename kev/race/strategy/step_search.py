@@ -13,7 +13,7 @@ once.
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -35,17 +35,12 @@ class _Choice:
     """The vCPUs that were chosen here, with the accesses of their steps."""
 
 
-class _Branch(NamedTuple):
-    """A run that is still to be made: it follows `order`, and then takes a step that no run has taken there."""
+_Branch: TypeAlias = tuple[bytes, int | None, _Choice, int, Interleaving]
+"""A run that is still to be made: it follows an order, and then takes a step that no run has taken there.
 
-    order: bytes
-    vcpu: int | None
-    """Who takes that step. None if everybody is to be considered."""
-    choice: _Choice
-    """Where it was not chosen so far."""
-    preemptions: int
-    seen: Interleaving
-    """What was seen before that step, with a bound."""
+That order; who takes that step, or None if everybody is to be considered; where it was not chosen so far; its preemptions; and
+what was seen before that step, with a bound. There are ten to each run: they are plain.
+"""
 
 
 class StepSearch:
@@ -55,7 +50,7 @@ class StepSearch:
         self.bound: Final = bound
         self.visited: Final[set[int]] = set()
         """Digests of the states from which everything is explored, or is going to be."""
-        first = _Branch(b"", None, _Choice({}), 0, Interleaving())
+        first: _Branch = b"", None, _Choice({}), 0, Interleaving()
         self._branches: Final = [deque((first,)), *(deque[_Branch]() for _ in range(bound or 0))]
 
     def __len__(self) -> int:
@@ -83,13 +78,14 @@ class StepScheduler(SteppedScheduler):
 
     def __init__(self, branch: _Branch, search: StepSearch) -> None:
         self._search: Final = search
-        order, self._branching, choice, self._preemptions, _ = branch
+        order, self._branching, choice, self._preemptions, seen = branch
         self._known: Final = list(reversed(order))
         """Who takes steps that another run has taken, the last first."""
         self._order: Final = bytearray(order)
         self._choice: _Choice | None = choice
         """Where the step just taken was chosen."""
         self._chose = False
+        self._seen: Interleaving = seen
 
     def step(self, runnable: Sequence[int], accesses: int) -> int:
         if self._known:
@@ -123,7 +119,7 @@ class StepScheduler(SteppedScheduler):
         branches = self._search.branches(preemptions)
         if branches is not None:
             choice, order, seen = self._choice or _Choice({}), bytes(self._order), self._seen_so_far()
-            branches.extend([_Branch(order, vcpu, choice, preemptions, seen) for vcpu in awake if vcpu != chosen])
+            branches.extend([(order, vcpu, choice, preemptions, seen) for vcpu in awake if vcpu != chosen])
 
     @abstractmethod
     def _seen_so_far(self) -> Interleaving: ...
@@ -134,7 +130,7 @@ class Visitor(StepScheduler):
 
     def __init__(self, branch: _Branch, search: StepSearch) -> None:
         super().__init__(branch, search)
-        self._seen: Final = branch.seen.copy()
+        self._seen = self._seen.copy()
 
     def _learn(self, accesses: int) -> None:
         self._seen.add(self._order[-1], accesses)
@@ -155,7 +151,6 @@ class Sleepers(StepScheduler):
 
     def __init__(self, branch: _Branch, search: StepSearch) -> None:
         super().__init__(branch, search)
-        self._seen: Final = branch.seen
         self._asleep: _Sleep = {}
 
     def _learn(self, accesses: int) -> None:

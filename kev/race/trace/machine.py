@@ -348,7 +348,8 @@ class TraceMachine:
             task.done = True
             self._left -= 1
             self._stop(vcpu, task)
-            self.tell("done")
+            for notify in self.told["done"]:
+                notify(vcpu)
         else:
             self.tell("raised", error)
 

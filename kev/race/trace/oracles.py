@@ -199,12 +199,13 @@ _ENDED: Final = {PageEvent.PUBLISH: "Present", PageEvent.FAIL: "failed", PageEve
 class Contents(Oracle):
     """A guest reads what the image has, or what it stored there itself since."""
 
-    __slots__ = ("_stored", "_stores")
+    __slots__ = ("_originals", "_stored", "_stores")
 
     name = "wrong contents"
 
     def __init__(self, machine: "TraceMachine") -> None:
         super().__init__(machine)
+        self._originals: Final = [original(page) for page in range(len(machine.pages))]
         self._stored: Final[dict[int, bytearray]] = {}
         self._stores: Final[dict[tuple[int, int], tuple[int, int]]] = {}
         """Who stored at an offset of a page last, and in which step."""
@@ -217,14 +218,14 @@ class Contents(Oracle):
         self._stores[page, offset] = vcpu, len(self.order)
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
-        if contents != (self._stored.get(page) or original(page)):
+        if contents != (self._stored.get(page) or self._originals[page]):
             self.fail(f"vCPU {vcpu} {_DOES[access]} page {page}: {self._difference(page, contents)}")
 
     def finished(self, vcpu: int) -> None:
         machine = self.machine
-        stored, read = self._stored, machine.engine.read
+        stored, originals, read = self._stored, self._originals, machine.engine.read
         for page, frame in enumerate(map(machine.table.frame, machine.addresses)):
-            if frame is not None and read(frame) != (stored.get(page) or original(page)):
+            if frame is not None and read(frame) != (stored.get(page) or originals[page]):
                 self.fail(f"page {page} at the end: {self._difference(page, read(frame))}")
 
     def _expected(self, page: int) -> bytes | bytearray:

@@ -1,6 +1,6 @@
 """Where the pages of a trace program come from: a source that takes its time, and fails when the program says so."""
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final, Generic, TypeVar
 
@@ -62,7 +62,7 @@ class TraceSource:
         if self._instant or (self._some_instant and all(self._pages[page].instant for page in pages)):
             self._fill_now(pages, buffer)
             return len(buffer)
-        return _Arrival(run, pages, buffer, self._deliver, len(buffer))
+        return _Arrival(self, run, pages, buffer, len(buffer))
 
     def loader_after(self, page: int, needed: int) -> PageLoader:
         """A loader of `page` that touches the page `needed` first."""
@@ -70,13 +70,13 @@ class TraceSource:
 
         def load(frame: memoryview) -> Awaitable[bool]:
             self._run.tell("fill_began", pages)
-            return _Arrival(self._run, pages, frame, self._deliver, True, needed)
+            return _Arrival(self, self._run, pages, frame, True, needed)
 
         return load
 
     def _fill_now(self, pages: range, buffer: memoryview) -> None:
         try:
-            self._deliver(pages, buffer, 0)
+            self.deliver(pages, buffer, 0)
         except InjectedFailure:
             self._run.tell("fill_failed", pages)
             raise
@@ -87,7 +87,8 @@ class TraceSource:
         buffer[:] = _originals(pages.start, pages.stop, 0)
         return len(buffer)
 
-    def _deliver(self, pages: range, buffer: memoryview, start: int) -> None:
+    def deliver(self, pages: range, buffer: memoryview, start: int) -> None:
+        """Brings the bytes of pages from an offset on. InjectedFailure."""
         if self._fails:
             for page in pages:
                 if self._failures[page]:
@@ -99,22 +100,16 @@ class TraceSource:
 class _Arrival(Generic[T]):
     """Bytes that are there after an await. Unlike a coroutine it may be forgotten: broken pagers do."""
 
-    __slots__ = ("_buffer", "_deliver", "_needed", "_pages", "_result", "_run")
+    __slots__ = ("_buffer", "_needed", "_pages", "_result", "_run", "_source")
 
     def __init__(
-        self,
-        run: TraceRun,
-        pages: range,
-        buffer: memoryview,
-        deliver: Callable[[range, memoryview, int], None],
-        result: T,
-        needed: int | None = None,
+        self, source: TraceSource, run: TraceRun, pages: range, buffer: memoryview, result: T, needed: int | None = None
     ) -> None:
-        """`deliver` brings the bytes of the pages from an offset on; the page `needed` is touched first. It gives `result`."""
+        """`source` brings the bytes of the pages; the page `needed` is touched first. It gives `result`."""
         self._run: Final = run
         self._pages: Final = pages
         self._buffer: Final = buffer
-        self._deliver: Final = deliver
+        self._source: Final = source
         self._result: Final = result
         self._needed: Final = needed
 
@@ -128,7 +123,7 @@ class _Arrival(Generic[T]):
             buffer[:half] = _originals(pages.start, pages.stop, 0, half)
             if run.reach(_ARRIVE, pages.start << PAGE_SHIFT) is not None:
                 yield POINT
-            self._deliver(pages, buffer, half)
+            self._source.deliver(pages, buffer, half)
         except BaseException as error:
             run.tell("fill_failed" if isinstance(error, InjectedFailure) else "fill_cancelled", pages)
             raise

@@ -118,7 +118,7 @@ class TraceVcpu:
         """
         run, contents = self._run, b""
         reach, engine, told = run.reach, run.engine, run.told["accessed"]
-        cached = engine.cached
+        cached, read = engine.cached, engine.read
         while accesses:
             page, access = accesses.pop()
             gpa = _ADDRESSES[page]
@@ -137,7 +137,7 @@ class TraceVcpu:
                 except InjectedFailure as error:
                     run.tell("load_error", page, error, began)
             if access is _READ:
-                contents = engine.read(frame)
+                contents = read(frame)
             elif access is _WRITE:
                 contents = self._store(page, frame, locked)
             else:
