@@ -8,7 +8,7 @@ import sys
 # By default the collector would run 60 times while modules are imported, and find nothing.
 gc.set_threshold(100_000)
 
-from kev.cli.interrupts import Interrupts, conclude  # noqa: E402
+from kev.cli.interrupts import Interrupts, conclude, interrupt_behind  # noqa: E402
 
 _EXIT_CODE_MISTAKE = 2
 _STANDARD_DESCRIPTORS = 3
@@ -41,11 +41,11 @@ def main() -> None:
         _run(sys.argv[1:])
     except KeyboardInterrupt as interrupt:
         sys.exit(conclude(interrupt))
-    except Exception as error:
-        # What trio makes of one that comes amid its own work.
-        if not isinstance(error.__cause__, KeyboardInterrupt):
+    except (Exception, BaseExceptionGroup) as error:
+        behind = interrupt_behind(error)
+        if behind is None:
             raise
-        sys.exit(conclude(error.__cause__))
+        sys.exit(conclude(behind))
     finally:
         interrupts.end()
         # Else the collector would look through all that there is before the process ends, for longer than some guests run.

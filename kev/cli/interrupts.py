@@ -86,6 +86,21 @@ def _tell_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
 
 
+def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that `error` has come of: trio makes others of one that comes amid its own work, or several at once."""
+    seen: set[int] = set()
+    rest: list[BaseException | None] = [error]
+    while rest:
+        found = rest.pop()
+        if found is None or id(found) in seen:
+            continue
+        if isinstance(found, KeyboardInterrupt):
+            return found
+        seen.add(id(found))
+        rest += [found.__context__, found.__cause__, *getattr(found, "exceptions", ())]
+    return None
+
+
 def number_of(error: KeyboardInterrupt) -> int:
     """The signal that it stands for."""
     number: int = getattr(error, "signal", signal.SIGINT)

@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from kev.cli.interrupts import interrupt_behind
 from kev.guests.catalogue import root_file_system
 from tests.cli.importing import ASKED_FIRST
 from tests.cli.programs import kernel
@@ -26,6 +27,31 @@ _, status = os.waitpid(child, os.WUNTRACED)
 print("ended with", os.waitstatus_to_exitcode(status) if not os.WIFSTOPPED(status) else f"stopped by {os.WSTOPSIG(status)}")
 """
 """A shell with one job in the background, whose terminal this is."""
+
+
+def raised(error: BaseException, *, amid: BaseException | None = None) -> BaseException:
+    """`error` as it is when it was raised while another one was."""
+    try:
+        if amid is None:
+            raise error
+        try:
+            raise amid
+        finally:
+            raise error
+    except BaseException as caught:
+        return caught
+
+
+def test_an_interrupt_is_found_whatever_was_made_of_it() -> None:
+    interrupt = KeyboardInterrupt()
+    made = [
+        interrupt,
+        raised(RuntimeError(), amid=interrupt),
+        BaseExceptionGroup("", [ValueError(), BaseExceptionGroup("", [interrupt])]),
+        raised(ValueError(), amid=BaseExceptionGroup("", [interrupt])),
+    ]
+    assert [interrupt_behind(error) for error in made] == [interrupt] * 4
+    assert interrupt_behind(raised(ValueError(), amid=KeyError())) is None
 
 
 def begin(sessions: list[Session], *arguments: str) -> Session:
