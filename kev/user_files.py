@@ -2,18 +2,26 @@
 
 import os
 import stat
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from kev.addressing import KIB, MIB
 from kev.errors import KevError
 
+STANDARD_INPUT: Final = "-"
+"""As the name of a file, for whoever may wait for it."""
 
-def read_user_file(file: str | os.PathLike[str], most: int, error: type[KevError], magic: bytes = b"") -> bytes:
+
+def read_user_file(
+    file: str | os.PathLike[str], most: int, error: type[KevError], magic: bytes = b"", *, waits: bool = False
+) -> bytes:
     """The contents of a regular file. `error` if there is none of that name, if it cannot be read or has more than `most` bytes.
 
-    Of one that does not begin with `magic`, which whoever parses it will find, only the beginning is read.
+    Of one that does not begin with `magic`, which whoever parses it will find, only the beginning is read. `waits`: it may be a
+    FIFO, or standard input as `STANDARD_INPUT`, for whose end the caller waits, as for what a person has named on a command line.
     """
     name = os.fspath(file)
+    if waits and (name == STANDARD_INPUT or _is_fifo(name)):
+        return _read_to_end(name, most, error)
     try:
         # Without O_NONBLOCK a FIFO would wait for its writer here.
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -88,6 +96,24 @@ def _read(descriptor: int, most: int, magic: bytes) -> bytes:
         if not pieces[0].startswith(magic):
             break
     return b"".join(pieces)
+
+
+def _is_fifo(name: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(name).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _read_to_end(name: str, most: int, error: type[KevError]) -> bytes:
+    try:
+        with open(0 if name == STANDARD_INPUT else name, "rb", closefd=name != STANDARD_INPUT) as stream:
+            data = stream.read(most + 1)
+    except OSError as reason:
+        raise error(f"{name}: cannot be read: {_reason(reason)}") from reason
+    if len(data) > most:
+        raise error(f"{name}: is too large: there may be {_size_text(most)} of it")
+    return data
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -47,9 +47,14 @@ class Mismatch(Exception):
         return cls(f"{where or 'it'} is {_shown(value)}: it must be {what}", where, value, what)
 
 
-def read_user_json(file: str | os.PathLike[str], most: int, error: type[KevError], what: str, shape: Shape) -> Any:
-    """What is in a JSON file of at most `most` bytes. `error`, which says `what` the file is not, if it has another shape."""
-    return parse_user_json(read_user_file(file, most, error), os.fspath(file), error, what, shape)
+def read_user_json(
+    file: str | os.PathLike[str], most: int, error: type[KevError], what: str, shape: Shape, *, waits: bool = False
+) -> Any:
+    """What is in a JSON file of at most `most` bytes. `error`, which says `what` the file is not, if it has another shape.
+
+    `waits` as for `read_user_file`.
+    """
+    return parse_user_json(read_user_file(file, most, error, waits=waits), os.fspath(file), error, what, shape)
 
 
 def parse_user_json(text: str | bytes, name: str, error: type[KevError], what: str, shape: Shape, *, typed: bool = False) -> Any:

@@ -86,9 +86,9 @@ class WorkingSet:
         return cls(identity, tuple(number << PAGE_SHIFT for number in fields["pages"]), name)
 
     @classmethod
-    def read(cls, file: str) -> Self:
-        """The one in a file. WorkingSetError if there is none, or if it is larger than `LARGEST_FILE`."""
-        return cls.from_json(read_user_file(file, LARGEST_FILE, WorkingSetError), file)
+    def read(cls, file: str, *, waits: bool = False) -> Self:
+        """The one in a file; `waits` as for `read_user_file`. WorkingSetError if it is none, or larger than `LARGEST_FILE`."""
+        return cls.from_json(read_user_file(file, LARGEST_FILE, WorkingSetError, waits=waits), file)
 
     def check_image(self, image: KernelImage) -> None:
         """WorkingSetError if the working set is not one of `image`."""

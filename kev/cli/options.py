@@ -64,7 +64,7 @@ def described(given: Mapping[str, Any], *, may_start_disk: bool = False) -> Mach
     if given["spec"] is not None:
         from kev.guests.spec_files import read_spec
 
-        spec = spec.over(read_spec(given["spec"]))
+        spec = spec.over(read_spec(given["spec"], waits=True))
     if spec.image.endswith(".toml") and given["spec"] is None:
         raise SpecError(f"IMAGE: {spec.image!r}: a description of a machine is no image: say --spec {spec.image}")
     if spec.image or (may_start_disk and (spec.disks or spec.firmware is not None)):

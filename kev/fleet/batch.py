@@ -17,7 +17,7 @@ from kev.guests.spec_files import is_guest
 from kev.machine.ending import Ending, EndingKind
 from kev.spec.errors import SpecError
 from kev.spec.machine_spec import MachineSpec
-from kev.user_files import read_user_file
+from kev.user_files import STANDARD_INPUT, read_user_file
 from kev.user_json import parse_user_json
 from kev.work.base import Place
 from kev.work.here import Here
@@ -81,16 +81,19 @@ def read_batch(name: str) -> list[BatchMachine]:
     In TOML (`.toml`) the file is one description, as for `kev run --spec`, or has a table `[[machine]]` for each, and above the
     first what all of them have in common. In JSON (`.json`) it is the same, or a list of descriptions; in JSON Lines (`.jsonl`) one
     on each line. A description has the fields of `kev.MachineSpec`, and may have a `name` and the expected `exit_code`: without it,
-    what the guest's own description says, or else 0. Relative names of files are relative to its folder. SpecError.
+    what the guest's own description says, or else 0. Relative names of files are relative to its folder. Standard input, `-`, has
+    JSON Lines. SpecError, also if there is no machine.
     """
-    suffix = os.path.splitext(name)[1]
+    suffix = ".jsonl" if name == STANDARD_INPUT else os.path.splitext(name)[1]
     if suffix not in SUFFIXES:
         return [_machine(name, {"image": name}, name, "")]
     try:
-        text = read_user_file(name, LARGEST_FILE, SpecError).decode()
+        text = read_user_file(name, LARGEST_FILE, SpecError, waits=name == STANDARD_INPUT).decode()
         tables = list(_READERS[suffix](text, name))
     except UnicodeDecodeError as error:
         raise SpecError(f"{name}: is not in UTF-8: {error.reason} at byte {error.start}") from None
+    if not tables:
+        raise SpecError(f"{name}: describes no machine")
     stem = os.path.splitext(os.path.basename(name))[0]
     return [
         _machine(stem if len(tables) == 1 else f"{stem}[{index}]", table, f"{name}: machine {index}", os.path.dirname(name))

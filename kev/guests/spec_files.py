@@ -13,17 +13,19 @@ LARGEST_FILE: Final = 256 * KIB
 """In bytes."""
 
 
-def read_spec(file: str | os.PathLike[str]) -> MachineSpec:
+def read_spec(file: str | os.PathLike[str], *, waits: bool = False) -> MachineSpec:
     """The machine that a TOML file describes. Relative names of files in it are relative to its folder.
 
-    SpecError if it describes none, or is larger than `LARGEST_FILE`.
+    `waits` as for `read_user_file`: what comes through a pipe is in the working directory. SpecError if it describes none, or is
+    larger than `LARGEST_FILE`.
     """
     name = os.fspath(file)
     try:
-        text = read_user_file(name, LARGEST_FILE, SpecError).decode()
+        text = read_user_file(name, LARGEST_FILE, SpecError, waits=waits).decode()
     except UnicodeDecodeError as error:
         raise SpecError(f"{name}: is not TOML, which is Unicode in UTF-8: {error.reason} at byte {error.start}") from None
-    return MachineSpec.from_toml(text, name).in_folder(os.path.dirname(name), is_guest)
+    folder = os.path.dirname(name) if os.path.isfile(name) else ""
+    return MachineSpec.from_toml(text, name).in_folder(folder, is_guest)
 
 
 def is_guest(image: str) -> bool:

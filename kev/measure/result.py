@@ -110,8 +110,8 @@ class BenchResult:
 
     @classmethod
     def read(cls, file: str) -> Self:
-        """The one in a file. BenchError if there is none, or if it is larger than `LARGEST_FILE`."""
-        return cls.from_json(read_user_file(file, LARGEST_FILE, BenchError), file)
+        """The one in a file; a FIFO and standard input are waited for. BenchError if it is none, or larger than `LARGEST_FILE`."""
+        return cls.from_json(read_user_file(file, LARGEST_FILE, BenchError, waits=True), file)
 
 
 def _case(fields: dict[str, Any]) -> CaseResult:

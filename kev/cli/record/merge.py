@@ -22,7 +22,7 @@ def command(files: tuple[str, ...], output: str) -> None:
     It has every page that any of the runs touched, in the order of the earliest touch. `kev run --paging prefetch=FILE` loads it.
     """
     check_writable(output)
-    sets = [WorkingSet.read(file) for file in files]
+    sets = [WorkingSet.read(file, waits=True) for file in files]
     found = merged(sets)
     write_text(output, found.to_json())
     shared = len(set.intersection(*(set(each.pages) for each in sets)))

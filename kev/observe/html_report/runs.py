@@ -19,8 +19,11 @@ class RunFileError(KevError):
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The report in a file that `kev run --report` wrote. RunFileError if it is anything else, or more than `LARGEST_FILE`."""
-    report: dict[str, Any] = read_user_json(path, LARGEST_FILE, RunFileError, "a report of `kev run --report`", REPORT)
+    """The report in a file that `kev run --report` wrote; a FIFO and standard input are waited for.
+
+    RunFileError if it is anything else, or more than `LARGEST_FILE`.
+    """
+    report: dict[str, Any] = read_user_json(path, LARGEST_FILE, RunFileError, "a report of `kev run --report`", REPORT, waits=True)
     return report
 
 
