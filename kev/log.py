@@ -5,7 +5,12 @@ a run that nobody asked to log.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from kev.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 _logger: Any = None
 _level = ""
@@ -21,11 +26,13 @@ def configure(level: str, *, as_json: bool = False) -> None:
 
     import structlog
 
+    to_person = [_in_one_line, structlog.dev.ConsoleRenderer(colors=_wants_colors())]
+    renderers = [structlog.processors.JSONRenderer()] if as_json else to_person
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=_wants_colors()),
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -33,6 +40,14 @@ def configure(level: str, *, as_json: bool = False) -> None:
     # Bound once: a logger that is not would be made anew for every event.
     _logger = structlog.get_logger("kev").bind()
     _level = level
+
+
+def _in_one_line(_logger: object, _method: str, event: "MutableMapping[str, Any]") -> "MutableMapping[str, Any]":
+    """Names and addresses in an event may be anybody's, with control characters and line ends in them."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = one_line(value)
+    return event
 
 
 def level() -> str:
