@@ -2,17 +2,21 @@
 
 import _thread
 import os
-import signal
 import sys
 import time
 
 TYPE_CHECKING = False  # typing's own would take longer to import
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Callable
     from types import FrameType
+else:
+    # Without what signal imports besides: a signal that comes before there are handlers is a traceback.
+    import _signal
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 """They end a command."""
+_NAMES = {int(_signal.SIGINT): "SIGINT", int(_signal.SIGTERM): "SIGTERM", int(_signal.SIGHUP): "SIGHUP"}
 _TOGETHER = 1.0
 """Seconds within which signals are one wish: timeout(1) sends two, and so do shells whose terminal is gone."""
 _AGAIN_AFTER = 0.01
@@ -24,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
     """A signal has come that is to end the command. `lost` is called if that is deleted before anybody has `heard` of it."""
 
     def __init__(self, number: int, lost: "Callable[[int], None]") -> None:
-        super().__init__(signal.Signals(number).name)
+        super().__init__(_NAMES[number])
         self.signal = number
         self.heard = False
         self._lost = lost
@@ -47,24 +51,24 @@ class Interrupts:
 
     def begin(self) -> None:
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as for a command that nohup started
-                signal.signal(number, self._raise)
+            if _signal.getsignal(number) != _signal.SIG_IGN:  # as for a command that nohup started
+                _signal.signal(number, self._raise)
         sys.unraisablehook = _tell_unraisable
 
     def end(self) -> None:
         """From now on signals do what they do to any process."""
         self._over = True
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+            if _signal.getsignal(number) != _signal.SIG_IGN:
+                _signal.signal(number, _signal.SIG_DFL)
 
     def _raise(self, number: int, _frame: "FrameType | None") -> None:
         now = time.monotonic()
         if self._came is not None:
             if now - self._came < _TOGETHER:
                 return
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            _signal.signal(number, _signal.SIG_DFL)
+            _signal.raise_signal(number)
         self._came = now
         raise Interrupted(number, self._raise_again)
 
@@ -103,7 +107,7 @@ def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
 
 def number_of(error: KeyboardInterrupt) -> int:
     """The signal that it stands for."""
-    number: int = getattr(error, "signal", signal.SIGINT)
+    number: int = getattr(error, "signal", _signal.SIGINT)
     return number
 
 
@@ -115,7 +119,7 @@ def conclude(error: KeyboardInterrupt) -> int:
         error.heard = True
     give_up_standard_output()
     number = number_of(error)
-    what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    what = "interrupted" if number == _signal.SIGINT else f"ended by {_NAMES[number]}"
     try:
         os.write(_STANDARD_ERROR, f"kev: {what}\n".encode())
     except OSError:

@@ -172,6 +172,24 @@ main()
     assert process.stderr == b"kev: %s\n" % said
 
 
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, b"interrupted"), (signal.SIGTERM, b"ended by SIGTERM")])
+def test_a_signal_is_expected_before_anything_large_is_imported(number: int, said: bytes) -> None:
+    program = f"""
+import os, sys
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == "enum":
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Interrupter())
+from kev.__main__ import main
+main()
+"""
+    command = [sys.executable, "-c", program, "guests"]
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ENOUGH, check=False)
+    assert process.returncode == 128 + number
+    assert process.stderr == b"kev: %s\n" % said
+
+
 DROPPED: Final = """
 import signal, sys
 def trace(frame, event, arg):
