@@ -46,7 +46,7 @@ def test_a_token_with_one_character_changed_is_refused() -> None:
 
 
 def test_what_is_no_token_and_no_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(TokenError, match="nowhere is neither a token, which begins with kev1-, nor a file that holds one"):
+    with pytest.raises(TokenError, match="'nowhere' is neither a token, which begins with kev1-, nor a file that holds one"):
         Token.read("nowhere")
     with pytest.raises(TokenError, match="'hello' is not a token"):
         Token.parse("hello")
