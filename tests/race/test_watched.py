@@ -5,6 +5,7 @@ from contextlib import suppress
 from random import Random
 from typing import Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +66,24 @@ def test_a_broken_pager_spoils_no_run_of_the_healthy_one() -> None:
         mutant.subject.run(CountedScheduler(1))
         after = healthy.run(CountedScheduler(1))
         assert (after.history, after.failure) == (before.history, None)
+
+
+class _Breaks(RandomScheduler):
+    """Has a bug."""
+
+    def step(self, runnable: Sequence[int], accesses: int) -> int:
+        if len(runnable) == 1:
+            raise ZeroDivisionError("a choice of one")
+        return super().step(runnable, accesses)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_scheduler_raises_is_no_failure_of_a_vcpu_and_spoils_no_run(seed: int) -> None:
+    subject = TraceSubject(Program.parse("r0w1/r1/e0"))
+    before = subject.run(CountedScheduler(1)).history
+    with pytest.raises(ZeroDivisionError, match="a choice of one"):
+        subject.run(_Breaks(Random(seed)))
+    assert subject.run(CountedScheduler(1)).history == before
 
 
 def test_what_a_guest_stored_is_gone_in_the_next_run_and_what_the_run_was_like_is_not() -> None:
