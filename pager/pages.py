@@ -104,10 +104,13 @@ class PageStates:
         """Those of the aligned 2 MiB around `page`, live: whoever changes them goes from ABSENT to PRESENT, and maps the page."""
         return self._chunks.get(page >> _CHUNK_SHIFT) or self._new_chunk(page)
 
-    def all_present_around(self, page: int) -> bool:
-        """Whether all pages of the aligned 2 MiB around `page` are Present."""
-        chunk = self._chunks.get(page >> _CHUNK_SHIFT)
-        return chunk is not None and chunk.count(_PRESENT) == _CHUNK_PAGES
+    def all_present_around(self, addresses: range) -> bool:
+        """Whether all pages of the aligned 2 MiB around each of these are Present."""
+        for address in addresses:
+            chunk = self._chunks.get(address >> _CHUNK_SHIFT)
+            if chunk is None or chunk.count(_PRESENT) != _CHUNK_PAGES:
+                return False
+        return True
 
     def advance_run(self, page: int, count: int, event: PageEvent) -> None:
         """The same for `count` pages from `page` on, all in one chunk. IllegalTransition if they are not all in one such state."""

@@ -536,7 +536,7 @@ class Machine:
         pages are compressed by zstd. The file is there as a whole or not at all, and on the disk when this returns. SnapshotError
         if it cannot be written; MachineError if the run has ended.
         """
-        file = values.path("file", file)
+        values.path("file", file)
         import trio
 
         from kev.machine.snapshots import write_snapshot

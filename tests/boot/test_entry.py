@@ -104,7 +104,7 @@ def test_a_boot_sector_runs_in_real_mode_and_knows_its_disk() -> None:
         b"\x6a\x61\x58\xee"  # push "a"; pop ax; out dx, al
         b"\xba\x04\x06\xb8\x00\x20\xef\xf4"  # mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
     )
-    assert output(code.ljust(510, b"\0") + b"\x55\xaa") == bytes([0x80, 639 & 0xFF]) + b"a"
+    assert output(code.ljust(510, b"\0") + b"\x55\xaa") == bytes([0, 639 & 0xFF]) + b"a"
 
 
 def test_a_processor_that_disables_its_local_apic_has_none() -> None:

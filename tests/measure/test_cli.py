@@ -71,7 +71,7 @@ def test_a_machine_that_prints_nothing_cannot_be_measured() -> None:
 def test_a_scenario_there_is_not_is_refused() -> None:
     result = bench("boot", "--only", "nothing")
     assert result.exit_code == 2
-    assert result.stderr == "kev: no scenario is named 'nothing': There are launch, image, memory, source, cache, violation\n"
+    assert result.stderr == "kev: no scenario is named 'nothing': there are launch, image, memory, source, cache, violation\n"
 
 
 def test_compare_says_what_changed_beyond_noise(tmp_path: Path) -> None:
