@@ -28,12 +28,12 @@ SLOW = {
 KEV = "from kev.__main__ import main; main()"
 
 
-def imported(program: str, *arguments: str) -> set[str]:
-    """The packages, and the modules of kev, that a program has imported when it ends."""
+def imported(program: str, *arguments: str, typed: str = "") -> set[str]:
+    """The packages, and the modules of kev, that a program has imported when it ends. `typed` is its input."""
     report = "import atexit, sys; atexit.register(lambda: print('\\n', *sys.modules, file=sys.stderr))"
     process = subprocess.run(
         [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {report}; {program}", *arguments],
-        stdin=subprocess.DEVNULL,
+        input=typed,
         capture_output=True,
         text=True,
         check=False,
@@ -61,6 +61,12 @@ def test_a_run_that_computes_for_a_while_needs_no_runtime(tmp_path: Path) -> Non
     guest = code("b9 00 00 60 00 e2 fe 66 ba 01 05 ee ; mov ecx, 6 Mi; loop to it; mov dx, 0x501; out dx, al")
     (tmp_path / "kernel").write_bytes(kernel(guest))
     modules = imported(f"import kev; kev.launch({str(tmp_path / 'kernel')!r}, memory='16M')")
+    assert "kev.engine.amdv.engine" in modules
+    assert "trio" not in modules
+
+
+def test_a_run_that_is_over_soon_takes_its_input_without_a_runtime() -> None:
+    modules = imported(KEV, "run", "echo", typed="hello\nexit 0\n")
     assert "kev.engine.amdv.engine" in modules
     assert "trio" not in modules
 

@@ -93,7 +93,8 @@ async def _forward_input(machine: Machine, runtime: Runtime, descriptor: int, jo
         vm.expects_input = expected
         runtime.note_activity()
 
-    if not await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key):
+    found = await forward_input(descriptor, vm.input_line, machine.end, expect_input, job_control, machine.save_key)
+    if not found and not machine.has_input:
         machine.type_own_input()
     await _say_if_input_is_waited_for(machine)
 

@@ -1,8 +1,13 @@
 """Where input goes."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from kev.subscribers import Subscribers
+
+READ_SIZE: Final = 4096
+"""Bytes of input that are read at once."""
+LARGEST_BACKLOG: Final = 4096
+"""While as many bytes wait for the guest, no more are read, but from a terminal: there the escape has to be seen."""
 
 
 class InputLine(Protocol):

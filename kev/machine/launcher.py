@@ -23,6 +23,7 @@ from kev.machine.at_once import finished
 from kev.machine.builder import MachineOptions, VmBuilder
 from kev.machine.disks import PCI_IRQ, VIRTIO_BLOCKS
 from kev.machine.ending import Ending
+from kev.machine.input_line import LARGEST_BACKLOG, READ_SIZE
 from kev.machine.launch_times import LaunchTimes
 from kev.machine.machine import Machine
 from kev.machine.step import Ran, Stopped
@@ -43,7 +44,7 @@ _PATIENCE_FOR_NAMES: Final = 1.0
 _MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
 """In bytes. What would lie behind the 40 bits of the CPU's physical addresses (`kev.vmexit.cpuid`), no guest could reach."""
 _HEAD_START: Final = 0.02  # seconds of the processor's time, so that how busy the host is makes no difference
-_LONG_HEAD_START: Final = 0.25
+_LONG_HEAD_START: Final = 0.5
 """The same where nobody else waits: to import trio takes 60 to 110 ms, which a run that ends or is ended soon never gets back."""
 
 
@@ -243,26 +244,44 @@ def _run(machine: Machine, timeout: float | None, input_descriptor: int | None, 
     )
 
 
-def _longer(machine: Machine, input_descriptor: int | None) -> Callable[[], bool]:
-    """Says, behind the ordinary head start, whether the machine has to be driven: its time is up, or there is input for it."""
+def _longer(machine: Machine, descriptor: int | None) -> Callable[[], bool]:
+    """Says, behind the ordinary head start, whether the machine has to be driven: its time is up, a person may type, or input has
+    ended. What else there is to read from `descriptor` is passed on to the guest.
+    """
     end = time.thread_time() + _HEAD_START
+    is_typed = descriptor is not None and os.isatty(descriptor)
 
     def is_needed() -> bool:
-        return time.thread_time() >= end and (machine.time_left == 0 or _is_readable(input_descriptor))
+        if time.thread_time() < end:
+            return False
+        return is_typed or machine.time_left == 0 or (descriptor is not None and not _pass_on(machine, descriptor))
 
     return is_needed
 
 
-def _is_readable(descriptor: int | None) -> bool:
+def _is_readable(descriptor: int) -> bool:
     """Also at the end of a file, and where the operating system cannot say."""
-    if descriptor is None:
-        return False
     import select
 
     try:
         return bool(select.select([descriptor], [], [], 0)[0])
     except (OSError, ValueError):
         return True
+
+
+def _pass_on(machine: Machine, descriptor: int) -> bool:
+    """Gives the guest what there is of its input, if it has taken what was there before. False if that is over."""
+    line = machine.vm.input_line
+    if line is None or line.backlog >= LARGEST_BACKLOG or not _is_readable(descriptor):
+        return line is not None
+    try:
+        data = os.read(descriptor, READ_SIZE)
+    except OSError:
+        return False
+    if data:
+        line.receive(data)
+        machine.has_input = True
+    return bool(data)
 
 
 def begin(machine: Machine, until: Callable[[], bool] | None = None, seconds: float = _HEAD_START) -> bool:

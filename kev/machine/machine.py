@@ -118,6 +118,8 @@ class Machine:
         self._deadline: float | None = None
         self.stopped: Final[Subscribers[[]]] = Subscribers()
         """Are told when the machine has come to `Stopped`; no time passes for it meanwhile. If there are none, it is paused."""
+        self.has_input = False
+        """Some has come before it was driven."""
         self.own_input = b""
         """What the guest is typed when nobody types."""
         self.warn: Callable[[str], object] | None = None

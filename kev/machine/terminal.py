@@ -7,13 +7,9 @@ from typing import Final
 
 import trio
 
-from kev.machine.input_line import InputLine
+from kev.machine.input_line import LARGEST_BACKLOG, READ_SIZE, InputLine
 from kev.machine.terminal_keys import EscapeFilter, Key, TerminalMode
 from kev.work.stopping import heeded
-
-_READ_SIZE: Final = 4096
-_LARGEST_BACKLOG: Final = 4096
-"""While as many bytes wait for the guest, no more are read, but from a terminal: there the escape has to be seen."""
 
 
 class InputForwarder:
@@ -66,7 +62,7 @@ class InputForwarder:
         keys = EscapeFilter({Key.LEAVE} if self._save is None else set(Key)) if self._mode.is_terminal else None
         self._expect_input(True)
         while True:
-            if keys is None and self._port.backlog >= _LARGEST_BACKLOG:
+            if keys is None and self._port.backlog >= LARGEST_BACKLOG:
                 await _wait_for_room(self._port, self._expect_input)
             data = await self._read()
             if not data:
@@ -90,7 +86,7 @@ class InputForwarder:
                 await trio.lowlevel.checkpoint()
             if self._mode.may_read:
                 try:
-                    return os.read(self._descriptor, _READ_SIZE)
+                    return os.read(self._descriptor, READ_SIZE)
                 except OSError:
                     return b""  # the terminal is gone
             await self._wait_for_foreground()
@@ -115,7 +111,7 @@ async def _wait_for_room(port: InputLine, expect_input: Callable[[bool], None]) 
     room = trio.Event()
 
     def look() -> None:
-        if port.backlog < _LARGEST_BACKLOG:
+        if port.backlog < LARGEST_BACKLOG:
             expect_input(True)
             room.set()
 

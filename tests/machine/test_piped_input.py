@@ -81,6 +81,15 @@ def test_who_asks_all_the_time_for_input_that_comes_later_gets_it(pipe: tuple[in
     assert bytes(said) == b"late!"
 
 
+def test_input_that_comes_before_the_runtime_is_the_guests_only_one(pipe: tuple[int, int]) -> None:
+    """The guest `echo` types to itself where nobody types: not here, though the input has ended when the runtime looks at it."""
+    said = bytearray()
+    os.write(pipe[1], b"hello\n")
+    os.close(pipe[1])
+    kev.launch("echo", input_descriptor=pipe[0], output=said.extend, timeout=3)
+    assert said == b"echo> you said: hello\necho> "
+
+
 def test_a_regular_file_is_read_like_a_pipe(tmp_path: Any) -> None:
     said = bytearray()
     (tmp_path / "typed").write_bytes(b"from a file!")
