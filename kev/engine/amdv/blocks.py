@@ -1,7 +1,8 @@
 """Where Unicorn 2.1 keeps what it has translated, in this process."""
 
 import ctypes
-import platform
+import os
+import sys
 from collections.abc import Iterable
 from typing import Final
 
@@ -41,7 +42,7 @@ def all_blocks(uc: int) -> list[tuple[int, int]]:
     return [(quad(block), half(block + _LENGTHS_OF_BLOCK) & 0xFFFF) for block in libunicorn.all_blocks(quad(uc + TRANSLATOR_OF_UC))]
 
 
-_JUMP_TO_LOOKED_UP: Final = b"\xff\xe0" if platform.machine() in ("x86_64", "AMD64") else None
+_JUMP_TO_LOOKED_UP: Final = b"\xff\xe0" if sys.platform == "linux" and os.uname().machine == "x86_64" else None
 """JMP RAX, by which translated code goes to the block that it has just had looked up."""
 FINDS_BRANCHES: Final = libunicorn.FINDS_BLOCKS and libunicorn.RESTORES_RIP and _JUMP_TO_LOOKED_UP is not None
 """`return_to_branch` may find one."""
