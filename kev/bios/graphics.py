@@ -7,31 +7,31 @@ from kev.bios.call import BiosCall
 from kev.dev.base import GuestMemory
 from kev.dev.buses.ports import PortBus
 from kev.dev.display.glyphs import WIDTH, small_glyph
+from kev.dev.display.graphics_controller import GraphicsController
 from kev.dev.display.palette import DATA, TEXT_COLOURS, WRITE_INDEX, colours_256
 from kev.dev.display.screen import GRAPHICS_HEIGHT, GRAPHICS_MEMORY, GRAPHICS_WIDTH
+from kev.dev.display.sequencer import Sequencer
+from kev.dev.display.vga import CrtController
 
 _LINES: Final = 8
 """Of a character."""
 _COLUMNS: Final = GRAPHICS_WIDTH // WIDTH
 
-_SEQUENCER: Final = 0x3C4
-_GRAPHICS_CONTROLLER: Final = 0x3CE
-_CRT_CONTROLLER: Final = 0x3D4
 _MEMORY_MODE: Final = 0x04
 _MODE, _MISCELLANEOUS = 0x05, 0x06
 _LAST_COLUMN, _START_HIGH, _START_LOW = 0x01, 0x0C, 0x0D
 _PICTURE: Final = (
-    (_SEQUENCER, _MEMORY_MODE, 0x0E),
-    (_GRAPHICS_CONTROLLER, _MODE, 0x40),
-    (_GRAPHICS_CONTROLLER, _MISCELLANEOUS, 0x05),
-    (_CRT_CONTROLLER, _LAST_COLUMN, 0x4F),
+    (Sequencer.INDEX, _MEMORY_MODE, 0x0E),
+    (GraphicsController.INDEX, _MODE, 0x40),
+    (GraphicsController.INDEX, _MISCELLANEOUS, 0x05),
+    (CrtController.INDEX, _LAST_COLUMN, 0x4F),
 )
 _TEXT: Final = (
-    (_SEQUENCER, _MEMORY_MODE, 0x02),
-    (_GRAPHICS_CONTROLLER, _MODE, 0x10),
-    (_GRAPHICS_CONTROLLER, _MISCELLANEOUS, 0x0E),
+    (Sequencer.INDEX, _MEMORY_MODE, 0x02),
+    (GraphicsController.INDEX, _MODE, 0x10),
+    (GraphicsController.INDEX, _MISCELLANEOUS, 0x0E),
 )
-_FROM_THE_TOP: Final = ((_CRT_CONTROLLER, _START_HIGH, 0), (_CRT_CONTROLLER, _START_LOW, 0))
+_FROM_THE_TOP: Final = ((CrtController.INDEX, _START_HIGH, 0), (CrtController.INDEX, _START_LOW, 0))
 
 
 class Graphics:
@@ -48,7 +48,7 @@ class Graphics:
 
     def leave(self, columns: int) -> None:
         """Text is shown, in so many columns."""
-        self._set((*_TEXT, (_CRT_CONTROLLER, _LAST_COLUMN, columns - 1), *_FROM_THE_TOP), TEXT_COLOURS)
+        self._set((*_TEXT, (CrtController.INDEX, _LAST_COLUMN, columns - 1), *_FROM_THE_TOP), TEXT_COLOURS)
 
     def _set(self, registers: tuple[tuple[int, int, int], ...], colours: bytes) -> None:
         for index, register, value in registers:

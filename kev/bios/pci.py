@@ -5,10 +5,8 @@ from typing import Final
 
 from kev.bios.call import BiosCall
 from kev.dev.buses.ports import PortBus
+from kev.dev.pci.bus import CONFIG_ADDRESS, CONFIG_DATA, ENABLED
 
-_ADDRESS: Final = 0xCF8
-_DATA: Final = 0xCFC
-_ENABLED: Final = 1 << 31
 _FUNCTIONS: Final = range(256)
 """Of a bus: eight of each device."""
 _IDENTITY: Final = 0x00
@@ -84,7 +82,7 @@ class PciServices:
         if place is None:
             return _BAD_REGISTER
         self._select(place)
-        self._ports.write(_DATA + (place & 3), size, call.vcpu.rcx & (1 << 8 * size) - 1)
+        self._ports.write(CONFIG_DATA + (place & 3), size, call.vcpu.rcx & (1 << 8 * size) - 1)
         return _OK
 
     def _present(self) -> Iterator[int]:
@@ -101,10 +99,10 @@ class PciServices:
 
     def _read(self, place: int, size: int) -> int:
         self._select(place)
-        return self._ports.read(_DATA + (place & 3), size)
+        return self._ports.read(CONFIG_DATA + (place & 3), size)
 
     def _select(self, place: int) -> None:
-        self._ports.write(_ADDRESS, 4, _ENABLED | place & ~3)
+        self._ports.write(CONFIG_ADDRESS, 4, ENABLED | place & ~3)
 
 
 def _place(call: BiosCall, size: int) -> int | None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from kev.bios.call import BiosCall
 from kev.dev.buses.ports import PortBus
+from kev.dev.chipset.poweroff import PM1A_CONTROL
 
 _VERSION: Final = 0x0102
 _SIGNATURE: Final = 0x504D
@@ -22,7 +23,6 @@ _CANNOT_ENTER_STATE: Final = 0x60
 _NO_EVENT: Final = 0x80
 _UNSUPPORTED: Final = 0x86
 
-_PM1A_CONTROL: Final = 0x604
 _SOFT_OFF: Final = 0x2000
 
 
@@ -69,7 +69,7 @@ class PowerServices:
             return _UNRECOGNIZED_DEVICE
         if call.cx != _OFF:
             return _CANNOT_ENTER_STATE
-        self._ports.write(_PM1A_CONTROL, 2, _SOFT_OFF)
+        self._ports.write(PM1A_CONTROL, 2, _SOFT_OFF)
         return 0
 
     def _status(self, call: BiosCall) -> int:

@@ -11,7 +11,7 @@ from kev.state import Fields, bits, integers
 _PM1A_EVENT: Final = range(0x600, 0x604)
 """Two registers of 16 bits: status and enable."""
 _ENABLE_SHIFT: Final = 16
-_PM1A_CONTROL: Final = 0x604
+PM1A_CONTROL: Final = 0x604
 _TIMER: Final = range(0x608, 0x60C)
 _PM1A_CONTROL_BOCHS: Final = 0xB004
 _ACPI_ENABLED: Final = 1 << 0
@@ -41,7 +41,7 @@ class AcpiPowerManagement(PlainDevice):
     name: Final = "ACPI power management"
     ports: Final = (
         _PM1A_EVENT,
-        range(_PM1A_CONTROL, _PM1A_CONTROL + 1),
+        range(PM1A_CONTROL, PM1A_CONTROL + 1),
         range(_PM1A_CONTROL_BOCHS, _PM1A_CONTROL_BOCHS + 1),
         _TIMER,
     )

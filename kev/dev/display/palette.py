@@ -1,11 +1,10 @@
 """A VGA's colours (IBM VGA technical reference): the registers of its digital-to-analog converter, and what a BIOS loads there."""
 
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Final
 
-from kev.dev.base import PlainDevice
-from kev.dev.surroundings import Screen, Surroundings
-from kev.state import FLAG, Fields, State, bits, integers, octets
+from kev.dev.display.screen_device import ScreenDevice
+from kev.state import FLAG, Fields, bits, integers, octets
 
 MASK, READ_INDEX, WRITE_INDEX, DATA = 0x3C6, 0x3C7, 0x3C8, 0x3C9
 SIZE: Final = 3 * 256
@@ -62,7 +61,7 @@ def colours_256() -> bytes:
     return b"".join((*_sixteen(), *greys, *circles)).ljust(SIZE, b"\0")
 
 
-class Palette(PlainDevice):
+class Palette(ScreenDevice):
     """The mask, which reads back, an index for reading and one for writing, and the colours, three accesses each."""
 
     name: Final = "palette"
@@ -70,15 +69,7 @@ class Palette(PlainDevice):
 
     FIELDS = Fields({"_mask": bits(8), "_index": integers(0, SIZE - 1), "_reads": FLAG, "_colours": octets(SIZE)})
 
-    __slots__ = ("_colours", "_index", "_mask", "_reads", "_screen")
-
-    def __init__(self, screen: Screen) -> None:
-        self._screen: Final = screen
-        self.reset()
-
-    @classmethod
-    def built_for(cls, machine: Surroundings) -> Self:
-        return cls(machine.screen)
+    __slots__ = ("_colours", "_index", "_mask", "_reads")
 
     def reset(self) -> None:
         self._mask = 0xFF
@@ -86,10 +77,9 @@ class Palette(PlainDevice):
         """In bytes."""
         self._reads = False
         self._colours = bytearray(TEXT_COLOURS)
-        self._screen.palette = self._colours
+        self._look()
 
-    def load(self, state: State) -> None:
-        super().load(state)
+    def _look(self) -> None:
         self._screen.palette = self._colours
 
     def read_port(self, port: int, size: int) -> int:

@@ -13,13 +13,13 @@ from kev.state import Fields, State, bits
 DEVICES: Final = 32
 """How many there can be."""
 
-_CONFIG_ADDRESS: Final = 0xCF8
+CONFIG_ADDRESS: Final = 0xCF8
 _RESET_CONTROL: Final = 0xCF9
 _RESET: Final = 1 << 2
-_CONFIG_DATA: Final = 0xCFC
+CONFIG_DATA: Final = 0xCFC
 _ADDRESS_BITS: Final = 0x80FF_FFFC
 """The enable bit, bus, device, function and register; the others read as 0."""
-_ENABLED: Final = 0x8000_0000
+ENABLED: Final = 0x8000_0000
 _DEVICE_SHIFT: Final = 11
 _FUNCTION_SHIFT: Final = 8
 _FUNCTIONS: Final = 8
@@ -51,7 +51,7 @@ class PciBus(PlainDevice):
     FIELDS = Fields({"_address": bits(32)})
 
     name: Final = "PCI configuration"
-    ports: Final = (range(_CONFIG_ADDRESS, _CONFIG_ADDRESS + 4), range(_CONFIG_DATA, _CONFIG_DATA + 4))
+    ports: Final = (range(CONFIG_ADDRESS, CONFIG_ADDRESS + 4), range(CONFIG_DATA, CONFIG_DATA + 4))
     wide_ports: Final = ports
 
     __slots__ = ("_address", "_functions", "_reset_machine")
@@ -86,7 +86,7 @@ class PciBus(PlainDevice):
             raise ValueError(f"PCI device {device}: there are 0 to {DEVICES - 1}")
         if not 0 <= number < _FUNCTIONS:
             raise ValueError(f"PCI device {device}, function {number}: there are 0 to {_FUNCTIONS - 1}")
-        address = _ENABLED | device << _DEVICE_SHIFT | number << _FUNCTION_SHIFT
+        address = ENABLED | device << _DEVICE_SHIFT | number << _FUNCTION_SHIFT
         if address in self._functions:
             raise DeviceConflict(f"PCI device {device}, function {number}, is wanted twice")
         self._functions[address] = function
@@ -94,31 +94,29 @@ class PciBus(PlainDevice):
     def identities(self) -> list[tuple[int, str]]:
         """The numbers of the devices, each with its vendor and device in hexadecimal, as in `8086:1237`; ascending."""
         words = {address: function.read(0) for address, function in sorted(self._functions.items())}
-        return [
-            ((address & ~_ENABLED) >> _DEVICE_SHIFT, f"{word & 0xFFFF:04x}:{word >> 16:04x}") for address, word in words.items()
-        ]
+        return [((address & ~ENABLED) >> _DEVICE_SHIFT, f"{word & 0xFFFF:04x}:{word >> 16:04x}") for address, word in words.items()]
 
     def read_port(self, port: int, size: int) -> int:
-        if port >= _CONFIG_DATA:
+        if port >= CONFIG_DATA:
             function = self._functions.get(self._address & ~_REGISTER_BITS)
             if function is not None:
                 word = function.read(self._address & _REGISTER_BITS)
                 # What reaches beyond the register reads as ones.
-                return (_DWORD << 32 | word) >> 8 * (port - _CONFIG_DATA) & _ALL_ONES[size]
+                return (_DWORD << 32 | word) >> 8 * (port - CONFIG_DATA) & _ALL_ONES[size]
         # Only a dword at 0xcf8 reaches the address register; anything smaller is an access to a port that is not there.
-        elif port == _CONFIG_ADDRESS and size == 4:
+        elif port == CONFIG_ADDRESS and size == 4:
             return self._address
         elif port == _RESET_CONTROL and size == 1:
             return 0
         return _ALL_ONES[size]
 
     def write_port(self, port: int, size: int, value: int) -> None:
-        if port >= _CONFIG_DATA:
+        if port >= CONFIG_DATA:
             function = self._functions.get(self._address & ~_REGISTER_BITS)
             if function is not None:
-                shift = 8 * (port - _CONFIG_DATA)
+                shift = 8 * (port - CONFIG_DATA)
                 function.write(self._address & _REGISTER_BITS, value << shift & _DWORD, _ALL_ONES[size] << shift & _DWORD)
-        elif port == _CONFIG_ADDRESS and size == 4:
+        elif port == CONFIG_ADDRESS and size == 4:
             self._address = value & _ADDRESS_BITS
         elif port == _RESET_CONTROL and size == 1 and value & _RESET and self._reset_machine is not None:
             self._reset_machine()
