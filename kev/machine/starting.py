@@ -17,6 +17,8 @@ from kev.spec.machine_spec import MachineSpec
 
 _Source: TypeAlias = SynchronousSource | AsynchronousSource
 _VIRTIO: Final = (DriveKind.VIRTIO, DriveKind.VIRTIO_PCI)
+BOOTED_IN_PLACE: Final = (*_VIRTIO, DriveKind.CDROM)
+"""Disks that are booted from behind what they say."""
 _FIRMWARE: Final = "firmware"
 """The boot protocol of a ROM."""
 _CD: Final = "el_torito"
@@ -57,6 +59,16 @@ def start_of(spec: MachineSpec, source: _Source | None) -> Iterator[Start]:
             yield _start_disk(files, spec)
 
 
+def boot_disk(spec: MachineSpec) -> DiskFile | None:
+    """The disk that is booted from where no image is named: with a firmware, the first that does not say what it is behind.
+
+    It is the IDE channel's first, unless it is one of `BOOTED_IN_PLACE`.
+    """
+    kinds = [DriveKind(disk.device) for disk in spec.disks]
+    is_one = [kind is DriveKind.SVIRTB if spec.firmware is not None else kind is not DriveKind.IPC for kind in kinds]
+    return next((disk for disk, right in zip(spec.disks, is_one, strict=True) if right), None)
+
+
 def _start_firmware(files: ExitStack, spec: MachineSpec, source: _Source | None) -> Start:
     """The image is a disk, if there is one; else the first disk that does not say what it is behind: no firmware finds such."""
     assert spec.firmware is not None
@@ -68,7 +80,7 @@ def _start_firmware(files: ExitStack, spec: MachineSpec, source: _Source | None)
         image, _ = files.enter_context(open_image_or_url(spec.image, spec.retry))
     if image is not None:
         return Start(rom, None, spec.disks, _FIRMWARE, partial(_kept_disk, blocking(image)), boots_from_drives=True)
-    first = next((disk for disk in spec.disks if DriveKind(disk.device) is DriveKind.SVIRTB), None)
+    first = boot_disk(spec)
     others = [disk for disk in spec.disks if disk is not first]
     return Start(rom, None, others, _FIRMWARE, first and partial(_disk, first), boots_from_drives=True)
 
@@ -84,7 +96,7 @@ def _start_disk(files: ExitStack, spec: MachineSpec) -> Start:
     """A disk that is booted from is the IDE channel's first, unless it is a CD or behind virtio."""
     from kev.boot.detection import disk_protocol
 
-    first = next((disk for disk in spec.disks if DriveKind(disk.device) is not DriveKind.IPC), None)
+    first = boot_disk(spec)
     if first is None:
         raise SpecError(f"disk {spec.disks[0].path}: no image is named, and a disk behind {DriveKind.IPC.value} is not booted from")
     others = [disk for disk in spec.disks if disk is not first]

@@ -6,7 +6,9 @@ from typing import Final
 
 from kev.boot.detection import find_protocol
 from kev.boot.kernel_file import KernelFile
+from kev.dev.storage.drive import DriveKind
 from kev.guests.images import open_image
+from kev.machine.starting import BOOTED_IN_PLACE, boot_disk
 from kev.measure.errors import BenchError
 from kev.pager.source import read_bytes
 from kev.spec.files import DiskFile
@@ -59,25 +61,13 @@ def _boot(spec: MachineSpec, folder: Path) -> Iterator[str]:
 def _placed(spec: MachineSpec) -> Sequence[DiskFile]:
     """The disks, each behind what it is behind on kev: one that is booted from, and the first of two at the primary IDE channel,
     are that channel's first."""
-    disks = list(spec.disks)
-    first = _boot_disk(spec)
-    on_channel = [index for index, disk in enumerate(disks) if disk.device == "ide"]
+    first = None if spec.image else boot_disk(spec)
+    if first is not None and DriveKind(first.device) in BOOTED_IN_PLACE:
+        first = None
+    on_channel = [disk for disk in spec.disks if disk.device == "ide"]
     if first is None and len(on_channel) > 1:
         first = on_channel[0]
-    if first is not None:
-        disks[first] = disks[first]._replace(device="ide-master")
-    return disks
-
-
-def _boot_disk(spec: MachineSpec) -> int | None:
-    """Which of the disks is put there to be booted from: with a firmware, the first that does not say what it is behind."""
-    if spec.image:
-        return None
-    elsewhere = ("ipc", "virtio", "virtio-pci", "cdrom")
-    kinds = [disk.device for disk in spec.disks]
-    if spec.firmware is not None:
-        return kinds.index("svirtb") if "svirtb" in kinds else None
-    return 0 if kinds and kinds[0] not in elsewhere else None
+    return [disk._replace(device="ide-master") if disk is first else disk for disk in spec.disks]
 
 
 def _module(path: str, text: str) -> str:
