@@ -207,7 +207,7 @@ main()
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["tour", "jos", "mbmap=hypercalls"], "kev: ended by SIGTERM\n"),
+        (["tour", "jos", "mbmap=spin"], "kev: ended by SIGTERM\n"),
         (["ept", "dump", "--run", "spin"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
         (["run", "spin", "--snapshot-at", "output:never", "spin.snap"], "kev: ended by SIGTERM: vCPU 0 at RIP"),
         (
