@@ -62,7 +62,7 @@ _NO_STATISTICS: Final = PagerStatistics().save()
 class Load:
     """A load that somebody waits for or may come to wait for: of `count` pages from `page` on, that are filled at once."""
 
-    __slots__ = ("backing", "count", "error", "finished", "page", "pages", "pending", "rendezvous")
+    __slots__ = ("backing", "count", "error", "finished", "page", "pages", "pending", "rendezvous", "taken")
 
     def __init__(self, page: int, count: int, backing: Backing, pages: range, pending: Awaitable[bool] | None = None) -> None:
         """`pages` are the pages' addresses."""
@@ -72,6 +72,8 @@ class Load:
         self.pages: Final = pages
         self.pending = pending
         """The loader was started by the synchronous short cut and has to be awaited; the first who comes does it."""
+        self.taken = False
+        """Somebody carries it out."""
         self.finished = False
         self.error: Exception | None = None
         """What it failed with: everyone who waited for the page gets it. Of several pages, none need be to blame."""
@@ -319,10 +321,15 @@ class KernelVmPager:
         Raises what the loader raised, whoever ran it; PageLoadError if it returned False; NoSuchPage. After a failure the page is
         Absent, and the next call tries again. If the one who loads is cancelled, one of those who wait begins anew.
         """
-        page = gpa & _PAGE
+        page, points = gpa & _PAGE, self._points
         while self.pages[page] is not _PRESENT:
-            load = await self._acquire(page)
+            if points is not None and (turn := points(_LOCK, page)) is not None:
+                await turn
+            load = self._load_of(page)
             if load is None:
+                return
+            if load.taken:
+                await self._wait(load)
                 continue
             try:
                 await self._carry_out(load)
@@ -538,9 +545,10 @@ class KernelVmPager:
     def _fill_now(self, page: int, count: int, backing: Backing) -> bool:
         self._claim(page, count)
         try:
-            filled = self._start(page, count, backing)
+            hpa = self.frames.assign(page)
+            filled = self._start(page, hpa, count, backing)
             if filled is True:
-                self._publish(page, count)
+                self._publish(page, hpa, count)
                 return True
         except BaseException as error:
             if isinstance(error, KevError):
@@ -550,11 +558,8 @@ class KernelVmPager:
         self._register(Load(page, count, backing, _run(page, count), filled))
         return False
 
-    async def _acquire(self, page: int) -> Load | None:
-        """The load that the caller has to carry out. None if somebody else did one meanwhile: look again."""
-        points = self._points
-        if points is not None and (turn := points(_LOCK, page)) is not None:
-            await turn
+    def _load_of(self, page: int) -> Load | None:
+        """The load of a page that is under way, or begins; None if the page is Present."""
         state = self.pages[page]
         if state is _ABSENT:
             return self._begin(page)
@@ -563,9 +568,6 @@ class KernelVmPager:
         load = self._loads.get(page)
         if load is None:
             raise PagerError(f"page {page:#x} is needed by its own loader")
-        if load.pending is None:
-            await self._wait(load)
-            return None
         return load
 
     def _begin(self, page: int, count: int = 1) -> Load:
@@ -582,23 +584,31 @@ class KernelVmPager:
             self._loads[page] = load
 
     async def _carry_out(self, load: Load) -> None:
-        points = self._points
+        page, points = load.page, self._points
+        load.taken = True
         try:
-            await self._fill(load)
-            if points is not None and (turn := points(_PUBLISHING, load.page)) is not None:
+            if load.pending is None and points is not None and (turn := points(_FILLING, page)) is not None:
                 await turn
-            self._publish(load.page, load.count)
+            hpa = self.frames.assign(page)
+            filled = load.pending or self._start(page, hpa, load.count, load.backing)
+            if filled is not True:
+                if not await filled:
+                    raise self._failed(page)
+                self._remember(load.pages, hpa)
+            if points is not None and (turn := points(_PUBLISHING, page)) is not None:
+                await turn
+            self._publish(page, hpa, load.count)
         except BaseException as error:
             # Cancellation, of whatever kind, is nobody's fault, so that those who wait do not get to see it.
             if isinstance(error, KevError):
-                load.backing.locate(load.page, error)
+                load.backing.locate(page, error)
             if isinstance(error, Exception) and load.count == 1:
                 load.error = error
-            self._retract(load.page, _outcome(error), load.count)
+            self._retract(page, _outcome(error), load.count)
             self._wake(load)
             raise
         try:
-            if points is not None and (turn := points(_WAKING, load.page)) is not None:
+            if points is not None and (turn := points(_WAKING, page)) is not None:
                 await turn
         finally:
             self._wake(load)
@@ -616,42 +626,28 @@ class KernelVmPager:
         if self._observer is not None:
             self._observer.began(_run(page, count) if pages is None else pages)
 
-    async def _fill(self, load: Load) -> None:
-        page = load.page
-        if load.pending is None:
-            points = self._points
-            if points is not None and (turn := points(_FILLING, page)) is not None:
-                await turn
-            filled = self._start(page, load.count, load.backing)
-        else:
-            filled, load.pending = load.pending, None
-        if filled is not True:
-            if not await filled:
-                raise self._failed(page)
-            view = self.memory.view
-            frame: int = self.frames.assign(page)
-            for loaded in load.pages:
-                self.originals.remember(loaded, view[frame : frame + PAGE_SIZE])
-                frame += PAGE_SIZE
+    def _remember(self, pages: range, hpa: int) -> None:
+        """Notes what loaders have made of pages, whose frames lie from `hpa` on."""
+        view = self.memory.view
+        for page in pages:
+            self.originals.remember(page, view[hpa : hpa + PAGE_SIZE])
+            hpa += PAGE_SIZE
 
-    def _start(self, page: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
-        """Runs the loader, on the frames of zeros of `count` pages from `page` on, as far as it goes without waiting."""
-        hpa = self.frames.assign(page)
+    def _start(self, page: int, hpa: int, count: int, backing: Backing) -> Awaitable[bool] | Literal[True]:
+        """Runs the loader of `count` pages from `page` on, on their frames of zeros at `hpa`, as far as it goes without waiting."""
         filled = backing.fill(page, self.memory.view[hpa : hpa + count * PAGE_SIZE])
         if filled is not True:
             if filled is False:
                 raise self._failed(page)
             return filled
         if not backing.repeatable or self.waits:
-            for offset in range(0, count * PAGE_SIZE, PAGE_SIZE):
-                self.originals.remember(page + offset, self.memory.page(Hpa(hpa + offset)))
+            self._remember(_run(page, count), hpa)
         return True
 
     def _failed(self, page: int) -> PageLoadError:
         return PageLoadError(f"page {page:#x} cannot be loaded: its loader failed")
 
-    def _publish(self, page: int, count: int = 1) -> None:
-        hpa = self.frames.assign(page)
+    def _publish(self, page: int, hpa: int, count: int) -> None:
         if self._map_protected is not None:
             for offset in range(0, count * PAGE_SIZE, PAGE_SIZE):
                 self._map_protected(page + offset, hpa + offset)

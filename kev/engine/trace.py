@@ -97,30 +97,25 @@ class TraceEngine:
     what was its code is executed once more.
     """
 
-    __slots__ = ("_code", "_frame", "_memory", "_tlb", "cached", "read")
+    __slots__ = ("_code", "_memory", "_tlb", "cache", "cached", "read", "walk")
 
     def __init__(self, memory: TraceMemory, table: TraceTable) -> None:
         self._memory: Final = memory
         self.read: Final[Callable[[Hpa], bytes]] = memory.contents
         """What a vCPU reads in the frame at `hpa`, all of it."""
-        self._frame: Final = table.frame
+        self.walk: Final = table.frame
+        """The frame that the table has for the page at a guest-physical address; None if an access to it is a violation."""
         self._tlb: Final[dict[int, Hpa]] = {}
+        self.cache: Final[Callable[[int, Hpa], None]] = self._tlb.__setitem__
+        """Keeps what `walk` has found for a page."""
         self.cached: Final[Callable[[int], Hpa | None]] = self._tlb.get
-        """What `translate` has found for the page at a guest-physical address; None if it has to look."""
+        """What is kept for a page; None if there is nothing."""
         self._code: Final[dict[int, bytes]] = {}
 
     def clear(self) -> None:
         """Nothing is cached any more."""
         self._tlb.clear()
         self._code.clear()
-
-    def translate(self, page: int) -> Hpa | None:
-        """The frame that an access to the page at `page` goes to if nothing is cached of it; None if it is a violation."""
-        find = self._frame  # a local: CPython 3.11 is slow to call what an instance holds by name
-        hpa = find(page)
-        if hpa is not None:
-            self._tlb[page] = hpa
-        return hpa
 
     def execute(self, page: int, hpa: Hpa) -> bytes:
         """The code that a vCPU executes in a page: translated when it was executed first."""

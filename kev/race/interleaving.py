@@ -1,37 +1,39 @@
-"""What distinguishes one interleaving from another."""
+"""What distinguishes one interleaving from another.
 
-from collections.abc import Sequence
+Where every step of a run is told by itself, it is a number: the pages that it touched, a bit for each from `VCPU_BITS` on, and
+below them the vCPU that took it. It is negative if it is not known what it touched.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-MAX_VCPUS: Final = 16
+VCPU_BITS: Final = 4
+MAX_VCPUS: Final = 1 << VCPU_BITS
 """Where every step is told by itself. Of each state all of them are digested."""
 _NOTHING_SEEN: Final = list(range(MAX_VCPUS))
-_VCPU_SHIFT: Final = 4
-_NUMBERS: Final = {1 << page: page for page in range(1 << _VCPU_SHIFT)}
-"""The pages that fit into a byte with a vCPU, by their bits."""
-_ELSEWHERE: Final = [
-    bytes(vcpu << _VCPU_SHIFT | other for vcpu in range(MAX_VCPUS) for other in _NUMBERS.values() if other != page)
-    for page in _NUMBERS.values()
-]
-"""For each of these pages, the steps that touch another."""
+_ELSEWHERE: Final = [bytes(step for step in range(1 << 8) if not step >> VCPU_BITS + page & 1) for page in range(8 - VCPU_BITS)]
+"""For each page that a byte has a bit for, the steps that do not touch it."""
 
 
-def digest_of(order: bytes, accesses: Sequence[int]) -> int:
+def order_of(steps: Iterable[int]) -> bytes:
+    """Which vCPU took each step."""
+    return bytes([step & MAX_VCPUS - 1 for step in steps])
+
+
+def digest_of(steps: Sequence[int]) -> int:
     """Of a whole run what an `Interleaving` is of its steps: equal for the same runs of one subject.
 
-    Where every step touches one page, who touched each page, one after the other, says it all: what a vCPU does next follows from
-    what it has seen.
+    Where steps fit into bytes, who touched each page, one after the other, says it all: what a vCPU does next follows from what it
+    has seen.
     """
     try:
-        pages = bytes(map(_NUMBERS.__getitem__, accesses))
-    except KeyError:
+        packed = bytes(steps)
+    except ValueError:
         seen = Interleaving()
-        for vcpu, touched in zip(order, accesses, strict=True):
-            seen.add(vcpu, touched)
+        for step in steps:
+            seen.add(step & MAX_VCPUS - 1, step >> VCPU_BITS)
         return seen.digest()
-    steps = int.from_bytes(order, "big") << _VCPU_SHIFT | int.from_bytes(pages, "big")
-    by_step = steps.to_bytes(len(order), "big")
-    return hash(tuple(b"".join([by_step.translate(None, _ELSEWHERE[page]) for page in sorted(set(pages))])))
+    return hash(tuple(b"\0".join([packed.translate(None, elsewhere) for elsewhere in _ELSEWHERE])))
 
 
 class Interleaving:

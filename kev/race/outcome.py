@@ -7,7 +7,7 @@ from zlib import crc32
 
 import attrs
 
-from kev.race.interleaving import digest_of
+from kev.race.interleaving import digest_of, order_of
 from kev.race.schedule import Schedule
 
 
@@ -81,29 +81,27 @@ class Outcome(ABC):
 class SteppedOutcome(Outcome):
     """A run of which every step is known."""
 
-    __slots__ = ("accesses", "order")
+    __slots__ = ("sequence",)
 
-    def __init__(self, failure: Failure | None, order: bytes, accesses: Sequence[int]) -> None:
-        super().__init__(failure, len(order))
-        self.order: Final = order
-        """Which vCPU took each step."""
-        self.accesses: Final = accesses
-        """Which pages each step touched, a bit for each."""
+    def __init__(self, failure: Failure | None, sequence: tuple[int, ...]) -> None:
+        super().__init__(failure, len(sequence))
+        self.sequence: Final = sequence
+        """Its steps, as in `kev.race.interleaving`."""
 
     @property
     def schedule(self) -> Schedule:
-        return Schedule.from_order(self.order)
+        return Schedule.from_order(order_of(self.sequence))
 
     @property
     def digest(self) -> int:
-        return hash(tuple(self.order))
+        return hash(self.sequence)
 
     @property
     def interleaving(self) -> int:
-        return digest_of(self.order, self.accesses)
+        return digest_of(self.sequence)
 
     @property
     def history(self) -> int:
         # Not the message: what an `assert` says may contain the addresses of objects.
         oracle = self.failure.oracle if self.failure is not None else ""
-        return hash((*self.order, *self.accesses, crc32(oracle.encode())))
+        return hash((*self.sequence, crc32(oracle.encode())))

@@ -215,7 +215,7 @@ class BodySubject(SteppedSubject):
         with trace_machine(self.pages, self.factory, opaque=True, tso=self.tso) as machine:
             machine.listen([oracle(machine) for oracle in ORACLES])
             machine.run(self._bodies(machine), scheduler)
-            return SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
+            return SteppedOutcome(machine.failure, tuple(machine.steps))
 
     def tell(self, schedule: Schedule) -> Story:
         with trace_machine(self.pages, self.factory, opaque=True, tso=self.tso) as machine:

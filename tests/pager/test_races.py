@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kev.addressing import PAGE_SIZE, Gpa
+from kev.addressing import PAGE_SIZE, Gpa, page_floor
 from kev.page_tables.errors import PagingError
 from kev.pager.backing import PageLoader
 from kev.pager.errors import PagerError
@@ -18,6 +18,7 @@ from kev.pager.pages import PageEvent, PageState
 from kev.pager.protocols import Point
 from tests.pager.machine import build_pager, guest_page, permissions
 from tests.pager.stepper import Cancelled, Latch, Vcpu, pause, point, run
+from tests.race.mutants.waking import fill
 
 PAGES = (0x3000, 0x4000, 0x5000)
 TOUCH, EVICT = "touch", "evict"
@@ -140,44 +141,48 @@ def test_all_who_wait_for_a_failed_load_get_the_same_error() -> None:
 class NoLock(KernelVmPager):
     """Whoever finds the page not Present loads it."""
 
-    async def _acquire(self, page: int) -> Load | None:
-        await self._reach(Point.LOCK, page)
+    def _load_of(self, page: int) -> Load | None:
         if self.pages[page] is PageState.PRESENT:
             return None
         return Load(page, 1, self._backing(page), range(page, page + PAGE_SIZE, PAGE_SIZE))
 
-    def _publish(self, page: int, count: int = 1) -> None:
+    def _publish(self, page: int, hpa: int, count: int) -> None:
         if self.pages[page] is PageState.ABSENT:
             self._claim(page)
-        super()._publish(page, count)
+        super()._publish(page, hpa, count)
 
 
 class CheckThenAct(KernelVmPager):
     """Somebody else may claim the page between the check and the claim."""
 
-    async def _acquire(self, page: int) -> Load | None:
-        absent = self.pages[page] is PageState.ABSENT
-        await self._reach(Point.LOCK, page)
-        return self._begin(page) if absent else await super()._acquire(page)
+    async def load_page(self, gpa: Gpa) -> None:
+        page = page_floor(gpa)
+        if self.pages[page] is PageState.ABSENT:
+            await self._reach(Point.LOCK, page)
+            await self._carry_out(self._begin(page))
+        else:
+            await super().load_page(gpa)
 
 
 class PublishBeforeFill(KernelVmPager):
     """The page is mapped while its loader still runs."""
 
-    async def _fill(self, load: Load) -> None:
-        super()._publish(load.page)
-        await super()._fill(load)
+    async def _carry_out(self, load: Load) -> None:
+        super()._publish(load.page, self.frames.assign(load.page), load.count)
+        await super()._carry_out(load)
 
-    def _publish(self, page: int, count: int = 1) -> None:
+    def _publish(self, page: int, hpa: int, count: int) -> None:
         pass
 
 
 class WakeBeforePublish(KernelVmPager):
     """Those who wait go on, and find nothing but a load they were already told was over."""
 
-    async def _fill(self, load: Load) -> None:
-        await super()._fill(load)
+    async def _carry_out(self, load: Load) -> None:
+        await fill(self, load)
         self._wake(load)
+        await self._reach(Point.PUBLISH, load.page)
+        self._publish(load.page, self.frames.assign(load.page), load.count)
 
 
 class LostWakeUp(KernelVmPager):

@@ -15,7 +15,7 @@ from kev.pager.protocols import Point
 from kev.race import Program, check
 from kev.race.explore import explore
 from kev.race.hypothesis import programs
-from kev.race.interleaving import Interleaving, digest_of
+from kev.race.interleaving import MAX_VCPUS, VCPU_BITS, Interleaving, digest_of
 from kev.race.jobs import explore_shared
 from kev.race.outcome import SteppedOutcome
 from kev.race.schedule import Schedule
@@ -178,7 +178,7 @@ def test_a_shrunk_failure_is_locally_minimal(program: str, factory: type[KernelV
 
 
 def digest(*steps: tuple[int, int]) -> int:
-    return digest_of(bytes(vcpu for vcpu, _ in steps), [pages for _, pages in steps])
+    return digest_of([pages << VCPU_BITS | vcpu for vcpu, pages in steps])
 
 
 @pytest.mark.parametrize("program", ["r0w1/r1/e0", "r0/r1c0/w0", "p0+2/r0/e0", "w0r1/w1r0;tso", "r17/w17/e3"])
@@ -191,8 +191,8 @@ def test_runs_are_told_apart_as_their_steps_one_by_one_tell_them_apart(program: 
         outcome = race.run(runs.scheduler(number))
         assert isinstance(outcome, SteppedOutcome)
         seen = Interleaving()
-        for vcpu, touched in zip(outcome.order, outcome.accesses, strict=True):
-            seen.add(vcpu, touched)
+        for step in outcome.sequence:
+            seen.add(step % MAX_VCPUS, step >> VCPU_BITS)
         assert at_once.setdefault(outcome.interleaving, number) == one_by_one.setdefault(seen.digest(), number)
     assert 1 < len(at_once) < 300
 

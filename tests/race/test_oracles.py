@@ -1,6 +1,6 @@
 """What the oracles say of pagers that break the rules, word for word."""
 
-from kev.addressing import Gpa
+from kev.addressing import Gpa, Hpa
 from kev.pager.kernel import KernelVmPager, Load
 from kev.pager.protocols import Point
 from kev.race.outcome import Failure
@@ -16,7 +16,7 @@ from tests.race.mutants.filling import (
     PublishBeforeFill,
 )
 from tests.race.mutants.locking import LockAcrossLoad, NoLock
-from tests.race.mutants.waking import CancellationStrandsWaiters, LostWakeUp, OldErrorForNewcomers
+from tests.race.mutants.waking import CancellationStrandsWaiters, LostWakeUp, OldErrorForNewcomers, fill
 from tests.race.subjects import subject
 
 
@@ -59,10 +59,10 @@ def test_a_lost_store_is_named_with_whose_it_was() -> None:
 class HalfFilled(KernelVmPager):
     """Reports the second half of a page as filled, and clears it."""
 
-    def _publish(self, page: int, count: int = 1) -> None:
-        frame = self.memory.page(self.frames.assign(page))
+    def _publish(self, page: int, hpa: int, count: int) -> None:
+        frame = self.memory.page(Hpa(hpa))
         frame[0x800:] = bytes(0x800)
-        super()._publish(page, count)
+        super()._publish(page, hpa, count)
 
 
 def test_a_byte_that_the_image_has_otherwise_is_named() -> None:
@@ -95,6 +95,7 @@ class NeverArrives(KernelVmPager):
     """Waits for its own load to end before it carries it out."""
 
     async def _carry_out(self, load: Load) -> None:
+        load.taken = True
         await self._wait(load)
         await super()._carry_out(load)
 
@@ -146,10 +147,10 @@ class Forgetful(KernelVmPager):
 
     async def _carry_out(self, load: Load) -> None:
         try:
-            await self._fill(load)
+            await fill(self, load)
         finally:
             del self._loads[load.page]
-        self._publish(load.page, load.count)
+        self._publish(load.page, self.frames.assign(load.page), load.count)
 
 
 def test_a_page_that_stays_loading_is_named() -> None:

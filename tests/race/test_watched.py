@@ -44,7 +44,7 @@ def _alone(program: Program, schedule: Schedule) -> Outcome:
     with trace_machine(program.pages, KernelVmPager) as machine:
         machine.listen([oracle(machine) for oracle in ORACLES])
         machine.run(bodies(program, machine), ReplayScheduler(schedule))
-        return SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
+        return SteppedOutcome(machine.failure, tuple(machine.steps))
 
 
 @given(programs(), st.integers(0, 1 << 32), st.integers(0, 30))
@@ -71,10 +71,10 @@ def test_a_broken_pager_spoils_no_run_of_the_healthy_one() -> None:
 class _Breaks(RandomScheduler):
     """Has a bug."""
 
-    def step(self, runnable: Sequence[int], accesses: int) -> int:
+    def step(self, runnable: Sequence[int], last: int) -> int:
         if len(runnable) == 1:
             raise ZeroDivisionError("a choice of one")
-        return super().step(runnable, accesses)
+        return super().step(runnable, last)
 
 
 @pytest.mark.parametrize("seed", range(20))

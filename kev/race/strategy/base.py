@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 from kev.engine.base import Budget
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
-from kev.race.interleaving import MAX_VCPUS
+from kev.race.interleaving import MAX_VCPUS, VCPU_BITS
 from kev.race.outcome import Outcome
 from kev.race.subject import Subject
 
@@ -27,11 +27,14 @@ class SteppedScheduler(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def step(self, runnable: Sequence[int], accesses: int) -> int:
-        """Chooses among the vCPUs that can run who takes the next step. `accesses`: those of the step before, if any."""
+    def step(self, runnable: Sequence[int], last: int) -> int:
+        """Chooses among the vCPUs that can run who takes the next step.
+
+        `last` is the step before, as in `kev.race.interleaving`; before the first, one of vCPU 0 that touches nothing.
+        """
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
-        return STEPS[self.step(runnable, accesses)]
+        return STEPS[self.step(runnable, accesses << VCPU_BITS)]
 
 
 class Strategy(ABC):

@@ -36,7 +36,7 @@ class PctScheduler(SteppedScheduler):
         self._left = self._changes[-1]
         """How many steps are left until they change next."""
 
-    def step(self, runnable: Sequence[int], accesses: int) -> int:
+    def step(self, runnable: Sequence[int], last: int) -> int:
         if self._left <= 0:
             self._change(runnable)
         if len(runnable) > 1:

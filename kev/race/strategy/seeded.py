@@ -22,7 +22,7 @@ class RandomScheduler(SteppedScheduler):
     def __init__(self, random: Generator) -> None:
         self._random: Final = random.random
 
-    def step(self, runnable: Sequence[int], accesses: int) -> int:
+    def step(self, runnable: Sequence[int], last: int) -> int:
         draw = self._random
         return runnable[floor(draw() * len(runnable))]
 

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from kev.machine.schedule import Scheduler
-from kev.race.interleaving import Interleaving
+from kev.race.interleaving import VCPU_BITS, Interleaving
 from kev.race.outcome import Outcome
 from kev.race.strategy.base import Redundant, SteppedScheduler
 
@@ -87,11 +87,11 @@ class StepScheduler(SteppedScheduler):
         self._chose = False
         self._seen: Interleaving = seen
 
-    def step(self, runnable: Sequence[int], accesses: int) -> int:
+    def step(self, runnable: Sequence[int], last: int) -> int:
         if self._known:
             return self._known.pop()
         if self._chose:
-            self._learn(accesses)
+            self._learn(last >> VCPU_BITS)
             vcpu = self._choose(runnable)
         else:
             self._chose = True

@@ -8,7 +8,7 @@ from bisect import insort
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 from warnings import catch_warnings, simplefilter
 
 from kev.addressing import KIB, PAGE_SHIFT, PAGE_SIZE, Gpa, Gva
@@ -21,9 +21,10 @@ from kev.pager.pages import PageEvent
 from kev.pager.protocols import NestedTable, Point, Rendezvous
 from kev.pager.source import SynchronousSource
 from kev.race.errors import RaceError
+from kev.race.interleaving import VCPU_BITS
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure
-from kev.race.points import POINT, SUSPENDED, Suspension, TracePoint
+from kev.race.points import POINT, SUSPENDED, At, Suspension, TracePoint
 from kev.race.strategy.base import Redundant, SteppedScheduler
 from kev.race.trace.listener import SILENCE, Listener, subscriptions
 from kev.race.trace.program import Page
@@ -39,6 +40,15 @@ _ENDINGS: Final = (StopIteration, Cancelled)
 """What a vCPU that has done everything ends with."""
 MAX_STEPS: Final = 5_000
 """A run that takes more has no end: the longest programs take some hundreds."""
+_NOBODY: Final = -1
+_EVERYTHING: Final = ANYTHING << VCPU_BITS
+_Choose: TypeAlias = Callable[[Sequence[int], int], int]
+"""Chooses among the vCPUs that can run who goes on, behind a step."""
+
+
+def _choose_nobody(_runnable: Sequence[int], _step: int) -> int:
+    """The run is over."""
+    return _NOBODY
 
 
 class PagerFactory(Protocol):
@@ -56,28 +66,25 @@ class TraceMachine:
         "_choose",
         "_chosen",
         "_is_trusted",
-        "_last",
         "_left",
         "_listening",
         "_loaders",
-        "_reach",
+        "_reaches",
         "_refused",
         "_runnable",
         "_source",
-        "_stepped",
         "_task",
         "_touched",
         "_turns",
-        "accesses",
         "addresses",
         "buffers",
         "engine",
         "failure",
         "memory",
-        "order",
         "pager",
         "pages",
         "shared",
+        "steps",
         "table",
         "tasks",
         "told",
@@ -120,15 +127,11 @@ class TraceMachine:
             self.pager.unmapped.subscribe(self._show_all)
         self.pager.unmapped.subscribe(self.engine.invalidate)
         self.tasks: Final[list[Task]] = []
-        self.order: Final = bytearray()
-        """Which vCPU took each step so far."""
-        self.accesses: list[int] = []
-        """Which pages each step so far touched, a bit for each."""
+        self.steps: Final[list[int]] = []
+        """Every step so far, as in `kev.race.interleaving`."""
         self.vcpu = 0
         """Which takes the present step."""
         self.failure: Failure | None = None
-        self._last = MAX_STEPS
-        """The step behind which it is asked whether the run is over."""
         self.shared: Final[dict[str, Any]] = {}
         """For what the vCPUs of a test have to tell each other."""
         self._runnable: Final[list[int]] = []
@@ -136,20 +139,19 @@ class TraceMachine:
         """vCPUs that are not done."""
         self._task: Task
         """Of the vCPU that runs."""
-        self._chosen: int | None = None
-        """Who takes the next step; None: it ends here."""
-        self._choose: Callable[[Sequence[int], int], int] | None = None
+        self._chosen = _NOBODY
+        """Who takes the next step; `_NOBODY`: it ends here."""
+        self._choose: _Choose | None = None
         """Chooses who. None where vCPUs get to scheduling points and no step ends: when they begin, or are cancelled."""
-        self._stepped = False
-        """Somebody is told of every step that begins."""
         self._turns: Turns | None = None
         """Of whom that asks, if not for every step."""
         self._refused: Exception | None = None
         """What was raised instead of a choice."""
         self._touched = 0
-        self._reach: Final = (ANYTHING,) * (len(pages) + 2) if opaque else _reaches(pages)
-        """What a step may access that begins at a point about a page, by its number; at a point about none, by -1; at a fence, by
-        the number behind the last page."""
+        """What the present step does, as a step of vCPU 0."""
+        self._reaches: Final = dict.fromkeys(_reaches(pages), _EVERYTHING) if opaque else _reaches(pages)
+        """The same of what a step may do that begins at a point about a page, by its address; at a point about none, by that of
+        page -1; at a fence, by the one behind the last page."""
         self.told: Subscriptions = SILENCE
         """Whom `tell` tells."""
         self._is_trusted: Final = not opaque and factory is KernelVmPager
@@ -171,18 +173,16 @@ class TraceMachine:
         self.tasks.clear()
         self.buffers = None
         self._runnable.clear()
-        self.order.clear()
-        self.accesses = []
+        self.steps.clear()
         self.shared.clear()
         self.vcpu = self._touched = 0
         self.failure = self._refused = None
-        self._last = MAX_STEPS
         self.told = self._listening
 
     @property
     def step(self) -> int:
         """The number of the present step, from 0."""
-        return len(self.order)
+        return len(self.steps)
 
     def states(self) -> bytes:
         """Of each page, a byte that is its `kev.pager.pages.PageState`."""
@@ -240,85 +240,98 @@ class TraceMachine:
         """Something was done wrong in the present step. The first failure counts; the run ends with the step."""
         if self.failure is None:
             self.failure = Failure(oracle, message, self.step)
-            self._last = -1
+            self._choose = _choose_nobody
 
     # Running.
 
     def _drive(self, scheduler: Scheduler) -> None:
-        reach_of, stepped = self._reach, self.told["stepped"]
-        self._stepped = bool(stepped)
         tasks = self.tasks if self.buffers is None else [*self.tasks, *self.buffers.tasks]
         turns = scheduler if isinstance(scheduler, SteppedScheduler) else Turns(scheduler, MAX_STEPS + 1)
         self._turns = turns if isinstance(turns, Turns) else None
-        choose = self._choose = turns.step
+        steps, choose = self.steps, self._announcing(turns.step)
+        self._choose = choose
         self._chosen = choose(self._runnable, 0)
-        while (vcpu := self._chosen) is not None:
+        while (vcpu := self._chosen) != _NOBODY:
             self.vcpu = vcpu
             task = self._task = tasks[vcpu]
-            self._touched = reach_of[task.gpa >> PAGE_SHIFT] | task.scope
-            if stepped:
-                for notify in stepped:
-                    notify(vcpu)
-            resume = task.resume
+            self._touched = task.touches
             # `_resume` without its calls: this is where all the time goes.
             try:
-                at = resume(None)
+                at = task.resume(None)
             except (Exception, Cancelled) as error:
                 self._end(vcpu, task, error)
             else:
                 if at is POINT:
                     continue  # `reach` has ended the step
                 if type(at) is tuple:
-                    task.point, task.gpa = at
+                    self._place(task, at)
                 else:
                     self._block(vcpu, task, at)
-            self.order.append(vcpu)
-            self.accesses.append(self._touched)
-            if not self._runnable or (len(self.order) > self._last and self._is_over()):
+            step = self._touched | vcpu
+            steps.append(step)
+            if not self._runnable or (len(steps) > MAX_STEPS and self._is_endless()):
                 return
-            self._chosen = choose(self._runnable, self._touched)
+            self._chosen = self._choose(self._runnable, step)
         if self._refused is not None:
             raise self._refused
+
+    def _announcing(self, choose: "_Choose") -> "_Choose":
+        """The same choices, of which those are told who want to know of every step that begins."""
+        listeners = self.told["stepped"]
+        if not listeners:
+            return choose
+
+        def announce(runnable: Sequence[int], step: int) -> int:
+            vcpu = choose(runnable, step)
+            for notify in listeners:
+                notify(vcpu)
+            return vcpu
+
+        return announce
 
     def reach(self, point: Point | TracePoint, gpa: int) -> Suspension | None:
         """The vCPU that runs is at a scheduling point. None if it takes the next step, too; else it has to await what is returned.
 
         So who goes on is chosen where a step ends, and nobody is suspended to be resumed at once.
         """
-        task = self._task
-        task.point, task.gpa = point, gpa
-        choose = self._choose
+        task, choose = self._task, self._choose
+        task.point = point
+        task.gpa = gpa
+        touches = task.touches = self._reaches[gpa] | task.scope
         if choose is None:
             return SUSPENDED
-        vcpu, order, touched = self.vcpu, self.order, self._touched
-        order.append(vcpu)
-        self.accesses.append(touched)
-        if len(order) > self._last and self._is_over():
-            self._chosen = None
+        vcpu, steps = self.vcpu, self.steps
+        step = self._touched | vcpu
+        steps.append(step)
+        if len(steps) > MAX_STEPS and self._is_endless():
+            self._chosen = _NOBODY
             return SUSPENDED
         try:
-            chosen = choose(self._runnable, touched)
+            chosen = choose(self._runnable, step)
         except Exception as error:
             self._refuse(error)
             return SUSPENDED
         if chosen != vcpu:
             self._chosen = chosen
             return SUSPENDED
-        self._touched = self._reach[gpa >> PAGE_SHIFT] | task.scope
-        if self._stepped:
-            self.tell("stepped")
+        self._touched = touches
         return None
+
+    def _place(self, task: Task, at: At) -> None:
+        """A store buffer gets to its next store."""
+        task.point, task.gpa = at
+        task.touches = self._reaches[task.gpa]
 
     def _refuse(self, error: Exception) -> None:
         """Nobody was chosen: which is for who runs this machine, not for the vCPU that was to be suspended."""
         # What is raised in the ordinary course must not keep the vCPU's frames.
         self._refused = error.with_traceback(None) if isinstance(error, Redundant | RaceError) else error
-        self._chosen = None
+        self._chosen = _NOBODY
 
-    def _is_over(self) -> bool:
-        """The run has failed, or takes too many steps, which is a failure, too."""
+    def _is_endless(self) -> bool:
+        """A run of so many steps takes too many, unless a turn is under way: which is a failure."""
         is_cut = self._turns is not None and self._turns.is_under_way(self._runnable)
-        if self.failure is None and len(self.order) > MAX_STEPS and not is_cut:
+        if self.failure is None and not is_cut:
             self.tell("endless")
         return self.failure is not None
 
@@ -370,7 +383,7 @@ class TraceMachine:
 
     def _start(self, vcpu: int, task: Task) -> None:
         task.stopped = False
-        self._touched |= self._reach[task.page] | task.scope
+        self._touched |= task.touches
         insort(self._runnable, vcpu)
 
     def wake(self, vcpu: int) -> None:
@@ -381,7 +394,7 @@ class TraceMachine:
     def cancel(self, vcpu: int) -> None:
         """Throws `Cancelled` into a vCPU, if it is in the pager."""
         task, by = self.tasks[vcpu], (self.vcpu, self._task, self._choose)
-        self._touched = ANYTHING
+        self._touched = _EVERYTHING
         if not task.cancellable:
             return
         if task.stopped and task.meeting is not None:
@@ -391,7 +404,8 @@ class TraceMachine:
         self.tell("cancelled", vcpu)
         self.vcpu, self._task, self._choose = vcpu, task, None
         self._resume(vcpu, task, task.body.throw, Cancelled())
-        self.vcpu, self._task, self._choose = by
+        self.vcpu, self._task, choose = by
+        self._choose = choose if self.failure is None else _choose_nobody
 
     # What vCPUs store.
 
@@ -400,8 +414,10 @@ class TraceMachine:
         buffers = self.buffers
         if buffers is None:
             self._show(vcpu, store)
-        elif buffers.add(vcpu, store):
-            self._start(len(self.tasks) + vcpu, buffers.tasks[vcpu])
+        elif (at := buffers.add(vcpu, store)) is not None:
+            task = buffers.tasks[vcpu]
+            self._place(task, at)
+            self._start(len(self.tasks) + vcpu, task)
 
     def show_stores(self, vcpu: int) -> None:
         """Makes visible all that a vCPU has stored."""
@@ -411,13 +427,14 @@ class TraceMachine:
 
     def _show(self, vcpu: int, store: BufferedStore) -> None:
         page = store.page
-        self._touched |= self._reach[page]
-        self.engine.write(page << PAGE_SHIFT, store.address, store.value)
+        gpa = page << PAGE_SHIFT
+        self._touched |= self._reaches[gpa]
+        self.engine.write(gpa, store.address, store.value)
         for notify in self.told["stored"]:
             notify(vcpu, page, store.offset, store.value)
 
     def _show_all(self, _page: Gpa) -> None:
-        self._touched = ANYTHING  # whether somebody stores before or behind it makes a difference
+        self._touched = _EVERYTHING  # whether somebody stores before or behind it makes a difference
         for vcpu in range(len(self.tasks)):
             self.show_stores(vcpu)
 
@@ -481,18 +498,19 @@ def trace_memory() -> TraceMemory:
     return TraceMemory()
 
 
-def _reaches(pages: Sequence[Page]) -> tuple[int, ...]:
+@cache
+def _reaches(pages: Sequence[Page]) -> dict[int, int]:
     """A page alone; or all that loaders tie together, of which a step on the way from one to the other may access both."""
-    reaches = [1 << number for number in range(len(pages))]
+    reaches = [1 << number << VCPU_BITS for number in range(len(pages))]
     for number, page in enumerate(pages):
         if page.needs is not None:
             joined = reaches[number] | reaches[page.needs]
             reaches = [joined if reach & joined else reach for reach in reaches]
-    return (*reaches, 0, ANYTHING)
+    return {number << PAGE_SHIFT: reach for number, reach in enumerate((*reaches, 0))} | {-1 << PAGE_SHIFT: _EVERYTHING}
 
 
 @cache
 def _numbered(start: int, stop: int) -> tuple[range, int]:
-    """The numbers of the pages at the addresses from `start` up to `stop`, as a range and as bits."""
+    """The numbers of the pages at the addresses from `start` up to `stop`, and the step of vCPU 0 that touches them."""
     numbers = range(start >> PAGE_SHIFT, stop >> PAGE_SHIFT)
-    return numbers, (1 << len(numbers)) - 1 << numbers.start
+    return numbers, (1 << len(numbers)) - 1 << numbers.start + VCPU_BITS

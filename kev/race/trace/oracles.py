@@ -27,23 +27,48 @@ _DOES: Final = {Access.READ: "reads", Access.WRITE: "writes to", Access.EXECUTE:
 class Oracle(Listener):
     """One rule."""
 
-    __slots__ = ("machine", "order")
+    __slots__ = ("machine", "steps")
 
     name = ""
     """What a failure calls it."""
 
     def __init__(self, machine: "TraceMachine") -> None:
         self.machine: Final = machine
-        self.order: Final = machine.order
+        self.steps: Final = machine.steps
         """Its length is the number of the present step, from 0."""
 
     def forgetting(self) -> Iterator[Callable[[], None]]:
-        """What has to be called for it to forget everything it has seen: all its notes are sets and dictionaries."""
+        """What has to be called for it to forget everything it has seen: its notes are sets and dictionaries, by default."""
         names = (name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ()))
         return (notes.clear for name in names if isinstance(notes := getattr(self, name), set | dict))
 
     def fail(self, message: str) -> None:
         self.machine.fail(self.name, message)
+
+
+class _History:
+    """What has become of a page."""
+
+    __slots__ = ("begun", "changed", "filled", "filling", "kept", "loads", "over", "present")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.begun: tuple[int, int] | None = None
+        """Who loads it, and since which step."""
+        self.over: tuple[int, int, PageEvent] | None = None
+        """Whose load of it ended last, when and how."""
+        self.filling: tuple[int, int] | None = None
+        """Who is running its loader, and since which step."""
+        self.loads = 0
+        """How often it was filled since it was Absent."""
+        self.present = False
+        self.filled = False
+        """vCPUs may run on it, as far as its bytes go."""
+        self.changed = False
+        self.kept = False
+        """The guest had changed it when it was evicted: no source has what is in it."""
 
 
 class Loads(Oracle):
@@ -53,90 +78,84 @@ class Loads(Oracle):
     before it is filled, or after it was taken away. Every vCPU comes to its end: nobody waits for what never happens.
     """
 
-    __slots__ = ("_begun", "_blocked", "_changed", "_filled", "_filling", "_kept", "_loads", "_over", "_present", "_waits")
+    __slots__ = ("_blocked", "_histories", "_waits")
 
     def __init__(self, machine: "TraceMachine") -> None:
         super().__init__(machine)
-        self._begun: Final[dict[int, tuple[int, int]]] = {}
-        """Who loads a page, and since which step."""
-        self._over: Final[dict[int, tuple[int, int, PageEvent]]] = {}
-        """Whose load of a page ended last, when and how."""
-        self._filling: Final[dict[int, tuple[int, int]]] = {}
-        """Who is running a page's loader, and since which step."""
-        self._loads: Final[dict[int, int]] = {}
-        """How often a page was filled since it was Absent."""
-        self._present: Final[set[int]] = set()
-        self._filled: Final[set[int]] = set()
-        """Pages that vCPUs may run on, as far as their bytes go."""
-        self._changed: Final[set[int]] = set()
-        self._kept: Final[set[int]] = set()
-        """Pages that the guest had changed when they were evicted: no source has what is in them."""
+        self._histories: Final = [_History() for _ in machine.pages]
         self._blocked: Final[dict[int, tuple[int, int]]] = {}
         """Since which step a vCPU has been waiting, and for which page."""
         self._waits: Final[dict[int, int]] = {}
         """The page for whose load a vCPU waited last."""
 
+    def forgetting(self) -> Iterator[Callable[[], None]]:
+        yield from super().forgetting()
+        yield from (history.forget for history in self._histories)
+
     def began(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            self._begun[page] = vcpu, len(self.order)
+            self._histories[page].begun = vcpu, len(self.steps)
 
     def fill_began(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            if page in self._filling:
-                other, step = self._filling[page]
+            history = self._histories[page]
+            if history.filling is not None:
+                other, step = history.filling
                 problem = f"is loaded twice: vCPU {vcpu} starts its loader, which vCPU {other} started in step {step}"
                 self._fail_history(page, problem)
-            elif page in self._present:
+            elif history.present:
                 self._fail_history(page, f"is loaded again: vCPU {vcpu} starts its loader although the page is Present")
-            self._filling[page] = vcpu, len(self.order)
+            history.filling = vcpu, len(self.steps)
 
     def filled(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            self._filling.pop(page, None)
-            self._loads[page] = self._loads.get(page, 0) + 1
-            self._filled.add(page)
+            history = self._histories[page]
+            history.filling = None
+            history.loads += 1
+            history.filled = True
 
     def fill_failed(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            self._filling.pop(page, None)
+            self._histories[page].filling = None
 
     fill_cancelled = fill_failed
 
     def published(self, vcpu: int, pages: range) -> None:
-        over = vcpu, len(self.order), _PUBLISH
         for page in pages:
-            self._begun.pop(page, None)
-            self._over[page] = over
-            self._present.add(page)
-            loads = self._loads.pop(page, 0)
-            if page in self._kept:
-                self._filled.add(page)
-            elif loads != 1:
-                self._fail_history(page, f"becomes Present after {loads} loads: there must be exactly one")
+            history = self._histories[page]
+            history.begun = None
+            history.over = vcpu, len(self.steps), _PUBLISH
+            history.present = True
+            if history.kept:
+                history.filled = True
+            elif history.loads != 1:
+                self._fail_history(page, f"becomes Present after {history.loads} loads: there must be exactly one")
+            history.loads = 0
 
     def given_up(self, vcpu: int, pages: range, event: PageEvent) -> None:
-        over = vcpu, len(self.order), event
         for page in pages:
-            self._begun.pop(page, None)
-            self._over[page] = over
-            self._loads.pop(page, None)
+            history = self._histories[page]
+            history.begun = None
+            history.over = vcpu, len(self.steps), event
+            history.loads = 0
 
     def stored(self, vcpu: int, page: int, offset: int, value: int) -> None:
-        self._changed.add(page)
+        history = self._histories[page]
+        history.changed = True
         if self.machine.tso and page << PAGE_SHIFT not in self.machine.table:
             # A store buffer empties while the page is being taken away.
-            self._kept.add(page)
+            history.kept = True
 
     def unmapped(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            if page in self._changed:
-                self._kept.add(page)
-            self._present.discard(page)
-            self._filled.discard(page)
-            self._loads.pop(page, None)
+            history = self._histories[page]
+            if history.changed:
+                history.kept = True
+            history.present = history.filled = False
+            history.loads = 0
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
-        if page not in self._filled:
+        if not self._histories[page].filled:
             state = self.machine.pager.pages[page << PAGE_SHIFT].name.capitalize()
             message = f"vCPU {vcpu} {_DOES[access]} page {page}, which is {state} and not filled"
             self.machine.fail("unfilled page", message)
@@ -160,7 +179,7 @@ class Loads(Oracle):
         self._waits[vcpu] = page
 
     def blocked(self, vcpu: int, page: int) -> None:
-        self._blocked[vcpu] = len(self.order), page
+        self._blocked[vcpu] = len(self.steps), page
 
     def woke(self, vcpu: int, other: int) -> None:
         self._blocked.pop(other, None)
@@ -176,19 +195,20 @@ class Loads(Oracle):
     def endless(self, vcpu: int) -> None:
         waiting = [task for task, _ in enumerate(self.machine.tasks) if not self.machine.tasks[task].done]
         names = ", ".join(f"vCPU {task}" for task in waiting)
-        self.machine.fail("endless run", f"the run has taken {len(self.order)} steps and does not end: {names} go on and on")
+        self.machine.fail("endless run", f"the run has taken {len(self.steps)} steps and does not end: {names} go on and on")
 
     def _is_over(self, vcpu: int, page: int) -> bool:
         """The load that the vCPU waits for has ended."""
-        return self._waits.get(vcpu) == page and page not in self._begun
+        return self._waits.get(vcpu) == page and self._histories[page].begun is None
 
     def _describe(self, vcpu: int, step: int, page: int) -> str:
         story = f"vCPU {vcpu} has been waiting for page {page} since step {step}"
-        if self._is_over(vcpu, page):
-            loader, ended, event = self._over[page]
+        history = self._histories[page] if page in range(len(self._histories)) else _History()
+        if self._is_over(vcpu, page) and history.over is not None:
+            loader, ended, event = history.over
             return f"{story}; vCPU {loader}'s load of it ended in step {ended} ({_ENDED[event]}), and nobody woke vCPU {vcpu}"
-        if page in self._begun:
-            loader, since = self._begun[page]
+        if history.begun is not None:
+            loader, since = history.begun
             return f"{story}, which vCPU {loader} has been loading since step {since}"
         return f"{story}, but not for a load of it: for a lock that is held"
 
@@ -215,7 +235,7 @@ class Contents(Oracle):
         if expected is None:
             expected = self._stored[page] = bytearray(original(page))
         expected[offset : offset + 8] = value.to_bytes(8, "little")
-        self._stores[page, offset] = vcpu, len(self.order)
+        self._stores[page, offset] = vcpu, len(self.steps)
 
     def accessed(self, vcpu: int, page: int, access: Access, contents: bytes) -> None:
         if contents != (self._stored.get(page) or self._originals[page]):
@@ -292,7 +312,7 @@ class Errors(Oracle):
 
     def fill_failed(self, vcpu: int, pages: range) -> None:
         for page in pages:
-            self._failed[page] = len(self.order)
+            self._failed[page] = len(self.steps)
 
     def waited(self, vcpu: int, page: int) -> None:
         self._waits[vcpu] = page

@@ -33,8 +33,8 @@ class TraceRun(Protocol):
         """For what the vCPUs of a test have to tell each other."""
 
     @property
-    def order(self) -> bytearray:
-        """Which vCPU took each step so far: its length is the number of the present step, from 0."""
+    def steps(self) -> Sequence[int]:
+        """Every step so far, as in `kev.race.interleaving`: as many as the number of the present step, from 0."""
 
     @property
     def vcpu(self) -> int:

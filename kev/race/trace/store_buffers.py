@@ -41,14 +41,11 @@ class StoreBuffers:
         self.tasks: Final = [self._task(vcpu) for vcpu in range(vcpus)]
         """By vCPU: what is resumed for a step of its store buffer."""
 
-    def add(self, vcpu: int, store: BufferedStore) -> bool:
-        """True if there was none."""
-        buffer, task = self._buffers[vcpu], self.tasks[vcpu]
+    def add(self, vcpu: int, store: BufferedStore) -> At | None:
+        """Where its task is from now on, if there was none."""
+        buffer = self._buffers[vcpu]
         buffer.append(store)
-        if len(buffer) > 1:
-            return False
-        task.point, task.gpa = _at(store)
-        return True
+        return _at(store) if len(buffer) == 1 else None
 
     def show_all(self, vcpu: int) -> bool:
         """Makes all stores of a vCPU visible; False if there are none."""

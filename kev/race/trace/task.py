@@ -21,10 +21,12 @@ class Task:
     """The scheduling point that it reached last."""
     gpa: int = -1
     """What that is about."""
+    touches: int = 0
+    """What the step may do that begins there, as a step of vCPU 0: see `kev.race.interleaving`."""
     meeting: Meeting | None = None
     """Where it is suspended if it waits, or was woken and has not gone on yet."""
     scope: int = 0
-    """What each of its steps may access besides, in what it is doing now."""
+    """What each of its steps may do besides, in what it is doing now."""
     done: bool = False
     stopped: bool = False
     """It is done, or blocked."""

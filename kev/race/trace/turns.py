@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kev.machine.schedule import Scheduler
+from kev.race.interleaving import VCPU_BITS
 from kev.race.strategy.base import UNLIMITED
 
 
@@ -20,9 +21,9 @@ class Turns:
         self._left = self._executed = self._accesses = 0
         """Steps of the present turn that are to be taken, and that were; and what those accessed."""
 
-    def step(self, runnable: Sequence[int], accesses: int) -> int:
+    def step(self, runnable: Sequence[int], last: int) -> int:
         """See `kev.race.strategy.base.SteppedScheduler`."""
-        self._accesses |= accesses
+        self._accesses |= last >> VCPU_BITS
         if not self.is_under_way(runnable):
             self._vcpu, budget, _ = self._choose(runnable, self._executed, self._accesses)
             self._left = min(budget.instructions or UNLIMITED, self._longest)

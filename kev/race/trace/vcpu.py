@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from kev.addressing import PAGE_SHIFT, Gpa, Hpa
 from kev.exits import Access, EptViolation
+from kev.race.interleaving import VCPU_BITS
 from kev.race.points import POINT, TracePoint
 from kev.race.trace.program import MAX_PAGES, SLOT, Action, Program, Verb
 from kev.race.trace.run import TraceRun
@@ -71,7 +72,7 @@ class TraceVcpu:
     async def prefetch(self, page: int, count: int = 1) -> None:
         """Loads pages that nobody has asked for. That one cannot be loaded does not matter."""
         run, task = self._run, self._run.tasks[self.index]
-        task.scope = (1 << count) - 1 << page
+        task.scope = (1 << count) - 1 << page + VCPU_BITS
         await self._begin(page)
         run.tell("called", Verb.PREFETCH, page)
         try:
@@ -118,19 +119,21 @@ class TraceVcpu:
         """
         run, contents = self._run, b""
         reach, engine, told = run.reach, run.engine, run.told["accessed"]
-        cached, read = engine.cached, engine.read
+        cached, walk, cache, read = engine.cached, engine.walk, engine.cache, engine.read
         while accesses:
             page, access = accesses.pop()
             gpa = _ADDRESSES[page]
             while True:
                 if reach(_ACCESS, gpa) is not None:
                     yield POINT
-                frame = cached(gpa) or engine.translate(gpa)
-                if frame is not None:
+                if (frame := cached(gpa)) is not None:
+                    break
+                if (frame := walk(gpa)) is not None:
+                    cache(gpa, frame)
                     break
                 for notify in run.told["violated"]:
                     notify(run.vcpu, page, access)
-                began = len(run.order)
+                began = len(run.steps)
                 try:
                     if not (self._short_cut and run.pager.try_lazy_paging(EptViolation(gpa, access))):
                         yield from run.pager.load_page(gpa)
@@ -150,7 +153,7 @@ class TraceVcpu:
 
     def _store(self, page: int, frame: Hpa, locked: bool) -> bytes:
         run, offset = self._run, self.index * SLOT
-        run.store(self.index, BufferedStore(page, offset, Hpa(frame + offset), len(run.order) + 1 << 32 | self.index))
+        run.store(self.index, BufferedStore(page, offset, Hpa(frame + offset), len(run.steps) + 1 << 32 | self.index))
         if locked:
             run.show_stores(self.index)
         return run.engine.read(frame)

@@ -32,7 +32,7 @@ def run_watched(program: Program, factory: PagerFactory, scheduler: Scheduler) -
     machine = watched.machine
     try:
         machine.run(bodies_of(watched.vcpus, program.short_cut, machine), scheduler)
-        outcome = SteppedOutcome(machine.failure, bytes(machine.order), machine.accesses)
+        outcome = SteppedOutcome(machine.failure, tuple(machine.steps))
     except Redundant:
         machine.close()
         _keep(watched, factory)

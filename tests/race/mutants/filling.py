@@ -10,12 +10,12 @@ from kev.pager.protocols import Point
 class PublishBeforeFill(KernelVmPager):
     """A page is mapped when it is claimed, and filled while others can see it."""
 
-    async def _fill(self, load: Load) -> None:
+    async def _carry_out(self, load: Load) -> None:
         for page in load.pages:
             self.table.map_page(page, self.frames.assign(page), Permissions.RWX)
-        await super()._fill(load)
+        await super()._carry_out(load)
 
-    def _publish(self, page: int, count: int = 1) -> None:
+    def _publish(self, page: int, hpa: int, count: int) -> None:
         self.pages.advance_run(page, count, PageEvent.PUBLISH)
         if self._observer is not None:
             self._observer.ended(range(page, page + count * PAGE_SIZE, PAGE_SIZE), PageEvent.PUBLISH)
@@ -32,7 +32,7 @@ class DoubleLoadOnRetry(KernelVmPager):
             await load_again(self, page)
             if self.pages[page] is PageState.ABSENT:
                 self._claim(page)
-                self._publish(page)
+                self._publish(page, self.frames.assign(page), 1)
 
 
 class FillOverStore(KernelVmPager):
@@ -95,6 +95,6 @@ class BytesLeftBehind(KernelVmPager):
 async def load_again(pager: KernelVmPager, page: int) -> None:
     """Runs a page's loader, whatever state it is in."""
     await pager._reach(Point.FILL, page)
-    filled = pager._start(page, 1, pager._backing(page))
+    filled = pager._start(page, pager.frames.assign(page), 1, pager._backing(page))
     if filled is not True:
         await filled

@@ -1,7 +1,7 @@
 """Pagers that go wrong between looking at a page and claiming it."""
 
 from kev.addressing import PAGE_SIZE, Gpa, page_floor
-from kev.pager.kernel import KernelVmPager, Load
+from kev.pager.kernel import KernelVmPager
 from kev.pager.pages import PageEvent, PageState
 from kev.pager.protocols import Point, Rendezvous
 from tests.race.mutants.filling import load_again
@@ -20,11 +20,13 @@ class NoLock(KernelVmPager):
 class CheckThenAct(KernelVmPager):
     """Others can run between finding a page Absent and claiming it."""
 
-    async def _acquire(self, page: int) -> Load | None:
-        if self.pages[page] is not PageState.ABSENT:
-            return await super()._acquire(page)
-        await self._reach(Point.LOCK, page)
-        return self._begin(page)
+    async def load_page(self, gpa: Gpa) -> None:
+        page = page_floor(gpa)
+        if self.pages[page] is PageState.ABSENT:
+            await self._reach(Point.LOCK, page)
+            await self._carry_out(self._begin(page))
+        else:
+            await super().load_page(gpa)
 
 
 class PrefetchAgainstFault(KernelVmPager):
@@ -73,4 +75,4 @@ async def load_unclaimed(pager: KernelVmPager, page: int) -> None:
     await pager._reach(Point.PUBLISH, page)
     if pager.pages[page] is PageState.ABSENT:
         pager.pages.advance(page, PageEvent.CLAIM)
-        pager._publish(page)
+        pager._publish(page, pager.frames.assign(page), 1)

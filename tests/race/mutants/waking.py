@@ -10,10 +10,10 @@ class WakeBeforePublish(KernelVmPager):
     """Those who wait go on when the page is filled, before it is mapped."""
 
     async def _carry_out(self, load: Load) -> None:
-        await self._fill(load)
+        await fill(self, load)
         self._wake(load)
         await self._reach(Point.PUBLISH, load.page)
-        self._publish(load.page, load.count)
+        self._publish(load.page, self.frames.assign(load.page), load.count)
 
 
 class LostWakeUp(KernelVmPager):
@@ -35,9 +35,9 @@ class FailureForgetsWaiters(KernelVmPager):
 
     async def _carry_out(self, load: Load) -> None:
         try:
-            await self._fill(load)
+            await fill(self, load)
             await self._reach(Point.PUBLISH, load.page)
-            self._publish(load.page, load.count)
+            self._publish(load.page, self.frames.assign(load.page), load.count)
         except Exception:
             forget(self, load, PageEvent.FAIL)
             raise
@@ -53,9 +53,9 @@ class CancellationStrandsWaiters(KernelVmPager):
 
     async def _carry_out(self, load: Load) -> None:
         try:
-            await self._fill(load)
+            await fill(self, load)
             await self._reach(Point.PUBLISH, load.page)
-            self._publish(load.page, load.count)
+            self._publish(load.page, self.frames.assign(load.page), load.count)
         except Exception as error:
             load.error = error
             self._retract(load.page, PageEvent.FAIL, load.count)
@@ -105,13 +105,21 @@ class OldErrorForNewcomers(KernelVmPager):
 class PendingAwaitedTwice(KernelVmPager):
     """A load that the synchronous short cut began is awaited by everybody who comes to need the page."""
 
-    async def _fill(self, load: Load) -> None:
-        pending = load.pending
-        if pending is None:
-            await super()._fill(load)
-        else:
+    async def _wait(self, load: Load) -> None:
+        if load.pending is not None:
             await self._reach(Point.FILL, load.page)
-            await pending
+            await load.pending
+        await super()._wait(load)
+
+
+async def fill(pager: KernelVmPager, load: Load) -> None:
+    """Fills the pages of a load, as it should be."""
+    load.taken = True
+    if load.pending is None:
+        await pager._reach(Point.FILL, load.page)
+    filled = load.pending or pager._start(load.page, pager.frames.assign(load.page), load.count, load.backing)
+    if filled is not True and not await filled:
+        raise pager._failed(load.page)
 
 
 def forget(pager: KernelVmPager, load: Load, event: PageEvent) -> None:
