@@ -13,13 +13,15 @@ typedef unsigned long long u64;
 /* Another one whenever a structure or function here changes: what was built earlier is not used then. */
 int kev_tlb_version(void)
 {
-    return 5;
+    return 6;
 }
 
 /* What kev/engine/amdv/layout.py says of the CPU's state. */
 enum { FLAGS = 176, FLAGS2 = 180, CR0 = 424, CR3 = 448, CR4 = 456, EFER = 592, NESTED_CR3 = 5544, NESTED_MODE = 5552, FAULTING_CODE = 5560 };
 /* From the beginning of the CPU: what QEMU leaves to its users, which is the address of `struct fills`. */
 enum { OPAQUE = 33136 };
+/* Before the CPU's state: what QEMU knows of the TLB of each mode, in so many bytes. */
+enum { TLBS = 2144, TLB_SIZE = 696, MODES = 3 };
 
 enum { LONG_MODE_ACTIVE = 1 << 14, SYSTEM_MANAGEMENT = 1 << 19, NESTED_PAGING = 1 << 6, NESTED_64_BIT_NX = 7 };
 enum { CR0_WP = 1 << 16, CR0_PG = 1 << 31, CR4_PSE = 1 << 4, CR4_PAE = 1 << 5, CR4_LA57 = 1 << 12, CR4_SMEP = 1 << 20, CR4_PKE = 1 << 22 };
@@ -38,6 +40,19 @@ enum { PRESENT = 1, WRITABLE = 2, USER = 4, ACCESSED = 1 << 5, DIRTY = 1 << 6, L
 enum { LOAD, STORE, FETCH };
 enum { READABLE = 1 << LOAD, MAY_STORE = 1 << STORE, EXECUTABLE = 1 << FETCH };
 enum { KERNEL_WITH_SMAP, PROGRAM };
+
+/* Of what QEMU knows of the TLB of a mode: by what it decides how many entries that has. */
+struct window {
+    /* In nanoseconds, by the host's clock. QEMU's window ends when a flush comes 0.1 s later. */
+    long long begins;
+    /* The most entries that were used in the window, of flushes; and how many are used. */
+    u64 most;
+    u64 used;
+};
+
+/* A window is over behind so many flushes: long enough for a program that comes back soon, of the vCPU that goes on after another. */
+enum { FLUSHES_OF_WINDOW = 256 };
+#define NEVER BIT(62)
 
 /* An open file, as kev/pager/source.py has it. */
 struct file {
@@ -105,6 +120,8 @@ struct fills {
     /* CR3 when it was last found without reserved bits, and what has been loaded since, if that has some; else 0. */
     u64 cr3;
     u64 refused_cr3;
+    /* How often the TLB of each mode was empty when an entry came to it. */
+    u64 emptied[MODES];
     /* What the stack held when an instruction was last fetched from an address that is not canonical. */
     u64 stack[STACK_WORDS];
 };
@@ -407,6 +424,19 @@ static void check_cr3(struct fills *fills)
     }
 }
 
+/*
+ * QEMU halves a TLB that was little used for 0.1 s of the host's time. A guest that changes a table without INVLPG sees how large the
+ * TLB is, by what is still in it, and so would see the host's time. Flushes take its place, which are the guest's own: a TLB grows
+ * and shrinks by them. A mode whose TLB has no entry is not looked at when it is flushed.
+ */
+static void count_flushes(struct fills *fills, int mode)
+{
+    struct window *window = (struct window *)(fills->state - TLBS + mode * TLB_SIZE);
+
+    if (!window->used)
+        window->begins = ++fills->emptied[mode] % FLUSHES_OF_WINDOW ? NEVER : 0;
+}
+
 /* The callers' frames, the nearest first: in them stands where translated code has called from. */
 static SELDOM void copy_stack(struct fills *fills)
 {
@@ -423,6 +453,7 @@ int kev_fill_tlb(void *cpu, u64 address, int size, int access, int mode, int pro
 
     *(u64 *)(fills->state + FAULTING_CODE) = returns_to;
     fills->may_fill = fills->slabs && !probes;
+    count_flushes(fills, mode);
     check_cr3(fills);
     if (fill(fills, cpu, address, access, mode))
         return 1;

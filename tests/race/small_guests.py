@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from kev.abi.base import MARK
+from kev.addressing import MIB
 from kev.race.guest.files import read_files
 from kev.race.guest.subject import GuestSubject
 from kev.spec.machine_spec import MachineSpec
@@ -108,6 +109,11 @@ def read_firmware_file(item: int, variable: int) -> Action:
     return build
 
 
+def print_byte(byte: int) -> Action:
+    """To the debug console, port 0xe9."""
+    return lambda _bits: bytes((0xB0, byte, 0xE6, 0xE9))
+
+
 def random(variable: int) -> Action:
     """RDRAND."""
     return lambda bits: b"\x0f\xc7\xf0\xa2" + _address(bits, variable)
@@ -162,8 +168,8 @@ def guest(first: Iterable[Action], others: Iterable[Action], *, vcpus: int = 2, 
     return bytes(image.ljust(_VARIABLES - _LOAD, b"\xf4") + bytes(16))
 
 
-def subject(folder: Path, image: bytes, vcpus: int = 2) -> GuestSubject:
+def subject(folder: Path, image: bytes, vcpus: int = 2, memory: int = MIB, after: str | None = None) -> GuestSubject:
     file = folder / "guest"
     file.write_bytes(image)
     read_files.cache_clear()
-    return GuestSubject.find(MachineSpec(str(file), vcpus=vcpus, memory="1M"))
+    return GuestSubject.find(MachineSpec(str(file), vcpus=vcpus, memory=memory), after=after)

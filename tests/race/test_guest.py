@@ -377,6 +377,14 @@ def test_a_guest_that_does_not_end_with_0_is_told_what_is_taken_for_right(tmp_pa
     assert found(subject).failure.message == "the guest ends with exit code 1, not 2 as when nobody interferes; it prints nothing"
 
 
+def test_a_last_line_without_an_end_is_told(tmp_path: Path) -> None:
+    updates = [small.increment(0), small.print_byte(ord("!"))]
+    subject = small.subject(tmp_path, small.guest(updates, updates[:1], show=(0,)))
+    failure = found(subject)
+    assert failure.failure.message == "the guest ends with exit code 1, not 2 as when nobody interferes; the last it prints is '!'"
+    assert "prints '!'" in in_words(subject.tell(failure.schedule))
+
+
 def test_a_run_without_an_end_is_no_measure_for_the_steps_of_a_run() -> None:
     two_locks = GuestSubject.find(MachineSpec("bugs", vcpus=2, command_line="two-locks"), after="work")
     assert two_locks.free_steps < 1_000

@@ -364,7 +364,7 @@ class AmdvEngine:
 
     def forget_mappings(self) -> None:
         self._linear.forget()
-        self._uc.flush_tlb()
+        self._host.fills.renew(self._uc.flush_tlb)
 
     def refilled(self, frames: Collection[int]) -> None:
         self.forget_mappings()

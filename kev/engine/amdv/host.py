@@ -76,7 +76,7 @@ class Host:
         cpu, state, pristine = self.processor
         cpu.restore(pristine)
         state.interrupt_request.value = 0
-        cpu.flush_tlb()
+        self.fills.renew(cpu.flush_tlb)
         cpu.flush_code()
 
     def close(self) -> None:

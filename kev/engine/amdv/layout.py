@@ -7,6 +7,7 @@ them against values it planted, so that a build laid out otherwise is refused by
 
 import ctypes
 import struct
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -73,6 +74,16 @@ _USER_POINTER: Final = 33136  # what QEMU leaves to its users
 _UC: Final = 33192  # where uc_struct is, followed by where the table of the CPU's functions is
 _EXIT_REQUESTED: Final = -14  # before the state: the half-word that ends a chain of translated blocks
 
+# Offsets from the CPU state (CPUX86State) to what lies before it: what is known of the TLBs of the MMU's modes.
+_TLBS_IN_USE: Final = -2192  # a bit for each mode; the others are not looked at when the TLB is flushed
+_TLB_WINDOWS: Final = -2144  # when a window of time began, and the most entries used in it
+_TLB_DISTANCE: Final = 696
+_TLB_MASKS: Final = -64  # of indices, with a pointer behind each
+_TLB_MODES: Final = 3
+_NANOSECONDS: Final = range(1 << 59, 1 << 62)  # since 1970, from 1988 to 2116
+TLB_MASK: Final = 255 << 6
+"""That of a new CPU: 256 entries of 64 bytes."""
+
 # Indices of pointers in the table of the CPU's functions.
 _TLB_FILL: Final = 9  # the one behind it is what this is at first
 
@@ -134,6 +145,12 @@ class TlbHooks(NamedTuple):
     """The address of the function that the CPU calls."""
     user_pointer: ctypes.c_uint64
     """What that function finds in the CPU: nobody else uses it."""
+    in_use: ctypes.c_uint16
+    """A bit for each mode of the MMU: without it, its TLB is left alone when all are flushed."""
+    windows: Sequence[memoryview]
+    """For each mode, two quadwords: when the window began (nanoseconds of the host's clock), and the most entries used in it."""
+    masks: Sequence[ctypes.c_uint64]
+    """For each mode, 64 times one less than how many entries its TLB has."""
 
 
 def view(address: int, length: int) -> memoryview:
@@ -195,10 +212,18 @@ def tlb_hooks(cpu: CpuMemory, tlb_fill: int) -> TlbHooks | None:
         ]
     except UnknownBuild:
         return None
-    if found != [beginning, tlb_fill, tlb_fill, 0]:
+    masks = [ctypes.c_uint64.from_address(cpu.address + _TLB_MASKS + 16 * mode) for mode in range(_TLB_MODES)]
+    windows = [view(cpu.address + _TLB_WINDOWS + _TLB_DISTANCE * mode, 16).cast("Q") for mode in range(_TLB_MODES)]
+    if found != [beginning, tlb_fill, tlb_fill, 0] or any(mask.value != TLB_MASK for mask in masks):
+        return None
+    if any(window[0] not in _NANOSECONDS for window in windows):
         return None
     return TlbHooks(
-        ctypes.c_uint64.from_address(functions + 8 * _TLB_FILL), ctypes.c_uint64.from_address(beginning + _USER_POINTER)
+        ctypes.c_uint64.from_address(functions + 8 * _TLB_FILL),
+        ctypes.c_uint64.from_address(beginning + _USER_POINTER),
+        ctypes.c_uint16.from_address(cpu.address + _TLBS_IN_USE),
+        windows,
+        masks,
     )
 
 

@@ -7,12 +7,15 @@ the time. Pages at `Host.data_alias` have no translated code, so that their stor
 Pages of zeros and of files that nobody has touched yet can be offered to it, in slabs of 2 MiB: then it fills and maps each when it
 is touched, and notes that in the pager's own states. What it cannot fill is asked for.
 
+How many entries the TLB has, the CPU decides by the host's clock. Here it is decided by how often the TLB was emptied, so that it
+is the same in every run of a guest.
+
 Where the library or one of the functions that it calls is missing, the CPU's own function stays.
 """
 
 import ctypes
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from kev.engine.amdv import layout, libunicorn
@@ -21,7 +24,7 @@ from kev.engine.amdv.native import Structure, address_of, library
 from kev.host_memory import HostMemory
 from kev.pager.protocols import AlikePages
 
-_VERSION: Final = 5
+_VERSION: Final = 6
 """What `kev_tlb_version` says of a library that was built from the source as it is now."""
 NATIVE: Final = library("tlb", _VERSION)
 """None: the CPU fills its TLB itself."""
@@ -31,12 +34,18 @@ _FUNCTIONS: Final = ("x86_cpu_tlb_fill_x86_64", "tlb_set_page_with_attrs_x86_64"
 _ORIGINAL, _SET_PAGE, _SET_DIRTY, _STATE, _MEMORY, _SIZE, _ALIAS, _SLABS, _FILLED, _MAY_FILL, _CLOCK, _READ, _CR3, _REFUSED_CR3 = (
     range(14)
 )
-_STACK: Final = 14
+_EMPTIED: Final = 14
+_MODES: Final = 3
+_STACK: Final = _EMPTIED + _MODES
 _STACK_WORDS: Final = 128
 # Of struct slab.
 _NUMBER, _FIRST, _STATES, _RUNS, _COUNT = range(5)
 _SLAB_WORDS: Final = 5
 _SLAB_SHIFT: Final = 21
+_AN_EXPIRED_WINDOW: Final = memoryview(array("Q", (0, 150)))
+"""With so many entries used, the CPU makes any other TLB one of 256 entries, or one that is nearer to that."""
+_A_NEW_WINDOW: Final = memoryview(array("Q", (1 << 62, 0)))
+_NEVER_EMPTIED: Final = memoryview(array("Q", (0,) * _MODES))
 _MOST_SLABS: Final = 1024
 NOWHERE_SHIFT: Final = 46
 """Guest-physical addresses with this bit are those of no page: a walk from a CR3 with reserved bits leads there."""
@@ -74,6 +83,24 @@ class TlbFills:
     @property
     def available(self) -> bool:
         return self._hooks is not None
+
+    def renew(self, flush: Callable[[], None]) -> None:
+        """`flush` empties the CPU's TLB. It has as many entries then as that of a new CPU, and grows when that would.
+
+        A guest that changes a table without INVLPG can find out how many there are.
+        """
+        flush()
+        hooks = self._hooks
+        if hooks is None:
+            return
+        while any(mask.value != layout.TLB_MASK for mask in hooks.masks):
+            hooks.in_use.value = (1 << _MODES) - 1
+            for window in hooks.windows:
+                window[:] = _AN_EXPIRED_WINDOW
+            flush()
+        for window in hooks.windows:
+            window[:] = _A_NEW_WINDOW
+        self._words[_EMPTIED:_STACK] = _NEVER_EMPTIED
 
     # Pages that are there when they are touched.
 

@@ -178,6 +178,7 @@ class GuestMachine:
                 raise Redundant
         if self.failure is None and not self._loads:
             self._rules.finish()
+        vm.console.close()
 
     @property
     def _takes_plain_turns(self) -> bool:

@@ -86,6 +86,8 @@ class PreparedMachine:
             if start.after:
                 _run_until(machine, start)
             source.scheduled = True
+            if not start.is_launch:
+                machine.vm.engine.forget_mappings()  # as whoever goes back here has forgotten them
             self.random_numbers: Final = [vcpu.state.random_numbers for vcpu in machine.vm.vcpus]
             """How many each vCPU has asked for before."""
             buffers = StoreBuffers(machine.vm) if start.model is MemoryModel.TSO else None
