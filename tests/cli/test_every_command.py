@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -148,7 +149,7 @@ COMMANDS: Final = {
     "run, gdb": Command(fixed("run echo --gdb 127.0.0.1:0 --wait"), b"listening", b"vCPU 0 at RIP"),
     "race explore": Command(fixed("race explore --runs 100000000"), b"runs", b" runs were made"),
     "race explore, guest": Command(fixed("race explore smp --smp 2 --runs 1000000"), b"run", b"distinct schedule"),
-    "race detect": Command(fixed("race detect smp --smp 2 --runs 100000000"), b"looked at", b"kev: stopped by SIG"),
+    "race detect": Command(fixed("race detect lost-update --smp 2 --runs 100000000"), b"looked at", b"kev: stopped by SIG"),
     "race explore, all": Command(fixed("race explore --all"), b"broken pagers", b" of 18 broken pagers were tried"),
     "race shrink": held(in_a_run, b"until then")(lambda _: ["race", "shrink", token()]),
     "race show": held(in_a_run, b"before there was anything to tell")(lambda _: ["race", "show", token()]),
@@ -221,14 +222,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    def machine() -> str:
-        server: Server = request.getfixturevalue("server")
-        monkeypatch.setenv("KEV_SERVICE", f"unix:{server.socket}")
-        made = server.client.post("/v1/machines", json={"spec": {"image": "echo"}, "start": True}).json()
-        return str(made["id"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    with ExitStack() as behind:
 
-    return Place(tmp_path, machine)
+        def machine() -> str:
+            server: Server = request.getfixturevalue("server")
+            behind.callback(server.clear)
+            monkeypatch.setenv("KEV_SERVICE", f"unix:{server.socket}")
+            return str(server.create("echo")["id"])
+
+        yield Place(tmp_path, machine)
 
 
 def begun(sessions: list[Session], script: str, command: Command, place: Place) -> Session:

@@ -8,6 +8,7 @@ import termios
 
 import pytest
 
+from kev.observe.progress import PROGRESS_SECONDS
 from tests.cli.sessions import Session
 
 KEV = [sys.executable, "-m", "kev"]
@@ -29,6 +30,7 @@ def test_progress_stays_in_one_row(sessions: list[Session], columns: int) -> Non
 @pytest.mark.parametrize("words", [PAGER, ["bench", "boot", "hypercalls", "--rounds", "2", "--paging", "lazy"]])
 def test_a_terminal_that_only_prints_gets_lines(sessions: list[Session], monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv(PROGRESS_SECONDS, "0.2")
     session = Session(*KEV, *words)
     sessions.append(session)
     session.expect(b"\n", 2)

@@ -47,9 +47,10 @@ def page(server: Server, relay: Relay) -> Iterator[Visitor]:
 
 @pytest.fixture
 def visitor(page: Visitor, server: Server) -> Iterator[Visitor]:
-    """Somebody who has logged in. Nothing goes wrong in the scripts of the page."""
+    """Somebody who has logged in. Nothing goes wrong in the scripts of the page. No machine runs on behind a test."""
     page.be_logged_in(server.token)
     yield page
+    server.clear()
     assert page.faults == []
 
 
