@@ -84,6 +84,17 @@ def acquire(variable: int, *, pause: bool = True) -> Action:
     return build
 
 
+def acquire_both(own: int, other: int) -> Action:
+    """Takes one spinlock, waits a little, and tries the other: if somebody has that, it gives its own back, and begins again."""
+
+    def build(bits: int) -> bytes:
+        attempt = acquire(own)(bits) + relax(bits) + b"\xb0\x01\x86" + _memory(bits, 0, other) + b"\x84\xc0"
+        back = release(own)(bits)
+        return attempt + b"\x74" + bytes((len(back) + 2,)) + back + b"\xeb" + struct.pack("b", -(len(attempt) + 2 + len(back) + 2))
+
+    return build
+
+
 def acquire_badly(variable: int) -> Action:
     """Takes a spinlock with one instruction that tests and another that sets."""
     return lambda bits: wait_until(variable, 0)(bits) + store(variable, 1)(bits)

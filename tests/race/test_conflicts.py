@@ -2,8 +2,10 @@
 
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 from click.testing import CliRunner, Result
 
@@ -86,13 +88,41 @@ def test_a_flag_that_one_waits_for_is_not_blamed(tmp_path: Path) -> None:
     assert [conflict.variable for conflict in story.conflicts] == ["0xa000"]
 
 
+@attrs.frozen
+class Runs:
+    """All by one schedule."""
+
+    fail: bool
+    made: Sequence[Accessed] = ()
+
+    def fails(self, schedule: Schedule) -> bool:
+        return self.fail
+
+    def accesses(self, schedule: Schedule) -> Sequence[Accessed]:
+        return self.made
+
+
 @pytest.mark.parametrize(("synchronizing", "blamed"), [(frozenset[int](), 1), (frozenset({0xA000}), 0)])
 def test_what_synchronizes_is_no_hint_if_no_order_of_it_ends_well(synchronizing: frozenset[int], blamed: int) -> None:
     store = Accessed(0, 0, 0x8000, 0xA000, 1, True, 0, 1, False)
     load = Accessed(1, 1, 0x9000, 0xA000, 1, False, 1, 1, False)
     schedule = Schedule.of([(0, 1), (1, 1), (0, 1)])
-    found = collisions(schedule, [store, load], Ordering([store, load], synchronizing, 2), fails=lambda _: True)
+    found = collisions(schedule, [store, load], Ordering([store, load], synchronizing, 2), Runs(fail=True))
     assert len(found) == blamed
+
+
+@pytest.mark.parametrize(
+    ("others", "proven"),
+    [((1, 0), True), ((1, 0, 1), True), ((0, 1), False), ((1,), False), ((0,), False)],
+    ids=["the other way round", "earlier than once more", "as before", "not made any more", "not reached"],
+)
+def test_two_accesses_are_said_to_change_places_only_if_they_do(others: tuple[int, ...], proven: bool) -> None:
+    store = Accessed(0, 0, 0x8000, 0xA000, 1, True, 0, 1, False)
+    load = Accessed(1, 1, 0x9000, 0xA000, 1, False, 1, 1, False)
+    schedule = Schedule.of([(0, 1), (1, 1), (0, 1)])
+    runs = Runs(fail=False, made=[(store, load)[which]._replace(step=step) for step, which in enumerate(others)])
+    (found,) = collisions(schedule, [store, load], Ordering([store, load], frozenset(), 2), runs)
+    assert found.needed == ((store, load) if proven else None)
 
 
 def test_a_story_says_which_interrupts_a_vcpu_takes() -> None:

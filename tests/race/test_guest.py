@@ -318,6 +318,16 @@ def test_a_guest_that_always_comes_to_a_standstill_is_refused_soon(tmp_path: Pat
         small.subject(tmp_path, image)
 
 
+def test_vcpus_that_hinder_each_other_only_while_they_take_turns_evenly_have_an_end(tmp_path: Path) -> None:
+    """Both take a lock, find the other one taken, and give theirs back. Whoever gets both has more to do than turns are long."""
+    done = [small.increment(0)] * 200
+    first = [small.acquire_both(2, 3), *done, small.release(3), small.release(2)]
+    others = [small.acquire_both(3, 2), small.increment(0), small.release(2), small.release(3)]
+    subject = small.subject(tmp_path, small.guest(first, others, show=()))
+    exploration = explore(subject, make_strategy("random", seed=0), 20)
+    assert (exploration.runs, exploration.found) == (20, None)
+
+
 def test_a_guest_on_one_vcpu_is_refused() -> None:
     with pytest.raises(CannotRace, match=r"hypercalls on one vCPU: a race takes at least 2"):
         GuestSubject.find(MachineSpec("hypercalls"))

@@ -1,12 +1,13 @@
 """Which accesses of a run collided: those on both sides of a switch, of which at least one is a store.
 
 Whether their order matters is tried: the switch is moved, so that one of them comes on the other side, and the run is made again
-(J.-D. Choi, A. Zeller: "Isolating Failure-Inducing Thread Schedules", ISSTA 2002).
+(J.-D. Choi, A. Zeller: "Isolating Failure-Inducing Thread Schedules", ISSTA 2002). Who goes on for longer need not come to the
+access, because somebody holds a lock, and a run that ends well may have taken another way: so it is looked at what it accessed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -33,6 +34,20 @@ class Collision:
 _Pair: TypeAlias = tuple[Accessed, Accessed, Schedule]
 
 
+class _Candidate(NamedTuple):
+    """A collision that may be told."""
+
+    rank: tuple[bool, bool, bool, int]
+    """Those with the lowest come first: what nothing orders, what is needed, what has an access on both sides, what is near."""
+    collision: Collision
+    moved: Schedule
+    """The schedule in which the two are meant to change places."""
+
+    @property
+    def is_ordered(self) -> bool:
+        return self.rank[0]
+
+
 @attrs.frozen(slots=True)
 class _Switch:
     """A vCPU is preempted, or waits, until it goes on."""
@@ -49,55 +64,72 @@ class _Switch:
     """By this vCPU, when it goes on."""
 
 
-def collisions(
-    schedule: Schedule, accesses: Sequence[Accessed], ordering: Ordering, fails: Callable[[Schedule], bool]
-) -> list[Collision]:
-    """What collided in the run of `schedule` whose accesses and their order are given, what matters most first.
+class Runs(Protocol):
+    """Makes runs by a schedule, as far as that can be followed."""
 
-    `fails` makes a run by a schedule, as far as that can be followed, and says whether it fails.
-    """
-    return _Search(schedule, shared_only(accesses), ordering, fails).found()
+    def fails(self, schedule: Schedule) -> bool: ...
+
+    def accesses(self, schedule: Schedule) -> Sequence[Accessed]:
+        """All that such a run accesses."""
+
+
+def collisions(schedule: Schedule, accesses: Sequence[Accessed], ordering: Ordering, runs: Runs) -> list[Collision]:
+    """What collided in the run of `schedule` whose accesses and their order are given, what matters most first."""
+    return _Search(schedule, shared_only(accesses), ordering, runs).found()
 
 
 class _Search:
-    def __init__(
-        self, schedule: Schedule, accesses: Sequence[Accessed], ordering: Ordering, fails: Callable[[Schedule], bool]
-    ) -> None:
+    def __init__(self, schedule: Schedule, accesses: Sequence[Accessed], ordering: Ordering, runs: Runs) -> None:
         self._schedule: Final = schedule
         self._accesses: Final = accesses
         self._ordering: Final = ordering
-        self._fails: Final = fails
+        self._runs: Final = runs
         self._tries = 0
         self._begins: Final = [0, *accumulate(segment.steps for segment in schedule.segments)]
         self._by_segment: Final = _by_segment(accesses, self._begins)
 
     def found(self) -> list[Collision]:
         """Those that nothing orders come first, and those without which all would be well; one of each variable."""
-        ranked: list[tuple[tuple[bool, bool, bool, int], Collision]] = []
-        for switch in self._switches():
-            for pairs in self._pairs(switch):
-                ranked.extend(self._tried(switch, pairs))
-        ranked.sort(key=lambda entry: entry[0])
+        ranked = [found for switch in self._switches() for pairs in self._pairs(switch) for found in self._tried(switch, pairs)]
+        ranked.sort(key=lambda candidate: candidate.rank)
         found: list[Collision] = []
-        for (ordered, *_), collision in ranked:
+        unproven: list[Collision] = []
+        for candidate in ranked:
+            collision = candidate.collision
             variables = {access.gpa for collision in found for access in collision.accesses}
-            worthwhile = not ordered and collision.needed is not None
-            # What vCPUs agree by is touched by several all the time: without more to be said, that is no hint.
-            hint = not found and (collision.needed is not None or not self._ordering.synchronizes(collision.accesses[0]))
+            worthwhile = not candidate.is_ordered and collision.needed is not None
+            hint = not found and (collision.needed is not None or self._is_hint(collision))
             if len(found) < _MOST_TOLD and not variables & {collision.accesses[0].gpa} and (worthwhile or hint):
-                found.append(collision)
-        return found
+                proven = collision.needed is None or self._changes_places(*collision.needed, candidate.moved)
+                (found if proven else unproven).append(collision)
+        return found or [attrs.evolve(collision, needed=None) for collision in filter(self._is_hint, unproven)][:1]
 
-    def _tried(self, switch: _Switch, pairs: Iterator[_Pair]) -> Iterator[tuple[tuple[bool, bool, bool, int], Collision]]:
+    def _is_hint(self, collision: Collision) -> bool:
+        """What vCPUs agree by is touched by several all the time: without more to be said, that is none."""
+        return not self._ordering.synchronizes(collision.accesses[0])
+
+    def _changes_places(self, first: Accessed, second: Accessed, moved: Schedule) -> bool:
+        """Whether both are made in a run by `moved`, the second first."""
+        accesses = self._runs.accesses(moved)
+        now_first, now_second = self._again(second, accesses), self._again(first, accesses)
+        return now_first is not None and now_second is not None and now_first < now_second
+
+    def _again(self, access: Accessed, accesses: Sequence[Accessed]) -> int | None:
+        """The index of the same access in another run: the last one, where a loop is left earlier."""
+        number = sum(other.step <= access.step for other in self._accesses if _are_alike(other, access))
+        same = [index for index, other in enumerate(accesses) if _are_alike(other, access)]
+        return same[min(number, len(same)) - 1] if same else None
+
+    def _tried(self, switch: _Switch, pairs: Iterator[_Pair]) -> Iterator[_Candidate]:
         """Up to the first pair whose order matters: what is further away from the switch takes that one with it."""
         for first, second, moved in islice(pairs, _MOST_AT_A_SWITCH):
             self._tries += 1
-            needed = self._tries <= _MOST_TRIED and not self._fails(moved)
+            needed = self._tries <= _MOST_TRIED and not self._runs.fails(moved)
             accesses = self._around(first, second)
             ordered = self._ordering.is_ordered(first, second)
             distance = abs(self._begins[switch.index + 1] - first.step) + abs(self._begins[switch.index + 1] - second.step)
             collision = Collision(accesses, (first, second) if needed else None)
-            yield (ordered, not needed, len(accesses) == _PAIR, distance), collision
+            yield _Candidate((ordered, not needed, len(accesses) == _PAIR, distance), collision, moved)
             if needed:
                 break
 
@@ -164,6 +196,11 @@ def conflict(one: Accessed, other: Accessed) -> bool:
         and one.gpa < other.gpa + other.size
         and other.gpa < one.gpa + one.size
     )
+
+
+def _are_alike(one: Accessed, other: Accessed) -> bool:
+    """Made by the same instruction of the same vCPU."""
+    return (one.vcpu, one.instruction, one.gpa, one.writes) == (other.vcpu, other.instruction, other.gpa, other.writes)
 
 
 def _by_segment(accesses: Sequence[Accessed], begins: Sequence[int]) -> list[list[Accessed]]:

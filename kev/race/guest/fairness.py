@@ -13,10 +13,12 @@ from kev.race.guest.spinning import exits_with_effect
 from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.free import UnpreemptedScheduler
 
-_LONGEST: Final = 1_000
-"""Instructions of a turn of random length."""
+_LONGEST_LENGTH: Final = 10
+"""Turns of random length have up to two to this power of instructions. Most are short: vCPUs may hinder each other in few."""
 _RANDOM_ROUNDS: Final = 8
-"""Rounds of such turns, at the least."""
+"""Rounds of such turns in a row, at the least."""
+_BURSTS: Final = 8
+"""How often they are tried in a run that comes to the same state with everybody in turn."""
 BETWEEN_COMPARISONS: Final = 1_024
 """Decisions, where few compare equal."""
 _TURN: Final = Budget(instructions=UNLIMITED)
@@ -69,48 +71,64 @@ class PatientScheduler(UnpreemptedScheduler):
 
 
 class FairTurns:
-    """First everybody in turn, until the same state comes again; then as many steps again in turns of random length.
+    """Everybody in turn, until the same state comes again; then some turns of random length, and everybody in turn again.
 
-    What follows from it is the same again, so that with everybody in turn the run has no end. Turns of random length are for runs
-    whose vCPUs hinder each other just because they take turns so evenly.
+    What follows from the same state is the same again, so that with everybody in turn the run has no end. Turns of random length
+    are for runs whose vCPUs hinder each other just because they take turns so evenly: if they lead out of that, everybody is in
+    turn for as long as it takes. Where the same state does not come, that is for `limit` steps, and as many follow in turns of
+    random length.
     """
 
     def __init__(self, vm: Vm, limit: int) -> None:
-        """Without the same state, everybody is in turn for `limit` steps."""
+        self._vm: Final = vm
         self._limit: Final = limit
         self._random: Final = Random(0)
         self._last = -1
         self._steps = 0
-        self._even_steps: int | None = None
-        """Of the first part, when it is over."""
+        self._even_steps = 0
+        """With everybody in turn."""
+        self._is_even = True
         self._round: list[int] = []
         self._random_rounds = 0
+        """Since vCPUs were in turn last."""
+        self._bursts = 0
+        """How often turns of random length came behind the same state."""
         self.repeated = False
-        """The same state has come again."""
-        self._repetition: Final = Repetition(vm)
+        """The same state has come again, with everybody in turn, the last time that was tried."""
+        self._repetition = Repetition(vm)
 
     @property
     def over(self) -> bool:
         """The guest had its chance."""
-        return self._even_steps is not None and self._steps >= 2 * self._even_steps and self._random_rounds > _RANDOM_ROUNDS
+        if self._is_even or self._random_rounds <= _RANDOM_ROUNDS:
+            return False
+        return self._bursts >= _BURSTS if self.repeated else self._steps >= 2 * self._even_steps
 
     @property
     def settled(self) -> bool:
         """With everybody in turn, the guest has not ended."""
-        return self._even_steps is not None
+        return not self._is_even or self._bursts > 0
 
     @property
     def steps(self) -> int:
         return self._steps
 
     def next(self, runnable: Sequence[int]) -> Decision:
-        if self._even_steps is not None:
-            return Decision(self._next_by_chance(runnable), Budget(instructions=self._random.randint(1, _LONGEST)))
+        if self.repeated and self._random_rounds > _RANDOM_ROUNDS:
+            self._take_turns_again()
+        if not self._is_even:
+            longest = 1 << self._random.randint(0, _LONGEST_LENGTH)
+            return Decision(self._next_by_chance(runnable), Budget(instructions=self._random.randint(1, longest)))
         following = next((vcpu for vcpu in runnable if vcpu > self._last), runnable[0])
         if following <= self._last and self._repetition.comes():
             self.repeated = True
         self._last = following
         return Decision(following, _TURN)
+
+    def _take_turns_again(self) -> None:
+        self._is_even, self.repeated = True, False
+        self._round, self._random_rounds = [], 0
+        self._repetition = Repetition(self._vm)
 
     def _next_by_chance(self, runnable: Sequence[int]) -> int:
         """Everybody once in each round, in any order."""
@@ -123,5 +141,9 @@ class FairTurns:
     def went_on(self, steps: int) -> None:
         """The vCPU that was chosen has taken so many steps."""
         self._steps += steps
-        if self._even_steps is None and (self.repeated or self._steps >= self._limit):
-            self._even_steps = self._steps
+        if not self._is_even:
+            return
+        self._even_steps += steps
+        if self.repeated or self._even_steps >= self._limit:
+            self._is_even = False
+            self._bursts += self.repeated

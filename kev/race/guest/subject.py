@@ -1,7 +1,7 @@
 """What is explored at the level of guests: a whole guest, from its first instruction to its end."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple, Self
 
@@ -22,7 +22,7 @@ from kev.race.guest.ordering import Ordering
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.prepared import LONGEST_FREE_RUN, CannotRace, Start, point_of_interest
 from kev.race.guest.profile import shared_accesses
-from kev.race.guest.recording import Recording
+from kev.race.guest.recording import Accessed, Recording
 from kev.race.guest.snapshot import SnapshotReference, is_snapshot_file, opened_snapshot
 from kev.race.guest.start import guest_machine, random_numbers_before
 from kev.race.guest.story import TurnRecorder, place_of
@@ -219,12 +219,9 @@ class GuestSubject:
             machine.run(ReplayScheduler(schedule), fair=False)
             telling = Telling(Places(machine.vm.pager.image), self.spec.image)
             ordering = Ordering(recording.events, known | recording.synchronizing.bytes, self.vcpus)
-            found = collisions(schedule, recording.accesses, ordering, self._fails)
+            found = collisions(schedule, recording.accesses, ordering, _RunsOf(self))
             overlooked = telling.overlooked(recording.overlooked)
             return (*overlooked, *map(telling.collision, found))
-
-    def _fails(self, schedule: Schedule) -> bool:
-        return self.replay(RoughScheduler(schedule)).failure is not None
 
     def _tell(self, schedule: Schedule, limit: int, *, with_waits: bool = False) -> Story:
         # What looks at every access stays in a machine.
@@ -280,6 +277,22 @@ class GuestSubject:
         last = f"the last it prints is {printed!r}" if printed else "it prints nothing"
         message = f"the guest ends with exit code {ending.exit_code}, not {expected}; {last}"
         return Failure("wrong exit code", message, machine.ticks, str(ending.exit_code))
+
+
+@attrs.frozen(slots=True)
+class _RunsOf:
+    """A `kev.race.guest.conflicts.Runs`."""
+
+    _subject: GuestSubject
+
+    def fails(self, schedule: Schedule) -> bool:
+        return self._subject.replay(RoughScheduler(schedule)).failure is not None
+
+    def accesses(self, schedule: Schedule) -> Sequence[Accessed]:
+        with guest_machine(self._subject.start, self._subject.limit, apart=True) as machine:
+            recording = Recording(machine, devices=True)
+            machine.run(RoughScheduler(schedule), fair=False)
+            return recording.accesses
 
 
 def _saved_spec(identity: Identity, wanted: SnapshotReference) -> MachineSpec:
