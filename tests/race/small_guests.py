@@ -150,6 +150,17 @@ def sleep_until(variable: int, value: int) -> Action:
     return build
 
 
+def look_then_sleep_until(variable: int, value: int) -> Action:
+    """The same with the first look in front of the loop, as compilers put it."""
+
+    def build(bits: int) -> bytes:
+        comparison = compare(variable, value)(bits)
+        loop = b"\xf4" + comparison + b"\x75" + struct.pack("b", -(len(comparison) + 3))
+        return comparison + b"\x74" + bytes((len(loop),)) + loop
+
+    return build
+
+
 def wake(processor: int) -> Action:
     """Sends an NMI: for the first processor."""
     return lambda _bits: b"\xc7\x05" + struct.pack("<II", 2 * 4, _NMI_HANDLER) + _send(processor, 0x4400)

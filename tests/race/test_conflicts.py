@@ -182,6 +182,10 @@ ORDERED = {
         [small.increment(0), small.store(2, 1)],
         [small.wait_until(2, 1), small.increment(0)],
     ),
+    "a flag that is looked at, and then waited for": (
+        [small.increment(0), small.store(2, 1), *[small.relax] * 4, small.wake(1)],
+        [small.look_then_sleep_until(2, 1), small.increment(0)],
+    ),
 }
 
 

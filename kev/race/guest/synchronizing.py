@@ -1,7 +1,8 @@
 """Which variables vCPUs agree by, rather than race for.
 
-These are the bytes that a locked instruction accesses, and flags: what a vCPU reads by the same instruction before and behind a
-PAUSE or a HLT, because it waits for a change. A plain store of x86 is visible in its order with the stores before it, and a plain
+These are the bytes that a locked instruction accesses, and flags: what a vCPU reads before and behind a PAUSE or a HLT, because it
+waits for a change. It does so by the same instruction, or by another one where a compiler has put the first look in front of the
+loop: then the flag is what was read last before. A plain store of x86 is visible in its order with the stores before it, and a plain
 load comes before the loads behind it: on a variable of this kind, a store releases, and a load acquires.
 """
 
@@ -22,6 +23,10 @@ class Synchronizing:
         """The instructions and addresses of each vCPU's loads between its last two waits."""
         self._since: Final[list[set[tuple[int, int]]]] = [set() for _ in range(vcpus)]
         """The same since its last wait."""
+        self._last: Final[list[tuple[int, int] | None]] = [None] * vcpus
+        """The address and the size of each vCPU's last load."""
+        self._awaited: Final[list[tuple[int, int] | None]] = [None] * vcpus
+        """Of its last load before its last wait."""
 
     @property
     def bytes(self) -> frozenset[int]:
@@ -32,11 +37,13 @@ class Synchronizing:
         if effect in (Effect.PAUSE, Effect.HALT):
             self._before[vcpu] = frozenset(self._since[vcpu])
             self._since[vcpu].clear()
+            self._awaited[vcpu] = self._last[vcpu]
 
     def accessed(self, vcpu: int, instruction: int, gpa: int, size: int, access: Access, effect: Effect) -> None:
         if effect is Effect.LOCKED:
             self.locked.update(range(gpa, gpa + size))
         elif access is Access.READ:
             self._since[vcpu].add((instruction, gpa))
-            if (instruction, gpa) in self._before[vcpu]:
+            self._last[vcpu] = gpa, size
+            if (instruction, gpa) in self._before[vcpu] or self._awaited[vcpu] == (gpa, size):
                 self._flags.update(range(gpa, gpa + size))
