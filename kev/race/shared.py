@@ -21,6 +21,8 @@ class SharedAccesses:
     """The bytes that vCPUs agree by: guest-physical addresses. See `kev.race.guest.synchronizing`."""
     openings: int = 0
     """How often a run comes to those that are interruptible, at most."""
+    divisible: frozenset[int] = frozenset()
+    """Those of the instructions that read a variable and change it without LOCK: on hardware, others may come in between."""
     places: frozenset[int] = attrs.field(init=False)
     """All of these instructions."""
     addresses: Sequence[int] = attrs.field(init=False)

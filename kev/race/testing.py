@@ -16,6 +16,7 @@ coroutine function, since nothing but the vCPU's methods may be awaited. What vC
 import inspect
 import os
 import shlex
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -172,6 +173,8 @@ def check_guest(
     ("output:TEXT", "symbol:NAME+OFFSET", "instructions:N", "hypercall:NUMBER"), or a symbol of the image, or else a text of the
     output. `memory_model` is "sc" or "tso": with that, others see what a vCPU stores when the schedule says so.
 
+    A warning says so if a guest that survives ends with another exit code than 0.
+
     RaceDetected if a run fails, RaceError if two runs with the same schedule differ, if the guest cannot be raced, or if a wish
     makes no sense in a race; SpecError for a wish that cannot be; SnapshotError.
     """
@@ -188,6 +191,8 @@ def check_guest(
     subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot, model=memory_model_called(memory_model))
     chosen = make_strategy(strategy, seed, depth, preemptions)
     _require(detect(subject, chosen, runs, seconds=seconds, place=local(positive("jobs", jobs)), store=store))
+    if subject.doubt:
+        warnings.warn(subject.doubt, stacklevel=2)
 
 
 @attrs.frozen(slots=True)

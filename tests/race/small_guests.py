@@ -43,6 +43,16 @@ def increment(variable: int) -> Action:
     return lambda bits: b"\xa0" + _address(bits, variable) + b"\xfe\xc0\xa2" + _address(bits, variable)
 
 
+def unlocked_increment(variable: int) -> Action:
+    """In one instruction."""
+    return lambda bits: b"\xfe" + _memory(bits, 0, variable)
+
+
+def forget_page(variable: int) -> Action:
+    """INVLPG of a variable's."""
+    return lambda bits: b"\x0f\x01" + _memory(bits, 7, variable)
+
+
 def locked_increment(variable: int) -> Action:
     return lambda bits: b"\xf0\xfe" + _memory(bits, 0, variable)
 

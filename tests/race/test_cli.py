@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from kev.cli.main import kev
 from kev.race.token import Token
 from kev.work.stopping import stopped_when
+from tests.race import small_guests as small
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,15 @@ def test_what_failed_once_is_tried_first() -> None:
     again = race("boot-race")
     assert first["failure"]["run"] >= 0
     assert again.stdout.startswith("wrong exit code again: ")
+
+
+def test_what_is_taken_for_right_and_may_be_wrong_is_said(tmp_path: Path) -> None:
+    guest = str(tmp_path / "guest")
+    small.subject(tmp_path, small.guest([small.store(0, 1)], [], show=(0,)))
+    words = (guest, "--smp", "2", "-m", "1M", "--runs", "1")
+    doubt = f"exit code 1 is taken for right: {guest} ends with it even if nobody interferes"
+    assert race(*words).stdout.endswith(f"\n{doubt}\n")
+    assert json.loads(race(*words, "--json").stdout)["doubt"] == doubt
 
 
 @pytest.mark.slow

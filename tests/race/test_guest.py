@@ -395,6 +395,18 @@ def test_a_last_line_without_an_end_is_told(tmp_path: Path) -> None:
     assert "prints '!'" in in_words(subject.tell(failure.schedule))
 
 
+def test_a_guest_that_fails_each_time_survives_with_a_warning(tmp_path: Path) -> None:
+    subject = small.subject(tmp_path, small.guest([small.store(0, 1)], [], show=(0,)))
+    doubt = f"exit code 1 is taken for right: {subject.spec.image} ends with it even if nobody interferes"
+    assert subject.doubt == doubt
+    with pytest.warns(UserWarning, match=f"^{re.escape(doubt)}$"):
+        check_guest(subject.spec.image, vcpus=2, memory="1M", runs=1)
+
+
+def test_the_exit_code_that_a_guest_is_meant_to_have_is_not_doubted() -> None:
+    assert GuestSubject.find(MachineSpec("smp", vcpus=2)).doubt == ""
+
+
 def test_a_run_without_an_end_is_no_measure_for_the_steps_of_a_run() -> None:
     two_locks = GuestSubject.find(MachineSpec("bugs", vcpus=2, command_line="two-locks"), after="work")
     assert two_locks.free_steps < 1_000

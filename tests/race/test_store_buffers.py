@@ -4,6 +4,7 @@ import json
 import struct
 from pathlib import Path
 
+import attrs
 import pytest
 from click.testing import CliRunner
 
@@ -87,6 +88,7 @@ def test_dekker_s_algorithm_breaks_without_a_fence(strategy: str, tmp_path: Path
 
 HOLDS = {
     "a fence": dekker([fence]),
+    "an instruction that serializes": dekker([small.forget_page(5)]),
     "a locked instruction": dekker([small.locked_increment(5)]),
     "XCHG": dekker([], exchange(FLAGS[0])),
 }
@@ -103,6 +105,25 @@ def test_dekker_s_algorithm_holds_with(name: str, tmp_path: Path) -> None:
 def test_in_sequence_dekker_s_algorithm_needs_no_fence(tmp_path: Path) -> None:
     exploration = explore(subject(tmp_path, dekker([]), MemoryModel.SC), make_strategy("exhaustive", preemptions=1), 5_000)
     assert (exploration.complete, exploration.found) == (True, None)
+
+
+def test_an_instruction_without_lock_loses_an_update_only_with_store_buffers(tmp_path: Path) -> None:
+    increments = [small.unlocked_increment(0)]
+    guest = subject(tmp_path, small.guest(increments, increments), MemoryModel.SC)
+    whole = explore(guest, make_strategy("portfolio"), 50)
+    assert whole.found is None
+    assert whole.strategy.endswith(
+        "; 2 of these instructions change memory without LOCK: `--memory-model tso` lets others come in between"
+    )
+    apart = explore(attrs.evolve(guest, model=MemoryModel.TSO), make_strategy("portfolio"), 50)
+    assert apart.found is not None
+    assert "without LOCK" not in apart.strategy
+
+
+def test_of_locked_instructions_nothing_is_said(tmp_path: Path) -> None:
+    increments = [small.locked_increment(0), small.acquire(2), small.increment(1), small.release(2)]
+    guest = subject(tmp_path, small.guest(increments, increments), MemoryModel.SC)
+    assert "without LOCK" not in explore(guest, make_strategy("portfolio"), 7).strategy
 
 
 def test_stores_become_visible_in_their_order(tmp_path: Path) -> None:

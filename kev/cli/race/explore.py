@@ -27,6 +27,7 @@ from kev.race.catalogue import DEFAULT
 from kev.race.detection import Detected, Detection, detect
 from kev.race.errors import RaceError
 from kev.race.explore import Found
+from kev.race.guest.subject import GuestSubject
 from kev.race.memory_model import MODELS, MemoryModel
 from kev.race.store import FailureStore
 from kev.race.stories.picture import as_svg
@@ -173,13 +174,14 @@ def command(
                     on_found=announce,
                 )
             line.clear()
+            doubt = subject.doubt if isinstance(subject, GuestSubject) else ""
             if as_json:
-                click.echo(json.dumps({"target": spec.image, "seed": seed, **detection.as_dict()}, indent=2))
+                click.echo(json.dumps({"target": spec.image, "seed": seed, "doubt": doubt, **detection.as_dict()}, indent=2))
                 if svg is not None and detection.first is not None and detection.first.shrunk is not None:
                     shrunk = detection.first.shrunk
                     write_text(svg, as_svg(shrunk.subject.tell(shrunk.schedule)))
             else:
-                _conclude(detection, svg, kept)
+                _conclude(detection, svg, kept, doubt)
         except Stopped as stopped:
             line.clear()
             context.exit(say_stopped(stopped.signal, "before there was anything to tell"))
@@ -192,11 +194,13 @@ def command(
         context.exit(EXIT_CODE_FAILED)
 
 
-def _conclude(detection: Detection[Any], svg: Path | None, store: FailureStore) -> None:
+def _conclude(detection: Detection[Any], svg: Path | None, store: FailureStore, doubt: str) -> None:
     say, exploration = partial(click.echo, err=is_standard_output(svg)), detection.exploration
     if exploration.runs:
         say(summary(exploration))
         say(exploration.strategy)
+    if doubt and not detection.failures:
+        say(doubt)
     if exploration.nondeterminism is not None:
         say(f"not deterministic: run {exploration.nondeterminism.run}: {exploration.nondeterminism.message}")
     if exploration.keep_going:

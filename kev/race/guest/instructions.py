@@ -17,6 +17,10 @@ _EXCHANGE: Final = (0x86, 0x87)
 _REPEAT: Final = 0xF3
 _REGISTER: Final = 3
 """The mod field of an operand that is not in memory."""
+_LOAD_TABLE: Final = (2, 3)
+"""In group 6, behind 0F 00: LLDT and LTR."""
+_LOAD_TABLE_OR_FORGET: Final = (2, 3, 7)
+"""In group 7, behind 0F 01, of memory: LGDT, LIDT and INVLPG."""
 
 
 class Effect(Enum):
@@ -26,7 +30,8 @@ class Effect(Enum):
     LOCKED = "locked"
     """It reads and writes memory at once, behind all accesses before it and before all behind it: LOCK, or XCHG with memory."""
     FENCE = "fence"
-    """Stores before it are visible before it is over: MFENCE, IRET, and what else serializes without leaving the guest."""
+    """Stores before it are visible before it is over: MFENCE, IRET, and what else serializes (Intel SDM vol. 3, "Serializing
+    instructions") without leaving the guest."""
     PAUSE = "pause"
     HALT = "halt"
     ENABLE = "enable"
@@ -51,8 +56,14 @@ def effect_of(code: bytes) -> Effect:
 
 
 def _is_fence(operands: bytes) -> bool:
-    """Behind 0F: MFENCE, WBINVD, MOV to a control or debug register."""
-    return operands[:2] == b"\xae\xf0" or operands[:1] in (b"\x09", b"\x22", b"\x23")
+    """Behind 0F: MFENCE, INVD, WBINVD, MOV to a control or debug register, INVLPG, LGDT, LIDT, LLDT, LTR."""
+    if operands[:2] == b"\xae\xf0" or operands[:1] in (b"\x08", b"\x09", b"\x22", b"\x23"):
+        return True
+    group, operand = operands[:1], operands[1] if len(operands) > 1 else 0
+    extension, is_register = operand >> 3 & 7, operand >> 6 == _REGISTER
+    return (group == b"\x00" and extension in _LOAD_TABLE) or (
+        group == b"\x01" and extension in _LOAD_TABLE_OR_FORGET and not is_register
+    )
 
 
 class Instructions:

@@ -44,6 +44,10 @@ class _Profile:
         self._instructions: Final = Instructions(machine.vm)
         self._effect = Effect.NONE
         """Of the instruction that is being executed."""
+        self._read = -1
+        """What that has read last: a guest-physical address."""
+        self.divisible: Final[set[int]] = set()
+        """Instructions that read what they change, without LOCK."""
         self.synchronizing: Final = Synchronizing(len(machine.vm.vcpus))
         self.accesses: Final[Counter[tuple[int, int, int, bool]]] = Counter()
         """How often there was each: vCPU, instruction, variable, and whether it is changed."""
@@ -61,6 +65,7 @@ class _Profile:
 
     def _executed(self, state: VcpuState, address: int, size: int) -> None:
         self._effect = effect = self._instructions.effect(state, address, size)
+        self._read = -1
         if effect is Effect.NONE:
             return
         self.synchronizing.executed(state.index, effect)
@@ -70,6 +75,10 @@ class _Profile:
     def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
         gpa = self._frames.gpa(hpa)
         if gpa is not None:
+            if access is Access.READ:
+                self._read = gpa
+            elif self._read == gpa and self._effect is not Effect.LOCKED:
+                self.divisible.add(address)
             self.accesses[state.index, address, gpa & -_VARIABLE, access is Access.WRITE] += 1
             self.synchronizing.accessed(state.index, address, gpa, size, access, self._effect)
 
@@ -109,6 +118,7 @@ def shared_accesses(start: Start, limit: int) -> SharedAccesses:
         frozenset(_rarest(set(interruptible), interruptible)),
         frozenset().union(*(profile.synchronizing.bytes for profile in profiles)),
         max(profile.interruptible.total() for profile in ended),
+        frozenset(places.intersection(set().union(*(profile.divisible for profile in profiles)))),
     )
 
 

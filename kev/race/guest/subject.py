@@ -145,6 +145,14 @@ class GuestSubject:
         return Identity("guest", self.spec.image, str(details))
 
     @property
+    def doubt(self) -> str:
+        """What is taken for right, and may be wrong each time; empty if nothing is."""
+        guest = guest_called(self.spec.image)
+        if not self.exit_code or (guest is not None and guest.exit_code == self.exit_code):
+            return ""
+        return f"exit code {self.exit_code} is taken for right: {self.spec.image} ends with it even if nobody interferes"
+
+    @property
     def start(self) -> Start:
         """What its runs begin with."""
         return Start(self.spec, self.exit_costs, self.random_seed, self.snapshot, self.after, self.model)

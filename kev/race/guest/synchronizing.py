@@ -2,8 +2,8 @@
 
 These are the bytes that a locked instruction accesses, and flags: what a vCPU reads before and behind a PAUSE or a HLT, because it
 waits for a change. It does so by the same instruction, or by another one where a compiler has put the first look in front of the
-loop: then the flag is what was read last before. A plain store of x86 is visible in its order with the stores before it, and a plain
-load comes before the loads behind it: on a variable of this kind, a store releases, and a load acquires.
+loop: then the flag is what was read last before. A plain store of x86 is visible in its order with the stores before it, and a
+plain load comes before the loads behind it: on a variable of this kind, a store releases, and a load acquires.
 """
 
 from typing import Final

@@ -29,10 +29,16 @@ class Portfolio(Strategy):
             *(PlacedPct(seed, one) for one in depths),
         )
 
+        self._divisible = 0
+        """How many instructions another vCPU could come into on hardware, but not in these runs."""
+
     def prepare(self, subject: Subject) -> None:
         super().prepare(subject)
-        if subject.shared_accesses() is None:
+        shared = subject.shared_accesses()
+        if shared is None:
             self.strategies = [strategy for strategy in self.strategies if not isinstance(strategy, PlacedStrategy)]
+        elif subject.actors == subject.vcpus:
+            self._divisible = len(shared.divisible)
         for strategy in self.strategies:
             strategy.prepare(subject)
 
@@ -41,4 +47,8 @@ class Portfolio(Strategy):
         return self.strategies[member].scheduler(number)
 
     def describe(self) -> str:
-        return "in turn: " + "; ".join(strategy.describe() for strategy in self.strategies)
+        described = "in turn: " + "; ".join(strategy.describe() for strategy in self.strategies)
+        if not self._divisible:
+            return described
+        these = "1 of these instructions changes" if self._divisible == 1 else f"{self._divisible} of these instructions change"
+        return f"{described}; {these} memory without LOCK: `--memory-model tso` lets others come in between"
