@@ -134,6 +134,7 @@ class WriteTracker:
         for page, data in (point.originals if newest else self._contents(point)).items():
             frame = self._hpa(page)
             if pager.pages[page] is PageState.ABSENT:
+                self._table.unmap_page(page)  # a device may be in front of it
                 self._table.map_page(page, frame)
             elif not newest:
                 self._permit(page)

@@ -30,6 +30,9 @@ class Address:
     """4: of the timer, since the start."""
     DAY_PASSED: Final = 0x470
     DISK_STATUS: Final = 0x474
+    LAST_ROW: Final = 0x484
+    CHARACTER_HEIGHT: Final = 0x485
+    """2: lines."""
     KEYBOARD_STATE: Final = 0x496
 
 

@@ -3,10 +3,10 @@
 from typing import Final
 
 from kev.dev.base import PlainDevice
-from kev.dev.display.screen import BYTES_PER_ROW, ROWS, TextScreen
+from kev.dev.display.screen import BYTES_PER_ROW, MOST_ROWS, VgaScreen
 from kev.state import TEXT, Fields, integers, octets
 
-_CELLS: Final = ROWS * BYTES_PER_ROW
+_CELLS: Final = MOST_ROWS * BYTES_PER_ROW
 _MOST: Final = 1 << 62
 
 
@@ -17,7 +17,7 @@ class Paper(PlainDevice):
 
     __slots__ = ("_name", "_screen", "line", "row")
 
-    def __init__(self, name: str, screen: TextScreen) -> None:
+    def __init__(self, name: str, screen: VgaScreen) -> None:
         self._name: Final = name
         self._screen: Final = screen
         self.reset()

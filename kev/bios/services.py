@@ -20,6 +20,7 @@ from kev.bios.video import Video
 from kev.clock import Clock
 from kev.dev.block_device import SECTOR_SIZE
 from kev.dev.buses.ports import PortBus
+from kev.dev.display.screen import VgaScreen
 from kev.engine.base import VcpuState
 from kev.errors import KevError
 from kev.pager.memory_region import MemoryRegion
@@ -56,6 +57,7 @@ class Firmware(NamedTuple):
     """Prints on the console what is on the screen."""
     paper: Paper
     """Where what is on the screen has been printed."""
+    screen: VgaScreen
     warn: Callable[[str], object]
     """Is given a line for whoever runs the machine."""
     regions: Sequence[MemoryRegion]
@@ -80,7 +82,7 @@ class Bios:
         system = SystemServices(firmware.regions, firmware.memory, firmware.clock)
         self._interrupts: Final[dict[int, Callable[[], None]]] = {0x08: self._clock.tick, 0x09: self._keyboard.interrupted}
         self._services: Final[dict[int, Mapping[int, Service] | Service]] = {
-            0x10: Video(firmware.memory, data, firmware.ports, firmware.paper, firmware.print_bytes).functions,
+            0x10: Video(firmware.memory, data, firmware.ports, firmware.paper, firmware.screen, firmware.print_bytes).functions,
             0x11: _answer_word(data, Address.EQUIPMENT),
             0x12: _answer_word(data, Address.BASE_MEMORY),
             0x13: DiskServices(firmware.drives, data).functions,

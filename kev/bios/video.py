@@ -1,28 +1,24 @@
-"""INT 10h: the screen in text modes, 80 or 40 columns by 25 rows, and in mode 13h (IBM PC/AT technical reference; IBM VGA technical
-reference).
-"""
+"""INT 10h: the screen in text and in graphics modes (IBM PC/AT technical reference; IBM VGA technical reference)."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kev.addressing import Gpa
 from kev.bios.call import BiosCall, NotServed, Service
-from kev.bios.colours import Colours
 from kev.bios.data_area import Address, DataArea
-from kev.bios.fonts import describe
-from kev.bios.graphics import Graphics
 from kev.bios.paper import Paper
 from kev.bios.teleprinter import Teleprinter
 from kev.bios.vbe import Vbe
 from kev.dev.base import GuestMemory
 from kev.dev.buses.ports import PortBus
-from kev.dev.display.screen import COLUMNS, ROWS, TEXT_MEMORY, as_shown
+from kev.dev.display.screen import COLUMNS, CRT_INDEX, MOST_ROWS, ROWS, TEXT_MEMORY, VgaScreen, as_shown
+
+if TYPE_CHECKING:
+    from kev.bios.colours import Colours
+    from kev.bios.graphics import Graphics
 
 _PAGES: Final = 8
-_40_COLUMNS: Final = 40
-_GRAPHICS_MODE: Final = 0x13
-_MODES: Final = {0: _40_COLUMNS, 1: _40_COLUMNS, 2: COLUMNS, 3: COLUMNS, 7: COLUMNS, _GRAPHICS_MODE: _40_COLUMNS}
-"""Characters in a row. All text modes are in colour."""
+_GRAPHICS_MODES: Final = frozenset((0x04, 0x05, 0x06, 0x0D, 0x0E, 0x10, 0x11, 0x12, 0x13))
 _MONOCHROME_MODE: Final = 7
 _COLOUR_MODE: Final = 3
 _KEEPS_MEMORY: Final = 0x80
@@ -37,18 +33,11 @@ _TEXT_SET: Final = 0x30
 _LONGEST_STRING: Final = 4000
 """Characters: the call is one exit, during which nobody looks at the time."""
 
-_OTHER_HEIGHTS: Final = (0x01, 0x02)
-"""INT 10h, AH = 11h: the fonts of 8x14 and 8x8."""
-_RECALCULATES: Final = 0x10
-"""The screen then has as many rows as fit."""
-
 _BEL: Final = 0x07
 _BS: Final = 0x08
 _LF: Final = 0x0A
 _CR: Final = 0x0D
 
-_CRT_INDEX: Final = 0x3D4
-_CRT_DATA: Final = 0x3D5
 _CURSOR_HIGH: Final = 0x0E
 _CURSOR_LOW: Final = 0x0F
 
@@ -67,6 +56,7 @@ class Video:
         data: DataArea,
         ports: PortBus,
         paper: Paper,
+        screen: VgaScreen,
         print_bytes: Callable[[bytes], object],
     ) -> None:
         self._memory: Final = memory
@@ -74,7 +64,7 @@ class Video:
         self._ports: Final = ports
         self._paper: Final = paper
         self._teleprinter: Final = Teleprinter(paper, print_bytes, self._row_shown)
-        self._graphics: Final = Graphics(memory, ports)
+        self._screen: Final = screen
         self._vbe: Final = Vbe(ports, self._set_mode)
         self.functions: Final[dict[int, Service]] = {
             0x00: self._set_mode,
@@ -87,13 +77,13 @@ class Video:
             0x08: self._read_character,
             0x09: self._write_characters,
             0x0A: self._write_characters,
-            0x0B: self._do_nothing,  # border and palette
+            0x0B: lambda call: self._colours.set_cga(call),
             0x0C: self._put_pixel,
             0x0D: self._get_pixel,
             0x0E: self._teletype,
             0x0F: self._read_mode,
-            0x10: Colours(ports).serve,
-            0x11: self._fonts,
+            0x10: lambda call: self._colours.serve(call),
+            0x11: self._serve_fonts,
             0x12: self._alternate_select,
             0x13: self._write_string,
             0x1A: self._display_combination,
@@ -104,31 +94,56 @@ class Video:
     # The screen
 
     def _set_mode(self, call: BiosCall) -> None:
-        mode = call.al & ~_KEEPS_MEMORY
-        columns = _MODES.get(mode)
-        if columns is None:
-            raise NotServed(f"video mode {mode:02x}h")
-        clears, is_graphics = not call.al & _KEEPS_MEMORY, mode == _GRAPHICS_MODE
+        from kev.bios.video_modes import find_mode, program
+
+        number = call.al & ~_KEEPS_MEMORY
+        mode = find_mode(number)
+        if mode is None:
+            raise NotServed(f"video mode {number:02x}h")
+        clears = not call.al & _KEEPS_MEMORY
         self._vbe.leave()
-        if is_graphics:
-            self._graphics.enter(clear=clears)
-        else:
-            self._graphics.leave(columns)
-        self._data.write(Address.COLUMNS, columns, 2)
-        self._data.write(Address.VIDEO_MODE, _COLOUR_MODE if mode == _MONOCHROME_MODE else mode)
+        program(mode, self._ports, self._screen)
+        if self._screen.video_memory is not None and not mode.is_graphics:
+            self._screen.video_memory.clear()
+        if clears and mode.is_graphics:
+            from kev.bios.graphics import canvas_of
+
+            canvas_of(mode, self._memory, self._screen).clear()
+        for address, value, size in (
+            (Address.COLUMNS, mode.columns, 2),
+            (Address.VIDEO_MODE, _COLOUR_MODE if number == _MONOCHROME_MODE else number, 1),
+            (Address.LAST_ROW, mode.rows - 1, 1),
+            (Address.CHARACTER_HEIGHT, mode.height, 2),
+        ):
+            self._data.write(address, value, size)
         if clears:
-            self._store_cells(0, 0, _BLANK * (ROWS * columns))
+            self._store_cells(0, 0, _BLANK * (mode.rows * mode.columns))
             self._teleprinter.clear()
         self._move_cursor(0, 0, 0)
-        call.al = _GRAPHICS_SET if is_graphics else _TEXT_SET
+        call.al = _GRAPHICS_SET if mode.is_graphics else _TEXT_SET
 
     @property
     def _columns(self) -> int:
         return min(self._data.read(Address.COLUMNS, 2), COLUMNS) or COLUMNS
 
     @property
+    def _rows(self) -> int:
+        last = self._data.read(Address.LAST_ROW)
+        return last + 1 if 0 < last < MOST_ROWS else ROWS
+
+    @property
     def _is_graphics(self) -> bool:
-        return self._data.read(Address.VIDEO_MODE) == _GRAPHICS_MODE
+        return self._data.read(Address.VIDEO_MODE) in _GRAPHICS_MODES
+
+    @property
+    def _graphics(self) -> "Graphics":
+        """In graphics modes."""
+        from kev.bios.graphics import Graphics, canvas_of
+        from kev.bios.video_modes import find_mode
+
+        mode = find_mode(self._data.read(Address.VIDEO_MODE))
+        assert mode is not None
+        return Graphics(mode, canvas_of(mode, self._memory, self._screen))
 
     def _read_mode(self, call: BiosCall) -> None:
         call.al = self._data.read(Address.VIDEO_MODE)
@@ -142,17 +157,18 @@ class Video:
 
     def _scroll_window(self, call: BiosCall, *, up: bool) -> None:
         top, left, columns = call.ch, call.cl, self._columns
-        bottom, right = min(call.dh, ROWS - 1), min(call.dl, columns - 1)
+        rows = self._rows
+        bottom, right = min(call.dh, rows - 1), min(call.dl, columns - 1)
         if top > bottom or left > right:
             return
         height, width = bottom - top + 1, right - left + 1
         lines = call.al if 0 < call.al <= height else height
-        rows = [self._read_cells(row, left, width) for row in range(top, bottom + 1)]
+        there = [self._read_cells(row, left, width) for row in range(top, bottom + 1)]
         blank = [bytes((_FILLED if call.bh and self._is_graphics else 0x20, call.bh)) * width] * lines
-        kept = rows[lines:] if up else rows[: height - lines]
+        kept = there[lines:] if up else there[: height - lines]
         for row, cells in enumerate(kept + blank if up else blank + kept, top):
             self._write_cells(row, left, cells)
-        if width == columns and height >= ROWS - 1:
+        if width == columns and height >= rows - 1:
             if lines == height:
                 self._teleprinter.clear()
             elif up:
@@ -180,22 +196,22 @@ class Video:
         if page == 0:
             place = row * self._columns + column & 0xFFFF
             for index, byte in ((_CURSOR_HIGH, place >> 8), (_CURSOR_LOW, place & 0xFF)):
-                self._ports.write(_CRT_INDEX, 1, index)
-                self._ports.write(_CRT_DATA, 1, byte)
+                self._ports.write(CRT_INDEX, 1, index)
+                self._ports.write(CRT_INDEX + 1, 1, byte)
 
     # Characters
 
     def _read_character(self, call: BiosCall) -> None:
         row, column = self._cursor()
-        character, attribute = self._read_cells(min(row, ROWS - 1), column % self._columns, 1)
+        character, attribute = self._read_cells(min(row, self._rows - 1), column % self._columns, 1)
         call.al, call.ah = character, attribute
 
     def _write_characters(self, call: BiosCall) -> None:
         """AH = 09h, with the attribute in BL, or 0Ah; the cursor stays."""
         (row, column), columns, is_graphics = self._cursor(), self._columns, self._is_graphics
-        if (call.bh and not is_graphics) or row >= ROWS or column >= columns:
+        if (call.bh and not is_graphics) or row >= self._rows or column >= columns:
             return
-        count = min(call.cx, (ROWS - row) * columns - column)
+        count = min(call.cx, (self._rows - row) * columns - column)
         if call.ah == 0x09 or is_graphics:
             cells = bytes((call.al, call.bl)) * count
         else:
@@ -219,7 +235,7 @@ class Video:
         elif byte == _LF:
             self._go_down(row, column)
         else:
-            self._put(min(row, ROWS - 1), min(column, self._columns - 1), byte, attribute)
+            self._put(min(row, self._rows - 1), min(column, self._columns - 1), byte, attribute)
 
     def _put(self, row: int, column: int, byte: int, attribute: int | None) -> None:
         if attribute is None:
@@ -234,16 +250,16 @@ class Video:
     def _go_down(self, row: int, column: int) -> None:
         """One row down, in the same column; the last row makes room."""
         self._teleprinter.end_line(row)
-        if row < ROWS - 1:
+        if row < self._rows - 1:
             self._move_cursor(0, row + 1, column)
             return
         columns = self._columns
-        rest = self._read_cells(1, 0, (ROWS - 1) * columns)
+        rest = self._read_cells(1, 0, (self._rows - 1) * columns)
         if self._is_graphics:
-            self._graphics.scroll(ROWS)
+            self._graphics.scroll(self._rows)
         self._store_cells(0, 0, rest + _BLANK * columns)
         self._teleprinter.scroll(1)
-        self._move_cursor(0, ROWS - 1, column)
+        self._move_cursor(0, self._rows - 1, column)
 
     def _write_string(self, call: BiosCall) -> None:
         """AL bit 0: the cursor moves; bit 1: attributes are in the string, of which up to two screens are written."""
@@ -265,11 +281,16 @@ class Video:
     def _do_nothing(self, call: BiosCall) -> None:
         pass
 
-    def _fonts(self, call: BiosCall) -> None:
-        if call.al == 0x30:
-            describe(call)
-        elif call.al & ~_RECALCULATES in _OTHER_HEIGHTS:
-            raise NotServed("characters of another height")
+    @property
+    def _colours(self) -> "Colours":
+        from kev.bios.colours import Colours
+
+        return Colours(self._ports, self._screen)
+
+    def _serve_fonts(self, call: BiosCall) -> None:
+        from kev.bios.fonts import Fonts
+
+        Fonts(self._data, self._ports, self._screen).serve(call)
 
     def _alternate_select(self, call: BiosCall) -> None:
         if call.bl == 0x10:
@@ -285,17 +306,17 @@ class Video:
 
     def _put_pixel(self, call: BiosCall) -> None:
         self._check_graphics()
-        self._graphics.put_pixel(call)
+        self._graphics.put_pixel(call.cx, call.dx, call.al)
 
     def _get_pixel(self, call: BiosCall) -> None:
         self._check_graphics()
-        self._graphics.get_pixel(call)
+        call.al = self._graphics.get_pixel(call.cx, call.dx)
 
     def _check_graphics(self) -> None:
         if not self._is_graphics:
-            raise NotServed("pixels outside of mode 13h")
+            raise NotServed("pixels in a text mode")
 
-    # Memory: in mode 13h, too, that of the text screen holds the characters that have been drawn.
+    # Memory: in graphics modes, too, that of the text screen holds the characters that have been drawn.
 
     def _read_cells(self, row: int, column: int, count: int) -> bytes:
         return self._memory.read(self._cell(row, column), 2 * count)
@@ -308,11 +329,15 @@ class Video:
     def _store_cells(self, row: int, column: int, cells: bytes) -> None:
         place = self._cell(row, column)
         self._memory.write(place, cells)
-        start = place - TEXT_MEMORY.start
+        start = place - self._first_cell
         self._paper.printed[start : start + len(cells)] = cells
 
     def _cell(self, row: int, column: int) -> Gpa:
-        return Gpa(TEXT_MEMORY.start + 2 * (row * self._columns + column))
+        return Gpa(self._first_cell + 2 * (row * self._columns + column))
+
+    @property
+    def _first_cell(self) -> int:
+        return TEXT_MEMORY.start + self._screen.text_offset
 
     def _row_shown(self, row: int, columns: int) -> str:
-        return as_shown(self._read_cells(min(row, ROWS - 1), 0, min(columns, self._columns))[::2])
+        return as_shown(self._read_cells(min(row, self._rows - 1), 0, min(columns, self._columns))[::2])

@@ -214,17 +214,14 @@ class _FilesOfTheEnd:
         self._errors: list[KevError] = []
         self.unseen = False
         """The guest has drawn something that nobody has a picture of."""
-        self.invisible = False
-        """Nobody can have one."""
         self.missing: list[str] = []
         """Devices that a guest which has not ended itself may have waited for."""
 
     def __call__(self, machine: "Machine") -> None:
         ending, framebuffer = machine.ending, machine.vm.framebuffer
         screen = machine.vm.screen
-        draws = screen.shows_picture or (framebuffer is not None and framebuffer.is_drawn_on)
+        draws = screen.in_graphics_mode or (framebuffer is not None and framebuffer.is_drawn_on)
         self.unseen = self._screenshot is None and draws
-        self.invisible = screen.in_graphics_mode and not screen.shows_picture
         unanswered = machine.vm.buses.ports.unanswered
         if unanswered and ending is not None and ending.kind is not EndingKind.EXITED:
             from kev.dev.buses.missing import missing_devices
@@ -345,11 +342,6 @@ def _launch(
         write(f"{report.screen}\n".encode())
     if report.first_output_ms is None and at_end.unseen:
         _write_line("kev: the guest has drawn on its display: --screenshot FILE.png makes a picture of it")
-    elif at_end.invisible:
-        _write_line(
-            "kev: the guest has set a VGA graphics mode by its registers that nothing shows: "
-            "there are text, 256 colours with a byte for a pixel (mode 13h), and framebuffers"
-        )
     if at_end.missing:
         _write_line(f"kev: the guest has looked for what this machine has not: {', '.join(at_end.missing)}")
     if not output.ends_line and sys.stdout.isatty() and sys.stderr.isatty():

@@ -12,18 +12,16 @@ from kev.named_tuple import NamedTuple
 class Screen(Protocol):
     """What the VGA shows."""
 
-    start: int
-    """The character at the upper left corner, from the beginning of the memory."""
-    columns: int
-    """Characters in a row of text."""
-    in_graphics_mode: bool
-    """By the VGA's own registers: no text is shown."""
-    has_256_colours: bool
-    """A byte of the picture is a pixel."""
-    is_chained: bool
-    """The pixels of the picture lie one behind the other."""
+    sequencer: bytes | bytearray
+    """Its registers, by their indices; those of the others likewise."""
+    crt_controller: bytes | bytearray
+    graphics_controller: bytes | bytearray
+    attribute_controller: bytes | bytearray
     palette: bytes | bytearray
     """Red, green and blue of 256 colours, from 0 to 63."""
+
+    def arrange(self) -> None:
+        """The sequencer or the graphics controller have changed, and with them where the guest finds the memory. PageAbsent."""
 
 
 PictureFormat: TypeAlias = tuple[int, int, int]

@@ -65,6 +65,7 @@ class BiosController:
             clock=machine.clock,
             print_bytes=self._vm.console.show,
             paper=cast("Paper", self._devices.inner(_PAPER)),
+            screen=self._vm.screen,
             warn=self._warn,
             regions=memory_map(machine.ram),
             drives=number_drives(self._disks, self._booted),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from kev.abi.base import Controller, GuestAbi, Services
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
+from kev.dev.base import MmioDevice
 from kev.dev.block_device import BlockBackend
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
@@ -43,9 +44,11 @@ from kev.x86 import EFER_SCE
 
 if TYPE_CHECKING:
     from kev.bios.drives import BootDrive
+    from kev.dev.display.video_memory import VideoMemory
     from kev.machine.host_environments import GuestHost
 
 MAX_VCPUS: Final = 64
+_VIDEO_MEMORY: Final = "video memory"
 
 
 class MachineOptions(NamedTuple):
@@ -148,6 +151,7 @@ class VmBuilder:
         machine = self._surroundings(vm, disks)
         devices = Devices(self._buses, machine, SELDOM_USED, SELDOM_USED_PAGES)
         vm.disks_in_place = disks.in_place
+        vm.screen.make_video_memory = self._video_memory(vm, devices)
         vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
         disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
         if self._options.pci_chipset:
@@ -180,6 +184,23 @@ class VmBuilder:
             secondary_ide=disks.secondary_ide,
             firmware_files=options.firmware_files,
         )
+
+    def _video_memory(self, vm: Vm, devices: Devices) -> Callable[[], object]:
+        """What makes the planes of the VGA, which most guests never see."""
+
+        def place(device: MmioDevice, in_front: bool) -> None:
+            if in_front:
+                self._violations.put_in_front(device)
+            else:
+                self._violations.take_from_front(device, self._memory.before_write)
+
+        def make() -> "VideoMemory":
+            from kev.dev.display.video_memory import VideoMemory
+
+            return VideoMemory(vm.screen, self._memory, place)
+
+        devices.add_later(_VIDEO_MEMORY, make)
+        return lambda: devices.inner(_VIDEO_MEMORY)
 
     def _reset(self, vm: Vm) -> None:
         """What resets the machine on a PC comes to the processor as INIT."""

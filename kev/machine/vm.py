@@ -13,7 +13,7 @@ from kev.addressing import PAGE_SIZE, Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
 from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
-from kev.dev.display.screen import TextScreen
+from kev.dev.display.screen import VgaScreen
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.surroundings import PictureFormat
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
@@ -134,7 +134,7 @@ class Vm:
         self.controllers: Final = controllers
         self.buses: Final = buses
         self.windows: Final = windows
-        self.screen: Final = TextScreen(pager)
+        self.screen: Final = VgaScreen(pager)
         self.framebuffer: Framebuffer | None = None
         """What the guest draws into, if it wanted that: see `show`."""
         self._exits: Final[dict[type, int]] = {Hlt: 0, Pause: 0, TripleFault: 0, PreemptionTimer: 0}

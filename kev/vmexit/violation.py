@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from kev.addressing import MIB, PAGE_SIZE, Gpa, Hpa, page_floor
+from kev.dev.base import MmioDevice
 from kev.dev.buses.mmio import MmioBus, UnhandledMmio
 from kev.engine.base import VcpuState
 from kev.exits import Access, EptViolation
@@ -29,10 +30,22 @@ class ViolationController:
     """Loads pages and maps devices, and where there is neither memory nor a device, windows too.
 
     A device's page is mapped to a window, in which every access exits as a load or a store. Where the device keeps its registers in
-    a page of memory that the guest reads without an exit, the window takes the page's place for the length of one store.
+    a page of memory that the guest reads without an exit, the window takes the page's place for the length of one store. A device
+    can be in front of guest memory for a time, too.
     """
 
-    __slots__ = ("_devices", "_engine", "_large_windows", "_mapped", "_pager", "_readable", "_table", "_windows", "at_nothing")
+    __slots__ = (
+        "_devices",
+        "_engine",
+        "_in_front",
+        "_large_windows",
+        "_mapped",
+        "_pager",
+        "_readable",
+        "_table",
+        "_windows",
+        "at_nothing",
+    )
 
     def __init__(self, pager: KernelVmPager, table: PageTable, devices: MmioBus, engine: WindowEngine) -> None:
         self._pager: Final = pager
@@ -43,6 +56,7 @@ class ViolationController:
         self._large_windows: Final[dict[int, Hpa]] = {}
         self._mapped: Final[set[int]] = set()  # the pages that lead to windows now
         self._readable: Final[dict[int, Hpa]] = {}
+        self._in_front: Final[dict[int, Hpa]] = {}  # the windows, by page, of devices that are in front of memory
         self.at_nothing: Callable[[VcpuState, EptViolation], None] | None = None
         """Told of a violation where there is neither memory nor a device, before a window is mapped there: it may end the run."""
 
@@ -64,10 +78,37 @@ class ViolationController:
         page = page_floor(exit.gpa)
         if exit.access is Access.EXECUTE:
             raise UnhandledMmio(f"gpa {exit.gpa:#x}: the guest executes what is a device's page")
+        if page in self._in_front:
+            self._table.map_device_page(page, self._in_front[page])
+            return 0
         self._map(page)
         if page in self._readable:
             self._engine.invalidate(Gpa(page))
         return 0
+
+    def put_in_front(self, device: MmioDevice) -> None:
+        """Attaches a device where guest memory is, which nobody sees from now on. DeviceConflict if there is another."""
+        self._devices.attach(device)
+        window = self._window_of(self._windows, device.gpa, device.length)
+        for offset in range(0, device.length, PAGE_SIZE):
+            page = Gpa(device.gpa + offset)
+            self._in_front[page] = Hpa(window + offset)
+            self._table.map_device_page(page, window + offset)
+            self._engine.invalidate(page)
+
+    def take_from_front(self, device: MmioDevice, before_write: Callable[[Gpa], None] | None) -> None:
+        """Detaches it. Of the memory that is seen again, the guest may write to what is Present: `before_write` is told so."""
+        self._devices.detach(device)
+        for offset in range(0, device.length, PAGE_SIZE):
+            page = Gpa(device.gpa + offset)
+            del self._in_front[page]
+            self._table.unmap_page(page)
+            frame = self._pager.gpa2hpa(page)
+            if frame is not None and self._table.translate(page) is None:
+                if before_write is not None:
+                    before_write(page)
+                self._table.map_page(page, frame)
+            self._engine.invalidate(page)
 
     def _map_nothing(self, exit: EptViolation) -> bool:
         """Maps a page that nothing answers, unless the machine is strict, or the guest fetches an instruction there."""

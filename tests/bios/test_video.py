@@ -1,6 +1,7 @@
 """INT 10h."""
 
 import struct
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -105,10 +106,10 @@ def test_it_is_mode_3_with_80_columns_on_a_vga() -> None:
 
 
 def test_a_graphics_mode_that_there_is_not_is_named_once() -> None:
-    called = run(interrupt(0x10, eax=0x0012), interrupt(0x10, eax=0x0012))
+    called = run(interrupt(0x10, eax=0x0008), interrupt(0x10, eax=0x0008))
     assert called.carry
     assert called.warnings == (
-        "kev: INT 10h, AH = 00h (video mode 12h) at 0000:7c06: the BIOS does not serve it, and returned with CF = 1",
+        "kev: INT 10h, AH = 00h (video mode 08h) at 0000:7c06: the BIOS does not serve it, and returned with CF = 1",
     )
 
 
@@ -137,8 +138,134 @@ def test_fonts_are_there_to_be_copied() -> None:
     called = run(small, code("26 8a 86 4a 02 a2 00 90 ; byte 2 of [es:bp + 'I' * 8]"))
     assert called.bytes_at(0x9000, 1) == bytes((small_glyph(ord("I"))[2],)) != b"\0"
     assert "font 02h" in run(interrupt(0x10, eax=0x1130, ebx=0x0200)).warnings[0]
-    assert "characters of another height" in run(interrupt(0x10, eax=0x1112, ebx=0)).warnings[0]
     assert run(interrupt(0x10, eax=0x1114, ebx=0)).warnings == ()
+
+
+def test_characters_of_8_lines_make_50_rows() -> None:
+    pictures: list[Picture] = []
+    called = run(
+        interrupt(0x10, eax=0x1112, ebx=0),
+        at(49, 79),
+        interrupt(0x10, eax=0x0941, ebx=0x1E, ecx=1),
+        interrupt(0x10, eax=0x1130, ebx=0x0600),
+        at_end=lambda machine: pictures.append(take_picture(machine.vm.screen, None)),
+    )
+    (picture,) = pictures
+    assert called.text == "\n" * 49 + " " * 79 + "A"
+    assert (called["cx"], called["dl"], picture.width, picture.height) == (8, 49, 640, 400)
+    rows = [sum(0x80 >> x for x in range(8) if pixel(picture, 632 + x, 392 + y) == b"\xff\xff\x55") for y in range(8)]
+    assert tuple(rows) == small_glyph(ord("A"))
+
+
+def test_characters_that_a_guest_brings_are_shown() -> None:
+    pictures: list[Picture] = []
+    table = b"\xeb\x10" + bytes(range(0x80, 0x90))  # a jump over the rows of one character, at 7c02h
+    run(
+        table,
+        interrupt(0x10, eax=0x1100, ebx=0x1000, ecx=1, edx=ord("A"), es=0, ebp=0x7C02),
+        text("A"),
+        at_end=lambda machine: pictures.append(take_picture(machine.vm.screen, None)),
+    )
+    rows = [sum(0x80 >> x for x in range(8) if pixel(pictures[0], x, y) != bytes(3)) for y in range(16)]
+    assert rows == list(range(0x80, 0x90))
+
+
+# Graphics
+
+
+def graphics(mode: int, *parts: bytes) -> tuple[Called, Picture]:
+    """What comes of a boot sector in a mode."""
+    pictures: list[Picture] = []
+    called = run(interrupt(0x10, eax=mode), *parts, at_end=lambda machine: pictures.append(take_picture(machine.vm.screen, None)))
+    return called, pictures[0]
+
+
+MODES = {
+    0x04: (320, 200, 3),
+    0x06: (640, 200, 1),
+    0x0D: (320, 200, 15),
+    0x0E: (640, 200, 15),
+    0x10: (640, 350, 15),
+    0x11: (640, 480, 15),
+    0x12: (640, 480, 15),
+    0x13: (320, 200, 15),
+}
+"""Width, height, and the number of white."""
+
+
+def drawn(picture: Picture) -> set[tuple[int, int]]:
+    """Pixels that are not black."""
+    return {divmod(place, picture.width)[::-1] for place in range(picture.width * picture.height) if any(_at(picture, place))}
+
+
+def _at(picture: Picture, place: int) -> bytes:
+    return picture.pixels[3 * place : 3 * place + 3]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_has_its_size_and_its_pixels_are_set_and_read(mode: int) -> None:
+    width, height, colour = MODES[mode]
+    called, picture = graphics(
+        mode,
+        interrupt(0x10, eax=0x0C00 | colour, ebx=0, ecx=width - 1, edx=height - 1),
+        interrupt(0x10, eax=0x0C00 | colour, ebx=0, ecx=9, edx=3),
+        interrupt(0x10, eax=0x0C00 | colour, ebx=0, ecx=width, edx=0),
+        interrupt(0x10, eax=0x0D00, ebx=0, ecx=9, edx=3),
+    )
+    assert called["al"] == colour
+    assert (picture.width, picture.height) == (width, height)
+    assert drawn(picture) == {(9, 3), (width - 1, height - 1)}
+    assert pixel(picture, 9, 3) == b"\xff\xff\xff"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_text_is_drawn_and_scrolls_in_every_mode(mode: int) -> None:
+    _, height, colour = MODES[mode]
+    last = 29 if height == 480 else 24
+    called, picture = graphics(
+        mode,
+        interrupt(0x10, eax=0x0200, ebx=0, edx=last << 8 | 2),
+        interrupt(0x10, eax=0x0E41, ebx=colour),
+        interrupt(0x10, eax=0x0E0A, ebx=colour),
+        interrupt(0x10, eax=0x0E42, ebx=colour),
+    )
+    lines = {200: 8, 350: 14, 480: 16}[height]
+    rows: Callable[[int], Sequence[int]] = {8: small_glyph, 14: lambda code: glyph(code)[1:15], 16: glyph}[lines]
+    expected = {
+        (8 * column + x, row * lines + y)
+        for row, column, code in ((last - 1, 2, ord("A")), (last, 3, ord("B")))
+        for y, bits in enumerate(rows(code))
+        for x in range(8)
+        if bits & 0x80 >> x
+    }
+    assert drawn(picture) == expected
+    assert called.output == "  A\n   B"
+
+
+def test_a_colour_with_bit_7_is_combined_with_what_is_there() -> None:
+    dot = interrupt(0x10, eax=0x0C85, ebx=0, ecx=9, edx=3)
+    called, picture = graphics(
+        0x12, interrupt(0x10, eax=0x0C0F, ebx=0, ecx=9, edx=3), dot, interrupt(0x10, eax=0x0D00, ecx=9, edx=3)
+    )
+    assert (called["al"], pixel(picture, 9, 3)) == (10, b"\x55\xff\x55")
+    assert not drawn(graphics(0x12, dot, dot)[1])
+
+
+def test_attributes_and_the_palette_of_a_cga_are_set() -> None:
+    _, picture = graphics(0x12, interrupt(0x10, eax=0x1000, ebx=0x0402), interrupt(0x10, eax=0x0C02, ebx=0, ecx=0, edx=0))
+    assert pixel(picture, 0, 0) == b"\xaa\x00\x00"
+    dot, background = interrupt(0x10, eax=0x0C01, ebx=0, ecx=0, edx=0), interrupt(0x10, eax=0x0B00, ebx=0x0001)
+    for palette, colour in ((0, b"\x00\xaa\x00"), (1, b"\x00\xaa\xaa")):
+        _, picture = graphics(4, interrupt(0x10, eax=0x0B00, ebx=0x100 | palette), dot, background)
+        assert (pixel(picture, 0, 0), pixel(picture, 1, 0)) == (colour, b"\x00\x00\xaa")
+
+
+def test_a_text_mode_brings_its_font_back() -> None:
+    """Behind a picture that has overwritten all four planes."""
+    fill = code("b8 00 a0 8e c0 31 ff b9 00 80 b8 ff ff f3 ab ; 64 KiB from a000:0 on")
+    _, picture = graphics(0x12, fill, interrupt(0x10, eax=3), text("A"))
+    _, expected = graphics(3, text("A"))
+    assert picture == expected
 
 
 # Mode 13h
@@ -146,9 +273,7 @@ def test_fonts_are_there_to_be_copied() -> None:
 
 def pixels(*parts: bytes) -> tuple[Called, Picture]:
     """What comes of a boot sector in mode 13h."""
-    pictures: list[Picture] = []
-    called = run(interrupt(0x10, eax=0x0013), *parts, at_end=lambda machine: pictures.append(take_picture(machine.vm.screen, None)))
-    return called, pictures[0]
+    return graphics(0x13, *parts)
 
 
 def pixel(picture: Picture, x: int, y: int) -> bytes:
@@ -175,8 +300,8 @@ def test_pixels_are_set_and_read() -> None:
     assert picture.pixels.count(b"\xff") == 2, "what is outside is not drawn"
 
 
-def test_pixels_outside_of_mode_13h_are_named() -> None:
-    assert "pixels outside of mode 13h" in run(interrupt(0x10, eax=0x0C01)).warnings[0]
+def test_pixels_in_text_modes_are_named() -> None:
+    assert "pixels in a text mode" in run(interrupt(0x10, eax=0x0C01)).warnings[0]
 
 
 def test_text_in_mode_13h_is_drawn_in_its_colour_and_printed() -> None:
@@ -212,7 +337,9 @@ def test_colours_are_set_and_read() -> None:
 
 def test_a_text_mode_ends_the_picture() -> None:
     shown: list[bool] = []
-    run(interrupt(0x10, eax=0x0013), interrupt(0x10, eax=3), at_end=lambda machine: shown.append(machine.vm.screen.shows_picture))
+    run(
+        interrupt(0x10, eax=0x0013), interrupt(0x10, eax=3), at_end=lambda machine: shown.append(machine.vm.screen.in_graphics_mode)
+    )
     assert shown == [False]
 
 
@@ -247,7 +374,7 @@ def test_a_screen_that_was_written_to_without_the_bios_is_news() -> None:
     assert seen == [False, True, True, False]
 
 
-# Graphics
+# Framebuffers
 
 INFORMATION = 0x9000
 FRAMEBUFFER = 0xFD00_0000

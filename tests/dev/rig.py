@@ -21,6 +21,7 @@ from kev.dev.surroundings import PictureFormat, ReplacingLine, SecondaryDrive, S
 from kev.errors import KevError
 from tests.dev.board import Processors
 from tests.dev.ram import Ram, TestDisk
+from tests.dev.screen import Screen
 
 VCPUS = 2
 
@@ -38,15 +39,6 @@ class Output:
 
     def write(self, data: bytes) -> None:
         self.printed += data
-
-
-class Screen:
-    start = 0
-    columns = 80
-    in_graphics_mode = False
-    has_256_colours = False
-    is_chained = False
-    palette: bytes | bytearray = b""
 
 
 class Access(NamedTuple):
@@ -190,7 +182,7 @@ class Rig:
         self.output.printed.clear()
         answers = [self.do(access) for access in accesses]
         pending = [self.controllers.local_apics.pending(vcpu) for vcpu in range(VCPUS)]
-        memory = bytes(self.ram.bytes), [disk.contents for disk in self.disks], self.screen.start
+        memory = bytes(self.ram.bytes), [disk.contents for disk in self.disks], self.screen.registers
         return answers, self.levels, list(self.events), list(self.processors.events), bytes(self.output.printed), pending, memory
 
     def inside(self) -> dict[str, object]:

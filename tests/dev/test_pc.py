@@ -13,17 +13,9 @@ from kev.machine.console import Console
 from kev.machine.pc import SELDOM_USED, attach_platform
 from tests.dev.board import Board
 from tests.dev.ram import Ram
+from tests.dev.screen import Screen
 
 PERIODIC, UPDATE = 0x40, 0x10
-
-
-class Screen:
-    start = 0
-    columns = 80
-    in_graphics_mode = False
-    has_256_colours = False
-    is_chained = False
-    palette: bytes | bytearray = b""
 
 
 class Pc:

@@ -9,8 +9,10 @@ from kev.dev.chipset.keyboard import KeyboardController
 from kev.dev.chipset.keys import strokes
 from kev.dev.chipset.parallel import ParallelPort
 from kev.dev.chipset.system_control import SystemControlPort
+from kev.dev.display.attribute_controller import AttributeController
+from kev.dev.display.crt_controller import CrtController
 from kev.dev.display.graphics_controller import GraphicsController
-from kev.dev.display.vga import CrtController
+from tests.dev.screen import Screen
 
 
 class Keyboard:
@@ -335,23 +337,13 @@ def test_port_0x92_enables_address_line_20_and_resets() -> None:
     assert len(resets) == 1
 
 
-class Screen:
-    start = 0
-    columns = 80
-    in_graphics_mode = False
-    has_256_colours = False
-    is_chained = False
-    palette: bytes | bytearray = b""
-
-
 def test_the_start_address_moves_the_screen() -> None:
     bus, screen = PortBus(strict=True), Screen()
     bus.attach(CrtController(screen))
     bus.write(0x3D4, 2, 0x120C)
     bus.write(0x3D4, 2, 0x340D)
-    assert screen.start == 0x1234
     bus.write(0x3D4, 2, 0x560F)
-    assert screen.start == 0x1234
+    assert screen.crt_controller[0x0C:0x0E] == b"\x12\x34"
 
 
 def test_the_cursor_position_reads_back() -> None:
@@ -369,9 +361,9 @@ def test_the_graphics_controller_says_whether_text_is_shown() -> None:
     bus, screen = PortBus(strict=True), Screen()
     bus.attach(GraphicsController(screen))
     bus.write(0x3CE, 2, 0x0506)
-    assert screen.in_graphics_mode
+    assert screen.graphics_controller[6] == 5
     bus.write(0x3CE, 2, 0x0E06)
-    assert not screen.in_graphics_mode
+    assert [graphics[6] for _, graphics in screen.arranged] == [5, 0x0E]
     assert (bus.read(0x3CE, 1), bus.read(0x3CF, 1)) == (6, 0x0E)
     bus.write(0x3CE, 2, 0xFF09)  # which does not exist
     assert bus.read(0x3CF, 1) == 0
@@ -385,8 +377,8 @@ def test_a_crt_register_that_does_not_exist_reads_as_0() -> None:
 
 
 def test_the_vertical_retrace_begins_and_ends_for_whoever_waits_for_it() -> None:
-    crt = CrtController(Screen())
-    assert {crt.read_port(0x3DA, 1) & 8 for _ in range(2)} == {0, 8}
+    attributes = AttributeController(Screen())
+    assert {attributes.read_port(0x3DA, 1) & 8 for _ in range(2)} == {0, 8}
 
 
 def test_the_parallel_port_is_ready_and_its_registers_read_back() -> None:

@@ -163,7 +163,7 @@ def registers(*writes: tuple[int, int, int]) -> bytes:
 
 def test_a_picture_of_256_colours_needs_no_bios(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The registers as drivers set them, colour 1 as they like it, and a page that begins at 0x140 times 4."""
-    mode = registers((0x3C4, 4, 0x0E), (0x3CE, 5, 0x40), (0x3CE, 6, 5), (0x3D4, 0x0D, 0x40), (0x3D4, 0x0C, 1))
+    mode = registers((0x3C4, 4, 0x0E), (0x3CE, 5, 0x40), (0x3CE, 6, 5), (0x3D4, 9, 0x41), (0x3D4, 0x0D, 0x40), (0x3D4, 0x0C, 1))
     colour = b"".join(struct.pack("<BIB", 0xBA, port, 0xB0) + bytes((value, 0xEE)) for port, value in
                       ((0x3C8, 1), (0x3C9, 63), (0x3C9, 32), (0x3C9, 0)))  # fmt: skip
     dot = b"\xc6\x05" + struct.pack("<IB", 0xA0000 + 1280 + 321, 1)  # mov byte [...], 1
@@ -175,16 +175,6 @@ def test_a_picture_of_256_colours_needs_no_bios(tmp_path: Path, capfd: pytest.Ca
     picture = Picture(file.read_bytes())
     assert (picture.width, picture.height) == (320, 200)
     assert (picture.at(1, 1), picture.at(0, 0)) == (b"\xff\x82\x00", BLACK)
-
-
-def test_it_is_said_that_a_vga_graphics_mode_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    image = tmp_path / "kernel"
-    for miscellaneous, is_said in ((5, True), (0xE, False)):
-        # mov edx, 0x3ce; mov eax, ...; out dx, ax
-        mode = b"\xba" + struct.pack("<I", 0x3CE) + b"\xb8" + struct.pack("<I", miscellaneous << 8 | 6) + b"\x66\xef"
-        image.write_bytes(kernel(multiboot1_header(), mode))
-        assert main([str(image)]) == 0
-        assert ("VGA graphics mode" in capfd.readouterr().err) is is_said
 
 
 def test_who_sees_nothing_of_a_guest_that_draws_is_told_how_to(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

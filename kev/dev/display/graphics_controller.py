@@ -1,29 +1,23 @@
-"""A VGA's graphics controller (IBM VGA technical reference): its registers, which tell what is shown."""
+"""A VGA's graphics controller (IBM VGA technical reference): what an access does to the planes, and what is shown."""
 
 from typing import Final
 
 from kev.dev.display.indexed_registers import IndexedRegisters
+from kev.dev.display.screen import GRAPHICS_MODE_3
 from kev.state import Fields, bits, octets
 
 _INDEX: Final = 0x3CE
-_REGISTERS: Final = 9
-_MODE: Final = 5
-_256_COLOURS: Final = 1 << 6
-_MISCELLANEOUS: Final = 6
-_GRAPHICS: Final = 1 << 0
 
 
 class GraphicsController(IndexedRegisters):
-    """Registers that read back what was written."""
-
     name: Final = "graphics controller"
     ports: Final = (range(_INDEX, _INDEX + 2),)
     INDEX = _INDEX
-    COUNT = _REGISTERS
-    FIELDS = Fields({"_index": bits(8), "_registers": octets(_REGISTERS)})
+    AT_FIRST = GRAPHICS_MODE_3
+    ARRANGES = True
+    FIELDS = Fields({"_index": bits(8), "_registers": octets(len(AT_FIRST))})
 
     __slots__ = ()
 
     def _look(self) -> None:
-        self._screen.has_256_colours = bool(self._registers[_MODE] & _256_COLOURS)
-        self._screen.in_graphics_mode = bool(self._registers[_MISCELLANEOUS] & _GRAPHICS)
+        self._screen.graphics_controller = self._registers

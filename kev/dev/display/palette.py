@@ -54,6 +54,12 @@ TEXT_COLOURS: Final = b"".join(map(_six_bits, range(64))).ljust(SIZE, b"\0")
 """Of text modes, whose 16 colours are chosen among the first 64."""
 
 
+def cga_colours() -> bytes:
+    """Of modes with 200 lines and 16 colours, as a CGA has them: each twice, the bright ones behind the others."""
+    sixteen = list(_sixteen())
+    return b"".join((sixteen[:8] * 2 + sixteen[8:] * 2) * 2).ljust(SIZE, b"\0")
+
+
 def colours_256() -> bytes:
     """Of mode 13h."""
     greys = (bytes((level,) * 3) for level in _GREYS)

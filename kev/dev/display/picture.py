@@ -1,16 +1,17 @@
 """What a guest shows, as pixels: its framebuffer, or else what its VGA shows (colours: IBM VGA technical reference)."""
 
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from kev.dev.display.framebuffer import INDEXED, Framebuffer
 from kev.dev.display.glyphs import HEIGHT, WIDTH, glyph
 from kev.dev.display.palette import TEXT_COLOURS
-from kev.dev.display.screen import COLUMNS, GRAPHICS_HEIGHT, GRAPHICS_WIDTH, ROWS, TextScreen
+from kev.dev.display.screen import COLUMNS, VgaScreen
 
-_LEVELS: Final = (0x00, 0xAA)
-_BRIGHT: Final = (0x55, 0xFF)
-_BROWN: Final = 6
+_ATTRIBUTE_MODE: Final = 0x10
+_BLINKS: Final = 1 << 3
+_CHARACTER_MAP: Final = 3
+"""The sequencer's register that chooses two fonts, by bit 3 of the colours."""
 
 
 class Picture(NamedTuple):
@@ -21,30 +22,21 @@ class Picture(NamedTuple):
     pixels: bytes
 
 
-def _colour(number: int) -> bytes:
-    """One of the sixteen: blue, green and red are its lowest bits, in this order, and bit 3 makes it bright."""
-    levels = _BRIGHT if number & 8 else _LEVELS
-    red, green, blue = (levels[number >> bit & 1] for bit in (2, 1, 0))
-    return bytes((red, green // 2 if number == _BROWN else green, blue))
-
-
-_COLOURS: Final = tuple(map(_colour, range(16)))
-
-
-def take_picture(screen: TextScreen, framebuffer: Framebuffer | None) -> Picture:
+def take_picture(screen: VgaScreen, framebuffer: Framebuffer | None) -> Picture:
     """Of the framebuffer, if the guest has one and has touched it; else of the screen, whose 40 columns are twice as wide as 80."""
     if framebuffer is not None and framebuffer.is_drawn_on:
         width, height, depth = framebuffer.mode
         pixels = _coloured(framebuffer.contents(), screen) if depth == INDEXED else framebuffer.pixels()
         return Picture(width, height, pixels)
-    if screen.shows_picture:
-        return Picture(GRAPHICS_WIDTH, GRAPHICS_HEIGHT, _coloured(screen.pixels, screen))
-    rows, stretch = [screen.cells(row) for row in range(ROWS)], COLUMNS // screen.columns
-    drawn = {cells: _text_row(cells, stretch) for cells in set(rows)}  # most are empty, and so the same
-    return Picture(COLUMNS * WIDTH, ROWS * HEIGHT, b"".join(drawn[cells] for cells in rows))
+    if screen.in_graphics_mode:
+        from kev.dev.display.vga_picture import vga_picture
+
+        shown = vga_picture(screen)
+        return Picture(shown.width, shown.height, _coloured(shown.pixels, screen))
+    return _TextPicture(screen).picture()
 
 
-def _coloured(pixels: bytes, screen: TextScreen) -> bytes:
+def _coloured(pixels: bytes, screen: VgaScreen) -> bytes:
     """Of pixels that are numbers of the screen's colours."""
     palette = screen.palette or TEXT_COLOURS
     picture = bytearray(3 * len(pixels))
@@ -53,14 +45,48 @@ def _coloured(pixels: bytes, screen: TextScreen) -> bytes:
     return bytes(picture)
 
 
-def _text_row(cells: bytes, stretch: int) -> bytes:
-    """The rows of pixels of a row of characters, each with its colours, and `stretch` times as wide as it is."""
-    characters = [(glyph(code), colours) for code, colours in zip(cells[::2], cells[1::2], strict=True)]
-    return b"".join(_line(rows[line], colours, stretch) for line in range(HEIGHT) for rows, colours in characters)
+class _TextPicture:
+    """Characters in the screen's fonts, in what its attributes say are their colours. Nothing blinks."""
 
+    def __init__(self, screen: VgaScreen) -> None:
+        from kev.dev.display.vga_picture import attributes
 
-@cache
-def _line(row: int, colours: int, stretch: int) -> bytes:
-    """A row of pixels of one character."""
-    ink, paper = _COLOURS[colours & 0xF], _COLOURS[colours >> 4 & 7]
-    return b"".join((ink if row & 0x80 >> column else paper) * stretch for column in range(WIDTH))
+        self._screen: Final = screen
+        self._stretch: Final = COLUMNS // screen.columns
+        self._height: Final = screen.cell_height
+        sixteen = _coloured(attributes(screen)[:16], screen)
+        self._colours: Final = [sixteen[3 * number : 3 * number + 3] for number in range(16)]
+        self._papers: Final = 7 if screen.attribute_controller[_ATTRIBUTE_MODE] & _BLINKS else 15
+        self._fonts: Final = self._find_fonts()
+        self._lines: Final[dict[tuple[int, int], bytes]] = {}
+
+    def _find_fonts(self) -> Sequence[Callable[[int], Sequence[int]]]:
+        """What gives the rows of a character, without and with bit 3 of its colours."""
+        memory = self._screen.video_memory
+        if memory is None:
+            return (glyph, glyph)
+        chosen = self._screen.sequencer[_CHARACTER_MAP]
+        blocks = (chosen & 3 | chosen >> 2 & 4, chosen >> 2 & 3 | chosen >> 3 & 4)
+        fonts = [memory.font(block) for block in blocks]
+        return [lambda code, font=font: font[32 * code : 32 * code + 32] for font in fonts]  # type: ignore[misc]
+
+    def picture(self) -> Picture:
+        rows = [self._screen.cells(row) for row in range(self._screen.rows)]
+        drawn = {cells: self._row(cells) for cells in set(rows)}  # most are empty, and so the same
+        return Picture(COLUMNS * WIDTH, len(rows) * self._height, b"".join(drawn[cells] for cells in rows))
+
+    def _row(self, cells: bytes) -> bytes:
+        """The rows of pixels of a row of characters, each with its colours."""
+        characters = [(self._fonts[colours >> 3 & 1](code), colours) for code, colours in zip(cells[::2], cells[1::2], strict=True)]
+        lines = range(min(self._height, HEIGHT if self._screen.video_memory is None else 32))
+        drawn = [b"".join(self._line(rows[line], colours) for rows, colours in characters) for line in lines]
+        return b"".join(drawn).ljust(3 * COLUMNS * WIDTH * self._height, b"\0")
+
+    def _line(self, row: int, colours: int) -> bytes:
+        """A row of pixels of one character."""
+        line = self._lines.get((row, colours))
+        if line is None:
+            ink, paper = self._colours[colours & 0xF], self._colours[colours >> 4 & self._papers]
+            line = b"".join((ink if row & 0x80 >> column else paper) * self._stretch for column in range(WIDTH))
+            self._lines[row, colours] = line
+        return line
