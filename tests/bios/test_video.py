@@ -230,11 +230,11 @@ def test_text_is_drawn_and_scrolls_in_every_mode(mode: int) -> None:
         interrupt(0x10, eax=0x0E42, ebx=colour),
     )
     lines = {200: 8, 350: 14, 480: 16}[height]
-    rows: Callable[[int], Sequence[int]] = {8: small_glyph, 14: lambda code: glyph(code)[1:15], 16: glyph}[lines]
+    fonts: dict[int, Callable[[int], Sequence[int]]] = {8: small_glyph, 14: lambda code: glyph(code)[1:15], 16: glyph}
     expected = {
         (8 * column + x, row * lines + y)
         for row, column, code in ((last - 1, 2, ord("A")), (last, 3, ord("B")))
-        for y, bits in enumerate(rows(code))
+        for y, bits in enumerate(fonts[lines](code))
         for x in range(8)
         if bits & 0x80 >> x
     }
