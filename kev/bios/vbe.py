@@ -7,7 +7,8 @@ from typing import Final
 from kev.bios.call import BiosCall, Service
 from kev.dev.buses.ports import PortBus
 from kev.dev.display.framebuffer import INDEXED, VideoMode
-from kev.dev.display.mode_registers import DATA, DEPTH, ENABLED, FIRST_ROW, HEIGHT, INDEX, KEEPS, NUMBER, WIDTH
+from kev.dev.display.mode_registers import DATA, DEPTH, ENABLE, ENABLED, HEIGHT, INDEX, KEEPS, NUMBER, WIDTH, Y_OFFSET
+from kev.dev.display.mode_registers import LINEAR as LINEAR_FRAMEBUFFER
 from kev.dev.display.palette import DATA as COLOURS
 from kev.dev.display.palette import READ_INDEX, WRITE_INDEX, colours_256
 from kev.pager.ram import FRAMEBUFFER
@@ -96,7 +97,7 @@ class Vbe:
     def leave(self) -> None:
         """The text screen is shown."""
         self._write(NUMBER, 0)
-        self._write(ENABLED, 0)
+        self._write(ENABLE, 0)
 
     def _describe_controller(self, call: BiosCall) -> bool:
         size = _LONG_BLOCK_SIZE if call.read("es", call.di, 4) == _WANTS_LONG_BLOCK else _BLOCK_SIZE
@@ -128,16 +129,15 @@ class Vbe:
         mode = MODES.get(number)
         if mode is None or not call.bx & _LINEAR:
             return False
-        self._write(ENABLED, 0)
+        self._write(ENABLE, 0)
         for register, value in (
-            (FIRST_ROW, 0),
             (WIDTH, mode.width),
             (HEIGHT, mode.height),
             (DEPTH, mode.depth),
             (NUMBER, number | _LINEAR),
         ):
             self._write(register, value)
-        self._write(ENABLED, 1 | (KEEPS if call.bx & _KEEPS_MEMORY else 0))
+        self._write(ENABLE, ENABLED | LINEAR_FRAMEBUFFER | (KEEPS if call.bx & _KEEPS_MEMORY else 0))
         if mode.depth == INDEXED:
             self._store_colours(0, colours_256())
         return True
@@ -166,11 +166,11 @@ class Vbe:
         if mode is None:
             return False
         if call.bl & _AT_RETRACE - 1 == 1:
-            call.bh, call.cx, call.dx = 0, 0, self._read(FIRST_ROW)
+            call.bh, call.cx, call.dx = 0, 0, self._read(Y_OFFSET)
             return True
         if call.bl & _AT_RETRACE - 1 or call.cx or (call.dx + mode.height) * mode.pitch > len(FRAMEBUFFER):
             return False
-        self._write(FIRST_ROW, call.dx)
+        self._write(Y_OFFSET, call.dx)
         return True
 
     # Colours, of modes with numbers of them

@@ -25,7 +25,7 @@ def prepare_display(pager: KernelVmPager, mode: VideoMode | None) -> bytes:
     """
     if mode is None:
         return _TEXT_MODE
-    install_framebuffer(pager, mode)
+    install_framebuffer(pager)
     return _LAYOUT.pack(FRAMEBUFFER.start, mode.pitch, mode.width, mode.height, mode.depth, _DIRECT_COLOUR)
 
 

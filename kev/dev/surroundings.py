@@ -1,7 +1,7 @@
 """What a machine is to the devices that are built for it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from kev.clock import Clock, TimerQueue
 from kev.dev.base import GuestMemory, InterruptLine
@@ -24,15 +24,28 @@ class Screen(Protocol):
         """The sequencer or the graphics controller have changed, and with them where the guest finds the memory. PageAbsent."""
 
 
-PictureFormat: TypeAlias = tuple[int, int, int]
-"""Width and height in pixels, and bits per pixel."""
+class Picture(NamedTuple):
+    """What a framebuffer shows."""
+
+    width: int
+    """Pixels."""
+    height: int
+    depth: int
+    """Bits per pixel."""
+    pitch: int
+    """Bytes from one row to the next."""
+    start: int = 0
+    """Of the first pixel, from the beginning of the memory."""
 
 
 class Display(Protocol):
-    """What is shown instead of text."""
+    """What is shown instead of what the VGA shows."""
 
-    def show(self, wanted: PictureFormat | None, first_row: int = 0) -> None:
-        """A framebuffer of the nearest mode that there is, from a row of its memory on; None for text."""
+    def show(self, wanted: Picture | None) -> None:
+        """A framebuffer, all of which is in the memory; None for the VGA."""
+
+    def show_bank(self, start: int | None) -> None:
+        """64 KiB of the framebuffer's memory, from `start` on, are at 0xa0000; None: they are not."""
 
     def clear_framebuffer(self) -> None:
         """What was drawn is gone."""

@@ -284,10 +284,12 @@ class Engine(Protocol[State]):
     def inject(self, vcpu: State, exception: GuestException) -> None:
         """Delivers an exception before the vCPU's next instruction."""
 
-    def map_window(self, gpa: Gpa, length: int) -> Hpa:
+    def map_window(self, gpa: Gpa, length: int, planes: int = 0) -> Hpa:
         """A host-physical range, whose accesses become MMIO exits for the guest's range at `gpa`. No instruction is fetched there.
 
         It is mapped by `kev.page_tables.table.PageTable.map_device_page`. A fetch is an EptViolation of a page that is present.
+        `planes` is the address of struct planes (`kev.dev.display.planes`), if that is what accesses are to: in slices that take
+        shortcuts they are done there, and counted as exits.
         """
 
     def invalidate(self, gpa: Gpa) -> None:

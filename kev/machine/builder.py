@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kev.abi.base import Controller, GuestAbi, Services
 from kev.addressing import Gpa
 from kev.clock import TimerQueue, VirtualClock, WallClock
-from kev.dev.base import MmioDevice
+from kev.dev.base import Device, MmioDevice
 from kev.dev.block_device import BlockBackend
 from kev.dev.buses.mmio import MmioBus
 from kev.dev.buses.msrs import MsrBus
@@ -45,10 +46,15 @@ from kev.x86 import EFER_SCE
 if TYPE_CHECKING:
     from kev.bios.drives import BootDrive
     from kev.dev.display.video_memory import VideoMemory
+    from kev.dev.pci.function import PciFunction
     from kev.machine.host_environments import GuestHost
 
 MAX_VCPUS: Final = 64
 _VIDEO_MEMORY: Final = "video memory"
+_DISPLAY_NUMBER: Final = 2
+"""Of the PCI device, as on QEMU's PC."""
+_DISPLAY: Final = f"display at PCI 00:{_DISPLAY_NUMBER:02x}.0"
+_BRIDGE: Final = "host bridge at PCI 00:00.0"
 
 
 class MachineOptions(NamedTuple):
@@ -81,6 +87,8 @@ class MachineOptions(NamedTuple):
     """Real-mode code can call a BIOS, whose ROM is in memory."""
     booted: "BootDrive | None" = None
     """The BIOS's drive from which the guest was booted; its disk is the first of all."""
+    display: bool = False
+    """There is a display on the PCI bus."""
     pci_chipset: bool = False
     """There are a host bridge and an IDE controller on the PCI bus, as firmware expects them."""
     firmware_files: Callable[[], Mapping[str, bytes]] = dict
@@ -154,6 +162,8 @@ class VmBuilder:
         vm.screen.make_video_memory = self._video_memory(vm, devices)
         vm.input_line = attach_platform(devices, machine, self._controllers, keyboard=self._options.keyboard)
         disks.attach(devices, machine, self._controllers, self._map_readable, chipset=self._options.pci_chipset)
+        if self._options.display:
+            self._add_display(devices)
         if self._options.pci_chipset:
             from kev.dev.debug.firmware_log import FirmwareLog
 
@@ -201,6 +211,36 @@ class VmBuilder:
 
         devices.add_later(_VIDEO_MEMORY, make)
         return lambda: devices.inner(_VIDEO_MEMORY)
+
+    def _add_display(self, devices: Devices) -> None:
+        """It is made when the guest looks for it, and so is the host bridge, where nothing else is on the bus."""
+        pci = self._buses.pci
+
+        def make_display() -> Device:
+            from kev.dev.display.bochs_display import bochs_display
+            from kev.dev.display.mode_registers import ModeRegisters
+
+            mode = devices.build(ModeRegisters.name)
+            assert isinstance(mode, ModeRegisters)
+            return bochs_display(_DISPLAY, mode, self._buses.ports, self._buses.mmio)
+
+        def make_bridge() -> Device:
+            from kev.dev.pci.host_bridge import host_bridge
+
+            return host_bridge()
+
+        for name, number, make in ((_DISPLAY, _DISPLAY_NUMBER, make_display), (_BRIDGE, 0, make_bridge)):
+            if not pci.has(number):
+                devices.add_later(name, make)
+                pci.attach_later(number, partial(self._pci_function, devices, name))
+
+    @staticmethod
+    def _pci_function(devices: Devices, name: str) -> "PciFunction":
+        from kev.dev.pci.function import PciFunction
+
+        function = devices.inner(name)
+        assert isinstance(function, PciFunction)
+        return function
 
     def _reset(self, vm: Vm) -> None:
         """What resets the machine on a PC comes to the processor as INIT."""

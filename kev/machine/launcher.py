@@ -18,6 +18,7 @@ from kev.boot.base import BootOptions, PciRoot, VirtioTransport
 from kev.boot.detection import open_detected
 from kev.boot.protocols import default_memory
 from kev.dev.storage.drive import DriveKind
+from kev.dev.surroundings import Picture
 from kev.engine.factory import EngineFactory, engine_named
 from kev.machine.at_once import finished
 from kev.machine.builder import MachineOptions, VmBuilder
@@ -43,6 +44,8 @@ _PATIENCE_FOR_NAMES: Final = 1.0
 """Seconds that a source may take for what only names places: symbols and debug information."""
 _MOST_RAM: Final = (1 << 40) - len(MMIO_HOLE)
 """In bytes. What would lie behind the 40 bits of the CPU's physical addresses (`kev.vmexit.cpuid`), no guest could reach."""
+_EXPECT_DISPLAY: Final = frozenset(("multiboot1", "multiboot2"))
+"""Protocols of kernels that look for a display on the PCI bus, whatever else there is."""
 _HEAD_START: Final = 0.02  # seconds of the processor's time, so that how busy the host is makes no difference
 _LONG_HEAD_START: Final = 0.5
 """The same where nobody else waits: to import trio takes 60 to 110 ms, which a run that ends or is ended soon never gets back."""
@@ -94,6 +97,8 @@ def prepare(
         options = options._replace(boot_disk=_disk(kernel.boot_disk))
     if kernel.expects_chipset:
         options = options._replace(firmware_files=partial(_firmware_files, options.vcpus, _virtio(options), PciRoot(PCI_IRQ)))
+    if kernel.has_bios and not kernel.expects_chipset:
+        options = options._replace(display=kernel.name in _EXPECT_DISPLAY or _pci(options) is not None)
     parsed = time.perf_counter()
     space = (engines or engine_named()).reserve(ram_kib)
     pager = KernelVmPager(kernel.image, ram_kib, space.memory, space.table, source=source)
@@ -114,7 +119,8 @@ def prepare(
     registered = time.perf_counter()
     vm = VmBuilder(pager, space, options, guest_abi).build(entry)
     if kernel.video_mode is not None:
-        vm.show(kernel.video_mode)
+        mode = kernel.video_mode
+        vm.show(Picture(mode.width, mode.height, mode.depth, mode.pitch))
     if output is not None:
         vm.console.output.subscribe(output)
     if logs or guest_abi.logs:

@@ -15,7 +15,7 @@ from kev.dev.base import PageAbsent
 from kev.dev.devices import Buses, Devices
 from kev.dev.display.screen import VgaScreen
 from kev.dev.interrupts.irq import InterruptControllers
-from kev.dev.surroundings import PictureFormat
+from kev.dev.surroundings import Picture
 from kev.engine.base import Budget, Engine, EntryState, Service, VcpuState
 from kev.errors import KevError
 from kev.exits import (
@@ -263,11 +263,20 @@ class Vm:
         self.end(ending)
         self.let_others_run()
 
-    def show(self, wanted: PictureFormat | None, first_row: int = 0) -> None:
+    def show(self, wanted: Picture | None) -> None:
         """See `kev.dev.surroundings.Display`."""
         from kev.dev.display.framebuffer import Framebuffer, VideoMode  # few guests have one
 
-        self.framebuffer = None if wanted is None else Framebuffer(self.pager, VideoMode.wanted(*wanted, indexed=True), first_row)
+        if wanted is None:
+            self.framebuffer = None
+        else:
+            width, height, depth, pitch, start = wanted
+            self.framebuffer = Framebuffer(self.pager, VideoMode(width, height, depth), pitch, start)
+
+    def show_bank(self, start: int | None) -> None:
+        if start != self.screen.bank:
+            self.screen.bank = start
+            self.screen.arrange()
 
     def clear_framebuffer(self) -> None:
         if self.framebuffer is not None:

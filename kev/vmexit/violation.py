@@ -20,7 +20,7 @@ _LARGE_WINDOW: Final = 16 * MIB
 class WindowEngine(Protocol):
     """What this controller asks of an engine."""
 
-    def map_window(self, gpa: Gpa, length: int) -> Hpa:
+    def map_window(self, gpa: Gpa, length: int, planes: int = 0) -> Hpa:
         """See `kev.engine.base.Engine.map_window`."""
 
     def invalidate(self, gpa: Gpa) -> None: ...
@@ -89,7 +89,10 @@ class ViolationController:
     def put_in_front(self, device: MmioDevice) -> None:
         """Attaches a device where guest memory is, which nobody sees from now on. DeviceConflict if there is another."""
         self._devices.attach(device)
-        window = self._window_of(self._windows, device.gpa, device.length)
+        window = self._windows.get(device.gpa)
+        if window is None:
+            planes = getattr(device, "planes_address", 0)
+            window = self._windows[device.gpa] = self._engine.map_window(device.gpa, device.length, planes)
         for offset in range(0, device.length, PAGE_SIZE):
             page = Gpa(device.gpa + offset)
             self._in_front[page] = Hpa(window + offset)

@@ -17,7 +17,7 @@ from kev.dev.clocks.time_stamp_counter import TimeStampCounters
 from kev.dev.devices import Buses, Devices
 from kev.dev.interrupts.irq import InterruptControllers
 from kev.dev.pci.bus import PciBus
-from kev.dev.surroundings import PictureFormat, ReplacingLine, SecondaryDrive, Surroundings
+from kev.dev.surroundings import Picture, ReplacingLine, SecondaryDrive, Surroundings
 from kev.errors import KevError
 from tests.dev.board import Processors
 from tests.dev.ram import Ram, TestDisk
@@ -62,7 +62,8 @@ class Rig:
         self.ram = Ram(1 << 18)
         self.disks = [TestDisk(64), TestDisk(8)]
         self.output = Output()
-        self.shown: tuple[PictureFormat, int] | None = None
+        self.shown: Picture | None = None
+        self.bank: int | None = None
         self.screen = Screen()
         self.processors = Processors()
         self.levels: dict[int, bool] = {}
@@ -107,8 +108,11 @@ class Rig:
         """Cuts nothing off; a switch is noted."""
         return ReplacingLine(self.line(-number - 1), lambda replaces: self.events.append((number, "replaced", replaces)))
 
-    def show(self, wanted: PictureFormat | None, first_row: int = 0) -> None:
-        self.shown = None if wanted is None else (wanted, first_row)
+    def show(self, wanted: Picture | None) -> None:
+        self.shown = wanted
+
+    def show_bank(self, start: int | None) -> None:
+        self.bank = start
 
     def clear_framebuffer(self) -> None:
         self.events.append("cleared")

@@ -7,7 +7,7 @@ from kev.dev.buses.msrs import MsrBus
 from kev.dev.buses.ports import PortBus
 from kev.dev.devices import Buses, Devices
 from kev.dev.pci.bus import PciBus
-from kev.dev.surroundings import PictureFormat, Surroundings
+from kev.dev.surroundings import Picture, Surroundings
 from kev.exits import GENERAL_PROTECTION, GuestException
 from kev.machine.console import Console
 from kev.machine.pc import SELDOM_USED, attach_platform
@@ -45,7 +45,10 @@ class Pc:
         self.devices = Devices(self.buses, self.machine, SELDOM_USED)
         attach_platform(self.devices, self.machine, board.controllers)
 
-    def show(self, wanted: PictureFormat | None, first_row: int = 0) -> None:
+    def show(self, wanted: Picture | None) -> None:
+        pass
+
+    def show_bank(self, start: int | None) -> None:
         pass
 
     def clear_framebuffer(self) -> None:

@@ -1,10 +1,15 @@
 """The planes of a VGA: every way to read and write them, bit by bit as the technical reference says."""
 
+import ctypes
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kev.dev.display.planes import PLANE_SIZE, Planes
 from kev.dev.display.screen import GRAPHICS_MODE_3, SEQUENCER_MODE_3
+from kev.engine.amdv import native
+from kev.engine.amdv.native import Structure
 
 PLANES, BITS = range(4), range(8)
 Registers = tuple[bytes, bytes]
@@ -59,6 +64,59 @@ class Bits:
             new = rotated
         new = (new, new & latch, new | latch, new ^ latch)[graphics[3] >> 3]
         return new if mask else latch
+
+
+class Native:
+    """The same, as `native/planes.c` does it for the emulated CPU."""
+
+    def __init__(self, library: ctypes.CDLL, planes: Planes) -> None:
+        planes.show(True)
+        self.window = Structure(5)
+        self.window.words[0] = planes.address
+        self._load, self._store = library.kev_load_planes, library.kev_store_planes
+        self._load.restype = ctypes.c_uint64
+
+    def read(self, offset: int, size: int = 1) -> int:
+        return int(self._load(None, ctypes.c_uint64(offset), size, ctypes.c_void_p(self.window.address)))
+
+    def write(self, offset: int, value: int, size: int = 1) -> None:
+        self._store(None, ctypes.c_uint64(offset), size, ctypes.c_uint64(value), ctypes.c_void_p(self.window.address))
+
+
+@pytest.fixture(scope="module")
+def library() -> ctypes.CDLL:
+    found = native.library("planes", 1)
+    if found is None:
+        pytest.skip("native/planes.c is not compiled for this host")
+    return found
+
+
+@given(ACCESSES, st.booleans())
+def test_native_accesses_do_the_same(library: ctypes.CDLL, accesses: list[tuple[Registers, int, int | None]], text: bool) -> None:
+    planes, others = Planes(), Planes()
+    natively = Native(library, others)
+    for (sequencer, graphics), offset, value in accesses:
+        registers = (SEQUENCER_MODE_3, GRAPHICS_MODE_3) if text and offset else (sequencer, graphics)
+        planes.follow(*registers)
+        others.follow(*registers)
+        if value is None:
+            assert natively.read(offset) == planes.read(offset)
+        else:
+            planes.write(offset, value)
+            natively.write(offset, value)
+        assert others.latches == planes.latches
+    assert others.contents == planes.contents
+
+
+def test_native_accesses_of_several_bytes_begin_with_the_lowest(library: ctypes.CDLL) -> None:
+    planes = Planes()
+    planes.follow(bytes((3, 1, 4, 0, 6)), bytes((0, 0, 0, 0, 2, 0, 5, 15, 0xFF)))
+    natively = Native(library, planes)
+    natively.write(0x100, 0x1122_3344_5566_7788, 8)
+    assert [planes.read(0x100 + place) for place in range(8)] == [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]
+    assert natively.read(0x102, 4) == 0x3344_5566
+    assert planes.latches == 0x33 << 16
+    assert natively.window.words.tolist()[3:] == [1, 1], "a load and a store"
 
 
 @given(ACCESSES)

@@ -14,6 +14,7 @@ from kev.pager.ram import FRAMEBUFFER
 _SMALLEST: Final = 160
 """Pixels in a row or column that make sense; a text mode's columns are fewer."""
 _CHANNELS: Final = {
+    15: ((10, 5), (5, 5), (0, 5)),
     16: ((11, 5), (5, 6), (0, 5)),
     24: ((16, 8), (8, 8), (0, 8)),
     32: ((16, 8), (8, 8), (0, 8)),
@@ -22,6 +23,10 @@ _CHANNELS: Final = {
 _DEFAULT_DEPTH: Final = 32
 INDEXED: Final = 8
 """Bits of a pixel that is the number of a colour."""
+DEPTHS: Final = frozenset((INDEXED, *_CHANNELS))
+"""All that a display can show."""
+_WANTED: Final = (16, 24, 32)
+"""Those that a kernel's header may ask for."""
 
 
 class VideoMode(NamedTuple):
@@ -30,12 +35,12 @@ class VideoMode(NamedTuple):
     width: int = 1024
     height: int = 768
     depth: int = _DEFAULT_DEPTH
-    """Bits per pixel: 16, 24 or 32, or 8 for numbers of colours."""
+    """Bits per pixel: 15, 16, 24 or 32, or 8 for numbers of colours."""
 
     @classmethod
-    def wanted(cls, width: int, height: int, depth: int, *, indexed: bool = False) -> "VideoMode":
-        """What is nearest to a wish of a kernel, in which 0 means that it has none. `indexed`: pixels may be numbers of colours."""
-        if depth not in _CHANNELS and not (indexed and depth == INDEXED):
+    def wanted(cls, width: int, height: int, depth: int) -> "VideoMode":
+        """What is nearest to a wish of a kernel, in which 0 means that it has none."""
+        if depth not in _WANTED:
             depth = _DEFAULT_DEPTH
         mode = cls(width, height, depth)
         fits = min(width, height) >= _SMALLEST and mode.size <= len(FRAMEBUFFER)
@@ -44,7 +49,12 @@ class VideoMode(NamedTuple):
     @property
     def pitch(self) -> int:
         """Bytes from one row to the next."""
-        return self.width * self.depth // 8
+        return self.width * self.pixel_size
+
+    @property
+    def pixel_size(self) -> int:
+        """In bytes."""
+        return (self.depth + 7) // 8
 
     @property
     def size(self) -> int:
@@ -63,22 +73,26 @@ assert VideoMode().size <= len(FRAMEBUFFER) == 16 * MIB
 class Framebuffer:
     """The pixels. Nothing is loaded to look at them: what the guest never touched is black."""
 
-    __slots__ = ("_pager", "_start", "mode")
+    __slots__ = ("_pager", "_pitch", "_start", "mode")
 
-    def __init__(self, pager: KernelVmPager, mode: VideoMode, first_row: int = 0) -> None:
-        """`first_row` is at the top of the picture; what would lie behind the memory is not shown."""
+    def __init__(self, pager: KernelVmPager, mode: VideoMode, pitch: int | None = None, start: int = 0) -> None:
+        """`pitch`: bytes from one row to the next, by default those of a row; `start`: of the first pixel, in the memory."""
         self._pager: Final = pager
-        self._start: Final = FRAMEBUFFER.start + min(first_row * mode.pitch, len(FRAMEBUFFER) - mode.size)
+        self._pitch: Final = mode.pitch if pitch is None else pitch
+        self._start: Final = FRAMEBUFFER.start + start
         self.mode: Final = mode
 
     def contents(self) -> bytes:
-        """The pixels as they are in memory."""
-        first = page_offset(self._start)
-        return b"".join(map(self._page, self._pages))[first : first + self.mode.size]
+        """The pixels as they are in memory, without what is between rows."""
+        first, row, pitch = page_offset(self._start), self.mode.pitch, self._pitch
+        memory = b"".join(map(self._page, self._pages))
+        if row == pitch:
+            return memory[first : first + self.mode.size]
+        return b"".join(memory[start : start + row] for start in range(first, first + pitch * self.mode.height, pitch))
 
     def pixels(self) -> bytes:
         """Red, green and blue of every pixel, a byte each, row by row. The mode has none that are numbers of colours."""
-        mode, step = self.mode, self.mode.depth // 8
+        mode, step = self.mode, self.mode.pixel_size
         memory = self.contents()
         if step == 2:
             return _expand(memory, mode)
@@ -98,8 +112,12 @@ class Framebuffer:
         return (Gpa(page) for page in self._pages if self._pager.gpa2hpa(Gpa(page)) is not None)
 
     @property
+    def _end(self) -> int:
+        return self._start + self._pitch * (self.mode.height - 1) + self.mode.pitch
+
+    @property
     def _pages(self) -> range:
-        return range(page_floor(self._start), page_ceil(self._start + self.mode.size), PAGE_SIZE)
+        return range(page_floor(self._start), page_ceil(self._end), PAGE_SIZE)
 
     def _page(self, gpa: int) -> bytes:
         hpa = self._pager.gpa2hpa(Gpa(gpa))
@@ -117,6 +135,6 @@ def _expand(memory: bytes, mode: VideoMode) -> bytes:
     return bytes(picture)
 
 
-def install_framebuffer(pager: KernelVmPager, mode: VideoMode) -> None:
+def install_framebuffer(pager: KernelVmPager) -> None:
     """Registers its pages, before the guest runs."""
-    pager.loaders.add_ram(Gpa(FRAMEBUFFER.start), Gpa(page_ceil(FRAMEBUFFER.start + mode.size)))
+    pager.loaders.add_ram(Gpa(FRAMEBUFFER.start), Gpa(FRAMEBUFFER.stop))

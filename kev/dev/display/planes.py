@@ -30,6 +30,7 @@ _MEMORY: Final = 0
 _LATCHES: Final = 8
 _SEQUENCER: Final = 12
 _GRAPHICS: Final = 17
+_SHOWN: Final = 26
 STRUCTURE_SIZE: Final = 32
 
 
@@ -63,6 +64,10 @@ class Planes:
         self._words: Final = self.contents.cast("I")
         self._structure[_MEMORY : _MEMORY + 8] = (self.address + STRUCTURE_SIZE).to_bytes(8, "little")
         self._latches: Final = self._structure[_LATCHES : _LATCHES + 4].cast("I")
+
+    def show(self, shown: bool) -> None:
+        """Whether these planes are what a guest finds, or something else is in front of them."""
+        self._structure[_SHOWN] = shown
 
     @property
     def latches(self) -> int:

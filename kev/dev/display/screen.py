@@ -74,6 +74,7 @@ class VgaScreen:
     __slots__ = (
         "_pager",
         "attribute_controller",
+        "bank",
         "crt_controller",
         "graphics_controller",
         "make_video_memory",
@@ -94,12 +95,14 @@ class VgaScreen:
         """The four planes; None if the guest has never looked for them."""
         self.make_video_memory: Callable[[], object] | None = None
         """Makes it."""
+        self.bank: int | None = None
+        """What 64 KiB of a framebuffer are where the planes would be, if they are not in front of it in one piece."""
         self.printed = bytearray()
         """What a BIOS has written to the beginning of the text, and printed as well."""
 
     def arrange(self) -> None:
         """See `kev.dev.surroundings.Screen`."""
-        if self.video_memory is None and self.reaches_planes and self.make_video_memory is not None:
+        if self.video_memory is None and (self.reaches_planes or self.bank is not None) and self.make_video_memory is not None:
             self.make_video_memory()
         if self.video_memory is not None:
             self.video_memory.arrange()

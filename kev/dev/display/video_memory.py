@@ -12,6 +12,7 @@ from kev.dev.base import GuestMemory, MmioDevice, PlainDevice
 from kev.dev.display.glyphs import HEIGHT, glyph
 from kev.dev.display.planes import SIZE, Planes
 from kev.dev.display.screen import GRAPHICS_MEMORY, VgaScreen
+from kev.pager.ram import FRAMEBUFFER
 from kev.state import FLAG, Fields, State, bits, octets
 
 _FONT_PLANE: Final = 2
@@ -48,7 +49,7 @@ class VideoMemory(PlainDevice):
         self.load_font(b"".join(bytes(glyph(code)) for code in range(_CHARACTERS)), HEIGHT)
         self._is_newest = False
         """The planes hold what guest memory does not."""
-        self.planes.follow(self._screen.sequencer, self._screen.graphics_controller)
+        self._follow()
 
     def load_font(self, rows: bytes, height: int, first: int = 0, block: int = 0) -> None:
         """Characters from number `first` on, of so many rows, a byte each; `block` is one of eight fonts."""
@@ -65,15 +66,20 @@ class VideoMemory(PlainDevice):
     def arrange(self) -> None:
         """The registers have changed. PageAbsent."""
         screen, planes = self._screen, self.planes
-        if screen.reaches_planes is not self._is_in_front:
-            if screen.reaches_planes:
-                self._take_over()
-            self._place(self, screen.reaches_planes)
-            self._is_in_front = screen.reaches_planes
+        wanted = screen.reaches_planes or screen.bank is not None
+        if screen.reaches_planes:
+            self._take_over()
+        if wanted is not self._is_in_front:
+            self._place(self, wanted)
+            self._is_in_front = wanted
         if screen.is_at_a0000 and screen.is_chained and self._is_newest:
             self._memory.write(self.gpa, bytes(planes.contents[: self.length]))
             self._is_newest = False
-        planes.follow(screen.sequencer, screen.graphics_controller)
+        self._follow()
+
+    def _follow(self) -> None:
+        self.planes.show(self._screen.bank is None)
+        self.planes.follow(self._screen.sequencer, self._screen.graphics_controller)
 
     def _take_over(self) -> None:
         if self._is_newest:
@@ -83,15 +89,28 @@ class VideoMemory(PlainDevice):
             self.planes.contents[: self.length] = contents
         self._is_newest = True
 
+    @property
+    def planes_address(self) -> int:
+        """See `kev.engine.base.Engine.map_window`."""
+        return self.planes.address
+
     def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
+        if self._screen.bank is not None:
+            return int.from_bytes(self._memory.read(self._in_bank(offset), size), "little")
         read = self.planes.read
         return read(offset) if size == 1 else sum(read(offset + place) << 8 * place for place in range(size))
 
     def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
+        if self._screen.bank is not None:
+            self._memory.write(self._in_bank(offset), value.to_bytes(size, "little"))
+            return
         write = self.planes.write
         for place in range(offset, offset + size):
             write(place, value & 0xFF)
             value >>= 8
+
+    def _in_bank(self, offset: int) -> Gpa:
+        return Gpa(FRAMEBUFFER.start + (self._screen.bank or 0) + offset)
 
     # What is saved
 
@@ -106,7 +125,7 @@ class VideoMemory(PlainDevice):
         super().load(state)
         if self._is_in_front:
             self._place(self, True)
-        self.planes.follow(self._screen.sequencer, self._screen.graphics_controller)
+        self._follow()
 
     @property
     def _latches(self) -> int:

@@ -91,6 +91,14 @@ class PciBus(PlainDevice):
             raise DeviceConflict(f"PCI device {device}, function {number}, is wanted twice")
         self._functions[address] = function
 
+    def has(self, device: int) -> bool:
+        """There is a function 0 of this number."""
+        return ENABLED | device << _DEVICE_SHIFT in self._functions
+
+    def attach_later(self, device: int, build: Callable[[], PciConfiguration]) -> None:
+        """As `attach`, for function 0 that `build` makes when a guest looks for it."""
+        self.attach(device, _Unbuilt(self._functions, device, build))
+
     def identities(self) -> list[tuple[int, str]]:
         """The numbers of the devices, each with its vendor and device in hexadecimal, as in `8086:1237`; ascending."""
         words = {address: function.read(0) for address, function in sorted(self._functions.items())}
@@ -120,3 +128,27 @@ class PciBus(PlainDevice):
             self._address = value & _ADDRESS_BITS
         elif port == _RESET_CONTROL and size == 1 and value & _RESET and self._reset_machine is not None:
             self._reset_machine()
+
+
+class _Unbuilt:
+    """A function that nobody has looked for."""
+
+    __slots__ = ("_address", "_build", "_functions")
+
+    def __init__(self, functions: dict[int, PciConfiguration], device: int, build: Callable[[], PciConfiguration]) -> None:
+        self._functions: Final = functions
+        self._address: Final = ENABLED | device << _DEVICE_SHIFT
+        self._build: Final = build
+
+    def withdraw(self) -> None:
+        pass
+
+    def read(self, register: int) -> int:
+        return self._built().read(register)
+
+    def write(self, register: int, value: int, mask: int) -> None:
+        self._built().write(register, value, mask)
+
+    def _built(self) -> PciConfiguration:
+        self._functions[self._address] = function = self._build()
+        return function

@@ -40,6 +40,7 @@ FIRST_CAPABILITY: Final = 0x40
 _PIN_A: Final = 1
 _PORT_SPACE: Final = 1 << 0
 """A base address register of this kind."""
+_PREFETCHABLE: Final = 1 << 3
 _WORD: Final = 0xFFFF_FFFF
 
 
@@ -58,7 +59,7 @@ class PciIdentity(NamedTuple):
 
 
 class BaseAddress(NamedTuple):
-    """A base address register for memory space of 32 bits, not prefetchable, or for ports (section 6.2.5.1)."""
+    """A base address register for memory space of 32 bits, or for ports (section 6.2.5.1)."""
 
     number: int
     """0 to 5."""
@@ -66,6 +67,8 @@ class BaseAddress(NamedTuple):
     """What firmware has assigned."""
     space: PciSpace
     is_ports: bool = False
+    is_prefetchable: bool = False
+    """Of memory: reads change nothing."""
 
     @property
     def register(self) -> int:
@@ -186,7 +189,8 @@ class PciFunction:
         self._base_addresses.append(base_address)
         self._writable[base_address.register] = _WORD & -base_address.space.length
         self._writable[ConfigurationRegister.COMMAND] |= enabled
-        self._registers[base_address.register >> 2] = base_address.address | (_PORT_SPACE if base_address.is_ports else 0)
+        kind = _PORT_SPACE if base_address.is_ports else _PREFETCHABLE if base_address.is_prefetchable else 0
+        self._registers[base_address.register >> 2] = base_address.address | kind
         self._registers[ConfigurationRegister.COMMAND >> 2] |= enabled
         self._left_by_firmware = tuple(self._registers)
         self._place()

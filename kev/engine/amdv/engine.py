@@ -392,7 +392,7 @@ class AmdvEngine:
         if saved.armed:
             self.write_debug_register(vcpu, 7, saved.armed)
 
-    def map_window(self, gpa: Gpa, length: int) -> Hpa:
+    def map_window(self, gpa: Gpa, length: int, planes: int = 0) -> Hpa:
         """A host-physical range, whose accesses become MMIO exits for the guest's range at `gpa`. EngineError if there is no room.
 
         It must be mapped with all permissions: the CPU does not survive a guest's page table in a page without execution. Nor does
@@ -410,7 +410,9 @@ class AmdvEngine:
         def store(_uc: int, offset: int, size: int, value: int, _data: object) -> None:
             self._exits.answer(MmioWrite(Gpa(base + offset), size, value & (1 << 8 * size) - 1))
 
-        if length == PAGE_SIZE:
+        if planes and self._native and self._uc.counter is None:
+            self._shortcuts.map_planes(start, length, planes, load, store)
+        elif length == PAGE_SIZE:
             self._shortcuts.map_device(start, base, load, store)
         else:
             self._uc.map_device(start, length, load, store)

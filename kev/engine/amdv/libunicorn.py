@@ -323,6 +323,20 @@ class EmulatedCpu:
         self._map_device(address, size, ctypes.cast(native[0], _MMIO_READ), native[1], storer)
         return ctypes.cast(loader, _POINTER).value or 0
 
+    def map_device_of_functions(
+        self, address: int, size: int, native: tuple[int, int, int], load: Callable[..., int], store: Callable[..., None]
+    ) -> tuple[int, int]:
+        """The same, but loads and stores call the first two functions of `native`, with the third as their last argument.
+
+        Returns the addresses of some that call `load` and `store`. Not where instructions are counted natively.
+        """
+        loader, storer = _MMIO_READ(self._guard(load)), _MMIO_WRITE(self._guard(store))
+        self._callbacks += (loader, storer)
+        native_load, native_store, data = native
+        _check(_mmio_map(self.handle, address, size, native_load, data, native_store, data))
+        self._devices.append((address, size))
+        return ctypes.cast(loader, _POINTER).value or 0, ctypes.cast(storer, _POINTER).value or 0
+
     def _map_device(self, address: int, size: int, loader: object, data: int | None, storer: object) -> None:
         self._callbacks += (loader, storer)
         store_data = None

@@ -17,7 +17,7 @@ from kev.engine.amdv.layout import CpuMemory
 from kev.engine.amdv.libunicorn import EmulatedCpu
 from kev.engine.amdv.native import Structure, address_of, library
 from kev.engine.amdv.vmcb import INTR, RDTSC
-from kev.exits import MmioRead, Rdtsc
+from kev.exits import MmioRead, MmioWrite, Rdtsc
 
 _MASK32: Final = 0xFFFF_FFFF
 _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -33,11 +33,15 @@ _NOTHING: Final = bytes(_WORDS)
 _REGISTERS, _INTERCEPTED, _PROCESSOR, _READ_CLOCK, _OFFSET, _ANSWERED = range(6)
 # Of struct window.
 _PAGE, _ASK, _LOADS_ANSWERED, _LOADS_LEFT, _HOST_REQUEST, _LEAVE_CHAIN, _WINDOW_READS_CLOCK = range(7)
+# Of struct planes_window.
+_PLANES, _ASK_LOAD, _ASK_STORE, _PLANE_LOADS, _PLANE_STORES = range(5)
 # What is known of a register.
 _KEPT, _COUNT = 1, 2
 # Quadwords of struct page, behind its registers.
 _DEADLINE, _DIVISOR, _PERIOD = range(3)
 
+_PLANES_VERSION: Final = 1
+"""What `kev_planes_version` says."""
 _VERSION: Final = 3
 """What `kev_shortcuts_version` says of a library that was built from the source as it is now."""
 
@@ -119,6 +123,7 @@ class Shortcuts:
         "_limited",
         "_native",
         "_offsets",
+        "_planes",
         "_quads",
         "_uc",
         "_windows",
@@ -144,6 +149,8 @@ class Shortcuts:
         self._kept: list[_Window] = []
         """Those of which something has been kept."""
         self._limited = False
+        self._planes: Final[list[tuple[memoryview, int]]] = []
+        """Windows of planes, and the addresses of these."""
         self._counter: Final = Structure(6)
         words = self._words = self._counter.words
         words[_REGISTERS] = cpu.address
@@ -203,6 +210,8 @@ class Shortcuts:
             return
         counters: list[tuple[type, memoryview, int]] = [(Rdtsc, self._words, _ANSWERED)]
         counters += [(MmioRead, window.structure.words, _LOADS_ANSWERED) for window in self._kept]
+        for words, _ in self._planes:
+            counters += ((MmioRead, words, _PLANE_LOADS), (MmioWrite, words, _PLANE_STORES))
         for kind, words, index in counters:
             exits[kind] = exits.get(kind, 0) + words[index]
             words[index] = 0
@@ -226,6 +235,8 @@ class Shortcuts:
             self._intercepts.watch_counter(offset is None)
         for window in self._kept:
             window.show(window.pages.get(vcpu))
+        for words, planes in self._planes:
+            words[_PLANES] = planes
 
     def limit_loads(self, most: int | None) -> None:
         """The slice that begins ends behind so many loads that are answered here. None: it does not."""
@@ -241,6 +252,8 @@ class Shortcuts:
             self._intercepts.watch_counter(True)
             for window in self._kept:
                 window.show(None)
+            for words, _ in self._planes:
+                words[_PLANES] = 0
 
     # What the CPU calls.
 
@@ -299,3 +312,16 @@ class Shortcuts:
             words[_WINDOW_READS_CLOCK] = address_of(_CLOCK_GETTIME)
             native = address_of(self._native.kev_load), window.structure.address
             words[_ASK] = self._uc.map_native_device(address, PAGE_SIZE, native, load, store)
+
+    def map_planes(self, address: int, length: int, planes: int, load: Callable[..., int], store: Callable[..., None]) -> None:
+        """`EmulatedCpu.map_device` of the planes of a VGA, as `native/planes.c` accesses struct planes at `planes`."""
+        native = library("planes", _PLANES_VERSION)
+        if native is None:
+            self._uc.map_device(address, length, load, store)
+            return
+        window = Structure(5)
+        words = window.words
+        functions = address_of(native.kev_load_planes), address_of(native.kev_store_planes), window.address
+        words[_ASK_LOAD], words[_ASK_STORE] = self._uc.map_device_of_functions(address, length, functions, load, store)
+        words[_PLANES] = planes if self.shown is not None else 0
+        self._planes.append((words, planes))
