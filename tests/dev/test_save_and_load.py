@@ -23,6 +23,7 @@ from kev.dev.clocks.pit8254 import Pit8254
 from kev.dev.clocks.rtc import Rtc
 from kev.dev.debug.pc_testdev import PcTestDevice, PcTestMemory
 from kev.dev.debug.printer import Printer
+from kev.dev.display.bochs_display import bochs_display
 from kev.dev.display.crt_controller import CrtController
 from kev.dev.display.graphics_controller import GraphicsController
 from kev.dev.display.mode_registers import ModeRegisters
@@ -69,6 +70,13 @@ def ide_pci(rig: Rig) -> Sequence[Device]:
         channel.dma = master
     rig.buses.pci.attach(1, function)
     return (rig.buses.pci, *channels, function)
+
+
+def bochs(rig: Rig) -> Sequence[Device]:
+    mode = ModeRegisters.built_for(rig.machine)
+    function = bochs_display("display", mode, rig.buses.ports, rig.buses.mmio)
+    rig.buses.pci.attach(2, function)
+    return (rig.buses.pci, mode, function)
 
 
 def interrupt_controllers(rig: Rig) -> Sequence[Device]:
@@ -192,6 +200,11 @@ PCI = st.builds(
     st.sampled_from((0x04, 0x10, 0x14, 0x20, 0x3C, 0x40)),
     st.sampled_from((0xFE01_0000, 0xFE00_0000, 0xD000, 0x407, 0x007, 0x000, 0x8001_0011)),
 )
+PCI_DISPLAY = st.builds(
+    lambda register, value: [Access("port", 0xCF8, 4, 0x8000_1000 | register), Access("port", 0xCFC, 4, value)],
+    st.sampled_from((0x00, 0x04, 0x10, 0x18)),
+    st.sampled_from((None, 0xFD00_0000, 0xFEBF_0000, 0xFEBE_0000, 0xFFFF_FFFF, 0x006, 0x000)),
+)
 LEGACY = st.builds(
     lambda field, value: [Access("port", VIRTIO_PORTS + field[0], field[1], value)],
     st.sampled_from(((4, 4), (8, 4), (14, 2), (16, 2), (18, 1), (19, 1), (20, 2), (22, 2), (24, 4))),
@@ -285,6 +298,17 @@ KINDS = {path.partition(":")[2]: Kind(built_later(path)) for path in SELDOM_USED
             lambda register, value: [Access("port", 0x1CE, 2, register), Access("port", 0x1CF, 2, value)],
             st.sampled_from((1, 2, 3, 4, 9, 15)),
             st.sampled_from((None, 0, 1, 24, 32, 640, 480, 0xFFFF)),
+        ),
+    ),
+    "Bochs' display": Kind(
+        bochs,
+        moves=st.one_of(
+            st.builds(
+                lambda register, value: [Access("mmio", 0xFEBF_0500 + 2 * register, 2, value)],
+                st.sampled_from((1, 2, 3, 4, 6, 8, 9)),
+                st.sampled_from((None, 0, 1, 0x41, 32, 640, 480)),
+            ),
+            PCI_DISPLAY,
         ),
     ),
     "KeyboardController": Kind(lambda rig: [KeyboardController.built_for(rig.machine)], (0x20, 0xD0, 0xAA), KEYBOARD, ("receive",)),
