@@ -105,13 +105,15 @@ _CANCELLED_LIMIT: Final = 256
 class Timer:
     """A callback that waits for its deadline; `TimerQueue.cancel` takes it back."""
 
-    __slots__ = ("callback", "cancelled", "deadline", "order")
+    __slots__ = ("callback", "cancelled", "deadline", "is_idle", "order")
 
-    def __init__(self, deadline: int, order: int, callback: Callable[[], None]) -> None:
+    def __init__(self, deadline: int, order: int, callback: Callable[[], None], is_idle: Callable[[], bool] | None = None) -> None:
         self.deadline: Final = deadline
         self.order: Final = order
         """Of timers with the same deadline, the one with the lowest number runs first."""
         self.callback: Final = callback
+        self.is_idle: Final = is_idle
+        """Says whether `callback` would do nothing if it ran now; None where it always does something."""
         self.cancelled = False
 
 
@@ -144,10 +146,10 @@ class TimerQueue:
         self._sequence = 0
         self._cancelled = 0
 
-    def at(self, deadline: int, callback: Callable[[], None]) -> Timer:
-        """Runs `callback` at the first `run_due` at or after `deadline` (nanoseconds)."""
+    def at(self, deadline: int, callback: Callable[[], None], is_idle: Callable[[], bool] | None = None) -> Timer:
+        """Runs `callback` at the first `run_due` at or after `deadline` (nanoseconds). `is_idle`: see `Timer`."""
         self._sequence = order = self._sequence + 1
-        return self._set(Timer(deadline, order, callback))
+        return self._set(Timer(deadline, order, callback, is_idle))
 
     def _set(self, timer: Timer) -> Timer:
         if self.earlier.callbacks:
@@ -172,7 +174,9 @@ class TimerQueue:
         self._heap.clear()
         self._cancelled = 0
 
-    def restore(self, saved: tuple[int, int] | None, callback: Callable[[], None]) -> Timer | None:
+    def restore(
+        self, saved: tuple[int, int] | None, callback: Callable[[], None], is_idle: Callable[[], bool] | None = None
+    ) -> Timer | None:
         """Sets a timer that was saved: see `TIMER`. It keeps its place among those of the same deadline.
 
         StateError if it was set after the queue was saved, or is there already.
@@ -183,13 +187,18 @@ class TimerQueue:
         self._forget_cancelled()
         if order > self._sequence or any(order == other for _, other, _ in self._heap):
             raise StateError("timers", "timer", order, f"one of the {self._sequence} that were set, once each")
-        return self._set(Timer(deadline, order, callback))
+        return self._set(Timer(deadline, order, callback, is_idle))
 
     def _forget_cancelled(self) -> None:
         """A guest that sets its timer further and further ahead must not fill the heap with what it no longer waits for."""
         self._heap = [entry for entry in self._heap if not entry[2].cancelled]
         heapq.heapify(self._heap)
         self._cancelled = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """No timer is set that would do anything, as everything is now."""
+        return all(timer.cancelled or (timer.is_idle is not None and timer.is_idle()) for _, _, timer in self._heap)
 
     def next_deadline(self) -> int | None:
         """When the next timer is due, or None if none is set."""

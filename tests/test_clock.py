@@ -2,7 +2,7 @@
 
 import time
 
-from kev.clock import TimerQueue, WallClock
+from kev.clock import TimerQueue, VirtualClock, WallClock
 
 _WORK = 200_000
 """Nanoseconds."""
@@ -44,3 +44,20 @@ def test_timers_that_come_due_faster_than_they_are_run_do_not_keep_the_machine()
     timers.at(0, expire)
     assert timers.run_due()
     assert len(ran) == 1
+
+
+def test_a_timer_that_would_do_nothing_does_not_keep_the_queue_from_being_idle() -> None:
+    clock = VirtualClock()
+    timers = TimerQueue(clock)
+    waiting: list[int] = []
+    timers.at(10, waiting.clear, lambda: not waiting)
+    assert timers.is_idle
+    waiting.append(1)
+    assert not timers.is_idle
+    clock.advance(10)
+    assert timers.run_due()
+    assert timers.is_idle
+    other = timers.at(20, waiting.clear)
+    assert not timers.is_idle
+    timers.cancel(other)
+    assert timers.is_idle

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from kev.abi.base import MARK
 from kev.addressing import MIB
 from kev.race.guest.files import read_files
+from kev.race.guest.start import forget_machines
 from kev.race.guest.subject import GuestSubject
 from kev.spec.machine_spec import MachineSpec
 from tests.boot.images import multiboot1_header
@@ -19,7 +20,7 @@ from tests.machine.code import code
 _LOAD: Final = 0x8000
 _OTHERS: Final = 0x9000
 _VARIABLES: Final = 0xA000
-_NMI_HANDLER: Final = 0x9800
+NMI_HANDLER: Final = 0x9800
 _ICR: Final = 0xFEE0_0300
 _ADDRESSES_IN_HEADER: Final = 1 << 16
 DONE: Final = 15
@@ -173,7 +174,7 @@ def look_then_sleep_until(variable: int, value: int) -> Action:
 
 def wake(processor: int) -> Action:
     """Sends an NMI: for the first processor."""
-    return lambda _bits: b"\xc7\x05" + struct.pack("<II", 2 * 4, _NMI_HANDLER) + _send(processor, 0x4400)
+    return lambda _bits: b"\xc7\x05" + struct.pack("<II", 2 * 4, NMI_HANDLER) + _send(processor, 0x4400)
 
 
 def _send(processor: int, message: int) -> bytes:
@@ -196,12 +197,18 @@ def guest(first: Iterable[Action], others: Iterable[Action], *, vcpus: int = 2, 
     other = b"".join(action(16) for action in others) + locked_increment(DONE)(16) + code("fa f4 eb fd ; 1: cli; hlt; jmp 1b")
     image = bytearray(multiboot1_header(_ADDRESSES_IN_HEADER, [_LOAD, _LOAD, 0, 0, _LOAD + 32]) + text)
     image = image.ljust(_OTHERS - _LOAD, b"\xf4") + other
-    image = image.ljust(_NMI_HANDLER - _LOAD, b"\xf4") + b"\xcf"  # iret
+    image = image.ljust(NMI_HANDLER - _LOAD, b"\xf4") + b"\xcf"  # iret
     return bytes(image.ljust(_VARIABLES - _LOAD, b"\xf4") + bytes(16))
 
 
 def subject(folder: Path, image: bytes, vcpus: int = 2, memory: int = MIB, after: str | None = None) -> GuestSubject:
+    return GuestSubject.find(spec(folder, image, vcpus, memory), after=after)
+
+
+def spec(folder: Path, image: bytes, vcpus: int = 2, memory: int = MIB) -> MachineSpec:
+    """Of a machine that runs it. It need not come to an end when nobody interferes."""
     file = folder / "guest"
     file.write_bytes(image)
     read_files.cache_clear()
-    return GuestSubject.find(MachineSpec(str(file), vcpus=vcpus, memory=memory), after=after)
+    forget_machines()
+    return MachineSpec(str(file), vcpus=vcpus, memory=memory)

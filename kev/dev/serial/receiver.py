@@ -64,7 +64,7 @@ class SerialReceiver:
         timer = self._FIELDS.load(self, called, state)["timer"]
         if not self._from_host <= len(self._fifo) <= self._depth:
             raise StateError(called, "fifo", bytes(self._fifo), f"{self._from_host} to {self._depth} bytes")
-        self._timer = self._timers.restore(timer, self._fill)
+        self._timer = self._timers.restore(timer, self._fill, self._is_idle)
 
     def __len__(self) -> int:
         """How many bytes the guest can read."""
@@ -125,12 +125,16 @@ class SerialReceiver:
 
     def _fill_after(self, nanoseconds: int) -> None:
         self._stop_timer()
-        self._timer = self._timers.at(self._clock.now() + nanoseconds, self._fill)
+        self._timer = self._timers.at(self._clock.now() + nanoseconds, self._fill, self._is_idle)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timers.cancel(self._timer)
             self._timer = None
+
+    def _is_idle(self) -> bool:
+        """There is nothing to fill the FIFO with."""
+        return not self._backlog
 
     def _fill(self) -> None:
         self._timer = None

@@ -26,8 +26,8 @@ _TURN: Final = Budget(instructions=UNLIMITED)
 
 class Repetition:
     """Notices a state that comes again: the same registers and memory, while nobody has asked anything of a device or a clock, and
-    no timer is set. It is compared with one that is moved on after 1, 2, 4, ... times (R. P. Brent: "An improved Monte Carlo
-    factorization algorithm", BIT 20, 1980).
+    no timer is set that would do anything. It is compared with one that is moved on after 1, 2, 4, ... times (R. P. Brent: "An
+    improved Monte Carlo factorization algorithm", BIT 20, 1980).
     """
 
     def __init__(self, vm: Vm) -> None:
@@ -41,7 +41,7 @@ class Repetition:
         """Whether the state is now the one that it is compared with."""
         vm = self._vm
         state = (*map(general_registers, vm.vcpus),)
-        if state == self._seen and self._whole_state() == self._seen_whole and vm.timers.next_deadline() is None:
+        if state == self._seen and self._whole_state() == self._seen_whole and vm.timers.is_idle:
             return True
         self._times += 1
         if self._times >= self._compare_until:

@@ -28,6 +28,7 @@ from kev.race.guest.loads import LoadRules
 from kev.race.guest.prepared import PATIENCE
 from kev.race.guest.spinning import LONGEST_LOOP, Spinning
 from kev.race.guest.stage import Stage
+from kev.race.guest.standstill import Standstill
 from kev.race.guest.store_buffers import BufferedStore
 from kev.race.meeting import Meeting
 from kev.race.outcome import Failure, Turn
@@ -129,6 +130,10 @@ class GuestMachine:
         """The turn has ended with PAUSE; and in the state in which it began."""
         self._suspect = False
         """The vCPU may be spinning without PAUSE."""
+        self._standstill: Standstill | None = None
+        """Where it is looked for."""
+        self._look_from = UNLIMITED
+        """The tick from which on it is."""
         self._resting: Final[set[int]] = set()
         """vCPUs that let others go first."""
         self._last = -1
@@ -139,8 +144,11 @@ class GuestMachine:
         stage.enter(self)
         stage.observe_loads(self._rules)
 
-    def run(self, scheduler: Scheduler, *, fair: bool, marks: bool = False) -> None:
+    def run(self, scheduler: Scheduler, *, fair: bool, marks: bool = False, look_from: int | None = None) -> None:
         """Runs until the guest has ended, or cannot go on. `fair`: `scheduler` does not choose who lets others go first.
+
+        From tick `look_from` on, a schedule is over that leads nowhere, and so are fair turns, wherever they begin: see
+        `kev.race.guest.standstill`. None: fair turns are as long as anybody may need them.
 
         `marks`: until the guest says that what is to be explored begins, each vCPU goes on for as long as it can. Where a schedule
         that `scheduler` follows is over, vCPUs take turns fairly.
@@ -152,6 +160,8 @@ class GuestMachine:
             scheduler = _FromMark(self, scheduler)
         if isinstance(scheduler, TurnScheduler):
             self._spinning = Spinning(vm, self._buffers)
+        if look_from is not None:
+            self._standstill, self._look_from = Standstill(self.stage, look_from), look_from
         while vm.ending is None and self.failure is None:
             check()
             vm.timers.run_due()
@@ -300,7 +310,14 @@ class GuestMachine:
             if self.fair.over:
                 self._fail_endless(self.fair)
                 return None
-            return self.fair.next(runnable)
+            chosen = self.fair.next(runnable)
+            if self.ticks >= self._look_from and len(runnable) > 1 and self._stands_still(runnable, chosen.vcpu):
+                assert self._standstill is not None
+                self._pauses.update(self._standstill.pauses)
+                self.fair.repeated = True
+                self._fail_endless(self.fair)
+                return None
+            return chosen
         try:
             if self._all_spin() and self._resting.issuperset(runnable):
                 raise ScheduleOver("whoever goes on comes to the same state again")
@@ -308,14 +325,27 @@ class GuestMachine:
         except ScheduleOver:
             pass
         else:
-            if self.ticks <= self._limit and not (isinstance(scheduler, RoughScheduler) and scheduler.over):
+            over = self.ticks > self._limit or (isinstance(scheduler, RoughScheduler) and scheduler.over)
+            if not over and (self.ticks < self._look_from or not self._stands_still(runnable, chosen.vcpu)):
                 return chosen
         self._stop_nowhere()
+        if self._standstill is not None:
+            self._standstill, self._look_from = Standstill(self.stage, self.ticks), self.ticks
         self.fair = FairTurns(self.vm, min(self._limit, _LONGEST_CHANCE))
         self.scheduled = len(self.turns)
         if self.witness is not None:
             self.witness.schedule_over()
         return None
+
+    def _stands_still(self, runnable: list[int], chosen: int) -> bool:
+        """Whoever goes on, nothing changes any more."""
+        assert self._standstill is not None
+        if self._loads:
+            return False
+        if self._standstill.is_reached(self.ticks, runnable, chosen, self._last):
+            return True
+        self._look_from = self._standstill.next
+        return False
 
     def _stop_where(self, scheduler: Scheduler) -> None:
         """The turns of this run end where `scheduler` wants them to."""

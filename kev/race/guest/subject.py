@@ -33,6 +33,7 @@ from kev.race.schedule import Schedule
 from kev.race.shared import SharedAccesses
 from kev.race.stories.conflict import Conflict
 from kev.race.stories.story import Story
+from kev.race.strategy.base import UNLIMITED
 from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.strategy.turn_search import TurnScheduler
 from kev.race.subject import Identity
@@ -42,6 +43,8 @@ _LONGEST_TURN: Final = 1_024
 _LIMIT: Final = 200_000
 _LIMIT_FACTOR: Final = 20
 """A run of so many instructions has no end, or of so many times those of a free run, whichever is more."""
+_MORE_STEPS: Final = 500
+"""Than those of a free run, and a quarter more, before it is looked whether a run leads nowhere."""
 _LONGEST_TRACED: Final = 3_000_000
 """Steps of a run without an end of which every access is looked at, to say who waits for what."""
 _TRACED_STANDSTILL: Final = 100_000
@@ -184,6 +187,12 @@ class GuestSubject:
         """After so many steps, vCPUs take turns fairly: see `kev.race.guest.fairness`."""
         return max(_LIMIT, _LIMIT_FACTOR * _free_run(self._start_in_sequence).outcome.steps)
 
+    @property
+    def _look_from(self) -> int:
+        """The step from which on it is looked whether a run leads nowhere: few that end take longer."""
+        steps = _free_run(self._start_in_sequence).outcome.steps
+        return steps + steps // 4 + _MORE_STEPS
+
     def shared_accesses(self) -> SharedAccesses:
         return shared_accesses(self._start_in_sequence, self.limit)
 
@@ -267,7 +276,10 @@ class GuestSubject:
 
     def _run(self, scheduler: Scheduler, *, fair: bool) -> GuestOutcome:
         with guest_machine(self.start, self.limit) as machine:
-            machine.run(scheduler, fair=fair, marks=fair and self.marks and not isinstance(scheduler, TurnScheduler))
+            chosen = fair and not isinstance(scheduler, TurnScheduler)
+            # A replay follows its schedule to the letter.
+            look_from = self._look_from if chosen else UNLIMITED
+            machine.run(scheduler, fair=fair, marks=chosen and self.marks, look_from=look_from)
             return _outcome(machine, self.judge(machine))
 
     def judge(self, machine: GuestMachine) -> Failure | None:
