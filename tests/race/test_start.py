@@ -49,9 +49,9 @@ def subjects(folder: Path) -> dict[str, GuestSubject]:
     }
 
 
-@pytest.mark.parametrize("name", ["after", "snapshot"])
+@pytest.mark.parametrize("name", ["launch", "after", "snapshot"])
 def test_a_run_that_goes_back_is_the_one_that_begins_anew(name: str, tmp_path: Path) -> None:
-    subject = subjects(tmp_path)[name]
+    subject = GuestSubject.find(LOST_UPDATE) if name == "launch" else subjects(tmp_path)[name]
     for seed in range(12):
         longest = Random(seed).choice([1, 7, 100, 1_000])
         gone_back = subject.run(SeededScheduler(seed, longest))
@@ -62,8 +62,9 @@ def test_a_run_that_goes_back_is_the_one_that_begins_anew(name: str, tmp_path: P
         assert gone_back.failure == again.failure == anew.failure
 
 
-def test_pages_that_a_run_loads_are_loaded_by_the_schedule_again_in_the_next() -> None:
-    subject = GuestSubject.find(MachineSpec("boot-race", vcpus=2), after="instructions:100")
+@pytest.mark.parametrize("after", [None, "instructions:100"])
+def test_pages_that_a_run_loads_are_loaded_by_the_schedule_again_in_the_next(after: str | None) -> None:
+    subject = GuestSubject.find(MachineSpec("boot-race", vcpus=2), after=after)
     strategy = SeededRandom(1)
     strategy.measure(2, subject.free_steps, subject.longest_turn)
     outcomes = [subject.run(strategy.scheduler(run)) for run in range(20)]
@@ -116,7 +117,6 @@ def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
     assert shared.kinds.keys() == alone.kinds.keys()
 
 
-@pytest.mark.exhaustive  # an endless run is one of 200,000 steps, four times
 def test_runs_go_on_as_before_when_one_without_an_end_was_told(tmp_path: Path) -> None:
     both = [small.acquire(2), small.acquire(3), small.release(3), small.release(2)]
     other = [small.acquire(3), small.acquire(2), small.release(2), small.release(3)]

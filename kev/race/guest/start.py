@@ -1,4 +1,4 @@
-"""Hands out machines for one run each: launched anew, or one that goes back to where its runs begin."""
+"""Hands out machines for one run each: one that goes back to where its runs begin, or one that is made for a single run."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -38,13 +38,13 @@ def guest_machine(start: Start, limit: int, *, patience: int = PATIENCE, apart: 
 
     `apart`: it is changed in a way that other runs must not see. CannotRace if it does not come to where runs begin.
     """
-    with _launched(start) if apart or start.is_launch else _gone_back(start) as machine:
+    with _made_for_once(start) if apart else _gone_back(start) as machine:
         run = GuestMachine(machine.stage, limit, patience)
         try:
             yield run
         finally:
             run.leave()
-            if run.is_broken:
+            if run.is_broken or (start.is_launch and machine.stage.vm.engine.is_spoiled):
                 _forget(start)
 
 
@@ -60,7 +60,7 @@ def forget_machines() -> None:
 
 
 @contextmanager
-def _launched(start: Start) -> Iterator[PreparedMachine]:
+def _made_for_once(start: Start) -> Iterator[PreparedMachine]:
     machine = PreparedMachine(start)
     try:
         yield machine
