@@ -106,14 +106,15 @@ def detect(
     store: FailureStore,
     progress: Progress | None = None,
     on_found: Callable[[Found, Token], None] | None = None,
+    signals: Sequence[int] = (signal.SIGINT,),
 ) -> Detection[S]:
     """Explores a subject for `runs` runs or `seconds`; keeps and shrinks the first failure, or with `keep_going` one of each kind.
 
-    Runs and shrinking are shared out to the workers of `place`. `on_found` hears of a failure before it is shrunk. SIGINT ends it,
-    and what was found until then is the result. WorkError; SpecError for `runs` or `seconds` that are no limits.
+    Runs and shrinking are shared out to the workers of `place`. `on_found` hears of a failure before it is shrunk. `signals`
+    end it, and what was found until then is the result. WorkError; SpecError for `runs` or `seconds` that are no limits.
     """
     runs, seconds = limits(runs, seconds)
-    with signals_noted():
+    with signals_noted(signals):
         exploration = explore(subject, strategy, 0, known=store.schedules(subject.identity), keep_going=keep_going)
         if not exploration.over:
             known = exploration

@@ -4,3 +4,5 @@ from typing import Final
 
 REPLAY: Final = "KEV_RACE_REPLAY"
 """The environment variable with the token that a test is to be replayed with."""
+TIMES: Final = "KEV_RACE_REPLAY_TIMES"
+"""That with how often: once if it is not there."""

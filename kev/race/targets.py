@@ -40,6 +40,10 @@ def find_subject(token: Token, pager: str | None = None) -> Subject:
 def _find_subject(identity: Identity, pager: str | None) -> Subject:
     if identity.kind == "guest":
         return GuestSubject.identified(identity)
+    if identity.kind == "test":
+        raise TokenError(
+            f"the token is about a test of pytest: `kev race replay TOKEN --test {identity.target}` runs it, and tells it"
+        )
     if identity.kind != "trace":
         raise TokenError(f"a token of kind {identity.kind!r} cannot be replayed here")
     program = Program.parse(identity.details)

@@ -16,36 +16,32 @@ coroutine function, since nothing but the vCPU's methods may be awaited. What vC
 import inspect
 import os
 import shlex
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from traceback import format_exception
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, overload
 
-import attrs
-
-from kev.machine.schedule import Scheduler
+from kev.errors import KevError
 from kev.pager.kernel import KernelVmPager
 from kev.race.detection import Detection, detect
-from kev.race.errors import RaceError
+from kev.race.errors import CannotReplay, RaceError, TokenError
 from kev.race.memory_model import MemoryModel, memory_model_called
-from kev.race.outcome import Outcome, SteppedOutcome
-from kev.race.replay_variable import REPLAY
+from kev.race.replay_variable import REPLAY, TIMES
 from kev.race.schedule import Schedule
 from kev.race.store import FailureStore
-from kev.race.stories.story import Story
 from kev.race.stories.words import in_words
 from kev.race.strategy import make_strategy
-from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
-from kev.race.subject import Identity, Subject
+from kev.race.strategy.replay import ReplayScheduler
+from kev.race.subject import Subject
 from kev.race.token import Token
-from kev.race.trace.machine import PagerFactory, TraceMachine, trace_machine
-from kev.race.trace.oracles import ORACLES
+from kev.race.trace.body import Body, BodySubject, Told, name_of, replay_command, within_body
+from kev.race.trace.machine import PagerFactory
 from kev.race.trace.program import ORDINARY, Page, Program, check_sizes
-from kev.race.trace.steps import SteppedSubject
-from kev.race.trace.story import Recorder
 from kev.race.trace.subject import TraceSubject
-from kev.race.trace.vcpu import TraceVcpu
-from kev.spec.values import path, positive, text
+from kev.spec.errors import refusal
+from kev.spec.values import integer, path, positive, text
 from kev.work.processes import local
 from kev.work.stopping import Stopped
 
@@ -56,7 +52,9 @@ if TYPE_CHECKING:
     from kev.machine.api import Image, StrPath
     from kev.spec.wishes import MachineWishes
 
-Body: TypeAlias = Callable[..., Any]
+P = ParamSpec("P")
+RaceTest: TypeAlias = Callable[..., None]
+_BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class RaceDetected(AssertionError):
@@ -68,60 +66,165 @@ class RaceDetected(AssertionError):
         """What `kev race replay` takes. The pytest plugin puts it into the report, as a property of that name."""
 
 
+@overload
+def races(body: Body, /) -> RaceTest: ...
+
+
+@overload
 def races(
     *,
     vcpus: int = 2,
     strategy: str = "pct",
-    runs: int = 1_000,
+    runs: int | None = 1_000,
+    seconds: float | None = None,
     seed: int = 0,
     depth: int = 3,
     preemptions: int | None = 2,
     pages: int | Sequence[Page] = 4,
     pager: PagerFactory = KernelVmPager,
     memory_model: str = "sc",
-) -> Callable[[Body], Callable[..., None]]:
+) -> Callable[[Body], RaceTest]: ...
+
+
+def races(
+    body: Body | None = None,
+    /,
+    *,
+    vcpus: int = 2,
+    strategy: str = "pct",
+    runs: int | None = 1_000,
+    seconds: float | None = None,
+    seed: int = 0,
+    depth: int = 3,
+    preemptions: int | None = 2,
+    pages: int | Sequence[Page] = 4,
+    pager: PagerFactory = KernelVmPager,
+    memory_model: str = "sc",
+) -> RaceTest | Callable[[Body], RaceTest]:
     """Makes a race test of a coroutine function with a parameter `vcpu`.
 
     `strategy` is one of `kev.race.strategy.NAMES`, `pages` how many pages there are or what each is like, `pager` what makes the
-    pager under test. `memory_model` is "sc" or "tso": with that, others see what a vCPU stores when the schedule says so, or
-    behind its `fence`, its `locked_write`, and what it asks of the pager. RaceDetected from the test if a run fails, RaceError if
-    two runs with the same schedule differ. There are at most 16 vCPUs, 8 with store buffers, and 62 pages: ProgramError.
+    pager under test. There are `runs` runs, or as many as in `seconds`, whatever is over first. `memory_model` is "sc" or "tso":
+    with that, others see what a vCPU stores when the schedule says so, or behind its `fence`, its `locked_write`, and what it asks
+    of the pager. RaceDetected from the test if a run fails, RaceError if two runs with the same schedule differ. There are at most
+    16 vCPUs, 8 with store buffers, and 62 pages: ProgramError.
     """
     tso = memory_model_called(memory_model) is MemoryModel.TSO
-    kinds = (ORDINARY,) * pages if isinstance(pages, int) else tuple(pages)
+    vcpus, kinds = integer("vcpus", vcpus), _kinds(pages)
     check_sizes(vcpus, len(kinds), tso)
+    if not callable(pager):
+        raise refusal("pager", pager, "it must make a pager, as kev.pager.kernel.KernelVmPager does")
 
-    def decorate(body: Body) -> Callable[..., None]:
-        signature = inspect.signature(body)
-        if not inspect.iscoroutinefunction(body) or "vcpu" not in signature.parameters:
-            raise RaceError(f"{body.__qualname__}: a race test is a coroutine function with a parameter `vcpu`")
+    def decorate(body: Any) -> Any:
+        if isinstance(body, staticmethod | classmethod):
+            return type(body)(decorate(body.__func__))
+        signature = _signature(body)
 
         @wraps(body)
         def test(*arguments: Any, **fixtures: Any) -> None:
             __tracebackhide__ = True
-            given = outside.bind(*arguments, **fixtures).arguments  # a method's object among them
-            subject = BodySubject(body, given, vcpus, kinds, pager, tso)
-            token = _token_to_replay(subject)
-            if token is not None:
-                _replay(subject, token.schedule)
-            else:
-                _require(detect(subject, make_strategy(strategy, seed, depth, preemptions), runs, store=FailureStore()))
+            subject = BodySubject(body, _by_name(outside.bind(*arguments, **fixtures)), vcpus, kinds, pager, tso)
+            try:
+                token = _token_to_replay(subject)
+                if token is not None:
+                    _replay(subject, token)
+                else:
+                    # A signal is not noted: it can come out of a body, and has to, from one that goes on for ever.
+                    chosen = make_strategy(strategy, seed, depth, preemptions)
+                    _require(detect(subject, chosen, runs, seconds=seconds, store=FailureStore(), signals=()))
+            except RaceDetected:
+                raise
+            except BaseException as error:
+                raise _without_kev(error)  # noqa: B904
 
-        visible = [parameter for name, parameter in signature.parameters.items() if name != "vcpu"]
-        outside = signature.replace(parameters=visible)
+        outside = signature.replace(parameters=[one for name, one in signature.parameters.items() if name != "vcpu"])
         test.__signature__ = outside  # type: ignore[attr-defined]
         test.kev_race = True  # type: ignore[attr-defined]
         test._trio_test_runner_wrapped = True  # type: ignore[attr-defined]
         return test
 
-    return decorate
+    return decorate if body is None else decorate(body)
 
 
-def check(program: Program, *, strategy: str = "pct", runs: int = 100, seed: int = 0, pager: PagerFactory = KernelVmPager) -> None:
-    """Explores one trace program. RaceDetected if a run fails, RaceError if two runs with the same schedule differ."""
-    _require(detect(TraceSubject(program, pager), make_strategy(strategy, seed), runs, store=FailureStore()))
+def _without_kev(error: BaseException) -> BaseException:
+    """The same with a traceback without kev's own frames, if that says where it comes from, or if it is for the user to mend."""
+    place = within_body(error.__traceback__)
+    return error.with_traceback(place) if place is not None or isinstance(error, KevError) else error
 
 
+def _told_briefly(function: Callable[P, None]) -> Callable[P, None]:
+    @wraps(function)
+    def called(*arguments: P.args, **keywords: P.kwargs) -> None:
+        __tracebackhide__ = True
+        try:
+            function(*arguments, **keywords)
+        except KevError as error:
+            raise _without_kev(error)  # noqa: B904
+
+    return called
+
+
+def _kinds(pages: int | Sequence[Page]) -> Sequence[Page]:
+    """What each page is like. SpecError."""
+    if isinstance(pages, Sequence) and not isinstance(pages, str) and all(isinstance(page, Page) for page in pages):
+        return tuple(pages)
+    if not isinstance(pages, int) or isinstance(pages, bool):
+        raise refusal("pages", pages, "it must be how many there are, or a kev.race.Page for each")
+    return (ORDINARY,) * pages
+
+
+def _signature(body: Body) -> inspect.Signature:
+    """That of what can be a race test. RaceError."""
+    if inspect.iscoroutinefunction(body):
+        signature = inspect.signature(body)
+        vcpu = signature.parameters.get("vcpu")
+        if vcpu is not None and vcpu.kind in _BY_NAME:
+            unnamed = [name for name, one in signature.parameters.items() if one.kind is inspect.Parameter.POSITIONAL_ONLY]
+            if unnamed:
+                raise RaceError(
+                    f"{name_of(body)}: a race test gets what it needs by name: not {unnamed[0]!r}, which is before the /"
+                )
+            return signature
+    raise RaceError(f"{name_of(body)}: a race test is a coroutine function with a parameter `vcpu`")
+
+
+def _by_name(given: inspect.BoundArguments) -> Mapping[str, Any]:
+    """Arguments, a method's object among them, as keywords."""
+    named: dict[str, Any] = {}
+    for name, value in given.arguments.items():
+        kind = given.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            named |= value
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            raise RaceError(f"a race test gets what it needs by name: not what *{name} stands for")
+        else:
+            named[name] = value
+    return named
+
+
+@_told_briefly
+def check(
+    program: Program | str,
+    *,
+    strategy: str = "pct",
+    runs: int | None = 100,
+    seconds: float | None = None,
+    seed: int = 0,
+    depth: int = 3,
+    preemptions: int | None = 2,
+    pager: PagerFactory = KernelVmPager,
+) -> None:
+    """Explores one trace program, which may be its text: "r0w1/r0/e0".
+
+    RaceDetected if a run fails, RaceError if two runs with the same schedule differ; ProgramError for a text that is no program.
+    """
+    __tracebackhide__ = True
+    subject = TraceSubject(program if isinstance(program, Program) else Program.parse(text("program", program)), pager)
+    chosen = make_strategy(strategy, seed, depth, preemptions)
+    _require(detect(subject, chosen, runs, seconds=seconds, store=FailureStore()))
+
+
+@_told_briefly
 def check_host(
     make: "Callable[[Host], object]",
     *,
@@ -141,14 +244,18 @@ def check_host(
     __tracebackhide__ = True
     from kev.race.host.subject import HostSubject
 
-    subject = HostSubject(make, check, f"{make.__module__}.{make.__qualname__}")
+    for keyword, function in (("make", make), ("check", check)):
+        if not callable(function):
+            raise refusal(keyword, function, "it must be a function of a host")
+    subject = HostSubject(make, check, f"{make.__module__}.{name_of(make)}")
     token = _token_to_replay(subject)
     if token is not None:
-        _replay(subject, token.schedule)
+        _replay(subject, token)
         return
     _require(detect(subject, make_strategy(strategy, seed, depth, None), runs, seconds=seconds, store=FailureStore()))
 
 
+@_told_briefly
 def check_guest(
     image: "Image",
     *,
@@ -195,63 +302,42 @@ def check_guest(
         warnings.warn(subject.doubt, stacklevel=2)
 
 
-@attrs.frozen(slots=True)
-class BodySubject(SteppedSubject):
-    """A coroutine function that every vCPU runs. What it does between two of the vCPU's methods nobody knows."""
-
-    body: Body
-    fixtures: Mapping[str, Any]
-    vcpus: int
-    pages: Sequence[Page]
-    factory: PagerFactory
-    tso: bool = False
-
-    @property
-    def actors(self) -> int:
-        return 2 * self.vcpus if self.tso else self.vcpus
-
-    @property
-    def identity(self) -> Identity:
-        """The test that pytest is running, as pytest calls it."""
-        current = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
-        return Identity("test", current or f"{self.body.__module__}.{self.body.__qualname__}")
-
-    def run(self, scheduler: Scheduler) -> Outcome:
-        with trace_machine(self.pages, self.factory, opaque=True, tso=self.tso) as machine:
-            machine.listen([oracle(machine) for oracle in ORACLES])
-            machine.run(self._bodies(machine), scheduler)
-            return SteppedOutcome(machine.failure, tuple(machine.steps))
-
-    def tell(self, schedule: Schedule) -> Story:
-        with trace_machine(self.pages, self.factory, opaque=True, tso=self.tso) as machine:
-            recorder = Recorder(machine)
-            machine.listen([recorder, *(oracle(machine) for oracle in ORACLES)])
-            machine.run(self._bodies(machine), RoughScheduler(schedule))
-            return recorder.story(f"{self.identity.target}, schedule {schedule}")
-
-    def smaller(self) -> Iterator["BodySubject"]:
-        yield from ()
-
-    def compact(self, schedule: Schedule) -> tuple["BodySubject", Schedule]:
-        return self, schedule
-
-    def _bodies(self, machine: TraceMachine) -> list[Any]:
-        return [self.body(vcpu=TraceVcpu(machine, index), **self.fixtures) for index in range(self.vcpus)]
-
-
 def _token_to_replay(subject: Subject) -> Token | None:
-    text = os.environ.get(REPLAY)
-    if text is None:
+    """The token that `kev race replay` wants a test to be replayed with. TokenError if it is about another test."""
+    written = os.environ.get(REPLAY)
+    if written is None:
         return None
-    token = Token.read(text)
-    return token if token.identity == subject.identity else None
+    token, this = Token.read(written), subject.identity
+    if token.identity != this:
+        raise TokenError(f"the token is about the test {token.identity.target!r}, and this is {this.target!r}")
+    return token
 
 
-def _replay(subject: Subject, schedule: Schedule) -> None:
+def _replay(subject: Subject, token: Token) -> None:
+    """Makes the run of a token again, as often as wanted, and requires that it goes well."""
     __tracebackhide__ = True
-    outcome = subject.replay(ReplayScheduler(schedule))
-    if outcome.failure is not None:
-        raise RaceDetected("\n" + in_words(subject.tell(schedule)), Token(subject.identity, schedule))
+    times = positive(TIMES, os.environ.get(TIMES, "1"))
+    outcomes = []
+    for _ in range(times):
+        try:
+            outcomes.append(subject.replay(ReplayScheduler(token.schedule)))
+        except CannotReplay:
+            _reject_example()
+            raise
+        if outcomes[-1].history != outcomes[0].history:
+            raise RaceError(
+                f"run {len(outcomes)} of {times} of the same schedule is not what the first was: it is not deterministic"
+            )
+    if outcomes[0].failure is not None:
+        again = f"the run of the token, made {times:,} times: always the same" if times > 1 else "the run of the token"
+        _fail(subject, token.schedule, token, again, "")
+
+
+def _reject_example() -> None:
+    """If Hypothesis gives the test its arguments: the token was made with others, to which it may come yet."""
+    hypothesis = sys.modules.get("hypothesis")
+    if hypothesis is not None and hypothesis.currently_in_test_context():
+        hypothesis.reject()
 
 
 def _require(detection: Detection[Any]) -> None:
@@ -262,14 +348,27 @@ def _require(detection: Detection[Any]) -> None:
         raise RaceError(f"run {exploration.nondeterminism.run} is not deterministic: {exploration.nondeterminism.message}")
     if exploration.stopped is not None:
         raise Stopped(exploration.stopped)
-    if first is None or first.shrunk is None:
+    if first is None or first.shrunk is None or first.shrunk_token is None:
         return
     assert exploration.found is not None
     shrunk, token = first.shrunk, first.shrunk_token
-    story = in_words(shrunk.subject.tell(shrunk.schedule))
     where = "a failure that was kept" if exploration.found.run < 0 else f"run {exploration.found.run} ({exploration.strategy})"
-    target = shlex.quote(shrunk.subject.identity.target)
-    named = {"test": f" --test {target}", "trace": f" --pager {target}"}.get(shrunk.subject.identity.kind, "")
-    named = named if shrunk.subject.identity.target else ""
+    command = replay_command(token) if token.identity.kind == "test" else f"kev race replay {token}"
+    pager = token.identity.target if token.identity.kind == "trace" else ""
+    named = f" --pager {shlex.quote(pager)}" if pager else ""
     unkept = f"\n{detection.unkept}" if detection.unkept else ""
-    raise RaceDetected(f"{shrunk.failure.message}\n\n{where}\n\n{story}\nkev race replay {token}{named}{unkept}", token)
+    _fail(shrunk.subject, shrunk.schedule, token, where, f"{command}{named}{unkept}")
+
+
+def _fail(subject: Subject, schedule: Schedule, token: Token, where: str, behind: str) -> None:
+    """RaceDetected, from where in a body it went wrong, with what that was caused by."""
+    __tracebackhide__ = True
+    told = subject.tell_all(schedule) if isinstance(subject, BodySubject) else Told(subject.tell(schedule), None, None)
+    failure, error = told.story.failure, told.error
+    head = "" if failure is None else f"{failure.message.partition(chr(10))[0]}\n\n"
+    parts = "".join(format_exception(error.with_traceback(told.place))) + "\n" if isinstance(error, ExceptionGroup) else ""
+    detected = RaceDetected(f"{head}{where}\n\n{in_words(told.story)}\n{parts}{behind}".rstrip(), token)
+    if error is not None:
+        detected.__cause__, detected.__context__ = error.__cause__, error.__context__
+        detected.__suppress_context__ = error.__suppress_context__
+    raise detected.with_traceback(told.place)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _RACE_STATE: Final = "KEV_RACE_STATE"
 """`kev.race.store.FOLDER`, without importing it: failures of race tests are kept in pytest's cache, unless the user says where."""
+_TOKEN: Final = "kev_race_token"
 _EVENT_LOOPS: Final = ("anyio", "asyncio", "trio")
 _GUESTS = pytest.StashKey["Guests"]()
 
@@ -42,7 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """A race test is an ordinary function, also where a mark would have an event loop run it."""
     if getattr(getattr(item, "obj", None), "kev_race", False):
-        item.own_markers[:] = [mark for mark in item.own_markers if mark.name not in _EVENT_LOOPS]
+        inherited = item.iter_markers_with_node
+        # Marks of its class and module, too, which are there for other tests of theirs.
+        item.iter_markers_with_node = lambda name=None: (  # type: ignore[method-assign]
+            (node, mark) for node, mark in inherited(name) if mark.name not in _EVENT_LOOPS
+        )
 
 
 @pytest.fixture
@@ -71,7 +76,8 @@ def pytest_runtest_makereport(
     token = getattr(call.excinfo and call.excinfo.value, "kev_race_token", None)
     if token is not None and report.when == "call":
         for properties in (item.user_properties, report.user_properties):
-            properties.append(("kev_race_token", token))
+            others = [known for known in properties if known[0] != _TOKEN]  # of an earlier run of the same test
+            properties[:] = [*others, (_TOKEN, token)]
     guests = item.stash.get(_GUESTS, None)
     if guests is not None and report.when == "call" and report.failed:
         report.sections.extend(guests.sections())

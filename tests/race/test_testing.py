@@ -66,7 +66,7 @@ def test_what_a_body_asserts_is_an_oracle(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_body_that_is_no_coroutine_function_is_refused() -> None:
     with pytest.raises(RaceError, match="a race test is a coroutine function with a parameter `vcpu`"):
 
-        @races()
+        @races()  # type: ignore[arg-type]
         def body(vcpu: TraceVcpu) -> None: ...
 
     with pytest.raises(RaceError, match="a race test is a coroutine function with a parameter `vcpu`"):
@@ -144,9 +144,17 @@ def test_a_failure_prints_the_one_command_that_replays_it(tmp_path: Path) -> Non
     )
     assert refused.returncode == 2
     assert "which is run only if you name it by --test" in refused.stderr
+    below = tmp_path / "below" / "it"
+    below.mkdir(parents=True)
     replayed = subprocess.run(
-        [*kev, "race", "replay", *command.split()], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [*kev, "race", "replay", *command.split()], cwd=below, env=environment, capture_output=True, text=True, check=False
     )
     assert replayed.returncode == 1
     assert "UNFILLED PAGE: vCPU" in replayed.stdout
     assert list((tmp_path / "state").glob("*.json"))
+    file.unlink()
+    gone = subprocess.run(
+        [*kev, "race", "replay", *command.split()], cwd=below, env=environment, capture_output=True, text=True, check=False
+    )
+    assert gone.returncode == 2
+    assert gone.stderr.endswith("and there is no test_pager.py here, or in a folder above\n")

@@ -59,7 +59,8 @@ RACES = """
     from kev.race import races
 
     @pytest.fixture
-    def page():
+    def page(request):
+        assert request.node.get_closest_marker("trio") is None
         return 1
 
     @pytest.mark.trio
@@ -72,6 +73,7 @@ RACES = """
     async def test_marked_before(vcpu):
         await vcpu.read(0)
 
+    @pytest.mark.trio
     class TestMethods:
         @pytest.mark.parametrize("count", [1, 2])
         @races(runs=20)

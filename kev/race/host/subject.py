@@ -4,7 +4,6 @@ vCPU 0 of a schedule is the host's file system, and guest 1, 2, ... are vCPUs 1,
 step of the file system. A guest that has found the file system busy lets others go first, as JOS' sys_yield does.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -16,6 +15,7 @@ from kev.errors import KevError
 from kev.jos.host import FILE_SYSTEM, Host
 from kev.machine.ending import EndingKind
 from kev.machine.schedule import CountedScheduler, Scheduler
+from kev.race.current_test import current_test
 from kev.race.errors import ScheduleOver
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.outcome import Failure, Turn
@@ -46,8 +46,7 @@ class HostSubject:
     @property
     def identity(self) -> Identity:
         """The test that pytest is running, as pytest calls it."""
-        current = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
-        return Identity("test", current or self.name)
+        return Identity("test", current_test() or self.name)
 
     @property
     def actors(self) -> int:

@@ -13,7 +13,7 @@ from kev.race.strategy.portfolio import Portfolio
 from kev.race.strategy.pos import Pos
 from kev.race.strategy.seeded import SeededRandom
 from kev.race.strategy.surw import Surw
-from kev.spec.errors import shown
+from kev.spec.errors import refusal, shown
 from kev.spec.values import integer, positive
 
 NAMES: Final = ("free", "random", "pct", "pos", "surw", "places", "portfolio", "exhaustive")
@@ -45,6 +45,8 @@ def make_strategy(name: str, seed: int = 0, depth: int = 3, preemptions: int | N
     if depth > _DEEPEST:
         raise RaceError(f"depth: {depth}: a bug may need {_DEEPEST:,} ordered events at most")
     preemptions = None if preemptions is None else integer("preemptions", preemptions)
+    if preemptions is not None and preemptions < 0:
+        raise refusal("preemptions", preemptions, "it must be 0 or more, or None for as many as there can be")
     match name:
         case "free":
             return Free()

@@ -78,6 +78,9 @@ class Listener:
     def raised(self, vcpu: int, error: Exception) -> None:
         """The vCPU ended with an error that nothing in its program accounts for."""
 
+    def failed(self, vcpu: int) -> None:
+        """Something was done wrong, for the first time in the run."""
+
     def done(self, vcpu: int) -> None:
         """The vCPU has done everything it had to do."""
 

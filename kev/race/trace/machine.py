@@ -76,6 +76,7 @@ class TraceMachine:
         "_task",
         "_touched",
         "_turns",
+        "_verdicts",
         "addresses",
         "buffers",
         "engine",
@@ -93,11 +94,19 @@ class TraceMachine:
     )
 
     def __init__(
-        self, pages: Sequence[Page], factory: PagerFactory, memory: TraceMemory, *, opaque: bool = False, tso: bool = False
+        self,
+        pages: Sequence[Page],
+        factory: PagerFactory,
+        memory: TraceMemory,
+        *,
+        opaque: bool = False,
+        tso: bool = False,
+        verdicts: tuple[type[Exception], ...] = (),
     ) -> None:
         """The pager of `factory` over `pages`; `memory` must be untouched, and is so again after `close`.
 
         `opaque`: between two steps of a vCPU there may be accesses that nobody hears of. `tso`: vCPUs have store buffers.
+        `verdicts` are what a vCPU may raise that is no failure, but for whoever calls `run`.
         """
         source = self._source = TraceSource(pages, self, memory)
         segment = Segment(Gpa(0), Gva(0), 0, source.size, source.size)
@@ -158,6 +167,7 @@ class TraceMachine:
         """Nothing of it is broken on purpose, or somebody else's."""
         self._listening: Subscriptions = SILENCE
         """Who is told while it runs."""
+        self._verdicts: Final = verdicts
 
     def _register_loaders(self) -> None:
         for page, loader in self._loaders:
@@ -236,11 +246,12 @@ class TraceMachine:
         with suppress(Exception):
             self.pager.close()
 
-    def fail(self, oracle: str, message: str) -> None:
+    def fail(self, oracle: str, message: str, kind: str = "") -> None:
         """Something was done wrong in the present step. The first failure counts; the run ends with the step."""
         if self.failure is None:
-            self.failure = Failure(oracle, message, self.step)
+            self.failure = Failure(oracle, message, self.step, kind)
             self._choose = _choose_nobody
+            self.tell("failed")
 
     # Running.
 
@@ -363,6 +374,8 @@ class TraceMachine:
             self._stop(vcpu, task)
             for notify in self.told["done"]:
                 notify(vcpu)
+        elif isinstance(error, self._verdicts):
+            raise error
         else:
             self.tell("raised", error)
 
@@ -482,10 +495,15 @@ class TraceMachine:
 
 @contextmanager
 def trace_machine(
-    pages: Sequence[Page], factory: PagerFactory, *, opaque: bool = False, tso: bool = False
+    pages: Sequence[Page],
+    factory: PagerFactory,
+    *,
+    opaque: bool = False,
+    tso: bool = False,
+    verdicts: tuple[type[Exception], ...] = (),
 ) -> Iterator[TraceMachine]:
     """A machine for one run. There can only be one at a time in a process."""
-    machine = TraceMachine(pages, factory, trace_memory(), opaque=opaque, tso=tso)
+    machine = TraceMachine(pages, factory, trace_memory(), opaque=opaque, tso=tso, verdicts=verdicts)
     try:
         yield machine
     finally:

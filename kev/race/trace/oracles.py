@@ -1,6 +1,8 @@
 """The rules that every run of a trace program must keep, whatever the schedule."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Final
 
 from kev.addressing import PAGE_SHIFT, PAGE_SIZE, Gpa
@@ -42,8 +44,8 @@ class Oracle(Listener):
         names = (name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ()))
         return (notes.clear for name in names if isinstance(notes := getattr(self, name), set | dict))
 
-    def fail(self, message: str) -> None:
-        self.machine.fail(self.name, message)
+    def fail(self, message: str, kind: str = "") -> None:
+        self.machine.fail(self.name, message, kind)
 
 
 class _History:
@@ -345,7 +347,10 @@ class Errors(Oracle):
             self.fail(f"vCPU {vcpu} waited for the load of page {self._owed[vcpu]}, which failed, and was not told")
 
     def raised(self, vcpu: int, error: Exception) -> None:
-        self.fail(f"vCPU {vcpu} at page {self.machine.tasks[vcpu].page}: {type(error).__name__}: {error}")
+        page = self.machine.tasks[vcpu].page
+        where = f" at page {page}" if page in range(len(self.machine.pages)) else ""
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        self.fail(f"vCPU {vcpu}{where}: {told}", _kind_of(error))
 
     def _end_waits(self, pages: range) -> list[tuple[int, int]]:
         """Nobody waits for these pages any more; returns who did, and for which of them."""
@@ -362,6 +367,12 @@ class Errors(Oracle):
             found.add(needed)
             needed = self.machine.pages[needed].needs
         return found
+
+
+def _kind_of(error: BaseException) -> str:
+    """What was raised, and the place it comes from."""
+    places = [f" {os.path.basename(frame.f_code.co_filename)}:{line}" for frame, line in walk_tb(error.__traceback__)]
+    return type(error).__name__ + "".join(places[-1:])
 
 
 class Forbidden(Oracle):

@@ -8,12 +8,14 @@ from typing import Any, Final, TypeAlias
 
 from kev.addressing import PAGE_SHIFT, Gpa, Hpa
 from kev.exits import Access, EptViolation
+from kev.race.errors import ProgramError
 from kev.race.interleaving import VCPU_BITS
 from kev.race.points import POINT, TracePoint
 from kev.race.trace.program import MAX_PAGES, SLOT, Action, Program, Verb
 from kev.race.trace.run import TraceRun
 from kev.race.trace.source import InjectedFailure
 from kev.race.trace.store_buffers import BufferedStore
+from kev.spec.errors import shown
 
 _ACCESS: Final = TracePoint.ACCESS
 _READ: Final = Access.READ
@@ -28,7 +30,10 @@ class Cancelled(BaseException):
 
 
 class TraceVcpu:
-    """One vCPU. Pages are numbers; whatever is awaited here may let other vCPUs run first."""
+    """One vCPU. Pages are numbers; whatever is awaited here may let other vCPUs run first.
+
+    ProgramError from each method for a page or a vCPU that there is not.
+    """
 
     __slots__ = ("_run", "_short_cut", "index")
 
@@ -45,18 +50,22 @@ class TraceVcpu:
 
     async def read(self, page: int) -> bytes:
         """Reads all of a page, which is loaded if need be."""
+        self._check(page)
         return await self.access([(page, _READ)])
 
     async def fetch(self, page: int) -> bytes:
         """Executes a page: returns the code that was executed."""
+        self._check(page)
         return await self.access([(page, _EXECUTE)])
 
     async def write(self, page: int) -> None:
         """Stores a value that nobody stored before in this vCPU's slot of the page."""
+        self._check(page)
         await self.access([(page, _WRITE)])
 
     async def locked_write(self, page: int) -> None:
         """The same, but others see it at once, and all stores before it, as if by XCHG."""
+        self._check(page)
         await self.access([(page, _WRITE)], locked=True)
 
     async def fence(self) -> None:
@@ -65,12 +74,14 @@ class TraceVcpu:
 
     async def evict(self, page: int) -> bool:
         """Takes a page away; False if there was nothing to take."""
+        self._check(page)
         await self._begin(page)
         self._run.tell("called", Verb.EVICT, page)
         return await self._run.pager.evict(Gpa(page << PAGE_SHIFT))
 
     async def prefetch(self, page: int, count: int = 1) -> None:
         """Loads pages that nobody has asked for. That one cannot be loaded does not matter."""
+        self._check(page, count)
         run, task = self._run, self._run.tasks[self.index]
         task.scope = (1 << count) - 1 << page + VCPU_BITS
         await self._begin(page)
@@ -83,7 +94,10 @@ class TraceVcpu:
             task.scope = 0
 
     async def cancel(self, vcpu: int) -> None:
-        """Gives up what another vCPU is doing in the pager: it gets `Cancelled`."""
+        """Gives up what another vCPU is doing in the pager: it gets `Cancelled`. Itself it cannot: then nothing happens."""
+        vcpus = len(self._run.tasks)
+        if not isinstance(vcpu, int) or not 0 <= vcpu < vcpus:
+            raise ProgramError(f"vCPU {self.index} cannot cancel vCPU {shown(vcpu)}: the vCPUs are 0 to {vcpus - 1}")
         await self._begin(-1)
         self._run.cancel(vcpu)
 
@@ -102,6 +116,14 @@ class TraceVcpu:
                 return self.cancel(action.target)
             case _:
                 return self.access([(action.target, _ACCESSES[action.verb])])
+
+    def _check(self, page: int, count: int = 1) -> None:
+        """ProgramError if there are no such pages."""
+        pages = len(self._run.pages)
+        if not isinstance(page, int) or not 0 <= page < pages:
+            raise ProgramError(f"vCPU {self.index} wants page {shown(page)}: the pages are 0 to {pages - 1}")
+        if not isinstance(count, int) or not 1 <= count <= pages - page:
+            raise ProgramError(f"vCPU {self.index} wants {shown(count)} pages from {page} on: the pages are 0 to {pages - 1}")
 
     @coroutine
     def _begin(self, page: int) -> Generator[Any, None, None]:
