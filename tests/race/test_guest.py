@@ -374,7 +374,8 @@ HANGS = {
         [small.store(2, 1), small.wake(1)],
         [small.sleep_until(2, 1)],
         [small.wait_until(2, 1)],
-        r"vCPU 0 at RIP \S+ waits for 0xa00f, which is 0x0 and was never changed; vCPU 1 at RIP \S+ is halted with interrupts off",
+        r"vCPU 0 at RIP \S+ waits for 0xa00f, which is 0x0 and was changed by no vCPU in this run; "
+        r"vCPU 1 at RIP \S+ is halted with interrupts off",
     ),
 }
 """What the first processor does, the second, what it would do if it were right, and what is said."""
@@ -405,6 +406,14 @@ def test_a_guest_that_fails_each_time_survives_with_a_warning(tmp_path: Path) ->
 
 def test_the_exit_code_that_a_guest_is_meant_to_have_is_not_doubted() -> None:
     assert GuestSubject.find(MachineSpec("smp", vcpus=2)).doubt == ""
+
+
+@pytest.mark.parametrize("strategy", ["random", "pct", "places"])
+def test_a_run_in_which_everybody_waits_is_given_up_soon(strategy: str, tmp_path: Path) -> None:
+    first, second, *_ = HANGS["two locks in two orders"]
+    failure = found(small.subject(tmp_path, small.guest(first, second)), strategy)
+    assert failure.failure.oracle == "endless run"
+    assert failure.schedule.steps < 2_000
 
 
 def test_a_run_without_an_end_is_no_measure_for_the_steps_of_a_run() -> None:

@@ -109,7 +109,7 @@ class Waits:
         value = 0 if hpa is None else int.from_bytes(self._vm.pager.memory.view[hpa : hpa + size], "little")
         change = self._changes.get(gpa)
         if change is None:
-            by = "was never changed"
+            by = "was changed by no vCPU in this run"
         else:
             by = f"was last changed by vCPU {change.vcpu} at step {change.step:,} in {self._places.at(change.address)}"
         return f"{self._variables.at(gpa, size)}, which is {value:#x} and {by}"
