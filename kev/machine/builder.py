@@ -45,6 +45,7 @@ from kev.x86 import EFER_SCE
 
 if TYPE_CHECKING:
     from kev.bios.drives import BootDrive
+    from kev.dev.display.mode_registers import ModeRegisters
     from kev.dev.display.video_memory import VideoMemory
     from kev.dev.pci.function import PciFunction
     from kev.machine.host_environments import GuestHost
@@ -216,13 +217,17 @@ class VmBuilder:
         """It is made when the guest looks for it, and so is the host bridge, where nothing else is on the bus."""
         pci = self._buses.pci
 
-        def make_display() -> Device:
-            from kev.dev.display.bochs_display import bochs_display
+        def find_mode() -> "ModeRegisters":
             from kev.dev.display.mode_registers import ModeRegisters
 
             mode = devices.build(ModeRegisters.name)
             assert isinstance(mode, ModeRegisters)
-            return bochs_display(_DISPLAY, mode, self._buses.ports, self._buses.mmio)
+            return mode
+
+        def make_display() -> Device:
+            from kev.dev.display.bochs_display import bochs_display
+
+            return bochs_display(_DISPLAY, find_mode, self._buses.ports, self._buses.mmio)
 
         def make_bridge() -> Device:
             from kev.dev.pci.host_bridge import host_bridge

@@ -128,7 +128,7 @@ def test_without_a_linear_framebuffer_there_are_banks(display: Display) -> None:
 
 @pytest.fixture
 def function(display: Display) -> PciFunction:
-    return bochs_display("display", display.mode, display.ports, MmioBus())
+    return bochs_display("display", lambda: display.mode, display.ports, MmioBus())
 
 
 def test_it_is_found_on_the_pci_bus_with_its_memory(function: PciFunction) -> None:
@@ -145,7 +145,7 @@ def test_it_is_found_on_the_pci_bus_with_its_memory(function: PciFunction) -> No
 
 def test_its_registers_are_in_memory_too(display: Display) -> None:
     memory = MmioBus()
-    bochs_display("display", display.mode, display.ports, memory)
+    bochs_display("display", lambda: display.mode, display.ports, memory)
     (device,) = set(memory.devices.values())
     for register, value in ((WIDTH, 1024), (HEIGHT, 768), (DEPTH, 16), (ENABLE, SHOWN | LINEAR)):
         device.write_mmio(0, 0x500 + 2 * register, 2, value)
@@ -171,7 +171,7 @@ def test_the_vgas_ports_are_in_memory_too(display: Display) -> None:
 
     display.ports.attach(Vga())
     memory = MmioBus()
-    bochs_display("display", display.mode, display.ports, memory)
+    bochs_display("display", lambda: display.mode, display.ports, memory)
     (device,) = set(memory.devices.values())
     device.write_mmio(0, 0x404, 2, 0x0F02)
     assert written == [(0x3C4, 2), (0x3C5, 0x0F)]

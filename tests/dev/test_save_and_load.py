@@ -74,7 +74,7 @@ def ide_pci(rig: Rig) -> Sequence[Device]:
 
 def bochs(rig: Rig) -> Sequence[Device]:
     mode = ModeRegisters.built_for(rig.machine)
-    function = bochs_display("display", mode, rig.buses.ports, rig.buses.mmio)
+    function = bochs_display("display", lambda: mode, rig.buses.ports, rig.buses.mmio)
     rig.buses.pci.attach(2, function)
     return (rig.buses.pci, mode, function)
 
