@@ -234,10 +234,13 @@ class VmBuilder:
 
             return host_bridge()
 
-        for name, number, make in ((_DISPLAY, _DISPLAY_NUMBER, make_display), (_BRIDGE, 0, make_bridge)):
+        for name, number, identity, make in (
+            (_DISPLAY, _DISPLAY_NUMBER, 0x1111_1234, make_display),
+            (_BRIDGE, 0, 0x1237_8086, make_bridge),
+        ):
             if not pci.has(number):
                 devices.add_later(name, make)
-                pci.attach_later(number, partial(self._pci_function, devices, name))
+                pci.attach_later(number, identity, partial(self._pci_function, devices, name))
 
     @staticmethod
     def _pci_function(devices: Devices, name: str) -> "PciFunction":

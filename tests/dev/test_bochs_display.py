@@ -223,3 +223,19 @@ def test_banks_are_the_framebuffer_s_memory() -> None:
 
     launched(mode + draw + load, look)
     assert found == [b"\x11\x22\x33", b"\x33\x22\x11\0"]
+
+
+def test_a_guest_that_looks_for_it_only_finds_the_function_that_there_will_be() -> None:
+    """For each that is made later: what is known of it before is what it says."""
+    identities: list[tuple[list[tuple[int, str]], list[tuple[int, str]]]] = []
+
+    def look(machine: Machine) -> None:
+        bus = machine.vm.buses.pci
+        before = bus.identities()
+        for number in (0, 2):
+            bus.write_port(0xCF8, 4, 0x8000_0000 | number << 11 | 8)
+            bus.read_port(0xCFC, 4)
+        identities.append((before, bus.identities()))
+
+    launched(b"", look)
+    assert identities == [([(0, "8086:1237"), (2, "1234:1111")],) * 2]

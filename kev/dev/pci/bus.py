@@ -95,9 +95,9 @@ class PciBus(PlainDevice):
         """There is a function 0 of this number."""
         return ENABLED | device << _DEVICE_SHIFT in self._functions
 
-    def attach_later(self, device: int, build: Callable[[], PciConfiguration]) -> None:
-        """As `attach`, for function 0 that `build` makes when a guest looks for it."""
-        self.attach(device, _Unbuilt(self._functions, device, build))
+    def attach_later(self, device: int, identity: int, build: Callable[[], PciConfiguration]) -> None:
+        """As `attach`, for function 0 that `build` makes when a guest wants more of it than its `identity`, register 0."""
+        self.attach(device, _Unbuilt(self._functions, device, identity, build))
 
     def identities(self) -> list[tuple[int, str]]:
         """The numbers of the devices, each with its vendor and device in hexadecimal, as in `8086:1237`; ascending."""
@@ -131,20 +131,23 @@ class PciBus(PlainDevice):
 
 
 class _Unbuilt:
-    """A function that nobody has looked for."""
+    """A function that nobody has looked into."""
 
-    __slots__ = ("_address", "_build", "_functions")
+    __slots__ = ("_address", "_build", "_functions", "_identity")
 
-    def __init__(self, functions: dict[int, PciConfiguration], device: int, build: Callable[[], PciConfiguration]) -> None:
+    def __init__(
+        self, functions: dict[int, PciConfiguration], device: int, identity: int, build: Callable[[], PciConfiguration]
+    ) -> None:
         self._functions: Final = functions
         self._address: Final = ENABLED | device << _DEVICE_SHIFT
+        self._identity: Final = identity
         self._build: Final = build
 
     def withdraw(self) -> None:
         pass
 
     def read(self, register: int) -> int:
-        return self._built().read(register)
+        return self._built().read(register) if register else self._identity
 
     def write(self, register: int, value: int, mask: int) -> None:
         self._built().write(register, value, mask)
