@@ -115,6 +115,40 @@ async def test_a_fork_goes_on_with_both(image: Path, point: int) -> None:
         assert pictures[0] == pictures[1] == pictures[2]
 
 
+def test_a_font_that_a_guest_loads_where_text_is_leaves_the_text(tmp_path: Path) -> None:
+    """As those do that do not move the memory for it: the letter A becomes two stripes."""
+    image = tmp_path / "sector"
+    load = code("""
+    b8 00 b8 8e c0 26 c7 06 00 00 41 07 ; mov es, 0xb800; mov word es:[0], 0x741
+    ba c4 03 b8 02 04 ef b8 04 06 ef    ; write to plane 2, at addresses that are not odd and even
+    ba ce 03 b8 05 00 ef                ; nor are those read
+    bf 20 08 b9 10 00 b0 81 f3 aa       ; mov di, 'A' * 32; mov cx, 16; mov al, 0x81; rep stosb
+    b8 05 10 ef                         ; odd and even again
+    ba c4 03 b8 04 02 ef b8 02 03 ef    ; to planes 0 and 1
+    26 c6 06 02 00 42                   ; mov byte es:[2], 'B'
+    """)
+    image.write_bytes((load + code("fa f4 ; cli; hlt")).ljust(510, b"\0") + b"\x55\xaa")
+    with held(image, seed=1) as machine:
+        run(machine)
+        assert machine.vm.screen.text == "AB"
+        picture = take_picture(machine.vm.screen, None)
+    rows = [[any(picture.pixels[3 * (640 * y + x) : 3 * (640 * y + x) + 3]) for x in range(8)] for y in range(16)]
+    assert rows == [[True, *[False] * 6, True]] * 16
+
+
+def test_text_has_the_columns_and_rows_that_the_registers_say(tmp_path: Path) -> None:
+    """90 by 60, with characters of 8 lines. The last one is in the corner."""
+    image = tmp_path / "sector"
+    crt = ((0x11, 0x0C), (1, 0x59), (7, 0x3E), (9, 0x47), (0x12, 0xDF), (0x13, 0x2D))
+    registers = b"".join(code("b8") + bytes(register) + code("ef") for register in crt)
+    put = code("b8 00 b8 8e c0 26 c7 06 2e 2a 5a 07 ; mov es, 0xb800; mov word es:[2 * 5399], 0x75a")
+    image.write_bytes((code("ba d4 03") + registers + put + code("fa f4")).ljust(510, b"\0") + b"\x55\xaa")
+    with held(image, seed=1) as machine:
+        run(machine)
+        assert machine.vm.screen.text == "\n" * 59 + " " * 89 + "Z"
+        assert take_picture(machine.vm.screen, None)[:2] == (720, 480)
+
+
 def test_how_an_access_is_counted_does_not_depend_on_who_does_it(image: Path) -> None:
     """With a seed every one is an exit; else planes are accessed natively, where they can be."""
     counted = kev.launch(image, seed=1).exits

@@ -52,7 +52,8 @@ class _TextPicture:
         from kev.dev.display.vga_picture import attributes
 
         self._screen: Final = screen
-        self._stretch: Final = COLUMNS // screen.columns
+        self._stretch: Final = 2 if 2 * screen.columns <= COLUMNS else 1
+        self._width: Final = screen.columns * self._stretch * WIDTH
         self._height: Final = screen.cell_height
         sixteen = _coloured(attributes(screen)[:16], screen)
         self._colours: Final = [sixteen[3 * number : 3 * number + 3] for number in range(16)]
@@ -73,14 +74,14 @@ class _TextPicture:
     def picture(self) -> Picture:
         rows = [self._screen.cells(row) for row in range(self._screen.rows)]
         drawn = {cells: self._row(cells) for cells in set(rows)}  # most are empty, and so the same
-        return Picture(COLUMNS * WIDTH, len(rows) * self._height, b"".join(drawn[cells] for cells in rows))
+        return Picture(self._width, len(rows) * self._height, b"".join(drawn[cells] for cells in rows))
 
     def _row(self, cells: bytes) -> bytes:
         """The rows of pixels of a row of characters, each with its colours."""
         characters = [(self._fonts[colours >> 3 & 1](code), colours) for code, colours in zip(cells[::2], cells[1::2], strict=True)]
         lines = range(min(self._height, HEIGHT if self._screen.video_memory is None else 32))
         drawn = [b"".join(self._line(rows[line], colours) for rows, colours in characters) for line in lines]
-        return b"".join(drawn).ljust(3 * COLUMNS * WIDTH * self._height, b"\0")
+        return b"".join(drawn).ljust(3 * self._width * self._height, b"\0")
 
     def _line(self, row: int, colours: int) -> bytes:
         """A row of pixels of one character."""

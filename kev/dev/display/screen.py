@@ -34,6 +34,13 @@ ATTRIBUTES_MODE_3: Final = bytes.fromhex("000102030405140738393a3b3c3d3e3f0c000f
 """What the registers hold when a BIOS has started a machine: 80 columns by 25 rows."""
 
 _40_COLUMNS: Final = 40
+_MOST_COLUMNS: Final = 132
+_ROW_OFFSET: Final = 0x13
+_MAP_MASK: Final = 2
+_SEQUENTIAL: Final = 1 << 2
+_ODD_EVEN: Final = 1 << 4
+_PLANE_0: Final = 1 << 0
+"""The one of a picture of 640 pixels as of a CGA."""
 _LAST_COLUMN, _OVERFLOW, _CELL_HEIGHT, _START, _LAST_LINE = 0x01, 0x07, 0x09, 0x0C, 0x12
 _MEMORY_MODE: Final = 4
 _CHAIN_4: Final = 1 << 3
@@ -102,7 +109,8 @@ class VgaScreen:
 
     def arrange(self) -> None:
         """See `kev.dev.surroundings.Screen`."""
-        if self.video_memory is None and (self.reaches_planes or self.bank is not None) and self.make_video_memory is not None:
+        wanted = self.reaches_planes or self.reaches_planes_as_text or self.bank is not None
+        if self.video_memory is None and wanted and self.make_video_memory is not None:
             self.make_video_memory()
         if self.video_memory is not None:
             self.video_memory.arrange()
@@ -135,6 +143,16 @@ class VgaScreen:
         return self.is_at_a0000 and not self.is_chained
 
     @property
+    def reaches_planes_as_text(self) -> bool:
+        """The same where text is: so fonts are loaded."""
+        return (
+            not self.is_at_a0000
+            and self.sequencer[_MEMORY_MODE] & (_CHAIN_4 | _SEQUENTIAL) == _SEQUENTIAL
+            and not self.graphics_controller[_MODE] & _ODD_EVEN
+            and self.sequencer[_MAP_MASK] & 0xF != _PLANE_0
+        )
+
+    @property
     def start(self) -> int:
         """The character at the upper left corner, from the beginning of the memory: guests scroll by it."""
         return int.from_bytes(self.crt_controller[_START : _START + 2], "big")
@@ -142,8 +160,15 @@ class VgaScreen:
     @property
     def columns(self) -> int:
         """Characters in a row of text; in a picture, of those that a BIOS draws."""
-        is_narrow = self.crt_controller[_LAST_COLUMN] + 1 == _40_COLUMNS or (self.in_graphics_mode and self.has_256_colours)
-        return _40_COLUMNS if is_narrow else COLUMNS
+        columns = self.crt_controller[_LAST_COLUMN] + 1
+        if self.in_graphics_mode:
+            return _40_COLUMNS if columns == _40_COLUMNS or self.has_256_colours else COLUMNS
+        return columns if _40_COLUMNS <= columns <= _MOST_COLUMNS else COLUMNS
+
+    @property
+    def _row_size(self) -> int:
+        """Bytes from one row of text to the next."""
+        return 2 * self.columns if self.in_graphics_mode else 4 * self.crt_controller[_ROW_OFFSET]
 
     @property
     def cell_height(self) -> int:
@@ -201,9 +226,10 @@ class VgaScreen:
 
     @property
     def _all_cells(self) -> bytes:
-        memory = self.text_memory
-        first = self.text_offset if self.in_graphics_mode else 2 * self.start % len(memory)
-        return (memory + memory)[first : first + self._size]
+        memory, width, pitch = self.text_memory, 2 * self.columns, self._row_size
+        first = self.text_offset if self.in_graphics_mode else 2 * self.start
+        starts = ((first + row * pitch) % len(memory) for row in range(self.rows))
+        return b"".join((memory[start : start + width] + memory)[:width] for start in starts)
 
     def _block(self, gpa: int) -> bytes:
         hpa = self._pager.gpa2hpa(Gpa(gpa))

@@ -5,15 +5,16 @@ lies there is guest memory, and of it the first 64 KiB of the planes: they follo
 """
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Final
 
 from kev.addressing import Gpa
 from kev.dev.base import GuestMemory, MmioDevice, PlainDevice
 from kev.dev.display.glyphs import HEIGHT, glyph
 from kev.dev.display.planes import SIZE, Planes
-from kev.dev.display.screen import GRAPHICS_MEMORY, VgaScreen
+from kev.dev.display.screen import GRAPHICS_MEMORY, TEXT_MEMORY, VgaScreen
 from kev.pager.ram import FRAMEBUFFER
-from kev.state import FLAG, Fields, State, bits, octets
+from kev.state import FLAG, Fields, State, bits, octets, one_of, optional
 
 _FONT_PLANE: Final = 2
 FONT_CELL: Final = 32
@@ -21,24 +22,55 @@ FONT_CELL: Final = 32
 _CHARACTERS: Final = 256
 
 
-class VideoMemory(PlainDevice):
-    """A device whose pages are in front of guest memory as long as the guest wants them."""
+class Place(Enum):
+    """Where the planes are in front of memory."""
+
+    GRAPHICS = GRAPHICS_MEMORY
+    TEXT = TEXT_MEMORY
+
+
+class _Front:
+    """The pages of a device that is in front of guest memory."""
 
     name: Final = "video memory"
-    gpa: Final = Gpa(GRAPHICS_MEMORY.start)
-    length: Final = len(GRAPHICS_MEMORY)
 
-    FIELDS = Fields({"_is_in_front": FLAG, "_is_newest": FLAG, "_latches": bits(32), "_contents": octets(SIZE)})
+    __slots__ = ("_read", "_write", "gpa", "length", "planes_address")
 
-    __slots__ = ("_is_in_front", "_is_newest", "_memory", "_place", "_screen", "planes")
+    def __init__(
+        self, addresses: range, planes_address: int, read: Callable[[int, int], int], write: Callable[[int, int, int], None]
+    ) -> None:
+        self.gpa: Final = Gpa(addresses.start)
+        self.length: Final = len(addresses)
+        self.planes_address: Final = planes_address
+        """See `kev.engine.base.Engine.map_window`."""
+        self._read: Final = read
+        self._write: Final = write
 
-    def __init__(self, screen: VgaScreen, memory: GuestMemory, place: Callable[[MmioDevice, bool], None]) -> None:
-        """`place` puts a device in front of guest memory, or takes it away."""
+    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
+        return self._read(offset, size)
+
+    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
+        self._write(offset, size, value)
+
+
+class VideoMemory(PlainDevice):
+    """What is in front of guest memory as long as the guest wants it there: where pictures are, or where text is."""
+
+    name: Final = "video memory"
+
+    FIELDS = Fields({"_place": optional(one_of(Place)), "_is_newest": FLAG, "_latches": bits(32), "_contents": octets(SIZE)})
+
+    __slots__ = ("_fronts", "_is_newest", "_memory", "_place", "_put", "_screen", "planes")
+
+    def __init__(self, screen: VgaScreen, memory: GuestMemory, put: Callable[[MmioDevice, bool], None]) -> None:
+        """`put` puts a device in front of guest memory, or takes it away."""
         self._screen: Final = screen
         self._memory: Final = memory
-        self._place: Final = place
+        self._put: Final = put
         self.planes: Final = Planes()
-        self._is_in_front = False
+        self._fronts: Final = {place: _Front(place.value, self.planes.address, self._read, self._write) for place in Place}
+        self._place: Place | None = None
+        """None: nowhere."""
         self.clear()
         screen.video_memory = self
 
@@ -66,16 +98,24 @@ class VideoMemory(PlainDevice):
     def arrange(self) -> None:
         """The registers have changed. PageAbsent."""
         screen, planes = self._screen, self.planes
-        wanted = screen.reaches_planes or screen.bank is not None
-        if screen.reaches_planes:
+        is_text = screen.reaches_planes_as_text and screen.bank is None
+        wanted = Place.GRAPHICS if screen.reaches_planes or screen.bank is not None else Place.TEXT if is_text else None
+        if screen.reaches_planes or is_text:
             self._take_over()
-        if wanted is not self._is_in_front:
-            self._place(self, wanted)
-            self._is_in_front = wanted
+        self._move_to(wanted)
         if screen.is_at_a0000 and screen.is_chained and self._is_newest:
-            self._memory.write(self.gpa, bytes(planes.contents[: self.length]))
+            self._memory.write(Gpa(GRAPHICS_MEMORY.start), bytes(planes.contents[: len(GRAPHICS_MEMORY)]))
             self._is_newest = False
         self._follow()
+
+    def _move_to(self, place: Place | None) -> None:
+        if place is self._place:
+            return
+        if self._place is not None:
+            self._put(self._fronts[self._place], False)
+        self._place = place
+        if place is not None:
+            self._put(self._fronts[place], True)
 
     def _follow(self) -> None:
         self.planes.show(self._screen.bank is None)
@@ -84,23 +124,18 @@ class VideoMemory(PlainDevice):
     def _take_over(self) -> None:
         if self._is_newest:
             return
-        contents = self._memory.read(self.gpa, self.length)
+        contents = self._memory.read(Gpa(GRAPHICS_MEMORY.start), len(GRAPHICS_MEMORY))
         if any(contents):
-            self.planes.contents[: self.length] = contents
+            self.planes.contents[: len(contents)] = contents
         self._is_newest = True
 
-    @property
-    def planes_address(self) -> int:
-        """See `kev.engine.base.Engine.map_window`."""
-        return self.planes.address
-
-    def read_mmio(self, vcpu: int, offset: int, size: int) -> int:
+    def _read(self, offset: int, size: int) -> int:
         if self._screen.bank is not None:
             return int.from_bytes(self._memory.read(self._in_bank(offset), size), "little")
         read = self.planes.read
         return read(offset) if size == 1 else sum(read(offset + place) << 8 * place for place in range(size))
 
-    def write_mmio(self, vcpu: int, offset: int, size: int, value: int) -> None:
+    def _write(self, offset: int, size: int, value: int) -> None:
         if self._screen.bank is not None:
             self._memory.write(self._in_bank(offset), value.to_bytes(size, "little"))
             return
@@ -115,16 +150,14 @@ class VideoMemory(PlainDevice):
     # What is saved
 
     def reset(self) -> None:
-        if self._is_in_front:
-            self._place(self, False)
-            self._is_in_front = False
+        self._move_to(None)
         self.clear()
 
     def load(self, state: State) -> None:
         self.reset()
         super().load(state)
-        if self._is_in_front:
-            self._place(self, True)
+        place, self._place = self._place, None
+        self._move_to(place)
         self._follow()
 
     @property
