@@ -30,6 +30,16 @@ class Canvas(ABC):
     @abstractmethod
     def store(self, x: int, y: int, pixels: bytes) -> None: ...
 
+    def put(self, x: int, y: int, colour: int) -> None:
+        """One pixel, in any column."""
+        first = x - x % WIDTH
+        pixels = bytearray(self.load(first, y, WIDTH))
+        pixels[x % WIDTH] = colour
+        self.store(first, y, bytes(pixels))
+
+    def get(self, x: int, y: int) -> int:
+        return self.load(x - x % WIDTH, y, WIDTH)[x % WIDTH]
+
     @abstractmethod
     def clear(self) -> None:
         """All are 0."""
@@ -52,6 +62,12 @@ class _Bytes(Canvas):
 
     def store(self, x: int, y: int, pixels: bytes) -> None:
         self._memory.write(Gpa(GRAPHICS_MEMORY.start + y * self._width + x), pixels)
+
+    def put(self, x: int, y: int, colour: int) -> None:
+        self.store(x, y, bytes((colour,)))
+
+    def get(self, x: int, y: int) -> int:
+        return self.load(x, y, 1)[0]
 
     def clear(self) -> None:
         self._memory.write(Gpa(GRAPHICS_MEMORY.start), bytes(self._size))
@@ -89,6 +105,16 @@ class _Planes(Canvas):
                 sum((pixel >> plane & 1) << bit for pixel, bit in zip(eight, range(7, -1, -1), strict=True)) for plane in range(4)
             )
         self._contents[start : start + len(cells)] = cells
+
+    def put(self, x: int, y: int, colour: int) -> None:
+        contents, place, bit = self._contents, self._place(x, y), 0x80 >> x % WIDTH
+        for plane in range(4):
+            byte = contents[place + plane]
+            contents[place + plane] = byte | bit if colour >> plane & 1 else byte & ~bit
+
+    def get(self, x: int, y: int) -> int:
+        place, shift = self._place(x, y), 7 - x % WIDTH
+        return sum((self._contents[place + plane] >> shift & 1) << plane for plane in range(4))
 
     def clear(self) -> None:
         self._contents[:] = bytes(len(self._contents))
@@ -151,17 +177,16 @@ class Graphics:
         """What is outside is nowhere."""
         if x >= self._mode.width or y >= self._mode.lines:
             return
-        canvas, first = self.canvas, x - x % WIDTH
-        pixels = bytearray(canvas.load(first, y, WIDTH))
-        combines = canvas.most < 0xFF and colour & _EXCLUSIVE_OR
-        pixels[x % WIDTH] = (pixels[x % WIDTH] ^ colour if combines else colour) & canvas.most
-        canvas.store(first, y, bytes(pixels))
+        canvas = self.canvas
+        if canvas.most < 0xFF and colour & _EXCLUSIVE_OR:
+            colour ^= canvas.get(x, y)
+        canvas.put(x, y, colour & canvas.most)
 
     def get_pixel(self, x: int, y: int) -> int:
         """0 outside."""
         if x >= self._mode.width or y >= self._mode.lines:
             return 0
-        return self.canvas.load(x - x % WIDTH, y, WIDTH)[x % WIDTH]
+        return self.canvas.get(x, y)
 
     def draw(self, row: int, column: int, cells: bytes) -> None:
         """Characters, each followed by its colour, from there on."""

@@ -65,6 +65,8 @@ class Video:
         self._paper: Final = paper
         self._teleprinter: Final = Teleprinter(paper, print_bytes, self._row_shown)
         self._screen: Final = screen
+        self._pictures: Final[dict[int, Graphics]] = {}
+        """By mode."""
         self._vbe: Final = Vbe(ports, self._set_mode)
         self.functions: Final[dict[int, Service]] = {
             0x00: self._set_mode,
@@ -141,9 +143,13 @@ class Video:
         from kev.bios.graphics import Graphics, canvas_of
         from kev.bios.video_modes import find_mode
 
-        mode = find_mode(self._data.read(Address.VIDEO_MODE))
-        assert mode is not None
-        return Graphics(mode, canvas_of(mode, self._memory, self._screen))
+        number = self._data.read(Address.VIDEO_MODE)
+        found = self._pictures.get(number)
+        if found is None:
+            mode = find_mode(number)
+            assert mode is not None
+            found = self._pictures[number] = Graphics(mode, canvas_of(mode, self._memory, self._screen))
+        return found
 
     def _read_mode(self, call: BiosCall) -> None:
         call.al = self._data.read(Address.VIDEO_MODE)

@@ -9,7 +9,7 @@ from kev.dev.pci.function import BaseAddress, PciFunction, PciIdentity
 from kev.dev.pci.memory import PciWindow
 from kev.dev.pci.space import PciSpace
 from kev.pager.ram import FRAMEBUFFER
-from kev.state import State
+from kev.state import Fields, State
 
 if TYPE_CHECKING:
     from kev.dev.display.mode_registers import ModeRegisters
@@ -26,6 +26,7 @@ _EXTENSION_SIZE: Final = 0x600
 _BYTE_ORDER: Final = 0x604
 _EXTENSION: Final = {_EXTENSION_SIZE: 8, _BYTE_ORDER: 0x1E1E_1E1E}
 """Registers of QEMU's own: how many bytes they are, and that pixels are little-endian."""
+_NO_FIELDS: Final = Fields({})
 
 
 class _Nothing:
@@ -40,7 +41,7 @@ class _Nothing:
         return {}
 
     def load(self, called: str, state: State) -> None:
-        pass
+        _NO_FIELDS.load(self, called, state)
 
     def read(self, offset: int, size: int) -> int:
         return 0
@@ -84,7 +85,7 @@ class DisplayRegisters:
         return {}
 
     def load(self, called: str, state: State) -> None:
-        pass
+        _NO_FIELDS.load(self, called, state)
 
     def read(self, offset: int, size: int) -> int:
         if offset in _VGA_PORTS:
