@@ -7,7 +7,7 @@ from kev.bios.call import BiosCall, NotServed
 from kev.bios.data_area import Address, DataArea
 from kev.dev.buses.ports import PortBus
 from kev.dev.display.glyphs import HEIGHT, glyph, small_glyph
-from kev.dev.display.screen import CRT_INDEX, MOST_ROWS, VgaScreen
+from kev.dev.display.screen import CRT_INDEX, MOST_ROWS, SEQUENCER_INDEX, VgaScreen
 
 _SEGMENT: Final = 0xFC00
 """Of `kev.boot.bios_data.FONTS`."""
@@ -40,7 +40,6 @@ _CHOOSES: Final = 0x03
 _DESCRIBES: Final = 0x30
 _MOST_LINES: Final = 32
 
-_SEQUENCER_INDEX: Final = 0x3C4
 _CHARACTER_MAP: Final = 3
 _CELL_HEIGHT, _LAST_LINE = 0x09, 0x12
 
@@ -65,8 +64,8 @@ class Fonts:
         elif call.al > _DESCRIBES or self._screen.in_graphics_mode:
             return
         elif call.al == _CHOOSES:
-            self._ports.write(_SEQUENCER_INDEX, 1, _CHARACTER_MAP)
-            self._ports.write(_SEQUENCER_INDEX + 1, 1, call.bl)
+            self._ports.write(SEQUENCER_INDEX, 1, _CHARACTER_MAP)
+            self._ports.write(SEQUENCER_INDEX + 1, 1, call.bl)
         elif function == _LOADS_GUESTS:
             height = call.bh
             if not 0 < height <= _MOST_LINES:

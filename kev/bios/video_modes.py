@@ -7,22 +7,22 @@ from typing import Final, NamedTuple
 from kev.dev.buses.ports import PortBus
 from kev.dev.display.palette import DATA, SIZE, TEXT_COLOURS, WRITE_INDEX, cga_colours, colours_256
 from kev.dev.display.screen import (
+    ATTRIBUTE_INDEX,
     ATTRIBUTES_MODE_3,
     COLUMNS,
     CRT_INDEX,
     CRT_MODE_3,
+    GRAPHICS_INDEX,
     GRAPHICS_MODE_3,
+    INPUT_STATUS_1,
+    MISCELLANEOUS_OUTPUT,
+    SEQUENCER_INDEX,
     SEQUENCER_MODE_3,
     VgaScreen,
 )
 
-_SEQUENCER_INDEX: Final = 0x3C4
-_MISCELLANEOUS: Final = 0x3C2
-_GRAPHICS_INDEX: Final = 0x3CE
 _RETRACE_END: Final = 0x11
 _PROTECTS: Final = 1 << 7
-_ATTRIBUTE_INDEX: Final = 0x3C0
-_INPUT_STATUS_1: Final = 0x3DA
 _SHOWS: Final = 0x20
 """For the attribute controller, behind its registers."""
 
@@ -147,14 +147,14 @@ def find_mode(number: int) -> Mode | None:
 
 def program(mode: Mode, ports: PortBus, screen: VgaScreen) -> None:
     """Writes what is different from what the registers hold."""
-    _write_indexed(ports, _SEQUENCER_INDEX, screen.sequencer, mode.sequencer)
+    _write_indexed(ports, SEQUENCER_INDEX, screen.sequencer, mode.sequencer)
     if screen.crt_controller != mode.crt:
         _write(ports, CRT_INDEX, _RETRACE_END, mode.crt[_RETRACE_END] & ~_PROTECTS)
         order = sorted(range(len(mode.crt)), key=lambda register: register == _RETRACE_END)  # which protects others
         _write_indexed(ports, CRT_INDEX, screen.crt_controller, mode.crt, order)
-    _write_indexed(ports, _GRAPHICS_INDEX, screen.graphics_controller, mode.graphics)
+    _write_indexed(ports, GRAPHICS_INDEX, screen.graphics_controller, mode.graphics)
     if screen.attribute_controller != mode.attributes:
-        ports.write(_MISCELLANEOUS, 1, mode.miscellaneous)
+        ports.write(MISCELLANEOUS_OUTPUT, 1, mode.miscellaneous)
         for register, value in enumerate(mode.attributes):
             write_attribute(ports, screen, register, value)
     if (screen.palette or TEXT_COLOURS) != mode.colours:
@@ -167,9 +167,9 @@ def program(mode: Mode, ports: PortBus, screen: VgaScreen) -> None:
 def write_attribute(ports: PortBus, screen: VgaScreen, register: int, value: int) -> None:
     """Unless the attribute controller holds it."""
     if screen.attribute_controller[register] != value:
-        ports.read(_INPUT_STATUS_1, 1)
+        ports.read(INPUT_STATUS_1, 1)
         for byte in (register, value, _SHOWS):
-            ports.write(_ATTRIBUTE_INDEX, 1, byte)
+            ports.write(ATTRIBUTE_INDEX, 1, byte)
 
 
 def _write_indexed(ports: PortBus, index: int, found: bytes | bytearray, wanted: bytes, order: list[int] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from kev.addressing import KIB, Gpa
 from kev.boot.generated import place_generated, reaches_into
 from kev.boot.memory_map import EBDA, lower_memory_kib
-from kev.dev.display.screen import COLUMNS, ROWS
+from kev.dev.display.screen import COLUMNS, CRT_INDEX, ROWS
 from kev.pager.kernel import KernelVmPager
 
 _VECTORS: Final = range(0x400)
@@ -40,7 +40,6 @@ _VIDEO: Final = struct.Struct("<BHH18xHxH")
 _TEXT_MODE: Final = 3
 _PAGE_OF_TEXT: Final = 0x1000
 _CURSOR: Final = 0x0607
-_CRT_CONTROLLER: Final = 0x3D4
 
 _HARD_DISKS: Final = 0x75
 _KEY_BOUNDS: Final = 0x80
@@ -71,7 +70,7 @@ def _data_area(base_memory_kib: int, hard_disks: int, equipment: int) -> bytes:
     area = bytearray(len(_DATA_AREA))
     _WORDS.pack_into(area, _PORTS, _COM1, _LPT1, EBDA.start >> 4, equipment, base_memory_kib)
     _KEY_OFFSETS.pack_into(area, _NEXT_KEY, _KEYS.start, _KEYS.start)
-    _VIDEO.pack_into(area, _VIDEO_MODE, _TEXT_MODE, COLUMNS, _PAGE_OF_TEXT, _CURSOR, _CRT_CONTROLLER)
+    _VIDEO.pack_into(area, _VIDEO_MODE, _TEXT_MODE, COLUMNS, _PAGE_OF_TEXT, _CURSOR, CRT_INDEX)
     area[_HARD_DISKS] = hard_disks
     _KEY_OFFSETS.pack_into(area, _KEY_BOUNDS, _KEYS.start, _KEYS.stop)
     _CHARACTERS.pack_into(area, _LAST_ROW, ROWS - 1, _CHARACTER_LINES, _VIDEO_MEMORY, _DISPLAY_SWITCHES)

@@ -2,15 +2,12 @@
 
 from typing import Final
 
-from kev.dev.display.screen import ATTRIBUTES_MODE_3
+from kev.dev.display.screen import ATTRIBUTE_INDEX, ATTRIBUTES_MODE_3, INPUT_STATUS_1
 from kev.dev.display.screen_device import ScreenDevice
 from kev.state import FLAG, Fields, bits, octets
 
-INDEX: Final = 0x3C0
-"""Takes an index and its contents in turn."""
-_CONTENTS: Final = 0x3C1
+_CONTENTS: Final = ATTRIBUTE_INDEX + 1
 """Where they are read."""
-INPUT_STATUS_1: Final = 0x3DA
 _DISPLAY_DISABLED: Final = 1 << 0
 _VERTICAL_RETRACE: Final = 1 << 3
 _REGISTER: Final = 0x1F
@@ -19,7 +16,7 @@ _REGISTER: Final = 0x1F
 
 class AttributeController(ScreenDevice):
     name: Final = "attribute controller"
-    ports: Final = (range(INDEX, _CONTENTS + 1), range(INPUT_STATUS_1, INPUT_STATUS_1 + 1))
+    ports: Final = (range(ATTRIBUTE_INDEX, _CONTENTS + 1), range(INPUT_STATUS_1, INPUT_STATUS_1 + 1))
     FIELDS = Fields({"_index": bits(8), "_takes_contents": FLAG, "_registers": octets(len(ATTRIBUTES_MODE_3)), "_retrace": bits(8)})
 
     __slots__ = ("_index", "_registers", "_retrace", "_takes_contents")
@@ -40,13 +37,13 @@ class AttributeController(ScreenDevice):
             self._takes_contents = False
             self._retrace ^= _VERTICAL_RETRACE | _DISPLAY_DISABLED
             return self._retrace
-        if port == INDEX:
+        if port == ATTRIBUTE_INDEX:
             return self._index
         register = self._index & _REGISTER
         return self._registers[register] if register < len(self._registers) else 0
 
     def write_port(self, port: int, size: int, value: int) -> None:
-        if port != INDEX:
+        if port != ATTRIBUTE_INDEX:
             return
         if not self._takes_contents:
             self._index = value

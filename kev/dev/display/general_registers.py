@@ -3,13 +3,13 @@
 from typing import Final, Self
 
 from kev.dev.base import PlainDevice
+from kev.dev.display.screen import MISCELLANEOUS_OUTPUT
 from kev.dev.surroundings import Surroundings
 from kev.state import Fields, bits
 
-_MISCELLANEOUS_OUTPUT: Final = 0x3C2
-"""Where it is written; input status 0 is read there."""
 _FEATURE_CONTROL: Final = 0x3CA
 _MISCELLANEOUS_INPUT: Final = 0x3CC
+"""Where what was written is read; at the port where it is written, it is input status 0."""
 _MODE_3: Final = 0x67
 """The ports are in their colour position, the clock is that of 720 dots."""
 
@@ -18,7 +18,7 @@ class GeneralRegisters(PlainDevice):
     """They read back what was written. Whatever it is, the ports stay in their colour position."""
 
     name: Final = "VGA general registers"
-    ports: Final = tuple(range(port, port + 1) for port in (_MISCELLANEOUS_OUTPUT, _FEATURE_CONTROL, _MISCELLANEOUS_INPUT))
+    ports: Final = tuple(range(port, port + 1) for port in (MISCELLANEOUS_OUTPUT, _FEATURE_CONTROL, _MISCELLANEOUS_INPUT))
     FIELDS = Fields({"_miscellaneous": bits(8)})
 
     __slots__ = ("_miscellaneous",)
@@ -37,5 +37,5 @@ class GeneralRegisters(PlainDevice):
         return self._miscellaneous if port == _MISCELLANEOUS_INPUT else 0
 
     def write_port(self, port: int, size: int, value: int) -> None:
-        if port == _MISCELLANEOUS_OUTPUT:
+        if port == MISCELLANEOUS_OUTPUT:
             self._miscellaneous = value

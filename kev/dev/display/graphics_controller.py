@@ -3,16 +3,14 @@
 from typing import Final
 
 from kev.dev.display.indexed_registers import IndexedRegisters
-from kev.dev.display.screen import GRAPHICS_MODE_3
+from kev.dev.display.screen import GRAPHICS_INDEX, GRAPHICS_MODE_3
 from kev.state import Fields, bits, octets
-
-_INDEX: Final = 0x3CE
 
 
 class GraphicsController(IndexedRegisters):
     name: Final = "graphics controller"
-    ports: Final = (range(_INDEX, _INDEX + 2),)
-    INDEX = _INDEX
+    ports: Final = (range(GRAPHICS_INDEX, GRAPHICS_INDEX + 2),)
+    INDEX = GRAPHICS_INDEX
     AT_FIRST = GRAPHICS_MODE_3
     ARRANGES = True
     FIELDS = Fields({"_index": bits(8), "_registers": octets(len(AT_FIRST))})

@@ -26,7 +26,15 @@ CGA_SIZE: Final = 16 * KIB
 """Bytes of such a picture, at the beginning of the text memory. A BIOS keeps the characters that it has drawn behind it."""
 
 CRT_INDEX: Final = 0x3D4
-"""The port of the CRT controller's index, in its colour position."""
+"""The port of the CRT controller's index, in its colour position. That of the contents is behind it, as with these:"""
+SEQUENCER_INDEX: Final = 0x3C4
+GRAPHICS_INDEX: Final = 0x3CE
+ATTRIBUTE_INDEX: Final = 0x3C0
+"""Takes an index and its contents in turn."""
+INPUT_STATUS_1: Final = 0x3DA
+"""Reading it makes the attribute controller take an index."""
+MISCELLANEOUS_OUTPUT: Final = 0x3C2
+"""Where it is written."""
 SEQUENCER_MODE_3: Final = bytes.fromhex("0300030002")
 CRT_MODE_3: Final = bytes.fromhex("5f4f50825581bf1f004f0d0e000000009c8e8f281f96b9a3ff")
 GRAPHICS_MODE_3: Final = bytes.fromhex("0000000000100e0fff")

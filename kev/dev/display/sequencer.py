@@ -3,16 +3,14 @@
 from typing import Final
 
 from kev.dev.display.indexed_registers import IndexedRegisters
-from kev.dev.display.screen import SEQUENCER_MODE_3
+from kev.dev.display.screen import SEQUENCER_INDEX, SEQUENCER_MODE_3
 from kev.state import Fields, bits, octets
-
-_INDEX: Final = 0x3C4
 
 
 class Sequencer(IndexedRegisters):
     name: Final = "sequencer"
-    ports: Final = (range(_INDEX, _INDEX + 2),)
-    INDEX = _INDEX
+    ports: Final = (range(SEQUENCER_INDEX, SEQUENCER_INDEX + 2),)
+    INDEX = SEQUENCER_INDEX
     AT_FIRST = SEQUENCER_MODE_3
     ARRANGES = True
     FIELDS = Fields({"_index": bits(8), "_registers": octets(len(AT_FIRST))})
