@@ -12,11 +12,15 @@ from kev.addressing import Gpa
 from kev.boot import aml
 from kev.boot.base import PciRoot, VirtioTransport
 from kev.boot.checksum import with_checksum
-from kev.dev.chipset.poweroff import PM1A_CONTROL, PM1A_EVENT, PM_TIMER
 from kev.dev.clocks.hpet import IDENTITY, SHORTEST_PERIOD, Hpet
 from kev.dev.interrupts.io_apic import BASE_ADDRESS as IO_APIC_ADDRESS
 from kev.dev.interrupts.irq import SOURCE_OVERRIDES
 from kev.dev.interrupts.local_apic.apic import BASE_ADDRESS as LOCAL_APIC_ADDRESS
+
+PM1A_EVENT: Final = 0x600
+PM1A_CONTROL: Final = 0x604
+PM_TIMER: Final = 0x608
+"""Ports. A write of SLP_EN with sleep type 0 to the control register switches the machine off."""
 
 _OEM: Final = b"KEV   "
 _OEM_TABLE: Final = b"KEV     "
@@ -219,9 +223,9 @@ def _fadt(base: Gpa) -> bytes:
         ("I", 36, base + _FACS),  # FIRMWARE_CTRL
         ("I", 40, base + _DSDT),  # DSDT
         ("H", 46, _SCI),  # SCI_INT
-        ("I", 56, PM1A_EVENT.start),  # PM1a_EVT_BLK
+        ("I", 56, PM1A_EVENT),  # PM1a_EVT_BLK
         ("I", 64, PM1A_CONTROL),  # PM1a_CNT_BLK
-        ("I", 76, PM_TIMER.start),  # PM_TMR_BLK
+        ("I", 76, PM_TIMER),  # PM_TMR_BLK
         ("B", 88, 4),  # PM1_EVT_LEN
         ("B", 89, 2),  # PM1_CNT_LEN
         ("B", 91, 4),  # PM_TMR_LEN
@@ -233,9 +237,9 @@ def _fadt(base: Gpa) -> bytes:
         ("Q", 140, base + _DSDT),  # X_DSDT
     ):
         struct.pack_into("<" + layout, table, offset, value)
-    _GENERIC_ADDRESS.pack_into(table, 148, _SYSTEM_IO, 32, 0, _WORD_ACCESS, PM1A_EVENT.start)
+    _GENERIC_ADDRESS.pack_into(table, 148, _SYSTEM_IO, 32, 0, _WORD_ACCESS, PM1A_EVENT)
     _GENERIC_ADDRESS.pack_into(table, 172, _SYSTEM_IO, 16, 0, _WORD_ACCESS, PM1A_CONTROL)
-    _GENERIC_ADDRESS.pack_into(table, 208, _SYSTEM_IO, 32, 0, _DOUBLE_WORD_ACCESS, PM_TIMER.start)
+    _GENERIC_ADDRESS.pack_into(table, 208, _SYSTEM_IO, 32, 0, _DOUBLE_WORD_ACCESS, PM_TIMER)
     return _table(b"FACP", _FADT_REVISION, bytes(table[_TABLE_HEADER.size :]))
 
 

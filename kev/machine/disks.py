@@ -192,11 +192,11 @@ def _attach_ide(devices: Devices, machine: Surroundings) -> None:
 
 def _attach_power_management(devices: Devices) -> None:
     """Where a firmware finds ACPI's timer."""
-    from kev.dev.chipset.poweroff import PM1A_EVENT
+    from kev.boot.acpi import PM1A_EVENT
     from kev.dev.pci.power_management import power_management
 
     name = f"power management at PCI 00:{_PIIX3:02x}.{_POWER_MANAGEMENT}"
-    _attach_function(devices, power_management(name, PM1A_EVENT.start), _PIIX3, number=_POWER_MANAGEMENT)
+    _attach_function(devices, power_management(name, PM1A_EVENT), _PIIX3, number=_POWER_MANAGEMENT)
 
 
 def _attach_virtio_pci(

@@ -8,11 +8,11 @@ from kev.dev.base import DeviceError, PlainDevice
 from kev.dev.surroundings import Surroundings
 from kev.state import Fields, bits, integers
 
-PM1A_EVENT: Final = range(0x600, 0x604)
+_PM1A_EVENT: Final = range(0x600, 0x604)
 """Two registers of 16 bits: status and enable."""
 _ENABLE_SHIFT: Final = 16
 PM1A_CONTROL: Final = 0x604
-PM_TIMER: Final = range(0x608, 0x60C)
+_TIMER: Final = range(0x608, 0x60C)
 _PM1A_CONTROL_BOCHS: Final = 0xB004
 _ACPI_ENABLED: Final = 1 << 0
 """SCI_EN. There is no SMI_CMD that would switch to ACPI mode, so the machine is in it."""
@@ -40,10 +40,10 @@ class AcpiPowerManagement(PlainDevice):
 
     name: Final = "ACPI power management"
     ports: Final = (
-        PM1A_EVENT,
+        _PM1A_EVENT,
         range(PM1A_CONTROL, PM1A_CONTROL + 1),
         range(_PM1A_CONTROL_BOCHS, _PM1A_CONTROL_BOCHS + 1),
-        PM_TIMER,
+        _TIMER,
     )
     wide_ports: Final = ports
 
@@ -65,19 +65,19 @@ class AcpiPowerManagement(PlainDevice):
         self._enabled = 0
 
     def read_port(self, port: int, size: int) -> int:
-        if port in PM_TIMER:
+        if port in _TIMER:
             count = self._clock.now() * _TIMER_FREQUENCY // _NANOSECONDS & (1 << _TIMER_BITS) - 1
-            return count >> 8 * (port - PM_TIMER.start) & (1 << 8 * size) - 1
-        if port not in PM1A_EVENT:
+            return count >> 8 * (port - _TIMER.start) & (1 << 8 * size) - 1
+        if port not in _PM1A_EVENT:
             return _ACPI_ENABLED
-        return self._enabled << _ENABLE_SHIFT >> 8 * (port - PM1A_EVENT.start) & (1 << 8 * size) - 1
+        return self._enabled << _ENABLE_SHIFT >> 8 * (port - _PM1A_EVENT.start) & (1 << 8 * size) - 1
 
     def write_port(self, port: int, size: int, value: int) -> None:
-        if port in PM1A_EVENT:
-            shift = 8 * (port - PM1A_EVENT.start)
+        if port in _PM1A_EVENT:
+            shift = 8 * (port - _PM1A_EVENT.start)
             mask = (1 << 8 * size) - 1 << shift >> _ENABLE_SHIFT & 0xFFFF
             self._enabled = self._enabled & ~mask | value << shift >> _ENABLE_SHIFT & mask
-        elif port not in PM_TIMER and size > 1 and value & _SLEEP_ENABLE:
+        elif port not in _TIMER and size > 1 and value & _SLEEP_ENABLE:
             self._sleep(value >> _SLEEP_TYPE_SHIFT & _SLEEP_TYPE)
 
     def _sleep(self, sleep_type: int) -> None:

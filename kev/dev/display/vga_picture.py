@@ -77,7 +77,7 @@ def _rows(screen: VgaScreen) -> _Rows:
     scans_each = screen.cell_height if interleaves else 1
     if not interleaves:
         repeats *= screen.cell_height
-    height = max(screen.lines // repeats, 1)
+    height = -(-screen.lines // repeats)
     split = min(split // repeats + 1, height)
     offset = 2 * crt[_ROW_OFFSET]
     top = [screen.start + row // scans_each * offset for row in range(split)]
