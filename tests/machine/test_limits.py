@@ -55,7 +55,7 @@ def test_a_flood_under_a_seed_is_ended_by_its_time_limit_and_is_repeatable() -> 
     printed: list[int] = []
     report = kev.launch(ENDLESS, seed=1, timeout=0.2, output=lambda data: printed.append(len(data)))
     assert report.ending.kind is EndingKind.TIMED_OUT
-    first, second = (kev.launch(ENDLESS, seed=1, max_output="1M") for _ in range(2))
+    first, second = (kev.launch(ENDLESS, seed=1, max_output="384K") for _ in range(2))
     assert (first.output, first.exits, first.ending.message) == (second.output, second.exits, second.ending.message)
 
 

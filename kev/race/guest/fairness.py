@@ -41,7 +41,8 @@ class Repetition:
         """Whether the state is now the one that it is compared with."""
         vm = self._vm
         state = (*map(general_registers, vm.vcpus),)
-        if state == self._seen and self._whole_state() == self._seen_whole and vm.timers.is_idle:
+        # In the order of what they cost: where a timer is set, the rest may be the same all the time.
+        if state == self._seen and vm.timers.is_idle and self._whole_state() == self._seen_whole:
             return True
         self._times += 1
         if self._times >= self._compare_until:
