@@ -8,7 +8,7 @@ What is marked `exhaustive` proves the same of more cases, and is left out unles
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,12 @@ from tests.folders import folder_in_memory
 
 settings.register_profile("kev", deadline=None, derandomize="CI" in os.environ, max_examples=MOST_EXAMPLES)
 settings.load_profile("kev")
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One more than there are processors: some tests wait for other processes, or for a time to be over."""
+    return (yield) + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
