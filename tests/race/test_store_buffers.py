@@ -151,6 +151,25 @@ def test_what_is_waited_for_becomes_visible(tmp_path: Path) -> None:
     assert (exploration.runs, exploration.found) == (100, None)
 
 
+def wait_and_store(variable: int, scratch: int) -> small.Action:
+    """Waits until a variable is 1, and stores to another one in each round, as code that is not optimized does to its stack."""
+
+    def build(bits: int) -> bytes:
+        comparison, store = small.compare(variable, 1)(bits), small.store(scratch, 1)(bits) + small.relax(bits)
+        back = b"\xeb" + struct.pack("b", -(len(comparison) + 2 + len(store) + 2))
+        return comparison + b"\x74" + bytes((len(store) + 2,)) + store + back
+
+    return build
+
+
+@pytest.mark.parametrize("strategy", ["pct", "places", "pos"])
+def test_who_waits_and_stores_meanwhile_lets_others_go_first(strategy: str, tmp_path: Path) -> None:
+    guest = subject(tmp_path, small.guest([wait_and_store(2, 4)], [small.increment(3), small.store(2, 1)]))
+    exploration = explore(guest, make_strategy(strategy), 40)
+    assert exploration.found is None
+    assert exploration.longest < 10_000
+
+
 def test_a_failure_is_shrunk_replayed_and_told_by_the_store_that_was_not_seen(tmp_path: Path) -> None:
     guest = subject(tmp_path, dekker([]))
     found = explore(guest, make_strategy("random"), 300).found

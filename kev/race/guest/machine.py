@@ -384,8 +384,10 @@ class GuestMachine:
         drained = self._buffers.drain(vcpu, min(chosen.budget.instructions or UNLIMITED, most))
         if self.witness is not None:
             self.witness.drained(self.vm.vcpus[vcpu], drained)
-        self._resting.clear()
-        self._last, self._in_a_row, self._suspect = chosen.vcpu, 0, False
+        # Its own vCPU has seen them all along: if that spins, and uses its stack meanwhile, it goes on letting others go first.
+        spins = vcpu in self._resting and self._spinning is None
+        self._resting.intersection_update((vcpu,) if spins else ())
+        self._last, self._in_a_row, self._suspect = vcpu if spins else chosen.vcpu, 0, False
         return len(drained)
 
     def _note(self, turn: Turn) -> None:
