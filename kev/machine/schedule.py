@@ -333,7 +333,7 @@ class CountedScheduler:
 class SeededScheduler:
     """Random and repeatable: any vCPU that can run, for a random number of instructions."""
 
-    __slots__ = ("_longest", "_random", "_rest")
+    __slots__ = ("_draw", "_longest", "_longest_bits", "_random", "_rest")
 
     _FIELDS: Final = Fields({"_rest": optional(_DECISION)}, generator=WORDS)
 
@@ -342,23 +342,26 @@ class SeededScheduler:
         from random import Random  # a run without a seed needs none of it
 
         self._random = Random(seed)
+        self._draw: Final = self._random.getrandbits
         self._longest = longest
+        self._longest_bits: Final = longest.bit_length()
         self._rest: Decision | None = None
 
     def next(self, runnable: Sequence[int], executed: int = 0, accesses: int = ANYTHING) -> Decision:
         rest, self._rest = self._rest, None
         if rest is not None and rest.vcpu in runnable:
             return rest
-        vcpu = runnable[self._below(len(runnable))]
-        return Decision(vcpu, Budget(instructions=1 + self._below(self._longest)))
-
-    def _below(self, limit: int) -> int:
-        """As `Random.choice` and `Random.randint` draw, in a third of their time."""
-        draw, bits = self._random.getrandbits, limit.bit_length()
-        number = draw(bits)
-        while number >= limit:
-            number = draw(bits)
-        return number
+        # As `Random.choice` and `Random.randint` draw, in a fifth of their time.
+        draw, count = self._draw, len(runnable)
+        bits = count.bit_length()
+        chosen = draw(bits)
+        while chosen >= count:
+            chosen = draw(bits)
+        bits, longest = self._longest_bits, self._longest
+        instructions = draw(bits)
+        while instructions >= longest:
+            instructions = draw(bits)
+        return Decision(runnable[chosen], Budget(instructions + 1))
 
     def prefer(self, vcpu: int) -> None:
         """Nothing: the schedule is the seed's."""

@@ -52,7 +52,7 @@ class Waits:
 
     def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
         gpa = self._frames.gpa(hpa)
-        if gpa is None:
+        if gpa is None or self._machine.tries:
             return
         vcpu = state.index
         fair = self._machine.fair is not None and self._machine.fair.settled

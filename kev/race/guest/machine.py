@@ -43,6 +43,8 @@ _BEGUN: Final = (ActivityState.ACTIVE, ActivityState.HLT)
 ENDLESS: Final = "endless run"
 _UNEXPECTED: Final = "unexpected error"
 _ALONE: Final = Budget(instructions=UNLIMITED)
+ROUNDS_SEEN: Final = 2
+"""Of even turns behind a schedule, so many of each vCPU are there to be told."""
 _IN_BUFFER: Final = -1
 """Where a store buffer is in a program: nowhere."""
 _PLAIN_TURNS: Final = 64
@@ -124,12 +126,16 @@ class GuestMachine:
         self._blocked: Final[list[int]] = []
         self._others_changed = False
         """Another vCPU became runnable in this turn."""
+        self._rough: RoughScheduler | None = None
+        """The schedule that is followed roughly."""
         self._spinning: Spinning | None = None
         """Where runs are enumerated."""
         self._paused = self._spun = False
         """The turn has ended with PAUSE; and in the state in which it began."""
         self._suspect = False
         """The vCPU may be spinning without PAUSE."""
+        self.tries = False
+        """What is executed now is taken back."""
         self._standstill: Standstill | None = None
         """Where it is looked for."""
         self._look_from = UNLIMITED
@@ -158,6 +164,7 @@ class GuestMachine:
         self._stop_where(scheduler)
         if marks:
             scheduler = _FromMark(self, scheduler)
+        self._rough = scheduler if isinstance(scheduler, RoughScheduler) else None
         if isinstance(scheduler, TurnScheduler):
             self._spinning = Spinning(vm, self._buffers)
         if look_from is not None:
@@ -211,16 +218,26 @@ class GuestMachine:
         those of the last one.
         """
         vcpus, turns, patience, run_out = self.vm.vcpus, self.turns, self._patience, self.vm.run_out
+        choose, plain_until = scheduler.next, min(self._look_from, self._limit + 1)
+        if self._rough is not None:
+            plain_until = 0
         self.ticks_of_turn = 0
         for _ in range(_PLAIN_TURNS):
-            chosen = self._choose(scheduler, runnable, runnable, ticks)
-            if chosen is None:
+            try:
+                chosen = choose(runnable, ticks)
+            except ScheduleOver:
+                self._end_schedule()
                 break
             index, budget, _ = chosen
+            if self.ticks >= plain_until and self._is_schedule_over(runnable, index):
+                self._end_schedule()
+                break
             if index != self._last:
                 self._last, self._in_a_row, self._suspect = index, 0, False
             vcpu = vcpus[index]
-            limit = min(budget.instructions or UNLIMITED, patience - self._in_a_row)
+            limit, left = budget.instructions or UNLIMITED, patience - self._in_a_row
+            if limit > left:
+                limit = left
             self._others_changed = self._paused = self._spun = False
             before = vcpu.state.instructions
             try:
@@ -307,27 +324,41 @@ class GuestMachine:
     def _choose(self, scheduler: Scheduler, runnable: list[int], offered: list[int], ticks: int) -> Decision | None:
         """Who goes on; None if that has to be looked at anew."""
         if self.fair is not None:
-            if self.fair.over:
-                self._fail_endless(self.fair)
-                return None
-            chosen = self.fair.next(runnable)
-            if self.ticks >= self._look_from and len(runnable) > 1 and self._stands_still(runnable, chosen.vcpu):
-                assert self._standstill is not None
-                self._pauses.update(self._standstill.pauses)
-                self.fair.repeated = True
-                self._fail_endless(self.fair)
-                return None
+            return self._choose_fairly(self.fair, runnable)
+        # Of those that let others go first, and all spin, whoever goes on comes to the same state again.
+        if not (self._resting and self._all_spin() and self._resting.issuperset(runnable)):
+            try:
+                chosen = scheduler.next(offered, ticks, ANYTHING)
+            except ScheduleOver:
+                pass
+            else:
+                if not self._is_schedule_over(runnable, chosen.vcpu):
+                    return chosen
+        self._end_schedule()
+        return None
+
+    def _choose_fairly(self, fair: FairTurns, runnable: list[int]) -> Decision | None:
+        if fair.over:
+            self._fail_endless(fair)
+            return None
+        chosen = fair.next(runnable)
+        if self.ticks < self._look_from or fair.settled or len(runnable) == 1 or not self._stands_still(runnable, chosen.vcpu):
             return chosen
-        try:
-            if self._all_spin() and self._resting.issuperset(runnable):
-                raise ScheduleOver("whoever goes on comes to the same state again")
-            chosen = scheduler.next(offered, ticks, ANYTHING)
-        except ScheduleOver:
-            pass
-        else:
-            over = self.ticks > self._limit or (isinstance(scheduler, RoughScheduler) and scheduler.over)
-            if not over and (self.ticks < self._look_from or not self._stands_still(runnable, chosen.vcpu)):
-                return chosen
+        assert self._standstill is not None
+        self._pauses.update(self._standstill.pauses)
+        fair.settle()
+        if self.witness is None:
+            self._fail_endless(fair)
+        return None
+
+    def _is_schedule_over(self, runnable: list[int], chosen: int) -> bool:
+        """It has come to its end, or leads nowhere any more."""
+        if self.ticks > self._limit or (self._rough is not None and self._rough.over):
+            return True
+        return self.ticks >= self._look_from and self._stands_still(runnable, chosen)
+
+    def _end_schedule(self) -> None:
+        """From now on, vCPUs take turns fairly."""
         self._stop_nowhere()
         if self._standstill is not None:
             self._standstill, self._look_from = Standstill(self.stage, self.ticks), self.ticks
@@ -335,17 +366,18 @@ class GuestMachine:
         self.scheduled = len(self.turns)
         if self.witness is not None:
             self.witness.schedule_over()
-        return None
 
     def _stands_still(self, runnable: list[int], chosen: int) -> bool:
         """Whoever goes on, nothing changes any more."""
         assert self._standstill is not None
-        if self._loads:
+        early = self.witness is not None and len(self.turns) < self.scheduled + ROUNDS_SEEN * self._first_buffer
+        if self._loads or early:
             return False
-        if self._standstill.is_reached(self.ticks, runnable, chosen, self._last):
-            return True
+        self.tries = True
+        found = self._standstill.is_reached(self.ticks, runnable, chosen, self._last)
+        self.tries = False
         self._look_from = self._standstill.next
-        return False
+        return found
 
     def _stop_where(self, scheduler: Scheduler) -> None:
         """The turns of this run end where `scheduler` wants them to."""

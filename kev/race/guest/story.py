@@ -11,6 +11,7 @@ from kev.pager.pages import PageEvent
 from kev.postmortem.places import Place, Places
 from kev.postmortem.variables import Variables
 from kev.race.guest.frames import GuestPhysical
+from kev.race.guest.machine import ROUNDS_SEEN
 from kev.race.guest.stage import Stage
 from kev.race.guest.store_buffers import BufferedStore
 from kev.race.guest.telling import brief
@@ -19,8 +20,6 @@ from kev.race.stories.story import Kind, Moment, Story
 
 _MOST_PRINTED: Final = 80
 """Characters that are shown of what one turn prints."""
-_TOLD_ROUNDS: Final = 2
-"""Of turns that a run without an end goes on with, so many of each vCPU are told."""
 
 
 def place_of(places: Places, vcpu: Vcpu) -> Place:
@@ -107,7 +106,7 @@ class TurnRecorder:
 
     def _finish_turn(self) -> None:
         vcpu = self._vcpu
-        if vcpu is None or (self._fair_turns or 0) > _TOLD_ROUNDS * len(self._vm.vcpus):
+        if vcpu is None or (self._fair_turns or 0) > ROUNDS_SEEN * len(self._vm.vcpus):
             return
         waiting = frozenset(other.index for other in self._vm.vcpus if other.activity is not ActivityState.ACTIVE)
         begins = self._begins if self._instructions else ""

@@ -233,7 +233,7 @@ class GuestSubject:
         known = self._known_to_synchronize
         with guest_machine(self.start, max(schedule.steps, 1), apart=True) as machine:
             recording = Recording(machine, devices=True)
-            machine.run(ReplayScheduler(schedule), fair=False)
+            machine.run(ReplayScheduler(schedule), fair=False, look_from=UNLIMITED)
             telling = Telling(Places(machine.vm.pager.image), self.spec.image)
             ordering = Ordering(recording.events, known | recording.synchronizing.bytes, self.vcpus)
             found = collisions(schedule, recording.accesses, ordering, _RunsOf(self))
@@ -246,7 +246,7 @@ class GuestSubject:
             machine.witness = recorder = TurnRecorder(machine.stage)
             if with_waits:
                 Waits(machine, recorder.places)
-            machine.run(ReplayScheduler(schedule), fair=False)
+            machine.run(ReplayScheduler(schedule), fair=False, look_from=UNLIMITED)
             failure = self.judge(machine)
             return recorder.story(f"{self.spec.image} on {self.vcpus} vCPUs{self._begins}", failure)
 
