@@ -31,8 +31,12 @@ def _option(option: Option) -> Callable[[C], C]:
     if option.arity is Arity.FLAG:
         long = next(switch for switch in option.switches if switch.startswith("--"))
         if not option.denial:
-            return click.option(long, option.name, is_flag=True, flag_value=True, default=None, help=option.help)
-        return click.option(f"{long}/{option.denial}", option.name, is_flag=True, default=None, help=option.help)
+            return click.option(
+                long, option.name, is_flag=True, flag_value=True, default=None, help=option.help, hidden=option.hidden
+            )
+        return click.option(
+            f"{long}/{option.denial}", option.name, is_flag=True, default=None, help=option.help, hidden=option.hidden
+        )
     many, metavar = option.arity is Arity.MANY, option.metavar or None
     return click.option(
         *option.switches,
@@ -42,5 +46,6 @@ def _option(option: Option) -> Callable[[C], C]:
         type=str,
         metavar=metavar,
         help=option.help,
+        hidden=option.hidden,
         shell_complete=completion_of(option.name),
     )

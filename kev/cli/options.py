@@ -26,6 +26,8 @@ class Option(NamedTuple):
     """What denies a flag, if anything does."""
     values: int = 1
     """How many words follow it."""
+    hidden: bool = False
+    """Help does not name it: it is there to be refused with a reason."""
 
     @classmethod
     def of(cls, field: Field) -> "Option":

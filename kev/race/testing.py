@@ -23,7 +23,7 @@ from functools import wraps
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, overload
 
-from kev.errors import KevError
+from kev.errors import KevError, nearest_of
 from kev.pager.kernel import KernelVmPager
 from kev.race.detection import Detection, detect
 from kev.race.errors import CannotReplay, RaceError, TokenError
@@ -40,7 +40,8 @@ from kev.race.trace.body import Body, BodySubject, Told, name_of, replay_command
 from kev.race.trace.machine import PagerFactory
 from kev.race.trace.program import ORDINARY, Page, Program, check_sizes
 from kev.race.trace.subject import TraceSubject
-from kev.spec.errors import refusal
+from kev.spec.errors import SpecError, refusal
+from kev.spec.fields import names
 from kev.spec.values import integer, path, positive, text
 from kev.work.processes import local
 from kev.work.stopping import Stopped
@@ -290,6 +291,10 @@ def check_guest(
     from kev.race.guest.files import kept_image
     from kev.race.guest.subject import GuestSubject
 
+    for name in wishes:
+        if name not in names():
+            nearest = nearest_of(name, [*inspect.signature(check_guest).parameters, *names()])
+            raise SpecError(f"{name}: check_guest has no such keyword{'' if nearest is None else f'; is it {nearest!r}?'}")
     wanted = wanted_machine(image, wishes)
     store = FailureStore()
     spec = wanted.spec if wanted.source is None else wanted.spec.replace(image=kept_image(wanted.source, store.folder))

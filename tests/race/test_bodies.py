@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kev.errors import KevError
-from kev.race import RaceDetected, TraceVcpu, check, check_host, races
+from kev.race import RaceDetected, TraceVcpu, check, check_guest, check_host, races
 from kev.race.current_test import current_test
 from kev.race.errors import ProgramError, RaceError, TokenError
 from kev.race.replay_variable import REPLAY, TIMES
@@ -240,6 +240,16 @@ def test_what_is_refused_hides_the_frames_of_kev() -> None:
     with pytest.raises(KevError) as caught:
         races(strategy="luck")(reads)()
     assert [frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:] == ["test"]
+    with pytest.raises(KevError) as caught:
+        check_guest("nothing.elf", vcpus=2)
+    assert [frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:] == ["called"]
+
+
+@pytest.mark.parametrize(("name", "meant"), [("run", "runs"), ("jbos", "jobs"), ("vpcus", "vcpus"), ("from_snap", "from_snapshot")])
+def test_a_misspelt_keyword_is_told_from_those_of_the_race_and_of_the_machine(name: str, meant: str) -> None:
+    with pytest.raises(KevError) as caught:
+        check_guest("smp", **{name: 2})  # type: ignore[arg-type]
+    assert str(caught.value) == f"{name}: check_guest has no such keyword; is it {meant!r}?"
 
 
 @pytest.mark.parametrize(

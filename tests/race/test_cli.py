@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kev.cli.main import kev
+from kev.race.schedule import Schedule
+from kev.race.subject import Identity
 from kev.race.token import Token
 from kev.work.stopping import stopped_when
 from tests.race import small_guests as small
@@ -157,6 +159,27 @@ def test_a_guest_s_report_is_json() -> None:
     assert (report["target"], report["runs"], report["failure"]) == ("smp", 2, None)
 
 
+OF_A_GUEST = Token(Identity("guest", "smp", "smp=2 memory=268435456 exit=0 crc=00000000"), Schedule.of([(0, 1)]))
+OF_A_TEST = Token(Identity("test", "tests/test_a.py::test_b"), Schedule.of([(0, 1)]))
+
+
+@pytest.mark.parametrize("command", ["explore", "detect"])
+def test_help_names_no_options_that_are_refused_in_a_race(command: str) -> None:
+    told = race(command, "--help").stdout
+    named = set(re.findall(r"--[a-z-]+", told))
+    assert {"--smp", "--disk", "--after"} <= named
+    assert not named & {
+        "--paging",
+        "--source-latency",
+        "--timeout",
+        "--max-pages",
+        "--max-output",
+        "--retry",
+        "--keyboard",
+        "--firmware",
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -167,6 +190,22 @@ def test_a_guest_s_report_is_json() -> None:
         (("explore", "--smp", "2"), "kev: a machine is described, but no guest is named: kev race explore GUEST\n"),
         (("explore", "--all", "--smp", "2"), "kev: a machine is described, but no guest is named: kev race explore GUEST\n"),
         (("explore", "--all", "lost-update"), "kev: --all: it has no meaning with 'lost-update': the whole catalogue is tried\n"),
+        (("explore", "--strategy", "random"), "kev: --strategy is for one subject: name a guest, or a program\n"),
+        (("explore", "--all", "--svg", "x.svg"), "kev: --svg is for one subject: name a guest, or a program\n"),
+        (("explore", "--state", "x"), "kev: --state is for one subject: name a guest, or a program\n"),
+        (("explore", ""), "kev: TARGET: '': no file has such a name, no guest and no program\n"),
+        (("detect",), "kev: no guest is named, and no token: kev race detect TARGET\n"),
+        (("detect", ""), "kev: no guest is named, and no token: kev race detect TARGET\n"),
+        (("detect", str(OF_A_GUEST), "--smp", "3"), "kev: --smp has no meaning with a token, which says what is run, and how\n"),
+        (("detect", str(OF_A_GUEST), "--runs", "3"), "kev: --runs has no meaning with a token, which says what is run, and how\n"),
+        (
+            ("show", str(OF_A_TEST)),
+            "kev: the token is about a test of pytest: `kev race replay TOKEN --test tests/test_a.py::",
+        ),
+        (
+            ("shrink", str(OF_A_TEST)),
+            "kev: the token is about a test of pytest: `kev race replay TOKEN --test tests/test_a.py::",
+        ),
         (("lost-update", "--paging", "eager"), "kev: paging: 'eager': not in a race: pages come one by one, "),
         (("lost-update", "--disk", "x,foo"), "kev: --disk: x,foo: 'foo': there is no such device for a disk"),
         (("lost-update", "--disk", "nowhere.img"), "kev: disk nowhere.img: cannot be read: No such file or directory\n"),

@@ -11,7 +11,8 @@ from kev.cli.completion import complete_image
 from kev.cli.counts import Count
 from kev.cli.interrupts import SIGNALS
 from kev.cli.numbers import counted
-from kev.cli.options import described, machine_options
+from kev.cli.options import described
+from kev.cli.race.options import first_given, guest_options
 from kev.cli.race.printing import EXIT_CODE_FAILED
 from kev.cli.race.progress import ProgressLine
 from kev.cli.signals import say_stopped
@@ -26,12 +27,11 @@ from kev.race.token import Token, names_token
 from kev.work.stopping import Stopped, signals_noted
 
 _RUNS: Final = 10
-_OPTIONS: Final = machine_options(without=("seed", "timeline"))
 
 
 @click.command
 @click.argument("target", required=False, shell_complete=complete_image)
-@add_options(_OPTIONS)
+@add_options(guest_options())
 @click.option("--from", "snapshot", type=click.Path(dir_okay=False), metavar="SNAPSHOT", help="Go on from a snapshot in every run.")
 @click.option("--after", metavar="CONDITION", help="Begin every run where this is met, as in `kev race explore`.")
 @click.option("--runs", type=Count(min=1), default=_RUNS, show_default=True, help="Look at so many schedules.")
@@ -59,7 +59,12 @@ def command(
     line = ProgressLine()
     try:
         with signals_noted(SIGNALS):
+            if not target and snapshot is None and given["spec"] is None:
+                raise RaceError("no guest is named, and no token: kev race detect TARGET")
             if target is not None and names_token(target):
+                others = (name for name in context.params if name not in ("target", "locked_only", "as_json"))
+                if (option := first_given(context, others)) is not None:
+                    raise RaceError(f"{option} has no meaning with a token, which says what is run, and how")
                 subject, schedulers = _of_token(Token.read(target))
             else:
                 spec = described({"image": target or snapshot, **given})

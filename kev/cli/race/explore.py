@@ -13,9 +13,10 @@ from kev.cli.counts import Count
 from kev.cli.durations import Duration
 from kev.cli.interrupts import SIGNALS
 from kev.cli.numbers import counted
-from kev.cli.options import described, machine_options
+from kev.cli.options import described
 from kev.cli.places import place_of, place_options
 from kev.cli.race.catalogue import check_catalogue, check_pager
+from kev.cli.race.options import first_given, guest_options
 from kev.cli.race.printing import EXIT_CODE_FAILED, command_line, picture_file, print_story
 from kev.cli.race.progress import ProgressLine, summary
 from kev.cli.race.tokens import state_option
@@ -40,8 +41,11 @@ _UNBOUNDED = "none"
 _RUNS: Final = 1_000
 _MOST_DIGITS: Final = 9
 _PAGER_RUNS: Final = 100_000
-_GUEST_OPTIONS: Final = [option._replace(help=f"Guests: {option.help}") for option in machine_options(without=("seed", "timeline"))]
-"""All that describe a machine, but for what the strategy has of its own."""
+_GUEST_OPTIONS: Final = [option._replace(help=f"Guests: {option.help}") for option in guest_options()]
+
+
+_OF_ONE_SUBJECT: Final = ("seconds", "keep_going", "strategy", "depth", "preemptions", "memory_model", "svg", "state")
+"""Parameters that mean nothing where all pagers are tried."""
 
 
 class _Preemptions(click.ParamType[int | None]):
@@ -77,7 +81,13 @@ class _Preemptions(click.ParamType[int | None]):
 @click.option("--time", "seconds", type=Duration(), metavar="TIME", help="Make runs for so long: 90s, 10m, 1.5h.")
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first failure: tell one of each kind, and how often it came.")
 @click.option("--seed", type=Count(min=0), default=0, show_default=True, help="What random choices come from.")
-@click.option("--depth", type=Count(min=1), default=3, show_default=True, help="pct: how many ordered events the bug needs.")
+@click.option(
+    "--depth",
+    type=Count(min=1),
+    default=3,
+    show_default=True,
+    help="pct, places, portfolio: how many ordered events the bug needs.",
+)
 @click.option("--preemptions", type=_Preemptions(), default="2", show_default=True, help="exhaustive: the bound, or `none`.")
 @click.option(
     "--memory-model",
@@ -135,13 +145,13 @@ def command(
                 raise RaceError("a machine is described, but no guest is named: kev race explore GUEST")
             if target is not None or snapshot is not None:
                 raise RaceError(f"--all: it has no meaning with {target or snapshot!r}: the whole catalogue is tried")
-            if seconds is not None or keep_going:
-                raise RaceError("--time and --keep-going are for one subject: name a guest, or a program")
-            if MemoryModel(memory_model) is not MemoryModel.SC:
-                raise RaceError("--memory-model is for one subject: name a guest, or a program")
+            if (option := first_given(context, _OF_ONE_SUBJECT)) is not None:
+                raise RaceError(f"{option} is for one subject: name a guest, or a program")
             check = partial(check_catalogue, catalogue) if everything else check_pager
             with place_of(jobs, on, store) as place:
                 context.exit(check(runs or _PAGER_RUNS, seed, place, as_json=as_json))
+        if target == "":
+            raise RaceError("TARGET: '': no file has such a name, no guest and no program")
         spec = described({"image": target or snapshot, **given})
         read = [*inputs_of(spec, given["spec"]), *([("the snapshot", snapshot)] if snapshot is not None else ())]
         aside = check_all_writable({"--json": STANDARD_OUTPUT if as_json else None, "--svg": svg}, read)

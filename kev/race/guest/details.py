@@ -30,7 +30,7 @@ _SNAPSHOT: Final = "snapshot"
 _AFTER: Final = "after"
 _MODEL: Final = "model"
 _REPEATED: Final = ("module", "disk")
-_REFUSED: Final = {
+REFUSED: Final = {
     "firmware": "a token does not say what is in a ROM",
     "boot_sector": "a token does not say what is in it",
     "paging": "pages come one by one, when the schedule lets them",
@@ -51,7 +51,7 @@ def _key(field: Field) -> str:
     return field.option.removeprefix("--").replace("-", "_")
 
 
-_OPTIONAL: Final = {_key(field): field for field in FIELDS if field.name not in _REFUSED and field.name not in _SAID_APART}
+_OPTIONAL: Final = {_key(field): field for field in FIELDS if field.name not in REFUSED and field.name not in _SAID_APART}
 """All others, by their word."""
 
 
@@ -152,6 +152,6 @@ def _split(details: str) -> list[str]:
 def raceable(spec: MachineSpec) -> MachineSpec:
     """`spec`, if it asks for nothing that a raced machine has not. RaceError."""
     for name, value in spec.given().items():
-        if name in _REFUSED and value != getattr(DEFAULTS, name):
-            raise RaceError(f"{name}: {value!r}: not in a race: {_REFUSED[name]}")
+        if name in REFUSED and value != getattr(DEFAULTS, name):
+            raise RaceError(f"{name}: {value!r}: not in a race: {REFUSED[name]}")
     return spec

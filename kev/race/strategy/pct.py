@@ -113,7 +113,8 @@ class Pct(Strategy):
 
     def describe(self) -> str:
         bound = f"1/({self.vcpus} * {self.steps}^{self.depth - 1}) = {self.bound:.2g}"
+        vcpus = "1 vCPU" if self.vcpus == 1 else f"{self.vcpus} vCPUs"
         return (
-            f"PCT from seed {self.seed}, depth {self.depth}: with {self.vcpus} vCPUs and {self.steps} steps, "
+            f"PCT from seed {self.seed}, depth {self.depth}: with {vcpus} and {self.steps} steps, "
             f"a run shows a given bug of this depth with probability {bound} or more"
         )

@@ -1,7 +1,9 @@
 """A coroutine function of a test as what is explored: every vCPU runs it."""
 
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from sysconfig import get_path
 from types import FrameType, TracebackType
 from typing import Any, Final, TypeAlias
 from unittest import SkipTest
@@ -173,8 +175,13 @@ def _running() -> Sequence[_Place]:
 
 
 def _joined(frames: Sequence[_Place]) -> TracebackType | None:
+    """A traceback of these without kev's own, from the first on that is of the user's, and of no library."""
+    libraries = tuple(f"{get_path(kind)}{os.sep}" for kind in ("stdlib", "purelib", "platlib"))
+    modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _, _ in frames]
+    files = [frame.f_code.co_filename for frame, _, _ in frames]
+    begin = next((n for n, module in enumerate(modules) if module != _PACKAGE and not files[n].startswith(libraries)), len(frames))
     traceback = None
-    for frame, instruction, line in reversed(frames):
-        if frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
+    for (frame, instruction, line), module in reversed([*zip(frames, modules, strict=True)][begin:]):
+        if module != _PACKAGE:
             traceback = TracebackType(traceback, frame, instruction, line)
     return traceback
