@@ -1,6 +1,7 @@
 """A guest that changes its page tables and does not tell the TLB sees what is still in that: the same in every run."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,11 @@ from kev.addressing import MIB
 from kev.engine.amdv.factory import AmdvFactory
 from kev.engine.amdv.pool import HostPool
 from kev.engine.amdv.tlb_fills import NATIVE
+from kev.engine.base import Budget
+from kev.machine.builder import MachineOptions
+from kev.machine.digest import all_registers
 from kev.machine.launcher import prepare, run
+from kev.machine.vcpu import Vcpu
 from kev.race.guest.source import MemorySource
 from kev.race.guest.start import guest_machine
 from kev.race.strategy.free import UnpreemptedScheduler
@@ -133,6 +138,23 @@ def test_a_race_that_goes_back_is_as_one_that_begins_in_what_the_tlb_has_forgott
 
     first = printed(apart=True)
     assert [printed(apart=False) for _ in range(3)] == [first] * 3
+
+
+@needs_fills
+def test_who_looks_at_registers_is_not_seen_in_what_the_tlb_has_forgotten() -> None:
+    def printed(look: Callable[[Vcpu], object]) -> bytes:
+        output = bytearray()
+        options = MachineOptions(vcpus=2, virtual_time=True, boot_time=0)
+        vm = prepare(MemorySource("stale", _image(_GROW, _PROBE)), memory=_MEMORY, options=options, output=output.extend).vm
+        while vm.ending is None:
+            vm.run(vm.vcpus[0], Budget(instructions=500))
+            for vcpu in vm.vcpus:
+                look(vcpu)
+        vm.console.close()
+        vm.engine.close()
+        return bytes(output)
+
+    assert printed(all_registers) == printed(lambda vcpu: None)
 
 
 def _number(printed: bytes) -> int:

@@ -536,8 +536,8 @@ class AmdvEngine:
     def read_rflags(self, vcpu: AmdvVcpu) -> int:
         if self._closed:
             return vcpu.settled_rflags()
-        self._make_current(vcpu)
-        return self._uc.read_register(libunicorn.REG_EFLAGS)
+        holder = self._uc if vcpu is self._slice.vcpu else vcpu.context
+        return holder.read_register(libunicorn.REG_EFLAGS)
 
     def translate(self, vcpu: AmdvVcpu, gva: int) -> Gpa | None:
         """The guest-physical address behind `gva`, or None if the guest's tables or their pages are not there."""

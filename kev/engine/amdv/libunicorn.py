@@ -104,6 +104,7 @@ _context_alloc: Final = _function(_quick, "uc_context_alloc", _HANDLE, _POINTER)
 _context_free: Final = _function(_quick, "uc_context_free", _POINTER)
 _context_save: Final = _function(_quick, "uc_context_save", _HANDLE, _POINTER)
 _context_restore: Final = _function(_quick, "uc_context_restore", _HANDLE, _POINTER)
+_context_reg_read: Final = _function(_quick, "uc_context_reg_read", _POINTER, _INT, _POINTER)
 
 
 def _exported(name: str, result: type | None, *parameters: type) -> Callable[..., Any] | None:
@@ -239,6 +240,12 @@ class Context:
         """Of the saved registers and what precedes them, in this process."""
         weakref.finalize(self, _context_free, self.address).atexit = False
         cpu.save(self)
+
+    def read_register(self, register: int) -> int:
+        """Nothing of the CPU changes: it would forget its TLB if these registers were put into it."""
+        number = _UINT64()
+        _check(_context_reg_read(self.address, register, ctypes.byref(number)))
+        return number.value
 
 
 class Counter(Protocol):

@@ -170,7 +170,7 @@ class DataBreakpoint(NamedTuple):
 
 
 class RegisterAccess(Protocol):
-    """Reaches the registers that only the CPU can read or write: it makes the vCPU its current one for that."""
+    """Reaches the registers that only the CPU can read or write: to write them, it makes the vCPU its current one."""
 
     def read_rflags(self, vcpu: "AmdvVcpu") -> int: ...
 

@@ -19,11 +19,11 @@ from kev.race.interleaving import MAX_VCPUS
 from kev.race.trace.forbidden import FORBIDDEN, Observation, parse_forbidden
 
 MAX_PAGES: Final = 62
+"""As many as fit into one word of what a step accesses."""
 MAX_ACTIONS: Final = 500
 """Of all vCPUs: those of many more take more steps than a run may have."""
 _LONGEST_TEXT: Final = 1 << 14
 """Characters."""
-"""As many as fit into one word of what a step accesses."""
 
 SLOT: Final = 8
 """Every vCPU stores to a slot of its own in each page: so many bytes from its number times `SLOT` on."""
