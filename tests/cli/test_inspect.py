@@ -140,7 +140,7 @@ def test_json_describes_the_machine(tmp_path: Path) -> None:
     assert report["machine"].items() >= {"image": "smp", "memory": "32M", "vcpus": 3, "seed": 7, "boot": "multiboot2"}.items()
     assert report["memory_map"][-1]["type"] == "reserved"
     assert {"name", "ports", "gpas"} == set(report["devices"][0])
-    assert report["pci"] == []
+    assert report["pci"] == [{"device": 0, "identity": "8086:1237"}, {"device": 2, "identity": "1234:1111"}]
 
 
 def test_a_machine_that_cannot_be_built_is_described_and_the_exit_code_is_2() -> None:
