@@ -16,6 +16,7 @@ from kev.race.guest.instructions import Effect, Instructions
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.prepared import Start
 from kev.race.guest.recording import DeviceAccesses, DeviceExit, register_of
+from kev.race.guest.standstill import MORE_STEPS
 from kev.race.guest.start import guest_machine
 from kev.race.guest.synchronizing import Synchronizing
 from kev.race.shared import SharedAccesses
@@ -40,6 +41,7 @@ class _Profile:
     """The accesses of one run."""
 
     def __init__(self, machine: GuestMachine) -> None:
+        self._machine: Final = machine
         self._frames: Final = GuestPhysical(machine.vm)
         self._instructions: Final = Instructions(machine.vm)
         self._effect = Effect.NONE
@@ -53,6 +55,8 @@ class _Profile:
         """How often there was each: vCPU, instruction, variable, and whether it is changed."""
         self.interruptible: Final[Counter[int]] = Counter()
         """How often there was each instruction that lets interrupts in."""
+        self.steps = 0
+        """Of the run."""
         self.has_ended = False
         """Who waits for ever makes more accesses than runs have otherwise."""
         machine.vm.engine.trace_accesses(self._accessed, self._executed)
@@ -64,6 +68,8 @@ class _Profile:
         self.accesses[vcpu.index, vcpu.state.instruction_address, variable, writes] += 1
 
     def _executed(self, state: VcpuState, address: int, size: int) -> None:
+        if self._machine.tries:
+            return
         self._effect = effect = self._instructions.effect(state, address, size)
         self._read = -1
         if effect is Effect.NONE:
@@ -74,7 +80,7 @@ class _Profile:
 
     def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
         gpa = self._frames.gpa(hpa)
-        if gpa is not None:
+        if gpa is not None and not self._machine.tries:
             if access is Access.READ:
                 self._read = gpa
             elif self._read == gpa and self._effect is not Effect.LOCKED:
@@ -89,7 +95,10 @@ def shared_accesses(start: Start, limit: int) -> SharedAccesses:
 
     RaceError if such a run has more than 3 million steps.
     """
-    profiles = [_profile(start, limit, scheduler) for scheduler in _schedulers()]
+    free, *schedulers = _schedulers()
+    alone = _profile(start, limit, free)
+    look_from = alone.steps + alone.steps // 4 + MORE_STEPS
+    profiles = [alone, *(_profile(start, limit, scheduler, look_from) for scheduler in schedulers)]
     users: defaultdict[int, set[int]] = defaultdict(set)
     changed: set[int] = set()
     for vcpu, _, variable, writes in (access for profile in profiles for access in profile.accesses):
@@ -144,10 +153,11 @@ def _rarest(places: set[int], times: Counter[int]) -> set[int]:
     return set(sorted(places, key=lambda address: (times[address], address))[:_MOST_PLACES])
 
 
-def _profile(start: Start, limit: int, scheduler: Scheduler) -> _Profile:
+def _profile(start: Start, limit: int, scheduler: Scheduler, look_from: int | None = None) -> _Profile:
     with guest_machine(start, min(limit // _SHORTER, _LONGEST), apart=True) as machine:
         profile = _Profile(machine)
-        machine.run(scheduler, fair=True)
+        machine.run(scheduler, fair=True, look_from=look_from)
+        profile.steps = machine.ticks
         profile.has_ended = machine.vm.ending is not None
         if machine.ticks > _LONGEST:
             raise RaceError(

@@ -19,6 +19,8 @@ from kev.pager.write_tracker import MemoryPoint
 from kev.race.guest.spinning import exits_with_effect
 from kev.race.guest.stage import Stage
 
+MORE_STEPS: Final = 500
+"""Than those of a free run, and a quarter more, before it is worth while to look."""
 _LONGEST_LOOP: Final = 256
 """Steps of a loop that is taken for one."""
 _FINISHED_AT_ONCE: Final = (IoIn, IoOut, MmioRead, MmioWrite)

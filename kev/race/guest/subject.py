@@ -24,6 +24,7 @@ from kev.race.guest.prepared import LONGEST_FREE_RUN, CannotRace, Start, point_o
 from kev.race.guest.profile import shared_accesses
 from kev.race.guest.recording import Accessed, Recording
 from kev.race.guest.snapshot import SnapshotReference, is_snapshot_file, opened_snapshot
+from kev.race.guest.standstill import MORE_STEPS
 from kev.race.guest.start import guest_machine, random_numbers_before
 from kev.race.guest.story import TurnRecorder, place_of
 from kev.race.guest.telling import Telling
@@ -43,8 +44,6 @@ _LONGEST_TURN: Final = 1_024
 _LIMIT: Final = 200_000
 _LIMIT_FACTOR: Final = 20
 """A run of so many instructions has no end, or of so many times those of a free run, whichever is more."""
-_MORE_STEPS: Final = 500
-"""Than those of a free run, and a quarter more, before it is looked whether a run leads nowhere."""
 _LONGEST_TRACED: Final = 3_000_000
 """Steps of a run without an end of which every access is looked at, to say who waits for what."""
 _TRACED_STANDSTILL: Final = 100_000
@@ -191,7 +190,7 @@ class GuestSubject:
     def _look_from(self) -> int:
         """The step from which on it is looked whether a run leads nowhere: few that end take longer."""
         steps = _free_run(self._start_in_sequence).outcome.steps
-        return steps + steps // 4 + _MORE_STEPS
+        return steps + steps // 4 + MORE_STEPS
 
     def shared_accesses(self) -> SharedAccesses:
         return shared_accesses(self._start_in_sequence, self.limit)
