@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 RaceTest: TypeAlias = Callable[..., None]
+_DETERMINISTIC: Final = "; a body may depend on its vCPU, `vcpu.shared` and what fixtures are at the beginning of every run"
 _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -132,7 +133,8 @@ def races(
                 else:
                     # A signal is not noted: it can come out of a body, and has to, from one that goes on for ever.
                     chosen = make_strategy(strategy, seed, depth, preemptions)
-                    _require(detect(subject, chosen, runs, seconds=seconds, store=FailureStore(), signals=()))
+                    found = detect(subject, chosen, runs, seconds=seconds, store=FailureStore(), signals=())
+                    _require(found, _DETERMINISTIC)
             except RaceDetected:
                 raise
             except BaseException as error:
@@ -345,12 +347,13 @@ def _reject_example() -> None:
         hypothesis.reject()
 
 
-def _require(detection: Detection[Any]) -> None:
-    """Nothing was found."""
+def _require(detection: Detection[Any], hint: str = "") -> None:
+    """Nothing was found. `hint`: what a run may depend on."""
     __tracebackhide__ = True
     exploration, first = detection.exploration, detection.first
     if exploration.nondeterminism is not None:
-        raise RaceError(f"run {exploration.nondeterminism.run} is not deterministic: {exploration.nondeterminism.message}")
+        run, message = exploration.nondeterminism.run, exploration.nondeterminism.message
+        raise RaceError(f"run {run} is not deterministic: {message}{hint}")
     if exploration.stopped is not None:
         raise Stopped(exploration.stopped)
     if first is None or first.shrunk is None or first.shrunk_token is None:
@@ -368,7 +371,8 @@ def _require(detection: Detection[Any]) -> None:
 def _fail(subject: Subject, schedule: Schedule, token: Token, where: str, behind: str) -> None:
     """RaceDetected, from where in a body it went wrong, with what that was caused by."""
     __tracebackhide__ = True
-    told = subject.tell_all(schedule) if isinstance(subject, BodySubject) else Told(subject.tell(schedule), None, None)
+    tell_all: Callable[[Schedule], Told] | None = getattr(subject, "tell_all", None)
+    told = Told(subject.tell(schedule), None, None) if tell_all is None else tell_all(schedule)
     failure, error = told.story.failure, told.error
     head = "" if failure is None else f"{failure.message.partition(chr(10))[0]}\n\n"
     parts = "".join(format_exception(error.with_traceback(told.place))) + "\n" if isinstance(error, ExceptionGroup) else ""

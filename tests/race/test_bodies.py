@@ -105,6 +105,31 @@ def test_a_message_begins_with_one_line_and_names_no_page_before_there_was_one()
     assert message.count("second") == 1
 
 
+def test_an_error_that_cannot_be_written_is_told_all_the_same() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("nothing to say")
+
+    @races(runs=5)
+    async def body(vcpu: TraceVcpu) -> None:
+        raise Mute
+
+    assert str(failure_of(body)).startswith("vCPU 0: Mute: <exception str() failed>\n")
+
+
+def test_a_body_that_another_run_has_changed_something_for_is_told_what_it_may_depend_on() -> None:
+    left: list[int] = []
+
+    @races(runs=300)
+    async def body(vcpu: TraceVcpu) -> None:
+        left.append(vcpu.index)
+        for _ in range(len(left) % 3):
+            await vcpu.read(0)
+
+    with pytest.raises(RaceError, match=r"is not deterministic: .* `vcpu\.shared` and what fixtures are at the beginning"):
+        body()
+
+
 def test_a_failure_is_shrunk_to_one_that_comes_from_the_same_place() -> None:
     @races(runs=1, strategy="random", seed=3)
     async def body(vcpu: TraceVcpu) -> None:
@@ -302,6 +327,15 @@ def test_a_program_may_be_its_text() -> None:
 def test_a_host_is_made_by_functions() -> None:
     with pytest.raises(KevError, match="make: None: it must be a function of a host"):
         check_host(None, check=lambda host: None)  # type: ignore[arg-type]
+
+
+def test_what_is_wrong_with_a_host_shows_the_line_that_found_it() -> None:
+    def nothing_is_right(host: object) -> None:
+        assert host is None, "of a host"
+
+    with pytest.raises(RaceDetected) as caught:
+        check_host(lambda host: None, check=nothing_is_right, runs=2)
+    assert shown_lines(caught.value)[-1] == 'assert host is None, "of a host"'
 
 
 def loses(vcpu: TraceVcpu) -> bool:

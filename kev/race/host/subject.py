@@ -25,6 +25,7 @@ from kev.race.strategy.base import STEPS
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.replay import ReplayScheduler
 from kev.race.subject import Identity
+from kev.race.trace.body import Told, within_body
 
 _LONGEST_TURN: Final = 64
 """Instructions: messages of small guests are about so far from each other."""
@@ -78,14 +79,21 @@ class HostSubject:
             return self._run(host, scheduler, fair=False)
 
     def tell(self, schedule: Schedule) -> Story:
+        return self.tell_all(schedule).story
+
+    def tell_all(self, schedule: Schedule) -> Told:
+        """What happens under a schedule, and what `check` has raised, from where."""
+        errors: list[Exception] = []
         with self._host() as host:
-            outcome = self._run(host, ReplayScheduler(schedule), fair=False)
+            outcome = self._run(host, ReplayScheduler(schedule), fair=False, errors=errors)
             moments, before = [], 0
             for turn in outcome.turns:
                 waiting = frozenset(range(1 + len(host.guests))) - frozenset(turn.runnable)
                 moments.append(Moment(before, turn.vcpu, _told(turn), Kind.ACCESS, (), waiting))
                 before += turn.steps
-            return Story(f"{self.name}, schedule {schedule}", 1 + len(host.guests), 0, tuple(moments), outcome.failure)
+            story = Story(f"{self.name}, schedule {schedule}", 1 + len(host.guests), 0, tuple(moments), outcome.failure)
+        error = errors[0] if errors else None
+        return Told(story, None if error is None else within_body(error.__traceback__), error)
 
     def smaller(self) -> Iterator["HostSubject"]:
         yield from ()
@@ -99,7 +107,8 @@ class HostSubject:
             self.make(host)
             yield host
 
-    def _run(self, host: Host, scheduler: Scheduler, *, fair: bool) -> GuestOutcome:
+    def _run(self, host: Host, scheduler: Scheduler, *, fair: bool, errors: list[Exception] | None = None) -> GuestOutcome:
+        """`errors` takes what `check` raises."""
         turns: list[Turn] = []
         total = steps = 0
         failure = None
@@ -120,9 +129,11 @@ class HostSubject:
                 break
         instructions = [guest.machine.vm.instructions for guest in host.guests]
         output = b"".join(bytes(guest.output) for guest in host.guests)
-        return GuestOutcome(failure or self._judged(host, total), turns, (*instructions, crc32(output)), bytes(host.console))
+        return GuestOutcome(
+            failure or self._judged(host, total, errors), turns, (*instructions, crc32(output)), bytes(host.console)
+        )
 
-    def _judged(self, host: Host, steps: int) -> Failure | None:
+    def _judged(self, host: Host, steps: int, errors: list[Exception] | None) -> Failure | None:
         for guest in host.guests:
             ending = guest.ending
             if guest.in_background:
@@ -135,6 +146,8 @@ class HostSubject:
         try:
             self.check(host)
         except (AssertionError, KevError) as error:
+            if errors is not None:
+                errors.append(error)
             return Failure("check", str(error) or type(error).__name__, steps)
         return None
 

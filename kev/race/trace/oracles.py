@@ -349,7 +349,8 @@ class Errors(Oracle):
     def raised(self, vcpu: int, error: Exception) -> None:
         page = self.machine.tasks[vcpu].page
         where = f" at page {page}" if page in range(len(self.machine.pages)) else ""
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = _text_of(error)
+        told = f"{type(error).__name__}: {text}" if text else type(error).__name__
         self.fail(f"vCPU {vcpu}{where}: {told}", _kind_of(error))
 
     def _end_waits(self, pages: range) -> list[tuple[int, int]]:
@@ -367,6 +368,14 @@ class Errors(Oracle):
             found.add(needed)
             needed = self.machine.pages[needed].needs
         return found
+
+
+def _text_of(error: BaseException) -> str:
+    """What it says, or that it cannot say it."""
+    try:
+        return str(error)
+    except Exception:
+        return "<exception str() failed>"
 
 
 def _kind_of(error: BaseException) -> str:
