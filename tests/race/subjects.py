@@ -16,14 +16,3 @@ def replay(subject: TraceSubject, *segments: tuple[int, int]) -> str:
     """The oracle that complains about the run with this schedule; empty if it ends well."""
     failure = subject.run(ReplayScheduler(Schedule.of(segments))).failure
     return "" if failure is None else failure.oracle
-
-
-def beginning(schedule: Schedule, steps: int) -> Schedule:
-    """Its first `steps`: enough of a run without an end in which nobody gets on behind them."""
-    turns: list[tuple[int, int]] = []
-    for segment in schedule.segments:
-        turns.append((segment.vcpu, min(segment.steps, steps)))
-        steps -= segment.steps
-        if steps <= 0:
-            break
-    return Schedule.of(turns)

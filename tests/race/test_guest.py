@@ -42,7 +42,6 @@ from kev.spec.machine_spec import DEFAULTS, MachineSpec
 from kev.work.processes import local
 from tests.machine.specs import SPECS, VALUES
 from tests.race import small_guests as small
-from tests.race.subjects import beginning
 
 pytestmark = pytest.mark.slow
 
@@ -426,7 +425,7 @@ def test_what_a_run_without_an_end_waits_for_is_named_by_member_and_type() -> No
     subject = GuestSubject.find(MachineSpec("bugs", vcpus=2, command_line="two-locks"), after="work")
     failure = explore(subject, make_strategy("portfolio", seed=0), 100).found
     assert failure is not None
-    told = subject.tell(beginning(failure.schedule, 1_000)).failure
+    told = subject.tell(failure.schedule).failure
     assert told is not None
     for lock in range(2):
         assert re.search(rf"waits for locks\[{lock}\]\.locked \(uint32_t in struct spinlock\) at 0x\w+, which is 0x1", told.message)
