@@ -27,8 +27,8 @@ def find_subject(token: Token, pager: str | None = None) -> Subject:
     """The subject that a token was made of.
 
     A token is data, which may come from anybody: if it is about a pager other than kev's own, that is imported only if the user
-    has named it, too, as `pager`. TokenError if this process cannot run it, or if its schedule wants a vCPU that there is not;
-    RaceError, ImageNotFound.
+    has named it, too, as `pager`. TokenError if this process cannot run it, if it is about something else than that pager, or if
+    its schedule wants a vCPU that there is not; RaceError, ImageNotFound.
     """
     subject = _find_subject(token.identity, pager)
     for vcpu, _ in token.schedule.segments:
@@ -38,6 +38,9 @@ def find_subject(token: Token, pager: str | None = None) -> Subject:
 
 
 def _find_subject(identity: Identity, pager: str | None) -> Subject:
+    if pager is not None and (identity.kind != "trace" or not identity.target):
+        about = "kev's own pager" if identity.kind == "trace" else f"the {identity.kind} {identity.target!r}"
+        raise TokenError(f"--pager {pager}: it has no meaning here: the token is about {about}")
     if identity.kind == "guest":
         return GuestSubject.identified(identity)
     if identity.kind == "test":

@@ -160,6 +160,7 @@ def test_a_guest_s_report_is_json() -> None:
 
 
 OF_A_GUEST = Token(Identity("guest", "smp", "smp=2 memory=268435456 exit=0 crc=00000000"), Schedule.of([(0, 1)]))
+OF_A_PROGRAM = Token(Identity("trace", "", "r0"), Schedule.of([(0, 1)]))
 OF_A_TEST = Token(Identity("test", "tests/test_a.py::test_b"), Schedule.of([(0, 1)]))
 
 

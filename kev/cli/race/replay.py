@@ -25,11 +25,14 @@ def command(context: click.Context, token: str, times: int, pager: str | None, t
     The exit code is 1 if it fails, as it did when the token was made, and 0 if it ends well. A token is data: the pager or the test
     that it is about is executed only if you name it, too.
     """
+    from kev.race.errors import TokenError
     from kev.race.token import Token
 
     wanted = Token.read(token)
     if wanted.identity.kind == "test":
         context.exit(_run_test(wanted.identity.target, str(wanted), times, test))
+    if test is not None:
+        raise TokenError(f"--test {test}: it has no meaning here: the token is not about a test")
     from kev.cli.race.replaying import replay
 
     if not replay(wanted, times, pager):
