@@ -10,8 +10,6 @@ from typing import Final, TypeAlias
 
 from kev.abi.base import MARK
 from kev.addressing import MIB
-from kev.race.guest.files import read_files
-from kev.race.guest.start import forget_machines
 from kev.race.guest.subject import GuestSubject
 from kev.spec.machine_spec import MachineSpec
 from tests.boot.images import multiboot1_header
@@ -209,6 +207,4 @@ def spec(folder: Path, image: bytes, vcpus: int = 2, memory: int = MIB) -> Machi
     """Of a machine that runs it. It need not come to an end when nobody interferes."""
     file = folder / "guest"
     file.write_bytes(image)
-    read_files.cache_clear()
-    forget_machines()
     return MachineSpec(str(file), vcpus=vcpus, memory=memory)

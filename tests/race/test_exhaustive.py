@@ -13,7 +13,6 @@ from kev.machine.digest import general_registers, memory_checksum
 from kev.machine.schedule import ANYTHING, Decision, Scheduler
 from kev.machine.vcpu import Vcpu
 from kev.pager.pages import PageState
-from kev.race.guest.files import read_files
 from kev.race.guest.machine import ENDLESS, GuestMachine
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.prepared import Start
@@ -369,7 +368,6 @@ def endings(folder: Path, shape: Shape) -> tuple[set[str], set[str]]:
     """What the search under test finds, and what brute force does."""
     image = folder / "guest"
     image.write_bytes(small.guest(shape.first, shape.others, vcpus=shape.vcpus))
-    read_files.cache_clear()
     return by_turns(str(image), shape), BruteForce(str(image), shape).endings()
 
 

@@ -13,7 +13,6 @@ from kev.machine.snapshot_at import SnapshotAt
 from kev.race import RaceDetected, check_guest
 from kev.race.errors import RaceError, TokenError
 from kev.race.explore import explore
-from kev.race.guest.files import read_files
 from kev.race.guest.prepared import CannotRace
 from kev.race.guest.start import forget_machines
 from kev.race.guest.subject import GuestSubject
@@ -161,7 +160,6 @@ def test_a_word_alone_is_a_symbol_if_there_is_one_and_else_a_text(text: str, mea
 def test_a_guest_that_stands_still_before_its_runs_begin_is_refused_and_told_where_it_is(tmp_path: Path) -> None:
     spec = small.subject(tmp_path, small.guest([small.increment(0)], [small.increment(0)])).spec
     Path(spec.image).write_bytes(small.guest([small.wait_until(5, 1)], [small.increment(0)]))
-    read_files.cache_clear()
     where = r"vCPU 0 at RIP 0x80\w\w; vCPU 1 at "
     with pytest.raises(CannotRace, match=rf"does not come to output:x: the same state comes again and again: {where}"):
         GuestSubject.find(spec, after="output:x")

@@ -1,12 +1,11 @@
-"""A guest's image, modules and disks, read once for all its runs."""
+"""A guest's image, modules and disks, read once for all runs of a search."""
 
 import mmap
 import os
 import struct
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from kev.boot.base import Module
@@ -60,9 +59,31 @@ def guest_called(image: str) -> Guest | None:
         return guest
 
 
-@cache
 def read_files(spec: MachineSpec) -> GuestFiles:
-    """The image, the modules and the disks. ImageNotFound, SourceError, MachineError."""
+    """The image, the modules and the disks, as they were when they were read. ImageNotFound, SourceError, MachineError."""
+    files = _known.get(spec)
+    if files is None:
+        files = _known[spec] = _read(spec)
+    return files
+
+
+def read_again(spec: MachineSpec) -> bool:
+    """Reads them once more, for a search that begins: True if they are not what they were. Raises what `read_files` does."""
+    known = _known.pop(spec, None)
+    if known is None or _contents(read_files(spec)) != _contents(known):
+        return known is not None
+    _known[spec] = known
+    return False
+
+
+_known: Final[dict[MachineSpec, GuestFiles]] = {}
+
+
+def _contents(files: GuestFiles) -> tuple[int, ...]:
+    return files.checksum, files.whole_checksum, *(disk.checksum for disk in files.disks)
+
+
+def _read(spec: MachineSpec) -> GuestFiles:
     with open_image(spec.image) as (source, guest):
         image = _in_memory(source)
     modules = tuple(_read_modules(spec, guest))

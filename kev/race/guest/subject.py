@@ -16,7 +16,7 @@ from kev.race.guest.accesses import Waits
 from kev.race.guest.conflicts import collisions
 from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.fairness import PatientScheduler
-from kev.race.guest.files import guest_called, read_files, read_kernel
+from kev.race.guest.files import guest_called, read_again, read_files, read_kernel
 from kev.race.guest.machine import ENDLESS, GuestMachine
 from kev.race.guest.ordering import Ordering
 from kev.race.guest.outcome import GuestOutcome
@@ -25,7 +25,7 @@ from kev.race.guest.profile import shared_accesses
 from kev.race.guest.recording import Accessed, Recording
 from kev.race.guest.snapshot import SnapshotReference, is_snapshot_file, opened_snapshot
 from kev.race.guest.standstill import MORE_STEPS
-from kev.race.guest.start import guest_machine, random_numbers_before
+from kev.race.guest.start import forget_machines, guest_machine, random_numbers_before
 from kev.race.guest.story import TurnRecorder, place_of
 from kev.race.guest.telling import Telling
 from kev.race.memory_model import MemoryModel
@@ -109,6 +109,7 @@ class GuestSubject:
         if resolved.vcpus is None or resolved.vcpus < _FEWEST_VCPUS:
             raise CannotRace(f"{image} on one vCPU: a race takes at least {_FEWEST_VCPUS} (`--smp {_FEWEST_VCPUS}`)")
         spec = wanted.replace(vcpus=resolved.vcpus, memory=resolved.memory, command_line=resolved.command_line)
+        _forget_others(spec)
         met = "" if after is None else str(point_of_interest(after, read_kernel(spec)))
         ending, _, asks, marks = _free_run(Start(spec, random_seed=random_seed, snapshot=reference, after=met))
         exit_code = ending.exit_code
@@ -122,6 +123,7 @@ class GuestSubject:
         details = RaceDetails.parse(identity.target, identity.details)
         if details.snapshot is not None:
             details = details._replace(spec=_saved_spec(identity, details.snapshot))
+        _forget_others(details.spec)
         files = read_files(details.spec)
         if details.checksum not in (files.checksum, files.whole_checksum):
             raise TokenError(f"guest {identity.target}: its image or a module has changed since the token was made")
@@ -334,6 +336,14 @@ class _FreeRun(NamedTuple):
     """It asks for random numbers."""
     marks: bool
     """It says where what is to be explored begins."""
+
+
+def _forget_others(spec: MachineSpec) -> None:
+    """What is known of a guest goes if its files are other ones by now, such as a kernel that was built anew."""
+    if read_again(spec):
+        forget_machines()
+        for known in (_free_run, _contested_steps, shared_accesses):
+            known.cache_clear()
 
 
 @cache
