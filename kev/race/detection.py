@@ -16,6 +16,7 @@ from kev.race.store import FailureStore, StoreError
 from kev.race.strategy.base import Strategy
 from kev.race.subject import Subject
 from kev.race.token import Token
+from kev.spec.errors import SpecError
 from kev.work.base import Place
 from kev.work.here import Here
 from kev.work.processes import Processes
@@ -114,6 +115,8 @@ def detect(
     end it, and what was found until then is the result. WorkError; SpecError for `runs` or `seconds` that are no limits.
     """
     runs, seconds = limits(runs, seconds)
+    if runs is None and seconds is None:
+        raise SpecError("runs: None: it must be a number if `seconds` is None, too: what has no limit does not end")
     with signals_noted(signals):
         exploration = explore(subject, strategy, 0, known=store.schedules(subject.identity), keep_going=keep_going)
         if not exploration.over:

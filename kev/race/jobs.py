@@ -9,7 +9,6 @@ from kev.race.explore import Exploration, Progress, explore
 from kev.race.strategy.base import Strategy
 from kev.race.subject import Subject
 from kev.spec import values as spec_values
-from kev.spec.errors import SpecError
 from kev.work.base import Place, Pool
 from kev.work.here import Here
 from kev.work.stopping import Stopped
@@ -37,9 +36,7 @@ class _Share(NamedTuple):
 
 
 def limits(runs: int | None, seconds: float | None) -> tuple[int | None, float | None]:
-    """The same, as numbers that are reached at some time. SpecError, naming the keyword, for what is none, or if both are None."""
-    if runs is None and seconds is None:
-        raise SpecError("runs: None: it must be a number if `seconds` is None, too: what has no limit does not end")
+    """The same, as numbers that are reached at some time. SpecError, naming the keyword, for what is none."""
     return (
         None if runs is None else spec_values.positive("runs", runs),
         None if seconds is None else spec_values.seconds("seconds", seconds),
