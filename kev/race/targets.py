@@ -74,13 +74,13 @@ def subject_called(
     *,
     after: str | None = None,
     snapshot: str | None = None,
-    model: MemoryModel = MemoryModel.SC,
+    model: MemoryModel | None = MemoryModel.SC,
 ) -> Subject:
     """What a command line calls `target.image`: a trace program, a guest, or a broken pager of the module `catalogue`.
 
     The rest of `target` says what a guest's machine is like, `random_seed` what its RDRAND draws from. A guest goes on from the
     file `snapshot`, which may be the target itself, and from where `after` is met; `model` says when others see what its vCPUs
-    store. CatalogueError if there is nothing of that name; RaceError.
+    store; without one, that is the guest's business. CatalogueError if there is nothing of that name; RaceError.
     """
     name = target.image
     if not _PROGRAM.match(name) and (os.path.isfile(name) or find_guest(name) is not None):
@@ -90,7 +90,9 @@ def subject_called(
         raise RaceError(f"{name} is not a guest: there is no machine to choose")
     if after is not None or snapshot is not None:
         raise RaceError(f"{name} is not a guest: its runs begin at the beginning")
-    return subject if model is MemoryModel.SC else attrs.evolve(subject, program=attrs.evolve(subject.program, tso=True))
+    if model is MemoryModel.SPLIT:
+        raise RaceError(f"--memory-model split: {name} is not a guest: a step of a program is one access")
+    return subject if model is not MemoryModel.TSO else attrs.evolve(subject, program=attrs.evolve(subject.program, tso=True))
 
 
 def _broken_pager(name: str, catalogue: str) -> TraceSubject:

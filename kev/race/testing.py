@@ -27,7 +27,7 @@ from kev.errors import KevError, nearest_of
 from kev.pager.kernel import KernelVmPager
 from kev.race.detection import Detection, detect
 from kev.race.errors import CannotReplay, RaceError, TokenError
-from kev.race.memory_model import MemoryModel, memory_model_called
+from kev.race.memory_model import MemoryModel, memory_model_called, wanted_model
 from kev.race.replay_variable import REPLAY, TIMES
 from kev.race.schedule import Schedule
 from kev.race.store import FailureStore
@@ -111,7 +111,10 @@ def races(
     of the pager. RaceDetected from the test if a run fails, RaceError if two runs with the same schedule differ. There are at most
     16 vCPUs, 8 with store buffers, and 62 pages: ProgramError.
     """
-    tso = memory_model_called(memory_model) is MemoryModel.TSO
+    model = memory_model_called(memory_model)
+    if model is MemoryModel.SPLIT:
+        raise RaceError("memory_model 'split' is for guests: a step of a race test is one access")
+    tso = model is MemoryModel.TSO
     vcpus, kinds = integer("vcpus", vcpus), _kinds(pages)
     check_sizes(vcpus, len(kinds), tso)
     if not callable(pager):
@@ -271,7 +274,7 @@ def check_guest(
     jobs: int = 1,
     after: str | None = None,
     from_snapshot: "StrPath | None" = None,
-    memory_model: str = "sc",
+    memory_model: str | None = None,
     **wishes: "Unpack[MachineWishes]",
 ) -> None:
     """Explores a guest that must end with the exit code that a free run ends with, for so many runs, or so many seconds.
@@ -281,7 +284,9 @@ def check_guest(
     them; `depth` is for PCT, `preemptions` for the exhaustive strategy; `jobs` is how many processes run guests. `image` may be a
     snapshot, and `from_snapshot` is one of `image` that every run goes on from. `after` is where runs begin: a condition
     ("output:TEXT", "symbol:NAME+OFFSET", "instructions:N", "hypercall:NUMBER"), or a symbol of the image, or else a text of the
-    output. `memory_model` is "sc" or "tso": with that, others see what a vCPU stores when the schedule says so.
+    output. `memory_model` is "sc", "split" or "tso". With "split", which is the default for guests that change what their vCPUs
+    share without LOCK, others come in between what such an instruction reads and what it writes; with "tso", others see what a vCPU
+    stores when the schedule says so.
 
     A warning says so if a guest that survives ends with another exit code than 0.
 
@@ -302,8 +307,9 @@ def check_guest(
     spec = wanted.spec if wanted.source is None else wanted.spec.replace(image=kept_image(wanted.source, store.folder))
     snapshot = None if from_snapshot is None else path("from_snapshot", from_snapshot)
     after = None if after is None else text("after", after)
-    subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot, model=memory_model_called(memory_model))
     chosen = make_strategy(strategy, seed, depth, preemptions)
+    model = wanted_model(memory_model, sampled=chosen.sampled)
+    subject = GuestSubject.find(spec, seed, after=after, snapshot=snapshot, model=model)
     _require(detect(subject, chosen, runs, seconds=seconds, place=local(positive("jobs", jobs)), store=store))
     if subject.doubt:
         warnings.warn(subject.doubt, stacklevel=2)

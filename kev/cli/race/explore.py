@@ -29,7 +29,7 @@ from kev.race.detection import Detected, Detection, detect
 from kev.race.errors import RaceError
 from kev.race.explore import Found
 from kev.race.guest.subject import GuestSubject
-from kev.race.memory_model import MODELS, MemoryModel
+from kev.race.memory_model import MODELS, MemoryModel, wanted_model
 from kev.race.store import FailureStore
 from kev.race.stories.picture import as_svg
 from kev.race.strategy import NAMES, make_strategy
@@ -92,9 +92,8 @@ class _Preemptions(click.ParamType[int | None]):
 @click.option(
     "--memory-model",
     type=click.Choice(MODELS),
-    default="sc",
-    show_default=True,
-    help="tso has store buffers as x86 has, which the schedule empties; sc has none.",
+    help="sc: every instruction is a step. split: what changes memory without LOCK is two. tso: store buffers as x86 has, which the"
+    " schedule empties.  [default: split for guests that change so what vCPUs share, else sc]",
 )
 @place_options
 @click.option("--catalogue", metavar="MODULE", default=DEFAULT, show_default=True, help="Where the broken pagers are.")
@@ -121,7 +120,7 @@ def command(
     seed: int,
     depth: int,
     preemptions: int | None,
-    memory_model: str,
+    memory_model: str | None,
     jobs: int | None,
     on: str | None,
     store: str | None,
@@ -165,7 +164,8 @@ def command(
             click.echo(f"  {command_line('replay', token, kept)}", err=aside)
 
         try:
-            subject = subject_called(spec, catalogue, seed, after=after, snapshot=snapshot, model=MemoryModel(memory_model))
+            model = wanted_model(memory_model, sampled=strategy is None or make_strategy(strategy).sampled)
+            subject = subject_called(spec, catalogue, seed, after=after, snapshot=snapshot, model=model)
             chosen = make_strategy(strategy or ("pct" if subject.longest_turn == 1 else "random"), seed, depth, preemptions)
             if on is not None and not chosen.sampled:
                 raise RaceError(
@@ -184,14 +184,16 @@ def command(
                     on_found=announce,
                 )
             line.clear()
-            doubt = subject.doubt if isinstance(subject, GuestSubject) else ""
+            doubt, split = "", ""
+            if isinstance(subject, GuestSubject):
+                doubt, split = subject.doubt, _split_by_itself(subject) if memory_model is None else ""
             if as_json:
                 click.echo(json.dumps({"target": spec.image, "seed": seed, "doubt": doubt, **detection.as_dict()}, indent=2))
                 if svg is not None and detection.first is not None and detection.first.shrunk is not None:
                     shrunk = detection.first.shrunk
                     write_text(svg, as_svg(shrunk.subject.tell(shrunk.schedule)))
             else:
-                _conclude(detection, svg, kept, doubt)
+                _conclude(detection, svg, kept, doubt, split)
         except Stopped as stopped:
             line.clear()
             context.exit(say_stopped(stopped.signal, "before there was anything to tell"))
@@ -204,11 +206,26 @@ def command(
         context.exit(EXIT_CODE_FAILED)
 
 
-def _conclude(detection: Detection[Any], svg: Path | None, store: FailureStore, doubt: str) -> None:
+def _split_by_itself(subject: GuestSubject) -> str:
+    """Why instructions were split, if they were."""
+    if subject.model is not MemoryModel.SPLIT:
+        return ""
+    count = subject.divisible
+    these, it = (
+        ("1 instruction changes", "it reads and what it writes")
+        if count == 1
+        else (f"{count} instructions change", "each reads and writes")
+    )
+    return f"{these} what vCPUs share without LOCK: others come in between what {it} (--memory-model split)"
+
+
+def _conclude(detection: Detection[Any], svg: Path | None, store: FailureStore, doubt: str, split: str) -> None:
     say, exploration = partial(click.echo, err=is_standard_output(svg)), detection.exploration
     if exploration.runs:
         say(summary(exploration))
         say(exploration.strategy)
+        if split:
+            say(split)
     if doubt and not detection.failures:
         say(doubt)
     if exploration.nondeterminism is not None:

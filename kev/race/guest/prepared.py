@@ -90,7 +90,9 @@ class PreparedMachine:
                 machine.vm.engine.forget_mappings()  # as whoever goes back here has forgotten them
             self.random_numbers: Final = [vcpu.state.random_numbers for vcpu in machine.vm.vcpus]
             """How many each vCPU has asked for before."""
-            buffers = StoreBuffers(machine.vm) if start.model is MemoryModel.TSO else None
+            buffers = None
+            if start.model is not MemoryModel.SC:
+                buffers = StoreBuffers(machine.vm, split=start.model is MemoryModel.SPLIT)
             self.stage: Final = Stage(machine.vm, files.image, buffers)
             self.close: Final = opened.pop_all().close
             """Gives back what it holds."""

@@ -40,8 +40,16 @@ class BufferedStore(NamedTuple):
 class StoreBuffers(VmObserver):
     """The buffers of all vCPUs of a machine. Outside of `enter` and `leave`, memory is what everybody sees."""
 
-    def __init__(self, vm: Vm) -> None:
-        """From now on, every access of `vm` is looked at."""
+    def __init__(self, vm: Vm, *, split: bool = False) -> None:
+        """From now on, every access of `vm` is looked at.
+
+        `split`: only what an instruction writes where it has read, without LOCK, is not seen at once, but before the vCPU's next.
+        """
+        self.split: Final = split
+        self._begins = False
+        """An instruction begins, before which what the last one wrote is seen. A breakpoint may still come before it."""
+        self._read: Final[set[int]] = set()
+        """Where the instruction that is being executed has read."""
         self._memory: Final = vm.pager.memory
         self._instructions: Final = Instructions(vm)
         self._buffers: Final[list[deque[BufferedStore]]] = [deque() for _ in vm.vcpus]
@@ -59,7 +67,8 @@ class StoreBuffers(VmObserver):
     def clear(self) -> None:
         """A run begins: nothing is buffered."""
         self._active = None
-        self._is_locked = self._is_fence = False
+        self._is_locked = self._is_fence = self._begins = False
+        self._read.clear()
         self._shared.clear()
         for buffer in self._buffers:
             buffer.clear()
@@ -104,7 +113,8 @@ class StoreBuffers(VmObserver):
             self._show_all()
 
     def slice_ended(self, vcpu: Vcpu, exit: Exit) -> None:
-        executed, self._is_fence = self._is_fence and type(exit) is not Breakpoint, False
+        executed = (self._is_fence or self._begins) and type(exit) is not Breakpoint
+        self._is_fence = self._begins = False
         if executed or type(exit) not in _NOT_NOTICED:
             self._show_all()
 
@@ -115,18 +125,26 @@ class StoreBuffers(VmObserver):
             self._shared.clear()
 
     def _executed(self, state: VcpuState, address: int, size: int) -> None:
-        if self._is_fence:
+        if self._is_fence or self._begins:
             self._show_all()
+        self._begins = self.split
+        self._read.clear()
         effect = self._instructions.effect(state, address, size)
         self._is_locked = effect is Effect.LOCKED
         self._is_fence = effect is Effect.FENCE
 
     def _accessed(self, state: VcpuState, address: int, hpa: Hpa, size: int, access: Access, value: int) -> None:
         active = self._active
+        if self._begins:
+            self._show_all()
+            self._begins = False
         if self._is_locked or self._is_fence:
             self._show_all()
             return
-        if access is Access.READ or active is None or hpa + size > self._memory.size:
+        if access is Access.READ:
+            self._read.add(hpa)
+            return
+        if active is None or hpa + size > self._memory.size or (self.split and hpa not in self._read):
             return
         if len(active) == CAPACITY:
             self._show_oldest(active)

@@ -88,13 +88,15 @@ class GuestSubject:
         *,
         after: str | None = None,
         snapshot: str | None = None,
-        model: MemoryModel = MemoryModel.SC,
+        model: MemoryModel | None = MemoryModel.SC,
     ) -> Self:
         """The guest and the machine that are described; `random_seed` is what RDRAND and RDSEED draw from, if the guest asks.
 
         Runs go on from the machine in the file `snapshot`, which may also be the image, and from where `after` is met: a condition
         of `kev.machine.conditions`, a symbol or a text of the output. What the guest ends with when nobody interferes is what it
-        should end with. ImageNotFound; CannotRace; SnapshotError; ConditionError; RaceError for what there is not in a race.
+        should end with. Without a `model`, it is `SPLIT` if vCPUs change what they share without LOCK, and else `SC`.
+
+        ImageNotFound; CannotRace; SnapshotError; ConditionError; RaceError for what there is not in a race.
         """
         raceable(wanted)
         if snapshot is None and is_snapshot_file(wanted.image):
@@ -115,7 +117,8 @@ class GuestSubject:
         exit_code = ending.exit_code
         if guest is not None and guest.exit_code not in (None, exit_code):
             raise CannotRace(f"{image} ends with exit code {exit_code}, not {guest.exit_code}, even if nobody interferes")
-        return cls(spec, exit_code, CURRENT, random_seed if asks else 0, reference, met, model, marks)
+        subject = cls(spec, exit_code, CURRENT, random_seed if asks else 0, reference, met, model or MemoryModel.SC, marks)
+        return attrs.evolve(subject, model=MemoryModel.SPLIT) if model is None and subject.divisible else subject
 
     @classmethod
     def identified(cls, identity: Identity) -> Self:
@@ -155,6 +158,14 @@ class GuestSubject:
         if not self.exit_code or (guest is not None and guest.exit_code == self.exit_code):
             return ""
         return f"exit code {self.exit_code} is taken for right: {self.spec.image} ends with it even if nobody interferes"
+
+    @property
+    def divisible(self) -> int:
+        """How many instructions change what vCPUs share without LOCK, as far as that is known."""
+        try:
+            return len(self.shared_accesses().divisible)
+        except RaceError:
+            return 0
 
     @property
     def start(self) -> Start:
@@ -238,7 +249,7 @@ class GuestSubject:
             telling = Telling(Places(machine.vm.pager.image), self.spec.image)
             ordering = Ordering(recording.events, known | recording.synchronizing.bytes, self.vcpus)
             found = collisions(schedule, recording.accesses, ordering, _RunsOf(self))
-            overlooked = telling.overlooked(recording.overlooked)
+            overlooked = telling.overlooked(recording.overlooked, split=self.model is MemoryModel.SPLIT)
             return (*overlooked, *map(telling.collision, found))
 
     def _tell(self, schedule: Schedule, limit: int, *, with_waits: bool = False) -> Story:

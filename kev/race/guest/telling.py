@@ -36,13 +36,16 @@ class Telling:
             )
         return self.conflict(collision.accesses, claim)
 
-    def overlooked(self, pairs: Sequence[tuple[Accessed, Accessed]]) -> list[Conflict]:
-        """The last of each variable: a store, and a load that did not see it, and something else instead."""
+    def overlooked(self, pairs: Sequence[tuple[Accessed, Accessed]], *, split: bool = False) -> list[Conflict]:
+        """The last of each variable: a store, and a load that did not see it, and something else instead.
+
+        `split`: not because of a store buffer, but because the instruction of the store had only read.
+        """
         last = {store.gpa: (store, load) for store, load in pairs if store.size != load.size or store.after != load.after}
-        return [
-            self.conflict(pair, f"the store of step {pair[0].step:,} was still in the store buffer of vCPU {pair[0].vcpu}")
-            for pair in list(last.values())[-_MOST_OVERLOOKED:]
-        ]
+        why = "vCPU {1} had read in step {0:,}, and not written yet: without LOCK, others come in between"
+        if not split:
+            why = "the store of step {0:,} was still in the store buffer of vCPU {1}"
+        return [self.conflict(pair, why.format(pair[0].step, pair[0].vcpu)) for pair in list(last.values())[-_MOST_OVERLOOKED:]]
 
     def conflict(self, accesses: tuple[Accessed, ...], claim: str) -> Conflict:
         """Accesses to one variable: the bytes that the smallest of them is to."""

@@ -51,4 +51,4 @@ class Portfolio(Strategy):
         if not self._divisible:
             return described
         these = "1 of these instructions changes" if self._divisible == 1 else f"{self._divisible} of these instructions change"
-        return f"{described}; {these} memory without LOCK: `--memory-model tso` lets others come in between"
+        return f"{described}; {these} memory without LOCK: `--memory-model split` lets others come in between"
