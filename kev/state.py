@@ -219,6 +219,25 @@ class Fields:
             raise StateError(called, str(name), state[name], "left out: there is no such field")
 
 
+class Stateless:
+    """Is saved and loaded with what it belongs to, and has no state of its own."""
+
+    __slots__ = ()
+
+    def reset(self) -> None:
+        pass
+
+    def save(self) -> State:
+        return {}
+
+    def load(self, called: str, state: Mapping[str, Plain]) -> None:
+        """StateError if there is anything in `state`."""
+        _NO_FIELDS.load(self, called, state)
+
+
+_NO_FIELDS: Final = Fields({})
+
+
 def _load(kind: Kind, called: str, name: str, value: Plain) -> Any:
     if not kind.accepts(value):
         raise StateError(called, name, value, kind.what)

@@ -9,7 +9,7 @@ from kev.dev.pci.function import BaseAddress, PciFunction, PciIdentity
 from kev.dev.pci.memory import PciWindow
 from kev.dev.pci.space import PciSpace
 from kev.pager.ram import FRAMEBUFFER
-from kev.state import Fields, State
+from kev.state import Stateless
 
 if TYPE_CHECKING:
     from kev.dev.display.mode_registers import ModeRegisters
@@ -26,22 +26,12 @@ _EXTENSION_SIZE: Final = 0x600
 _BYTE_ORDER: Final = 0x604
 _EXTENSION: Final = {_EXTENSION_SIZE: 8, _BYTE_ORDER: 0x1E1E_1E1E}
 """Registers of QEMU's own: how many bytes they are, and that pixels are little-endian."""
-_NO_FIELDS: Final = Fields({})
 
 
-class _Nothing:
+class _Nothing(Stateless):
     """What a framebuffer's memory has beside its contents."""
 
     length: Final = len(FRAMEBUFFER)
-
-    def reset(self) -> None:
-        pass
-
-    def save(self) -> State:
-        return {}
-
-    def load(self, called: str, state: State) -> None:
-        _NO_FIELDS.load(self, called, state)
 
     def read(self, offset: int, size: int) -> int:
         return 0
@@ -67,7 +57,7 @@ class _FramebufferSpace(PciSpace):
         pass
 
 
-class DisplayRegisters:
+class DisplayRegisters(Stateless):
     """The page of registers. There is no EDID at its beginning."""
 
     length: Final = _PAGE
@@ -77,15 +67,6 @@ class DisplayRegisters:
     def __init__(self, find_mode: Callable[[], "ModeRegisters"], ports: PortBus) -> None:
         self._find_mode: Final = find_mode
         self._ports: Final = ports
-
-    def reset(self) -> None:
-        pass
-
-    def save(self) -> State:
-        return {}
-
-    def load(self, called: str, state: State) -> None:
-        _NO_FIELDS.load(self, called, state)
 
     def read(self, offset: int, size: int) -> int:
         if offset in _VGA_PORTS:

@@ -20,7 +20,7 @@ from kev.dev.pci.msix import Msix, msix_capability
 from kev.dev.pci.ports import PciPorts
 from kev.dev.storage.virtio.core import VirtioCore, VirtioDevice
 from kev.dev.storage.virtio.queue import SplitQueue, with_half
-from kev.state import PART, Fields, State, bits, check_count, listed
+from kev.state import PART, Fields, State, Stateless, bits, check_count, listed
 
 VENDOR: Final = 0x1AF4
 MEMORY_SIZE: Final = 4 * PAGE_SIZE
@@ -347,10 +347,7 @@ _LEGACY_SIZES: Final = {
 }
 
 
-_NO_FIELDS: Final = Fields({})
-
-
-class LegacyPorts:
+class LegacyPorts(Stateless):
     """The interface of before version 1.0: another way to the same device, without a state of its own."""
 
     length: Final = 64
@@ -359,15 +356,6 @@ class LegacyPorts:
 
     def __init__(self, device: VirtioPci) -> None:
         self._device: Final = device
-
-    def reset(self) -> None:
-        pass
-
-    def save(self) -> State:
-        return {}
-
-    def load(self, called: str, state: State) -> None:
-        _NO_FIELDS.load(self, called, state)
 
     def read(self, offset: int, size: int) -> int:
         if offset == LegacyField.INTERRUPT_STATUS and size == 1:
