@@ -172,6 +172,8 @@ def test_a_condition_that_is_not_met_is_refused() -> None:
         GuestSubject.find(LOST_UPDATE, after="key")
     with pytest.raises(ConditionError, match=r"^condition 'symbol:': it must be one of output:TEXT, "):
         GuestSubject.find(LOST_UPDATE, after="symbol:")
+    with pytest.raises(RaceError, match=r"^after: '': it must be a condition, a symbol of the image, or a text of the output$"):
+        GuestSubject.find(LOST_UPDATE, after="")
 
 
 def test_a_token_of_another_snapshot_is_refused(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ class PreparedMachine:
 
 def point_of_interest(text: str, image: KernelImage) -> Condition:
     """The condition that `text` is; or else a symbol of `image`, or else a text of the output. ConditionError, RaceError."""
+    if not text:
+        raise RaceError("after: '': it must be a condition, a symbol of the image, or a text of the output")
     kind, _, _ = text.partition(":")
     if kind in ("output", "symbol", "instructions", "hypercall", "key"):
         found = condition(text)
