@@ -216,7 +216,7 @@ def _split_by_itself(subject: GuestSubject) -> str:
         if count == 1
         else (f"{count} instructions change", "each reads and writes")
     )
-    return f"{these} what vCPUs share without LOCK: others come in between what {it} (--memory-model split)"
+    return f"{these} what vCPUs share without any LOCK: others come in between what {it} (--memory-model split)"
 
 
 def _conclude(detection: Detection[Any], svg: Path | None, store: FailureStore, doubt: str, split: str) -> None:

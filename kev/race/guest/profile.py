@@ -1,7 +1,7 @@
 """Finds out what the vCPUs of a guest share, from the accesses of a few runs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -99,13 +99,7 @@ def shared_accesses(start: Start, limit: int) -> SharedAccesses:
     alone = _profile(start, limit, free)
     look_from = alone.steps + alone.steps // 4 + MORE_STEPS
     profiles = [alone, *(_profile(start, limit, scheduler, look_from) for scheduler in schedulers)]
-    users: defaultdict[int, set[int]] = defaultdict(set)
-    changed: set[int] = set()
-    for vcpu, _, variable, writes in (access for profile in profiles for access in profile.accesses):
-        users[variable].add(vcpu)
-        if writes:
-            changed.add(variable)
-    shared = {variable for variable, vcpus in users.items() if len(vcpus) > 1 and variable in changed}
+    shared = _shared(profiles)
     places = _rarest(
         {address for profile in profiles for _, address, variable, _ in profile.accesses if variable in shared},
         Counter(address for profile in profiles for _, address, _, _ in profile.accesses.elements()),
@@ -129,6 +123,24 @@ def shared_accesses(start: Start, limit: int) -> SharedAccesses:
         max(profile.interruptible.total() for profile in ended),
         frozenset(places.intersection(set().union(*(profile.divisible for profile in profiles)))),
     )
+
+
+def divisible_instructions(start: Start, limit: int) -> frozenset[int]:
+    """Where instructions change what vCPUs share without LOCK in a run in which nobody interferes: their linear addresses."""
+    alone = _profile(start, limit, UnpreemptedScheduler())
+    shared = _shared([alone])
+    return frozenset(alone.divisible.intersection(address for _, address, variable, _ in alone.accesses if variable in shared))
+
+
+def _shared(profiles: Iterable[_Profile]) -> set[int]:
+    """The variables that several vCPUs access, and one of them changes."""
+    users: defaultdict[int, set[int]] = defaultdict(set)
+    changed: set[int] = set()
+    for vcpu, _, variable, writes in (access for profile in profiles for access in profile.accesses):
+        users[variable].add(vcpu)
+        if writes:
+            changed.add(variable)
+    return {variable for variable, vcpus in users.items() if len(vcpus) > 1 and variable in changed}
 
 
 def _counts(profiles: Sequence[_Profile], variables: Mapping[int, Collection[int]], vcpus: int) -> list[Counter[int]]:

@@ -15,6 +15,7 @@ from kev.race.errors import RaceError, TokenError
 from kev.race.guest.accesses import Waits
 from kev.race.guest.conflicts import collisions
 from kev.race.guest.details import RaceDetails, raceable
+from kev.race.guest.divisible import unordered_instructions
 from kev.race.guest.fairness import PatientScheduler
 from kev.race.guest.files import guest_called, read_again, read_files, read_kernel
 from kev.race.guest.machine import ENDLESS, GuestMachine
@@ -49,6 +50,8 @@ _LONGEST_TRACED: Final = 3_000_000
 _TRACED_STANDSTILL: Final = 100_000
 _FAIR_ROUNDS: Final = 2
 """Turns of each vCPU behind a schedule whose accesses are looked at."""
+_LONGEST_LOOKED_AT: Final = 100_000
+"""Steps of a free run of which every access is looked at before a search: that takes up to a second."""
 _LONGEST_PROFILED: Final = 100_000
 """Steps of a free run of a guest that is told with what other runs show."""
 _FEWEST_VCPUS: Final = 2
@@ -94,7 +97,7 @@ class GuestSubject:
 
         Runs go on from the machine in the file `snapshot`, which may also be the image, and from where `after` is met: a condition
         of `kev.machine.conditions`, a symbol or a text of the output. What the guest ends with when nobody interferes is what it
-        should end with. Without a `model`, it is `SPLIT` if vCPUs change what they share without LOCK, and else `SC`.
+        should end with. Without a `model`, it is `SPLIT` if vCPUs change what they share without LOCK, and `SC` else.
 
         ImageNotFound; CannotRace; SnapshotError; ConditionError; RaceError for what there is not in a race.
         """
@@ -161,11 +164,14 @@ class GuestSubject:
 
     @property
     def divisible(self) -> int:
-        """How many instructions change what vCPUs share without LOCK, as far as that is known."""
-        try:
-            return len(self.shared_accesses().divisible)
-        except RaceError:
+        """How many instructions change without LOCK what vCPUs share, while nothing keeps others from it.
+
+        0 of a guest whose free run takes long to look at.
+        """
+        start = self._start_in_sequence
+        if _free_run(start).outcome.steps > _LONGEST_LOOKED_AT:
             return 0
+        return len(unordered_instructions(start, self.limit))
 
     @property
     def start(self) -> Start:
@@ -353,7 +359,7 @@ def _forget_others(spec: MachineSpec) -> None:
     """What is known of a guest goes if its files are other ones by now, such as a kernel that was built anew."""
     if read_again(spec):
         forget_machines()
-        for known in (_free_run, _contested_steps, shared_accesses):
+        for known in (_free_run, _contested_steps, shared_accesses, unordered_instructions):
             known.cache_clear()
 
 
