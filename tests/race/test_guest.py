@@ -15,16 +15,17 @@ from kev.guests.images import open_image
 from kev.machine.builder import MachineOptions
 from kev.machine.errors import MachineError
 from kev.machine.launcher import prepare
-from kev.machine.schedule import FreeScheduler, SeededScheduler
+from kev.machine.schedule import CountedScheduler, FreeScheduler, SeededScheduler
 from kev.pager.source import read_bytes
 from kev.race import RaceDetected, check_guest
 from kev.race.errors import RaceError, TokenError
 from kev.race.explore import Found, explore
 from kev.race.guest.details import RaceDetails, raceable
 from kev.race.guest.machine import GuestMachine
-from kev.race.guest.prepared import CannotRace
+from kev.race.guest.prepared import CannotRace, Start
 from kev.race.guest.source import MemorySource, ScheduledSource
 from kev.race.guest.stage import Stage
+from kev.race.guest.start import guest_machine
 from kev.race.guest.subject import GuestSubject
 from kev.race.jobs import explore_shared
 from kev.race.schedule import Schedule
@@ -163,6 +164,22 @@ def test_a_token_of_another_image_is_refused(tmp_path: Path) -> None:
     file.write_bytes(image_of("bad-spinlock"))
     with pytest.raises(TokenError, match=r"its image or a module has changed since the token was made"):
         GuestSubject.identified(identity)
+
+
+def test_a_run_that_takes_turns_fairly_in_the_end_and_ends_well_is_repeated(tmp_path: Path) -> None:
+    """Each waits for the other again and again, and may do so for 20,000 steps in a row."""
+    rounds, limit = range(1, 7), 50_000
+    first = [action for number in rounds for action in (small.store(2, number), small.wait_until(3, number, pause=False))]
+    other = [action for number in rounds for action in (small.wait_until(2, number, pause=False), small.store(3, number))]
+    spec = small.spec(tmp_path, small.guest(first, other))
+    schedules: list[Schedule] = []
+    for _ in range(2):
+        with guest_machine(Start(spec), limit) as machine:
+            machine.run(ReplayScheduler(schedules[0]) if schedules else CountedScheduler(7_000), fair=not schedules)
+            assert machine.failure is None
+            assert machine.ticks > limit
+            schedules.append(Schedule.of((turn.vcpu, turn.steps) for turn in machine.turns))
+    assert schedules[1] == schedules[0]
 
 
 def test_a_kernel_that_was_built_anew_is_explored_as_it_is_now(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from kev.race.outcome import Failure, Turn
 from kev.race.strategy.base import UNLIMITED, Redundant
 from kev.race.strategy.free import UnpreemptedScheduler
 from kev.race.strategy.placed import PlacedScheduler
-from kev.race.strategy.replay import RoughScheduler
+from kev.race.strategy.replay import ReplayScheduler, RoughScheduler
 from kev.race.strategy.turn_search import TurnScheduler
 from kev.work.stopping import check
 
@@ -118,6 +118,8 @@ class GuestMachine:
         self.waits: Callable[[], str] | None = None
         """Says who waits for what, where somebody knows: else it is said where everybody is."""
         self._limit: Final = limit
+        self._longest_schedule = limit
+        """Ticks, behind which vCPUs take turns fairly: none where a schedule is followed to its end."""
         self._patience: Final = patience
         self._loads: Final[dict[int, Coroutine[Any, None, None]]] = {}
         """Of vCPUs that are in the pager, what they do there."""
@@ -165,6 +167,8 @@ class GuestMachine:
         if marks:
             scheduler = _FromMark(self, scheduler)
         self._rough = scheduler if isinstance(scheduler, RoughScheduler) else None
+        if isinstance(scheduler, ReplayScheduler):
+            self._longest_schedule = UNLIMITED
         if isinstance(scheduler, TurnScheduler):
             self._spinning = Spinning(vm, self._buffers)
         if look_from is not None:
@@ -218,7 +222,7 @@ class GuestMachine:
         those of the last one.
         """
         vcpus, turns, patience, run_out = self.vm.vcpus, self.turns, self._patience, self.vm.run_out
-        choose, plain_until = scheduler.next, min(self._look_from, self._limit + 1)
+        choose, plain_until = scheduler.next, min(self._look_from, self._longest_schedule + 1)
         if self._rough is not None:
             plain_until = 0
         self.ticks_of_turn = 0
@@ -353,7 +357,7 @@ class GuestMachine:
 
     def _is_schedule_over(self, runnable: list[int], chosen: int) -> bool:
         """It has come to its end, or leads nowhere any more."""
-        if self.ticks > self._limit or (self._rough is not None and self._rough.over):
+        if self.ticks > self._longest_schedule or (self._rough is not None and self._rough.over):
             return True
         return self.ticks >= self._look_from and self._stands_still(runnable, chosen)
 
