@@ -136,6 +136,19 @@ def test_an_update_that_an_instruction_without_lock_loses_is_found_by_itself(str
     assert explore(right, make_strategy(strategy), 100).found is None
 
 
+@pytest.mark.parametrize("strategy", ["random", "pct", "pos", "surw", "places"])
+@pytest.mark.parametrize("model", [MemoryModel.SPLIT, MemoryModel.TSO])
+def test_every_run_is_repeated_exactly_also_where_a_vcpu_is_alone(model: MemoryModel, strategy: str, tmp_path: Path) -> None:
+    counts = [small.unlocked_increment(0), small.increment(1), small.unlocked_increment(0)]
+    guest, runs = subject(tmp_path, small.guest(counts, counts), model), make_strategy(strategy)
+    runs.prepare(guest)
+    for number in range(20):
+        scheduler = runs.scheduler(number)
+        assert scheduler is not None
+        outcome = guest.run(scheduler)
+        assert guest.replay(ReplayScheduler(outcome.schedule)).history == outcome.history
+
+
 def test_what_a_lock_guards_is_not_taken_apart(tmp_path: Path) -> None:
     guarded = [small.acquire(2), small.unlocked_increment(0), small.release(2)]
     assert GuestSubject.find(small.spec(tmp_path, small.guest(guarded, guarded)), model=None).model is MemoryModel.SC

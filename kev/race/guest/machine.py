@@ -183,7 +183,7 @@ class GuestMachine:
             if len(runnable) > 1 and self._takes_plain_turns:
                 ticks = self._take_plain_turns(scheduler, runnable, ticks)
                 continue
-            alone = len(runnable) == 1 and (self._buffers is None or self._buffers.split)  # others a vCPU may fill
+            alone = len(runnable) == 1 and self._buffers is None  # which a vCPU may fill
             offered = self._candidates(runnable) if fair and self._resting and not alone else runnable
             chosen = self._choose(scheduler, runnable, offered, ticks)
             if chosen is None:

@@ -45,7 +45,7 @@ class StoreBuffers(VmObserver):
 
         `split`: only what an instruction writes where it has read, without LOCK, is not seen at once, but before the vCPU's next.
         """
-        self.split: Final = split
+        self._split: Final = split
         self._begins = False
         """An instruction begins, before which what the last one wrote is seen. A breakpoint may still come before it."""
         self._read: Final[set[int]] = set()
@@ -127,7 +127,7 @@ class StoreBuffers(VmObserver):
     def _executed(self, state: VcpuState, address: int, size: int) -> None:
         if self._is_fence or self._begins:
             self._show_all()
-        self._begins = self.split
+        self._begins = self._split
         self._read.clear()
         effect = self._instructions.effect(state, address, size)
         self._is_locked = effect is Effect.LOCKED
@@ -144,7 +144,7 @@ class StoreBuffers(VmObserver):
         if access is Access.READ:
             self._read.add(hpa)
             return
-        if active is None or hpa + size > self._memory.size or (self.split and hpa not in self._read):
+        if active is None or hpa + size > self._memory.size or (self._split and hpa not in self._read):
             return
         if len(active) == CAPACITY:
             self._show_oldest(active)
