@@ -1,17 +1,14 @@
 """Whether others may come into the midst of instructions that change without LOCK what vCPUs share, and that no lock guards."""
 
 from functools import cache
-from typing import Final
 
 from kev.machine.schedule import CountedScheduler, Scheduler
 from kev.race.guest.ordering import Ordering
 from kev.race.guest.prepared import Start
-from kev.race.guest.profile import divisible_instructions
+from kev.race.guest.profile import SHORT_SLICE, divisible_instructions
 from kev.race.guest.recording import Recording
 from kev.race.guest.start import guest_machine
 from kev.race.strategy.free import UnpreemptedScheduler
-
-_SHORT_SLICE: Final = 16
 
 
 @cache
@@ -24,7 +21,7 @@ def unordered_instructions(start: Start, limit: int) -> frozenset[int]:
     divisible = divisible_instructions(start, limit)
     if not divisible:
         return frozenset()
-    recordings = [_record(start, limit, scheduler) for scheduler in (UnpreemptedScheduler(), CountedScheduler(_SHORT_SLICE))]
+    recordings = [_record(start, limit, scheduler) for scheduler in (UnpreemptedScheduler(), CountedScheduler(SHORT_SLICE))]
     synchronizing = frozenset().union(*(recording.synchronizing.bytes for recording in recordings))
     found: set[int] = set()
     for recording in recordings:

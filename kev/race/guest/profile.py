@@ -28,8 +28,8 @@ _SHORTER: Final = 10
 """A run that has no end is left so many times earlier than others: it shows nothing new."""
 _VARIABLE: Final = 8
 """Bytes."""
-_SHORT_SLICE: Final = 16
-"""Instructions."""
+SHORT_SLICE: Final = 16
+"""Instructions after which vCPUs alternate quickly."""
 _RANDOM_RUNS: Final = 12
 _RANDOM_SIZES: Final = 3
 """Of their slices, each twice as long at most as the one before."""
@@ -156,9 +156,9 @@ def _counts(profiles: Sequence[_Profile], variables: Mapping[int, Collection[int
 def _schedulers() -> Iterator[Scheduler]:
     """What is done only if another vCPU has come first is seen in some of those in which chance decides."""
     yield UnpreemptedScheduler()
-    yield CountedScheduler(_SHORT_SLICE)
+    yield CountedScheduler(SHORT_SLICE)
     for seed in range(_RANDOM_RUNS):
-        yield SeededScheduler(seed, _SHORT_SLICE << seed % _RANDOM_SIZES)
+        yield SeededScheduler(seed, SHORT_SLICE << seed % _RANDOM_SIZES)
 
 
 def _rarest(places: set[int], times: Counter[int]) -> set[int]:

@@ -22,7 +22,7 @@ from kev.race.guest.machine import ENDLESS, GuestMachine
 from kev.race.guest.ordering import Ordering
 from kev.race.guest.outcome import GuestOutcome
 from kev.race.guest.prepared import LONGEST_FREE_RUN, CannotRace, Start, point_of_interest
-from kev.race.guest.profile import shared_accesses
+from kev.race.guest.profile import SHORT_SLICE, shared_accesses
 from kev.race.guest.recording import Accessed, Recording
 from kev.race.guest.snapshot import SnapshotReference, is_snapshot_file, opened_snapshot
 from kev.race.guest.standstill import MORE_STEPS
@@ -55,8 +55,6 @@ _LONGEST_LOOKED_AT: Final = 100_000
 _LONGEST_PROFILED: Final = 100_000
 """Steps of a free run of a guest that is told with what other runs show."""
 _FEWEST_VCPUS: Final = 2
-_SHORT_SLICE: Final = 16
-"""Instructions after which vCPUs alternate, to see how many have another vCPU beside them."""
 _MOST_SLICES: Final = 20_000
 
 _NUMBERS: Final = re.compile(r"0x[0-9a-f]+|[0-9]+")
@@ -383,7 +381,7 @@ def _free_run(start: Start) -> "_FreeRun":
 def _contested_steps(subject: GuestSubject) -> int:
     """In a free run, or in one in which vCPUs alternate quickly, whichever has more; a run without an end says nothing."""
     free = _free_run(attrs.evolve(subject.start, model=MemoryModel.SC)).outcome
-    slices = max(_SHORT_SLICE, free.steps // _MOST_SLICES)
+    slices = max(SHORT_SLICE, free.steps // _MOST_SLICES)
     alternating = subject.run(CountedScheduler(slices))
     if alternating.failure is not None and alternating.failure.oracle == ENDLESS:
         return free.contested_steps
