@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kev.addressing import PAGE_SIZE, Gpa, page_floor
+from kev.addressing import PAGE_SIZE, Gpa
 from kev.page_tables.errors import PagingError
 from kev.pager.backing import PageLoader
 from kev.pager.errors import PagerError
@@ -18,6 +18,7 @@ from kev.pager.pages import PageEvent, PageState
 from kev.pager.protocols import Point
 from tests.pager.machine import build_pager, guest_page, permissions
 from tests.pager.stepper import Cancelled, Latch, Vcpu, pause, point, run
+from tests.race.mutants.locking import CheckThenAct
 from tests.race.mutants.waking import fill
 
 PAGES = (0x3000, 0x4000, 0x5000)
@@ -150,18 +151,6 @@ class NoLock(KernelVmPager):
         if self.pages[page] is PageState.ABSENT:
             self._claim(page)
         super()._publish(page, hpa, count)
-
-
-class CheckThenAct(KernelVmPager):
-    """Somebody else may claim the page between the check and the claim."""
-
-    async def load_page(self, gpa: Gpa) -> None:
-        page = page_floor(gpa)
-        if self.pages[page] is PageState.ABSENT:
-            await self._reach(Point.LOCK, page)
-            await self._carry_out(self._begin(page))
-        else:
-            await super().load_page(gpa)
 
 
 class PublishBeforeFill(KernelVmPager):
