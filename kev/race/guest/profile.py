@@ -16,7 +16,7 @@ from kev.race.guest.instructions import Effect, Instructions
 from kev.race.guest.machine import GuestMachine
 from kev.race.guest.prepared import Start
 from kev.race.guest.recording import DeviceAccesses, DeviceExit, register_of
-from kev.race.guest.standstill import MORE_STEPS
+from kev.race.guest.standstill import first_look
 from kev.race.guest.start import guest_machine
 from kev.race.guest.synchronizing import Synchronizing
 from kev.race.shared import SharedAccesses
@@ -97,8 +97,7 @@ def shared_accesses(start: Start, limit: int) -> SharedAccesses:
     """
     free, *schedulers = _schedulers()
     alone = _profile(start, limit, free)
-    look_from = alone.steps + alone.steps // 4 + MORE_STEPS
-    profiles = [alone, *(_profile(start, limit, scheduler, look_from) for scheduler in schedulers)]
+    profiles = [alone, *(_profile(start, limit, scheduler, first_look(alone.steps)) for scheduler in schedulers)]
     shared = _shared(profiles)
     places = _rarest(
         {address for profile in profiles for _, address, variable, _ in profile.accesses if variable in shared},

@@ -19,8 +19,7 @@ from kev.pager.write_tracker import MemoryPoint
 from kev.race.guest.spinning import exits_with_effect
 from kev.race.guest.stage import Stage
 
-MORE_STEPS: Final = 500
-"""Than those of a free run, and a quarter more, before it is worth while to look."""
+_MORE_STEPS: Final = 500
 _LONGEST_LOOP: Final = 256
 """Steps of a loop that is taken for one."""
 _FINISHED_AT_ONCE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
@@ -28,6 +27,11 @@ _FINISHED_AT_ONCE: Final = (IoIn, IoOut, MmioRead, MmioWrite)
 _NOTHING_DONE: Final = (Pause, PreemptionTimer, Breakpoint)
 """What a step ends with that has done nothing but what its instruction does to registers and memory."""
 _STEP: Final = Budget(instructions=1)
+
+
+def first_look(free_steps: int) -> int:
+    """The step from which on it is worth while to look, where a free run has so many: few runs that end take longer."""
+    return free_steps + free_steps // 4 + _MORE_STEPS
 
 
 class Standstill:

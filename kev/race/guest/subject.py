@@ -25,7 +25,7 @@ from kev.race.guest.prepared import LONGEST_FREE_RUN, CannotRace, Start, point_o
 from kev.race.guest.profile import SHORT_SLICE, shared_accesses
 from kev.race.guest.recording import Accessed, Recording
 from kev.race.guest.snapshot import SnapshotReference, is_snapshot_file, opened_snapshot
-from kev.race.guest.standstill import MORE_STEPS
+from kev.race.guest.standstill import first_look
 from kev.race.guest.start import forget_machines, guest_machine, random_numbers_before
 from kev.race.guest.story import TurnRecorder, place_of
 from kev.race.guest.telling import Telling
@@ -205,9 +205,8 @@ class GuestSubject:
 
     @property
     def _look_from(self) -> int:
-        """The step from which on it is looked whether a run leads nowhere: few that end take longer."""
-        steps = _free_run(self._start_in_sequence).outcome.steps
-        return steps + steps // 4 + MORE_STEPS
+        """The step from which on it is looked whether a run leads nowhere."""
+        return first_look(_free_run(self._start_in_sequence).outcome.steps)
 
     def shared_accesses(self) -> SharedAccesses:
         return shared_accesses(self._start_in_sequence, self.limit)
